@@ -1,0 +1,67 @@
+package wire
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+var (
+	encoder = must(cbor.EncOptions{Sort: cbor.SortCoreDeterministic, TextMarshaler: cbor.TextMarshalerNone}.EncMode())
+	decoder = must(cbor.DecOptions{MaxArrayElements: 1 << 24, MaxMapPairs: 1 << 20}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err) // the options above are constants
+	}
+	return v
+}
+
+// Hash identifies an object's content: the first 16 octets of the SHA-256 of its encoding.
+type Hash [16]byte
+
+// Encode gives the canonical encoding of an object, or of any value made of this package's types.
+func Encode(v any) ([]byte, error) { return encoder.Marshal(v) }
+
+// HashOf gives the hash of an encoding.
+func HashOf(encoded []byte) Hash {
+	sum := sha256.Sum256(encoded)
+	return Hash(sum[:16])
+}
+
+// Decode reads what Encode wrote into the value that v points to.
+func Decode(data []byte, v any) error { return decoder.Unmarshal(data, v) }
+
+// DecodeObject reads an object of a kind. An unknown kind is an error that the receiver
+// of a stream from a newer release passes over.
+func DecodeObject(kind Kind, data []byte) (Object, error) {
+	var o Object
+	switch kind {
+	case KindConfig:
+		o = &Config{}
+	case KindPool:
+		o = &Pool{}
+	case KindHost:
+		o = &Host{}
+	case KindVTEP:
+		o = &VTEP{}
+	case KindRoute:
+		o = &Route{}
+	case KindBGP:
+		o = &BGP{}
+	case KindIPSet:
+		o = &IPSet{}
+	case KindPolicy:
+		o = &Policy{}
+	case KindEndpoint:
+		o = &Endpoint{}
+	default:
+		return nil, fmt.Errorf("decode object: unknown kind %d", kind)
+	}
+	if err := decoder.Unmarshal(data, o); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", kind, err)
+	}
+	return o, nil
+}

@@ -1,0 +1,25 @@
+package wire
+
+// Commit is one change of what a node needs, to be applied as one.
+//
+// Upserts are in an order that is safe to add in (by Kind, ascending); Deletes are to be
+// removed after the Upserts, in the order given (by Kind, descending).
+type Commit struct {
+	// Number grows by at least one with each commit of one source.
+	Number  uint64
+	Upserts []Object
+	Deletes []ID
+	// InSync says that with this commit everything the source knew when the node connected has
+	// been delivered. Until the first such commit nothing may be removed from the kernel.
+	InSync bool
+	// Versions are the resource versions the commit was computed from, by kind name.
+	Versions map[string]string
+}
+
+// Report is what Felix tells upward after it applied commits.
+type Report struct {
+	// Applied is the Number of the last commit that the kernel enforces.
+	Applied uint64 `cbor:"1,keyasint"`
+	// Errors are what could not be done, at most 100, each naming object and cause.
+	Errors []string `cbor:"2,keyasint,omitempty"`
+}

@@ -1,0 +1,127 @@
+package wire
+
+import "net/netip"
+
+// SetType is what the members of an IPSet are.
+type SetType uint8
+
+// The types of sets.
+const (
+	// SetNet: addresses and networks of both families.
+	SetNet SetType = iota + 1
+	// SetPort: address, protocol and port: the endpoints behind a named port.
+	SetPort
+)
+
+// IPSet is a named set of addresses. The name is a hash of what selects the members, so
+// that a set two policies name exists once.
+type IPSet struct {
+	Name string  `cbor:"1,keyasint"`
+	Type SetType `cbor:"2,keyasint"`
+	// Nets are sorted and without duplicates; an address is a prefix of full length.
+	Nets []netip.Prefix `cbor:"3,keyasint,omitempty"`
+	// Ports are sorted and without duplicates.
+	Ports []PortMember `cbor:"4,keyasint,omitempty"`
+}
+
+// ID of the set.
+func (s *IPSet) ID() ID { return ID{KindIPSet, s.Name} }
+
+// PortMember is a member of a SetPort.
+type PortMember struct {
+	Addr     netip.Addr `cbor:"1,keyasint"`
+	Protocol uint8      `cbor:"2,keyasint"` // IANA number
+	Port     uint16     `cbor:"3,keyasint"`
+}
+
+// Action is what a rule, or the end of a tier, does with a packet.
+type Action uint8
+
+// The actions.
+const (
+	Allow Action = iota + 1
+	Deny
+	Pass // on to the next tier
+	Log  // and go on with the next rule
+)
+
+// Policy is the rules of one policy resource. An empty rule list matches nothing.
+type Policy struct {
+	// Name is unique over all policy resources: "knp.default/<namespace>/<name>" for a
+	// Kubernetes NetworkPolicy.
+	Name    string `cbor:"1,keyasint"`
+	Tier    string `cbor:"2,keyasint"`
+	Ingress []Rule `cbor:"3,keyasint,omitempty"`
+	Egress  []Rule `cbor:"4,keyasint,omitempty"`
+}
+
+// ID of the policy.
+func (p *Policy) ID() ID { return ID{KindPolicy, p.Name} }
+
+// Rule matches a packet when every part that is set matches.
+type Rule struct {
+	Action      Action `cbor:"1,keyasint"`
+	Family      uint8  `cbor:"2,keyasint,omitempty"` // 4, 6, or 0 for both
+	Protocol    uint8  `cbor:"3,keyasint,omitempty"` // IANA number; 0 is any
+	NotProtocol uint8  `cbor:"4,keyasint,omitempty"`
+	ICMP        *ICMP  `cbor:"5,keyasint,omitempty"`
+	Src         Match  `cbor:"6,keyasint,omitempty"`
+	Dst         Match  `cbor:"7,keyasint,omitempty"`
+}
+
+// ICMP matches type, and code when HasCode.
+type ICMP struct {
+	Type    uint8 `cbor:"1,keyasint"`
+	Code    uint8 `cbor:"2,keyasint,omitempty"`
+	HasCode bool  `cbor:"3,keyasint,omitempty"`
+	Not     bool  `cbor:"4,keyasint,omitempty"`
+}
+
+// Match is one end of a Rule. The parts that are set must all hold.
+type Match struct {
+	Nets    []netip.Prefix `cbor:"1,keyasint,omitempty"` // the address is in one of them
+	NotNets []netip.Prefix `cbor:"2,keyasint,omitempty"` // and in none of these
+	Sets    []string       `cbor:"3,keyasint,omitempty"` // and in every one of these SetNet sets
+	NotSets []string       `cbor:"4,keyasint,omitempty"` // and in none of these
+	// Ports and PortSets together are one part: the port is in a range, or (address, protocol,
+	// port) in one of the SetPort sets.
+	Ports       []PortRange `cbor:"5,keyasint,omitempty"`
+	PortSets    []string    `cbor:"6,keyasint,omitempty"`
+	NotPorts    []PortRange `cbor:"7,keyasint,omitempty"`
+	NotPortSets []string    `cbor:"8,keyasint,omitempty"`
+}
+
+// PortRange is First to Last inclusive, 0 <= First <= Last <= 65535.
+type PortRange struct {
+	First uint16 `cbor:"1,keyasint"`
+	Last  uint16 `cbor:"2,keyasint"`
+}
+
+// Endpoint is a pod that is scheduled to the node: what applies to it. Its address and
+// interface come from CNI on the node itself.
+type Endpoint struct {
+	Namespace string `cbor:"1,keyasint"`
+	Pod       string `cbor:"2,keyasint"`
+	UID       string `cbor:"3,keyasint"`
+	Node      string `cbor:"4,keyasint"`
+	// Tiers in order of evaluation. What no tier decides is allowed (the namespace's profile).
+	Tiers []Tier `cbor:"5,keyasint,omitempty"`
+	// Annotations of the pod and its namespace that CNI honours: keys with the prefix
+	// cni.projectcalico.org/, the pod's first.
+	Annotations map[string]string `cbor:"6,keyasint,omitempty"`
+}
+
+// EndpointName is the name part of an Endpoint's ID: "<namespace>/<pod>".
+func EndpointName(namespace, pod string) string { return namespace + "/" + pod }
+
+// ID of the endpoint.
+func (e *Endpoint) ID() ID { return ID{KindEndpoint, EndpointName(e.Namespace, e.Pod)} }
+
+// Tier is the policies of one tier that select an endpoint, in order. A direction
+// whose list is empty is not decided by the tier; one whose list is not empty ends with DefaultAction.
+type Tier struct {
+	Name          string   `cbor:"1,keyasint"`
+	Ingress       []string `cbor:"2,keyasint,omitempty"` // names of Policies
+	Egress        []string `cbor:"3,keyasint,omitempty"`
+	DefaultAction Action   `cbor:"4,keyasint"` // Deny or Pass
+}

@@ -1,0 +1,171 @@
+// Package wire defines what a node receives: the objects that the calculation engine
+// makes from the cluster's resources, and their canonical encoding.
+//
+// The types are plain values. One that has been handed out is immutable: engine, hub,
+// sessions and Felix share it without copying. They are encoded as deterministic CBOR
+// (RFC 8949 section 4.2) with integer keys; unknown keys are ignored on decoding and a
+// key is never reused, which is the compatibility rule between releases. The package
+// does no I/O and starts no goroutine.
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Kind is the kind of an Object. The numbers are part of the protocol, and their order
+// is the order in which it is safe to add objects: what is named comes before what names it.
+type Kind uint8
+
+// The kinds of objects.
+const (
+	KindConfig Kind = iota + 1
+	KindPool
+	KindHost
+	KindVTEP
+	KindRoute
+	KindBGP
+	KindIPSet
+	KindPolicy
+	KindEndpoint
+)
+
+// String gives the kind's name, for messages.
+func (k Kind) String() string {
+	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint"}
+	if int(k) < len(names) && k > 0 {
+		return names[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// ID names one object.
+type ID struct {
+	Kind Kind   `cbor:"1,keyasint"`
+	Name string `cbor:"2,keyasint"`
+}
+
+// String gives Kind/name.
+func (id ID) String() string { return id.Kind.String() + "/" + id.Name }
+
+// Object is one of the types of this package that has an ID.
+type Object interface {
+	ID() ID
+}
+
+// Encap says how packets between two nodes travel.
+type Encap uint8
+
+// The encapsulation modes of a pool.
+const (
+	EncapNever       Encap = iota // as they are
+	EncapAlways                   // in the tunnel
+	EncapCrossSubnet              // in the tunnel only when the nodes' addresses are in different subnets
+)
+
+// Config holds Felix settings of one level: Name "global" for all nodes, "node.<name>" for one
+// node, whose values win. Values are keyed by the setting's name as in the FelixConfiguration
+// resource with a capital first letter ("VXLANPort"), in the text form of the FELIX_ variables.
+type Config struct {
+	Name   string            `cbor:"1,keyasint"`
+	Values map[string]string `cbor:"2,keyasint,omitempty"`
+}
+
+// ID of the configuration level.
+func (c *Config) ID() ID { return ID{KindConfig, c.Name} }
+
+// Pool is an IP pool as nodes need it. Name is the IPPool's name.
+type Pool struct {
+	Name        string       `cbor:"1,keyasint"`
+	CIDR        netip.Prefix `cbor:"2,keyasint"`
+	BlockSize   int          `cbor:"3,keyasint"` // prefix length of a block
+	VXLAN       Encap        `cbor:"4,keyasint,omitempty"`
+	IPIP        Encap        `cbor:"5,keyasint,omitempty"`
+	NATOutgoing bool         `cbor:"6,keyasint,omitempty"`
+	Disabled    bool         `cbor:"7,keyasint,omitempty"` // no new addresses
+	// NodeSelector as in the IPPool; empty is all().
+	NodeSelector      string   `cbor:"8,keyasint,omitempty"`
+	AllowedUses       []string `cbor:"9,keyasint,omitempty"`  // Workload, Tunnel; empty is both
+	Manual            bool     `cbor:"10,keyasint,omitempty"` // assignmentMode Manual: only on request
+	DisableBGPExport  bool     `cbor:"11,keyasint,omitempty"`
+	NamespaceSelector string   `cbor:"12,keyasint,omitempty"`
+}
+
+// ID of the pool.
+func (p *Pool) ID() ID { return ID{KindPool, p.Name} }
+
+// Host is a node's own addresses. A zero Prefix means that the node has none of that
+// family. The prefix is the address with the length of its subnet.
+type Host struct {
+	Name string       `cbor:"1,keyasint"`
+	IPv4 netip.Prefix `cbor:"2,keyasint,omitempty"`
+	IPv6 netip.Prefix `cbor:"3,keyasint,omitempty"`
+	// ASNumber is 0 for the cluster's default.
+	ASNumber uint32            `cbor:"4,keyasint,omitempty"`
+	Labels   map[string]string `cbor:"5,keyasint,omitempty"`
+	// RouteReflectorClusterID as in the annotation; empty for a node that is none.
+	RouteReflectorClusterID string `cbor:"6,keyasint,omitempty"`
+}
+
+// ID of the host.
+func (h *Host) ID() ID { return ID{KindHost, h.Name} }
+
+// VTEP is a node's VXLAN tunnel end point of one family.
+type VTEP struct {
+	Node   string     `cbor:"1,keyasint"`
+	Tunnel netip.Addr `cbor:"2,keyasint"` // address of the VXLAN device
+	MAC    []byte     `cbor:"3,keyasint"` // 6 octets
+	Parent netip.Addr `cbor:"4,keyasint"` // outer address
+}
+
+// ID of the end point.
+func (v *VTEP) ID() ID {
+	if v.Tunnel.Is4() {
+		return ID{KindVTEP, v.Node + "/4"}
+	}
+	return ID{KindVTEP, v.Node + "/6"}
+}
+
+// Route says which node a block, or an address borrowed from another node's block,
+// is on. The receiver decides by Pool and Hosts how to reach it.
+type Route struct {
+	Dst  netip.Prefix `cbor:"1,keyasint"`
+	Node string       `cbor:"2,keyasint"`
+	// Pool names the Pool that contains Dst.
+	Pool string `cbor:"3,keyasint,omitempty"`
+	// Borrowed marks a single address inside another node's block.
+	Borrowed bool `cbor:"4,keyasint,omitempty"`
+}
+
+// ID of the route; a destination has one owner.
+func (r *Route) ID() ID { return ID{KindRoute, r.Dst.String()} }
+
+// BGP is one node's BGP configuration. Mesh peers are not listed: they follow from the Hosts.
+type BGP struct {
+	Node       string    `cbor:"1,keyasint"`
+	ASNumber   uint32    `cbor:"2,keyasint"`
+	ListenPort uint16    `cbor:"3,keyasint"`
+	Mesh       bool      `cbor:"4,keyasint,omitempty"` // node-to-node mesh enabled
+	Peers      []BGPPeer `cbor:"5,keyasint,omitempty"` // sorted by Name
+	// ProgramClusterRoutes: Felix programs the routes between nodes from the stream, also for
+	// pools without encapsulation; otherwise BGP does so.
+	ProgramClusterRoutes bool `cbor:"6,keyasint,omitempty"`
+}
+
+// ID of the node's BGP configuration.
+func (b *BGP) ID() ID { return ID{KindBGP, b.Node} }
+
+// BGPPeer is one session to open. Name is the BGPPeer resource's, with the
+// peer node's appended where a selector yields several.
+type BGPPeer struct {
+	Name               string     `cbor:"1,keyasint"`
+	Addr               netip.Addr `cbor:"2,keyasint"`
+	Port               uint16     `cbor:"3,keyasint,omitempty"` // 0 is 179
+	ASNumber           uint32     `cbor:"4,keyasint"`
+	LocalASNumber      uint32     `cbor:"5,keyasint,omitempty"`
+	KeepNextHop        bool       `cbor:"6,keyasint,omitempty"`
+	RouteReflectorPeer bool       `cbor:"7,keyasint,omitempty"` // the peer is our client
+	ClusterID          string     `cbor:"8,keyasint,omitempty"`
+	TTLSecurity        uint8      `cbor:"9,keyasint,omitempty"`
+	MaxRestartSeconds  uint32     `cbor:"10,keyasint,omitempty"`
+}
