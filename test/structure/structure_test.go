@@ -1,0 +1,131 @@
+// Package structure holds the tests of the source tree itself: imports point one way,
+// and every package says what it is for.
+package structure
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/maneki-net/maneki/"
+
+// mayImport lists, for each folder of the product, the folders of this module that it may
+// import besides itself. The longest folder that contains a package decides. Test
+// files are free.
+var mayImport = map[string][]string{
+	"api":              {},
+	"datastore":        {"api"},
+	"ipam":             {"api", "datastore"},
+	"typha":            {"api", "datastore", "ipam", "buildinfo"},
+	"typha/wire":       {},
+	"typha/calc":       {"api", "typha/wire"},
+	"typha/stream":     {"typha/wire", "typha/calc"},
+	"bgp":              {"typha/wire"},
+	"felix":            {"api", "datastore", "ipam", "typha", "bgp", "cni-plugin/protocol"},
+	"felix/dataplane":  {},
+	"kube-controllers": {"api", "datastore", "ipam"},
+	"cni-plugin":       {},
+	"calicoctl":        {"api", "datastore", "ipam"},
+	"cmd":              {"api", "datastore", "typha", "felix", "bgp", "kube-controllers", "cni-plugin", "calicoctl"},
+	"cmd/cni-plugin":   {"cni-plugin"},
+	"test/cluster":     {"test"},
+}
+
+// forbidden lists outside packages that must not be linked into a program, directly or not.
+var forbidden = map[string][]string{
+	"cmd/felix":      {"k8s.io/client-go/kubernetes", "sigs.k8s.io/controller-runtime"},
+	"cmd/cni-plugin": {"k8s.io/", "google.golang.org/grpc", "net/http"},
+	"test/cluster":   {"k8s.io/kubernetes", "go.etcd.io/etcd/server"},
+	"typha/calc":     {"k8s.io/client-go", "google.golang.org/grpc", "log/slog"},
+}
+
+type listed struct {
+	ImportPath string
+	Doc        string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T, args ...string) []listed {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Doc,Imports,Deps"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var all []listed
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := decoder.Decode(&p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatalf("decode go list: %v", err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module)
+		all = append(all, p)
+	}
+}
+
+func inside(pkg, folder string) bool {
+	return pkg == folder || strings.HasPrefix(pkg, folder+"/")
+}
+
+// rulesFor gives the deepest folder with a rule that contains the package.
+func rulesFor(pkg string) (folder string, allowed []string, found bool) {
+	for f, a := range mayImport {
+		if inside(pkg, f) && len(f) >= len(folder) {
+			folder, allowed, found = f, a, true
+		}
+	}
+	return folder, allowed, found
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range packages(t, "./...") {
+		folder, allowed, found := rulesFor(p.ImportPath)
+		if !found {
+			continue
+		}
+		for _, imported := range p.Imports {
+			own, ok := strings.CutPrefix(imported, module)
+			if !ok || inside(own, folder) {
+				continue
+			}
+			if !slices.ContainsFunc(allowed, func(a string) bool { return inside(own, a) }) {
+				t.Errorf("%s imports %s; packages in %s may import only %v", p.ImportPath, own, folder, allowed)
+			}
+		}
+	}
+}
+
+func TestProgramsStaySmall(t *testing.T) {
+	for root, prefixes := range forbidden {
+		for _, p := range packages(t, "./"+root) {
+			for _, dep := range p.Deps {
+				for _, prefix := range prefixes {
+					if strings.HasPrefix(dep, prefix) && !strings.HasPrefix(dep, module) {
+						t.Errorf("%s links %s, which nothing in it may (%s)", root, dep, prefix)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPackageHasAComment(t *testing.T) {
+	for _, p := range packages(t, "./...") {
+		if len(p.Doc) == 0 {
+			t.Errorf("%s has no package comment: say what it owns, what it never does and who calls it", p.ImportPath)
+		}
+	}
+}
