@@ -14,7 +14,7 @@ import (
 // spend returns a side that takes the durations given, one a run, the first being the warm-up.
 func spend(name string, durations ...time.Duration) Subject {
 	return Subject{Name: name, Run: func(context.Context) error {
-		time.Sleep(durations[0]) // virtual time: the test runs in a synctest bubble
+		<-time.After(durations[0]) // virtual time: the test runs in a synctest bubble
 		durations = durations[1:]
 		return nil
 	}}
