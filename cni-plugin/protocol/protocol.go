@@ -134,13 +134,19 @@ func WriteResponse(w io.Writer, resp *Response) error {
 	return nil
 }
 
-// ReadResponse receives a response.
+// ErrNoAnswer: the connection ended before the response.
+var ErrNoAnswer = errors.New("connection closed before the response")
+
+// ReadResponse receives a response, or fails with ErrNoAnswer.
 func ReadResponse(r io.Reader) (*Response, error) {
 	var head [4]byte
 	resp := &Response{}
 	_, err := io.ReadFull(r, head[:])
 	if err == nil {
 		err = readBody(r, head, resp)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = ErrNoAnswer
 	}
 	if err != nil {
 		return nil, fmt.Errorf("receive response: %w", err)
