@@ -1,0 +1,116 @@
+// Package bgp says what a node's BGP speaker is to do and what it has learned: plain
+// values, and the pure function from the stream's objects to a speaker's configuration.
+//
+// It does no I/O, starts no goroutine and knows no BGP implementation; that is
+// bgp/speaker. Felix's agent calls it on its own goroutine.
+package bgp
+
+import (
+	"net/netip"
+	"time"
+)
+
+// DefaultPort is the BGP port of RFC 4271.
+const DefaultPort = 179
+
+// DefaultRestartTime is the graceful restart time of a peer that names none (Calico's default, RFC 4724).
+const DefaultRestartTime = 120 * time.Second
+
+// Config is everything a speaker needs. The zero value is a speaker that is off.
+// A Config that was handed out is not modified.
+type Config struct {
+	// ASNumber of the node; 0 is off.
+	ASNumber uint32
+	// RouterID is an IPv4 address, also on a node that has none of its own.
+	RouterID netip.Addr
+	// ListenPort for incoming sessions, on every address of the node.
+	ListenPort uint16
+	// Peers, sorted by Addr, one for each address.
+	Peers []Peer
+	// Announce are the destinations on this node, sorted. The next hop is the session's own address.
+	Announce []netip.Prefix
+	// PassOn makes the speaker also announce what it learned (a route reflector does);
+	// otherwise Announce is all that leaves the node.
+	PassOn bool
+}
+
+// Peer is one session. Two Peers that differ only in Name are the same session.
+type Peer struct {
+	// Name of the BGPPeer resource, or "Mesh_<node>" for a session of the node-to-node mesh.
+	Name string
+	// Addr is the peer's address; its family is the family of the routes exchanged.
+	Addr netip.Addr
+	// LocalAddr is the node's own end.
+	LocalAddr netip.Addr
+	Port      uint16
+	ASNumber  uint32
+	// LocalASNumber replaces the node's AS number on this session; 0 is the node's.
+	LocalASNumber uint32
+	// Mesh marks a session of the node-to-node mesh.
+	Mesh bool
+	// KeepNextHop leaves the next hop of routes passed on to an eBGP peer as it was learned.
+	KeepNextHop bool
+	// ReflectorClient: routes are reflected to this peer (RFC 4456) with ClusterID, a dotted quad.
+	ReflectorClient bool
+	ClusterID       string
+	// TTLSecurity is the number of hops a packet of the session may have taken (RFC 5082), 1
+	// to 254; 0 is off.
+	TTLSecurity uint8
+	// RestartTime is how long the peer is asked to keep routes while this speaker restarts;
+	// whole seconds up to 4095 (RFC 4724).
+	RestartTime time.Duration
+	// Password is the TCP MD5 key (RFC 2385); empty is none.
+	Password string
+}
+
+// Route is the best way, or several equally good ones, to a destination that a peer announced.
+type Route struct {
+	Dst netip.Prefix
+	// NextHops are sorted, at least one, of Dst's family.
+	NextHops []netip.Addr
+	// Peer is the address of the peer of the best path.
+	Peer netip.Addr
+}
+
+// State is a session's state as RFC 4271 section 8.2.2 names it, in Calico's spelling.
+type State string
+
+// The states.
+const (
+	Idle        State = "Idle"
+	Connect     State = "Connect"
+	Active      State = "Active"
+	OpenSent    State = "OpenSent"
+	OpenConfirm State = "OpenConfirm"
+	Established State = "Established"
+)
+
+// PeerStatus is the state of one session.
+type PeerStatus struct {
+	Name     string     `json:"name"`
+	Addr     netip.Addr `json:"peerIP"`
+	ASNumber uint32     `json:"asNumber"`
+	// Type is NodeMesh or BGPPeer, as the CalicoNodeStatus resource says where a route is from.
+	Type  string `json:"type"`
+	State State  `json:"state"`
+	// Since is when State was reached.
+	Since time.Time `json:"since"`
+	// Imported and Exported are the routes accepted from and announced to the peer.
+	Imported uint64 `json:"routesImported"`
+	Exported uint64 `json:"routesExported"`
+}
+
+// Status is the state of a speaker. The zero value is that of one that is off.
+type Status struct {
+	ASNumber uint32     `json:"asNumber,omitempty"`
+	RouterID netip.Addr `json:"routerID,omitzero"`
+	// Synced: since the start every peer has sent its End-of-RIB, or the deferral time is
+	// over. Before it, a route that is missing from Routes may only not have been learned yet.
+	Synced bool `json:"synced"`
+	// Peers are sorted by address.
+	Peers []PeerStatus `json:"peers,omitempty"`
+	// Routes is the number of destinations learned.
+	Routes int `json:"routes"`
+	// Error is what the last configuration could not be applied for; empty when it was.
+	Error string `json:"error,omitempty"`
+}
