@@ -1,0 +1,162 @@
+package cniserver
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // a name, not a secret
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/maneki-net/maneki/cni-plugin/protocol"
+	"github.com/maneki-net/maneki/ipam"
+)
+
+// HostIface gives the name of the host's end of a pod's interface, Calico's.
+func HostIface(namespace, pod string) string {
+	sum := sha1.Sum([]byte(namespace + "." + pod)) //nolint:gosec // a name, not a secret
+	return "cali" + hex.EncodeToString(sum[:])[:11]
+}
+
+// rollbackLimit bounds the removal of what a failed ADD made.
+const rollbackLimit = 5 * time.Second
+
+func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, netns *os.File) ([]byte, error) {
+	pod, err := parseArgs(request.Args)
+	if err != nil {
+		return nil, err
+	}
+	if netns == nil {
+		return nil, &protocol.Error{Code: protocol.CodeInvalidEnvironment, Msg: "no network namespace came with the request"}
+	}
+	r := record{Network: c.Name, ContainerID: request.ContainerID, IfName: request.IfName, NetNS: request.NetNS,
+		Namespace: pod.Namespace, Pod: pod.Pod, UID: pod.UID, HostIface: HostIface(pod.Namespace, pod.Pod), State: stateAdding}
+	defer s.pods.lock(r.HostIface)()
+	if err := s.clearWay(ctx, r); err != nil {
+		return nil, err
+	}
+	if former, found := s.records.get(r.key()); found {
+		r.MAC = former.MAC // this ADD repeats one, whose interface may stay
+	}
+	if err := s.records.put(r); err != nil {
+		return nil, err
+	}
+	err = s.connect(ctx, &r, c, netns)
+	if err == nil {
+		r.State = stateReady
+		err = s.records.put(r)
+	}
+	if err != nil {
+		return nil, s.undo(ctx, r, err)
+	}
+	return encodeResult(c, r)
+}
+
+// clearWay removes what stands where the pod's interface is to be: a DEL of the same interface that was
+// spooled, and the interface of a former sandbox of the same pod.
+func (s *Server) clearWay(ctx context.Context, r record) error {
+	spooled := r.path(s.opts.Spool)
+	if _, err := os.Lstat(spooled); err == nil {
+		if old, found := s.records.get(r.key()); found {
+			if err := s.remove(ctx, old); err != nil {
+				return err
+			}
+		}
+		if err := os.Remove(spooled); err != nil {
+			return fmt.Errorf("remove spooled DEL: %w", err)
+		}
+	}
+	for _, old := range s.records.all() {
+		var err error
+		switch {
+		case old.HostIface != r.HostIface:
+		case old.key() == r.key():
+			err = old.awaitRelease(ctx)
+		case old.State == stateDeleting:
+		case old.ContainerID != r.ContainerID:
+			err = s.remove(ctx, old)
+		default:
+			err = &protocol.Error{Code: protocol.CodeInvalidEnvironment,
+				Msg:     fmt.Sprintf("environment variable CNI_IFNAME=%q is invalid", r.IfName),
+				Details: fmt.Sprintf("the pod has interface %s already, and can have one", old.IfName)}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitRelease waits for a release of the record's addresses that is queued. The same container's
+// new ones have the same handle: they would be released too.
+func (r record) awaitRelease(ctx context.Context) error {
+	if r.released == nil {
+		return nil
+	}
+	select {
+	case <-r.released:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait until the former addresses of pod %s/%s are released: %w", r.Namespace, r.Pod, ctx.Err())
+	}
+}
+
+// connect does the work of an ADD and completes the record. Every step finds what an earlier
+// ADD of the same container left, so that repeating it is harmless.
+func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.File) error {
+	annotations, err := s.opts.Endpoints.Annotations(ctx, r.Namespace, r.Pod, r.UID)
+	if err != nil {
+		return err
+	}
+	state := s.opts.State()
+	request, err := addressRequest(c, annotations, state)
+	if err != nil {
+		return err
+	}
+	request.Handle = r.handle()
+	request.Attributes = map[string]string{ipam.AttrNamespace: r.Namespace, ipam.AttrPod: r.Pod, ipam.AttrUID: r.UID,
+		ipam.AttrTimestamp: time.Now().UTC().Format(time.RFC3339)}
+	host := ipam.Host{Name: s.opts.Node}
+	if state.Host != nil {
+		host.Labels = state.Host.Labels
+	}
+	leases, err := s.assigner.assign(ctx, host, request)
+	if err != nil {
+		return err
+	}
+	for _, lease := range leases {
+		r.Addrs = append(r.Addrs, lease.Addr)
+	}
+	if r.MTU = c.MTU; r.MTU == 0 {
+		r.MTU = state.MTU
+	}
+	if err := s.records.put(*r); err != nil {
+		return err
+	}
+	if r.MAC == "" || s.opts.Links.Check(ctx, r.pair(netns)) != nil {
+		r.MAC = ""
+		made, err := s.opts.Links.Create(ctx, r.pair(netns))
+		if err != nil {
+			return fmt.Errorf("make interface %s of pod %s/%s: %w", r.HostIface, r.Namespace, r.Pod, err)
+		}
+		r.MAC = made.PodMAC.String()
+	}
+	return s.opts.Endpoints.Add(ctx, r.workload())
+}
+
+// undo takes back a failed ADD and gives its error. When Felix is ending instead, everything
+// stays: the plugin repeats the ADD with the next Felix.
+func (s *Server) undo(ctx context.Context, r record, cause error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return cause
+	}
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	defer cancel()
+	if err := s.remove(cleanup, r); err != nil {
+		return fmt.Errorf("%w (and taking it back failed: %w)", cause, err)
+	}
+	return cause
+}

@@ -1,0 +1,160 @@
+package cniserver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/maneki-net/maneki/cni-plugin/protocol"
+	"github.com/maneki-net/maneki/ipam"
+)
+
+// Retries of a release that the datastore did not take.
+const (
+	firstReleaseRetry = time.Second
+	maxReleaseRetry   = 30 * time.Second
+)
+
+// assigner owns all traffic with IPAM. Whoever waits while one operation is under way is
+// served together by the next: the datastore sees one write a block, not one a pod.
+type assigner struct {
+	ipam     IPAM
+	log      *slog.Logger
+	assigns  chan assignment
+	releases chan release
+	// waiting holds the releases not done yet, those to be retried included; run's alone.
+	waiting []release
+	retry   time.Duration
+}
+
+type assignment struct {
+	host    ipam.Host
+	request ipam.Request
+	answer  chan ipam.Result // of capacity 1, so that nobody waits for who asked
+	// abandoned says that nobody waits for the answer: a release may have overtaken the request.
+	abandoned func() bool
+}
+
+type release struct {
+	handle string
+	done   func() // called once the handle has no address any more
+}
+
+// newAssigner gives an assigner whose channels hold what comes before run takes it.
+func newAssigner(client IPAM, log *slog.Logger) *assigner {
+	return &assigner{ipam: client, log: log, retry: firstReleaseRetry,
+		assigns: make(chan assignment, maxConnections), releases: make(chan release, maxConnections)}
+}
+
+// assign gives the addresses for the request, which are the handle's until they are released
+// even when ctx ends before they are known.
+func (a *assigner) assign(ctx context.Context, host ipam.Host, request ipam.Request) ([]ipam.Lease, error) {
+	wanted := assignment{host: host, request: request, answer: make(chan ipam.Result, 1),
+		abandoned: func() bool { return ctx.Err() != nil }}
+	select {
+	case a.assigns <- wanted:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case result := <-wanted.answer:
+		return result.Leases, assignError(result.Err)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func assignError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ipam.ErrNoAddress), errors.Is(err, ipam.ErrInUse):
+		return &protocol.Error{Code: protocol.CodeNoAddress, Msg: "assign address: " + err.Error()}
+	}
+	return &protocol.Error{Code: protocol.CodeTryAgain, Msg: "assign address: " + err.Error()}
+}
+
+// release queues the release of a handle's addresses; it is retried until it succeeds.
+func (a *assigner) release(ctx context.Context, handle string, done func()) {
+	select {
+	case a.releases <- release{handle, done}:
+	case <-ctx.Done(): // the record says "deleting": the next start releases it
+	}
+}
+
+// run serves until ctx ends.
+func (a *assigner) run(ctx context.Context) error {
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		var assigns []assignment
+		select {
+		case <-ctx.Done():
+			return nil
+		case wanted := <-a.assigns:
+			assigns = append(assigns, wanted)
+		case gone := <-a.releases:
+			a.waiting = append(a.waiting, gone)
+		case <-retry.C:
+		}
+		assigns = append(assigns, drain(a.assigns)...)
+		a.waiting = append(a.waiting, drain(a.releases)...)
+		// Releases first: what they free may be what the others wait for.
+		if !a.releaseWaiting(ctx) {
+			retry.Reset(a.retry)
+			a.retry = min(2*a.retry, maxReleaseRetry)
+		}
+		a.assignAll(ctx, assigns)
+	}
+}
+
+func drain[T any](c chan T) []T {
+	var taken []T
+	for {
+		select {
+		case t := <-c:
+			taken = append(taken, t)
+		default:
+			return taken
+		}
+	}
+}
+
+func (a *assigner) releaseWaiting(ctx context.Context) bool {
+	if len(a.waiting) == 0 {
+		return true
+	}
+	handles := make([]string, len(a.waiting))
+	for i, gone := range a.waiting {
+		handles[i] = gone.handle
+	}
+	if err := a.ipam.Release(ctx, handles...); err != nil {
+		if ctx.Err() == nil {
+			a.log.Warn("addresses not released, will retry", "handles", len(handles), "error", err)
+		}
+		return false
+	}
+	for _, gone := range a.waiting {
+		gone.done()
+	}
+	a.waiting, a.retry = nil, firstReleaseRetry
+	return true
+}
+
+func (a *assigner) assignAll(ctx context.Context, assigns []assignment) {
+	assigns = slices.DeleteFunc(assigns, func(wanted assignment) bool { return wanted.abandoned() })
+	if len(assigns) == 0 {
+		return
+	}
+	requests := make([]ipam.Request, len(assigns))
+	for i, wanted := range assigns {
+		requests[i] = wanted.request
+	}
+	// All are for this node; the newest asker knows its labels best.
+	results := a.ipam.Assign(ctx, assigns[len(assigns)-1].host, requests)
+	for i, wanted := range assigns {
+		wanted.answer <- results[i]
+	}
+}

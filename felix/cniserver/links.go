@@ -1,0 +1,38 @@
+package cniserver
+
+import (
+	"context"
+	"errors"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/maneki-net/maneki/felix/dataplane/veth"
+)
+
+// Links makes, checks and removes the pods' interfaces, as package veth says.
+type Links interface {
+	Create(ctx context.Context, pair veth.Pair) (veth.Result, error)
+	Check(ctx context.Context, pair veth.Pair) error
+	Delete(ctx context.Context, host string) error
+	// Exists says whether the host's end exists.
+	Exists(host string) (bool, error)
+}
+
+// kernelLinks is the real Links, in the process's network namespace.
+type kernelLinks struct{}
+
+func (kernelLinks) Create(ctx context.Context, pair veth.Pair) (veth.Result, error) {
+	return veth.Create(ctx, pair)
+}
+
+func (kernelLinks) Check(ctx context.Context, pair veth.Pair) error { return veth.Check(ctx, pair) }
+
+func (kernelLinks) Delete(ctx context.Context, host string) error { return veth.Delete(ctx, host) }
+
+func (kernelLinks) Exists(host string) (bool, error) {
+	_, err := netlink.LinkByName(host)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return false, nil
+	}
+	return err == nil, err
+}
