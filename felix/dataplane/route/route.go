@@ -7,10 +7,10 @@
 package route
 
 import (
-	"context"
+	"fmt"
 	"net/netip"
-
-	"github.com/vishvananda/netlink"
+	"slices"
+	"strings"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 )
@@ -65,50 +65,52 @@ type Key struct {
 	Priority int // 0 as in Route
 }
 
-// Kernel is what the driver needs of rtnetlink; a *netlink.Handle has it.
-type Kernel interface {
-	RouteListFiltered(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error)
-	RouteAdd(*netlink.Route) error
-	RouteReplace(*netlink.Route) error
-	RouteDel(*netlink.Route) error
-	LinkList() ([]netlink.Link, error)
-	LinkByName(name string) (netlink.Link, error)
+// String gives destination and metric, for messages.
+func (k Key) String() string {
+	if k.Priority == 0 {
+		return k.Dst.String()
+	}
+	return fmt.Sprintf("%s metric %d", k.Dst, k.Priority)
 }
 
-// Config says which routes a Table owns.
-type Config struct {
-	Family    dataplane.Family
-	Table     int   // 0 is MainTable
-	Protocols []int // the routes with one of these protocol numbers are ours
+// defaultPriorityV6 is the metric that the kernel gives an IPv6 route without one.
+const defaultPriorityV6 = 1024
+
+// normal gives the key as the kernel shows it.
+func (k Key) normal(f dataplane.Family) Key {
+	k.Dst = k.Dst.Masked()
+	if f == dataplane.IPv6 && k.Priority == 0 {
+		k.Priority = defaultPriorityV6
+	}
+	return k
 }
 
-// Table is the driver.
-type Table struct{}
+// normal gives the route as the kernel shows it, with hops in a fixed order.
+func (r Route) normal(f dataplane.Family) Route {
+	k := Key{r.Dst, r.Priority}.normal(f)
+	r.Dst, r.Priority = k.Dst, k.Priority
+	if r.Type == 0 {
+		r.Type = Unicast
+	}
+	if r.Type != Unicast && r.Type != Local {
+		r.Hops = nil // IPv6 shows the loopback device there
+	}
+	if len(r.Hops) > 1 {
+		r.Hops = slices.Clone(r.Hops)
+		slices.SortFunc(r.Hops, func(a, b Hop) int {
+			if c := a.Gateway.Compare(b.Gateway); c != 0 {
+				return c
+			}
+			return strings.Compare(a.Device, b.Device)
+		})
+	}
+	return r
+}
 
-// Open returns a connection to the kernel in the calling thread's network namespace that
-// makes it filter dumps itself (strict checking, Linux 4.20). The caller closes it.
-func Open() (*netlink.Handle, error) { panic("not built yet") }
-
-// New returns a driver that wants no routes and has not read the kernel yet.
-func New(kernel Kernel, cfg Config) *Table { return &Table{} }
-
-// Set makes r desired, in place of what was desired for its key.
-func (t *Table) Set(r Route) {}
-
-// Remove makes the route of a key not desired.
-func (t *Table) Remove(k Key) {}
-
-// Replace makes exactly these routes desired. Of several with the same key the last one wins.
-func (t *Table) Replace(routes []Route) {}
-
-// Name is "route".
-func (t *Table) Name() string { return "route" }
-
-// Resync makes the next Apply read the kernel's routes and links back.
-func (t *Table) Resync() {}
-
-// Observe takes route and link events.
-func (t *Table) Observe(e dataplane.Event) bool { return false }
-
-// Apply makes the kernel's routes match. Errors name the route; what failed is pending for the next Apply.
-func (t *Table) Apply(ctx context.Context) error { panic("not built yet") }
+// satisfies reports whether the actual route is as good as the desired one. Both are normal.
+func satisfies(desired, actual Route) bool {
+	return desired.Type == actual.Type && desired.Src == actual.Src && desired.Protocol == actual.Protocol &&
+		desired.MTU == actual.MTU && slices.EqualFunc(desired.Hops, actual.Hops, func(d, a Hop) bool {
+		return (d.Device == a.Device || d.Device == "") && d.Gateway == a.Gateway && d.OnLink == a.OnLink
+	})
+}

@@ -1,0 +1,113 @@
+// Package delta keeps what is desired beside what there is, and knows which keys differ.
+//
+// Setting either side costs the same however much there is, and finding the difference costs what differs. It does no I/O;
+// each driver owns its Maps and uses them on its own goroutine.
+package delta
+
+// Map is the two sides, by key. Invariant: a key is in pending exactly when its sides differ.
+type Map[K comparable, V any] struct {
+	equal   func(desired, actual V) bool
+	desired map[K]V
+	actual  map[K]V
+	pending map[K]struct{}
+}
+
+// New returns an empty Map. equal says whether an actual value is as good as the desired one.
+func New[K comparable, V any](equal func(desired, actual V) bool) *Map[K, V] {
+	return &Map[K, V]{
+		equal:   equal,
+		desired: map[K]V{},
+		actual:  map[K]V{},
+		pending: map[K]struct{}{},
+	}
+}
+
+// Set makes v desired.
+func (m *Map[K, V]) Set(k K, v V) {
+	m.desired[k] = v
+	m.judge(k)
+}
+
+// Unset makes the key not desired.
+func (m *Map[K, V]) Unset(k K) {
+	delete(m.desired, k)
+	m.judge(k)
+}
+
+// Replace makes exactly these values desired. It keeps the map.
+func (m *Map[K, V]) Replace(desired map[K]V) {
+	m.desired = desired
+	m.judgeAll()
+}
+
+// Observe records that there is v.
+func (m *Map[K, V]) Observe(k K, v V) {
+	m.actual[k] = v
+	m.judge(k)
+}
+
+// Forget records that there is nothing.
+func (m *Map[K, V]) Forget(k K) {
+	delete(m.actual, k)
+	m.judge(k)
+}
+
+// Load records that there is exactly this. It keeps the map.
+func (m *Map[K, V]) Load(actual map[K]V) {
+	m.actual = actual
+	m.judgeAll()
+}
+
+// Desired gives what is desired.
+func (m *Map[K, V]) Desired(k K) (V, bool) {
+	v, ok := m.desired[k]
+	return v, ok
+}
+
+// Actual gives what there is.
+func (m *Map[K, V]) Actual(k K) (V, bool) {
+	v, ok := m.actual[k]
+	return v, ok
+}
+
+// AllDesired is the desired side. The caller does not change it.
+func (m *Map[K, V]) AllDesired() map[K]V { return m.desired }
+
+// AllActual is the actual side. The caller does not change it.
+func (m *Map[K, V]) AllActual() map[K]V { return m.actual }
+
+// Pending gives the keys whose sides differ, in no order: in wanted those that are desired and missing or wrong, in
+// unwanted those that are there and not desired.
+func (m *Map[K, V]) Pending() (wanted, unwanted []K) {
+	for k := range m.pending {
+		if _, ok := m.desired[k]; ok {
+			wanted = append(wanted, k)
+		} else {
+			unwanted = append(unwanted, k)
+		}
+	}
+	return wanted, unwanted
+}
+
+// Settled reports whether nothing differs.
+func (m *Map[K, V]) Settled() bool { return len(m.pending) == 0 }
+
+func (m *Map[K, V]) judge(k K) {
+	d, wanted := m.desired[k]
+	a, there := m.actual[k]
+	if wanted == there && (!wanted || m.equal(d, a)) {
+		delete(m.pending, k)
+	} else {
+		m.pending[k] = struct{}{}
+	}
+}
+
+func (m *Map[K, V]) judgeAll() {
+	clear(m.pending)
+	for k := range m.desired {
+		m.judge(k)
+	}
+	for k := range m.actual {
+		m.judge(k)
+	}
+}

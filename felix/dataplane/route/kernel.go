@@ -1,0 +1,191 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+)
+
+// Kernel is what the driver needs of rtnetlink; a *netlink.Handle has it.
+type Kernel interface {
+	RouteListFiltered(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error)
+	RouteAdd(*netlink.Route) error
+	RouteReplace(*netlink.Route) error
+	RouteDel(*netlink.Route) error
+	LinkList() ([]netlink.Link, error)
+	LinkByName(name string) (netlink.Link, error)
+}
+
+// Open returns a connection to the kernel in the calling thread's network namespace that
+// makes it filter dumps itself (strict checking, Linux 4.20). The caller closes it.
+func Open() (*netlink.Handle, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	if err := h.SetStrictCheck(true); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("set strict checking on rtnetlink: %w", err)
+	}
+	return h, nil
+}
+
+// dumpTries is how often a dump is repeated that a concurrent change made inconsistent.
+const dumpTries = 5
+
+// load reads links and our routes back.
+func (t *Table) load() error {
+	links, err := retryDump(t.kernel.LinkList)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	clear(t.links)
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		t.links[l.Attrs().Name] = l.Attrs().Index
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	actual := map[Key]Route{}
+	for _, p := range t.cfg.Protocols {
+		filter := &netlink.Route{Table: t.cfg.Table, Protocol: netlink.RouteProtocol(p)}
+		routes, err := retryDump(func() ([]netlink.Route, error) {
+			return t.kernel.RouteListFiltered(t.cfg.Family.AF(), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) { // ENOENT: nobody has used the table yet
+			return fmt.Errorf("list routes of protocol %d: %w", p, err)
+		}
+		for _, msg := range routes {
+			if msg.Table != t.cfg.Table || int(msg.Protocol) != p { // the library's filters are alternatives
+				continue
+			}
+			r := t.decode(msg, names)
+			actual[Key{r.Dst, r.Priority}] = r
+		}
+	}
+	t.routes.Load(actual)
+	t.loaded = true
+	return nil
+}
+
+func retryDump[T any](dump func() ([]T, error)) ([]T, error) {
+	for range dumpTries - 1 {
+		if list, err := dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+	return dump()
+}
+
+// index finds a device by name.
+func (t *Table) index(name string) (int, error) {
+	if name == "" {
+		return 0, nil
+	}
+	if i, ok := t.links[name]; ok {
+		return i, nil
+	}
+	link, err := t.kernel.LinkByName(name)
+	if err != nil {
+		t.waiting[name] = true
+		if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+			err = ErrNoDevice
+		}
+		return 0, fmt.Errorf("device %s: %w", name, err)
+	}
+	t.links[name] = link.Attrs().Index
+	return link.Attrs().Index, nil
+}
+
+// encode gives the route as the library takes it.
+func (t *Table) encode(r Route) (*netlink.Route, error) {
+	msg := &netlink.Route{
+		Family:   t.cfg.Family.AF(),
+		Table:    t.cfg.Table,
+		Dst:      ipNet(r.Dst),
+		Type:     int(r.Type),
+		Src:      ip(r.Src),
+		Protocol: netlink.RouteProtocol(r.Protocol),
+		Priority: r.Priority,
+		MTU:      r.MTU,
+		Scope:    netlink.SCOPE_UNIVERSE,
+	}
+	if r.Type == Local {
+		msg.Scope = netlink.SCOPE_HOST
+	}
+	if r.Type == Unicast && len(r.Hops) == 1 && !r.Hops[0].Gateway.IsValid() && t.cfg.Family == dataplane.IPv4 {
+		msg.Scope = netlink.SCOPE_LINK
+	}
+	for _, h := range r.Hops {
+		index, err := t.index(h.Device)
+		if err != nil {
+			return nil, err
+		}
+		flags := 0
+		if h.OnLink {
+			flags = int(netlink.FLAG_ONLINK)
+		}
+		if len(r.Hops) == 1 {
+			msg.LinkIndex, msg.Gw, msg.Flags = index, ip(h.Gateway), flags
+		} else {
+			msg.MultiPath = append(msg.MultiPath, &netlink.NexthopInfo{LinkIndex: index, Gw: ip(h.Gateway), Flags: flags})
+		}
+	}
+	return msg, nil
+}
+
+// decode gives the library's route as ours, normal.
+func (t *Table) decode(msg netlink.Route, names map[int]string) Route {
+	hop := func(index int, gw net.IP, flags int) Hop {
+		name, ok := names[index]
+		if !ok {
+			name = "#" + strconv.Itoa(index)
+		}
+		return Hop{Device: name, Gateway: addr(gw), OnLink: flags&int(netlink.FLAG_ONLINK) != 0}
+	}
+	r := Route{
+		Type:     Type(msg.Type),
+		Src:      addr(msg.Src),
+		Protocol: int(msg.Protocol),
+		Priority: msg.Priority,
+		MTU:      msg.MTU,
+	}
+	if msg.Dst == nil {
+		r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if t.cfg.Family == dataplane.IPv6 {
+			r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+	} else {
+		ones, _ := msg.Dst.Mask.Size()
+		r.Dst = netip.PrefixFrom(addr(msg.Dst.IP), ones)
+	}
+	for _, h := range msg.MultiPath {
+		r.Hops = append(r.Hops, hop(h.LinkIndex, h.Gw, h.Flags))
+	}
+	if len(r.Hops) == 0 {
+		r.Hops = []Hop{hop(msg.LinkIndex, msg.Gw, msg.Flags)}
+	}
+	return r.normal(t.cfg.Family)
+}
+
+func ip(a netip.Addr) net.IP {
+	if !a.IsValid() {
+		return nil
+	}
+	return a.AsSlice()
+}
+
+func addr(i net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(i)
+	return a
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

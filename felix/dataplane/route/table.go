@@ -1,0 +1,236 @@
+package route
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/delta"
+)
+
+// Errors that Apply wraps.
+var (
+	// ErrNoDevice: a hop's device does not exist.
+	ErrNoDevice = errors.New("device does not exist")
+	// ErrConflict: a route that is not ours has the destination and metric.
+	ErrConflict = errors.New("a foreign route has this destination and metric")
+)
+
+// Config says which routes a Table owns.
+type Config struct {
+	Family    dataplane.Family
+	Table     int   // 0 is MainTable
+	Protocols []int // the routes with one of these protocol numbers are ours
+}
+
+// Table is the driver.
+type Table struct {
+	kernel Kernel
+	cfg    Config
+
+	routes *delta.Map[Key, Route] // both sides normal
+	loaded bool                   // routes has been read since the last Resync
+	links  map[string]int         // device name to index; may be out of date, the kernel's errors tell
+	// waiting holds the devices that a pending route needs.
+	waiting map[string]bool
+}
+
+// New returns a driver that wants no routes and has not read the kernel yet.
+func New(kernel Kernel, cfg Config) *Table {
+	if cfg.Table == 0 {
+		cfg.Table = MainTable
+	}
+	return &Table{
+		kernel:  kernel,
+		cfg:     cfg,
+		routes:  delta.New[Key](satisfies),
+		links:   map[string]int{},
+		waiting: map[string]bool{},
+	}
+}
+
+// Set makes r desired, in place of what was desired for its key.
+func (t *Table) Set(r Route) {
+	r = r.normal(t.cfg.Family)
+	t.routes.Set(Key{r.Dst, r.Priority}, r)
+}
+
+// Remove makes the route of a key not desired.
+func (t *Table) Remove(k Key) { t.routes.Unset(k.normal(t.cfg.Family)) }
+
+// Replace makes exactly these routes desired. Of several with the same key the last one wins.
+func (t *Table) Replace(routes []Route) {
+	desired := make(map[Key]Route, len(routes))
+	for _, r := range routes {
+		r = r.normal(t.cfg.Family)
+		desired[Key{r.Dst, r.Priority}] = r
+	}
+	t.routes.Replace(desired)
+}
+
+// Name is "route".
+func (t *Table) Name() string { return "route" }
+
+// Resync makes the next Apply read the kernel's routes and links back.
+func (t *Table) Resync() { t.loaded = false }
+
+// Observe takes route and link events.
+func (t *Table) Observe(e dataplane.Event) bool {
+	contradicts, retry := false, false
+	switch e.Kind {
+	case dataplane.EventLost:
+		contradicts = true
+	case dataplane.EventLink:
+		contradicts, retry = t.observeLink(e)
+	case dataplane.EventRoute:
+		if e.Family != t.cfg.Family || e.Table != t.cfg.Table {
+			return false
+		}
+		k := Key{e.Dst, e.Priority}
+		actual, there := t.routes.Actual(k)
+		_, wanted := t.routes.Desired(k)
+		ours := slices.Contains(t.cfg.Protocols, e.Protocol)
+		switch {
+		case e.Deleted:
+			contradicts = there && actual.Protocol == e.Protocol
+			retry = wanted && !there // what was in the way went
+		case there:
+			contradicts = actual.Protocol != e.Protocol
+		default:
+			contradicts = ours
+		}
+	}
+	if contradicts {
+		t.Resync()
+	}
+	return contradicts || retry
+}
+
+// observeLink judges a link event. IPv4 tells nothing of the routes that went with a device (Linux
+// 6.18), so each route over it is in doubt.
+func (t *Table) observeLink(e dataplane.Event) (contradicts, retry bool) {
+	if !e.Deleted && e.Up {
+		if index, known := t.links[e.Device]; known && index != e.Index {
+			delete(t.links, e.Device)
+		}
+		return false, t.waiting[e.Device]
+	}
+	if e.Deleted {
+		delete(t.links, e.Device)
+	}
+	for _, r := range t.routes.AllActual() {
+		for _, h := range r.Hops {
+			if h.Device == e.Device || h.Device == "" { // "" is the kernel's choice
+				return true, false
+			}
+		}
+	}
+	return false, false
+}
+
+// Apply makes the kernel's routes match. Errors name the route; what failed is pending for the next Apply.
+func (t *Table) Apply(ctx context.Context) error {
+	fresh := !t.loaded
+	if fresh {
+		if err := t.load(); err != nil {
+			return fmt.Errorf("read %s routes of table %d: %w", t.cfg.Family, t.cfg.Table, err)
+		}
+	}
+	if t.routes.Settled() {
+		return nil
+	}
+	clear(t.waiting)
+	wanted, unwanted := t.routes.Pending()
+	// The longest prefix first: a gateway may be reachable by another route of the batch.
+	slices.SortFunc(wanted, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(b.Dst.Bits(), a.Dst.Bits()), a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Priority, b.Priority))
+	})
+	var errs []error
+	for _, k := range wanted {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		if err := t.write(k); err != nil {
+			errs = append(errs, err)
+			if !fresh && !errors.Is(err, ErrNoDevice) {
+				t.Resync() // what we believe may be wrong
+			}
+		}
+	}
+	for _, k := range unwanted {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		if err := t.delete(k); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// write adds or replaces one desired route.
+func (t *Table) write(k Key) error {
+	desired, _ := t.routes.Desired(k)
+	actual, there := t.routes.Actual(k)
+	msg, err := t.encode(desired)
+	if err != nil {
+		return fmt.Errorf("add route %s: %w", k, err)
+	}
+	if there && t.cfg.Family == dataplane.IPv6 && multipathable(desired) != multipathable(actual) {
+		// The kernel replaces a route only by one of the same sort, and would keep both.
+		if err := t.delete(k); err != nil {
+			return err
+		}
+		there = false
+	}
+	if there {
+		err = t.kernel.RouteReplace(msg)
+	} else {
+		err = t.kernel.RouteAdd(msg)
+	}
+	if err != nil {
+		t.doubt(desired)
+		if errors.Is(err, unix.EEXIST) {
+			err = ErrConflict
+		}
+		return fmt.Errorf("add route %s: %w", k, err)
+	}
+	t.routes.Observe(k, desired)
+	return nil
+}
+
+// multipathable says whether IPv6 lets the route have siblings.
+func multipathable(r Route) bool {
+	return r.Type == Unicast && len(r.Hops) > 0 && r.Hops[0].Gateway.IsValid()
+}
+
+// doubt looks the devices of a route that failed up again next time, and waits for them.
+func (t *Table) doubt(r Route) {
+	for _, h := range r.Hops {
+		delete(t.links, h.Device)
+		t.waiting[h.Device] = true
+	}
+}
+
+func (t *Table) delete(k Key) error {
+	actual, _ := t.routes.Actual(k)
+	msg := &netlink.Route{
+		Table:    t.cfg.Table,
+		Dst:      ipNet(k.Dst),
+		Priority: k.Priority,
+		Protocol: netlink.RouteProtocol(actual.Protocol),
+		Type:     int(actual.Type),
+		Scope:    netlink.Scope(unix.RT_SCOPE_NOWHERE), // any
+	}
+	if err := t.kernel.RouteDel(msg); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("delete route %s: %w", k, err)
+	}
+	t.routes.Forget(k)
+	return nil
+}
