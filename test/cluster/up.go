@@ -1,0 +1,324 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/maneki-net/maneki/test/build"
+	"github.com/maneki-net/maneki/test/cluster/nodeinit"
+	"github.com/maneki-net/maneki/test/images"
+)
+
+// testImages are in every cluster: the pod sandbox, the name server, and the
+// program that upstream tests run in pods.
+var testImages = []string{"pause", "coredns", "agnhost"}
+
+// Up brings the cluster up and returns when its nodes are Ready; with CNINone,
+// when they are registered. A cluster that exists is converged: what died is
+// started, nodes are added, what runs is kept. It needs root.
+func Up(ctx context.Context, c Config) (*Cluster, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("a cluster needs root: it makes namespaces, links and mounts")
+	}
+	if err := installPackages(ctx, c); err != nil {
+		return nil, err
+	}
+	programs, archives, err := prepare(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := lock(ctx, filepath.Join(recordDir, c.Name+".lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	r, err := claim(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := open(r)
+	if err != nil {
+		return nil, err
+	}
+	cl.programs = programs
+	if err := cl.converge(ctx, archives); err != nil {
+		return nil, fmt.Errorf("bring up cluster %s: %w", c.Name, err)
+	}
+	return cl, nil
+}
+
+func (c Config) builder() build.Builder { return build.Builder{Root: c.Root, Progress: c.Progress} }
+
+// prepare builds what the cluster runs, unless that was done before.
+func prepare(ctx context.Context, c Config) (programs, []images.Archive, error) {
+	b := c.builder()
+	var p programs
+	var err error
+	if p.nodeinit, err = b.Program(ctx, "./test/cluster/cmd/nodeinit"); err != nil {
+		return p, nil, err
+	}
+	if p.etcd, err = b.Module(ctx, "etcd"); err != nil {
+		return p, nil, err
+	}
+	if p.kubernetes, err = b.Module(ctx, "kubernetes"); err != nil {
+		return p, nil, err
+	}
+	archives, err := images.Builder{Programs: b, Version: images.DefaultVersion}.Build(ctx, testImages...)
+	return p, archives, err
+}
+
+// converge brings everything up. The control plane and the nodes start side by
+// side; kubelets wait for the API server.
+func (cl *Cluster) converge(ctx context.Context, archives []images.Archive) error {
+	cl.step("network: %d nodes on %d subnets, %s", len(cl.plan.Nodes), len(cl.plan.Subnets), join(cl.plan.Range))
+	if err := buildTopology(cl.record, cl.plan); err != nil {
+		return err
+	}
+	apiReady := make(chan struct{})
+	g, started := errgroup.WithContext(ctx)
+	for i, n := range cl.nodes {
+		g.Go(func() error {
+			revision, err := cl.boot(started, n)
+			if err != nil {
+				return err
+			}
+			if i == 0 {
+				g.Go(func() error {
+					defer close(apiReady)
+					return cl.startControlPlane(started, revision)
+				})
+			}
+			return cl.startNode(started, n, revision, archives, apiReady)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return cl.awaitNodes(ctx)
+}
+
+// boot makes the node and its configuration.
+func (cl *Cluster) boot(ctx context.Context, n *Node) (revision string, err error) {
+	if err := n.boot(ctx, cl.programs.nodeinit, cl.hosts()); err != nil {
+		return "", err
+	}
+	if revision, err = n.configure(cl.plan); err != nil {
+		return "", err
+	}
+	return revision, cl.installCNI(ctx, n)
+}
+
+func (cl *Cluster) hosts() string {
+	var b strings.Builder
+	b.WriteString("127.0.0.1 localhost\n::1 localhost\n")
+	for _, n := range cl.plan.Nodes {
+		for _, a := range n.Addrs {
+			fmt.Fprintf(&b, "%s %s\n", a.Addr(), n.Name)
+		}
+	}
+	return b.String()
+}
+
+// cniPlugins are those of the distribution that a node has in /opt/cni/bin from
+// the start, as nodes installed with kubeadm do.
+var cniPlugins = []string{"bandwidth", "bridge", "host-local", "loopback", "portmap", "ptp", "tuning"}
+
+const debianCNIPlugins = "/usr/lib/cni"
+
+func (cl *Cluster) installCNI(ctx context.Context, n *Node) error {
+	script := "mkdir -p /opt/cni/bin /etc/cni/net.d && cd " + debianCNIPlugins + " && cp -u " + strings.Join(cniPlugins, " ") + " /opt/cni/bin/"
+	if _, err := n.Exec(ctx, "sh", "-c", script); err != nil {
+		return fmt.Errorf("install reference plugins: %w", err)
+	}
+	if cl.config.CNI != CNIPtp {
+		return nil
+	}
+	body, err := render("ptp.conflist", newTemplateData(cl.config, cl.plan, n.NodePlan))
+	if err != nil {
+		return err
+	}
+	path, err := n.Path("/etc/cni/net.d/10-ptp.conflist")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, body, 0o644)
+}
+
+func (cl *Cluster) startControlPlane(ctx context.Context, revision string) error {
+	first := cl.nodes[0]
+	start := func(processes ...nodeinit.Process) error {
+		for _, p := range processes {
+			p.Revision = revision
+			if _, err := first.init.Ensure(ctx, p); err != nil {
+				return fmt.Errorf("start %s: %w", p.Name, err)
+			}
+		}
+		return nil
+	}
+	cl.step("control plane on %s", first.Name)
+	if err := start(etcdProcess(cl.programs), apiServerProcess(cl.programs, cl.plan)); err != nil {
+		return err
+	}
+	err := cl.await(ctx, "the API server", func() error { return cl.api.ready(ctx) })
+	if err != nil {
+		return err
+	}
+	if err := start(controllerManagerProcess(cl.programs, cl.plan), schedulerProcess(cl.programs)); err != nil {
+		return err
+	}
+	body, err := render("bootstrap.yaml", newTemplateData(cl.config, cl.plan, first.NodePlan))
+	if err != nil {
+		return err
+	}
+	return cl.Apply(ctx, body)
+}
+
+// startNode starts the node's own daemons and loads the test images.
+func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, archives []images.Archive, apiReady <-chan struct{}) error {
+	start := func(p nodeinit.Process) error {
+		p.Revision = revision
+		if _, err := n.init.Ensure(ctx, p); err != nil {
+			return fmt.Errorf("start %s of %s: %w", p.Name, n.Name, err)
+		}
+		return nil
+	}
+	if err := start(containerdProcess()); err != nil {
+		return err
+	}
+	err := cl.await(ctx, "containerd of "+n.Name, func() error {
+		_, err := n.Exec(ctx, "ctr", "--address="+containerdSock, "version")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, a := range archives {
+		if err := n.loadOnce(ctx, a); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-apiReady:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := start(kubeProxyProcess(cl.programs)); err != nil {
+		return err
+	}
+	return start(kubeletProcess(cl.programs, cl.plan, n.NodePlan))
+}
+
+// loadOnce imports the image unless the node has it already.
+func (n *Node) loadOnce(ctx context.Context, a images.Archive) error {
+	mark := filepath.Join(n.Dir, "images", filepath.Base(a.Path))
+	if have, err := os.ReadFile(mark); err == nil && string(have) == a.ID {
+		return nil
+	}
+	if err := n.LoadImage(ctx, a.Path); err != nil {
+		return err
+	}
+	return writeFile(mark, []byte(a.ID), 0o644)
+}
+
+// awaitNodes waits for the nodes to be what Up promises.
+func (cl *Cluster) awaitNodes(ctx context.Context) error {
+	err := cl.await(ctx, "the nodes", func() error {
+		ready, err := cl.api.nodeReady(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range cl.nodes {
+			r, registered := ready[n.Name]
+			if !registered {
+				return fmt.Errorf("%s is not registered", n.Name)
+			}
+			if !r && cl.config.CNI != CNINone {
+				return fmt.Errorf("%s is not Ready", n.Name)
+			}
+		}
+		return nil
+	})
+	if err != nil || cl.config.CNI == CNINone {
+		return err
+	}
+	for _, n := range cl.plan.Nodes {
+		if err := cl.api.setPodCIDRs(ctx, n); err != nil {
+			return err
+		}
+	}
+	_, err = cl.Kubectl(ctx, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+	return err
+}
+
+// Limits of await.
+const (
+	awaitPoll  = 100 * time.Millisecond
+	awaitLimit = 2 * time.Minute
+)
+
+// await repeats check until it succeeds. It gives up when a process that was
+// started has ended, or after awaitLimit.
+func (cl *Cluster) await(ctx context.Context, what string, check func() error) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
+	defer cancel()
+	tick := time.NewTicker(awaitPoll)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			cl.step("%s: up after %s", what, time.Since(began).Round(100*time.Millisecond))
+			return nil
+		}
+		if dead := cl.dead(ctx); dead != nil {
+			return fmt.Errorf("wait for %s: %w", what, dead)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w; last: %w", what, ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// dead describes a process that ended by itself, with the end of its log.
+func (cl *Cluster) dead(ctx context.Context) error {
+	for _, n := range cl.nodes {
+		processes, err := n.init.Status(ctx)
+		if err != nil {
+			continue // not booted yet
+		}
+		for _, p := range processes {
+			if p.PID == 0 {
+				log := filepath.Join(n.Dir, "log", filepath.Base(p.Log))
+				return fmt.Errorf("%s of %s ended: %s; the end of %s:\n%s", p.Name, n.Name, p.Exit, log, tail(log, 10))
+			}
+		}
+	}
+	return nil
+}
+
+// tail returns the last lines of a file, or why it can't be read.
+func tail(name string, lines int) string {
+	body, err := os.ReadFile(name)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(body)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+func (cl *Cluster) step(format string, args ...any) {
+	fmt.Fprintf(cl.config.Progress, format+"\n", args...)
+}
