@@ -1,0 +1,29 @@
+package v3
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// GroupVersion is the API group and version of every resource here.
+var GroupVersion = schema.GroupVersion{Group: "projectcalico.org", Version: "v3"}
+
+// SchemeGroupVersion is GroupVersion by the name that Kubernetes API packages use.
+var SchemeGroupVersion = GroupVersion
+
+// AddToScheme registers every kind and its list.
+func AddToScheme(s *runtime.Scheme) error {
+	s.AddKnownTypes(GroupVersion,
+		&BGPConfiguration{}, &BGPConfigurationList{},
+		&BGPPeer{}, &BGPPeerList{},
+		&BlockAffinity{}, &BlockAffinityList{},
+		&ClusterInformation{}, &ClusterInformationList{},
+		&FelixConfiguration{}, &FelixConfigurationList{},
+		&IPAMBlock{}, &IPAMBlockList{},
+		&IPAMConfiguration{}, &IPAMConfigurationList{},
+		&IPPool{}, &IPPoolList{},
+	)
+	metav1.AddToGroupVersion(s, GroupVersion)
+	return nil
+}
