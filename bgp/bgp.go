@@ -29,9 +29,9 @@ type Config struct {
 	Peers []Peer
 	// Announce are the destinations on this node, sorted. The next hop is the session's own address.
 	Announce []netip.Prefix
-	// PassOn makes the speaker also announce what it learned (a route reflector does);
-	// otherwise Announce is all that leaves the node.
-	PassOn bool
+	// PassOn are the pools, sorted, whose learned routes are announced to other peers as well, as a route
+	// reflector does. Without any, Announce is all that leaves the node.
+	PassOn []netip.Prefix
 }
 
 // Peer is one session. Two Peers that differ only in Name are the same session.
@@ -59,8 +59,6 @@ type Peer struct {
 	// RestartTime is how long the peer is asked to keep routes while this speaker restarts;
 	// whole seconds up to 4095 (RFC 4724).
 	RestartTime time.Duration
-	// Password is the TCP MD5 key (RFC 2385); empty is none.
-	Password string
 }
 
 // Route is the best way, or several equally good ones, to a destination that a peer announced.
@@ -95,9 +93,8 @@ type PeerStatus struct {
 	State State  `json:"state"`
 	// Since is when State was reached.
 	Since time.Time `json:"since"`
-	// Imported and Exported are the routes accepted from and announced to the peer.
+	// Imported is the number of routes accepted from the peer.
 	Imported uint64 `json:"routesImported"`
-	Exported uint64 `json:"routesExported"`
 }
 
 // Status is the state of a speaker. The zero value is that of one that is off.

@@ -41,7 +41,9 @@ func ConfigFor(in Input) (Config, error) {
 		RouterID:   routerID(self),
 		ListenPort: cmp.Or(in.BGP.ListenPort, DefaultPort),
 		Announce:   announced(in),
-		PassOn:     self.RouteReflectorClusterID != "",
+	}
+	if self.RouteReflectorClusterID != "" {
+		config.PassOn = exportable(in.Pools)
 	}
 	peers, err := explicitPeers(in.BGP, self)
 	// A route reflector takes no part in the mesh: BGPPeers say whom it serves.
@@ -128,6 +130,18 @@ func announced(in Input) []netip.Prefix {
 	}
 	slices.SortFunc(own, comparePrefix)
 	return slices.Compact(own)
+}
+
+// exportable are the CIDRs of the pools that may be announced.
+func exportable(pools []*wire.Pool) []netip.Prefix {
+	var cidrs []netip.Prefix
+	for _, pool := range pools {
+		if !pool.DisableBGPExport {
+			cidrs = append(cidrs, pool.CIDR)
+		}
+	}
+	slices.SortFunc(cidrs, comparePrefix)
+	return slices.Compact(cidrs)
 }
 
 // localAddr is the host's address of the peer's IP family, or the zero Addr.

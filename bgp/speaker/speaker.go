@@ -10,7 +10,9 @@ package speaker
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -33,9 +35,10 @@ type Speaker struct {
 	wanted  chan bgp.Config
 	changes chan struct{}
 
+	rib rib
+
 	// mu guards what Run publishes.
 	mu     sync.Mutex
-	routes []bgp.Route
 	status bgp.Status
 }
 
@@ -46,19 +49,26 @@ func New(log *slog.Logger, options Options) *Speaker {
 		deferral: cmp.Or(options.DeferralTime, bgp.DefaultRestartTime),
 		wanted:   make(chan bgp.Config, 1),
 		changes:  make(chan struct{}, 1),
+		rib:      rib{routes: map[netip.Prefix]bgp.Route{}},
 	}
 }
 
 // Run keeps the speaker going until ctx ends, and returns nil then. It leaves the sessions open: the
 // end of the process closes them without a CEASE, so that peers keep the node's routes for the
-// restart time (RFC 4724). To withdraw everything instead, Configure a zero Config first.
+// restart time (RFC 4724). To withdraw everything instead, Configure a zero Config first and
+// wait until Status says so.
 func (s *Speaker) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	r := &run{Speaker: s, server: newEmbedded(s.log), wake: make(chan struct{}, 1), since: map[netip.Addr]observed{}}
+	if err := r.watch(ctx); err != nil {
+		return fmt.Errorf("watch BGP server: %w", err)
+	}
+	return r.loop(ctx)
 }
 
 // Configure makes config the speaker's configuration as soon as Run gets to it; the newest wins.
-// Sessions that it does not change go on undisturbed. It does not block.
+// Sessions that it does not change go on undisturbed. It does not block. The first one with
+// peers should have all of Announce: a peer drops what it kept of an earlier process and is not announced
+// again.
 func (s *Speaker) Configure(config bgp.Config) {
 	for {
 		select {
@@ -81,9 +91,7 @@ func (s *Speaker) Changes() <-chan struct{} { return s.changes }
 // the node's own destinations. The slice must not be modified. Until Status says Synced, a
 // route of an earlier process that is not among them must not be taken from the kernel.
 func (s *Speaker) Routes() []bgp.Route {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.routes
+	return s.rib.snapshot()
 }
 
 // Status is the speaker's present state. Its slices must not be modified.

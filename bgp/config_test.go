@@ -1,0 +1,172 @@
+package bgp
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func host(name, v4, v6 string, change ...func(*wire.Host)) *wire.Host {
+	h := &wire.Host{Name: name}
+	if v4 != "" {
+		h.IPv4 = netip.MustParsePrefix(v4)
+	}
+	if v6 != "" {
+		h.IPv6 = netip.MustParsePrefix(v6)
+	}
+	for _, f := range change {
+		f(h)
+	}
+	return h
+}
+
+var (
+	node1 = host("n1", "10.0.0.1/24", "fd00::1/64")
+	node2 = host("n2", "10.0.0.2/24", "fd00::2/64")
+)
+
+func mesh(name, local, peer string) Peer {
+	return Peer{Name: "Mesh_" + name, Addr: addr(peer), LocalAddr: addr(local), Port: 179,
+		ASNumber: 64512, Mesh: true, RestartTime: 120 * time.Second}
+}
+
+func TestConfigFor(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		in   Input
+		want Config
+		err  string
+	}{{
+		name: "no configuration yet is off",
+		in:   Input{Node: "n1", Hosts: []*wire.Host{node1}},
+	}, {
+		name: "mesh of both families, without self and without a family that one side lacks",
+		in: Input{Node: "n1", BGP: &wire.BGP{Node: "n1", ASNumber: 64512, Mesh: true},
+			Hosts: []*wire.Host{node2, node1, host("n3", "10.0.0.3/24", "")}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{
+			mesh("n2", "10.0.0.1", "10.0.0.2"), mesh("n3", "10.0.0.1", "10.0.0.3"), mesh("n2", "fd00::1", "fd00::2"),
+		}},
+	}, {
+		name: "a node's own AS number counts on both sides, the listening port for all",
+		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true, ListenPort: 1790},
+			Hosts: []*wire.Host{
+				host("n1", "10.0.0.1/24", "", func(h *wire.Host) { h.ASNumber = 65001 }),
+				host("n2", "10.0.0.2/24", "", func(h *wire.Host) { h.ASNumber = 65002 }),
+			}},
+		want: Config{ASNumber: 65001, RouterID: addr("10.0.0.1"), ListenPort: 1790, Peers: []Peer{{
+			Name: "Mesh_n2", Addr: addr("10.0.0.2"), LocalAddr: addr("10.0.0.1"), Port: 1790, ASNumber: 65002,
+			Mesh: true, RestartTime: DefaultRestartTime,
+		}}},
+	}, {
+		name: "a route reflector is in nobody's mesh",
+		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true},
+			Hosts: []*wire.Host{node1, host("rr", "10.0.0.9/24", "", func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179},
+	}, {
+		name: "a route reflector has no mesh and passes exportable pools on",
+		in: Input{Node: "rr",
+			BGP: &wire.BGP{ASNumber: 64512, Mesh: true, Peers: []wire.BGPPeer{{
+				Name: "clients-n1", Addr: addr("10.0.0.1"), ASNumber: 64512, RouteReflectorPeer: true, ClusterID: "1.0.0.1",
+			}}},
+			Hosts: []*wire.Host{node1, host("rr", "10.0.0.9/24", "", func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })},
+			Pools: []*wire.Pool{
+				{Name: "b", CIDR: netip.MustParsePrefix("10.3.0.0/16")},
+				{Name: "quiet", CIDR: netip.MustParsePrefix("10.2.0.0/16"), DisableBGPExport: true},
+				{Name: "a", CIDR: netip.MustParsePrefix("10.1.0.0/16")},
+			}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.9"), ListenPort: 179,
+			PassOn: prefixes("10.1.0.0/16", "10.3.0.0/16"),
+			Peers: []Peer{{Name: "clients-n1", Addr: addr("10.0.0.1"), LocalAddr: addr("10.0.0.9"), Port: 179,
+				ASNumber: 64512, ReflectorClient: true, ClusterID: "1.0.0.1", RestartTime: DefaultRestartTime}}},
+	}, {
+		name: "a BGPPeer keeps its settings and replaces the mesh session to its address",
+		in: Input{Node: "n1", Hosts: []*wire.Host{node1, host("n2", "10.0.0.2/24", "")},
+			BGP: &wire.BGP{ASNumber: 64512, Mesh: true, Peers: []wire.BGPPeer{{
+				Name: "special", Addr: addr("10.0.0.2"), Port: 1179, ASNumber: 65000, LocalASNumber: 65010,
+				KeepNextHop: true, TTLSecurity: 2, MaxRestartSeconds: 30,
+			}}}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
+			Name: "special", Addr: addr("10.0.0.2"), LocalAddr: addr("10.0.0.1"), Port: 1179, ASNumber: 65000,
+			LocalASNumber: 65010, KeepNextHop: true, TTLSecurity: 2, RestartTime: 30 * time.Second,
+		}}},
+	}, {
+		name: "what cannot be a peer is left out and named",
+		in: Input{Node: "n1", Hosts: []*wire.Host{host("n1", "10.0.0.1/24", "")},
+			BGP: &wire.BGP{ASNumber: 64512, Peers: []wire.BGPPeer{
+				{Name: "a", Addr: addr("10.0.0.7"), ASNumber: 65000},
+				{Name: "b", Addr: addr("10.0.0.7"), ASNumber: 65001},
+				{Name: "six", Addr: addr("fd00::7"), ASNumber: 65001},
+			}}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
+			Name: "a", Addr: addr("10.0.0.7"), LocalAddr: addr("10.0.0.1"), Port: 179, ASNumber: 65000,
+			RestartTime: DefaultRestartTime}}},
+		err: "BGP peer six (fd00::7): the node has no address of that IP family\nBGP peer b: 10.0.0.7 is already the peer of a",
+	}, {
+		name: "announced is what is on the node and in no pool that forbids it",
+		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512}, Hosts: []*wire.Host{node1},
+			Pools: []*wire.Pool{{Name: "quiet", DisableBGPExport: true}, {Name: "loud"}},
+			Routes: []*wire.Route{
+				{Dst: netip.MustParsePrefix("10.1.0.64/26"), Node: "n1", Pool: "loud"},
+				{Dst: netip.MustParsePrefix("10.1.0.0/26"), Node: "n1", Pool: "loud"},
+				{Dst: netip.MustParsePrefix("10.1.0.200/32"), Node: "n1", Pool: "loud", Borrowed: true},
+				{Dst: netip.MustParsePrefix("10.2.0.0/26"), Node: "n1", Pool: "quiet"},
+				{Dst: netip.MustParsePrefix("10.1.0.128/26"), Node: "n2", Pool: "loud"},
+			}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179,
+			Announce: prefixes("10.1.0.0/26", "10.1.0.64/26", "10.1.0.200/32")},
+	}, {
+		name: "an IPv6 node has an identifier all the same",
+		in:   Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512}, Hosts: []*wire.Host{host("n1", "", "fd00::1/64")}},
+		want: Config{ASNumber: 64512, RouterID: addr("5.53.220.0"), ListenPort: 179},
+	}} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ConfigFor(test.in)
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+				t.Errorf("configuration (-want +got):\n%s", diff)
+			}
+			text := ""
+			if err != nil {
+				text = err.Error()
+			}
+			if text != test.err {
+				t.Errorf("error %q, want %q", text, test.err)
+			}
+		})
+	}
+}
+
+// The order in which the stream delivers must not matter: an unchanged configuration must compare equal.
+func TestConfigForIgnoresOrder(t *testing.T) {
+	in := Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true},
+		Hosts: []*wire.Host{node1, node2, host("n3", "10.0.0.3/24", "fd00::3/64")},
+		Routes: []*wire.Route{
+			{Dst: netip.MustParsePrefix("10.1.0.0/26"), Node: "n1"}, {Dst: netip.MustParsePrefix("10.1.1.0/26"), Node: "n1"},
+		}}
+	want, _ := ConfigFor(in)
+	slices.Reverse(in.Hosts)
+	slices.Reverse(in.Routes)
+	got, _ := ConfigFor(in)
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("order matters (-first +reversed):\n%s", diff)
+	}
+	if !strings.HasPrefix(want.Peers[0].Name, "Mesh_") {
+		t.Errorf("peer %q, want a mesh peer", want.Peers[0].Name)
+	}
+}

@@ -1,0 +1,130 @@
+package speaker
+
+import (
+	"net/netip"
+	"time"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/maneki-net/maneki/bgp"
+)
+
+// Timers in seconds. A lost session is tried again soon; hold time and keepalive are RFC 4271's suggestions.
+const (
+	connectRetry      = 5
+	holdTime          = 90
+	keepaliveInterval = 30
+)
+
+// firstUpdate is how many seconds after a session came up a restarted speaker announces its routes. The
+// RFC 4724 reason to wait, that best routes are not known yet, does not hold for a node's own
+// blocks; one second is the least that GoBGP can be told.
+const firstUpdate = 1
+
+// session is the peer as GoBGP wants it.
+func (e *embedded) session(peer bgp.Peer) *api.Peer {
+	p := &api.Peer{
+		Conf: &api.PeerConf{
+			NeighborAddress: peer.Addr.String(), PeerAsn: peer.ASNumber,
+			LocalAsn: peer.LocalASNumber, Description: peer.Name,
+		},
+		Timers: &api.Timers{Config: &api.TimersConfig{
+			ConnectRetry: connectRetry, HoldTime: holdTime, KeepaliveInterval: keepaliveInterval,
+		}},
+		Transport: &api.Transport{LocalAddress: peer.LocalAddr.String(), RemotePort: uint32(peer.Port)},
+		GracefulRestart: &api.GracefulRestart{
+			Enabled: true, RestartTime: uint32(min(peer.RestartTime, 4095*time.Second) / time.Second),
+			DeferralTime: firstUpdate, LocalRestarting: e.restarting,
+		},
+		AfiSafis: []*api.AfiSafi{{
+			Config:            &api.AfiSafiConfig{Family: family(peer.Addr), Enabled: true},
+			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}},
+		}},
+	}
+	if peer.TTLSecurity > 0 {
+		p.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 256 - uint32(peer.TTLSecurity)}
+	} else {
+		// As in Calico, an external peer may be any number of hops away.
+		p.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: 255}
+	}
+	if peer.ReflectorClient {
+		p.RouteReflector = &api.RouteReflector{RouteReflectorClient: true, RouteReflectorClusterId: peer.ClusterID}
+	}
+	return p
+}
+
+func family(addr netip.Addr) *api.Family {
+	if addr.Is4() {
+		return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
+	}
+	return &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
+}
+
+// ownPath announces dst; the unspecified next hop becomes the address of each session.
+func ownPath(dst netip.Prefix) *api.Path {
+	nlri := packed(&api.IPAddressPrefix{Prefix: dst.Addr().String(), PrefixLen: uint32(dst.Bits())})
+	attributes := []*anypb.Any{packed(&api.OriginAttribute{Origin: 0})}
+	if dst.Addr().Is4() {
+		attributes = append(attributes, packed(&api.NextHopAttribute{NextHop: "0.0.0.0"}))
+	} else {
+		attributes = append(attributes, packed(&api.MpReachNLRIAttribute{
+			Family: family(dst.Addr()), NextHops: []string{"::"}, Nlris: []*anypb.Any{nlri},
+		}))
+	}
+	return &api.Path{Family: family(dst.Addr()), Nlri: nlri, Pattrs: attributes}
+}
+
+// packed wraps a message of GoBGP's own API; that it can be marshalled is an invariant.
+func packed(message proto.Message) *anypb.Any {
+	wrapped, err := anypb.New(message)
+	if err != nil {
+		panic(err)
+	}
+	return wrapped
+}
+
+const exportPolicyName = "export"
+
+// exportPolicy lets out the node's own destinations and, of what was learned, the pools of PassOn. GoBGP has
+// no policies for one neighbour, so this is one for all with conditions on the neighbour.
+func exportPolicy(config bgp.Config) *api.SetPoliciesRequest {
+	request := &api.SetPoliciesRequest{}
+	statements := []*api.Statement{{
+		Name:       "own",
+		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
+		Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
+	}}
+	var keep []string
+	for _, peer := range config.Peers {
+		if peer.KeepNextHop {
+			keep = append(keep, netip.PrefixFrom(peer.Addr, peer.Addr.BitLen()).String())
+		}
+	}
+	if len(keep) > 0 {
+		request.DefinedSets = append(request.DefinedSets,
+			&api.DefinedSet{DefinedType: api.DefinedType_NEIGHBOR, Name: "keep", List: keep})
+		statements = append(statements, &api.Statement{
+			Name:       "keep",
+			Conditions: &api.Conditions{NeighborSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: "keep"}},
+			Actions:    &api.Actions{Nexthop: &api.NexthopAction{Unchanged: true}},
+		})
+	}
+	for _, pool := range config.PassOn {
+		name := "pool " + pool.String()
+		request.DefinedSets = append(request.DefinedSets, &api.DefinedSet{
+			DefinedType: api.DefinedType_PREFIX, Name: name,
+			Prefixes: []*api.Prefix{{
+				IpPrefix: pool.String(), MaskLengthMin: uint32(pool.Bits()), MaskLengthMax: uint32(pool.Addr().BitLen()),
+			}},
+		})
+		statements = append(statements, &api.Statement{
+			Name:       name,
+			Conditions: &api.Conditions{PrefixSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: name}},
+			Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
+		})
+	}
+	request.Policies = []*api.Policy{{Name: exportPolicyName, Statements: statements}}
+	return request
+}

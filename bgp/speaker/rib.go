@@ -1,0 +1,119 @@
+package speaker
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	api "github.com/osrg/gobgp/v3/api"
+
+	"github.com/maneki-net/maneki/bgp"
+)
+
+// rib holds the best paths that peers announced. The server's watch writes it and anyone may read it.
+type rib struct {
+	mu     sync.Mutex
+	routes map[netip.Prefix]bgp.Route
+	own    []netip.Prefix
+	// sorted is routes without own, made when it is next asked for; nil when stale.
+	sorted []bgp.Route
+}
+
+// update takes the paths of one event. An event holds all equally good paths of each
+// destination it names, or a withdrawn path when none is left.
+func (r *rib) update(paths []*api.Path) {
+	learned := map[netip.Prefix]bgp.Route{}
+	for _, path := range paths {
+		dst, ok := destination(path)
+		if !ok {
+			continue
+		}
+		route := learned[dst]
+		route.Dst = dst
+		peer, err := netip.ParseAddr(path.NeighborIp)
+		hop := nextHop(path)
+		// A path without a peer is the node's own.
+		if err == nil && !path.IsWithdraw && hop.Is4() == dst.Addr().Is4() {
+			if !route.Peer.IsValid() {
+				route.Peer = peer
+			}
+			route.NextHops = append(route.NextHops, hop)
+		}
+		learned[dst] = route
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for dst, route := range learned {
+		if len(route.NextHops) == 0 {
+			delete(r.routes, dst)
+			continue
+		}
+		slices.SortFunc(route.NextHops, netip.Addr.Compare)
+		route.NextHops = slices.Compact(route.NextHops)
+		r.routes[dst] = route
+	}
+	r.sorted = nil
+}
+
+// setOwn sets the destinations on the node, for which no learned route is wanted.
+func (r *rib) setOwn(own []netip.Prefix) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.own, r.sorted = own, nil
+}
+
+// snapshot gives the routes sorted by destination; it must not be modified.
+func (r *rib) snapshot() []bgp.Route {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sorted != nil {
+		return r.sorted
+	}
+	r.sorted = make([]bgp.Route, 0, len(r.routes))
+	for _, route := range r.routes {
+		if !r.isOwn(route.Dst) {
+			r.sorted = append(r.sorted, route)
+		}
+	}
+	slices.SortFunc(r.sorted, func(a, b bgp.Route) int {
+		if c := a.Dst.Addr().Compare(b.Dst.Addr()); c != 0 {
+			return c
+		}
+		return a.Dst.Bits() - b.Dst.Bits()
+	})
+	return r.sorted
+}
+
+// isOwn says whether dst is one of the node's own destinations. What lies inside a block of the node is
+// not: that is how another node announces an address that it borrowed from the block.
+func (r *rib) isOwn(dst netip.Prefix) bool { return slices.Contains(r.own, dst) }
+
+func destination(path *api.Path) (netip.Prefix, bool) {
+	var nlri api.IPAddressPrefix
+	if path.Nlri == nil || path.Nlri.UnmarshalTo(&nlri) != nil {
+		return netip.Prefix{}, false
+	}
+	addr, err := netip.ParseAddr(nlri.Prefix)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(addr, int(nlri.PrefixLen)).Masked(), true
+}
+
+// nextHop is the path's next hop, the global one where there is a link-local one too (RFC 2545).
+func nextHop(path *api.Path) netip.Addr {
+	for _, attribute := range path.Pattrs {
+		var v4 api.NextHopAttribute
+		if attribute.UnmarshalTo(&v4) == nil {
+			addr, _ := netip.ParseAddr(v4.NextHop)
+			return addr
+		}
+		var v6 api.MpReachNLRIAttribute
+		if attribute.UnmarshalTo(&v6) == nil && len(v6.NextHops) > 0 {
+			addr, _ := netip.ParseAddr(v6.NextHops[0])
+			return addr
+		}
+	}
+	return netip.Addr{}
+}

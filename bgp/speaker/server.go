@@ -1,0 +1,201 @@
+package speaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	api "github.com/osrg/gobgp/v3/api"
+	gobgp "github.com/osrg/gobgp/v3/pkg/server"
+
+	"github.com/maneki-net/maneki/bgp"
+)
+
+// embedded is a GoBGP server and what it has been told so far. Run's goroutine owns it.
+type embedded struct {
+	bgp *gobgp.BgpServer
+	log *slog.Logger
+	// global is the configuration that the server was started with; only its ASNumber, RouterID and
+	// ListenPort mean something. Zero while stopped.
+	global    bgp.Config
+	policies  *api.SetPoliciesRequest
+	announced map[netip.Prefix]bool
+	peers     map[netip.Addr]bgp.Peer
+	// restarting: no peer has been added since the process started, so peers may still hold the routes
+	// of an earlier one (RFC 4724 section 4.1).
+	restarting bool
+	anchor     *anchor
+}
+
+// newEmbedded makes a server that is stopped. GoBGP v3 has no way to end the goroutine; it
+// lives until the process ends.
+func newEmbedded(log *slog.Logger) *embedded {
+	server := gobgp.NewBgpServer(gobgp.LoggerOption(serverLog{log}))
+	go server.Serve()
+	return &embedded{
+		bgp: server, log: log, restarting: true,
+		announced: map[netip.Prefix]bool{}, peers: map[netip.Addr]bgp.Peer{},
+	}
+}
+
+// apply makes the least changes that lead to config. What failed is missing from the embedded's
+// fields, so that the next apply tries it again.
+func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
+	if !sameGlobal(e.global, config) || lost(e.global.PassOn, config.PassOn) {
+		if err := e.stop(ctx); err != nil {
+			return err
+		}
+	}
+	if config.ASNumber == 0 {
+		return nil
+	}
+	if err := e.start(ctx, config); err != nil {
+		return err
+	}
+	if err := e.applyPolicies(ctx, config); err != nil {
+		return err
+	}
+	// Own destinations come first, so that a new session's first updates, and the End-of-RIB after
+	// them, are complete.
+	if err := e.applyAnnounced(ctx, config.Announce); err != nil {
+		return err
+	}
+	return e.applyPeers(ctx, config.Peers)
+}
+
+// sameGlobal says whether b can be reached from a without a new server.
+func sameGlobal(a, b bgp.Config) bool {
+	return a.ASNumber == b.ASNumber && a.RouterID == b.RouterID && a.ListenPort == b.ListenPort
+}
+
+// lost says whether a pool of before is not in after. GoBGP does not withdraw what a
+// stricter export policy stops, so the sessions have to start anew.
+func lost(before, after []netip.Prefix) bool {
+	return slices.ContainsFunc(before, func(p netip.Prefix) bool { return !slices.Contains(after, p) })
+}
+
+// stop ends every session with a CEASE.
+func (e *embedded) stop(ctx context.Context) error {
+	if e.global.ASNumber == 0 {
+		return nil
+	}
+	e.raiseAnchor(ctx)
+	if err := e.bgp.StopBgp(ctx, &api.StopBgpRequest{}); err != nil {
+		return fmt.Errorf("stop BGP server: %w", err)
+	}
+	e.global, e.policies = bgp.Config{}, nil
+	clear(e.announced)
+	clear(e.peers)
+	return nil
+}
+
+func (e *embedded) start(ctx context.Context, config bgp.Config) error {
+	if e.global.ASNumber != 0 {
+		e.global.PassOn = config.PassOn
+		return nil
+	}
+	err := e.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
+		Asn: config.ASNumber, RouterId: config.RouterID.String(),
+		ListenPort: int32(config.ListenPort), UseMultiplePaths: true,
+	}})
+	if err != nil {
+		// Listeners that were opened before the failure are closed by StopBgp alone.
+		return errors.Join(fmt.Errorf("start BGP server on port %d: %w", config.ListenPort, err),
+			e.bgp.StopBgp(ctx, &api.StopBgpRequest{}))
+	}
+	e.global = config
+	return nil
+}
+
+func (e *embedded) applyPolicies(ctx context.Context, config bgp.Config) error {
+	want := exportPolicy(config)
+	if e.policies != nil && reflect.DeepEqual(want, e.policies) {
+		return nil
+	}
+	if err := e.bgp.SetPolicies(ctx, want); err != nil {
+		return fmt.Errorf("set BGP export policy: %w", err)
+	}
+	err := e.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
+		Name: "global", Direction: api.PolicyDirection_EXPORT,
+		Policies: []*api.Policy{{Name: exportPolicyName}}, DefaultAction: api.RouteAction_REJECT,
+	}})
+	if err != nil {
+		return fmt.Errorf("assign BGP export policy: %w", err)
+	}
+	e.policies = want
+	if len(e.peers) == 0 {
+		return nil
+	}
+	err = e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Soft: true, Direction: api.ResetPeerRequest_OUT})
+	if err != nil {
+		return fmt.Errorf("announce again under a new export policy: %w", err)
+	}
+	return nil
+}
+
+func (e *embedded) applyAnnounced(ctx context.Context, want []netip.Prefix) error {
+	for dst := range e.announced {
+		if slices.Contains(want, dst) {
+			continue
+		}
+		if err := e.bgp.DeletePath(ctx, &api.DeletePathRequest{Path: ownPath(dst)}); err != nil {
+			return fmt.Errorf("withdraw %s: %w", dst, err)
+		}
+		delete(e.announced, dst)
+	}
+	for _, dst := range want {
+		if e.announced[dst] {
+			continue
+		}
+		if _, err := e.bgp.AddPath(ctx, &api.AddPathRequest{Path: ownPath(dst)}); err != nil {
+			return fmt.Errorf("announce %s: %w", dst, err)
+		}
+		e.announced[dst] = true
+	}
+	return nil
+}
+
+// applyPeers goes on after a peer that failed: one bad peer must not keep the others down.
+func (e *embedded) applyPeers(ctx context.Context, want []bgp.Peer) error {
+	var errs []error
+	wanted := map[netip.Addr]bgp.Peer{}
+	for _, peer := range want {
+		wanted[peer.Addr] = peer
+	}
+	for addr, old := range e.peers {
+		peer, keep := wanted[addr]
+		old.Name = peer.Name
+		if keep && old == peer {
+			e.peers[addr] = peer
+			continue
+		}
+		if err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()}); err != nil {
+			errs = append(errs, fmt.Errorf("remove BGP peer %s: %w", addr, err))
+			continue
+		}
+		delete(e.peers, addr)
+	}
+	if e.restarting && len(want) > 0 {
+		if err := e.dropAnchor(ctx); err != nil {
+			e.log.Warn("graceful restart may lose routes at some peers", "error", err)
+		}
+	}
+	for _, peer := range want {
+		if _, ok := e.peers[peer.Addr]; ok {
+			continue
+		}
+		if err := e.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: e.session(peer)}); err != nil {
+			errs = append(errs, fmt.Errorf("add BGP peer %s (%s): %w", peer.Name, peer.Addr, err))
+			continue
+		}
+		e.peers[peer.Addr] = peer
+	}
+	if len(want) > 0 {
+		e.restarting = false
+	}
+	return errors.Join(errs...)
+}
