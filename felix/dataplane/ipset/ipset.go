@@ -6,7 +6,8 @@
 package ipset
 
 import (
-	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/netip"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
@@ -42,53 +43,46 @@ type Set struct {
 	Members []Member
 }
 
-// Config says which sets a Sets owns.
-type Config struct {
-	Family dataplane.Family
-	// MaxElements is the limit of members of a set that is created; 0 is DefaultMaxElements.
-	MaxElements uint32
-}
-
 // SetName gives the name of the set that holds, in one family, the members of an id of any length: "cali40" or
 // "cali60" and the id, with a hash in place of an end that does not fit.
-func SetName(f dataplane.Family, id string) string { panic("not built yet") }
+func SetName(f dataplane.Family, id string) string {
+	name := prefix(f) + id
+	if len(name) <= MaxNameLength {
+		return name
+	}
+	const hashLength = 12
+	sum := sha256.Sum256([]byte(id))
+	return name[:MaxNameLength-hashLength] + base64.RawURLEncoding.EncodeToString(sum[:])[:hashLength]
+}
 
-// Sets is the driver.
-type Sets struct{}
+// prefix begins the names of our sets of a family, as in Calico.
+func prefix(f dataplane.Family) string {
+	if f == dataplane.IPv6 {
+		return "cali60"
+	}
+	return "cali40"
+}
 
-// Open connects to the kernel in the calling thread's network namespace and returns a driver that wants no sets.
-func Open(cfg Config) (*Sets, error) { panic("not built yet") }
+// temporaryPrefix begins the names of sets that stand in while another is made anew.
+func temporaryPrefix(f dataplane.Family) string {
+	if f == dataplane.IPv6 {
+		return "cali6t"
+	}
+	return "cali4t"
+}
 
-// Close closes the connection; the sets stay.
-func (s *Sets) Close() error { return nil }
-
-// Set makes a set desired, in place of what was desired under its name.
-func (s *Sets) Set(set Set) {}
-
-// AddMembers makes further members of a desired set desired; of a set that is not, it panics.
-func (s *Sets) AddMembers(name string, members ...Member) {}
-
-// RemoveMembers is the reverse of AddMembers.
-func (s *Sets) RemoveMembers(name string, members ...Member) {}
-
-// Remove makes a set not desired.
-func (s *Sets) Remove(name string) {}
-
-// Name is "ipset".
-func (s *Sets) Name() string { return "ipset" }
-
-// Resync makes the next Grow read the kernel's sets back.
-func (s *Sets) Resync() {}
-
-// Changed asks the kernel cheaply, without the members, whether somebody else created, deleted or
-// resized one of our sets, and if so does what Resync does. A member exchanged for another goes unnoticed until the next Resync.
-func (s *Sets) Changed(ctx context.Context) (bool, error) { panic("not built yet") }
-
-// Grow creates sets and adds members: what must be there before a rule that names a set.
-func (s *Sets) Grow(ctx context.Context) error { panic("not built yet") }
-
-// Shrink removes members and sets: what must go after the last rule that names a set.
-func (s *Sets) Shrink(ctx context.Context) error { panic("not built yet") }
-
-// Apply is Grow and then Shrink.
-func (s *Sets) Apply(ctx context.Context) error { panic("not built yet") }
+// expand gives the member in the form the kernel holds it in: one, none of another family, two for /0.
+func (m Member) expand(f dataplane.Family) []Member {
+	if !m.Net.IsValid() || dataplane.FamilyOf(m.Net.Addr()) != f {
+		return nil
+	}
+	m.Net = m.Net.Masked()
+	if m.Net.Bits() > 0 {
+		return []Member{m}
+	}
+	low := netip.PrefixFrom(m.Net.Addr(), 1)
+	high := m.Net.Addr().AsSlice()
+	high[0] = 0x80
+	addr, _ := netip.AddrFromSlice(high)
+	return []Member{{Net: low}, {Net: netip.PrefixFrom(addr, 1)}}
+}
