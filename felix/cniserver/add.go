@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"time"
 
@@ -119,11 +117,8 @@ func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.Fi
 	request.Handle = r.handle()
 	request.Attributes = map[string]string{ipam.AttrNamespace: r.Namespace, ipam.AttrPod: r.Pod, ipam.AttrUID: r.UID,
 		ipam.AttrTimestamp: time.Now().UTC().Format(time.RFC3339)}
-	host := ipam.Host{Name: s.opts.Node}
-	if state.Host != nil {
-		host.Labels = state.Host.Labels
-	}
-	leases, err := s.assigner.assign(ctx, host, request)
+	leases, err := s.assigner.assign(ctx, assignment{host: ipam.Host{Name: s.opts.Node, Labels: state.labels()},
+		pools: state.ipamPools(), request: request})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type assigner struct {
 
 type assignment struct {
 	host    ipam.Host
+	pools   []ipam.Pool
 	request ipam.Request
 	answer  chan ipam.Result // of capacity 1, so that nobody waits for who asked
 	// abandoned says that nobody waits for the answer: a release may have overtaken the request.
@@ -48,11 +49,11 @@ func newAssigner(client IPAM, log *slog.Logger) *assigner {
 		assigns: make(chan assignment, maxConnections), releases: make(chan release, maxConnections)}
 }
 
-// assign gives the addresses for the request, which are the handle's until they are released
+// assign gives the addresses for a request on a host out of pools, which are the handle's until they are released
 // even when ctx ends before they are known.
-func (a *assigner) assign(ctx context.Context, host ipam.Host, request ipam.Request) ([]ipam.Lease, error) {
-	wanted := assignment{host: host, request: request, answer: make(chan ipam.Result, 1),
-		abandoned: func() bool { return ctx.Err() != nil }}
+func (a *assigner) assign(ctx context.Context, wanted assignment) ([]ipam.Lease, error) {
+	wanted.answer = make(chan ipam.Result, 1)
+	wanted.abandoned = func() bool { return ctx.Err() != nil }
 	select {
 	case a.assigns <- wanted:
 	case <-ctx.Done():
@@ -72,6 +73,8 @@ func assignError(err error) error {
 		return nil
 	case errors.Is(err, ipam.ErrNoAddress), errors.Is(err, ipam.ErrInUse):
 		return &protocol.Error{Code: protocol.CodeNoAddress, Msg: "assign address: " + err.Error()}
+	case errors.Is(err, ipam.ErrInvalidRequest):
+		return &protocol.Error{Code: protocol.CodeInvalidConfig, Msg: "assign address: " + err.Error()}
 	}
 	return &protocol.Error{Code: protocol.CodeTryAgain, Msg: "assign address: " + err.Error()}
 }
@@ -130,7 +133,7 @@ func (a *assigner) releaseWaiting(ctx context.Context) bool {
 	for i, gone := range a.waiting {
 		handles[i] = gone.handle
 	}
-	if err := a.ipam.Release(ctx, handles...); err != nil {
+	if _, err := a.ipam.Release(ctx, handles...); err != nil {
 		if ctx.Err() == nil {
 			a.log.Warn("addresses not released, will retry", "handles", len(handles), "error", err)
 		}
@@ -152,8 +155,8 @@ func (a *assigner) assignAll(ctx context.Context, assigns []assignment) {
 	for i, wanted := range assigns {
 		requests[i] = wanted.request
 	}
-	// All are for this node; the newest asker knows its labels best.
-	results := a.ipam.Assign(ctx, assigns[len(assigns)-1].host, requests)
+	newest := assigns[len(assigns)-1] // all are for this node: who asked last knows it best
+	results := a.ipam.Assign(ctx, newest.host, newest.pools, requests)
 	for i, wanted := range assigns {
 		wanted.answer <- results[i]
 	}

@@ -211,3 +211,22 @@ func invalidAnnotation(name, value, want string) error {
 	return &protocol.Error{Code: protocol.CodeInternal,
 		Msg: fmt.Sprintf("annotation %s: %q is invalid", name, value), Details: want}
 }
+
+func (s State) labels() map[string]string {
+	if s.Host == nil {
+		return nil
+	}
+	return s.Host.Labels
+}
+
+func (s State) ipamPools() []ipam.Pool {
+	pools := make([]ipam.Pool, len(s.Pools))
+	for i, p := range s.Pools {
+		pools[i] = ipam.Pool{Name: p.Name, CIDR: p.CIDR, BlockSize: p.BlockSize, Disabled: p.Disabled, Manual: p.Manual,
+			NodeSelector: p.NodeSelector, NamespaceSelector: p.NamespaceSelector}
+		for _, use := range p.AllowedUses {
+			pools[i].AllowedUses = append(pools[i].AllowedUses, ipam.Use(use))
+		}
+	}
+	return pools
+}

@@ -29,6 +29,9 @@ func (s *Server) del(ctx context.Context, request *protocol.Request) error {
 // and of the record with them, to the assigner: DEL does not wait for the datastore. The caller
 // holds the pod's lock.
 func (s *Server) remove(ctx context.Context, r record) error {
+	if r.released != nil {
+		return nil // the interface is removed, and the assigner may be removing the record at this moment
+	}
 	r.State = stateDeleting
 	if err := s.records.put(r); err != nil {
 		return err
@@ -38,9 +41,6 @@ func (s *Server) remove(ctx context.Context, r record) error {
 		if err := s.opts.Links.Delete(ctx, r.HostIface); err != nil {
 			return fmt.Errorf("remove interface %s of pod %s/%s: %w", r.HostIface, r.Namespace, r.Pod, err)
 		}
-	}
-	if r.released != nil {
-		return nil // queued already
 	}
 	released := make(chan struct{})
 	r.released = released

@@ -71,8 +71,8 @@ type State struct {
 
 // IPAM is the part of ipam.Client that the server uses.
 type IPAM interface {
-	Assign(ctx context.Context, host ipam.Host, requests []ipam.Request) []ipam.Result
-	Release(ctx context.Context, handles ...string) error
+	Assign(ctx context.Context, host ipam.Host, pools []ipam.Pool, requests []ipam.Request) []ipam.Result
+	Release(ctx context.Context, handles ...string) ([]ipam.Lease, error)
 }
 
 // Workload is a pod's interface as the agent needs to know it.

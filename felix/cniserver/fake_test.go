@@ -1,0 +1,278 @@
+package cniserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/maneki-net/maneki/cni-plugin/protocol"
+	"github.com/maneki-net/maneki/felix/dataplane/veth"
+	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// fakeIPAM gives addresses 10.0.0.1, 10.0.0.2, … in order; of IPv6 fd00::1, ….
+type fakeIPAM struct {
+	mu      sync.Mutex // guards everything below
+	next    int
+	held    map[string][]netip.Addr
+	calls   []int // the number of requests of each Assign
+	fail    error // of everything while set
+	block   chan struct{}
+	entered chan struct{}
+}
+
+func (f *fakeIPAM) Assign(_ context.Context, _ ipam.Host, _ []ipam.Pool, requests []ipam.Request) []ipam.Result {
+	if f.entered != nil {
+		f.entered <- struct{}{}
+		<-f.block
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, len(requests))
+	results := make([]ipam.Result, len(requests))
+	for i, request := range requests {
+		if f.fail != nil {
+			results[i].Err = f.fail
+			continue
+		}
+		addrs, found := f.held[request.Handle]
+		if !found {
+			f.next++
+			for _, family := range request.Families {
+				addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(f.next)})
+				if family == ipam.IPv6 {
+					addr = netip.MustParseAddr(fmt.Sprintf("fd00::%x", f.next))
+				}
+				addrs = append(addrs, addr)
+			}
+			f.held[request.Handle] = addrs
+		}
+		for _, addr := range addrs {
+			results[i].Leases = append(results[i].Leases, ipam.Lease{Handle: request.Handle, Addr: addr})
+		}
+	}
+	return results
+}
+
+func (f *fakeIPAM) Release(_ context.Context, handles ...string) ([]ipam.Lease, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	for _, handle := range handles {
+		delete(f.held, handle)
+	}
+	return nil, nil
+}
+
+func (f *fakeIPAM) failWith(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = err
+}
+
+func (f *fakeIPAM) handles() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	handles := []string{}
+	for handle := range f.held {
+		handles = append(handles, handle)
+	}
+	slices.Sort(handles)
+	return handles
+}
+
+// fakeLinks keeps pairs in memory. Like the kernel it knows a pair by its host's end.
+type fakeLinks struct {
+	mu      sync.Mutex // guards everything below
+	pairs   map[string]veth.Pair
+	created int
+	fail    error // of Create while set
+}
+
+func (f *fakeLinks) Create(_ context.Context, pair veth.Pair) (veth.Result, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return veth.Result{}, f.fail
+	}
+	f.created++
+	pair.MAC = net.HardwareAddr{2, 0, 0, 0, 0, byte(f.created)}
+	f.pairs[pair.Host] = pair
+	return veth.Result{PodMAC: pair.MAC}, nil
+}
+
+func (f *fakeLinks) Check(_ context.Context, want veth.Pair) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	got, found := f.pairs[want.Host]
+	if !found || !slices.Equal(got.Addrs, want.Addrs) || got.Pod != want.Pod || got.MAC.String() != want.MAC.String() {
+		return fmt.Errorf("interface %s differs", want.Host)
+	}
+	return nil
+}
+
+func (f *fakeLinks) Delete(_ context.Context, host string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.pairs, host)
+	return nil
+}
+
+func (f *fakeLinks) Exists(host string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, found := f.pairs[host]
+	return found, nil
+}
+
+// fakeEndpoints knows every pod and programs nothing.
+type fakeEndpoints struct {
+	mu          sync.Mutex // guards everything below
+	annotations map[string]string
+	added       map[string]Workload
+	fail        error // of Add while set
+	block       bool  // Add waits for its context
+}
+
+func (f *fakeEndpoints) Annotations(context.Context, string, string, string) (map[string]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.annotations, nil
+}
+
+func (f *fakeEndpoints) Add(ctx context.Context, w Workload) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.block {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if f.fail != nil {
+		return f.fail
+	}
+	f.added[w.HostIface] = w
+	return nil
+}
+
+func (f *fakeEndpoints) Remove(hostIface string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.added, hostIface)
+}
+
+// node is a server with fakes around it.
+type node struct {
+	*Server
+	ipam      *fakeIPAM
+	links     *fakeLinks
+	endpoints *fakeEndpoints
+	opts      Options
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	pool := &wire.Pool{Name: "default", CIDR: netip.MustParsePrefix("10.0.0.0/16"), BlockSize: 26}
+	n := &node{
+		ipam:      &fakeIPAM{held: map[string][]netip.Addr{}},
+		links:     &fakeLinks{pairs: map[string]veth.Pair{}},
+		endpoints: &fakeEndpoints{added: map[string]Workload{}},
+	}
+	dir := t.TempDir()
+	n.opts = Options{Node: "n1", Socket: dir + "/felix.sock", Spool: dir + "/spool", Records: dir + "/records",
+		IPAM: n.ipam, Links: n.links, Endpoints: n.endpoints, Log: slog.New(slog.DiscardHandler),
+		State: func() State { return State{Pools: []*wire.Pool{pool}, MTU: 1450} }}
+	n.restart(t)
+	return n
+}
+
+// restart makes a new Server of the same disk and kernel, as after a crash.
+func (n *node) restart(t *testing.T) {
+	t.Helper()
+	var err error
+	if n.Server, err = New(n.opts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs the goroutine that owns IPAM until the test or the returned function ends it.
+func (n *node) start(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- n.assigner.run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func request(t *testing.T, command, container, pod string, fields map[string]any) *protocol.Request {
+	t.Helper()
+	config := map[string]any{"cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "calico"}
+	for name, value := range fields {
+		config[name] = value
+	}
+	body, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &protocol.Request{Command: command, ContainerID: container, NetNS: "/run/netns/x", IfName: "eth0",
+		Args: "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=" + pod + ";K8S_POD_UID=u-" + pod, Config: body}
+}
+
+// do carries out a command with some file as the namespace.
+func (n *node) do(t *testing.T, ctx context.Context, r *protocol.Request) (result, error) { //nolint:revive // t first, as everywhere in tests
+	t.Helper()
+	netns, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer netns.Close()
+	var res result
+	output, err := n.handle(ctx, r, netns)
+	if err == nil && output != nil {
+		err = json.Unmarshal(output, &res)
+	}
+	return res, err
+}
+
+// must is do for commands that succeed.
+func (n *node) must(t *testing.T, r *protocol.Request) result {
+	t.Helper()
+	res, err := n.do(t, t.Context(), r)
+	if err != nil {
+		t.Fatalf("%s %s: %v", r.Command, r.ContainerID, err)
+	}
+	return res
+}
+
+// settle waits until everything queued for release so far is released.
+func (n *node) settle(t *testing.T) {
+	t.Helper()
+	for _, r := range n.records.all() {
+		if err := r.awaitRelease(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func codeOf(err error) uint {
+	var object *protocol.Error
+	if errors.As(err, &object) {
+		return object.Code
+	}
+	return 0
+}

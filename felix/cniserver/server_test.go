@@ -1,0 +1,321 @@
+package cniserver
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/maneki-net/maneki/cni-plugin/protocol"
+	"github.com/maneki-net/maneki/ipam"
+)
+
+func TestAddAndDelAreIdempotent(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	first := n.must(t, request(t, "ADD", "c1", "web", nil))
+	again := n.must(t, request(t, "ADD", "c1", "web", nil))
+	if diff := cmp.Diff(first, again, cmp.Comparer(func(a, b resultIP) bool { return a == b }), cmp.Comparer(func(a, b resultRoute) bool { return a == b })); diff != "" {
+		t.Errorf("the repeated ADD answers differently (-first +again):\n%s", diff)
+	}
+	if n.links.created != 1 {
+		t.Errorf("the interface was made %d times", n.links.created)
+	}
+	for range 2 {
+		n.must(t, request(t, "DEL", "c1", "web", nil))
+	}
+	n.settle(t)
+	if len(n.links.pairs)+len(n.endpoints.added)+len(n.ipam.handles())+len(n.records.all()) != 0 {
+		t.Errorf("left behind: interfaces %v, endpoints %v, addresses %v, records %v",
+			n.links.pairs, n.endpoints.added, n.ipam.handles(), n.records.all())
+	}
+	n.must(t, request(t, "DEL", "never-seen", "web", nil))
+}
+
+func TestFailedAddLeavesNothing(t *testing.T) {
+	for name, breaks := range map[string]func(*node){
+		"interface": func(n *node) { n.links.fail = errors.New("no room") },
+		"endpoint":  func(n *node) { n.endpoints.fail = errors.New("no policy") },
+		"addresses": func(n *node) { n.ipam.failWith(ipam.ErrNoAddress) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			defer n.start(t)()
+			breaks(n)
+			if _, err := n.do(t, t.Context(), request(t, "ADD", "c1", "web", nil)); err == nil {
+				t.Fatal("ADD succeeded")
+			}
+			n.ipam.failWith(nil)
+			n.settle(t)
+			if len(n.links.pairs)+len(n.ipam.handles())+len(n.records.all()) != 0 {
+				t.Errorf("left behind: interfaces %v, addresses %v, records %v", n.links.pairs, n.ipam.handles(), n.records.all())
+			}
+		})
+	}
+}
+
+func TestNoAddressIsTheCNIErrorWithTheReason(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	n.ipam.failWith(errors.Join(ipam.ErrNoAddress, errors.New("pool default: full")))
+	_, err := n.do(t, t.Context(), request(t, "ADD", "c1", "web", nil))
+	if codeOf(err) != protocol.CodeNoAddress || !strings.Contains(err.Error(), "pool default: full") {
+		t.Errorf("got %v (code %d)", err, codeOf(err))
+	}
+}
+
+func TestDelDoesNotWaitForTheDatastore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		defer n.start(t)()
+		n.must(t, request(t, "ADD", "c1", "web", nil))
+		n.ipam.failWith(errors.New("datastore unavailable"))
+		n.must(t, request(t, "DEL", "c1", "web", nil))
+		if len(n.links.pairs) != 0 {
+			t.Errorf("the interface is still there: %v", n.links.pairs)
+		}
+		n.must(t, request(t, "DEL", "c1", "web", nil))
+		// The same container again: its old addresses must not be released from under it.
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := n.do(t, ctx, request(t, "ADD", "c1", "web", nil)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("ADD during a release that is pending: got %v, want a timeout", err)
+		}
+		n.ipam.failWith(nil)
+		n.must(t, request(t, "ADD", "c1", "web", nil)) // waits for the retry
+		time.Sleep(2 * maxReleaseRetry)                // of the bubble: whatever was to be retried has been
+		if diff := cmp.Diff([]string{"k8s-pod-network.c1"}, n.ipam.handles()); diff != "" {
+			t.Errorf("handles differ (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestANewSandboxReplacesTheOldOne(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	n.must(t, request(t, "ADD", "old", "web", nil))
+	n.must(t, request(t, "ADD", "new", "web", nil))
+	n.must(t, request(t, "DEL", "old", "web", nil)) // comes late
+	n.settle(t)
+	if diff := cmp.Diff([]string{"k8s-pod-network.new"}, n.ipam.handles()); diff != "" {
+		t.Errorf("handles differ (-want +got):\n%s", diff)
+	}
+	if w := n.endpoints.added[HostIface("shop", "web")]; w.ContainerID != "new" || len(n.links.pairs) != 1 {
+		t.Errorf("endpoint %+v, interfaces %v: the late DEL took the new sandbox's", w, n.links.pairs)
+	}
+}
+
+func TestSecondInterfaceIsRefused(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	n.must(t, request(t, "ADD", "c1", "web", nil))
+	second := request(t, "ADD", "c1", "web", nil)
+	second.IfName = "net1"
+	if _, err := n.do(t, t.Context(), second); codeOf(err) != protocol.CodeInvalidEnvironment {
+		t.Errorf("got %v", err)
+	}
+	if len(n.links.pairs) != 1 || len(n.records.all()) != 1 {
+		t.Errorf("the first interface suffered: %v, %v", n.links.pairs, n.records.all())
+	}
+}
+
+// TestCrash kills the server at each step of an ADD. The repeated ADD, or the start after a
+// reboot, must find everything.
+func TestCrash(t *testing.T) {
+	steps := map[string]func(*node){
+		"while programming": func(n *node) { n.endpoints.block = true },
+		"while assigning":   func(n *node) { n.ipam.entered, n.ipam.block = make(chan struct{}, 1), make(chan struct{}) },
+	}
+	for name, at := range steps {
+		for _, reboot := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				n := newNode(t)
+				stop := n.start(t)
+				at(n)
+				ctx, crash := context.WithCancel(t.Context())
+				failed := make(chan error, 1)
+				go func() {
+					_, err := n.do(t, ctx, request(t, "ADD", "c1", "web", nil))
+					failed <- err
+				}()
+				if n.ipam.entered != nil {
+					<-n.ipam.entered
+				}
+				crash()
+				if err := <-failed; !errors.Is(err, context.Canceled) {
+					t.Fatalf("got %v", err)
+				}
+				if n.ipam.entered != nil {
+					n.ipam.entered = nil
+					close(n.ipam.block) // the datastore has taken the write nevertheless
+				}
+				stop()
+				n.endpoints.block = false
+				if reboot {
+					clear(n.links.pairs)
+				}
+				n.restart(t)
+				defer n.start(t)()
+				n.recover(t.Context())
+				n.must(t, request(t, "ADD", "c1", "web", nil))
+				n.settle(t)
+				if diff := cmp.Diff([]string{"k8s-pod-network.c1"}, n.ipam.handles()); diff != "" {
+					t.Errorf("handles differ (-want +got):\n%s", diff)
+				}
+				if len(n.links.pairs) != 1 || len(n.records.all()) != 1 {
+					t.Errorf("interfaces %v, records %v", n.links.pairs, n.records.all())
+				}
+			})
+		}
+	}
+}
+
+func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
+	n := newNode(t)
+	stop := n.start(t)
+	for _, name := range []string{"stays", "gone", "spooled", "half-deleted"} {
+		n.must(t, request(t, "ADD", "c-"+name, name, nil))
+	}
+	n.ipam.failWith(errors.New("datastore unavailable"))
+	n.must(t, request(t, "DEL", "c-half-deleted", "half-deleted", nil))
+	stop()
+	n.ipam.failWith(nil)
+	delete(n.links.pairs, HostIface("shop", "gone"))
+	if err := protocol.WriteSpool(n.opts.Spool, request(t, "DEL", "c-spooled", "spooled", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(n.opts.Spool, "broken.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(n.opts.Records, "broken.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.restart(t)
+	workloads, err := n.Workloads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known []string
+	for _, w := range workloads {
+		known = append(known, w.Pod)
+	}
+	if len(known) != 2 || strings.Contains(strings.Join(known, " "), "gone") {
+		t.Errorf("workloads after the start: %v, want stays and spooled", known)
+	}
+	defer n.start(t)()
+	n.recover(t.Context())
+	n.settle(t)
+	if diff := cmp.Diff([]string{"k8s-pod-network.c-stays"}, n.ipam.handles()); diff != "" {
+		t.Errorf("handles differ (-want +got):\n%s", diff)
+	}
+	if entries, err := os.ReadDir(n.opts.Spool); err != nil || len(entries) > 0 {
+		t.Errorf("spool: %v, %v", entries, err)
+	}
+}
+
+func TestAddOverridesASpooledDel(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	n.must(t, request(t, "ADD", "c1", "web", nil))
+	if err := protocol.WriteSpool(n.opts.Spool, request(t, "DEL", "c1", "web", nil)); err != nil {
+		t.Fatal(err)
+	}
+	n.must(t, request(t, "ADD", "c1", "web", nil))
+	n.drainSpool(t.Context())
+	if len(n.links.pairs) != 1 || n.links.created != 2 {
+		t.Errorf("interfaces %v, made %d times", n.links.pairs, n.links.created)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	n.must(t, request(t, "ADD", "c1", "web", nil))
+	n.must(t, request(t, "CHECK", "c1", "web", nil))
+	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c2", "web", nil)); codeOf(err) != protocol.CodeUnknownContainer {
+		t.Errorf("unknown container: got %v", err)
+	}
+	clear(n.links.pairs)
+	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c1", "web", nil)); codeOf(err) != protocol.CodeInternal {
+		t.Errorf("interface gone: got %v", err)
+	}
+}
+
+func TestStatusSaysWhyTheNodeIsNotReady(t *testing.T) {
+	n := newNode(t)
+	n.must(t, request(t, "STATUS", "", "", nil))
+	n.Server.opts.State = func() State { return State{NotReady: errors.New("not in sync")} }
+	_, err := n.do(t, t.Context(), request(t, "STATUS", "", "", nil))
+	if codeOf(err) != protocol.CodeNotAvailable || !strings.Contains(err.Error(), "not in sync") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestGCRemovesWhatIsNotListed(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	for _, name := range []string{"a", "b", "other-network"} {
+		fields := map[string]any{}
+		if name == "other-network" {
+			fields["name"] = "other"
+		}
+		n.must(t, request(t, "ADD", "c-"+name, name, fields))
+	}
+	if _, err := n.do(t, t.Context(), request(t, "GC", "", "", nil)); codeOf(err) != protocol.CodeInvalidConfig {
+		t.Errorf("GC without a list: got %v", err)
+	}
+	list := []map[string]string{{"containerID": "c-a", "ifname": "eth0"}}
+	n.must(t, request(t, "GC", "", "", map[string]any{"cni.dev/valid-attachments": list}))
+	n.settle(t)
+	if diff := cmp.Diff([]string{"k8s-pod-network.c-a", "other.c-other-network"}, n.ipam.handles()); diff != "" {
+		t.Errorf("handles differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhoWaitsTogetherSharesAWrite(t *testing.T) {
+	n := newNode(t)
+	n.ipam.entered, n.ipam.block = make(chan struct{}), make(chan struct{})
+	defer n.start(t)()
+	const waiting = 20
+	failed := make(chan error)
+	add := func(container string) {
+		_, err := n.assigner.assign(t.Context(), assignment{request: ipam.Request{Handle: container, Families: []ipam.Family{ipam.IPv4}}})
+		failed <- err
+	}
+	go add("first")
+	<-n.ipam.entered // the first is being written
+	for i := range waiting {
+		go add(string(rune('a' + i)))
+	}
+	for len(n.assigner.assigns) < waiting {
+		time.Sleep(time.Millisecond)
+	}
+	n.ipam.block <- struct{}{}
+	<-n.ipam.entered
+	n.ipam.block <- struct{}{}
+	for range waiting + 1 {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff([]int{1, waiting}, n.ipam.calls); diff != "" {
+		t.Errorf("requests of each write differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestAbandonedRequestIsNotCarriedOut(t *testing.T) {
+	n := newNode(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n.assigner.assignAll(t.Context(), []assignment{{request: ipam.Request{Handle: "c1"},
+		answer: make(chan ipam.Result, 1), abandoned: func() bool { return ctx.Err() != nil }}})
+	if len(n.ipam.calls) > 0 {
+		t.Error("an address was assigned that nobody waits for")
+	}
+}
