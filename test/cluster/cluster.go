@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -19,7 +20,8 @@ type Cluster struct {
 	config   Config
 	plan     Plan
 	nodes    []*Node
-	programs programs // set by Up
+	programs programs  // set by Up
+	began    time.Time // set by Up
 	api      apiClient
 }
 

@@ -30,7 +30,7 @@ func Down(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	defer removeEmpty(recordDir, filepath.Dir(stateDir(c)))
+	defer removeEmpty(recordDir, netnsDir, filepath.Dir(stateDir(c)))
 	defer unlock()
 	r, err := readRecord(c.Name)
 	switch {
@@ -180,23 +180,50 @@ func kill(ctx context.Context, pid int) error {
 	}
 }
 
+// removeNetNS removes the files that the network namespaces are mounted on, and
+// so the mounts. It does that in a mount namespace of its own: the first
+// "ip netns add" on a machine, by whomever, covers /run/netns with itself, and
+// what was mounted there before can then not be unmounted any more. Removing a
+// file that is a mount point elsewhere only is allowed, and undoes all its mounts.
 func (r record) removeNetNS() error {
 	parts, err := r.netnsParts()
-	if err != nil {
+	if err != nil || len(parts) == 0 {
 		return err
 	}
-	for _, p := range parts {
-		path := r.netnsPath(p)
-		// A file that is not a mount is what a crash left between two steps.
-		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("unmount network namespace %s: %w", path, err)
+	return onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("unshare mounts: %w", err)
 		}
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("remove network namespace: %w", err)
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make mounts private: %w", err)
+		}
+		if err := unmountAll(netnsDir); err != nil {
+			return err
+		}
+		for _, p := range parts {
+			path := r.netnsPath(p)
+			if err := unmountAll(path); err != nil {
+				return err
+			}
+			if err := os.Remove(path); err != nil {
+				return fmt.Errorf("remove network namespace: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// unmountAll unmounts whatever is stacked on path.
+func unmountAll(path string) error {
+	for {
+		err := unix.Unmount(path, unix.MNT_DETACH)
+		if errors.Is(err, unix.EINVAL) { // no mount, or no more
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("unmount %s: %w", path, err)
 		}
 	}
-	removeEmpty(netnsDir)
-	return nil
 }
 
 // removeEmpty removes directories that other clusters do not use.

@@ -19,6 +19,7 @@ var tools = []struct{ path, pkg string }{
 	{"/usr/sbin/nft", "nftables"},
 	{"/bin/ip", "iproute2"},
 	{"/usr/sbin/conntrack", "conntrack"},
+	{"/bin/ping", "iputils-ping"},
 	{"/usr/bin/nsenter", "util-linux"},
 	{"/usr/bin/mmdebstrap", "mmdebstrap"},
 	{"/usr/sbin/bird", "bird2"},

@@ -28,6 +28,7 @@ func Up(ctx context.Context, c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a cluster needs root: it makes namespaces, links and mounts")
 	}
@@ -51,7 +52,7 @@ func Up(ctx context.Context, c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl.programs = programs
+	cl.programs, cl.began = programs, began
 	if err := cl.converge(ctx, archives); err != nil {
 		return nil, fmt.Errorf("bring up cluster %s: %w", c.Name, err)
 	}
@@ -208,6 +209,7 @@ func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, arch
 			return err
 		}
 	}
+	cl.step("images of %s: loaded", n.Name)
 	select {
 	case <-apiReady:
 	case <-ctx.Done():
@@ -270,7 +272,6 @@ const (
 // await repeats check until it succeeds. It gives up when a process that was
 // started has ended, or after awaitLimit.
 func (cl *Cluster) await(ctx context.Context, what string, check func() error) error {
-	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
 	defer cancel()
 	tick := time.NewTicker(awaitPoll)
@@ -278,7 +279,7 @@ func (cl *Cluster) await(ctx context.Context, what string, check func() error) e
 	for {
 		err := check()
 		if err == nil {
-			cl.step("%s: up after %s", what, time.Since(began).Round(100*time.Millisecond))
+			cl.step("%s: up", what)
 			return nil
 		}
 		if dead := cl.dead(ctx); dead != nil {
@@ -320,5 +321,5 @@ func tail(name string, lines int) string {
 }
 
 func (cl *Cluster) step(format string, args ...any) {
-	fmt.Fprintf(cl.config.Progress, format+"\n", args...)
+	fmt.Fprintf(cl.config.Progress, "%5.1fs  %s\n", time.Since(cl.began).Seconds(), fmt.Sprintf(format, args...))
 }

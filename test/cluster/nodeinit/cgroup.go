@@ -89,22 +89,23 @@ func (h hierarchy) join(group string) error {
 		if err := h.delegate(dir); err != nil {
 			return err
 		}
-		dir = filepath.Join(dir, part)
+		parent := dir
+		dir = filepath.Join(parent, part)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := h.inherit(parent, dir); err != nil {
 			return err
 		}
 	}
 	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0)
 }
 
-// delegate lets groups below dir have what dir has: in version 1 a new cpuset
-// is empty, and cannot take a process, unless it clones its parent's.
+// delegate lets groups below dir have the controllers of dir; version 2 asks for
+// that.
 func (h hierarchy) delegate(dir string) error {
 	if !h.unified {
-		if !strings.Contains(h.options, "cpuset") {
-			return nil
-		}
-		return os.WriteFile(filepath.Join(dir, "cgroup.clone_children"), []byte("1"), 0)
+		return nil
 	}
 	controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
@@ -118,8 +119,26 @@ func (h hierarchy) delegate(dir string) error {
 	return nil
 }
 
-// RemoveCgroups removes the group and all below it from every hierarchy. The
-// processes in it must have ended.
+// inherit copies the processors and memory of the group above: in version 1 a
+// new cpuset has none, and takes no process.
+func (h hierarchy) inherit(parent, dir string) error {
+	if h.unified || !strings.Contains(h.options, "cpuset") {
+		return nil
+	}
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(parent, file))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), value, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemoveCgroups removes the group and all below it from every hierarchy, and the
+// one above when nothing else is in it. The processes in it must have ended.
 func RemoveCgroups(group string) error {
 	hierarchies, err := cgroupHierarchies()
 	if err != nil {
@@ -127,7 +146,9 @@ func RemoveCgroups(group string) error {
 	}
 	var errs []error
 	for _, h := range hierarchies {
-		errs = append(errs, removeGroup(filepath.Join(h.path, group)))
+		dir := filepath.Join(h.path, group)
+		errs = append(errs, removeGroup(dir))
+		_ = syscall.Rmdir(filepath.Dir(dir)) // refused while other clusters are in it
 	}
 	return errors.Join(errs...)
 }
