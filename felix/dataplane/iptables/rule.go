@@ -16,10 +16,15 @@ type Rule struct {
 	Comment string // for people; may be empty
 }
 
-// hash identifies the rule's content.
-func (r Rule) hash() string {
-	sum := sha256.Sum256([]byte(r.spec()))
-	return base64.RawURLEncoding.EncodeToString(sum[:12])
+// hashLength is the length of a hash in a comment: 96 bits in base64.
+const hashLength = 16
+
+// line renders the rule, with its hash in a comment.
+func (r Rule) line() line {
+	spec := r.spec()
+	sum := sha256.Sum256([]byte(spec))
+	hash := base64.RawURLEncoding.EncodeToString(sum[:])[:hashLength]
+	return line{hash, strings.TrimSpace("-m comment --comment " + quote(hashPrefix+hash) + " " + spec)}
 }
 
 // spec gives the rule's arguments without the hash.

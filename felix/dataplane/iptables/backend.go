@@ -1,0 +1,56 @@
+package iptables
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+)
+
+// Backend is the variant of the commands.
+type Backend string
+
+// The backends.
+const (
+	NFT    Backend = "nft"
+	Legacy Backend = "legacy"
+)
+
+// command gives the name of the program that does verb: "save" or "restore".
+func command(f dataplane.Family, b Backend, verb string) string {
+	name := "iptables"
+	if f == dataplane.IPv6 {
+		name = "ip6tables"
+	}
+	return name + "-" + string(b) + "-" + verb
+}
+
+// Detect finds the backend that the rest of the node uses: the one that has the kubelet's chains, then the
+// one with more rules, then NFT. It is what iptablesBackend Auto means.
+func Detect(ctx context.Context, r Runner) (Backend, error) {
+	rules := map[Backend]int{}
+	var failed error
+	for _, b := range []Backend{NFT, Legacy} {
+		for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+			// Without a table's name the command reads those that exist, and makes none.
+			out, _, err := r.Run(ctx, Command{Name: command(f, b, "save")})
+			if err != nil {
+				failed = err // a variant, or a family, that the machine lacks
+				continue
+			}
+			text := string(out)
+			if strings.Contains(text, ":KUBE-IPTABLES-HINT ") || strings.Contains(text, ":KUBE-KUBELET-CANARY ") {
+				return b, nil
+			}
+			rules[b] += strings.Count(text, "\n-A ") + 1 // one more: a variant that works beats one that does not
+		}
+	}
+	switch {
+	case len(rules) == 0:
+		return "", fmt.Errorf("find the iptables backend: %w", failed)
+	case rules[Legacy] > rules[NFT]:
+		return Legacy, nil
+	}
+	return NFT, nil
+}

@@ -1,0 +1,91 @@
+package iptables
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// saved is what a table contains, as far as we care; see Table.
+type saved struct {
+	chains  map[string][]line
+	foreign map[string][]line
+}
+
+// save reads the table.
+func (t *Table) save(ctx context.Context) (saved, error) {
+	out, err := t.run(ctx, "save", nil, "-t", t.cfg.Table)
+	if err != nil {
+		return saved{}, fmt.Errorf("read table %s: %w", t.cfg.Table, err)
+	}
+	return parse(string(out)), nil
+}
+
+// parse reads the output of the save command for one table.
+func parse(text string) saved {
+	s := saved{chains: map[string][]line{}, foreign: map[string][]line{}}
+	others := map[string][]line{}
+	for l := range strings.Lines(text) {
+		l = strings.TrimSpace(l)
+		switch {
+		case strings.HasPrefix(l, ":"):
+			name, policy, _ := strings.Cut(l[1:], " ")
+			switch {
+			case strings.HasPrefix(name, ChainPrefix):
+				s.chains[name] = nil
+			case !strings.HasPrefix(policy, "-"): // only the kernel's chains have a policy
+				s.foreign[name] = nil
+			}
+		case strings.HasPrefix(l, "-A "):
+			name, args, _ := strings.Cut(l[len("-A "):], " ")
+			rule := line{hash: hashIn(args)}
+			if _, ours := s.chains[name]; ours {
+				s.chains[name] = append(s.chains[name], rule)
+				continue
+			}
+			if rule.ours() {
+				rule.args = args
+			}
+			others[name] = append(others[name], rule)
+		}
+	}
+	for name, rules := range others {
+		if _, kernels := s.foreign[name]; kernels || len(ours(rules)) > 0 {
+			s.foreign[name] = rules
+		}
+	}
+	return s
+}
+
+// ours reports whether the rule carries our hash.
+func (l line) ours() bool { return l.hash != "" }
+
+// ours gives those of the rules that are ours.
+func ours(rules []line) []line {
+	var list []line
+	for _, r := range rules {
+		if r.ours() {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// hashIn finds our hash in the arguments of a rule.
+func hashIn(args string) string {
+	const option = "--comment "
+	for {
+		_, rest, found := strings.Cut(args, option)
+		if !found {
+			return ""
+		}
+		args = rest
+		hash, ours := strings.CutPrefix(strings.TrimPrefix(rest, `"`), hashPrefix)
+		if !ours || len(hash) < hashLength {
+			continue
+		}
+		if end := hash[hashLength:]; end == "" || end[0] == ' ' || end[0] == '"' {
+			return hash[:hashLength]
+		}
+	}
+}

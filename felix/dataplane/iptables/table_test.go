@@ -1,0 +1,443 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+)
+
+// world is one implementation that the suite runs against.
+type world struct {
+	Config
+	restores *int
+}
+
+type counting struct {
+	Exec
+	restores *int
+}
+
+func (c counting) Run(ctx context.Context, cmd Command) ([]byte, int, error) {
+	if strings.HasSuffix(cmd.Name, "restore") {
+		*c.restores++
+	}
+	return c.Exec.Run(ctx, cmd)
+}
+
+// eachWorld runs a test against the fake and against the kernel by both variants, for both families.
+func eachWorld(t *testing.T, test func(t *testing.T, w world)) {
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		for _, b := range []Backend{"fake", NFT, Legacy} {
+			t.Run(fmt.Sprintf("%s/%s", f, b), func(t *testing.T) {
+				cfg := Config{Family: f, Table: Filter, Backend: b}
+				if b == "fake" {
+					fake := NewFake()
+					cfg.Runner, cfg.Backend = fake, NFT
+					test(t, world{cfg, &fake.Restores})
+					return
+				}
+				kerneltest.Enter(t)
+				n := new(int)
+				cfg.Runner = counting{restores: n}
+				test(t, world{cfg, n})
+			})
+		}
+	}
+}
+
+// byHand executes lines of restore input as somebody else would.
+func (w world) byHand(t *testing.T, lines ...string) {
+	t.Helper()
+	n := *w.restores
+	if err := w.try(lines...); err != nil {
+		t.Fatal(err)
+	}
+	*w.restores = n
+}
+
+func (w world) try(lines ...string) error {
+	stdin := "*filter\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
+	_, _, err := w.Runner.Run(context.Background(), Command{command(w.Family, w.Backend, "restore"), []string{"--noflush"}, []byte(stdin)})
+	return err
+}
+
+var ourComment = regexp.MustCompile(`-m comment --comment "?cali:[A-Za-z0-9_-]{16}"? `)
+
+// rules gives what the table contains: a line for each of our chains, and each rule without its hash.
+func (w world) rules(t *testing.T) []string {
+	t.Helper()
+	out, _, err := w.Runner.Run(t.Context(), Command{Name: command(w.Family, w.Backend, "save"), Args: []string{"-t", "filter"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for l := range strings.Lines(string(out)) {
+		l = strings.TrimSpace(l)
+		if strings.HasPrefix(l, ":") && strings.Contains(l, " - ") {
+			list = append(list, strings.Fields(l)[0])
+		}
+		if strings.HasPrefix(l, "-A ") {
+			list = append(list, ourComment.ReplaceAllString(l[3:], ""))
+		}
+	}
+	slices.SortStableFunc(list, func(a, b string) int { return strings.Compare(strings.Fields(a)[0], strings.Fields(b)[0]) })
+	return list
+}
+
+func (w world) expect(t *testing.T, what string, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, w.rules(t)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func apply(t *testing.T, table *Table) {
+	t.Helper()
+	if err := table.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mark(n uint32) Rule { return Rule{Action: SetMark{n, 0xf}} }
+
+// program is a small desired state: two chains, one of which jumps to the other, and hooks.
+func program(table *Table) {
+	table.Replace([]Chain{
+		{"cali-a", []Rule{{Action: Jump{"cali-b"}}, mark(1), {Action: Return{}}}},
+		{"cali-b", nil},
+	})
+	table.SetHooks("FORWARD", Hooks{
+		Insert: []Rule{{Action: Jump{"cali-a"}}, {Match: Match(nil).Mark(1, 1), Action: Drop{}}},
+		Append: []Rule{{Match: Match(nil).Mark(2, 2), Action: Accept{}}},
+	})
+}
+
+var programmed = []string{
+	":cali-a", ":cali-b",
+	"FORWARD -j cali-a", "FORWARD -m mark --mark 0x1/0x1 -j DROP", "FORWARD -j foreign", "FORWARD -m mark --mark 0x2/0x2 -j ACCEPT",
+	"cali-a -j cali-b", "cali-a -j MARK --set-xmark 0x1/0xf", "cali-a -j RETURN",
+	"foreign -j RETURN",
+}
+
+func withForeign(list []string) []string { return slices.Insert(slices.Clone(list), 2, ":foreign") }
+
+func TestProgram(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w world) {
+		w.byHand(t, ":foreign - [0:0]", "-A foreign -j RETURN", "-A FORWARD -j foreign",
+			":cali-old - [0:0]", ":cali-older - [0:0]", "-A cali-older -j cali-old", "-A cali-old -j DROP")
+		table := New(w.Config)
+		program(table)
+		apply(t, table)
+		w.expect(t, "programmed", withForeign(programmed)...)
+		if *w.restores != 1 {
+			t.Errorf("%d restores, want 1", *w.restores)
+		}
+
+		*w.restores = 0
+		apply(t, table)
+		restarted := New(w.Config)
+		program(restarted)
+		apply(t, restarted)
+		if *w.restores != 0 {
+			t.Errorf("Apply of the same, and after a restart: %d restores, want 0", *w.restores)
+		}
+
+		restarted.Replace(nil)
+		restarted.SetHooks("FORWARD", Hooks{})
+		apply(t, restarted)
+		w.expect(t, "removed", ":foreign", "FORWARD -j foreign", "foreign -j RETURN")
+
+		other := New(w.Config) // one that never heard of the hook that was left
+		program(restarted)
+		apply(t, restarted)
+		apply(t, other)
+		w.expect(t, "removed after a restart", ":foreign", "FORWARD -j foreign", "foreign -j RETURN")
+	})
+}
+
+func TestRepair(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w world) {
+		w.byHand(t, ":foreign - [0:0]", "-A foreign -j RETURN", "-A FORWARD -j foreign")
+		table := New(w.Config)
+		program(table)
+		apply(t, table)
+		for _, damage := range [][]string{
+			nil,
+			{"-D cali-a 1"},
+			{"-A cali-b -j DROP"},
+			{":cali-a - [0:0]"},
+			{"-D FORWARD 1"},
+			{"-D FORWARD 4"},
+			{"-I FORWARD -j RETURN"},
+			{"-D FORWARD 1", ":cali-a - [0:0]", "-X cali-a"},
+			{":cali-x - [0:0]"},
+		} {
+			if damage != nil {
+				w.byHand(t, damage...)
+			}
+			changed, err := table.Changed(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A stranger's rule on top of ours is nobody's damage until the next Resync.
+			if want := damage != nil && damage[0] != "-I FORWARD -j RETURN"; changed != want {
+				t.Errorf("after %q: Changed() = %v, want %v", damage, changed, want)
+			}
+			table.Resync()
+			apply(t, table)
+			want := withForeign(programmed)
+			if slices.Contains(w.rules(t), "FORWARD -j RETURN") {
+				want = slices.Insert(want, 5, "FORWARD -j RETURN")
+			}
+			w.expect(t, fmt.Sprintf("after %q", damage), want...)
+			if len(damage) > 0 && damage[0] == "-I FORWARD -j RETURN" {
+				w.byHand(t, "-D FORWARD -j RETURN")
+				apply(t, table)
+			}
+		}
+	})
+}
+
+// TestEdits takes a chain through random contents: what the kernel has is what was asked for, in order.
+func TestEdits(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w world) {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		r := rand.New(rand.NewPCG(seed, 0))
+		table := New(w.Config)
+		for range 15 {
+			want := []string{":cali-a"}
+			var rules []Rule
+			for range r.IntN(7) {
+				n := 1 + r.Uint32N(5)
+				rules = append(rules, mark(n))
+				want = append(want, fmt.Sprintf("cali-a -j MARK --set-xmark 0x%x/0xf", n))
+			}
+			table.Set(Chain{"cali-a", rules})
+			apply(t, table)
+			w.expect(t, "chain", want...)
+		}
+	})
+}
+
+// TestFewLines: one rule more among many costs one line.
+func TestFewLines(t *testing.T) {
+	fake := NewFake()
+	table := New(Config{Family: dataplane.IPv4, Table: Filter, Backend: NFT, Runner: fake})
+	var rules []Rule
+	for n := range uint32(100) {
+		rules = append(rules, Rule{Action: SetMark{n, 0xff}})
+	}
+	table.Set(Chain{"cali-a", rules})
+	apply(t, table)
+	var input string
+	fake.Fail = func(c Command) error { input += string(c.Stdin); return nil }
+	table.Set(Chain{"cali-a", slices.Insert(rules, 50, mark(1))})
+	apply(t, table)
+	if lines := strings.Count(input, "\n"); lines != 3 {
+		t.Errorf("input of %d lines, want 3:\n%s", lines, input)
+	}
+}
+
+// TestChainInUse: a foreign rule that jumps to a chain of ours keeps the chain, and nothing else.
+func TestChainInUse(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w world) {
+		table := New(w.Config)
+		table.Replace([]Chain{{"cali-a", nil}, {"cali-b", nil}})
+		apply(t, table)
+		w.byHand(t, "-A OUTPUT -j cali-a")
+		table.Replace([]Chain{{"cali-c", []Rule{{Action: Drop{}}}}})
+		if err := table.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "cali-a") {
+			t.Errorf("Apply: %v, want an error that names cali-a", err)
+		}
+		w.expect(t, "in use", ":cali-a", ":cali-c", "OUTPUT -j cali-a", "cali-c -j DROP")
+		w.byHand(t, "-D OUTPUT -j cali-a")
+		apply(t, table)
+		w.expect(t, "free", ":cali-c", "cali-c -j DROP")
+	})
+}
+
+// TestRefused: the fake refuses what the kernel refuses, and a refused transaction changes nothing.
+func TestRefused(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w world) {
+		w.byHand(t, ":cali-a - [0:0]", ":cali-b - [0:0]", "-A cali-a -j cali-b")
+		for _, lines := range [][]string{
+			{"-A OUTPUT -j ACCEPT", "-A OUTPUT -j cali-missing"},
+			{"-A cali-missing -j DROP"},
+			{"-X cali-b"},
+			{"-X cali-a"},
+			{"-X cali-missing"},
+			{"-D cali-a 2"},
+			{"-D cali-a -j DROP"},
+			{"-I cali-a 3 -j DROP"},
+		} {
+			if err := w.try(lines...); err == nil {
+				t.Errorf("%q was not refused", lines)
+			}
+			w.expect(t, fmt.Sprint(lines), ":cali-a", ":cali-b", "cali-a -j cali-b")
+		}
+		table := New(w.Config)
+		table.Set(Chain{"cali-c", []Rule{{Action: Jump{"cali-missing"}}}})
+		if err := table.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "filter") {
+			t.Errorf("jump to a missing chain: %v", err)
+		}
+	})
+}
+
+func TestFailureIsRetried(t *testing.T) {
+	fake := NewFake()
+	table := New(Config{Family: dataplane.IPv4, Table: Filter, Backend: NFT, Runner: fake})
+	program(table)
+	broken := errors.New("broken")
+	for _, verb := range []string{"save", "restore"} {
+		fake.Fail = func(c Command) error {
+			if strings.HasSuffix(c.Name, verb) {
+				return broken
+			}
+			return nil
+		}
+		if err := table.Apply(t.Context()); !errors.Is(err, broken) {
+			t.Errorf("%s fails: %v", verb, err)
+		}
+	}
+	fake.Fail = nil
+	apply(t, table)
+	if fake.Restores != 1 {
+		t.Errorf("%d restores, want 1", fake.Restores)
+	}
+}
+
+// TestEveryRule: the kernel takes what each match and action renders to, and the hash survives.
+func TestEveryRule(t *testing.T) {
+	m := Match(nil)
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		for _, b := range []Backend{NFT, Legacy} {
+			t.Run(fmt.Sprintf("%s/%s", f, b), func(t *testing.T) {
+				kerneltest.Enter(t)
+				set, inet, net, to := "cali40", "inet", netip.MustParsePrefix("10.1.0.0/16"), netip.MustParseAddr("10.0.0.1")
+				if f == dataplane.IPv6 {
+					set, inet, net, to = "cali60", "inet6", netip.MustParsePrefix("fd00:1::/32"), netip.MustParseAddr("fd00::1")
+				}
+				kerneltest.Run(t, "ipset create "+set+"n hash:net family "+inet)
+				kerneltest.Run(t, "ipset create "+set+"p hash:ip,port family "+inet)
+				icmp := ICMP{V6: f == dataplane.IPv6, Type: 8}
+				if icmp.V6 {
+					icmp.Type = 128
+				}
+				icmpCode := icmp
+				icmpCode.Code, icmpCode.HasCode, icmpCode.Not = 1, true, true
+				icmpProtocol := map[dataplane.Family]uint8{dataplane.IPv4: 1, dataplane.IPv6: 58}[f]
+				port, ports := PortRange{80, 80}, PortRange{1000, 2000}
+				tables := map[string][]Rule{
+					Filter: {
+						{Comment: `a "quoted" text ` + strings.Repeat("long", 80), Action: Accept{}},
+						{Match: m.Protocol(6).SourcePorts(port, ports).DestPorts(port)},
+						{Match: m.Protocol(17).NotSourcePorts(port).NotDestPorts(ports)},
+						{Match: m.NotProtocol(132)},
+						{Match: m.SourceNet(net).DestNet(net)}, {Match: m.NotSourceNet(net).NotDestNet(net)},
+						{Match: m.SourceSet(set + "n").DestSet(set + "n")}, {Match: m.NotSourceSet(set + "n").NotDestSet(set + "n")},
+						{Match: m.Protocol(6).SourcePortSet(set + "p").DestPortSet(set + "p")},
+						{Match: m.Protocol(6).NotSourcePortSet(set + "p").NotDestPortSet(set + "p")},
+						{Match: m.Protocol(icmpProtocol).ICMP(icmp)}, {Match: m.Protocol(icmpProtocol).ICMP(icmpCode)},
+						{Match: m.InInterface("cali+").OutInterface("eth0")}, {Match: m.NotInInterface("cali+").NotOutInterface("eth0")},
+						{Match: m.Mark(0x10000, 0x10000)}, {Match: m.NotMark(0, 0xffff0000)},
+						{Match: m.Conntrack("RELATED", "ESTABLISHED")},
+						{Match: m.SourceType("LOCAL").DestType("LOCAL")}, {Match: m.NotDestType("LOCAL")},
+						{Action: Drop{}}, {Action: Reject{}}, {Match: m.Protocol(6), Action: Reject{"tcp-reset"}}, {Action: Return{}},
+						{Action: Goto{"cali-x"}}, {Action: Log{Prefix: "denied", Level: 4}},
+					},
+					Mangle: {{Action: ClearMark{0xff0000}}, {Action: SaveMark{0xff0000}}, {Action: RestoreMark{0xff0000}}},
+					Raw:    {{Action: NoTrack{}}, {Match: m.ReversePathFailed(), Action: Drop{}}},
+					NAT: {
+						{Action: Masquerade{}}, {Action: Masquerade{RandomFully: true}}, {Action: SNAT{to, true}},
+					},
+				}
+				for name, rules := range tables {
+					n := 0
+					cfg := Config{Family: f, Table: name, Backend: b, Runner: counting{restores: &n}}
+					program := func(table *Table) {
+						table.Replace([]Chain{{"cali-a", rules}, {"cali-x", nil}})
+						if name == NAT {
+							table.Set(Chain{"cali-d", []Rule{{Action: DNAT{To: to}}, {Match: m.Protocol(6), Action: DNAT{to, 8080}}}})
+						}
+					}
+					table := New(cfg)
+					program(table)
+					apply(t, table)
+					restarted := New(cfg)
+					program(restarted)
+					apply(t, restarted)
+					if n != 1 {
+						t.Errorf("table %s: %d restores, want 1", name, n)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestSplitPorts(t *testing.T) {
+	var ports []PortRange
+	for i := range uint16(20) {
+		ports = append(ports, PortRange{i * 10, i*10 + i%2})
+	}
+	lists := SplitPorts(ports)
+	if diff := cmp.Diff(ports, slices.Concat(lists...)); diff != "" {
+		t.Errorf("ports (-want +got):\n%s", diff)
+	}
+	if len(lists) != 2+1 && len(lists) != 2 {
+		t.Errorf("%d lists", len(lists))
+	}
+	for _, l := range lists {
+		if n := strings.Count(strings.ReplaceAll(portList(l), ":", ","), ",") + 1; n > MaxPorts {
+			t.Errorf("list %v takes %d places", l, n)
+		}
+	}
+}
+
+func TestDetect(t *testing.T) {
+	kube := "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n"
+	few, many := "*filter\n-A INPUT -j ACCEPT\n", "*filter\n-A INPUT -j ACCEPT\n-A INPUT -j DROP\n"
+	for _, c := range []struct {
+		name, nft, legacy string
+		want              Backend
+	}{
+		{"nothing", "", "", NFT},
+		{"hint in nft", kube, many, NFT},
+		{"hint in legacy", many, kube, Legacy},
+		{"more in legacy", few, many, Legacy},
+		{"more in nft", many, few, NFT},
+		{"no nft", "missing", "", Legacy},
+		{"neither", "missing", "missing", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := Detect(t.Context(), saves{NFT: c.nft, Legacy: c.legacy})
+			if got != c.want || (err != nil) != (c.want == "") {
+				t.Errorf("Detect() = %q, %v; want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+// saves is a Runner of IPv4 save commands with a fixed output.
+type saves map[Backend]string
+
+func (s saves) Run(_ context.Context, c Command) ([]byte, int, error) {
+	for b, out := range s {
+		if c.Name == command(dataplane.IPv4, b, "save") && out != "missing" {
+			return []byte(out), 1, nil
+		}
+	}
+	return nil, 0, errors.New("no such command")
+}
