@@ -1,0 +1,153 @@
+package ipam
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
+)
+
+// A block is claimed in three writes: its BlockAffinity (pending), the IPAMBlock, the
+// BlockAffinity again (confirmed). The block decides: of several claimers one creates it.
+// An affinity that disagrees with the blocks is the trace of a crash, and is corrected
+// when its host next reads its blocks, or removed with the host.
+
+// maxName is the longest name of a Kubernetes object.
+const maxName = 253
+
+// AffinityName is the name of a node's BlockAffinity for a block, as in Calico:
+// <node>-10-244-0-0-26. Where that is too long, a hash of it stands for its end.
+func AffinityName(node string, cidr netip.Prefix) string {
+	name := node + "-" + BlockName(cidr)
+	if len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	end := "-" + hex.EncodeToString(sum[:16])
+	return name[:maxName-len(end)] + end
+}
+
+// affinities lists the BlockAffinities of a node.
+func (c *Client) affinities(ctx context.Context, host string) ([]*v3.BlockAffinity, error) {
+	list, err := c.store.List(ctx, datastore.BlockAffinities, datastore.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list block affinities: %w", err)
+	}
+	var of []*v3.BlockAffinity
+	for _, item := range list.Items {
+		if a, ok := item.(*v3.BlockAffinity); ok && a.Spec.Node == host && a.Spec.Type != "virtual" {
+			of = append(of, a)
+		}
+	}
+	return of, nil
+}
+
+// repairAffinities makes a host's BlockAffinities agree with the blocks.
+func (c *Client) repairAffinities(ctx context.Context, host string, inv *inventory) error {
+	affinities, err := c.affinities(ctx, host)
+	if err != nil {
+		return err
+	}
+	missing := map[string]netip.Prefix{}
+	for _, b := range inv.blocks {
+		if b.host() == host {
+			missing[b.cidr.String()] = b.cidr
+		}
+	}
+	for _, a := range affinities {
+		cidr, mine := missing[a.Spec.CIDR]
+		switch {
+		case !mine:
+			err = c.deleteAffinity(ctx, a)
+		case a.Spec.State != v3.StateConfirmed:
+			_, err = c.setAffinity(ctx, host, cidr, v3.StateConfirmed)
+		default:
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+		delete(missing, a.Spec.CIDR)
+	}
+	for _, cidr := range missing {
+		if _, err := c.setAffinity(ctx, host, cidr, v3.StateConfirmed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setAffinity creates a BlockAffinity in a state, or moves it there, and gives it as stored.
+func (c *Client) setAffinity(ctx context.Context, host string, cidr netip.Prefix, state v3.BlockAffinityState) (*v3.BlockAffinity, error) {
+	a := &v3.BlockAffinity{
+		ObjectMeta: metav1.ObjectMeta{Name: AffinityName(host, cidr)},
+		Spec:       v3.BlockAffinitySpec{State: state, Node: host, Type: "host", CIDR: cidr.String()},
+	}
+	key := datastore.KeyOf(a)
+	for {
+		obj, err := c.store.Create(ctx, datastore.BlockAffinities, a)
+		if !errors.Is(err, datastore.ErrExists) {
+			return affinityOf("create", key, obj, err)
+		}
+		obj, err = c.store.Get(ctx, datastore.BlockAffinities, key)
+		if errors.Is(err, datastore.ErrNotFound) {
+			continue
+		}
+		found, err := affinityOf("read", key, obj, err)
+		if err != nil || found.Spec == a.Spec {
+			return found, err
+		}
+		found.Spec = a.Spec
+		obj, err = c.store.Update(ctx, datastore.BlockAffinities, found)
+		if !errors.Is(err, datastore.ErrConflict) && !errors.Is(err, datastore.ErrNotFound) {
+			return affinityOf("update", key, obj, err)
+		}
+	}
+}
+
+// confirm ends a claim.
+func (c *Client) confirm(ctx context.Context, a *v3.BlockAffinity, cidr netip.Prefix) error {
+	a.Spec.State = v3.StateConfirmed
+	_, err := c.store.Update(ctx, datastore.BlockAffinities, a)
+	if errors.Is(err, datastore.ErrConflict) || errors.Is(err, datastore.ErrNotFound) {
+		_, err = c.setAffinity(ctx, a.Spec.Node, cidr, v3.StateConfirmed)
+		return err
+	}
+	return named("update", datastore.KeyOf(a), err)
+}
+
+func affinityOf(verb string, key datastore.Key, obj datastore.Object, err error) (*v3.BlockAffinity, error) {
+	if err != nil {
+		return nil, named(verb, key, err)
+	}
+	a, ok := obj.(*v3.BlockAffinity)
+	if !ok {
+		return nil, named(verb, key, fmt.Errorf("got a %T", obj))
+	}
+	return a, nil
+}
+
+// deleteAffinity removes an affinity as it was read. One that changed since stays: its
+// claimer is at work.
+func (c *Client) deleteAffinity(ctx context.Context, a *v3.BlockAffinity) error {
+	key := datastore.KeyOf(a)
+	err := c.store.Delete(ctx, datastore.BlockAffinities, key, datastore.Preconditions{Revision: a.ResourceVersion})
+	if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, datastore.ErrConflict) {
+		return nil
+	}
+	return named("delete", key, err)
+}
+
+func named(verb string, key datastore.Key, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s BlockAffinity %s: %w", verb, key, err)
+}

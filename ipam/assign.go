@@ -1,0 +1,295 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync"
+)
+
+// Assign carries out a batch of requests for one host and answers each in its place.
+//
+// The requests share the writes: one for each block that gives addresses, and three for
+// each new block. Addresses come from the host's own blocks, then from blocks it claims in
+// the order of pools, then, unless IPAMConfiguration says strictAffinity, from blocks of
+// others. pools are all pools that exist; each request decides which of them it may use.
+func (c *Client) Assign(ctx context.Context, host Host, pools []Pool, requests []Request) []Result {
+	results := make([]Result, len(requests))
+	if err := c.enter(ctx); err != nil {
+		return fail(results, err)
+	}
+	defer c.leave()
+	return c.assign(ctx, host, pools, requests)
+}
+
+func (c *Client) assign(ctx context.Context, host Host, pools []Pool, requests []Request) []Result {
+	results := make([]Result, len(requests))
+	known, err := c.load(ctx, host.Name)
+	if err != nil {
+		return fail(results, err)
+	}
+	rounds := map[Family]*round{}
+	for _, family := range []Family{IPv4, IPv6} {
+		rounds[family] = &round{client: c, host: host, family: family, known: known}
+	}
+	seen := map[string]bool{}
+	for i := range requests {
+		wants, err := requests[i].wants()
+		if err == nil && seen[requests[i].Handle] {
+			err = errors.New("the handle is twice in one batch")
+		}
+		if err != nil {
+			results[i].Err = fmt.Errorf("%w for %q: %w", ErrInvalidRequest, requests[i].Handle, err)
+			continue
+		}
+		seen[requests[i].Handle] = true
+		for family, want := range wants {
+			rounds[family].add(i, &requests[i], want, pools)
+		}
+	}
+	var families sync.WaitGroup
+	for _, r := range rounds {
+		families.Go(func() { r.run(ctx) })
+	}
+	families.Wait()
+	for _, r := range rounds {
+		if r.doubtful {
+			delete(c.hosts, host.Name)
+		}
+	}
+	c.collect(ctx, rounds, results)
+	return results
+}
+
+func fail(results []Result, err error) []Result {
+	for i := range results {
+		results[i].Err = err
+	}
+	return results
+}
+
+// collect puts what the rounds found into the results, and gives back what a request got
+// in one family when it failed in the other.
+func (c *Client) collect(ctx context.Context, rounds map[Family]*round, results []Result) {
+	var giveBack []Lease
+	fresh := map[int][]Lease{}
+	for _, family := range []Family{IPv4, IPv6} {
+		for _, n := range rounds[family].needs {
+			result := &results[n.index]
+			result.Err = errors.Join(result.Err, n.err)
+			if n.err == nil {
+				result.Leases = append(result.Leases, n.lease)
+			}
+			if n.fresh {
+				fresh[n.index] = append(fresh[n.index], n.lease)
+			}
+		}
+	}
+	for i := range results {
+		if results[i].Err != nil {
+			results[i].Leases = nil
+			giveBack = append(giveBack, fresh[i]...)
+		}
+	}
+	if len(giveBack) == 0 {
+		return
+	}
+	if _, err := c.releaseLeases(ctx, giveBack); err != nil {
+		err = fmt.Errorf("give back the address of the other family: %w", err)
+		for i := range results {
+			if len(fresh[i]) > 0 && results[i].Err != nil {
+				results[i].Err = errors.Join(results[i].Err, err)
+			}
+		}
+	}
+}
+
+// need is one address that a round has to find.
+type need struct {
+	index      int // of the request
+	request    *Request
+	attributes map[string]string
+	want       netip.Addr // zero for any
+	pools      []*Pool    // usable ones, in order
+	refusals   []refusal  // why the others are not
+
+	done  bool
+	lease Lease
+	fresh bool // assigned by this round
+	err   error
+}
+
+// refusal is why a pool gives no address.
+type refusal struct {
+	pool string
+	why  error
+}
+
+// usable says whether the need may be met from a block.
+func (n *need) usable(b block) bool {
+	for _, pool := range n.pools {
+		if pool.containsBlock(b.cidr) {
+			return !n.want.IsValid() || b.cidr.Contains(n.want)
+		}
+	}
+	return false
+}
+
+func (n *need) fail(err error) { n.done, n.err = true, err }
+
+// round meets the needs of one family in one batch.
+type round struct {
+	client *Client
+	host   Host
+	family Family
+	known  *hostBlocks
+	needs  []*need
+	// doubtful: the outcome of a write is unknown, so what is known of the host is not to be trusted.
+	doubtful bool
+}
+
+func (r *round) add(index int, request *Request, want netip.Addr, pools []Pool) {
+	n := &need{index: index, request: request, want: want, attributes: maps.Clone(request.Attributes)}
+	if n.attributes == nil {
+		n.attributes = map[string]string{}
+	}
+	n.attributes[AttrNode] = r.host.Name
+	for i := range pools {
+		if pools[i].Family() != r.family {
+			continue
+		}
+		if err := pools[i].usable(r.host, request, want); err != nil {
+			n.refusals = append(n.refusals, refusal{pools[i].Name, err})
+			continue
+		}
+		n.pools = append(n.pools, &pools[i])
+	}
+	r.needs = append(r.needs, n)
+}
+
+func (r *round) blocks() map[string]block { return r.known.byFamily[r.family] }
+
+// open gives the first need that is neither met nor failed.
+func (r *round) open() *need {
+	for _, n := range r.needs {
+		if !n.done {
+			return n
+		}
+	}
+	return nil
+}
+
+func (r *round) run(ctx context.Context) {
+	if err := r.meet(ctx); err != nil {
+		r.doubtful = true
+		for _, n := range r.needs {
+			if !n.done {
+				n.fail(err)
+			}
+		}
+	}
+}
+
+// meet meets the needs or fails them one by one. An error concerns all that are open.
+func (r *round) meet(ctx context.Context) error {
+	if err := r.fromOwn(ctx); err != nil || r.open() == nil {
+		return err
+	}
+	// What is remembered did not suffice; from here on the truth is read.
+	inv, err := r.client.inventory(ctx)
+	if err != nil {
+		return err
+	}
+	r.known.refresh(r.host.Name, r.family, inv)
+	if err := r.fromOwn(ctx); err != nil || r.open() == nil {
+		return err
+	}
+	return r.beyondOwn(ctx, inv)
+}
+
+// recognise ends the needs whose handle holds an address in the block already.
+func (r *round) recognise(b block) {
+	for _, n := range r.needs {
+		if n.done {
+			continue
+		}
+		for _, a := range b.held(n.request.Handle) {
+			if n.want.IsValid() && a.Addr != n.want {
+				n.fail(fmt.Errorf("%w for %q: it asks for %s and holds %s",
+					ErrInvalidRequest, n.request.Handle, n.want, a.Addr))
+				break
+			}
+			n.done, n.lease = true, a.Lease
+			break
+		}
+	}
+}
+
+// fromOwn meets needs from the blocks that are known to be the host's.
+func (r *round) fromOwn(ctx context.Context) error {
+	for _, b := range r.blocks() {
+		r.recognise(b)
+	}
+	for _, name := range sortedNames(r.blocks()) {
+		own := r.blocks()[name]
+		if r.open() == nil {
+			return nil
+		}
+		if err := r.fill(ctx, own, func(b block) bool { return b.host() == r.host.Name }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill meets as many needs as a block can, in one write. prepare says of the block as it
+// is whether it may be used, and may change it first.
+func (r *round) fill(ctx context.Context, b block, prepare func(block) bool) error {
+	var taken map[*need]Lease
+	result, err := r.client.amend(ctx, b, func(b block) bool {
+		r.recognise(b)
+		if taken = nil; !prepare(b) {
+			return false
+		}
+		taken = r.take(b)
+		return len(taken) > 0
+	})
+	if err != nil {
+		return err
+	}
+	if result.gone {
+		r.known.forget(b)
+		return nil
+	}
+	r.known.remember(r.host.Name, result.block)
+	if result.written {
+		r.settle(taken)
+	}
+	return nil
+}
+
+// take assigns from a private copy of a block. Nothing is settled until it is written.
+func (r *round) take(b block) map[*need]Lease {
+	taken := map[*need]Lease{}
+	for _, n := range r.needs {
+		if n.done || !n.usable(b) {
+			continue
+		}
+		if n.want.IsValid() {
+			if lease, err := b.assignAddr(n.want, n.request.Handle, n.attributes); err == nil {
+				taken[n] = lease
+			}
+		} else if lease, ok := b.assign(n.request.Handle, n.attributes); ok {
+			taken[n] = lease
+		}
+	}
+	return taken
+}
+
+func (r *round) settle(taken map[*need]Lease) {
+	for n, lease := range taken {
+		n.done, n.fresh, n.lease = true, true, lease
+	}
+}

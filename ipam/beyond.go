@@ -1,0 +1,255 @@
+package ipam
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
+)
+
+// beyondOwn meets the needs that the host's own blocks cannot: it claims new blocks, takes
+// over blocks that nobody has an affinity to, and borrows.
+func (r *round) beyondOwn(ctx context.Context, inv *inventory) error {
+	config, err := r.client.config(ctx)
+	if err != nil {
+		return err
+	}
+	why, err := r.claim(ctx, inv, config)
+	if err != nil {
+		return err
+	}
+	if config.StrictAffinity {
+		why = fmt.Errorf("%w, and strictAffinity forbids borrowing", why)
+	} else if err := r.borrow(ctx, inv); err != nil {
+		return err
+	}
+	for n := r.open(); n != nil; n = r.open() {
+		n.fail(r.noAddress(n, inv, why))
+	}
+	return nil
+}
+
+// config reads the IPAMConfiguration; without one, Calico's defaults hold.
+func (c *Client) config(ctx context.Context) (v3.IPAMConfigurationSpec, error) {
+	obj, err := c.store.Get(ctx, datastore.IPAMConfigurations, datastore.Key{Name: "default"})
+	if errors.Is(err, datastore.ErrNotFound) {
+		return v3.IPAMConfigurationSpec{AutoAllocateBlocks: true}, nil
+	}
+	if err != nil {
+		return v3.IPAMConfigurationSpec{}, fmt.Errorf("read IPAMConfiguration default: %w", err)
+	}
+	config, ok := obj.(*v3.IPAMConfiguration)
+	if !ok {
+		return v3.IPAMConfigurationSpec{}, fmt.Errorf("read IPAMConfiguration default: got a %T", obj)
+	}
+	return config.Spec, nil
+}
+
+// claim claims blocks until the needs are met or it may not go on, for the reason why.
+func (r *round) claim(ctx context.Context, inv *inventory, config v3.IPAMConfigurationSpec) (why, err error) {
+	if !config.AutoAllocateBlocks {
+		return errNoAutoBlocks, nil
+	}
+	spaces := map[*Pool]*space{}
+	orphans := r.orphans(inv)
+	hopeless := map[*need]bool{}
+	for {
+		at := slices.IndexFunc(r.needs, func(n *need) bool { return !n.done && !hopeless[n] })
+		if at < 0 {
+			return errFull, nil
+		}
+		if config.MaxBlocksPerHost > 0 && r.ownBlocks() >= int(config.MaxBlocksPerHost) {
+			return errMaxBlocks, nil
+		}
+		n := r.needs[at]
+		if cidr, ok := r.room(n, spaces, inv); ok {
+			err = r.claimNew(ctx, cidr)
+		} else if orphan, ok := takeUsable(n, orphans); ok {
+			err = r.claimOrphan(ctx, orphan)
+		} else {
+			hopeless[n] = true
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *round) ownBlocks() int {
+	count := 0
+	for _, b := range r.blocks() {
+		if b.host() == r.host.Name {
+			count++
+		}
+	}
+	return count
+}
+
+// room finds a place for a new block that can meet the need.
+func (r *round) room(n *need, spaces map[*Pool]*space, inv *inventory) (netip.Prefix, bool) {
+	for _, pool := range n.pools {
+		s := spaces[pool]
+		if s == nil {
+			s = newSpace(pool, inv.cidrs)
+			spaces[pool] = s
+		}
+		pick := func() (netip.Prefix, bool) { return s.pick(r.host.Name) }
+		if n.want.IsValid() {
+			pick = func() (netip.Prefix, bool) { return s.claim(n.want) }
+		}
+		if cidr, ok := pick(); ok {
+			return cidr, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// claimNew creates a block with the addresses already assigned in it. When another node
+// was faster, nothing is left behind and the needs stay open.
+func (r *round) claimNew(ctx context.Context, cidr netip.Prefix) error {
+	return r.withAffinity(ctx, cidr, func() (bool, error) {
+		b := newBlock(cidr, r.host.Name, r.client.now())
+		taken := r.take(b)
+		obj, err := r.client.store.Create(ctx, datastore.IPAMBlocks, b.IPAMBlock)
+		switch {
+		case errors.Is(err, datastore.ErrExists):
+			return r.useExisting(ctx, b.Name, false)
+		case err != nil:
+			return false, fmt.Errorf("create IPAMBlock %s: %w", b.Name, err)
+		}
+		created, err := stored(obj)
+		if err != nil {
+			return false, err
+		}
+		r.known.remember(r.host.Name, created)
+		r.settle(taken)
+		return true, nil
+	})
+}
+
+// claimOrphan gives the host the affinity to a block that has lost its own.
+func (r *round) claimOrphan(ctx context.Context, b block) error {
+	return r.withAffinity(ctx, b.cidr, func() (bool, error) { return r.useExisting(ctx, b.Name, true) })
+}
+
+// useExisting fills a block that is the host's, or may become it when it is nobody's.
+func (r *round) useExisting(ctx context.Context, name string, adopt bool) (bool, error) {
+	b, err := r.client.getBlock(ctx, name)
+	if errors.Is(err, datastore.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = r.fill(ctx, b, func(b block) bool {
+		if adopt && b.Spec.Affinity == "" && b.free() > 0 {
+			b.setAffinity(r.host.Name, r.client.now())
+		}
+		return b.host() == r.host.Name
+	})
+	known, ok := r.blocks()[name]
+	return ok && known.host() == r.host.Name, err
+}
+
+// withAffinity puts the writing of a block between the two writes of its affinity. write
+// says whether the block is the host's.
+func (r *round) withAffinity(ctx context.Context, cidr netip.Prefix, write func() (bool, error)) error {
+	pending, err := r.client.setAffinity(ctx, r.host.Name, cidr, v3.StatePending)
+	if err != nil {
+		return err
+	}
+	mine, err := write()
+	if err != nil {
+		return err
+	}
+	if !mine {
+		return r.client.deleteAffinity(ctx, pending)
+	}
+	if err := r.client.confirm(ctx, pending, cidr); err != nil {
+		// The addresses are assigned and stay so. Reading the host's blocks again will
+		// confirm the affinity.
+		r.doubtful = true
+	}
+	return nil
+}
+
+// orphans are the blocks without affinity that have room.
+func (r *round) orphans(inv *inventory) map[string]block {
+	orphans := map[string]block{}
+	for _, b := range inv.blocks {
+		if b.family() == r.family && b.Spec.Affinity == "" && b.free() > 0 {
+			orphans[b.Name] = b
+		}
+	}
+	return orphans
+}
+
+// takeUsable removes and returns a block that can meet the need.
+func takeUsable(n *need, blocks map[string]block) (block, bool) {
+	for _, name := range sortedNames(blocks) {
+		if b := blocks[name]; n.usable(b) {
+			delete(blocks, name)
+			return b, true
+		}
+	}
+	return block{}, false
+}
+
+// borrow meets needs from blocks of other hosts, those with most room first, where
+// borrowers meet their owner and each other least.
+func (r *round) borrow(ctx context.Context, inv *inventory) error {
+	lenders := slices.DeleteFunc(slices.Clone(inv.blocks), func(b block) bool {
+		return b.family() != r.family || b.host() == r.host.Name || b.reserved() || b.free() == 0
+	})
+	slices.SortFunc(lenders, func(a, b block) int {
+		return cmp.Or(cmp.Compare(b.free(), a.free()), cmp.Compare(a.Name, b.Name))
+	})
+	for _, b := range lenders {
+		if r.open() == nil {
+			return nil
+		}
+		if err := r.fill(ctx, b, func(b block) bool { return !b.reserved() }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noAddress says why a need could not be met: by whom its address is held, or why each
+// pool gave nothing.
+func (r *round) noAddress(n *need, inv *inventory, why error) error {
+	subject := fmt.Sprintf("%s on node %s", n.request.Handle, r.host.Name)
+	for _, b := range inv.blocks {
+		if !n.want.IsValid() || !b.cidr.Contains(n.want) {
+			continue
+		}
+		if holder := b.handleAt(b.ordinal(n.want)); holder != "" {
+			return fmt.Errorf("assign %s to %s: %w by %s", n.want, subject, ErrInUse, holder)
+		}
+	}
+	var reasons []string
+	for _, refused := range n.refusals {
+		if refused.why != errNotRequested {
+			reasons = append(reasons, fmt.Sprintf("pool %s: %v", refused.pool, refused.why))
+		}
+	}
+	for _, pool := range n.pools {
+		reasons = append(reasons, fmt.Sprintf("pool %s: %v", pool.Name, why))
+	}
+	if len(reasons) == 0 {
+		reasons = append(reasons, fmt.Sprintf("there is no %s pool", r.family))
+		if len(n.request.Pools) > 0 {
+			reasons[0] += " named " + strings.Join(n.request.Pools, " or ")
+		}
+	}
+	return fmt.Errorf("assign %s to %s: %w: %s", r.family, subject, ErrNoAddress, strings.Join(reasons, "; "))
+}
+
+func sortedNames(blocks map[string]block) []string { return slices.Sorted(maps.Keys(blocks)) }

@@ -1,0 +1,198 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
+)
+
+// Client assigns and releases addresses through a Store. Make it with New.
+type Client struct {
+	store datastore.Store
+	now   func() time.Time
+	// turn holds one token; whoever took it carries out an operation and owns hosts.
+	turn chan struct{}
+	// hosts remembers the blocks of each host for which this client assigned. It may be
+	// out of date, which compare-and-swap finds out; a host is forgotten whenever the
+	// outcome of one of its writes is not known.
+	hosts map[string]*hostBlocks
+}
+
+// hostBlocks are the blocks of one host: those with affinity to it, and those in which it
+// borrowed. Each family's map may be used by its own goroutine.
+type hostBlocks struct {
+	byFamily map[Family]map[string]block
+}
+
+// New makes a Client. It does no I/O.
+func New(store datastore.Store) *Client {
+	c := &Client{store: store, now: time.Now, turn: make(chan struct{}, 1), hosts: map[string]*hostBlocks{}}
+	c.turn <- struct{}{}
+	return c
+}
+
+// enter waits for the client's turn; leave ends it.
+func (c *Client) enter(ctx context.Context) error {
+	select {
+	case <-c.turn:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for address assignment: %w", ctx.Err())
+	}
+}
+
+func (c *Client) leave() { c.turn <- struct{}{} }
+
+// inventory is every block at one time. cidrs includes blocks that cannot be used.
+type inventory struct {
+	blocks []block
+	cidrs  []netip.Prefix
+}
+
+func (c *Client) inventory(ctx context.Context) (*inventory, error) {
+	list, err := c.store.List(ctx, datastore.IPAMBlocks, datastore.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list IPAM blocks: %w", err)
+	}
+	inv := &inventory{}
+	for _, item := range list.Items {
+		obj, ok := item.(*v3.IPAMBlock)
+		if !ok {
+			return nil, fmt.Errorf("list IPAM blocks: got a %T", item)
+		}
+		// A block that contradicts itself is nobody's: nothing is assigned from it, and
+		// what it covers stays covered.
+		if b, err := parseBlock(obj); err == nil {
+			inv.blocks = append(inv.blocks, b)
+		}
+		if cidr, err := netip.ParsePrefix(obj.Spec.CIDR); err == nil {
+			inv.cidrs = append(inv.cidrs, cidr.Masked())
+		}
+	}
+	return inv, nil
+}
+
+// load gives what is remembered of a host, or reads it and repairs what a crash left.
+func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
+	if known := c.hosts[host]; known != nil {
+		return known, nil
+	}
+	inv, err := c.inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.repairAffinities(ctx, host, inv); err != nil {
+		return nil, err
+	}
+	known := &hostBlocks{byFamily: map[Family]map[string]block{IPv4: {}, IPv6: {}}}
+	for _, family := range []Family{IPv4, IPv6} {
+		known.refresh(host, family, inv)
+	}
+	c.hosts[host] = known
+	return known, nil
+}
+
+// refresh replaces what is known of one family by what an inventory says.
+func (h *hostBlocks) refresh(host string, family Family, inv *inventory) {
+	clear(h.byFamily[family])
+	for _, b := range inv.blocks {
+		if b.family() == family {
+			h.remember(host, b)
+		}
+	}
+}
+
+// remember notes the state of a block, or drops it when it no longer concerns the host.
+func (h *hostBlocks) remember(host string, b block) {
+	if b.host() == host || len(b.allocations(ofNode(host))) > 0 {
+		h.byFamily[b.family()][b.Name] = b
+		return
+	}
+	h.forget(b)
+}
+
+func (h *hostBlocks) forget(b block) { delete(h.byFamily[b.family()], b.Name) }
+
+// ofNode accepts what was assigned on behalf of a node.
+func ofNode(node string) func(Allocation) bool {
+	return func(a Allocation) bool { return a.Attributes[AttrNode] == node }
+}
+
+func (c *Client) getBlock(ctx context.Context, name string) (block, error) {
+	obj, err := c.store.Get(ctx, datastore.IPAMBlocks, datastore.Key{Name: name})
+	if err != nil {
+		return block{}, fmt.Errorf("read IPAMBlock %s: %w", name, err)
+	}
+	b, ok := obj.(*v3.IPAMBlock)
+	if !ok {
+		return block{}, fmt.Errorf("read IPAMBlock %s: got a %T", name, obj)
+	}
+	return parseBlock(b)
+}
+
+// outcome is what an amendment came to.
+type outcome struct {
+	written bool
+	// gone: the block does not exist (any more).
+	gone bool
+	// block is its state as last read or written, when it is not gone.
+	block block
+}
+
+// amend changes a block by compare-and-swap. change gets a private copy, and again the
+// block as it then is after every conflict; it returns false when there is nothing to
+// write. A block that change left empty and without affinity is deleted.
+//
+// On an error the write may or may not have happened.
+func (c *Client) amend(ctx context.Context, b block, change func(block) bool) (outcome, error) {
+	for {
+		next := b.copy()
+		next.Spec.SequenceNumber++
+		if !change(next) {
+			return outcome{block: b}, nil
+		}
+		result, err := c.write(ctx, next)
+		if err == nil {
+			return result, nil
+		}
+		if errors.Is(err, datastore.ErrConflict) {
+			b, err = c.getBlock(ctx, b.Name)
+		}
+		if errors.Is(err, datastore.ErrNotFound) {
+			return outcome{gone: true}, nil
+		}
+		if err != nil {
+			return outcome{}, err
+		}
+	}
+}
+
+func (c *Client) write(ctx context.Context, b block) (outcome, error) {
+	if b.empty() && b.Spec.Affinity == "" {
+		pre := datastore.Preconditions{UID: b.UID, Revision: b.ResourceVersion}
+		if err := c.store.Delete(ctx, datastore.IPAMBlocks, datastore.Key{Name: b.Name}, pre); err != nil {
+			return outcome{}, fmt.Errorf("delete IPAMBlock %s: %w", b.Name, err)
+		}
+		return outcome{written: true, gone: true}, nil
+	}
+	obj, err := c.store.Update(ctx, datastore.IPAMBlocks, b.IPAMBlock)
+	if err != nil {
+		return outcome{}, fmt.Errorf("update IPAMBlock %s: %w", b.Name, err)
+	}
+	written, err := stored(obj)
+	return outcome{written: true, block: written}, err
+}
+
+// stored takes a block from a write's answer.
+func stored(obj datastore.Object) (block, error) {
+	written, ok := obj.(*v3.IPAMBlock)
+	if !ok {
+		return block{}, fmt.Errorf("write an IPAMBlock: got a %T back", obj)
+	}
+	return parseBlock(written)
+}

@@ -1,0 +1,173 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// Release frees all addresses that the handles hold, with one write a block, and returns
+// what it freed. Handles that hold none are no error.
+func (c *Client) Release(ctx context.Context, handles ...string) ([]Lease, error) {
+	if err := c.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	return releaseEach(ctx, c, handles, func(handle string, a Allocation) bool { return a.Handle == handle })
+}
+
+// ReleaseAddrs frees leases that are still as they were assigned, and returns what it
+// freed. An address that has another handle by now, or another Sequence where the lease's
+// is not 0, is left alone, and no error.
+func (c *Client) ReleaseAddrs(ctx context.Context, leases ...Lease) ([]Lease, error) {
+	if err := c.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	return c.releaseLeases(ctx, leases)
+}
+
+func (c *Client) releaseLeases(ctx context.Context, leases []Lease) ([]Lease, error) {
+	return releaseEach(ctx, c, leases, func(l Lease, a Allocation) bool {
+		return l.Addr == a.Addr && l.Handle == a.Handle && (l.Sequence == 0 || l.Sequence == a.Sequence)
+	})
+}
+
+// releaseEach frees every allocation that is one of the items. The blocks remembered are
+// enough when each item is found there, because what a host holds is all remembered or
+// not at all; otherwise all blocks are read.
+func releaseEach[T any](ctx context.Context, c *Client, items []T, is func(T, Allocation) bool) ([]Lease, error) {
+	found := make([]bool, len(items))
+	drop := func(a Allocation) bool {
+		at := slices.IndexFunc(items, func(item T) bool { return is(item, a) })
+		if at >= 0 {
+			found[at] = true
+		}
+		return at >= 0
+	}
+	blocks := c.knownBlocks(func(b block) bool { return len(b.allocations(drop)) > 0 })
+	if slices.Contains(found, false) {
+		inv, err := c.inventory(ctx)
+		if err != nil {
+			return nil, err
+		}
+		blocks = inv.blocks
+	}
+	return c.releaseFrom(ctx, blocks, drop)
+}
+
+// ReleaseHost frees everything that a node holds: the addresses assigned on its behalf,
+// in whatever block, and its affinities. Its blocks are deleted when that leaves them
+// empty; otherwise other nodes' addresses are in them, and they live until these are
+// released, or another node takes them over. The caller has made sure that the node and
+// its pods are gone. Repeating it is harmless, and completes what was interrupted.
+func (c *Client) ReleaseHost(ctx context.Context, node string) ([]Lease, error) {
+	if err := c.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	delete(c.hosts, node)
+	inv, err := c.inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var released []Lease
+	var errs []error
+	for _, b := range inv.blocks {
+		if b.host() != node && len(b.allocations(ofNode(node))) == 0 {
+			continue
+		}
+		freed, err := c.releaseHostBlock(ctx, b, node)
+		released = append(released, freed...)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return released, fmt.Errorf("release node %s: %w", node, err)
+	}
+	affinities, err := c.affinities(ctx, node)
+	for _, a := range affinities {
+		errs = append(errs, c.deleteAffinity(ctx, a))
+	}
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return released, fmt.Errorf("release node %s: %w", node, err)
+	}
+	return released, nil
+}
+
+// releaseHostBlock marks the affinity as going before the block, so that a reader of
+// affinities does not take the block for the node's meanwhile.
+func (c *Client) releaseHostBlock(ctx context.Context, b block, node string) ([]Lease, error) {
+	if b.host() == node {
+		if _, err := c.setAffinity(ctx, node, b.cidr, v3.StatePendingDeletion); err != nil {
+			return nil, err
+		}
+	}
+	var released []Lease
+	err := c.change(ctx, b, func(b block) bool {
+		released = b.release(ofNode(node))
+		affine := b.host() == node
+		if affine {
+			b.setAffinity("", c.now())
+		}
+		return affine || len(released) > 0
+	}, func() { released = nil })
+	return released, err
+}
+
+func (c *Client) releaseFrom(ctx context.Context, blocks []block, drop func(Allocation) bool) ([]Lease, error) {
+	var all []Lease
+	var errs []error
+	for _, b := range blocks {
+		var released []Lease
+		err := c.change(ctx, b, func(b block) bool {
+			released = b.release(drop)
+			return len(released) > 0
+		}, func() { released = nil })
+		all = append(all, released...)
+		errs = append(errs, err)
+	}
+	return all, errors.Join(errs...)
+}
+
+// change amends a block and brings what is remembered of it up to date. undone is called
+// when the last change was not written because the block is gone.
+func (c *Client) change(ctx context.Context, b block, change func(block) bool, undone func()) error {
+	result, err := c.amend(ctx, b, change)
+	if err != nil {
+		clear(c.hosts)
+		return err
+	}
+	if !result.written {
+		undone()
+	}
+	for host, known := range c.hosts {
+		if result.gone {
+			known.forget(b)
+		} else {
+			known.remember(host, result.block)
+		}
+	}
+	return nil
+}
+
+// knownBlocks lists the remembered blocks that keep accepts, each once.
+func (c *Client) knownBlocks(keep func(block) bool) []block {
+	byName := map[string]block{}
+	for _, known := range c.hosts {
+		for _, blocks := range known.byFamily {
+			for name, b := range blocks {
+				if keep(b) {
+					byName[name] = b
+				}
+			}
+		}
+	}
+	var blocks []block
+	for _, name := range sortedNames(byName) {
+		blocks = append(blocks, byName[name])
+	}
+	return blocks
+}

@@ -1,0 +1,78 @@
+package ipam
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// TunnelKind is a kind of tunnel device that needs an address from a pool.
+type TunnelKind string
+
+// The kinds.
+const (
+	VXLAN     TunnelKind = "vxlan"
+	IPIP      TunnelKind = "ipip"
+	WireGuard TunnelKind = "wireguard"
+)
+
+// handle is the owner of a node's tunnel address, as in Calico: vxlan-tunnel-addr-<node>,
+// and for IPv6 vxlan-v6-tunnel-addr-<node>.
+func (k TunnelKind) handle(family Family, node string) string {
+	if family == IPv6 {
+		return fmt.Sprintf("%s-v6-tunnel-addr-%s", k, node)
+	}
+	return fmt.Sprintf("%s-tunnel-addr-%s", k, node)
+}
+
+// attribute is the value of AttrType, as in Calico: vxlanTunnelAddress, vxlanV6TunnelAddress.
+func (k TunnelKind) attribute(family Family) string {
+	if family == IPv6 {
+		return string(k) + "V6TunnelAddress"
+	}
+	return string(k) + "TunnelAddress"
+}
+
+// EnsureTunnelAddress gives the address of a host's tunnel device: the one it has, as long
+// as a pool still allows it, or a new one. The caller passes the pools that use the tunnel.
+func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Pool, kind TunnelKind, family Family) (netip.Addr, error) {
+	if err := c.enter(ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	defer c.leave()
+	request := Request{
+		Handle:     kind.handle(family, host.Name),
+		Attributes: map[string]string{AttrType: kind.attribute(family)},
+		Families:   []Family{family},
+		Use:        Tunnel,
+	}
+	result := c.assign(ctx, host, pools, []Request{request})[0]
+	if result.Err != nil {
+		return netip.Addr{}, result.Err
+	}
+	if allowed(pools, host, &request, result.Leases[0].Addr) {
+		return result.Leases[0].Addr, nil
+	}
+	if _, err := c.releaseLeases(ctx, result.Leases); err != nil {
+		return netip.Addr{}, fmt.Errorf("leave tunnel address %s: %w", result.Leases[0].Addr, err)
+	}
+	if result = c.assign(ctx, host, pools, []Request{request})[0]; result.Err != nil {
+		return netip.Addr{}, result.Err
+	}
+	return result.Leases[0].Addr, nil
+}
+
+// allowed says whether the request may keep an address. Disabled pools only give no new ones.
+func allowed(pools []Pool, host Host, request *Request, addr netip.Addr) bool {
+	return slices.ContainsFunc(pools, func(p Pool) bool {
+		p.Disabled = false
+		return p.CIDR.Contains(addr) && p.usable(host, request, netip.Addr{}) == nil
+	})
+}
+
+// ReleaseTunnelAddress frees the address of a host's tunnel device, if it has one.
+func (c *Client) ReleaseTunnelAddress(ctx context.Context, node string, kind TunnelKind, family Family) error {
+	_, err := c.Release(ctx, kind.handle(family, node))
+	return err
+}
