@@ -20,3 +20,10 @@ cluster-shell: ## open a shell in a node, in tor or in the router (NAME= NODE=)
 	@$(CLUSTER) shell $(or $(NODE),node1)
 cluster-logs: ## follow the logs of its components (NAME=)
 	@$(CLUSTER) logs
+.PHONY: cluster-dump redeploy images
+cluster-dump: ## write down objects, logs and the network of every node (NAME=)
+	@$(CLUSTER) dump
+redeploy: ## rebuild a component and put it into the running cluster (NAME= C=felix|typha|…)
+	@$(CLUSTER) redeploy $(C)
+images: ## build the product's images as OCI archives in .cache/images (VERSION= I="node typha …")
+	@go run ./test/images/cmd/images -version=$(or $(VERSION),dev) $(I)

@@ -28,10 +28,19 @@ import (
 
 // Builder compiles programs of one checkout.
 type Builder struct {
-	// Root is the checkout.
+	// Root is the checkout, absolute.
 	Root string
 	// Progress takes a line when a build starts, proceeds and ends.
 	Progress io.Writer
+}
+
+// New returns a Builder of the checkout at root.
+func New(root string, progress io.Writer) (Builder, error) {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return Builder{}, fmt.Errorf("find checkout %s: %w", root, err)
+	}
+	return Builder{Root: abs, Progress: progress}, nil
 }
 
 // module is a folder under hack/ and what is built of it.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -83,9 +84,7 @@ func (a apiClient) nodeReady(ctx context.Context) (map[string]bool, error) {
 	var list struct {
 		Items []struct {
 			Metadata struct{ Name string }
-			Status   struct {
-				Conditions []struct{ Type, Status string }
-			}
+			Status   struct{ Conditions []condition }
 		}
 	}
 	if err := a.do(ctx, http.MethodGet, "/api/v1/nodes", nil, &list); err != nil {
@@ -93,14 +92,16 @@ func (a apiClient) nodeReady(ctx context.Context) (map[string]bool, error) {
 	}
 	ready := map[string]bool{}
 	for _, n := range list.Items {
-		ready[n.Metadata.Name] = false
-		for _, c := range n.Status.Conditions {
-			if c.Type == "Ready" && c.Status == "True" {
-				ready[n.Metadata.Name] = true
-			}
-		}
+		ready[n.Metadata.Name] = isReady(n.Status.Conditions)
 	}
 	return ready, nil
+}
+
+// condition is one of an object's status.
+type condition struct{ Type, Status string }
+
+func isReady(conditions []condition) bool {
+	return slices.Contains(conditions, condition{"Ready", "True"})
 }
 
 // setPodCIDRs records the node's share of the pod range in its Node object. The

@@ -21,7 +21,7 @@ type Cluster struct {
 	plan     Plan
 	nodes    []*Node
 	programs programs  // set by Up
-	began    time.Time // set by Up
+	began    time.Time // what progress is counted from
 	api      apiClient
 }
 
@@ -46,7 +46,7 @@ func Open(c Config) (*Cluster, error) {
 }
 
 func open(r record) (*Cluster, error) {
-	cl := &Cluster{config: r.Config, plan: newPlan(r.Config, r.Index), record: r}
+	cl := &Cluster{config: r.Config, plan: newPlan(r.Config, r.Index), record: r, began: time.Now()}
 	for _, n := range cl.plan.Nodes {
 		cl.nodes = append(cl.nodes, r.node(n))
 	}

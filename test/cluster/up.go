@@ -16,9 +16,12 @@ import (
 	"github.com/maneki-net/maneki/test/images"
 )
 
-// testImages are in every cluster: the pod sandbox, the name server, and the
-// program that upstream tests run in pods.
+// testImages are in every cluster: the pod sandbox and the name server, which
+// its own pods need, and the program that upstream tests run in pods.
 var testImages = []string{"pause", "coredns", "agnhost"}
+
+// systemImages is how many of testImages the cluster itself needs.
+const systemImages = 2
 
 // Up brings the cluster up and returns when its nodes are Ready; with CNINone,
 // when they are registered. A cluster that exists is converged: what died is
@@ -204,12 +207,10 @@ func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, arch
 	if err != nil {
 		return err
 	}
-	for _, a := range archives {
-		if err := n.loadOnce(ctx, a); err != nil {
-			return err
-		}
+	// The kubelet waits for the images that the cluster itself needs.
+	if err := n.loadOnce(ctx, archives[:systemImages]...); err != nil {
+		return err
 	}
-	cl.step("images of %s: loaded", n.Name)
 	select {
 	case <-apiReady:
 	case <-ctx.Done():
@@ -218,19 +219,27 @@ func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, arch
 	if err := start(kubeProxyProcess(cl.programs)); err != nil {
 		return err
 	}
-	return start(kubeletProcess(cl.programs, cl.plan, n.NodePlan))
-}
-
-// loadOnce imports the image unless the node has it already.
-func (n *Node) loadOnce(ctx context.Context, a images.Archive) error {
-	mark := filepath.Join(n.Dir, "images", filepath.Base(a.Path))
-	if have, err := os.ReadFile(mark); err == nil && string(have) == a.ID {
-		return nil
-	}
-	if err := n.LoadImage(ctx, a.Path); err != nil {
+	if err := start(kubeletProcess(cl.programs, cl.plan, n.NodePlan)); err != nil {
 		return err
 	}
-	return writeFile(mark, []byte(a.ID), 0o644)
+	return n.loadOnce(ctx, archives[systemImages:]...)
+}
+
+// loadOnce imports the images that the node does not have already.
+func (n *Node) loadOnce(ctx context.Context, archives ...images.Archive) error {
+	for _, a := range archives {
+		mark := filepath.Join(n.Dir, "images", filepath.Base(a.Path))
+		if have, err := os.ReadFile(mark); err == nil && string(have) == a.ID {
+			continue
+		}
+		if err := n.LoadImage(ctx, a.Path); err != nil {
+			return err
+		}
+		if err := writeFile(mark, []byte(a.ID), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitNodes waits for the nodes to be what Up promises.

@@ -105,6 +105,17 @@ func productLabels(description string) map[string]string {
 	}
 }
 
+// Product names the images that users install: those that follow the version.
+func Product() []string {
+	var names []string
+	for _, i := range Definitions {
+		if i.Tag == "" {
+			names = append(names, i.Name)
+		}
+	}
+	return names
+}
+
 // Find returns the definition of that name.
 func Find(name string) (Image, bool) {
 	i := slices.IndexFunc(Definitions, func(d Image) bool { return d.Name == name })

@@ -41,7 +41,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&c.Name, "name", "dev", "the cluster's name")
-	root.AddCommand(up(c), down(c), shell(c), execute(c), logs(c), load(c))
+	root.AddCommand(up(c), down(c), shell(c), execute(c), logs(c), dump(c), load(c), redeploy(c))
 	return root
 }
 
@@ -150,6 +150,38 @@ func load(c *cluster.Config) *cobra.Command {
 				return err
 			}
 			return cl.LoadImage(cmd.Context(), args...)
+		},
+	}
+}
+
+func dump(c *cluster.Config) *cobra.Command {
+	return &cobra.Command{
+		Use:   "dump",
+		Short: "Write down objects, logs and the network of every node",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := cluster.Open(*c)
+			if err != nil {
+				return err
+			}
+			dir, err := cl.Dump(cmd.Context())
+			fmt.Println(dir)
+			return err
+		},
+	}
+}
+
+func redeploy(c *cluster.Config) *cobra.Command {
+	return &cobra.Command{
+		Use:   "redeploy COMPONENT",
+		Short: "Rebuild a component and put it into the running cluster",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := cluster.Open(*c)
+			if err != nil {
+				return err
+			}
+			return cl.Redeploy(cmd.Context(), args[0])
 		},
 	}
 }

@@ -1,0 +1,54 @@
+// Command images builds container images as OCI archives under .cache/images,
+// which "docker load" and "ctr images import" take.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/maneki-net/maneki/test/build"
+	"github.com/maneki-net/maneki/test/images"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	var all []string
+	for _, i := range images.Definitions {
+		all = append(all, i.Name)
+	}
+	version := flag.String("version", images.DefaultVersion, "the tag of the product's images")
+	root := flag.String("root", ".", "the checkout")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "images [flags] NAME…\nNames: %s\n", strings.Join(all, " "))
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	names := flag.Args()
+	if len(names) == 0 {
+		names = images.Product()
+	}
+	programs, err := build.New(*root, os.Stderr)
+	if err != nil {
+		return err
+	}
+	archives, err := images.Builder{Programs: programs, Version: *version}.Build(ctx, names...)
+	if err != nil {
+		return err
+	}
+	for _, a := range archives {
+		fmt.Println(a.Path, a.Reference)
+	}
+	return nil
+}
