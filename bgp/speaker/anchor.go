@@ -70,11 +70,11 @@ func (e *embedded) raiseAnchor(ctx context.Context) {
 	if e.anchor == nil {
 		return
 	}
-	if e.anchor.conn != nil {
-		e.anchor.conn.Close()
-	}
 	if err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: anchorAddr.String()}); err != nil {
 		e.log.Warn("restart anchor not removed", "error", err)
+	}
+	if e.anchor.conn != nil {
+		e.anchor.conn.Close()
 	}
 	e.anchor = nil
 }
