@@ -1,0 +1,253 @@
+package calc
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+func (e *Engine) upsertFelixConfiguration(o *v3.FelixConfiguration) {
+	name, node, ok := configName(o.Name)
+	if !ok {
+		return
+	}
+	values, err := settings(&o.Spec)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	e.judge(KindFelixConfiguration, "", o.Name, reason)
+	e.setNodeObject(node, &wire.Config{Name: name, Values: values})
+}
+
+func (e *Engine) deleteFelixConfiguration(resource string) {
+	if name, node, ok := configName(resource); ok {
+		e.removeNodeObject(node, wire.ID{Kind: wire.KindConfig, Name: name})
+	}
+}
+
+// configName gives the Config of a FelixConfiguration resource; node is empty for that of all
+// nodes. Resources of other names have no meaning.
+func configName(resource string) (name, node string, ok bool) {
+	if resource == "default" {
+		return GlobalConfig, "", true
+	}
+	node, ok = strings.CutPrefix(resource, "node.")
+	return resource, node, ok && node != ""
+}
+
+// setNodeObject sets an object that belongs to one node, or with an empty name to all.
+func (e *Engine) setNodeObject(node string, o wire.Object) {
+	if id := o.ID(); node != "" && e.interest.nodes[node][id] == 0 {
+		e.interest.add(node, id, 1)
+	}
+	e.out.set(o)
+}
+
+func (e *Engine) removeNodeObject(node string, id wire.ID) {
+	if node != "" && e.interest.nodes[node][id] > 0 {
+		e.interest.add(node, id, -1)
+	}
+	e.out.remove(id)
+}
+
+// Settings whose name is not that of the resource's field with a capital letter.
+var settingNames = map[string]string{
+	"netlinkTimeout":                 "NetlinkTimeoutSecs",
+	"iptablesLockProbeInterval":      "IptablesLockProbeIntervalMillis",
+	"iptablesPostWriteCheckInterval": "IptablesPostWriteCheckIntervalSecs",
+	"endpointReportingDelay":         "EndpointReportingDelaySecs",
+	"reportingInterval":              "ReportingIntervalSecs",
+	"reportingTTL":                   "ReportingTTLSecs",
+	"usageReportingInitialDelay":     "UsageReportingInitialDelaySecs",
+	"usageReportingInterval":         "UsageReportingIntervalSecs",
+	"externalNodesList":              "ExternalNodesCIDRList",
+	"bpfConntrackMode":               "BPFConntrackCleanupMode",
+	"ipipEnabled":                    "IpInIpEnabled",
+	"ipipMTU":                        "IpInIpMtu",
+	"wireguardKeepAlive":             "WireguardPersistentKeepAlive",
+}
+
+// Fields that hold a duration ("90s"), whose setting is a number: of seconds, but for
+// iptablesLockProbeInterval, which is in milliseconds.
+var durationFields = []string{
+	"bpfIPFragTimeout", "bpfKubeProxyMinSyncPeriod", "dataplaneWatchdogTimeout", "debugSimulateCalcGraphHangAfter",
+	"debugSimulateDataplaneApplyDelay", "debugSimulateDataplaneHangAfter", "endpointReportingDelay", "flowLogsFlushInterval",
+	"interfaceRefreshInterval", "ipsetsRefreshInterval", "iptablesLockProbeInterval", "iptablesPostWriteCheckInterval",
+	"iptablesRefreshInterval", "liveMigrationRouteConvergenceTime", "localSubnetL2ReachabilityRefreshInterval",
+	"netlinkTimeout", "nftablesRefreshInterval", "reportingInterval", "reportingTTL", "routeRefreshInterval",
+	"usageReportingInitialDelay", "usageReportingInterval", "wireguardKeepAlive", "xdpRefreshInterval",
+}
+
+// settings gives the fields that are set, by setting name and in the text form of the FELIX_
+// variables. Fields that cannot be read are left out and reported.
+func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	}
+	var values map[string]string
+	var bad error
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[v3.FelixConfigurationSpec]()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		raw, ok := fields[name]
+		if !ok {
+			continue
+		}
+		setting := field.Name
+		if other, ok := settingNames[name]; ok {
+			setting = other
+		}
+		text, err := settingText(name, raw)
+		if err != nil {
+			bad = fmt.Errorf("spec.%s: %w", name, err)
+			continue
+		}
+		if values == nil {
+			values = map[string]string{}
+		}
+		values[setting] = text
+	}
+	return values, bad
+}
+
+func settingText(field string, raw json.RawMessage) (string, error) {
+	switch field {
+	case "failsafeInboundHostPorts", "failsafeOutboundHostPorts":
+		return protoPorts(raw)
+	case "routeTableRange":
+		var r v3.RouteTableRange
+		err := json.Unmarshal(raw, &r)
+		return fmt.Sprintf("%d-%d", r.Min, r.Max), err
+	case "routeTableRanges":
+		return listText(raw, func(r v3.RouteTableIDRange) string { return fmt.Sprintf("%d-%d", r.Min, r.Max) })
+	case "healthTimeoutOverrides":
+		return listText(raw, func(o v3.HealthTimeoutOverride) string { return fmt.Sprintf("%v=%v", o.Name, o.Timeout) })
+	case "bpfConntrackTimeouts":
+		return conntrackTimeouts(raw)
+	}
+	if slices.Contains(durationFields, field) {
+		var text string
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return "", err
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return "", fmt.Errorf("%q is not a duration such as 90s", text)
+		}
+		unit := time.Second
+		if field == "iptablesLockProbeInterval" {
+			unit = time.Millisecond
+		}
+		return strconv.FormatFloat(float64(d)/float64(unit), 'f', -1, 64), nil
+	}
+	return plainText(raw)
+}
+
+// plainText gives the text of a string, number or boolean, of a list of them with commas between, and of
+// a map as key=value with commas between.
+func plainText(raw json.RawMessage) (string, error) {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil {
+		parts := make([]string, len(list))
+		for i, item := range list {
+			var err error
+			if parts[i], err = plainText(item); err != nil {
+				return "", err
+			}
+		}
+		return strings.Join(parts, ","), nil
+	}
+	var pairs map[string]json.RawMessage
+	if json.Unmarshal(raw, &pairs) == nil {
+		var parts []string
+		for key, value := range pairs {
+			text, err := plainText(value)
+			if err != nil {
+				return "", err
+			}
+			parts = append(parts, key+"="+text)
+		}
+		slices.Sort(parts)
+		return strings.Join(parts, ","), nil
+	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text, nil
+	}
+	return string(raw), nil // a number or a boolean is its own text
+}
+
+func listText[T any](raw json.RawMessage, text func(T) string) (string, error) {
+	var list []T
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return "", err
+	}
+	parts := make([]string, len(list))
+	for i, item := range list {
+		parts[i] = text(item)
+	}
+	return strings.Join(parts, ","), nil
+}
+
+// protoPorts gives "tcp:22,udp:10.0.0.0/8:68", with IPv6 networks in brackets; "none" for an empty list,
+// since an empty setting would be the default.
+func protoPorts(raw json.RawMessage) (string, error) {
+	var bad error
+	text, err := listText(raw, func(p v3.ProtoPort) string {
+		protocol := strings.ToLower(p.Protocol)
+		if protocol == "" {
+			protocol = "tcp"
+		}
+		if p.Net == "" {
+			return fmt.Sprintf("%s:%d", protocol, p.Port)
+		}
+		cidr, err := netip.ParsePrefix(p.Net)
+		if err != nil {
+			bad = fmt.Errorf("%q is not a CIDR", p.Net)
+		}
+		if cidr.Addr().Is6() {
+			return fmt.Sprintf("%s:[%s]:%d", protocol, cidr, p.Port)
+		}
+		return fmt.Sprintf("%s:%s:%d", protocol, cidr, p.Port)
+	})
+	if err == nil {
+		err = bad
+	}
+	if text == "" {
+		text = "none"
+	}
+	return text, err
+}
+
+// conntrackTimeouts gives "TCPEstablished=1h,…".
+func conntrackTimeouts(raw json.RawMessage) (string, error) {
+	var fields map[string]string
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return "", err
+	}
+	var parts []string
+	for name, value := range fields {
+		name = strings.ToUpper(name[:1]) + name[1:]
+		for _, protocol := range []string{"Tcp", "Udp", "Icmp"} {
+			if rest, ok := strings.CutPrefix(name, protocol); ok {
+				name = strings.ToUpper(protocol) + rest
+			}
+		}
+		parts = append(parts, name+"="+value)
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ","), nil
+}

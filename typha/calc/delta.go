@@ -1,0 +1,55 @@
+package calc
+
+import "github.com/maneki-net/maneki/typha/wire"
+
+// Delta is what changed between two calls of Flush. Everything in it is immutable.
+type Delta struct {
+	// Upserts are the objects that are new or differ, sorted by kind, then name.
+	Upserts []wire.Object
+	// Deletes are the objects that are gone, sorted by kind descending, then name.
+	Deletes []wire.ID
+	// Interest holds, by node, the objects that the node now needs or no longer needs.
+	// Objects that ForEveryNode are not listed.
+	Interest map[string]Interest
+	// Verdicts are the resources whose usability changed.
+	Verdicts []Verdict
+}
+
+// Empty says that nothing changed.
+func (d Delta) Empty() bool {
+	return len(d.Upserts)+len(d.Deletes)+len(d.Interest)+len(d.Verdicts) == 0
+}
+
+// Interest is a change of the set of objects that one node needs. Both lists are sorted by
+// kind, then name, and disjoint.
+type Interest struct {
+	Added   []wire.ID
+	Removed []wire.ID
+}
+
+// Verdict says that a resource, or part of it, cannot be used and why; an empty Reason
+// says that it now can.
+type Verdict struct {
+	Kind      string
+	Namespace string
+	Name      string
+	Reason    string
+}
+
+// GlobalConfig is the name of the Config object of all nodes.
+const GlobalConfig = "global"
+
+// NodeConfig gives the name of the Config object of one node.
+func NodeConfig(node string) string { return "node." + node }
+
+// ForEveryNode says that every node needs the object. The others go to the nodes that
+// Delta.Interest names.
+func ForEveryNode(id wire.ID) bool {
+	switch id.Kind {
+	case wire.KindPool, wire.KindHost, wire.KindVTEP, wire.KindRoute:
+		return true
+	case wire.KindConfig:
+		return id.Name == GlobalConfig
+	}
+	return false
+}

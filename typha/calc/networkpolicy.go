@@ -1,0 +1,265 @@
+package calc
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// IANA protocol numbers.
+const (
+	protocolTCP  = 6
+	protocolUDP  = 17
+	protocolSCTP = 132
+)
+
+func protocolNumber(p corev1.Protocol) (uint8, bool) {
+	switch p {
+	case "", corev1.ProtocolTCP:
+		return protocolTCP, true
+	case corev1.ProtocolUDP:
+		return protocolUDP, true
+	case corev1.ProtocolSCTP:
+		return protocolSCTP, true
+	}
+	return 0, false
+}
+
+// networkPolicyCompiler gathers the outcome of one NetworkPolicy.
+type networkPolicyCompiler struct {
+	namespace string
+	subject   podSelector
+	sets      setsOf
+	reason    string // the first thing that cannot be used
+}
+
+// compileNetworkPolicy reads a NetworkPolicy as the Kubernetes documentation defines it
+// (https://kubernetes.io/docs/concepts/services-networking/network-policies/).
+func compileNetworkPolicy(o *networkingv1.NetworkPolicy) compiled {
+	c := networkPolicyCompiler{namespace: o.Namespace}
+	requirements, err := compileSelector(&o.Spec.PodSelector)
+	c.subject = podSelector{namespace: o.Namespace, pods: requirements}
+	out := compiled{
+		subject: c.subject,
+		policy:  &wire.Policy{Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: defaultTier},
+	}
+	out.ingress, out.egress = directions(o)
+	if err != nil {
+		// The pods that remain selected are more than were meant. They are isolated, and nothing
+		// is allowed to those that were not meant.
+		out.reason = fmt.Sprintf("spec.podSelector: %v; the policy denies all", err)
+		return out
+	}
+	for i, rule := range o.Spec.Ingress {
+		if out.ingress {
+			out.policy.Ingress = append(out.policy.Ingress, c.rules(fmt.Sprintf("spec.ingress[%d]", i), rule.From, rule.Ports, true)...)
+		}
+	}
+	for i, rule := range o.Spec.Egress {
+		if out.egress {
+			out.policy.Egress = append(out.policy.Egress, c.rules(fmt.Sprintf("spec.egress[%d]", i), rule.To, rule.Ports, false)...)
+		}
+	}
+	out.sets, out.reason = c.sets.specs, c.reason
+	return out
+}
+
+// directions gives what policyTypes says, or its default: ingress always, and egress if there
+// are egress rules.
+func directions(o *networkingv1.NetworkPolicy) (ingress, egress bool) {
+	if len(o.Spec.PolicyTypes) == 0 {
+		return true, len(o.Spec.Egress) > 0
+	}
+	return slices.Contains(o.Spec.PolicyTypes, networkingv1.PolicyTypeIngress),
+		slices.Contains(o.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
+}
+
+func (c *networkPolicyCompiler) complain(format string, args ...any) {
+	if c.reason == "" {
+		c.reason = fmt.Sprintf(format, args...) + "; it matches nothing"
+	}
+}
+
+// ports are what a rule allows of one protocol; all is every port.
+type ports struct {
+	protocol uint8
+	all      bool
+	ranges   []wire.PortRange
+	names    []string
+}
+
+// rules gives a wire rule for each peer and protocol of an ingress or egress rule.
+func (c *networkPolicyCompiler) rules(path string, peers []networkingv1.NetworkPolicyPeer, list []networkingv1.NetworkPolicyPort, ingress bool) []wire.Rule {
+	allowed := c.ports(path, list)
+	if len(list) == 0 {
+		allowed = []ports{{all: true}}
+	}
+	if len(peers) == 0 {
+		return c.peerRules(peer{pods: podSelector{}, any: true}, allowed, ingress)
+	}
+	var rules []wire.Rule
+	for i, p := range peers {
+		if compiled, err := c.peer(p); err != nil {
+			c.complain("%s peer %d: %v", path, i, err)
+		} else {
+			rules = append(rules, c.peerRules(compiled, allowed, ingress)...)
+		}
+	}
+	return rules
+}
+
+// peer is one compiled peer: any address, a block, or pods.
+type peer struct {
+	any     bool
+	block   netip.Prefix
+	except  []netip.Prefix
+	isBlock bool
+	// pods also bound where a named port of an egress rule is looked up; for a peer that does
+	// not select pods that is every pod.
+	pods podSelector
+}
+
+func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, error) {
+	switch {
+	case p.IPBlock != nil && (p.PodSelector != nil || p.NamespaceSelector != nil):
+		return peer{}, fmt.Errorf("ipBlock cannot be combined with selectors")
+	case p.IPBlock != nil:
+		out := peer{isBlock: true}
+		var err error
+		if out.block, err = parseCIDR(p.IPBlock.CIDR); err != nil {
+			return peer{}, fmt.Errorf("ipBlock.cidr: %w", err)
+		}
+		for _, text := range p.IPBlock.Except {
+			except, err := parseCIDR(text)
+			if err != nil {
+				return peer{}, fmt.Errorf("ipBlock.except: %w", err)
+			}
+			out.except = append(out.except, except)
+		}
+		return out, nil
+	case p.PodSelector == nil && p.NamespaceSelector == nil:
+		return peer{}, fmt.Errorf("none of podSelector, namespaceSelector and ipBlock is set")
+	}
+	var out peer
+	var err error
+	if p.PodSelector != nil {
+		if out.pods.pods, err = compileSelector(p.PodSelector); err != nil {
+			return peer{}, err
+		}
+	}
+	if p.NamespaceSelector == nil {
+		out.pods.namespace = c.namespace
+	} else if out.pods.namespaces, err = compileSelector(p.NamespaceSelector); err != nil {
+		return peer{}, err
+	}
+	return out, nil
+}
+
+// parseCIDR reads a prefix; bits beyond its length are ignored, as the API server allows them.
+func parseCIDR(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR such as 10.0.0.0/8: %w", text, err)
+	}
+	return p.Masked(), nil
+}
+
+// ports groups the ports of a rule by protocol.
+func (c *networkPolicyCompiler) ports(path string, list []networkingv1.NetworkPolicyPort) []ports {
+	byProtocol := map[uint8]*ports{}
+	for i, entry := range list {
+		protocol, known := uint8(protocolTCP), true
+		if entry.Protocol != nil {
+			protocol, known = protocolNumber(*entry.Protocol)
+		}
+		if !known {
+			c.complain("%s.ports[%d].protocol: %q is none of TCP, UDP, SCTP", path, i, *entry.Protocol)
+			continue
+		}
+		group := byProtocol[protocol]
+		if group == nil {
+			group = &ports{protocol: protocol}
+		}
+		if err := group.add(entry); err != nil {
+			c.complain("%s.ports[%d]: %v", path, i, err)
+			continue
+		}
+		byProtocol[protocol] = group
+	}
+	var out []ports
+	for _, protocol := range []uint8{protocolTCP, protocolUDP, protocolSCTP} {
+		if group := byProtocol[protocol]; group != nil {
+			out = append(out, *group)
+		}
+	}
+	return out
+}
+
+func (p *ports) add(entry networkingv1.NetworkPolicyPort) error {
+	switch {
+	case entry.Port == nil && entry.EndPort != nil:
+		return fmt.Errorf("endPort needs port")
+	case entry.Port == nil:
+		p.all = true
+	case entry.Port.Type == intstr.String && entry.EndPort != nil:
+		return fmt.Errorf("endPort cannot be combined with the named port %q", entry.Port.StrVal)
+	case entry.Port.Type == intstr.String && entry.Port.StrVal == "":
+		return fmt.Errorf("port is an empty name")
+	case entry.Port.Type == intstr.String:
+		p.names = append(p.names, entry.Port.StrVal)
+	default:
+		first, last := entry.Port.IntVal, entry.Port.IntVal
+		if entry.EndPort != nil {
+			last = *entry.EndPort
+		}
+		if first < 1 || last > 65535 || last < first {
+			return fmt.Errorf("%d to %d is not a range within 1 to 65535", first, last)
+		}
+		p.ranges = append(p.ranges, wire.PortRange{First: uint16(first), Last: uint16(last)})
+	}
+	return nil
+}
+
+// peerRules gives the wire rules for one peer.
+func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool) []wire.Rule {
+	var rules []wire.Rule
+	for _, group := range allowed {
+		var far, dst wire.Match
+		rule := wire.Rule{Action: wire.Allow, Protocol: group.protocol}
+		switch {
+		case p.any:
+		case p.isBlock:
+			far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except
+			rule.Family = 4
+			if p.block.Addr().Is6() {
+				rule.Family = 6
+			}
+		default:
+			far.Sets = []string{c.sets.add(setSpec{pods: p.pods})}
+		}
+		if !group.all {
+			dst.Ports = group.ranges
+			owners := p.pods // whose named ports are meant: those of the destination
+			if ingress {
+				owners = c.subject
+			}
+			for _, name := range group.names {
+				dst.PortSets = append(dst.PortSets, c.sets.add(setSpec{pods: owners, port: name, protocol: group.protocol}))
+			}
+		}
+		if ingress {
+			rule.Src, rule.Dst = far, dst
+		} else {
+			far.Ports, far.PortSets = dst.Ports, dst.PortSets
+			rule.Dst = far
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}

@@ -1,0 +1,353 @@
+package calc
+
+import (
+	"crypto/sha1" // names the tunnel's MAC as Calico does; nothing is secured by it
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// The annotations of a Node that describe it, as Calico names them.
+const (
+	annotationIPv4      = "projectcalico.org/IPv4Address"
+	annotationIPv6      = "projectcalico.org/IPv6Address"
+	annotationASNumber  = "projectcalico.org/ASNumber"
+	annotationClusterID = "projectcalico.org/RouteReflectorClusterID"
+	annotationVXLANv4   = "projectcalico.org/IPv4VXLANTunnelAddr"
+	annotationVXLANv6   = "projectcalico.org/IPv6VXLANTunnelAddr"
+	annotationMACv4     = "projectcalico.org/VXLANTunnelMACAddr"
+	annotationMACv6     = "projectcalico.org/VXLANTunnelMACAddrV6"
+)
+
+func (e *Engine) upsertPool(o *v3.IPPool) {
+	p, err := poolOf(o)
+	if err != nil {
+		e.deletePool(o.Name)
+		e.judge(KindIPPool, "", o.Name, err.Error())
+		return
+	}
+	e.judge(KindIPPool, "", o.Name, "")
+	before := e.pools[p.Name]
+	e.pools[p.Name] = p
+	e.out.set(p)
+	if before == nil || before.CIDR != p.CIDR {
+		e.routeAll()
+	}
+}
+
+func (e *Engine) deletePool(name string) {
+	if p := e.pools[name]; p != nil {
+		delete(e.pools, name)
+		e.out.remove(p.ID())
+		e.routeAll()
+	}
+}
+
+func poolOf(o *v3.IPPool) (*wire.Pool, error) {
+	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
+	if err != nil || cidr != cidr.Masked() {
+		return nil, fmt.Errorf("spec.cidr: %q is not a network such as 10.244.0.0/16", o.Spec.CIDR)
+	}
+	p := &wire.Pool{
+		Name: o.Name, CIDR: cidr, BlockSize: o.Spec.BlockSize,
+		NATOutgoing: o.Spec.NATOutgoing, Disabled: o.Spec.Disabled, DisableBGPExport: o.Spec.DisableBGPExport,
+		NodeSelector: o.Spec.NodeSelector, NamespaceSelector: o.Spec.NamespaceSelector,
+		Manual: o.Spec.AssignmentMode == v3.Manual,
+	}
+	if p.VXLAN, err = encapOf(string(o.Spec.VXLANMode)); err != nil {
+		return nil, fmt.Errorf("spec.vxlanMode: %w", err)
+	}
+	if p.IPIP, err = encapOf(string(o.Spec.IPIPMode)); err != nil {
+		return nil, fmt.Errorf("spec.ipipMode: %w", err)
+	}
+	if p.BlockSize == 0 {
+		p.BlockSize = 26
+		if cidr.Addr().Is6() {
+			p.BlockSize = 122
+		}
+	}
+	for _, use := range o.Spec.AllowedUses {
+		p.AllowedUses = append(p.AllowedUses, string(use))
+	}
+	return p, nil
+}
+
+func encapOf(mode string) (wire.Encap, error) {
+	switch mode {
+	case "", "Never":
+		return wire.EncapNever, nil
+	case "Always":
+		return wire.EncapAlways, nil
+	case "CrossSubnet":
+		return wire.EncapCrossSubnet, nil
+	}
+	return 0, fmt.Errorf("%q is none of Never, Always, CrossSubnet", mode)
+}
+
+func (e *Engine) upsertNode(o *corev1.Node) {
+	h, err := hostOf(o)
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	e.judge(KindNode, "", o.Name, reason)
+	e.out.set(h)
+	e.setHost(o.Name, h)
+	e.setVTEP(o, h.IPv4, annotationVXLANv4, annotationMACv4, "4")
+	e.setVTEP(o, h.IPv6, annotationVXLANv6, annotationMACv6, "6")
+}
+
+func (e *Engine) deleteNode(name string) {
+	if h := e.hosts[name]; h != nil {
+		e.out.remove(h.ID())
+	}
+	e.setHost(name, nil)
+	for _, family := range []string{"4", "6"} {
+		e.out.remove(vtepID(name, family))
+	}
+}
+
+func vtepID(node, family string) wire.ID {
+	return wire.ID{Kind: wire.KindVTEP, Name: node + "/" + family}
+}
+
+// hostOf gives what a Node says of itself. What cannot be read is left out and
+// reported.
+func hostOf(o *corev1.Node) (*wire.Host, error) {
+	h := &wire.Host{Name: o.Name, Labels: o.Labels, RouteReflectorClusterID: o.Annotations[annotationClusterID]}
+	if len(h.Labels) == 0 {
+		h.Labels = nil
+	}
+	var bad error
+	for _, address := range o.Status.Addresses {
+		a, err := netip.ParseAddr(address.Address)
+		if err != nil || address.Type != corev1.NodeInternalIP {
+			continue
+		}
+		a = a.Unmap()
+		if single := netip.PrefixFrom(a, a.BitLen()); a.Is4() && !h.IPv4.IsValid() {
+			h.IPv4 = single
+		} else if a.Is6() && !h.IPv6.IsValid() {
+			h.IPv6 = single
+		}
+	}
+	for annotation, field := range map[string]*netip.Prefix{annotationIPv4: &h.IPv4, annotationIPv6: &h.IPv6} {
+		text, ok := o.Annotations[annotation]
+		if !ok {
+			continue
+		}
+		p, err := parseHostAddress(text)
+		if err != nil || p.Addr().Is4() != (annotation == annotationIPv4) {
+			bad = fmt.Errorf("annotation %s: %q is not an address such as 172.30.0.11/24", annotation, text)
+			continue
+		}
+		*field = p
+	}
+	if text := o.Annotations[annotationASNumber]; text != "" {
+		number, err := parseASNumber(text)
+		if err != nil {
+			bad = fmt.Errorf("annotation %s: %w", annotationASNumber, err)
+		}
+		h.ASNumber = number
+	}
+	return h, bad
+}
+
+// parseHostAddress reads an address with or without its subnet's length.
+func parseHostAddress(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
+}
+
+// parseASNumber reads an AS number, 1 to 4294967295, or in the dotted form of RFC 5396.
+func parseASNumber(text string) (uint32, error) {
+	high, low, dotted := strings.Cut(text, ".")
+	if !dotted {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || n == 0 {
+			return 0, fmt.Errorf("%q is not an AS number from 1 to 4294967295", text)
+		}
+		return uint32(n), nil
+	}
+	h, err := strconv.ParseUint(high, 10, 16)
+	l, err2 := strconv.ParseUint(low, 10, 16)
+	if err != nil || err2 != nil || h+l == 0 {
+		return 0, fmt.Errorf("%q is not an AS number such as 64512 or 1.10", text)
+	}
+	return uint32(h<<16 | l), nil
+}
+
+// setVTEP makes the tunnel end point of one family, which needs the tunnel's and the node's address.
+func (e *Engine) setVTEP(o *corev1.Node, parent netip.Prefix, annotation, macAnnotation, family string) {
+	tunnel, err := netip.ParseAddr(o.Annotations[annotation])
+	if err != nil || !parent.IsValid() || tunnel.Is4() != parent.Addr().Is4() {
+		e.out.remove(vtepID(o.Name, family))
+		return
+	}
+	mac, err := net.ParseMAC(o.Annotations[macAnnotation])
+	if err != nil || len(mac) != 6 {
+		mac = vtepMAC(o.Name, family)
+	}
+	e.out.set(&wire.VTEP{Node: o.Name, Tunnel: tunnel, MAC: mac, Parent: parent.Addr()})
+}
+
+// vtepMAC is the MAC that a node's VXLAN device has unless its Node says otherwise: Calico's, so
+// that nodes of both can reach each other during a migration.
+func vtepMAC(node, family string) net.HardwareAddr {
+	if family == "6" {
+		node += "-v6"
+	}
+	sum := sha1.Sum([]byte(node))
+	return append(net.HardwareAddr{'f'}, sum[:5]...)
+}
+
+// block is an IPAM block in use.
+type block struct {
+	cidr       netip.Prefix
+	host       string // affine node; empty for none
+	attributed map[netip.Addr]attribution
+	routes     map[wire.ID]struct{}
+}
+
+// The keys of allocation attributes, as IPAM writes them.
+const (
+	attributeNamespace = "namespace"
+	attributePod       = "pod"
+	attributeUID       = "uid"
+	attributeNode      = "node"
+)
+
+func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
+	b, err := blockOf(o)
+	if err != nil {
+		e.deleteBlock(o.Name)
+		e.judge(KindIPAMBlock, "", o.Name, err.Error())
+		return
+	}
+	e.judge(KindIPAMBlock, "", o.Name, "")
+	if o.Spec.Deleted {
+		e.deleteBlock(o.Name)
+		return
+	}
+	before := e.blocks[o.Name]
+	if before == nil {
+		before = &block{}
+		e.addresses.cover(b.cidr, 1)
+		e.settleClaims(b.cidr)
+	}
+	e.blocks[o.Name] = b
+	e.attribute(before.attributed, b.attributed)
+	b.routes = before.routes
+	e.route(b)
+}
+
+func (e *Engine) deleteBlock(name string) {
+	b := e.blocks[name]
+	if b == nil {
+		return
+	}
+	delete(e.blocks, name)
+	e.addresses.cover(b.cidr, -1)
+	e.attribute(b.attributed, nil)
+	e.settleClaims(b.cidr)
+	for id := range b.routes {
+		e.out.remove(id)
+	}
+}
+
+// attribute passes the difference between two states of a block on.
+func (e *Engine) attribute(before, now map[netip.Addr]attribution) {
+	for addr := range before {
+		if _, still := now[addr]; !still {
+			e.addresses.attribute(e, addr, attribution{}, false)
+		}
+	}
+	for addr, to := range now {
+		if was, had := before[addr]; !had || was != to {
+			e.addresses.attribute(e, addr, to, true)
+		}
+	}
+}
+
+// settleClaims decides again on the addresses that only pods' status speaks of.
+func (e *Engine) settleClaims(cidr netip.Prefix) {
+	for addr := cidr.Addr(); cidr.Contains(addr); addr = addr.Next() {
+		if len(e.addresses.claims[addr]) > 0 {
+			e.addresses.settle(e, addr)
+		}
+	}
+}
+
+// maxBlockBits bounds the addresses of a block, as Calico's smallest prefix lengths (/20, /116) do.
+const maxBlockBits = 12
+
+func blockOf(o *v3.IPAMBlock) (*block, error) {
+	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
+	if err != nil || cidr != cidr.Masked() {
+		return nil, fmt.Errorf("spec.cidr: %q is not a network such as 10.244.0.0/26", o.Spec.CIDR)
+	}
+	if want := strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr.String()); o.Name != want {
+		return nil, fmt.Errorf("metadata.name: the block of %s has to be named %s", cidr, want)
+	}
+	bits := cidr.Addr().BitLen() - cidr.Bits()
+	if bits > maxBlockBits || len(o.Spec.Allocations) > 1<<bits {
+		return nil, fmt.Errorf("spec.allocations: %d entries are not those of a block of %s", len(o.Spec.Allocations), cidr)
+	}
+	b := &block{cidr: cidr, attributed: map[netip.Addr]attribution{}, routes: map[wire.ID]struct{}{}}
+	if host, ok := strings.CutPrefix(o.Spec.Affinity, "host:"); ok { // not "virtual:…"
+		b.host = host
+	}
+	addr := cidr.Addr()
+	for _, index := range o.Spec.Allocations {
+		if index != nil {
+			var to attribution
+			if *index >= 0 && *index < len(o.Spec.Attributes) {
+				a := o.Spec.Attributes[*index].ActiveOwnerAttrs
+				to = attribution{podKey{a[attributeNamespace], a[attributePod]}, a[attributeUID], a[attributeNode]}
+			}
+			b.attributed[addr] = to
+		}
+		addr = addr.Next()
+	}
+	return b, nil
+}
+
+// route makes the routes of a block: to its node, and for each address that a pod of another node has.
+func (e *Engine) route(b *block) {
+	pool := e.covering(b.cidr)
+	routes := map[wire.ID]*wire.Route{}
+	add := func(r *wire.Route) { routes[r.ID()] = r }
+	if b.host != "" {
+		add(&wire.Route{Dst: b.cidr, Node: b.host, Pool: pool})
+	}
+	for addr, to := range b.attributed {
+		if to.node != "" && to.node != b.host {
+			add(&wire.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Node: to.node, Pool: pool, Borrowed: true})
+		}
+	}
+	for id := range b.routes {
+		if _, still := routes[id]; !still {
+			e.out.remove(id)
+		}
+	}
+	b.routes = map[wire.ID]struct{}{}
+	for id, r := range routes {
+		b.routes[id] = struct{}{}
+		e.out.set(r)
+	}
+}
+
+func (e *Engine) routeAll() {
+	for _, b := range e.blocks {
+		e.route(b)
+	}
+}

@@ -1,0 +1,330 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// ClientOptions configure a Client.
+type ClientOptions struct {
+	// Node is the name under which to ask; the token or the certificate has to name it.
+	Node string
+	// Addresses gives the host:port of the replicas to try. It is asked before each attempt.
+	Addresses func(context.Context) ([]string, error)
+	TLS       TLS
+	// TokenFile holds the node's projected service-account token with the audience Audience; it is
+	// read for each attempt. Empty presents none.
+	TokenFile string
+	// Held and Versions are what the consumer has from an earlier run; they may be nil.
+	Held     map[wire.ID]wire.Hash
+	Versions map[string]string
+	// ReadTimeout is how long a silent connection is trusted; 0 is 30 s, Felix's TyphaReadTimeout.
+	ReadTimeout time.Duration
+	Logger      *slog.Logger // nil discards
+}
+
+// Client is a Source that reads from a Typha. Run keeps it connected; Next goes on across
+// connections, and what the consumer already holds is not delivered again.
+type Client struct {
+	opts     ClientOptions
+	log      *slog.Logger
+	commits  chan wire.Commit // unbuffered: a slow consumer makes the server merge. Written by Run
+	reported chan struct{}    // capacity 1: report was set. Written by Report, read by Run
+	done     chan struct{}    // closed when Run ends
+
+	// What was handed to the consumer; owned by Run.
+	held     map[wire.ID]wire.Hash
+	versions map[string]string
+	number   uint64
+
+	mu     sync.Mutex
+	report wire.Report // latest
+}
+
+// The waits between attempts to connect double from the first to the last, with jitter.
+const (
+	firstBackoff = 100 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+)
+
+// NewClient makes a Client. It fails if the TLS files cannot be used.
+func NewClient(opts ClientOptions) (*Client, error) {
+	if opts.TLS.PeerCN == "" && opts.TLS.PeerURISAN == "" {
+		return nil, errors.New("new client: set the common name or the URI that Typha's certificate must have")
+	}
+	if err := opts.TLS.validate(); err != nil {
+		return nil, fmt.Errorf("new client: %w", err)
+	}
+	if opts.ReadTimeout == 0 {
+		opts.ReadTimeout = 30 * time.Second
+	}
+	c := &Client{
+		opts: opts, log: opts.Logger,
+		commits: make(chan wire.Commit), reported: make(chan struct{}, 1), done: make(chan struct{}),
+		held: maps.Clone(opts.Held), versions: maps.Clone(opts.Versions),
+	}
+	if c.held == nil {
+		c.held = map[wire.ID]wire.Hash{}
+	}
+	if c.versions == nil {
+		c.versions = map[string]string{}
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// Run connects, and connects again whenever the stream breaks, until ctx ends. Call it once.
+func (c *Client) Run(ctx context.Context) error {
+	defer close(c.done)
+	backoff := firstBackoff
+	for attempt := rand.IntN(1 << 16); ; attempt++ {
+		before := c.number
+		err := c.connectOnce(ctx, attempt)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if c.number > before {
+			backoff = firstBackoff
+		}
+		wait := backoff/2 + rand.N(backoff)
+		c.log.Warn("no stream from typha", "error", err, "retry", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		backoff = min(2*backoff, lastBackoff)
+	}
+}
+
+// Next implements Source.
+func (c *Client) Next(ctx context.Context) (wire.Commit, error) {
+	select {
+	case commit := <-c.commits:
+		return commit, nil
+	case <-c.done:
+		return wire.Commit{}, ErrClosed
+	case <-ctx.Done():
+		return wire.Commit{}, ctx.Err()
+	}
+}
+
+// Report implements Source.
+func (c *Client) Report(r wire.Report) {
+	c.mu.Lock()
+	c.report = r
+	c.mu.Unlock()
+	select {
+	case c.reported <- struct{}{}:
+	default: // one is due already and will take this value
+	}
+}
+
+// connectOnce opens one stream and reads it to its end. Attempts take the addresses in turn.
+func (c *Client) connectOnce(ctx context.Context, attempt int) error {
+	addresses, err := c.opts.Addresses(ctx)
+	if err != nil {
+		return fmt.Errorf("find typha: %w", err)
+	}
+	if len(addresses) == 0 {
+		return errors.New("find typha: no address is known")
+	}
+	address := addresses[attempt%len(addresses)]
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(credentials.NewTLS(c.opts.TLS.client())),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxDownMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.opts.ReadTimeout / 2, Timeout: c.opts.ReadTimeout / 2}),
+		grpc.WithDisableRetry(),
+	)
+	if err != nil {
+		return fmt.Errorf("connect typha %s: %w", address, err)
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := c.stream(ctx, conn, address); err != nil {
+		return fmt.Errorf("stream from typha %s: %w", address, err)
+	}
+	return nil
+}
+
+func (c *Client) stream(ctx context.Context, conn *grpc.ClientConn, address string) error {
+	var opts []grpc.CallOption
+	if c.opts.TokenFile != "" {
+		opts = append(opts, grpc.PerRPCCredentials(tokenFile(c.opts.TokenFile)))
+	}
+	stream, err := conn.NewStream(ctx, &streamDesc, "/"+serviceName+"/"+methodName, opts...)
+	if err != nil {
+		return err
+	}
+	hello := Hello{Node: c.opts.Node, Version: ProtocolVersion, Applied: c.versions}
+	for id, hash := range c.held {
+		hello.Held = append(hello.Held, HeldObject{ID: id, Hash: hash})
+	}
+	if err := sendFrame(stream, frameHello, hello); err != nil {
+		return err
+	}
+	c.log.Info("connected to typha", "address", address, "held", len(hello.Held))
+
+	reporting, stop := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	wait.Go(func() { c.sendReports(reporting, stream, c.number) })
+	defer wait.Wait()
+	defer stop()
+	r := reader{client: c}
+	for {
+		var message []byte
+		if err := stream.RecvMsg(&message); err != nil {
+			return err
+		}
+		if err := decodeFrames(message, func(kind int, body []byte) error { return r.frame(ctx, kind, body) }); err != nil {
+			return err
+		}
+	}
+}
+
+// sendFrame sends one frame as a message.
+func sendFrame(stream grpc.ClientStream, kind int, body any) error {
+	encoded, err := encodeFrame(kind, body)
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg([][]byte{encoded})
+}
+
+// sendReports sends the latest report whenever there is a new one. base is the number of the last
+// commit before this connection: the server counts its own from 1.
+func (c *Client) sendReports(ctx context.Context, stream grpc.ClientStream, base uint64) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.reported:
+		}
+		c.mu.Lock()
+		r := c.report
+		c.mu.Unlock()
+		if r.Applied <= base {
+			continue // it speaks of what another connection delivered
+		}
+		r.Applied -= base
+		if err := sendFrame(stream, frameReport, r); err != nil {
+			return // reading sees how the stream ended
+		}
+	}
+}
+
+// reader gathers one connection's frames into commits.
+type reader struct {
+	client  *Client
+	welcome bool
+	commit  wire.Commit
+	hashes  map[wire.ID]wire.Hash
+}
+
+func (r *reader) frame(ctx context.Context, kind int, body []byte) error {
+	switch kind {
+	case frameWelcome:
+		var w welcome
+		if err := decodeBody(body, &w); err != nil {
+			return fmt.Errorf("welcome: %w", err)
+		}
+		if w.Version < ProtocolVersion-1 || w.Version > ProtocolVersion+1 {
+			return fmt.Errorf("typha speaks protocol version %d, only %d and its neighbours are understood", w.Version, ProtocolVersion)
+		}
+		r.welcome = true
+		return nil
+	case frameObject:
+		return r.object(body)
+	case frameDelete:
+		var id wire.ID
+		if err := decodeBody(body, &id); err != nil {
+			return fmt.Errorf("delete: %w", err)
+		}
+		r.commit.Deletes = append(r.commit.Deletes, id)
+		return nil
+	case frameCommit:
+		var mark commitMark
+		if err := decodeBody(body, &mark); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		return r.deliver(ctx, mark)
+	}
+	return nil
+}
+
+func (r *reader) object(body []byte) error {
+	var b objectBody
+	if err := decodeBody(body, &b); err != nil {
+		return fmt.Errorf("object: %w", err)
+	}
+	if b.Kind > wire.KindEndpoint {
+		r.client.log.Debug("object of a later release passed over", "kind", b.Kind.String())
+		return nil
+	}
+	o, err := wire.DecodeObject(b.Kind, b.Data)
+	if err != nil {
+		return err
+	}
+	if r.hashes == nil {
+		r.hashes = map[wire.ID]wire.Hash{}
+	}
+	r.hashes[o.ID()] = wire.HashOf(b.Data)
+	r.commit.Upserts = append(r.commit.Upserts, o)
+	return nil
+}
+
+// deliver hands the gathered commit to the consumer and notes that it now has it.
+func (r *reader) deliver(ctx context.Context, mark commitMark) error {
+	if !r.welcome {
+		return errors.New("typha sent a commit before its welcome")
+	}
+	c := r.client
+	versions := maps.Clone(c.versions)
+	maps.Copy(versions, mark.Versions)
+	r.commit.Number, r.commit.InSync, r.commit.Versions = c.number+1, mark.InSync, versions
+	select {
+	case c.commits <- r.commit:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.number++
+	c.versions = versions
+	maps.Copy(c.held, r.hashes)
+	for _, id := range r.commit.Deletes {
+		delete(c.held, id)
+	}
+	r.commit, r.hashes = wire.Commit{}, nil
+	return nil
+}
+
+// tokenFile presents the token that the file holds at the time of the call.
+type tokenFile string
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (f tokenFile) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	token, err := os.ReadFile(string(f))
+	if err != nil {
+		return nil, fmt.Errorf("read service-account token: %w", err)
+	}
+	return map[string]string{"authorization": "Bearer " + strings.TrimSpace(string(token))}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials.
+func (tokenFile) RequireTransportSecurity() bool { return true }

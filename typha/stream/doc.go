@@ -1,0 +1,11 @@
+// Package stream carries what typha/calc computes to the nodes.
+//
+// A Hub owns the engine and, on the one goroutine of Hub.Run, everything that is shared. Each
+// node has a Session: a set of ids that changed since the node last asked, never a queue, so
+// a slow reader costs memory for at most one mark per object that it needs and delays nobody. A
+// commit is cut when the reader asks for it and is then the whole difference to the present.
+//
+// Felix reads a Session directly when it runs the Hub itself, and through Server and Client
+// (gRPC, mutual TLS; docs/protocol.md) otherwise; both are a Source. The package knows
+// nothing of datastores, and programs nothing.
+package stream

@@ -1,0 +1,138 @@
+package stream
+
+import (
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+	"google.golang.org/grpc/mem"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// ProtocolVersion is the version of the protocol that this release speaks. A server
+// accepts clients of it and of the version before.
+const ProtocolVersion = 1
+
+// A gRPC message is a sequence (RFC 8742) of frames; a frame is an array of its type and its body. Receivers
+// skip types they do not know. docs/protocol.md is the reference.
+const (
+	frameHello   = 1 // up, first: Hello
+	frameReport  = 2 // up: wire.Report
+	frameWelcome = 3 // down, first: welcome
+	frameObject  = 4 // down: objectBody
+	frameDelete  = 5 // down: wire.ID
+	frameCommit  = 6 // down: commitMark; what came since the last mark is one change
+)
+
+// Messages to a client are cut when they reach this size in octets, so that a snapshot
+// flows instead of being copied at once. A single larger object is a message of its own.
+const messageSize = 256 << 10
+
+// The largest messages accepted, in octets: a Hello names all that a node holds; an IP set of a
+// million members is an object of about 25 MB.
+const (
+	maxUpMessage   = 32 << 20
+	maxDownMessage = 256 << 20
+)
+
+type frame struct {
+	_    struct{} `cbor:",toarray"`
+	Type int
+	Body cbor.RawMessage
+}
+
+type welcome struct {
+	Version  int      `cbor:"1,keyasint"`
+	Features []string `cbor:"2,keyasint,omitempty"`
+}
+
+// objectBody carries the encoding over which the hash is made, as octets: a receiver can skip what
+// it does not know and need not encode again.
+type objectBody struct {
+	Kind wire.Kind `cbor:"1,keyasint"`
+	Data []byte    `cbor:"2,keyasint"`
+}
+
+type commitMark struct {
+	Number uint64 `cbor:"1,keyasint"`
+	InSync bool   `cbor:"2,keyasint,omitempty"`
+	// Versions holds only those that differ from the last mark of the stream.
+	Versions map[string]string `cbor:"3,keyasint,omitempty"`
+}
+
+func encodeFrame(kind int, body any) ([]byte, error) {
+	encoded, err := wire.Encode(body)
+	if err != nil {
+		return nil, err
+	}
+	return wire.Encode(frame{Type: kind, Body: encoded})
+}
+
+// objectFrame encodes an object, once for all receivers.
+func objectFrame(o wire.Object) ([]byte, wire.Hash, error) {
+	data, err := wire.Encode(o)
+	if err != nil {
+		return nil, wire.Hash{}, fmt.Errorf("encode %s: %w", o.ID(), err)
+	}
+	encoded, err := encodeFrame(frameObject, objectBody{Kind: o.ID().Kind, Data: data})
+	if err != nil {
+		return nil, wire.Hash{}, fmt.Errorf("encode %s: %w", o.ID(), err)
+	}
+	return encoded, wire.HashOf(data), nil
+}
+
+var frameDecoder = func() cbor.DecMode {
+	mode, err := cbor.DecOptions{MaxArrayElements: 1 << 22, MaxMapPairs: 1 << 20}.DecMode()
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return mode
+}()
+
+// decodeFrames passes the frames of a message to handle.
+func decodeFrames(message []byte, handle func(kind int, body []byte) error) error {
+	for len(message) > 0 {
+		var f frame
+		rest, err := frameDecoder.UnmarshalFirst(message, &f)
+		if err != nil {
+			return fmt.Errorf("decode frame: %w", err)
+		}
+		if err := handle(f.Type, f.Body); err != nil {
+			return err
+		}
+		message = rest
+	}
+	return nil
+}
+
+func decodeBody(body []byte, v any) error { return frameDecoder.Unmarshal(body, v) }
+
+// rawCodec passes octets through gRPC. A message to send is a [][]byte, whose parts are not
+// copied and must not change; one to receive is a *[]byte.
+type rawCodec struct{}
+
+// Name is the content subtype.
+func (rawCodec) Name() string { return "maneki-cbor-seq" }
+
+// Marshal implements encoding.CodecV2.
+func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
+	parts, ok := v.([][]byte)
+	if !ok {
+		return nil, fmt.Errorf("marshal: %T is not [][]byte", v)
+	}
+	out := make(mem.BufferSlice, len(parts))
+	for i, p := range parts {
+		out[i] = mem.SliceBuffer(p)
+	}
+	return out, nil
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	out, ok := v.(*[]byte)
+	if !ok {
+		return fmt.Errorf("unmarshal: %T is not *[]byte", v)
+	}
+	*out = data.Materialize()
+	return nil
+}

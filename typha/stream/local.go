@@ -1,0 +1,38 @@
+package stream
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// localSource is a node's session that is opened by the first call of Next.
+type localSource struct {
+	hub     *Hub
+	node    string
+	session atomic.Pointer[Session] // set by Next, read by Report
+}
+
+// Source gives a Source for a reader in the same process that lives as long as the Hub.
+func (h *Hub) Source(node string) Source { return &localSource{hub: h, node: node} }
+
+// Next implements Source.
+func (l *localSource) Next(ctx context.Context) (wire.Commit, error) {
+	s := l.session.Load()
+	if s == nil {
+		var err error
+		if s, err = l.hub.Connect(ctx, Hello{Node: l.node}); err != nil {
+			return wire.Commit{}, err
+		}
+		l.session.Store(s)
+	}
+	return s.Next(ctx)
+}
+
+// Report implements Source.
+func (l *localSource) Report(r wire.Report) {
+	if s := l.session.Load(); s != nil {
+		s.Report(r)
+	}
+}

@@ -1,0 +1,128 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// Audience is what a node's service-account token must be made for.
+const Audience = "typha"
+
+// Tokens verifies bound service-account tokens offline, with the keys that the API server
+// publishes. Keys that were fetched are kept: a node can connect while the API server is
+// down. It is safe for concurrent use.
+type Tokens struct {
+	// Fetch gets the JSON Web Key Set, in Kubernetes the body of GET /openid/v1/jwks.
+	Fetch func(context.Context) ([]byte, error)
+	// Subjects are the accepted service accounts, "system:serviceaccount:<namespace>:<name>".
+	// Any pod can obtain a token of its own account for any audience, so leave it
+	// empty only where possession of the client certificate is proof enough.
+	Subjects []string
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+
+	mu      sync.Mutex
+	keys    jose.JSONWebKeySet
+	fetched time.Time // of the last attempt
+}
+
+// refetchAfter bounds how often an unknown key id makes Tokens ask the API server.
+const refetchAfter = 10 * time.Second
+
+// The algorithms that the API server signs with (RSA keys and the NIST curves).
+var tokenAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.ES512}
+
+type boundClaims struct {
+	jwt.Claims
+	Kubernetes struct {
+		Node struct {
+			Name string `json:"name"`
+		} `json:"node"`
+	} `json:"kubernetes.io"`
+}
+
+// Node verifies a token and gives the name of the node that it is bound to.
+func (t *Tokens) Node(ctx context.Context, token string) (string, error) {
+	parsed, err := jwt.ParseSigned(token, tokenAlgorithms)
+	if err != nil {
+		return "", fmt.Errorf("parse token: %w", err)
+	}
+	if len(parsed.Headers) != 1 {
+		return "", fmt.Errorf("parse token: it has %d signatures, want 1", len(parsed.Headers))
+	}
+	keys, err := t.key(ctx, parsed.Headers[0].KeyID)
+	if err != nil {
+		return "", fmt.Errorf("verify token: %w", err)
+	}
+	var claims boundClaims
+	for _, key := range keys {
+		if err = parsed.Claims(key.Key, &claims); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("verify token: %w", err)
+	}
+	expected := jwt.Expected{AnyAudience: jwt.Audience{Audience}, Time: t.now()}
+	switch err := claims.Validate(expected); {
+	case err != nil:
+		return "", fmt.Errorf("verify token of %s: %w", claims.Subject, err)
+	case claims.Expiry == nil:
+		return "", fmt.Errorf("verify token of %s: it never expires, so it is not a bound token", claims.Subject)
+	case len(t.Subjects) > 0 && !slices.Contains(t.Subjects, claims.Subject):
+		return "", fmt.Errorf("verify token: service account %s is not one of %v", claims.Subject, t.Subjects)
+	case claims.Kubernetes.Node.Name == "":
+		return "", fmt.Errorf("verify token of %s: it is not bound to a node", claims.Subject)
+	}
+	return claims.Kubernetes.Node.Name, nil
+}
+
+func (t *Tokens) now() time.Time {
+	if t.Now != nil {
+		return t.Now()
+	}
+	return time.Now()
+}
+
+// key gives the keys with an id, fetching the set when the id is new.
+func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if keys := t.keys.Key(id); len(keys) > 0 {
+		return keys, nil
+	}
+	if now := t.now(); t.fetched.IsZero() || now.Sub(t.fetched) >= refetchAfter {
+		t.fetched = now
+		if err := t.fetch(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if keys := t.keys.Key(id); len(keys) > 0 {
+		return keys, nil
+	}
+	return nil, fmt.Errorf("the API server publishes no key with id %q", id)
+}
+
+func (t *Tokens) fetch(ctx context.Context) error {
+	body, err := t.Fetch(ctx)
+	if err != nil {
+		return fmt.Errorf("fetch the API server's keys: %w", err)
+	}
+	var keys jose.JSONWebKeySet
+	if err := json.Unmarshal(body, &keys); err != nil {
+		return fmt.Errorf("read the API server's keys: %w", err)
+	}
+	if len(keys.Keys) == 0 {
+		return errors.New("read the API server's keys: the set is empty")
+	}
+	t.keys = keys
+	return nil
+}

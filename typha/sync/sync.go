@@ -1,0 +1,187 @@
+// Package sync reads the resources that the calculation needs from the datastore and hands
+// them to a Sink, in order.
+//
+// There is one loop, run on one goroutine for each kind: list, watch from the list's
+// revision, list again when the revision has expired. Objects are trimmed to what the calculation reads
+// before they are handed on. What cannot be reached is retried; nothing is ever taken back
+// because the datastore is away. It knows nothing of what resources mean.
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+// Sink takes the changes. stream.Hub is one.
+type Sink interface {
+	Update(context.Context, stream.Update) error
+}
+
+// Kinds are the kinds that are read.
+func Kinds() []datastore.Kind {
+	return []datastore.Kind{
+		datastore.Namespaces, datastore.Nodes, datastore.Pods, datastore.NetworkPolicies,
+		datastore.IPPools, datastore.IPAMBlocks,
+		datastore.BGPConfigurations, datastore.BGPPeers, datastore.FelixConfigurations,
+	}
+}
+
+// KindNames are the names of Kinds, as a Hub knows them.
+func KindNames() []string {
+	var names []string
+	for _, k := range Kinds() {
+		names = append(names, k.String())
+	}
+	return names
+}
+
+// Run reads all kinds until ctx ends, and returns its error, or the sink's.
+func Run(ctx context.Context, store datastore.Store, sink Sink, log *slog.Logger) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, kind := range Kinds() {
+		l := loop{store: store, sink: sink, kind: kind, log: log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
+		g.Go(func() error { return l.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// The waits after failures double from the first to the last, with jitter.
+const (
+	firstBackoff = 200 * time.Millisecond
+	lastBackoff  = 15 * time.Second
+)
+
+// loop follows one kind.
+type loop struct {
+	store datastore.Store
+	sink  Sink
+	kind  datastore.Kind
+	log   *slog.Logger
+	known map[datastore.Key]struct{} // what the sink has
+}
+
+// errSink marks errors that retrying cannot mend.
+var errSink = errors.New("hand on changes")
+
+func (l *loop) run(ctx context.Context) error {
+	backoff, revision := firstBackoff, ""
+	for {
+		progress := false
+		next, err := revision, error(nil)
+		if revision == "" {
+			next, err = l.list(ctx)
+			progress = err == nil
+		}
+		if err == nil {
+			var events int
+			next, events, err = l.watch(ctx, next)
+			progress = progress || events > 0
+		}
+		revision = next
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errSink):
+			return err
+		case errors.Is(err, datastore.ErrExpired):
+			l.log.Info("revision expired, listing again")
+			revision = ""
+		default:
+			l.log.Warn("datastore out of reach, retrying", "error", err)
+		}
+		if progress {
+			backoff = firstBackoff
+		}
+		select {
+		case <-time.After(backoff/2 + rand.N(backoff)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		backoff = min(2*backoff, lastBackoff)
+	}
+}
+
+// list hands on everything there is, and deletes what is gone. It gives the revision to watch from.
+func (l *loop) list(ctx context.Context) (string, error) {
+	list, err := l.store.List(ctx, l.kind, datastore.ListOptions{})
+	if err != nil {
+		return "", fmt.Errorf("list %s: %w", l.kind, err)
+	}
+	u := stream.Update{Kind: l.kind.String(), Seen: list.Revision, Listed: true}
+	gone := l.known
+	l.known = make(map[datastore.Key]struct{}, len(list.Items))
+	for _, item := range list.Items {
+		key := datastore.KeyOf(item)
+		l.known[key] = struct{}{}
+		delete(gone, key)
+		u.Upserts = append(u.Upserts, trim(item))
+		u.Changed = newer(u.Changed, item.GetResourceVersion())
+	}
+	for key := range gone {
+		u.Deletes = append(u.Deletes, stream.Name{Namespace: key.Namespace, Name: key.Name})
+		u.Changed = list.Revision // when exactly is not known
+	}
+	l.log.Debug("listed", "objects", len(list.Items), "revision", list.Revision)
+	return list.Revision, l.hand(ctx, u)
+}
+
+// watch hands on changes until the watch ends, and gives the revision reached, and how many events there were.
+func (l *loop) watch(ctx context.Context, revision string) (string, int, error) {
+	w, err := l.store.Watch(ctx, l.kind, revision, datastore.ListOptions{})
+	if err != nil {
+		return revision, 0, fmt.Errorf("watch %s: %w", l.kind, err)
+	}
+	defer w.Stop()
+	for events := 0; ; events++ {
+		event, err := w.Next(ctx)
+		if err != nil {
+			return revision, events, fmt.Errorf("watch %s: %w", l.kind, err)
+		}
+		if err := l.hand(ctx, l.updateOf(event)); err != nil {
+			return revision, events, err
+		}
+		revision = event.Revision
+	}
+}
+
+func (l *loop) updateOf(event datastore.Event) stream.Update {
+	u := stream.Update{Kind: l.kind.String(), Seen: event.Revision}
+	switch event.Type {
+	case datastore.Added, datastore.Modified:
+		l.known[datastore.KeyOf(event.Object)] = struct{}{}
+		u.Upserts = []metav1.Object{trim(event.Object)}
+		u.Changed = event.Revision
+	case datastore.Deleted:
+		key := datastore.KeyOf(event.Object)
+		delete(l.known, key)
+		u.Deletes = []stream.Name{{Namespace: key.Namespace, Name: key.Name}}
+		u.Changed = event.Revision
+	case datastore.Bookmark:
+	}
+	return u
+}
+
+func (l *loop) hand(ctx context.Context, u stream.Update) error {
+	if err := l.sink.Update(ctx, u); err != nil {
+		return fmt.Errorf("%w of %s: %w", errSink, l.kind, err)
+	}
+	return nil
+}
+
+// newer gives the greater of two resource versions, which are decimal numbers.
+func newer(a, b string) string {
+	if len(b) > len(a) || len(b) == len(a) && b > a {
+		return b
+	}
+	return a
+}

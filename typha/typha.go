@@ -1,0 +1,54 @@
+// Package typha composes the parts of Typha: readers of the datastore (sync), the calculation
+// and its distribution (stream).
+//
+// cmd/typha adds a server for the nodes. Felix runs a Local in its own process where there is no Typha:
+// the same code, read through the same stream.Source. The package owns no state of its own.
+package typha
+
+import (
+	"context"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/sync"
+)
+
+// LocalOptions configure a Local.
+type LocalOptions struct {
+	Store   datastore.Store
+	Logger  *slog.Logger    // nil discards
+	Metrics *stream.Metrics // nil counts for nobody
+}
+
+// Local is everything between the datastore and the nodes, in one process.
+type Local struct {
+	opts LocalOptions
+	hub  *stream.Hub
+}
+
+// NewLocal makes a Local. It does nothing before Run.
+func NewLocal(opts LocalOptions) *Local {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Local{opts: opts, hub: stream.NewHub(stream.HubOptions{
+		Kinds: sync.KindNames(), Logger: opts.Logger, Metrics: opts.Metrics,
+	})}
+}
+
+// Run reads the datastore and computes until ctx ends. Call it once.
+func (l *Local) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.hub.Run(ctx) })
+	g.Go(func() error { return sync.Run(ctx, l.opts.Store, l.hub, l.opts.Logger) })
+	return g.Wait()
+}
+
+// Source gives a node's commits. It may be called before Run.
+func (l *Local) Source(node string) stream.Source { return l.hub.Source(node) }
+
+// Hub gives the hub, for a server.
+func (l *Local) Hub() *stream.Hub { return l.hub }
