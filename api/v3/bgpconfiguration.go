@@ -31,9 +31,9 @@ type BGPConfigurationList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.nodeMeshMaxRestartTime) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",message="must hold: !has(self.nodeMeshMaxRestartTime) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true"
 // +kubebuilder:validation:XValidation:rule="!has(self.communities) || size(self.communities) == 0 || (has(self.prefixAdvertisements) && size(self.prefixAdvertisements) > 0)",message="must hold: !has(self.communities) || size(self.communities) == 0 || (has(self.prefixAdvertisements) && size(self.prefixAdvertisements) > 0)"
 type BGPConfigurationSpec struct {
-	// AsNumber is the field asNumber of the API.
+	// ASNumber is the field asNumber of the API.
 	// +optional
-	AsNumber *uint32 `json:"asNumber,omitempty"`
+	ASNumber *uint32 `json:"asNumber,omitempty"`
 	// BindMode is the field bindMode of the API.
 	// +kubebuilder:validation:Enum="None";"NodeIP"
 	// +optional

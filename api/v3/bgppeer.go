@@ -41,9 +41,9 @@ type BGPPeerList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.reachableBy) || size(self.reachableBy) == 0 || (has(self.peerIP) && size(self.peerIP) > 0)",message="must hold: !has(self.reachableBy) || size(self.reachableBy) == 0 || (has(self.peerIP) && size(self.peerIP) > 0)"
 // +kubebuilder:validation:XValidation:rule="!has(self.keepOriginalNextHop) || !self.keepOriginalNextHop || !has(self.nextHopMode)",message="must hold: !has(self.keepOriginalNextHop) || !self.keepOriginalNextHop || !has(self.nextHopMode)"
 type BGPPeerSpec struct {
-	// AsNumber is the field asNumber of the API.
+	// ASNumber is the field asNumber of the API.
 	// +optional
-	AsNumber uint32 `json:"asNumber,omitempty"`
+	ASNumber uint32 `json:"asNumber,omitempty"`
 	// Filters is the field filters of the API.
 	// +listType=atomic
 	// +optional

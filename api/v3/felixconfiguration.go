@@ -699,30 +699,30 @@ type BPFConntrackTimeouts struct {
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
 	// +optional
 	GenericTimeout *string `json:"genericTimeout,omitempty"`
-	// IcmpTimeout is the field icmpTimeout of the API.
+	// ICMPTimeout is the field icmpTimeout of the API.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
 	// +optional
-	IcmpTimeout *string `json:"icmpTimeout,omitempty"`
-	// TcpEstablished is the field tcpEstablished of the API.
+	ICMPTimeout *string `json:"icmpTimeout,omitempty"`
+	// TCPEstablished is the field tcpEstablished of the API.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
 	// +optional
-	TcpEstablished *string `json:"tcpEstablished,omitempty"`
-	// TcpFinsSeen is the field tcpFinsSeen of the API.
+	TCPEstablished *string `json:"tcpEstablished,omitempty"`
+	// TCPFinsSeen is the field tcpFinsSeen of the API.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
 	// +optional
-	TcpFinsSeen *string `json:"tcpFinsSeen,omitempty"`
-	// TcpResetSeen is the field tcpResetSeen of the API.
+	TCPFinsSeen *string `json:"tcpFinsSeen,omitempty"`
+	// TCPResetSeen is the field tcpResetSeen of the API.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
 	// +optional
-	TcpResetSeen *string `json:"tcpResetSeen,omitempty"`
-	// TcpSynSent is the field tcpSynSent of the API.
+	TCPResetSeen *string `json:"tcpResetSeen,omitempty"`
+	// TCPSynSent is the field tcpSynSent of the API.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
 	// +optional
-	TcpSynSent *string `json:"tcpSynSent,omitempty"`
-	// UdpTimeout is the field udpTimeout of the API.
+	TCPSynSent *string `json:"tcpSynSent,omitempty"`
+	// UDPTimeout is the field udpTimeout of the API.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
 	// +optional
-	UdpTimeout *string `json:"udpTimeout,omitempty"`
+	UDPTimeout *string `json:"udpTimeout,omitempty"`
 }
 
 // ProtoPort is an element of spec.failsafeInboundHostPorts[] of a FelixConfiguration.

@@ -1,0 +1,82 @@
+package selector
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// FromLabelSelector converts a Kubernetes label selector. As in Kubernetes, nil selects
+// nothing and an empty one everything. An error names the requirement that cannot be
+// used: an unknown operator, values where there must be none or the reverse, or characters that
+// no label has.
+func FromLabelSelector(ls *metav1.LabelSelector) (*Selector, error) {
+	if ls == nil {
+		return newSelector(negation{constant{"all()", true}}), nil
+	}
+	var operands []node
+	for _, key := range slices.Sorted(maps.Keys(ls.MatchLabels)) {
+		n, err := requirement(key, metav1.LabelSelectorOpIn, []string{ls.MatchLabels[key]})
+		if err != nil {
+			return nil, fmt.Errorf("matchLabels: %w", err)
+		}
+		operands = append(operands, n)
+	}
+	for i, r := range ls.MatchExpressions {
+		n, err := requirement(r.Key, r.Operator, r.Values)
+		if err != nil {
+			return nil, fmt.Errorf("matchExpressions[%d]: %w", i, err)
+		}
+		operands = append(operands, n)
+	}
+	switch len(operands) {
+	case 0:
+		return All(), nil
+	case 1:
+		return newSelector(operands[0]), nil
+	}
+	return newSelector(conjunction(operands)), nil
+}
+
+func requirement(key string, op metav1.LabelSelectorOperator, values []string) (node, error) {
+	notWord := func(r rune) bool { return r > 0x7f || !isWordByte(byte(r)) }
+	if key == "" || len(key) > maxLabelLength || strings.ContainsFunc(key, notWord) {
+		return nil, fmt.Errorf("%q is not a label", key)
+	}
+	for _, v := range values {
+		if strings.ContainsAny(v, `'"`) {
+			return nil, fmt.Errorf("label %s: %q is not a value of a label", key, v)
+		}
+	}
+	negated := false
+	switch op {
+	case metav1.LabelSelectorOpNotIn:
+		negated = true
+		fallthrough
+	case metav1.LabelSelectorOpIn:
+		switch {
+		case len(values) == 0:
+			return nil, fmt.Errorf("label %s: operator %s needs at least one value", key, op)
+		case len(values) == 1 && negated:
+			return comparison{key, opNotEqual, values[0]}, nil
+		case len(values) == 1:
+			return comparison{key, opEqual, values[0]}, nil
+		}
+		return newMembership(key, values, negated), nil
+	case metav1.LabelSelectorOpDoesNotExist:
+		negated = true
+		fallthrough
+	case metav1.LabelSelectorOpExists:
+		if len(values) > 0 {
+			return nil, fmt.Errorf("label %s: operator %s takes no values", key, op)
+		}
+		if negated {
+			return negation{has{key}}, nil
+		}
+		return has{key}, nil
+	}
+	return nil, fmt.Errorf("label %s: operator %q is none of In, NotIn, Exists, DoesNotExist", key, op)
+}

@@ -1,0 +1,230 @@
+// Package selector implements Calico's label-selector language, in which policies,
+// pools and peers say which endpoints, nodes or namespaces they mean:
+//
+//	role == 'db' && env in {'prod', 'stage'} || !has(legacy)
+//
+// The operators are ==, !=, in {…}, not in {…}, contains, starts with, ends with,
+// has(…), all(), global(), !, && and ||, with parentheses; ! binds tighter than &&, and &&
+// tighter than ||. An empty selector means all().
+//
+// The package is pure: it holds no state and does no I/O. A Selector is immutable, so any
+// number of goroutines may evaluate it.
+package selector
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strings"
+)
+
+// Selector is a parsed expression. Make one by Parse or FromLabelSelector.
+type Selector struct {
+	root      node
+	canonical string
+}
+
+// Labels is what a selector looks at: a set of names with one value each.
+type Labels interface {
+	// Get returns the value of a label and whether the label is there.
+	Get(name string) (value string, ok bool)
+}
+
+// Map is Labels in the form that Kubernetes objects carry. Nil has no labels.
+type Map map[string]string
+
+// Get implements Labels.
+func (m Map) Get(name string) (string, bool) {
+	value, ok := m[name]
+	return value, ok
+}
+
+// All selects everything.
+func All() *Selector { return newSelector(constant{"all()", true}) }
+
+func newSelector(root node) *Selector {
+	var b strings.Builder
+	root.write(&b)
+	return &Selector{root: root, canonical: b.String()}
+}
+
+// Evaluate says whether the labels satisfy the selector. It does not allocate.
+// A label that is not there satisfies !=, not in and negations, as in Calico.
+func (s *Selector) Evaluate(labels Labels) bool { return s.root.matches(labels) }
+
+// Matches is Evaluate for a plain map.
+func (s *Selector) Matches(labels map[string]string) bool { return s.root.matches(Map(labels)) }
+
+// String gives the canonical form: spaces, quotes, parentheses and the order within
+// braces are normalised, so that selectors written alike are equal. Parsing it gives an
+// equal selector.
+func (s *Selector) String() string { return s.canonical }
+
+// UniqueID is a short name for the canonical form: "s:" and 38 characters of URL-safe
+// base64. Selectors have the same ID exactly when their canonical forms are equal.
+func (s *Selector) UniqueID() string {
+	sum := sha256.Sum224([]byte(s.canonical))
+	return "s:" + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// node is a part of an expression.
+type node interface {
+	matches(Labels) bool
+	write(*strings.Builder)
+}
+
+// constant is all() and global(), and the selector of nothing.
+type constant struct {
+	text  string
+	value bool
+}
+
+func (n constant) matches(Labels) bool      { return n.value }
+func (n constant) write(b *strings.Builder) { b.WriteString(n.text) }
+
+type has struct{ label string }
+
+func (n has) matches(l Labels) bool {
+	_, ok := l.Get(n.label)
+	return ok
+}
+
+func (n has) write(b *strings.Builder) {
+	b.WriteString("has(")
+	b.WriteString(n.label)
+	b.WriteByte(')')
+}
+
+// The operators between a label and a string, in canonical spelling.
+const (
+	opEqual      = "=="
+	opNotEqual   = "!="
+	opContains   = "contains"
+	opStartsWith = "starts with"
+	opEndsWith   = "ends with"
+	opIn         = "in"
+	opNotIn      = "not in"
+)
+
+// comparison is an operator between a label and one string.
+type comparison struct{ label, op, operand string }
+
+func (n comparison) matches(l Labels) bool {
+	value, ok := l.Get(n.label)
+	switch n.op {
+	case opEqual:
+		return ok && value == n.operand
+	case opNotEqual:
+		return !ok || value != n.operand
+	case opContains:
+		return ok && strings.Contains(value, n.operand)
+	case opStartsWith:
+		return ok && strings.HasPrefix(value, n.operand)
+	default: // opEndsWith
+		return ok && strings.HasSuffix(value, n.operand)
+	}
+}
+
+func (n comparison) write(b *strings.Builder) {
+	b.WriteString(n.label)
+	b.WriteByte(' ')
+	b.WriteString(n.op)
+	b.WriteByte(' ')
+	writeString(b, n.operand)
+}
+
+// membership is "in" and "not in".
+type membership struct {
+	label   string
+	values  []string // sorted, each once
+	negated bool
+}
+
+func newMembership(label string, values []string, negated bool) membership {
+	values = slices.Clone(values)
+	slices.Sort(values)
+	return membership{label, slices.Compact(values), negated}
+}
+
+func (n membership) matches(l Labels) bool {
+	value, ok := l.Get(n.label)
+	if ok {
+		_, ok = slices.BinarySearch(n.values, value)
+	}
+	return ok != n.negated
+}
+
+func (n membership) write(b *strings.Builder) {
+	b.WriteString(n.label)
+	if n.negated {
+		b.WriteString(" not")
+	}
+	b.WriteString(" in {")
+	for i, v := range n.values {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		writeString(b, v)
+	}
+	b.WriteByte('}')
+}
+
+type negation struct{ operand node }
+
+func (n negation) matches(l Labels) bool { return !n.operand.matches(l) }
+
+func (n negation) write(b *strings.Builder) {
+	b.WriteByte('!')
+	n.operand.write(b)
+}
+
+// conjunction is two or more operands joined by &&.
+type conjunction []node
+
+func (n conjunction) matches(l Labels) bool {
+	for _, operand := range n {
+		if !operand.matches(l) {
+			return false
+		}
+	}
+	return true
+}
+
+func (n conjunction) write(b *strings.Builder) { writeJoined(b, n, " && ") }
+
+// disjunction is two or more operands joined by ||.
+type disjunction []node
+
+func (n disjunction) matches(l Labels) bool {
+	for _, operand := range n {
+		if operand.matches(l) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n disjunction) write(b *strings.Builder) { writeJoined(b, n, " || ") }
+
+func writeJoined(b *strings.Builder, operands []node, separator string) {
+	b.WriteByte('(')
+	for i, operand := range operands {
+		if i > 0 {
+			b.WriteString(separator)
+		}
+		operand.write(b)
+	}
+	b.WriteByte(')')
+}
+
+// writeString quotes as Parse reads: the language has no escapes, so a string holds one
+// kind of quotes at most.
+func writeString(b *strings.Builder, s string) {
+	quote := byte('"')
+	if strings.IndexByte(s, '"') >= 0 {
+		quote = '\''
+	}
+	b.WriteByte(quote)
+	b.WriteString(s)
+	b.WriteByte(quote)
+}
