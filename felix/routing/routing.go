@@ -1,0 +1,234 @@
+// Package routing decides how a node reaches every destination: from what the stream says of
+// blocks, nodes and pools, and what BGP learned, to the desired routes and VXLAN devices.
+//
+// It is pure: values in, values out. The agent calls it on its own goroutine and hands the
+// result to the drivers. A destination has one owner: what the stream says wins, what
+// BGP learned fills the rest.
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// Self is this node in one IP family.
+type Self struct {
+	Node string
+	// Addr is the node's address with the length of its subnet; invalid if it has none of the family.
+	Addr netip.Prefix
+	// Device carries Addr.
+	Device string
+	// Connected are the subnets that the node is in, by which next hops are judged.
+	Connected []Connected
+	// Tunnel is the address of the node's VXLAN device, invalid while it has none, and TunnelMAC
+	// the device's MAC address.
+	Tunnel    netip.Addr
+	TunnelMAC net.HardwareAddr
+}
+
+// Connected is a subnet, written as the node's address in it, and the device that leads to it.
+type Connected struct {
+	Subnet netip.Prefix
+	Device string
+}
+
+// Settings are the parts of Felix's configuration that concern routes.
+type Settings struct {
+	// Protocol of the routes that are not BGP's.
+	Protocol int
+	// Source is the preferred source address of routes to pods; invalid for the kernel's choice.
+	Source netip.Addr
+	// NoEncap: routes between nodes of one subnet are programmed also for pools without
+	// encapsulation; otherwise they are left to BGP.
+	NoEncap bool
+	// VXLAN device: name, MTU in bytes, UDP port, VNI.
+	Device         string
+	MTU, Port, VNI int
+}
+
+// Workload is a pod of this node.
+type Workload struct {
+	Interface string // the host's end
+	Addrs     []netip.Addr
+}
+
+// Input is everything that routes depend on. Objects of both families may be in it.
+type Input struct {
+	Family    dataplane.Family
+	Self      Self
+	Settings  Settings
+	Hosts     map[string]*wire.Host
+	VTEPs     map[string]*wire.VTEP // by node; of this family
+	Pools     map[string]*wire.Pool
+	Routes    []*wire.Route
+	Learned   []bgp.Route
+	Workloads []Workload
+}
+
+// Output is the desired state.
+type Output struct {
+	Routes []route.Route
+	// Tunnel is nil if the node needs no VXLAN device of the family.
+	Tunnel *link.VXLAN
+	// Problems are destinations that cannot be reached, and why, sorted.
+	Problems []string
+}
+
+// Compute makes the desired state. It is the same for the same input, in the same order.
+func Compute(in Input) Output {
+	c := computation{Input: in, taken: map[netip.Prefix]bool{}}
+	c.tunnel()
+	for _, w := range in.Workloads {
+		c.workload(w)
+	}
+	for _, r := range in.Routes {
+		if ofFamily(r.Dst, in.Family) && r.Node == in.Self.Node {
+			c.own(r)
+		}
+	}
+	for _, r := range in.Routes {
+		if ofFamily(r.Dst, in.Family) && r.Node != in.Self.Node {
+			c.remote(r)
+		}
+	}
+	for _, r := range in.Learned {
+		if ofFamily(r.Dst, in.Family) {
+			c.learned(r)
+		}
+	}
+	slices.SortFunc(c.out.Routes, func(a, b route.Route) int {
+		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()))
+	})
+	slices.Sort(c.out.Problems)
+	return c.out
+}
+
+type computation struct {
+	Input
+	out   Output
+	taken map[netip.Prefix]bool
+}
+
+func ofFamily(p netip.Prefix, f dataplane.Family) bool {
+	return p.IsValid() && dataplane.FamilyOf(p.Addr()) == f
+}
+
+// add makes a route desired unless its destination has one.
+func (c *computation) add(r route.Route) {
+	if r.Dst = r.Dst.Masked(); c.taken[r.Dst] {
+		return
+	}
+	c.taken[r.Dst] = true
+	if r.Protocol == 0 {
+		r.Protocol = c.Settings.Protocol
+	}
+	c.out.Routes = append(c.out.Routes, r)
+}
+
+func (c *computation) problem(format string, args ...any) {
+	c.out.Problems = append(c.out.Problems, fmt.Sprintf(format, args...))
+}
+
+func (c *computation) workload(w Workload) {
+	for _, addr := range w.Addrs {
+		if dataplane.FamilyOf(addr) == c.Family {
+			c.add(route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Src: c.Settings.Source,
+				Hops: []route.Hop{{Device: w.Interface}}})
+		}
+	}
+}
+
+// own drops what is sent to the node's own blocks and has no pod: without it, it would leave by the
+// default route and come back.
+func (c *computation) own(r *wire.Route) {
+	c.add(route.Route{Dst: r.Dst, Type: route.Blackhole})
+}
+
+// remote is a route to another node: direct, through the tunnel, or BGP's.
+func (c *computation) remote(r *wire.Route) {
+	pool := c.Pools[r.Pool]
+	if pool == nil {
+		return // the pool is gone, or comes with a later commit
+	}
+	peer := c.peer(r.Node)
+	direct := peer.IsValid() && c.Self.Addr.IsValid() && c.Self.Addr.Contains(peer)
+	switch {
+	case pool.VXLAN == wire.EncapAlways, pool.VXLAN == wire.EncapCrossSubnet && !direct:
+		c.tunnelled(r)
+	case pool.IPIP == wire.EncapAlways, pool.IPIP == wire.EncapCrossSubnet && !direct:
+		c.problem("route %s: pool %s needs IPIP, which this node does not do; set ipipMode: Never and vxlanMode", r.Dst, pool.Name)
+	case direct && (c.Settings.NoEncap || pool.VXLAN == wire.EncapCrossSubnet || pool.IPIP == wire.EncapCrossSubnet):
+		c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: c.Self.Device, Gateway: peer}}})
+	}
+}
+
+func (c *computation) tunnelled(r *wire.Route) {
+	vtep := c.VTEPs[r.Node]
+	if vtep == nil || c.out.Tunnel == nil {
+		return // comes with the node's address
+	}
+	c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: c.Settings.Device, Gateway: vtep.Tunnel, OnLink: true}}})
+}
+
+// peer is another node's address of the family, invalid if it is not known.
+func (c *computation) peer(node string) netip.Addr {
+	host := c.Hosts[node]
+	switch {
+	case host == nil:
+		return netip.Addr{}
+	case c.Family == dataplane.IPv6:
+		return host.IPv6.Addr()
+	}
+	return host.IPv4.Addr()
+}
+
+// tunnel makes the device, if a pool of the family uses it and the node has an address for it.
+func (c *computation) tunnel() {
+	wanted := false
+	for _, pool := range c.Pools {
+		wanted = wanted || ofFamily(pool.CIDR, c.Family) && pool.VXLAN != wire.EncapNever
+	}
+	if !wanted || !c.Self.Tunnel.IsValid() || !c.Self.Addr.IsValid() {
+		return
+	}
+	device := &link.VXLAN{Name: c.Settings.Device, VNI: c.Settings.VNI, Port: c.Settings.Port, MTU: c.Settings.MTU,
+		Parent: c.Self.Device, Local: c.Self.Addr.Addr(), MAC: c.Self.TunnelMAC, Addr: c.Self.Tunnel}
+	for node, vtep := range c.VTEPs {
+		if node != c.Self.Node && dataplane.FamilyOf(vtep.Tunnel) == c.Family {
+			device.Peers = append(device.Peers, link.Peer{Tunnel: vtep.Tunnel, MAC: vtep.MAC, Remote: vtep.Parent})
+		}
+	}
+	slices.SortFunc(device.Peers, func(a, b link.Peer) int { return a.Tunnel.Compare(b.Tunnel) })
+	c.out.Tunnel = device
+}
+
+// learned fills in what BGP knows and the stream does not. A next hop that is in none of the
+// node's subnets could only be reached through a router that knows nothing of pods.
+func (c *computation) learned(r bgp.Route) {
+	if c.taken[r.Dst.Masked()] {
+		return
+	}
+	var hops []route.Hop
+	for _, next := range r.NextHops {
+		for _, subnet := range c.Self.Connected {
+			if subnet.Subnet.Contains(next) && subnet.Subnet.Addr() != next {
+				hops = append(hops, route.Hop{Device: subnet.Device, Gateway: next})
+				break
+			}
+		}
+	}
+	if len(hops) == 0 {
+		c.problem("route %s: no next hop of %v is in a subnet of this node", r.Dst, r.NextHops)
+		return
+	}
+	c.add(route.Route{Dst: r.Dst, Protocol: route.ProtocolBGP, Hops: hops})
+}
