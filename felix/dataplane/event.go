@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"net"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -45,15 +46,16 @@ type EventKind uint8
 const (
 	// EventLost: the kernel had to drop notifications. Anything may have changed. No field is set.
 	EventLost EventKind = iota
-	// EventLink: Device, Index, Up.
+	// EventLink: Device, Index, Up, MTU, MAC.
 	EventLink
-	// EventAddr: Index, Dst (the address with the length of its subnet).
+	// EventAddr: Family, Index, Dst (the address with the length of its subnet).
 	EventAddr
 	// EventRoute: Family, Table, Dst, Priority, Protocol.
 	EventRoute
-	// EventNeigh: Index, Dst (the address at full length; invalid for a forwarding entry of a bridge or VXLAN device).
+	// EventNeigh: Index, Family, Dst (the address at full length), MAC. Family is 0 for a forwarding entry of a VXLAN
+	// device, and Dst then the outer address. Of entries that were added or changed only permanent ones are told.
 	EventNeigh
-	// EventChains: Family, Table 0, TableName, Chains, PortID.
+	// EventChains: Family, TableName, Chains, PortID.
 	EventChains
 )
 
@@ -67,6 +69,8 @@ type Event struct {
 	Device string // name of the link
 	Index  int    // index of the link
 	Up     bool   // the link is administratively up
+	MTU    int    // of the link, in bytes
+	MAC    net.HardwareAddr
 
 	Dst      netip.Prefix
 	Table    int // routing table
