@@ -19,7 +19,7 @@ import (
 // space is a network namespace that links are made in.
 type space struct {
 	*netlink.Handle
-	ns   netns.NsHandle // closed with the space; zero for the machine's
+	ns   netns.NsHandle // closed with the space
 	name string
 }
 
@@ -56,6 +56,20 @@ func openSpace(r record, part string) (*space, error) {
 	return s, nil
 }
 
+// openMachine opens the namespace that this process runs in.
+func openMachine() (*space, error) {
+	ns, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("open the machine's network namespace: %w", err)
+	}
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("open netlink of the machine: %w", err)
+	}
+	return &space{Handle: h, ns: ns, name: "the machine"}, nil
+}
+
 // newNetNS makes a named namespace as ip-netns does, except that /run/netns does
 // not become a mount of its own, which nothing would ever unmount again.
 func newNetNS(name string) (netns.NsHandle, error) {
@@ -85,17 +99,22 @@ func newNetNS(name string) (netns.NsHandle, error) {
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is thrown away
-		done <- f()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread can't end, and /proc/self shows its namespaces.
+			// While this goroutine holds it, the next one gets another.
+			done <- onThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f() // still locked at its end, the thread is thrown away
 	}()
 	return <-done
 }
 
 func (s *space) close() {
 	s.Handle.Close()
-	if s.ns > 0 {
-		s.ns.Close()
-	}
+	s.ns.Close()
 }
 
 func (s *space) sysctl(path, value string) error {
@@ -136,11 +155,7 @@ func (s *space) veth(name string, far *space, farName string, addrs []netip.Pref
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = name
 		pair := &netlink.Veth{LinkAttrs: attrs, PeerName: farName}
-		if far.ns > 0 {
-			pair.PeerNamespace = netlink.NsFd(int(far.ns))
-		} else {
-			pair.PeerNamespace = netlink.NsPid(os.Getpid())
-		}
+		pair.PeerNamespace = netlink.NsFd(int(far.ns))
 		if err := s.LinkAdd(pair); err != nil {
 			return fmt.Errorf("add veth %s of %s to %s of %s: %w", name, s.name, farName, far.name, err)
 		}

@@ -7,9 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 const netnsDir = "/run/netns"
@@ -110,11 +107,10 @@ func buildTopology(r record, p Plan) error {
 }
 
 func buildUplink(r record, p Plan, router *space) error {
-	machine, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	root, err := openMachine()
 	if err != nil {
-		return fmt.Errorf("open netlink: %w", err)
+		return err
 	}
-	root := &space{Handle: machine, name: "the machine"}
 	defer root.close()
 	if err := router.veth("uplink", root, r.uplinkName(), p.Router, ""); err != nil {
 		return err
