@@ -17,3 +17,21 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{- /* A pod on the nodes' own network, which works where there is no pod network yet, on every node. */ -}}
+{{- define "maneki.hostPod" -}}
+hostNetwork: true
+nodeSelector: {kubernetes.io/os: linux}
+tolerations:
+  - {operator: Exists, effect: NoSchedule}
+  - {operator: Exists, effect: NoExecute}
+  - {key: CriticalAddonsOnly, operator: Exists}
+{{- end }}
+
+{{- define "maneki.unprivileged" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: 65532
+capabilities: {drop: [ALL]}
+{{- end }}

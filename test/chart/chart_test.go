@@ -1,0 +1,317 @@
+// Package chart tests the Helm chart without a cluster: what it renders, and which values it refuses.
+package chart
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/maneki-net/maneki/test/build"
+)
+
+const (
+	root      = "../.."
+	namespace = "some-namespace"
+)
+
+var update = flag.Bool("update", false, "copy the generated CRDs into the chart")
+
+// helm gives the path of the program, which is built once.
+var helm = sync.OnceValues(func() (string, error) {
+	checkout, err := filepath.Abs(root)
+	if err != nil {
+		return "", err
+	}
+	dir, err := build.Builder{Root: checkout, Progress: os.Stderr}.Module(context.Background(), "helm")
+	return filepath.Join(dir, "helm"), err
+})
+
+func run(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	program, err := helm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+// render gives the chart's objects with the values set, each "path=value".
+func render(t *testing.T, set ...string) []*unstructured.Unstructured {
+	t.Helper()
+	stdout, stderr, err := template(t, set...)
+	if err != nil {
+		t.Fatalf("helm template: %v\n%s", err, stderr)
+	}
+	var objects []*unstructured.Unstructured
+	decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(stdout), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		err := decoder.Decode(o)
+		switch {
+		case errors.Is(err, io.EOF):
+			return objects
+		case err != nil:
+			t.Fatalf("the chart renders something that is not YAML: %v", err)
+		case len(o.Object) > 0:
+			objects = append(objects, o)
+		}
+	}
+}
+
+func template(t *testing.T, set ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	args := []string{"template", "maneki", filepath.Join(root, "charts", "maneki"), "--namespace=" + namespace, "--kube-version=1.36.0"}
+	for _, value := range set {
+		args = append(args, "--set="+value)
+	}
+	return run(t, args...)
+}
+
+// find gives the object of a kind and name as its Go type, or false.
+func find[T any](t *testing.T, objects []*unstructured.Unstructured, kind, name string) (T, bool) {
+	t.Helper()
+	var typed T
+	for _, o := range objects {
+		if o.GetKind() == kind && o.GetName() == name {
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, &typed, true); err != nil {
+				t.Fatalf("%s %s: %v", kind, name, err)
+			}
+			return typed, true
+		}
+	}
+	return typed, false
+}
+
+func mustFind[T any](t *testing.T, objects []*unstructured.Unstructured, kind, name string) T {
+	t.Helper()
+	typed, found := find[T](t, objects, kind, name)
+	if !found {
+		t.Fatalf("the chart makes no %s %s", kind, name)
+	}
+	return typed
+}
+
+func TestLint(t *testing.T) {
+	stdout, stderr, err := run(t, "lint", "--strict", filepath.Join(root, "charts", "maneki"))
+	if err != nil {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+}
+
+func TestCRDsAreTheGeneratedOnes(t *testing.T) {
+	generated, chart := filepath.Join(root, "api", "crds"), filepath.Join(root, "charts", "maneki", "crds")
+	want := folder(t, generated)
+	if *update {
+		for name, content := range want {
+			if err := os.WriteFile(filepath.Join(chart, name), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(want) == 0 {
+		t.Fatal("no CRDs are generated")
+	}
+	got := folder(t, chart)
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if got[name] != want[name] {
+			t.Errorf("the chart's %s is not the generated one: run make generate", name)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("the chart has %d CRDs, %d are generated", len(got), len(want))
+	}
+}
+
+// folder gives the content of a folder's files by name.
+func folder(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[entry.Name()] = string(content)
+	}
+	return files
+}
+
+func TestMisspeltValuesAreRefused(t *testing.T) {
+	for set, want := range map[string]string{
+		"ippools[0].name=x":               "'ippools'",
+		"image.registery=x":               "'registery'",
+		"image.pullPolicy=Sometimes":      "/image/pullPolicy",
+		"node.enviroment.A=b":             "'enviroment'",
+		"node.metricsPort=70000":          "/node/metricsPort",
+		"cni.mtu=70":                      "/cni/mtu",
+		"cni.binDir=opt/cni/bin":          "/cni/binDir",
+		"typha.replicas=0":                "/typha/replicas",
+		"typha.enabled=perhaps":           "/typha/enabled",
+		"kubeControllers.resources.cpu=1": "'cpu'",
+		"ipPools[0].cidr=10.0.0.0/8":      "'cidr'",
+	} {
+		if _, stderr, err := template(t, set); err == nil || !strings.Contains(stderr, want) {
+			t.Errorf("--set %s: got %v, %s; want a refusal that names %s", set, err, stderr, want)
+		}
+	}
+}
+
+// workloads gives the pod template of every workload by kind and name.
+func workloads(t *testing.T, objects []*unstructured.Unstructured) map[string]corev1.PodTemplateSpec {
+	t.Helper()
+	templates := map[string]corev1.PodTemplateSpec{}
+	for _, o := range objects {
+		switch kind, name := o.GetKind(), o.GetName(); kind {
+		case "DaemonSet":
+			templates[kind+" "+name] = mustFind[appsv1.DaemonSet](t, objects, kind, name).Spec.Template
+		case "Deployment":
+			templates[kind+" "+name] = mustFind[appsv1.Deployment](t, objects, kind, name).Spec.Template
+		case "Job":
+			templates[kind+" "+name] = mustFind[batchv1.Job](t, objects, kind, name).Spec.Template
+		}
+	}
+	return templates
+}
+
+func TestWorkloads(t *testing.T) {
+	for _, typha := range []bool{true, false} {
+		t.Run(fmt.Sprintf("typha %t", typha), func(t *testing.T) {
+			objects := render(t, fmt.Sprintf("typha.enabled=%t", typha), "image.registry=example.org/x", "image.tag=v9")
+			pods := workloads(t, objects)
+			if _, found := pods["Deployment calico-typha"]; found != typha {
+				t.Errorf("has a Typha: %t", found)
+			}
+			for name, pod := range pods {
+				// Each must come up where there is no pod network yet, on tainted nodes too.
+				if !pod.Spec.HostNetwork || len(pod.Spec.Tolerations) < 2 {
+					t.Errorf("%s depends on the pod network, or does not tolerate every taint", name)
+				}
+				if account := pod.Spec.ServiceAccountName; account != "" {
+					mustFind[corev1.ServiceAccount](t, objects, "ServiceAccount", account)
+				}
+				volumes := map[string]bool{}
+				for _, volume := range pod.Spec.Volumes {
+					volumes[volume.Name] = true
+					if volume.Secret != nil {
+						mustFind[corev1.Secret](t, objects, "Secret", volume.Secret.SecretName)
+					}
+				}
+				for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+					if !strings.HasPrefix(c.Image, "example.org/x/") || !strings.HasSuffix(c.Image, ":v9") {
+						t.Errorf("%s: container %s has image %s", name, c.Name, c.Image)
+					}
+					for _, mount := range c.VolumeMounts {
+						if !volumes[mount.Name] {
+							t.Errorf("%s: container %s mounts volume %s, which is not there", name, c.Name, mount.Name)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestCleanupWaitsForFelix: the cleaning pod must not share a node with a Felix that would make
+// everything again. The port that both want keeps the scheduler from putting it there.
+func TestCleanupWaitsForFelix(t *testing.T) {
+	pods := workloads(t, render(t, "node.metricsPort=9191"))
+	for _, name := range []string{"DaemonSet calico-node", "DaemonSet maneki-cleanup"} {
+		var ports []int32
+		for _, c := range pods[name].Spec.Containers {
+			for _, port := range c.Ports {
+				ports = append(ports, port.ContainerPort)
+			}
+		}
+		if !slices.Contains(ports, 9191) {
+			t.Errorf("%s has ports %v, want the metrics port among them", name, ports)
+		}
+	}
+}
+
+func TestObjectsBelongToTheRelease(t *testing.T) {
+	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "ValidatingWebhookConfiguration"}
+	for _, o := range render(t) {
+		if want := map[bool]string{false: namespace}[slices.Contains(cluster, o.GetKind())]; o.GetNamespace() != want {
+			t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)
+		}
+	}
+}
+
+func TestEveryRoleIsBoundToAnAccountThatExists(t *testing.T) {
+	objects := render(t)
+	bound := map[string]bool{}
+	check := func(ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
+		bound[ref.Kind+" "+ref.Name] = true
+		for _, subject := range subjects {
+			if subject.Namespace != namespace {
+				t.Errorf("%s %s is bound to an account in namespace %s", ref.Kind, ref.Name, subject.Namespace)
+			}
+			mustFind[corev1.ServiceAccount](t, objects, "ServiceAccount", subject.Name)
+		}
+	}
+	for _, o := range objects {
+		switch o.GetKind() {
+		case "ClusterRoleBinding":
+			b := mustFind[rbacv1.ClusterRoleBinding](t, objects, o.GetKind(), o.GetName())
+			check(b.RoleRef, b.Subjects)
+		case "RoleBinding":
+			b := mustFind[rbacv1.RoleBinding](t, objects, o.GetKind(), o.GetName())
+			check(b.RoleRef, b.Subjects)
+		}
+	}
+	for _, o := range objects {
+		if kind := o.GetKind(); (kind == "ClusterRole" || kind == "Role") && !bound[kind+" "+o.GetName()] {
+			t.Errorf("%s %s is bound to nobody", kind, o.GetName())
+		}
+		if kind := o.GetKind(); kind == "ClusterRole" || kind == "Role" {
+			text, err := yaml.Marshal(o.Object["rules"])
+			if err != nil || strings.Contains(string(text), "'*'") {
+				t.Errorf("%s %s has a wildcard: %v\n%s", kind, o.GetName(), err, text)
+			}
+		}
+	}
+}
+
+func TestWhatStaysIsMarked(t *testing.T) {
+	kept := 0
+	for _, o := range render(t, "felixConfiguration.bpfEnabled=false", "bgpConfiguration.asNumber=64999") {
+		if strings.HasPrefix(o.GetAPIVersion(), "projectcalico.org/") {
+			kept++
+			if o.GetAnnotations()["helm.sh/resource-policy"] != "keep" {
+				t.Errorf("%s %s would be deleted with the release", o.GetKind(), o.GetName())
+			}
+		}
+	}
+	if kept != 3 {
+		t.Errorf("%d resources of projectcalico.org, want an IPPool, a FelixConfiguration and a BGPConfiguration", kept)
+	}
+}
