@@ -1,0 +1,150 @@
+// Package config holds Felix's settings: one table, from which the environment, the file,
+// the FelixConfiguration resources and the documentation are read and written.
+//
+// It is pure but for ReadFile. A Config is a value that is not changed once it was resolved; the
+// agent resolves a new one whenever a source changes.
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config is the settings that act, by the names of Calico's. Table says what each means.
+type Config struct {
+	DatastoreType string
+	FelixHostname string
+
+	TyphaAddr, TyphaK8sServiceName, TyphaK8sNamespace string
+	TyphaCAFile, TyphaCertFile, TyphaKeyFile          string
+	TyphaCN, TyphaURISAN, TyphaTokenFile              string
+	TyphaReadTimeout                                  time.Duration
+
+	LogSeverityScreen string
+	LogPrefix         string
+
+	HealthEnabled bool
+	HealthHost    string
+	HealthPort    uint16
+
+	PrometheusMetricsEnabled                                    bool
+	PrometheusMetricsHost                                       string
+	PrometheusMetricsPort                                       uint16
+	PrometheusGoMetricsEnabled, PrometheusProcessMetricsEnabled bool
+
+	GoGCThreshold, GoMaxProcs, GoMemoryLimitMB int
+	DataplaneWatchdogTimeout                   time.Duration
+
+	Ipv6Support                                            bool
+	IPForwarding                                           string
+	DefaultEndpointToHostAction                            string
+	IptablesBackend                                        string
+	IptablesFilterAllowAction, IptablesFilterDenyAction    string
+	IptablesMarkMask                                       uint32
+	IptablesNATOutgoingInterfaceFilter                     string
+	IptablesRefreshInterval                                time.Duration
+	IpsetsRefreshInterval, RouteRefreshInterval            time.Duration
+	InterfaceRefreshInterval                               time.Duration
+	DisableConntrackInvalidCheck                           bool
+	WorkloadSourceSpoofing                                 string
+	MaxIpsetSize                                           int
+	NATOutgoingAddress                                     netip.Addr
+	NATOutgoingExclusions                                  string
+	DeviceRouteProtocol                                    int
+	DeviceRouteSourceAddress, DeviceRouteSourceAddressIPv6 netip.Addr
+	ProgramClusterRoutes                                   string
+	MTUIfacePattern                                        string
+	VXLANMTU, VXLANMTUV6, VXLANVNI                         int
+	VXLANPort                                              uint16
+}
+
+// Source is one origin of settings: their names, in any case, and texts.
+type Source struct {
+	Name   string // for messages: "environment"
+	Values map[string]string
+	// Resource marks a FelixConfiguration, which cannot hold settings that are local to a node's process.
+	Resource bool
+}
+
+// Resolve makes a Config of sources, the most important first. The Config is usable also when the error is not nil:
+// a value that cannot be used counts as not given, and the error names each and says what may be written.
+func Resolve(sources ...Source) (*Config, error) {
+	c := &Config{}
+	var problems []string
+	given := make([]map[string]string, len(sources))
+	for i, source := range sources {
+		given[i] = map[string]string{}
+		for name, value := range source.Values {
+			key := strings.ToLower(name)
+			given[i][key] = value
+			if problem := unknown(key, source); problem != "" {
+				problems = append(problems, fmt.Sprintf("%s of %s: %s", name, source.Name, problem))
+			}
+		}
+	}
+	for _, s := range Table {
+		if err := s.set(c, s.Default); err != nil {
+			panic(fmt.Sprintf("default of %s: %v", s.Name, err)) // the table is a constant
+		}
+		for i, source := range sources {
+			value, ok := given[i][strings.ToLower(s.Name)]
+			if !ok || source.Resource && s.Local {
+				continue
+			}
+			if err := s.set(c, value); err != nil {
+				problems = append(problems, fmt.Sprintf("%s of %s: %q cannot be used: %v", s.Name, source.Name, value, err))
+				continue
+			}
+			break
+		}
+	}
+	if len(problems) > 0 {
+		slices.Sort(problems)
+		return c, fmt.Errorf("settings: %s", strings.Join(problems, "; "))
+	}
+	return c, nil
+}
+
+func unknown(key string, source Source) string {
+	i := slices.IndexFunc(Table, func(s Setting) bool { return strings.ToLower(s.Name) == key })
+	switch {
+	case i >= 0 && Table[i].Local && source.Resource:
+		return "it can be set in the environment or the configuration file only"
+	case i < 0 && !slices.Contains(strings.Fields(withoutEffect), key):
+		return "there is no such setting"
+	}
+	return ""
+}
+
+// WithoutEffect gives the names of the settings of a source that Calico has and that do nothing here, sorted.
+func WithoutEffect(source Source) []string {
+	var names []string
+	for name := range source.Values {
+		if slices.Contains(strings.Fields(withoutEffect), strings.ToLower(name)) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// NeedsRestart says whether two Configs differ in what is read once, at the start of the process.
+func NeedsRestart(a, b *Config) bool {
+	return slices.ContainsFunc(Table, func(s Setting) bool { return s.AtStart && s.get(a) != s.get(b) })
+}
+
+// Environment gives the settings of environment variables, each as "NAME=value": those that begin with FELIX_,
+// in any case.
+func Environment(environ []string) Source {
+	s := Source{Name: "the environment", Values: map[string]string{}}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if len(name) > len("FELIX_") && strings.EqualFold(name[:len("FELIX_")], "FELIX_") {
+			s.Values[name[len("FELIX_"):]] = value
+		}
+	}
+	return s
+}
