@@ -315,3 +315,32 @@ func TestWhatStaysIsMarked(t *testing.T) {
 		t.Errorf("%d resources of projectcalico.org, want an IPPool, a FelixConfiguration and a BGPConfiguration", kept)
 	}
 }
+
+func TestEveryValueIsDocumented(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(root, "charts", "maneki", "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(content, &values); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs", "install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for group, value := range values {
+		names := []string{group}
+		if fields, nested := value.(map[string]any); nested && len(fields) > 0 {
+			names = nil
+			for field := range fields {
+				names = append(names, group+"."+field)
+			}
+		}
+		for _, name := range names {
+			if !strings.Contains(string(page), "\n| `"+name+"` |") {
+				t.Errorf("docs/install.md does not say what %s is", name)
+			}
+		}
+	}
+}
