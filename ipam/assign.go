@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
+
+	"github.com/maneki-net/maneki/datastore"
 )
 
 // Assign carries out a batch of requests for one host and answers each in its place.
@@ -209,6 +212,29 @@ func (r *round) meet(ctx context.Context) error {
 	return r.beyondOwn(ctx, inv)
 }
 
+// held ends the needs whose handle holds an address. A remembered block is read again
+// first: what it says may have been released, and assigned to another.
+func (r *round) held(ctx context.Context) error {
+	for _, b := range r.blocks() {
+		if !slices.ContainsFunc(r.needs, func(n *need) bool {
+			return !n.done && len(b.held(n.request.Handle)) > 0
+		}) {
+			continue
+		}
+		now, err := r.client.getBlock(ctx, b.Name)
+		switch {
+		case errors.Is(err, datastore.ErrNotFound):
+			r.known.forget(b)
+		case err != nil:
+			return err
+		default:
+			r.known.remember(r.host.Name, now)
+			r.recognise(now)
+		}
+	}
+	return nil
+}
+
 // recognise ends the needs whose handle holds an address in the block already.
 func (r *round) recognise(b block) {
 	for _, n := range r.needs {
@@ -229,8 +255,8 @@ func (r *round) recognise(b block) {
 
 // fromOwn meets needs from the blocks that are known to be the host's.
 func (r *round) fromOwn(ctx context.Context) error {
-	for _, b := range r.blocks() {
-		r.recognise(b)
+	if err := r.held(ctx); err != nil {
+		return err
 	}
 	for _, name := range sortedNames(r.blocks()) {
 		own := r.blocks()[name]
@@ -248,9 +274,13 @@ func (r *round) fromOwn(ctx context.Context) error {
 // is whether it may be used, and may change it first.
 func (r *round) fill(ctx context.Context, b block, prepare func(block) bool) error {
 	var taken map[*need]Lease
+	reread := false
 	result, err := r.client.amend(ctx, b, func(b block) bool {
-		r.recognise(b)
-		if taken = nil; !prepare(b) {
+		if reread {
+			r.recognise(b)
+		}
+		reread, taken = true, nil
+		if !prepare(b) {
 			return false
 		}
 		taken = r.take(b)

@@ -148,6 +148,7 @@ func (r *round) useExisting(ctx context.Context, name string, adopt bool) (bool,
 	if err != nil {
 		return false, err
 	}
+	r.recognise(b)
 	err = r.fill(ctx, b, func(b block) bool {
 		if adopt && b.Spec.Affinity == "" && b.free() > 0 {
 			b.setAffinity(r.host.Name, r.client.now())

@@ -1,0 +1,211 @@
+package ipam
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/memory"
+)
+
+// ledger is what all nodes together believe: who owns which address. An address leaves
+// it before its release begins, so a second owner is an error whenever it appears.
+type ledger struct {
+	mu     sync.Mutex
+	owners map[netip.Addr]string
+}
+
+func (l *ledger) own(handle string, addrs []netip.Addr) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range addrs {
+		if owner, ok := l.owners[a]; ok && owner != handle {
+			return fmt.Errorf("%s was given to %s and to %s", a, owner, handle)
+		}
+		l.owners[a] = handle
+	}
+	return nil
+}
+
+func (l *ledger) disown(mine func(handle string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for a, owner := range l.owners {
+		if mine(owner) {
+			delete(l.owners, a)
+		}
+	}
+}
+
+// actor is a node whose agent crashes now and then.
+type actor struct {
+	host   Host
+	store  datastore.Store
+	pools  []Pool
+	rng    *rand.Rand
+	ledger *ledger
+
+	faults *faults
+	client *Client
+}
+
+func (a *actor) restart(rate int) {
+	a.faults = newFaults(a.store, rate, a.rng.Uint64())
+	a.client = New(a.faults)
+}
+
+func (a *actor) handle() string { return fmt.Sprintf("%s/h%d", a.host.Name, a.rng.IntN(9)) }
+
+func (a *actor) step(t *testing.T) error {
+	if a.faults.crashed() {
+		a.restart(a.faults.rate)
+	}
+	switch a.rng.IntN(10) {
+	case 0, 1, 2, 3, 4:
+		return a.assign(t)
+	case 5, 6, 7:
+		handles := []string{a.handle(), a.handle()}
+		a.ledger.disown(func(h string) bool { return slices.Contains(handles, h) })
+		_, err := a.client.Release(t.Context(), handles...)
+		return a.expected(err)
+	case 8:
+		_, err := a.client.EnsureTunnelAddress(t.Context(), a.host, a.pools, VXLAN, IPv4)
+		return a.expected(err)
+	}
+	if a.rng.IntN(4) > 0 {
+		return nil
+	}
+	// The node goes away: its client is no more when the controller releases it.
+	a.ledger.disown(func(h string) bool { return h[:2] == a.host.Name })
+	a.restart(a.faults.rate)
+	_, err := a.client.ReleaseHost(t.Context(), a.host.Name)
+	return a.expected(err)
+}
+
+func (a *actor) assign(t *testing.T) error {
+	var requests []Request
+	for i := range 1 + a.rng.IntN(4) {
+		handle := fmt.Sprintf("%s/h%d", a.host.Name, (a.rng.IntN(3)+3*i)%9)
+		families := [][]Family{{IPv4}, {IPv6}, {IPv4, IPv6}}[a.rng.IntN(3)]
+		if slices.ContainsFunc(requests, func(r Request) bool { return r.Handle == handle }) {
+			continue
+		}
+		requests = append(requests, Request{Handle: handle, Families: families})
+	}
+	var errs []error
+	for i, result := range a.client.Assign(t.Context(), a.host, a.pools, requests) {
+		errs = append(errs, a.expected(result.Err))
+		if result.Err == nil {
+			errs = append(errs, a.ledger.own(requests[i].Handle, result.Addrs()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// expected passes on only errors that no fault and no full pool explains.
+func (a *actor) expected(err error) error {
+	if errors.Is(err, errCrash) || errors.Is(err, datastore.ErrUnavailable) || errors.Is(err, ErrNoAddress) {
+		return nil
+	}
+	return err
+}
+
+// TestNeverTwoOwners lets nodes assign and release concurrently in pools that are too
+// small for them, with conflicts, lost answers and crashes between any two writes. Then
+// everything is repaired, and everything is released.
+func TestNeverTwoOwners(t *testing.T) {
+	seeds := uint64(150)
+	if testing.Short() {
+		seeds = 20
+	}
+	for seed := range seeds {
+		store := memory.New()
+		actors := runActors(t, store, seed)
+		checkRepaired(t, store, seed, actors)
+		for _, a := range actors {
+			for i := range 9 {
+				if _, err := a.client.Release(t.Context(), fmt.Sprintf("%s/h%d", a.host.Name, i)); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+			if _, err := a.client.ReleaseHost(t.Context(), a.host.Name); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+		if blocks, affinities := blocksOf(t, store), affinitiesOf(t, store); len(blocks)+len(affinities) > 0 {
+			t.Fatalf("seed %d: left behind %v and %v", seed, blocks, affinities)
+		}
+	}
+}
+
+func runActors(t *testing.T, store datastore.Store, seed uint64) []*actor {
+	pools := []Pool{
+		{Name: "four", CIDR: prefix("10.0.0.0/28"), BlockSize: 30},
+		{Name: "six", CIDR: prefix("fd00::/123"), BlockSize: 125},
+	}
+	shared := &ledger{owners: map[netip.Addr]string{}}
+	var actors []*actor
+	var running sync.WaitGroup
+	for i := range uint64(4) {
+		a := &actor{host: Host{Name: fmt.Sprint("n", i)}, store: store, pools: pools, ledger: shared,
+			rng: rand.New(rand.NewPCG(seed, i))}
+		a.restart(15)
+		actors = append(actors, a)
+		running.Go(func() {
+			for step := range 60 {
+				if err := a.step(t); err != nil {
+					t.Errorf("seed %d, %s, step %d: %v", seed, a.host.Name, step, err)
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return actors
+}
+
+// checkRepaired restarts every node without faults and compares store and ledger.
+func checkRepaired(t *testing.T, store datastore.Store, seed uint64, actors []*actor) {
+	t.Helper()
+	for _, a := range actors {
+		a.restart(0)
+		a.client.Assign(t.Context(), a.host, a.pools, nil)
+	}
+	if diff := cmp.Diff(wantedAffinities(t, store), affinitiesOf(t, store)); diff != "" {
+		t.Fatalf("seed %d: affinities (-by blocks +stored):\n%s", seed, diff)
+	}
+	inBlocks := map[netip.Addr]string{}
+	held := map[string]int{}
+	for _, b := range blocksOf(t, store) {
+		for _, x := range b.allocations(func(Allocation) bool { return true }) {
+			if other, twice := inBlocks[x.Addr]; twice {
+				t.Fatalf("seed %d: %s is in two blocks, for %s and %s", seed, x.Addr, other, x.Handle)
+			}
+			inBlocks[x.Addr] = x.Handle
+			held[fmt.Sprint(x.Handle, FamilyOf(x.Addr))]++
+		}
+	}
+	for handle, count := range held {
+		if count > 1 {
+			t.Errorf("seed %d: %s holds %d addresses", seed, handle, count)
+		}
+	}
+	for a, owner := range actors[0].ledger.owners {
+		if inBlocks[a] != owner {
+			t.Errorf("seed %d: %s of %s is lost: stored for %q", seed, a, owner, inBlocks[a])
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
