@@ -27,3 +27,23 @@ redeploy: ## rebuild a component and put it into the running cluster (NAME= C=fe
 	@$(CLUSTER) redeploy $(C)
 images: ## build the product's images as OCI archives in .cache/images (VERSION= I="node typha …")
 	@go run ./test/images/cmd/images -version=$(or $(VERSION),dev) $(I)
+
+.PHONY: demo test test-unit test-kernel test-cluster test-long bench generate lint
+demo: ## bring a cluster up, install Maneki with Helm and show what it does (NAME=demo)
+	@go run ./test/demo/cmd/demo $(if $(filter command line,$(origin NAME)),-name=$(NAME))
+test: ## every test, as continuous integration runs them
+	@go run ./test/run
+test-unit: ## tests that need nothing (PKG=./ipam/... RUN=TestName)
+	@go run ./test/run $(if $(PKG),-pkg="$(PKG)") $(if $(RUN),-run="$(RUN)") unit
+test-kernel: ## tests on the real kernel, in network namespaces (PKG= RUN=)
+	@go run ./test/run $(if $(PKG),-pkg="$(PKG)") $(if $(RUN),-run="$(RUN)") kernel
+test-cluster: ## tests on a real Kubernetes (RUN=; KEEP=1 leaves the cluster of a failed test standing)
+	@go run ./test/run $(if $(RUN),-run="$(RUN)") cluster
+test-long: ## every test with long random histories and more faults
+	@go run ./test/run -long
+bench: ## measure against named baselines, print ratios and write .cache/bench.json (RUN= RUNS=)
+	@go run ./test/bench/cmd/bench $(if $(RUN),-run="$(RUN)") $(if $(RUNS),-runs=$(RUNS))
+generate: ## regenerate deep copies, CRDs and the chart's copy of them
+	@go generate ./...
+lint: ## formatting, vet, staticcheck, generated files, go.mod
+	@go run ./test/run checks

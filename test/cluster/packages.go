@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,6 +24,7 @@ var tools = []struct{ path, pkg string }{
 	{"/usr/bin/nsenter", "util-linux"},
 	{"/usr/bin/mmdebstrap", "mmdebstrap"},
 	{"/usr/sbin/bird", "bird2"},
+	{"/usr/bin/curl", "curl"},
 }
 
 // noAutostart keeps package scripts from starting what they install: a node
@@ -31,9 +33,9 @@ const noAutostart = "#!/bin/sh\nexit 101\n"
 
 const policyPath = "/usr/sbin/policy-rc.d"
 
-// installPackages installs what is missing, or says all that is missing when
-// it can't.
-func installPackages(ctx context.Context, c Config) error {
+// InstallPackages installs what is missing of what clusters and kernel tests need, or says all that is
+// missing when it can't. progress takes a line when something is installed.
+func InstallPackages(ctx context.Context, progress io.Writer) error {
 	missing := missingPackages()
 	if len(missing) == 0 {
 		return nil
@@ -42,7 +44,7 @@ func installPackages(ctx context.Context, c Config) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("this machine lacks %s, and has no apt-get to install them with", wanted)
 	}
-	fmt.Fprintf(c.Progress, "installing %s\n", wanted)
+	fmt.Fprintf(progress, "installing %s\n", wanted)
 	if _, err := os.Stat(policyPath); os.IsNotExist(err) {
 		if err := os.WriteFile(policyPath, []byte(noAutostart), 0o755); err != nil {
 			return fmt.Errorf("keep packages from starting services: %w", err)

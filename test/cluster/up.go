@@ -35,7 +35,7 @@ func Up(ctx context.Context, c Config) (*Cluster, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a cluster needs root: it makes namespaces, links and mounts")
 	}
-	if err := installPackages(ctx, c); err != nil {
+	if err := InstallPackages(ctx, c.Progress); err != nil {
 		return nil, err
 	}
 	programs, archives, err := prepare(ctx, c)

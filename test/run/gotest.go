@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+const module = "github.com/maneki-net/maneki/"
+
+// Packages whose tests work on the real kernel or start a cluster; all others are unit tests.
+var (
+	kernelFolders  = []string{"bgp/speaker", "felix"}
+	clusterFolders = []string{"test/cluster", "test/e2e"}
+)
+
+// tally counts tests; subtests count as tests.
+type tally struct {
+	passed          int
+	failed, skipped []string
+}
+
+func (t *tally) add(other tally) {
+	t.passed += other.passed
+	t.failed = append(t.failed, other.failed...)
+	t.skipped = append(t.skipped, other.skipped...)
+}
+
+func within(pkg string, folders []string) bool {
+	return slices.ContainsFunc(folders, func(f string) bool { return pkg == f || strings.HasPrefix(pkg, f+"/") })
+}
+
+func kernelPackages(pkg string) bool  { return within(pkg, kernelFolders) }
+func clusterPackages(pkg string) bool { return within(pkg, clusterFolders) }
+func unitPackages(pkg string) bool    { return !kernelPackages(pkg) && !clusterPackages(pkg) }
+
+// event is a line of go test -json (cmd/test2json).
+type event struct {
+	Action, Package, Test, Output string
+}
+
+// goTest runs the tests of the packages that belong, shows what packages and failed tests print, and counts.
+func goTest(ctx context.Context, o options, belongs func(string) bool, flags ...string) tally {
+	packages, err := listPackages(ctx, o, belongs)
+	if err != nil || len(packages) == 0 {
+		return failure(fmt.Errorf("list packages: %d found, %w", len(packages), err))
+	}
+	args := append([]string{"test", "-json", "-count=1"}, flags...)
+	if o.run != "" {
+		args = append(args, "-run="+o.run)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
+	cmd.Stderr = os.Stderr
+	if o.long {
+		cmd.Env = append(os.Environ(), "MANEKI_LONG=1")
+	}
+	// An interrupt reaches the tests too, which then clean up; killing go would orphan them.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return failure(err)
+	}
+	if err := cmd.Start(); err != nil {
+		return failure(err)
+	}
+	t := follow(bufio.NewScanner(stdout), slices.Contains(flags, "-v"))
+	if err := cmd.Wait(); err != nil && len(t.failed) == 0 {
+		t.add(failure(err))
+	}
+	return t
+}
+
+func failure(err error) tally {
+	fmt.Println(err)
+	return tally{failed: []string{"go test"}}
+}
+
+func listPackages(ctx context.Context, o options, belongs func(string) bool) ([]string, error) {
+	patterns := strings.Fields(o.pkg)
+	if len(patterns) == 0 {
+		patterns = []string{"./..."}
+	}
+	output, err := exec.CommandContext(ctx, "go", append([]string{"list"}, patterns...)...).Output()
+	var packages []string
+	for _, p := range strings.Fields(string(output)) {
+		// An explicit choice of packages is not narrowed.
+		if o.pkg != "" || belongs(strings.TrimPrefix(p, module)) {
+			packages = append(packages, p)
+		}
+	}
+	return packages, err
+}
+
+// follow reads events: a test's output is held until it fails, unless all is to be shown.
+func follow(lines *bufio.Scanner, all bool) tally {
+	lines.Buffer(nil, 16<<20)
+	var t tally
+	held := map[string][]string{}
+	for lines.Scan() {
+		var e event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			fmt.Println(lines.Text())
+			continue
+		}
+		name := strings.TrimPrefix(e.Package, module) + "/" + e.Test
+		switch e.Action {
+		case "output", "build-output":
+			if all || e.Test == "" {
+				if !strings.Contains(e.Output, "[no test files]") {
+					fmt.Print(e.Output)
+				}
+			} else {
+				held[name] = append(held[name], e.Output)
+			}
+		case "pass":
+			if e.Test != "" {
+				t.passed++
+			}
+			delete(held, name)
+		case "skip":
+			if e.Test != "" {
+				t.skipped = append(t.skipped, name)
+			}
+		case "fail":
+			fmt.Print(strings.Join(held[name], ""))
+			t.failed = append(t.failed, strings.TrimSuffix(name, "/"))
+		}
+	}
+	return t
+}

@@ -1,0 +1,125 @@
+// Command run runs the tests by parts and sums them up: minutes and counts for each part, and every
+// failure and skip by name. In continuous integration a skipped test is a failure.
+//
+//	go run ./test/run [-pkg ./ipam/...] [-run REGEXP] [-long] [part ...]
+//
+// Parts: checks, unit, kernel, cluster. Without any: all of them, in that order, and all are run even
+// if one fails.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/maneki-net/maneki/test/cluster"
+)
+
+// part is a group of tests that is run and reported together.
+type part struct {
+	name string
+	run  func(context.Context, options) tally
+}
+
+type options struct {
+	pkg, run string
+	long     bool
+}
+
+// parts in the order in which they run: what fails soonest first.
+var parts = []part{
+	{"checks", runChecks},
+	{"unit", func(ctx context.Context, o options) tally { return goTest(ctx, o, unitPackages, "-timeout=20m") }},
+	{"kernel", func(ctx context.Context, o options) tally { return goTest(ctx, o, kernelPackages, "-timeout=30m", "-p=1") }},
+	{"cluster", func(ctx context.Context, o options) tally { return goTest(ctx, o, clusterPackages, "-timeout=50m", "-p=1", "-v") }},
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.pkg, "pkg", "", "packages to test instead of all of the part's")
+	flag.StringVar(&o.run, "run", "", "tests to run, as in go test -run")
+	flag.BoolVar(&o.long, "long", false, "run what takes longer: matrices, faults, long random histories")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ok, err := run(ctx, o, flag.Args())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run tests:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options, names []string) (bool, error) {
+	for _, name := range names {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return false, fmt.Errorf("no part %q: want checks, unit, kernel or cluster", name)
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := cluster.InstallPackages(ctx, os.Stdout); err != nil {
+			return false, err
+		}
+	}
+	var total tally
+	var summary bytes.Buffer
+	for _, p := range parts {
+		if len(names) > 0 && !slices.Contains(names, p.name) {
+			continue
+		}
+		fmt.Printf("\n=== %s\n", p.name)
+		start := time.Now()
+		t := p.run(ctx, o)
+		fmt.Fprintf(&summary, "%-8s %5.1f min  %d passed, %d failed, %d skipped\n", p.name, time.Since(start).Minutes(), t.passed, len(t.failed), len(t.skipped))
+		total.add(t)
+	}
+	fmt.Printf("\n=== summary\n%s", summary.String())
+	for _, name := range total.failed {
+		fmt.Println("FAILED ", name)
+	}
+	for _, name := range total.skipped {
+		fmt.Println("SKIPPED", name)
+	}
+	fmt.Printf("%d passed, %d failed, %d skipped\n", total.passed, len(total.failed), len(total.skipped))
+	skippedInCI := os.Getenv("CI") != "" && len(total.skipped) > 0
+	return len(total.failed) == 0 && !skippedInCI && total.passed > 0, nil
+}
+
+// check is a command that must succeed and, when silent is set, print nothing.
+type check struct {
+	name   string
+	argv   []string
+	silent bool
+}
+
+var checks = []check{
+	{"gofmt", []string{"gofmt", "-l", "."}, true},
+	{"go vet", []string{"go", "vet", "./..."}, false},
+	{"staticcheck", []string{"go", "tool", "-modfile=hack/lint/go.mod", "staticcheck", "./..."}, false},
+	{"generated files are current", []string{"sh", "-c", "go generate ./... && git status --porcelain -- '*zz_generated*' 'api/crds' 'charts/maneki/crds'"}, true},
+	{"go.mod is tidy", []string{"go", "mod", "tidy", "-diff"}, false},
+}
+
+func runChecks(ctx context.Context, _ options) tally {
+	var t tally
+	for _, c := range checks {
+		output, err := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...).CombinedOutput()
+		if err != nil || c.silent && len(bytes.TrimSpace(output)) > 0 {
+			fmt.Printf("--- FAIL: %s\n%s", c.name, output)
+			t.failed = append(t.failed, "checks/"+strings.ReplaceAll(c.name, " ", "-"))
+			continue
+		}
+		fmt.Println("ok  ", c.name)
+		t.passed++
+	}
+	return t
+}
