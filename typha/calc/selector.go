@@ -118,7 +118,7 @@ func (s *selector) selectsNamespace(ns *namespace) bool {
 	if s.namespace != "" {
 		return s.namespace == ns.name
 	}
-	return ns.known && matchAll(s.namespaces, ns.labels)
+	return len(s.namespaces) == 0 || ns.known && matchAll(s.namespaces, ns.labels)
 }
 
 func (s *selector) selects(p *pod) bool {
