@@ -80,7 +80,7 @@ func (t *Table) Name() string { return "route" }
 // Resync makes the next Apply read the kernel's routes and links back.
 func (t *Table) Resync() { t.loaded = false }
 
-// Observe takes route and link events.
+// Observe takes route, link and address events.
 func (t *Table) Observe(e dataplane.Event) bool {
 	contradicts, retry := false, false
 	switch e.Kind {
@@ -88,6 +88,8 @@ func (t *Table) Observe(e dataplane.Event) bool {
 		contradicts = true
 	case dataplane.EventLink:
 		contradicts, retry = t.observeLink(e)
+	case dataplane.EventAddr:
+		contradicts, retry = t.observeAddr(e)
 	case dataplane.EventRoute:
 		if e.Family != t.cfg.Family || e.Table != t.cfg.Table {
 			return false
@@ -124,14 +126,31 @@ func (t *Table) observeLink(e dataplane.Event) (contradicts, retry bool) {
 	if e.Deleted {
 		delete(t.links, e.Device)
 	}
+	return t.uses(func(_ Route, h Hop) bool { return h.Device == e.Device }), false
+}
+
+// observeAddr judges an address event. With a device's last IPv4 address its routes go, with any address those
+// that prefer it as source, and nothing tells (Linux 6.18).
+func (t *Table) observeAddr(e dataplane.Event) (contradicts, retry bool) {
+	if e.Family != t.cfg.Family {
+		return false, false
+	}
+	if !e.Deleted {
+		return false, len(t.waiting) > 0
+	}
+	return t.uses(func(r Route, h Hop) bool { return r.Src == e.Dst.Addr() || t.links[h.Device] == e.Index }), false
+}
+
+// uses reports whether match accepts a hop of an actual route. A device that the kernel chose might be any.
+func (t *Table) uses(match func(Route, Hop) bool) bool {
 	for _, r := range t.routes.AllActual() {
 		for _, h := range r.Hops {
-			if h.Device == e.Device || h.Device == "" { // "" is the kernel's choice
-				return true, false
+			if h.Device == "" || match(r, h) {
+				return true
 			}
 		}
 	}
-	return false, false
+	return false
 }
 
 // Apply makes the kernel's routes match. Errors name the route; what failed is pending for the next Apply.
