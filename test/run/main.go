@@ -38,8 +38,12 @@ type options struct {
 var parts = []part{
 	{"checks", runChecks},
 	{"unit", func(ctx context.Context, o options) tally { return goTest(ctx, o, unitPackages, "-timeout=20m") }},
-	{"kernel", func(ctx context.Context, o options) tally { return goTest(ctx, o, kernelPackages, "-timeout=30m", "-p=1") }},
-	{"cluster", func(ctx context.Context, o options) tally { return goTest(ctx, o, clusterPackages, "-timeout=50m", "-p=1", "-v") }},
+	{"kernel", func(ctx context.Context, o options) tally {
+		return goTest(ctx, o, kernelPackages, "-timeout=30m", "-p=1")
+	}},
+	{"cluster", func(ctx context.Context, o options) tally {
+		return goTest(ctx, o, clusterPackages, "-timeout=50m", "-p=1", "-v")
+	}},
 }
 
 func main() {
