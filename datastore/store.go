@@ -7,29 +7,10 @@ package datastore
 
 import (
 	"context"
-	"errors"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-)
-
-// Sentinel errors. Backends wrap them with the operation, the object and the cause,
-// so test with errors.Is.
-var (
-	// ErrNotFound: the object does not exist.
-	ErrNotFound = errors.New("not found")
-	// ErrExists: Create of a name that is taken.
-	ErrExists = errors.New("already exists")
-	// ErrConflict: the object changed since the caller read it; read again and retry.
-	ErrConflict = errors.New("conflict")
-	// ErrExpired: the revision to list or watch from is no longer kept; list again.
-	ErrExpired = errors.New("revision expired")
-	// ErrInvalid: the datastore refused the object's content. The cause says what to
-	// write instead.
-	ErrInvalid = errors.New("invalid")
-	// ErrUnavailable: the datastore could not be reached; retrying later may succeed.
-	ErrUnavailable = errors.New("datastore unavailable")
 )
 
 // Object is any resource: ours from api/v3, or a Kubernetes one that we read.
@@ -115,10 +96,16 @@ type Preconditions struct {
 
 // Store is the one interface to resources.
 //
-// Get, List and the results of writes belong to the caller and may be modified.
-// Create ignores resourceVersion and UID. Update needs metadata.resourceVersion as read
-// and fails with ErrConflict if it is not current; for kinds with a status subresource,
-// Update leaves status alone and UpdateStatus writes nothing else.
+// Get, List and the results of writes belong to the caller and may be modified; they
+// carry their apiVersion and kind, and no managedFields. Create ignores resourceVersion,
+// UID and, but for a Node, status. Update needs metadata.resourceVersion as read and fails with
+// ErrConflict if it is not current; for kinds with a status subresource, Update leaves
+// status alone and UpdateStatus writes nothing else. A write that changes nothing succeeds
+// and makes no event. An object with finalizers is deleted when the last of them is gone: until then
+// Delete sets its deletionTimestamp.
+//
+// Watch needs a revision. It reports an object that a field selector begins to select as Added, and one that
+// it no longer selects as Deleted.
 type Store interface {
 	Get(ctx context.Context, kind Kind, key Key) (Object, error)
 	List(ctx context.Context, kind Kind, opts ListOptions) (List, error)

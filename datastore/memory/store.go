@@ -1,259 +1,281 @@
-// Package memory is a Store that keeps everything in the process: for tests, and as the
-// reference for what the other backends must do.
+// Package memory is a Store in the process's memory: the reference for what a Store
+// does, and the datastore of tests.
 //
-// It owns its objects; what goes in and out is copied. It has no goroutine; any number of goroutines may
-// call it.
+// It owns its objects and their history and has no goroutine. Callers cannot tell it from
+// the kubernetes backend but in two things: it applies neither the defaults nor the
+// validation that the API server has in its schemas, and Create and Update take the
+// status of Kubernetes kinds as given, so that a test makes a Pod with its addresses in one
+// step. Any number of goroutines may use it.
 package memory
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// Store implements datastore.Store. Use New.
+// Store implements datastore.Store. Make one by New.
 type Store struct {
+	historyLimit int
+	now          func() time.Time
+
 	mu sync.Mutex
-	// objects by kind and key; each is private to the store.
+	// objects are never modified once they are stored: events share them.
 	objects map[datastore.Kind]map[datastore.Key]datastore.Object
-	// revision of the last change; 0 before the first.
+	// revision is that of the newest record; it grows by one with each.
 	revision uint64
-	// history are the changes with compacted < revision <= s.revision, in order.
-	history   []change
-	compacted uint64
-	// wake is closed and replaced at each change.
-	wake chan struct{}
+	// history is contiguous and ends at revision.
+	history []record
+	// epoch counts disconnections; a watch of an older one has ended.
+	epoch uint64
+	// changed is closed and replaced whenever a watch has something to look at.
+	changed chan struct{}
 }
 
-type change struct {
-	kind     datastore.Kind
-	event    datastore.EventType
-	object   datastore.Object
-	previous datastore.Object // nil for Added
-	revision uint64
+// record is one change. The revision follows from its place in the history.
+type record struct {
+	kind datastore.Kind
+	// before and after are the object's states; nil where there is none. Both are nil
+	// in a bookmark.
+	before, after datastore.Object
 }
 
 var _ datastore.Store = (*Store)(nil)
 
-// New returns an empty store.
-func New() *Store {
-	return &Store{objects: map[datastore.Kind]map[datastore.Key]datastore.Object{}, wake: make(chan struct{})}
-}
+// Option changes how a Store is made.
+type Option func(*Store)
 
-// Compact forgets the changes up to now: a watch from an older revision ends with ErrExpired.
-func (s *Store) Compact() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.history, s.compacted = nil, s.revision
-	s.wakeAll()
-}
+// WithHistory bounds the changes that the Store remembers, over all kinds. A watch that
+// needs an older one ends with ErrExpired. Without it everything is kept.
+func WithHistory(changes int) Option { return func(s *Store) { s.historyLimit = changes } }
 
-func copyOf(o datastore.Object) datastore.Object { return o.DeepCopyObject().(datastore.Object) }
+// WithClock replaces time.Now, for creation and deletion timestamps.
+func WithClock(now func() time.Time) Option { return func(s *Store) { s.now = now } }
+
+// New makes an empty Store.
+func New(options ...Option) *Store {
+	s := &Store{
+		historyLimit: -1,
+		now:          time.Now,
+		objects:      map[datastore.Kind]map[datastore.Key]datastore.Object{},
+		revision:     1, // as in etcd, so that "0" is nobody's revision
+		changed:      make(chan struct{}),
+	}
+	for _, option := range options {
+		option(s)
+	}
+	return s
+}
 
 // Get implements datastore.Store.
 func (s *Store) Get(ctx context.Context, kind datastore.Kind, key datastore.Key) (datastore.Object, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("get %s %s: %w", kind, key, err)
+		return nil, datastore.OpError("get", kind, key, nil, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o, ok := s.objects[kind][key]
 	if !ok {
-		return nil, fmt.Errorf("get %s %s: %w", kind, key, datastore.ErrNotFound)
+		return nil, datastore.OpError("get", kind, key, datastore.ErrNotFound, nil)
 	}
-	return copyOf(o), nil
+	return clone(o), nil
 }
 
-// List implements datastore.Store; items are ordered by key.
+// List implements datastore.Store. Items are sorted by namespace and name.
 func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
 	if err := ctx.Err(); err != nil {
-		return datastore.List{}, fmt.Errorf("list %s: %w", kind.Plural, err)
+		return datastore.List{}, datastore.OpError("list", kind, datastore.Key{}, nil, err)
 	}
-	match, err := matcher(kind, opts)
+	selects, err := filter(kind, opts)
 	if err != nil {
-		return datastore.List{}, fmt.Errorf("list %s: %w", kind.Plural, err)
+		return datastore.List{}, datastore.OpError("list", kind, datastore.Key{}, datastore.ErrInvalid, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := datastore.List{Revision: formatRevision(s.revision)}
-	for _, o := range s.objects[kind] {
-		if match(o) {
-			list.Items = append(list.Items, copyOf(o))
+	list := datastore.List{Revision: format(s.revision)}
+	for _, key := range slices.SortedFunc(maps.Keys(s.objects[kind]), compareKeys) {
+		if o := s.objects[kind][key]; selects(o) {
+			list.Items = append(list.Items, clone(o))
 		}
 	}
-	slices.SortFunc(list.Items, func(a, b datastore.Object) int {
-		return strings.Compare(datastore.KeyOf(a).String(), datastore.KeyOf(b).String())
-	})
 	return list, nil
 }
 
 // Create implements datastore.Store.
 func (s *Store) Create(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
 	key := datastore.KeyOf(object)
-	fail := func(err error) (datastore.Object, error) {
-		return nil, fmt.Errorf("create %s %s: %w", kind, key, err)
-	}
 	if err := ctx.Err(); err != nil {
-		return fail(err)
+		return nil, datastore.OpError("create", kind, key, nil, err)
 	}
-	if err := checkKey(kind, key); err != nil {
-		return fail(err)
+	if err := datastore.CheckWrite("create", kind, object, false); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, taken := s.objects[kind][key]; taken {
-		return fail(datastore.ErrExists)
+	if _, ok := s.objects[kind][key]; ok {
+		return nil, datastore.OpError("create", kind, key, datastore.ErrExists, nil)
 	}
-	o := copyOf(object)
-	if !keepsStatus(kind) {
-		var err error
-		if o, err = withStatusOf(object, nil); err != nil {
-			return fail(err)
-		}
-	}
-	o.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+	o := normal(kind, object)
 	o.SetUID(uuid.NewUUID())
-	o.SetCreationTimestamp(metav1.Now().Rfc3339Copy())
+	o.SetCreationTimestamp(s.timestamp())
+	o.SetDeletionTimestamp(nil)
 	o.SetGeneration(1)
-	s.commit(kind, datastore.Added, o, nil)
-	return copyOf(o), nil
+	if statusApart(kind) {
+		clearStatus(o)
+	}
+	s.put(kind, key, nil, o)
+	return clone(o), nil
 }
 
 // Update implements datastore.Store.
 func (s *Store) Update(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
-	return s.update(ctx, kind, object, false)
+	return s.update(ctx, "update", kind, object, func(before, after datastore.Object) datastore.Object {
+		after.SetUID(before.GetUID())
+		after.SetCreationTimestamp(before.GetCreationTimestamp())
+		after.SetDeletionTimestamp(before.GetDeletionTimestamp())
+		after.SetDeletionGracePeriodSeconds(before.GetDeletionGracePeriodSeconds())
+		after.SetGeneration(before.GetGeneration())
+		if statusApart(kind) {
+			copyStatus(after, before)
+		}
+		if !equalButMeta(before, after) {
+			after.SetGeneration(before.GetGeneration() + 1)
+		}
+		return after
+	})
 }
 
 // UpdateStatus implements datastore.Store.
 func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
 	if !kind.HasStatus {
-		return nil, fmt.Errorf("update status of %s %s: %w: the kind has no status", kind, datastore.KeyOf(object), datastore.ErrInvalid)
+		return nil, datastore.OpError("update status of", kind, datastore.KeyOf(object), datastore.ErrInvalid, errors.New("the kind has no status"))
 	}
-	return s.update(ctx, kind, object, true)
+	return s.update(ctx, "update status of", kind, object, func(before, after datastore.Object) datastore.Object {
+		merged := clone(before)
+		copyStatus(merged, after)
+		return merged
+	})
 }
 
-func (s *Store) update(ctx context.Context, kind datastore.Kind, object datastore.Object, status bool) (datastore.Object, error) {
+// update replaces an object by what merge makes of its state and of the caller's copy.
+func (s *Store) update(ctx context.Context, operation string, kind datastore.Kind, object datastore.Object,
+	merge func(before, after datastore.Object) datastore.Object) (datastore.Object, error) {
 	key := datastore.KeyOf(object)
-	fail := func(err error) (datastore.Object, error) {
-		return nil, fmt.Errorf("update %s %s: %w", kind, key, err)
-	}
 	if err := ctx.Err(); err != nil {
-		return fail(err)
+		return nil, datastore.OpError(operation, kind, key, nil, err)
 	}
-	if object.GetResourceVersion() == "" {
-		return fail(fmt.Errorf("%w: metadata.resourceVersion is empty: update what was read", datastore.ErrInvalid))
+	if err := datastore.CheckWrite(operation, kind, object, true); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, ok := s.objects[kind][key]
+	before, ok := s.objects[kind][key]
 	if !ok {
-		return fail(datastore.ErrNotFound)
+		return nil, datastore.OpError(operation, kind, key, datastore.ErrNotFound, nil)
 	}
-	if old.GetResourceVersion() != object.GetResourceVersion() {
-		return fail(datastore.ErrConflict)
+	if err := current(before, datastore.Preconditions{UID: object.GetUID(), Revision: object.GetResourceVersion()}); err != nil {
+		return nil, datastore.OpError(operation, kind, key, datastore.ErrConflict, err)
 	}
-	o, err := updated(kind, old, object, status)
-	if err != nil {
-		return fail(err)
+	after := merge(before, normal(kind, object))
+	switch {
+	case after.GetDeletionTimestamp() != nil && len(after.GetFinalizers()) == 0:
+		s.put(kind, key, before, nil)
+	case equal(before, after):
+		return clone(before), nil
+	default:
+		s.put(kind, key, before, after)
 	}
-	anything, spec, err := changes(old, o)
-	if err != nil {
-		return fail(err)
-	}
-	if !anything {
-		return copyOf(old), nil // as the API server: an update that changes nothing makes no revision
-	}
-	if spec {
-		o.SetGeneration(old.GetGeneration() + 1)
-	}
-	s.commit(kind, datastore.Modified, o, old)
-	return copyOf(o), nil
+	return clone(after), nil
 }
 
 // Delete implements datastore.Store.
 func (s *Store) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key, pre datastore.Preconditions) error {
-	fail := func(err error) error { return fmt.Errorf("delete %s %s: %w", kind, key, err) }
 	if err := ctx.Err(); err != nil {
-		return fail(err)
+		return datastore.OpError("delete", kind, key, nil, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, ok := s.objects[kind][key]
+	before, ok := s.objects[kind][key]
 	if !ok {
-		return fail(datastore.ErrNotFound)
+		return datastore.OpError("delete", kind, key, datastore.ErrNotFound, nil)
 	}
-	if pre.UID != types.UID("") && pre.UID != old.GetUID() || pre.Revision != "" && pre.Revision != old.GetResourceVersion() {
-		return fail(datastore.ErrConflict)
+	if err := current(before, pre); err != nil {
+		return datastore.OpError("delete", kind, key, datastore.ErrConflict, err)
 	}
-	s.commit(kind, datastore.Deleted, copyOf(old), old)
+	switch {
+	case len(before.GetFinalizers()) == 0:
+		s.put(kind, key, before, nil)
+	case before.GetDeletionTimestamp() == nil:
+		after := clone(before)
+		now := s.timestamp()
+		after.SetDeletionTimestamp(&now)
+		after.SetGeneration(before.GetGeneration() + 1)
+		s.put(kind, key, before, after)
+	}
 	return nil
 }
 
-// commit records a change; s.mu is held and object is owned by the store from here on.
-func (s *Store) commit(kind datastore.Kind, event datastore.EventType, object, previous datastore.Object) {
-	s.revision++
-	object.SetResourceVersion(formatRevision(s.revision))
-	if event == datastore.Deleted {
-		delete(s.objects[kind], datastore.KeyOf(object))
+// put records a change and gives the object its revision; after is nil for a deletion.
+func (s *Store) put(kind datastore.Kind, key datastore.Key, before, after datastore.Object) {
+	revision := format(s.revision + 1)
+	if after == nil {
+		delete(s.objects[kind], key)
+		before = clone(before)
+		before.SetResourceVersion(revision)
 	} else {
 		if s.objects[kind] == nil {
 			s.objects[kind] = map[datastore.Key]datastore.Object{}
 		}
-		s.objects[kind][datastore.KeyOf(object)] = object
+		after.SetResourceVersion(revision)
+		s.objects[kind][key] = after
 	}
-	s.history = append(s.history, change{kind, event, object, previous, s.revision})
-	s.wakeAll()
+	s.record(record{kind: kind, before: before, after: after})
 }
 
-func (s *Store) wakeAll() {
-	close(s.wake)
-	s.wake = make(chan struct{})
+func (s *Store) record(r record) {
+	s.revision++
+	s.history = append(s.history, r)
+	if excess := len(s.history) - s.historyLimit; s.historyLimit >= 0 && excess > 0 {
+		s.history = slices.Delete(s.history, 0, excess)
+	}
+	s.wake()
 }
 
-func formatRevision(r uint64) string { return strconv.FormatUint(r, 10) }
+func (s *Store) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
 
-func checkKey(kind datastore.Kind, key datastore.Key) error {
-	switch {
-	case key.Name == "":
-		return fmt.Errorf("%w: metadata.name is empty", datastore.ErrInvalid)
-	case kind.Namespaced && key.Namespace == "":
-		return fmt.Errorf("%w: metadata.namespace is empty, and the kind is namespaced", datastore.ErrInvalid)
-	case !kind.Namespaced && key.Namespace != "":
-		return fmt.Errorf("%w: metadata.namespace is %q, and the kind is cluster-scoped", datastore.ErrInvalid, key.Namespace)
+// timestamp has the precision of the wire format.
+func (s *Store) timestamp() metav1.Time { return metav1.NewTime(s.now()).Rfc3339Copy() }
+
+// current says in what an object differs from preconditions.
+func current(o datastore.Object, pre datastore.Preconditions) error {
+	if pre.UID != "" && pre.UID != o.GetUID() {
+		return fmt.Errorf("the object has uid %s, not %s", o.GetUID(), pre.UID)
+	}
+	if pre.Revision != "" && pre.Revision != o.GetResourceVersion() {
+		return fmt.Errorf("the object is at revision %s, not %s", o.GetResourceVersion(), pre.Revision)
 	}
 	return nil
 }
 
-// matcher gives the test for the objects that options select.
-func matcher(kind datastore.Kind, opts datastore.ListOptions) (func(datastore.Object) bool, error) {
-	selector, err := fields.ParseSelector(opts.Field)
-	if err != nil {
-		return nil, fmt.Errorf("%w: field selector %q: %w", datastore.ErrInvalid, opts.Field, err)
+func compareKeys(a, b datastore.Key) int {
+	if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
+		return c
 	}
-	for _, r := range selector.Requirements() {
-		if r.Field != "metadata.name" && r.Field != "metadata.namespace" && (r.Field != "spec.nodeName" || kind != datastore.Pods) {
-			return nil, fmt.Errorf("%w: field selector %q is not supported for %s", datastore.ErrInvalid, r.Field, kind.Plural)
-		}
-	}
-	return func(o datastore.Object) bool {
-		if opts.Namespace != "" && o.GetNamespace() != opts.Namespace {
-			return false
-		}
-		set := fields.Set{"metadata.name": o.GetName(), "metadata.namespace": o.GetNamespace()}
-		if pod, ok := o.(*corev1.Pod); ok {
-			set["spec.nodeName"] = pod.Spec.NodeName
-		}
-		return selector.Matches(set)
-	}, nil
+	return strings.Compare(a.Name, b.Name)
 }
+
+func format(revision uint64) string { return strconv.FormatUint(revision, 10) }

@@ -2,101 +2,161 @@ package memory
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// errStopped is what Next returns after Stop.
-var errStopped = errors.New("watch stopped")
-
-// Watch implements datastore.Store. An object that comes to match the options, or ceases to,
-// is Added or Deleted.
+// Watch implements datastore.Store.
 func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+	fail := func(sentinel, cause error) (datastore.Watcher, error) {
+		return nil, datastore.OpError("watch", kind, datastore.Key{}, sentinel, cause)
+	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("watch %s: %w", kind.Plural, err)
+		return fail(nil, err)
 	}
-	match, err := matcher(kind, opts)
+	seen, err := strconv.ParseUint(revision, 10, 64)
+	if err != nil || seen == 0 {
+		return fail(datastore.ErrInvalid, fmt.Errorf("%q is not the revision of a list or an event", revision))
+	}
+	selects, err := filter(kind, opts)
 	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", kind.Plural, err)
+		return fail(datastore.ErrInvalid, err)
 	}
-	from, err := strconv.ParseUint(revision, 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w: revision %q is not one that a List gave", kind.Plural, datastore.ErrInvalid, revision)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &watcher{store: s, kind: kind, selects: selects, seen: seen, epoch: s.epoch, stopped: make(chan struct{})}
+	if err := w.kept(); err != nil {
+		return fail(datastore.ErrExpired, err)
 	}
-	return &watcher{store: s, kind: kind, match: match, seen: from, stopped: make(chan struct{})}, nil
+	return w, nil
 }
 
+// Bookmark tells every watch the newest revision, as the API server does about once a
+// minute.
+func (s *Store) Bookmark() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.record(record{})
+}
+
+// Compact forgets the history. Watches that have read all of it go on; the others end
+// with ErrExpired.
+func (s *Store) Compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history = nil
+	s.wake()
+}
+
+// Disconnect ends every watch that there is with ErrUnavailable, as a lost connection does.
+func (s *Store) Disconnect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	s.wake()
+}
+
+// watcher reads the history at its own pace. The fields below store are guarded by the
+// store's mutex, and stopped by stop.
 type watcher struct {
-	store *Store
-	kind  datastore.Kind
-	match func(datastore.Object) bool
-	// seen is the revision up to which changes were delivered or passed over; one caller
-	// at a time is in Next.
+	store   *Store
+	kind    datastore.Kind
+	selects func(datastore.Object) bool
+	// seen is the revision of the last record looked at.
 	seen    uint64
+	epoch   uint64
 	stop    sync.Once
 	stopped chan struct{}
+}
+
+// Next implements datastore.Watcher.
+func (w *watcher) Next(ctx context.Context) (datastore.Event, error) {
+	for {
+		event, ok, changed, err := w.advance()
+		if err != nil || ok {
+			return event, err
+		}
+		select {
+		case <-ctx.Done():
+			return datastore.Event{}, ctx.Err()
+		case <-w.stopped:
+		case <-changed:
+		}
+	}
 }
 
 // Stop implements datastore.Watcher.
 func (w *watcher) Stop() { w.stop.Do(func() { close(w.stopped) }) }
 
-// Next implements datastore.Watcher.
-func (w *watcher) Next(ctx context.Context) (datastore.Event, error) {
-	for {
-		select {
-		case <-w.stopped:
-			return datastore.Event{}, fmt.Errorf("watch %s: %w", w.kind.Plural, errStopped)
-		default:
-		}
-		event, wake, err := w.poll()
-		if err != nil {
-			return datastore.Event{}, fmt.Errorf("watch %s: %w", w.kind.Plural, err)
-		}
-		if wake == nil {
-			return event, nil
-		}
-		select {
-		case <-wake:
-		case <-w.stopped:
-		case <-ctx.Done():
-			return datastore.Event{}, fmt.Errorf("watch %s: %w", w.kind.Plural, ctx.Err())
-		}
-	}
-}
-
-// poll gives the next event, or the channel that is closed at the next change.
-func (w *watcher) poll() (datastore.Event, <-chan struct{}, error) {
+// advance looks at records until one concerns the watch. If none does, changed is
+// closed when there are more.
+func (w *watcher) advance() (event datastore.Event, ok bool, changed <-chan struct{}, err error) {
 	s := w.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.seen < s.compacted {
-		return datastore.Event{}, nil, fmt.Errorf("revision %d: %w", w.seen, datastore.ErrExpired)
+	fail := func(sentinel, cause error) (datastore.Event, bool, <-chan struct{}, error) {
+		return datastore.Event{}, false, nil, datastore.OpError("watch", w.kind, datastore.Key{}, sentinel, cause)
 	}
-	first, _ := slices.BinarySearchFunc(s.history, w.seen+1, func(c change, r uint64) int { return int(c.revision) - int(r) })
-	for _, c := range s.history[first:] {
-		w.seen = c.revision
-		if c.kind != w.kind {
-			continue
-		}
-		now := c.event != datastore.Deleted && w.match(c.object)
-		before := c.previous != nil && w.match(c.previous)
-		event := datastore.Event{Object: copyOf(c.object), Revision: formatRevision(c.revision)}
-		switch {
-		case now && before:
-			event.Type = datastore.Modified
-		case now:
-			event.Type = datastore.Added
-		case before:
-			event.Type = datastore.Deleted
-		default:
-			continue
-		}
-		return event, nil, nil
+	select {
+	case <-w.stopped:
+		return fail(nil, context.Canceled)
+	default:
 	}
-	return datastore.Event{}, s.wake, nil
+	if w.epoch != s.epoch {
+		return fail(datastore.ErrUnavailable, nil)
+	}
+	if err := w.kept(); err != nil {
+		return fail(datastore.ErrExpired, err)
+	}
+	for w.seen < s.revision {
+		r := s.history[len(s.history)-int(s.revision-w.seen)]
+		w.seen++
+		if event, ok := w.event(r); ok {
+			event.Revision = format(w.seen)
+			return event, true, nil, nil
+		}
+	}
+	return datastore.Event{}, false, s.changed, nil
+}
+
+// kept says whether the history still has all that the watch has not seen.
+func (w *watcher) kept() error {
+	oldest := w.store.revision - uint64(len(w.store.history))
+	if w.seen < oldest {
+		return fmt.Errorf("revision %d is older than what is kept, from %d on", w.seen, oldest)
+	}
+	if w.seen > w.store.revision {
+		return fmt.Errorf("revision %d is newer than the newest, %d", w.seen, w.store.revision)
+	}
+	return nil
+}
+
+// event is what a record is to this watch.
+func (w *watcher) event(r record) (datastore.Event, bool) {
+	if r.before == nil && r.after == nil {
+		return datastore.Event{Type: datastore.Bookmark}, true
+	}
+	if r.kind != w.kind {
+		return datastore.Event{}, false
+	}
+	was := r.before != nil && w.selects(r.before)
+	is := r.after != nil && w.selects(r.after)
+	switch {
+	case was && is:
+		return datastore.Event{Type: datastore.Modified, Object: r.after}, true
+	case is:
+		return datastore.Event{Type: datastore.Added, Object: r.after}, true
+	case was:
+		before := r.before
+		if r.after != nil {
+			// Not selected any more: the revision is that of the change, as for a deletion.
+			before = clone(before)
+			before.SetResourceVersion(r.after.GetResourceVersion())
+		}
+		return datastore.Event{Type: datastore.Deleted, Object: before}, true
+	}
+	return datastore.Event{}, false
 }
