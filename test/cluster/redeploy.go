@@ -106,8 +106,8 @@ func (p pod) ready() bool { return isReady(p.Status.Conditions) }
 func (p pod) version() (string, error) {
 	image := p.Spec.Containers[0].Image
 	_, tag, ok := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
-	if !ok {
-		return "", fmt.Errorf("image %s of pod %s has no tag", image, p.Metadata.Name)
+	if !ok || strings.Contains(image, "@") {
+		return "", fmt.Errorf("image %s of pod %s has no tag to build", image, p.Metadata.Name)
 	}
 	return tag, nil
 }
