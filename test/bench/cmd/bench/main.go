@@ -1,0 +1,94 @@
+// Command bench measures Maneki against named baselines and prints the ratios. It runs in a network
+// namespace of its own and leaves nothing behind.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"syscall"
+
+	"github.com/maneki-net/maneki/test/bench"
+)
+
+// insideNamespace marks the process that was started again in the namespace.
+const insideNamespace = "MANEKI_BENCH_INSIDE"
+
+func main() {
+	pattern := flag.String("run", ".", "pairs to measure, a regular expression")
+	runs := flag.Int("runs", 15, "measured runs of each side")
+	file := flag.String("json", filepath.Join(".cache", "bench.json"), "file that the results go to as JSON")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := errors.New("benchmarks need root: they make network namespaces")
+	switch {
+	case os.Getenv(insideNamespace) != "":
+		err = measure(ctx, *pattern, *runs, *file)
+	case os.Geteuid() == 0:
+		err = again(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// again starts this program in a new network namespace, which goes when it ends.
+func again(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideNamespace+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	return cmd.Run()
+}
+
+func measure(ctx context.Context, pattern string, runs int, file string) error {
+	wanted, err := regexp.Compile(pattern)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
+	// Namespaces belong to threads.
+	runtime.LockOSThread()
+	var results []bench.Result
+	for _, define := range pairs {
+		pair, err := define(ctx)
+		if err != nil {
+			return err
+		}
+		if wanted.MatchString(pair.Name) {
+			result, err := bench.Measure(ctx, pair, runs)
+			if err != nil {
+				return err
+			}
+			result.Print(os.Stdout)
+			results = append(results, result)
+		}
+		if pair.Cleanup != nil {
+			pair.Cleanup()
+		}
+	}
+	if len(results) == 0 {
+		return fmt.Errorf("-run %s selects no pair", pattern)
+	}
+	return write(file, results)
+}
+
+func write(file string, results []bench.Result) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(bench.WriteJSON(out, results), out.Close())
+}
