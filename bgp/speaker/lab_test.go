@@ -124,6 +124,18 @@ func (l *lab) ip(args ...string) {
 	}
 }
 
+// unplug takes a host off the bridge; its own link stays up.
+func (l *lab) unplug(host int) {
+	l.t.Helper()
+	l.ip("-n", l.ns("sw"), "link", "set", fmt.Sprintf("p%d", host), "nomaster")
+}
+
+// plug undoes unplug.
+func (l *lab) plug(host int) {
+	l.t.Helper()
+	l.ip("-n", l.ns("sw"), "link", "set", fmt.Sprintf("p%d", host), "master", "br0")
+}
+
 // start runs a program in a host's namespace until it is killed or the test ends.
 func (l *lab) start(host int, cmd *exec.Cmd) *exec.Cmd {
 	l.t.Helper()

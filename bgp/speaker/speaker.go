@@ -2,6 +2,10 @@
 // destinations and collects what the peers announce. It is the only package that
 // imports GoBGP, so that a major version of it changes this package alone.
 //
+// Out go the node's own destinations, and only from a route reflector also what it learned. In comes
+// everything that peers announce, a default route included, as in Calico: what a router
+// says outside the pools cannot be judged here. Only the node's own destinations are refused.
+//
 // It never touches the kernel's routes; Felix's agent does, from Routes. Run owns the
 // embedded server on its own goroutine; the other methods may be called from any.
 // GoBGP keeps settings in process-wide variables: run one Speaker a process.
