@@ -7,9 +7,16 @@ package veth
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // HostMAC is the address of the host's end of every pair, as in Calico: pods may then move their neighbour
@@ -41,12 +48,213 @@ type Result struct {
 	PodMAC    net.HardwareAddr
 }
 
-// Create makes the pair and sets both ends up. A device of that name left over on the host is removed first. What
-// an error leaves behind has been removed.
-func Create(ctx context.Context, p Pair) (Result, error) { panic("not built yet") }
+// gateways gives the gateway of each family that has an address.
+func (p Pair) gateways() []netip.Addr {
+	var list []netip.Addr
+	if slices.ContainsFunc(p.Addrs, netip.Addr.Is4) {
+		list = append(list, GatewayV4)
+	}
+	if p.hasIPv6() {
+		list = append(list, GatewayV6)
+	}
+	return list
+}
 
-// Check returns an error that says what differs from p, or nil.
-func Check(ctx context.Context, p Pair) error { panic("not built yet") }
+func (p Pair) hasIPv6() bool { return slices.ContainsFunc(p.Addrs, netip.Addr.Is6) }
+
+// randomMAC gives a unicast address of local administration.
+func randomMAC() net.HardwareAddr {
+	m := make(net.HardwareAddr, 6)
+	rand.Read(m)
+	m[0] = m[0]&^1 | 2
+	return m
+}
+
+// Create makes the pair and sets both ends up. A pair of that name left over on the host is removed first. What
+// an error leaves behind has been removed.
+func Create(ctx context.Context, p Pair) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	if p.MAC == nil {
+		p.MAC = randomMAC()
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return Result{}, fmt.Errorf("open rtnetlink: %w", err)
+	}
+	defer h.Close()
+	host, err := addPair(h, p)
+	if err != nil {
+		return Result{}, fmt.Errorf("create %s with %s: %w", p.Host, p.Pod, err)
+	}
+	r := Result{HostIndex: host.Attrs().Index, PodMAC: p.MAC}
+	err = setUpHost(h, host, p)
+	if err == nil {
+		err = inNetns(p.Netns, func() (err error) {
+			r.PodIndex, err = setUpPod(p)
+			return err
+		})
+	}
+	if err != nil {
+		if e := h.LinkDel(host); e != nil {
+			err = errors.Join(err, fmt.Errorf("delete %s: %w", p.Host, e))
+		}
+		return Result{}, err
+	}
+	return r, nil
+}
+
+// addPair makes the pair, both ends down, the pod's end in its namespace.
+func addPair(h *netlink.Handle, p Pair) (netlink.Link, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = p.Host, p.MTU, HostMAC
+	pair := &netlink.Veth{
+		LinkAttrs:        attrs,
+		PeerName:         p.Pod,
+		PeerHardwareAddr: p.MAC,
+		PeerNamespace:    netlink.NsFd(p.Netns.Fd()),
+	}
+	err := h.LinkAdd(pair)
+	if errors.Is(err, unix.EEXIST) {
+		if e := deletePair(h, p.Host); e != nil {
+			return nil, errors.Join(err, e)
+		}
+		err = h.LinkAdd(pair) // once more EEXIST: the pod has a device of that name
+	}
+	return pair, err
+}
+
+// setUpHost gives the host's end what the pod's gateways need.
+func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
+	if p.hasIPv6() {
+		// The kernel would make the same link-local address, but not use it before it has waited for a duplicate.
+		if err := h.LinkSetIP6AddrGenMode(host, nl6AddrGenModeNone); err != nil {
+			return fmt.Errorf("stop automatic addresses of %s: %w", p.Host, err)
+		}
+	}
+	if err := h.LinkSetUp(host); err != nil {
+		return fmt.Errorf("set %s up: %w", p.Host, err)
+	}
+	if p.hasIPv6() {
+		if err := h.AddrAdd(host, addr(GatewayV6, 64)); err != nil {
+			return fmt.Errorf("add address %s to %s: %w", GatewayV6, p.Host, err)
+		}
+	}
+	return nil
+}
+
+// nl6AddrGenModeNone is IN6_ADDR_GEN_MODE_NONE of include/uapi/linux/if_link.h.
+const nl6AddrGenModeNone = 1
+
+// setUpPod configures the pod's end, from within its namespace, and returns its index.
+func setUpPod(p Pair) (int, error) {
+	if p.hasIPv6() {
+		if err := enableIPv6(); err != nil {
+			return 0, err
+		}
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0, fmt.Errorf("open rtnetlink in the pod: %w", err)
+	}
+	defer h.Close()
+	pod, err := h.LinkByName(p.Pod)
+	if err != nil {
+		return 0, fmt.Errorf("look up %s in the pod: %w", p.Pod, err)
+	}
+	if err := h.LinkSetUp(pod); err != nil {
+		return 0, fmt.Errorf("set %s up: %w", p.Pod, err)
+	}
+	for _, a := range p.Addrs {
+		if err := h.AddrAdd(pod, addr(a, a.BitLen())); err != nil {
+			return 0, fmt.Errorf("add address %s to %s: %w", a, p.Pod, err)
+		}
+	}
+	for _, g := range p.gateways() {
+		// The gateway's MAC is known, so that the first packet needs no question and answer.
+		if err := h.NeighSet(neighbour(pod, g)); err != nil {
+			return 0, fmt.Errorf("add neighbour %s of %s: %w", g, p.Pod, err)
+		}
+		if err := h.RouteAdd(defaultRoute(pod, g)); err != nil {
+			return 0, fmt.Errorf("add default route by %s: %w", g, err)
+		}
+	}
+	return pod.Attrs().Index, nil
+}
+
+// enableIPv6 undoes what some container runtimes do to new namespaces.
+func enableIPv6() error {
+	for _, key := range []string{"all", "default"} {
+		path := "/proc/sys/net/ipv6/conf/" + key + "/disable_ipv6"
+		value, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("the kernel has no IPv6: %w", err)
+		}
+		if value[0] == '0' {
+			continue
+		}
+		if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+			return fmt.Errorf("enable IPv6 in the pod: %w", err)
+		}
+	}
+	return nil
+}
+
+func addr(a netip.Addr, bits int) *netlink.Addr {
+	r := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}}
+	if a.Is6() {
+		r.Flags = unix.IFA_F_NODAD // IPAM sees to it that there is no duplicate
+	}
+	return r
+}
+
+func neighbour(pod netlink.Link, gateway netip.Addr) *netlink.Neigh {
+	return &netlink.Neigh{
+		LinkIndex: pod.Attrs().Index, State: netlink.NUD_PERMANENT, IP: gateway.AsSlice(), HardwareAddr: HostMAC,
+	}
+}
+
+func defaultRoute(pod netlink.Link, gateway netip.Addr) *netlink.Route {
+	any := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	flags := int(netlink.FLAG_ONLINK)
+	if gateway.Is6() {
+		any, flags = netip.PrefixFrom(netip.IPv6Unspecified(), 0), 0 // link-local: on the link anyway
+	}
+	return &netlink.Route{
+		LinkIndex: pod.Attrs().Index,
+		Dst:       &net.IPNet{IP: any.Addr().AsSlice(), Mask: net.CIDRMask(0, any.Addr().BitLen())},
+		Gw:        gateway.AsSlice(),
+		Flags:     flags,
+	}
+}
 
 // Delete removes the pair by the host's end. That there is none is no error.
-func Delete(ctx context.Context, host string) error { panic("not built yet") }
+func Delete(ctx context.Context, host string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	defer h.Close()
+	return deletePair(h, host)
+}
+
+func deletePair(h *netlink.Handle, host string) error {
+	link, err := h.LinkByName(host)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return nil
+	}
+	if err == nil && link.Type() != "veth" {
+		return fmt.Errorf("delete %s: it is a %s device, not ours", host, link.Type())
+	}
+	if err == nil {
+		err = h.LinkDel(link)
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) { // ENODEV: the pod's namespace, and with it the pair, went just now
+		return fmt.Errorf("delete %s: %w", host, err)
+	}
+	return nil
+}
