@@ -74,6 +74,14 @@ func (t *Table) Replace(routes []Route) {
 	t.routes.Replace(desired)
 }
 
+// InPlace reports whether, as far as is known, the kernel has the desired route of a key.
+func (t *Table) InPlace(k Key) bool {
+	k = k.normal(t.cfg.Family)
+	desired, wanted := t.routes.Desired(k)
+	actual, there := t.routes.Actual(k)
+	return wanted && there && satisfies(desired, actual)
+}
+
 // Name is "route".
 func (t *Table) Name() string { return "route" }
 

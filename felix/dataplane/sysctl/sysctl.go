@@ -82,6 +82,17 @@ func (s *Settings) RemoveDevice(device string) {
 	}
 }
 
+// InPlace reports whether every key of a network device has been read or written and is as desired.
+func (s *Settings) InPlace(device string) bool {
+	for key := range s.keys[device] {
+		desired, _ := s.values.Desired(key)
+		if actual, known := s.values.Actual(key); !known || actual != desired {
+			return false
+		}
+	}
+	return true
+}
+
 // Name is "sysctl".
 func (s *Settings) Name() string { return "sysctl" }
 

@@ -1,0 +1,125 @@
+// Package node finds out what this node is: its addresses, its network's MTU, and its
+// tunnel addresses, which it allocates; and tells the cluster by annotations of its Node.
+//
+// It reads interfaces and programs nothing. A Watcher runs on its own goroutine, and publishes each
+// new state as an immutable Facts, which the agent's loop receives.
+package node
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/routing"
+)
+
+// Facts is what is known of the node; a value that is not changed once it was published.
+type Facts struct {
+	Name string
+	// IPv4 and IPv6 are the node's own, as far as it has them.
+	IPv4, IPv6 Addresses
+	// MTU of the node's network in bytes; 0 if no interface of the pattern was found.
+	MTU    int
+	Labels map[string]string
+}
+
+// Addresses are the facts of one IP family.
+type Addresses struct {
+	// Addr is the node's address with the length of its subnet, invalid without one.
+	Addr   netip.Prefix
+	Device string // that carries Addr
+	// Connected are all subnets of the family that the node is in.
+	Connected []routing.Connected
+	// Tunnel is the address of the VXLAN device; invalid while the node has none.
+	Tunnel netip.Addr
+}
+
+// Of gives the facts of one family.
+func (f *Facts) Of(family dataplane.Family) *Addresses {
+	if family == dataplane.IPv6 {
+		return &f.IPv6
+	}
+	return &f.IPv4
+}
+
+// Self gives the facts of one family in routing's terms.
+func (f *Facts) Self(family dataplane.Family) routing.Self {
+	a := f.Of(family)
+	return routing.Self{Node: f.Name, Addr: a.Addr, Device: a.Device, Connected: a.Connected, Tunnel: a.Tunnel,
+		TunnelMAC: TunnelMAC(f.Name, family)}
+}
+
+// TunnelMAC gives the MAC address of a node's VXLAN device: derived from the node's name, so that it is the same
+// whenever the device is made anew. It is locally administered.
+func TunnelMAC(node string, family dataplane.Family) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(fmt.Sprintf("vxlan %d %s", family, node)))
+	mac := net.HardwareAddr(sum[:6])
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}
+
+// Interfaces reads the host's network interfaces.
+type Interfaces interface {
+	LinkList() ([]netlink.Link, error)
+	AddrList(link netlink.Link, family int) ([]netlink.Addr, error)
+}
+
+// Discover makes the facts of a node that has these addresses: the first of each family counts. An
+// address that no interface carries is an error.
+func Discover(kernel Interfaces, name string, addrs []netip.Addr, mtuPattern *regexp.Regexp) (Facts, error) {
+	facts := Facts{Name: name}
+	links, err := kernel.LinkList()
+	if err != nil {
+		return facts, fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, l := range links {
+		attrs := l.Attrs()
+		if mtuPattern.MatchString(attrs.Name) && attrs.MTU > 0 && (facts.MTU == 0 || attrs.MTU < facts.MTU) {
+			facts.MTU = attrs.MTU
+		}
+		if strings.HasPrefix(attrs.Name, "cali") || strings.HasPrefix(attrs.Name, "vxlan") || attrs.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+			if err := facts.connected(kernel, l, family); err != nil {
+				return facts, err
+			}
+		}
+	}
+	for _, addr := range addrs {
+		a := facts.Of(dataplane.FamilyOf(addr))
+		if a.Addr.IsValid() {
+			continue
+		}
+		i := slices.IndexFunc(a.Connected, func(c routing.Connected) bool { return c.Subnet.Addr() == addr })
+		if i < 0 {
+			return facts, fmt.Errorf("no interface of this node carries its address %s", addr)
+		}
+		a.Addr, a.Device = a.Connected[i].Subnet, a.Connected[i].Device
+	}
+	return facts, nil
+}
+
+func (f *Facts) connected(kernel Interfaces, l netlink.Link, family dataplane.Family) error {
+	addrs, err := kernel.AddrList(l, family.AF())
+	if err != nil {
+		return fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
+	}
+	for _, addr := range addrs {
+		ip, ok := netip.AddrFromSlice(addr.IP)
+		ones, _ := addr.Mask.Size()
+		if ip = ip.Unmap(); !ok || ip.IsLinkLocalUnicast() {
+			continue
+		}
+		a := f.Of(family)
+		a.Connected = append(a.Connected, routing.Connected{Subnet: netip.PrefixFrom(ip, ones), Device: l.Attrs().Name})
+	}
+	return nil
+}
