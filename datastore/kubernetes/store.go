@@ -1,0 +1,199 @@
+// Package kubernetes is a Store over the Kubernetes API server: our resources are its
+// custom resources, and Kubernetes' own are what they are.
+//
+// It owns the HTTP connections and, for each watch, the goroutine of client-go that reads
+// it. It links no clientset: the agent on every node has this package in it, so it knows only the
+// API groups that are used. It never caches. Any number of goroutines may use a Store.
+package kubernetes
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
+)
+
+// defaultPageSize keeps the answers of the API server, and what it must hold for them, small.
+const defaultPageSize = 1000
+
+// Store implements datastore.Store. Make one by New.
+type Store struct {
+	scheme  *runtime.Scheme
+	clients map[schema.GroupVersion]rest.Interface
+}
+
+var _ datastore.Store = (*Store)(nil)
+
+// New makes a Store from the configuration of a client, which it copies. It does not connect: an unreachable
+// server shows as ErrUnavailable at the first use. Requests are not throttled unless
+// the configuration says so, since the API server does that better.
+func New(cfg *rest.Config) (*Store, error) {
+	s := &Store{scheme: runtime.NewScheme(), clients: map[schema.GroupVersion]rest.Interface{}}
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, v3.AddToScheme} {
+		if err := add(s.scheme); err != nil {
+			return nil, fmt.Errorf("register API types: %w", err)
+		}
+	}
+	http, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", cfg.Host, err)
+	}
+	codecs := serializer.NewCodecFactory(s.scheme).WithoutConversion()
+	for _, gv := range []schema.GroupVersion{corev1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, v3.GroupVersion} {
+		c := rest.CopyConfig(cfg)
+		c.GroupVersion, c.NegotiatedSerializer = &gv, codecs
+		c.APIPath = "/apis"
+		if gv.Group == "" {
+			c.APIPath = "/api"
+		}
+		c.AcceptContentTypes, c.ContentType = "", runtime.ContentTypeJSON
+		if gv != v3.GroupVersion {
+			// Custom resources have JSON only.
+			c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+			c.ContentType = runtime.ContentTypeProtobuf
+		}
+		if c.QPS == 0 && c.RateLimiter == nil {
+			c.QPS = -1
+		}
+		client, err := rest.RESTClientForConfigAndClient(c, http)
+		if err != nil {
+			return nil, fmt.Errorf("client of %s for %s: %w", cfg.Host, gv, err)
+		}
+		s.clients[gv] = client
+	}
+	return s, nil
+}
+
+// Get implements datastore.Store.
+func (s *Store) Get(ctx context.Context, kind datastore.Kind, key datastore.Key) (datastore.Object, error) {
+	o, err := s.object(ctx, kind, s.client(kind).Get().
+		NamespaceIfScoped(key.Namespace, kind.Namespaced).Resource(kind.Plural).Name(key.Name))
+	if err != nil {
+		return nil, opError(ctx, "get", kind, key, err)
+	}
+	return o, nil
+}
+
+// List implements datastore.Store.
+func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
+	limit := opts.PageSize
+	if limit == 0 {
+		limit = defaultPageSize
+	}
+	list, err := s.list(ctx, kind, opts, limit)
+	if limit > 0 && sentinel(err) == datastore.ErrExpired {
+		// The snapshot that the pages are cut from is gone: all at once, then.
+		list, err = s.list(ctx, kind, opts, 0)
+	}
+	if err != nil {
+		return datastore.List{}, opError(ctx, "list", kind, datastore.Key{}, err)
+	}
+	return list, nil
+}
+
+func (s *Store) list(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
+	var list datastore.List
+	params := metav1.ListOptions{FieldSelector: opts.Field, Limit: limit}
+	for {
+		page, err := s.scheme.New(kind.GroupVersion().WithKind(kind.String() + "List"))
+		if err != nil {
+			return list, err
+		}
+		if err := s.request(s.client(kind).Get(), kind, opts, params).Do(ctx).Into(page); err != nil {
+			return list, err
+		}
+		// Each item apart, so that one which is kept does not keep the others.
+		if err := meta.EachListItemWithAlloc(page, func(o runtime.Object) error {
+			list.Items = append(list.Items, received(kind, o))
+			return nil
+		}); err != nil {
+			return list, fmt.Errorf("items of a page: %w", err)
+		}
+		m, err := meta.ListAccessor(page)
+		if err != nil {
+			return list, err
+		}
+		list.Revision = m.GetResourceVersion()
+		if params.Continue = m.GetContinue(); params.Continue == "" {
+			return list, nil
+		}
+	}
+}
+
+// Create implements datastore.Store.
+func (s *Store) Create(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
+	key := datastore.KeyOf(object)
+	if err := datastore.CheckWrite("create", kind, object, false); err != nil {
+		return nil, err
+	}
+	object = object.DeepCopyObject().(datastore.Object)
+	object.SetResourceVersion("")
+	object.SetUID("")
+	o, err := s.object(ctx, kind, s.client(kind).Post().
+		NamespaceIfScoped(key.Namespace, kind.Namespaced).Resource(kind.Plural).
+		VersionedParams(&metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec).
+		Body(object))
+	if err != nil {
+		return nil, opError(ctx, "create", kind, key, err)
+	}
+	return o, nil
+}
+
+// Delete implements datastore.Store.
+func (s *Store) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key, pre datastore.Preconditions) error {
+	var options metav1.DeleteOptions
+	if pre != (datastore.Preconditions{}) {
+		options.Preconditions = &metav1.Preconditions{}
+		if pre.UID != "" {
+			options.Preconditions.UID = &pre.UID
+		}
+		if pre.Revision != "" {
+			options.Preconditions.ResourceVersion = &pre.Revision
+		}
+	}
+	err := s.client(kind).Delete().
+		NamespaceIfScoped(key.Namespace, kind.Namespaced).Resource(kind.Plural).Name(key.Name).
+		Body(&options).Do(ctx).Error()
+	if err != nil {
+		return opError(ctx, "delete", kind, key, err)
+	}
+	return nil
+}
+
+func (s *Store) client(kind datastore.Kind) rest.Interface { return s.clients[kind.GroupVersion()] }
+
+// request addresses the objects of a kind.
+func (s *Store) request(r *rest.Request, kind datastore.Kind, opts datastore.ListOptions, params metav1.ListOptions) *rest.Request {
+	return r.NamespaceIfScoped(opts.Namespace, kind.Namespaced && opts.Namespace != "").
+		Resource(kind.Plural).VersionedParams(&params, metav1.ParameterCodec)
+}
+
+// object does a request whose answer is one object.
+func (s *Store) object(ctx context.Context, kind datastore.Kind, r *rest.Request) (datastore.Object, error) {
+	o, err := s.scheme.New(kind.GroupVersionKind)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Do(ctx).Into(o); err != nil {
+		return nil, err
+	}
+	return received(kind, o), nil
+}
+
+// received is an object in the form that callers get.
+func received(kind datastore.Kind, o runtime.Object) datastore.Object {
+	o.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+	object := o.(datastore.Object)
+	object.SetManagedFields(nil)
+	return object
+}
