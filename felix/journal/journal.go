@@ -1,0 +1,210 @@
+// Package journal keeps on disk what the stream has delivered, so that a node that starts without
+// Typha and the API server can protect itself and its pods from what it knew last.
+//
+// It owns one file: records of commits, each with its length and checksum, that are appended as they
+// come and now and then replaced by one record of everything. An append costs what changed. The
+// file is not synced at each record: the kernel's state is lost with the machine, and a record that a power failure tore is
+// cut off, with what came after it. The agent's goroutine calls it.
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// State is what the records amount to. The objects are immutable; the maps are the Journal's, and not
+// to be changed.
+type State struct {
+	Objects  map[wire.ID]wire.Object
+	Versions map[string]string
+}
+
+// Journal is the file and what is in it.
+type Journal struct {
+	path  string
+	file  *os.File
+	state State
+	size  int64 // of the file
+	base  int64 // of the file when it was last replaced
+}
+
+// slack is how much a file may grow beyond twice its size before it is replaced.
+const slack = 1 << 20
+
+var (
+	order    = binary.BigEndian
+	checksum = crc32.MakeTable(crc32.Castagnoli)
+)
+
+const headerSize = 8 // length and checksum, 4 octets each
+
+// record is one commit as it is on disk.
+type record struct {
+	Upserts  []entry           `cbor:"1,keyasint,omitempty"`
+	Deletes  []wire.ID         `cbor:"2,keyasint,omitempty"`
+	Versions map[string]string `cbor:"3,keyasint,omitempty"`
+}
+
+type entry struct {
+	Kind wire.Kind `cbor:"1,keyasint"`
+	Body []byte    `cbor:"2,keyasint"`
+}
+
+// Open reads the file, or makes an empty one. What cannot be read is cut off; an object
+// of a kind that this release does not know is passed over.
+func Open(path string) (*Journal, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	j := &Journal{path: path, state: State{Objects: map[wire.ID]wire.Object{}, Versions: map[string]string{}}}
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	for len(data) > int(j.size) {
+		n, err := j.replay(data[j.size:])
+		if err != nil {
+			break
+		}
+		j.size += n
+	}
+	j.base = j.size
+	if j.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	if err := j.file.Truncate(j.size); err != nil {
+		j.file.Close()
+		return nil, fmt.Errorf("cut journal %s: %w", path, err)
+	}
+	return j, nil
+}
+
+var errTorn = errors.New("record is torn")
+
+// replay takes in the first record and gives its length in octets.
+func (j *Journal) replay(data []byte) (int64, error) {
+	if len(data) < headerSize {
+		return 0, errTorn
+	}
+	length := int64(order.Uint32(data))
+	if length > int64(len(data)-headerSize) {
+		return 0, errTorn
+	}
+	body := data[headerSize : headerSize+length]
+	if crc32.Checksum(body, checksum) != order.Uint32(data[4:]) {
+		return 0, errTorn
+	}
+	var r record
+	if err := wire.Decode(body, &r); err != nil {
+		return 0, err
+	}
+	for _, e := range r.Upserts {
+		if object, err := wire.DecodeObject(e.Kind, e.Body); err == nil {
+			j.state.Objects[object.ID()] = object
+		}
+	}
+	j.take(nil, r.Deletes, r.Versions)
+	return headerSize + length, nil
+}
+
+func (j *Journal) take(upserts []wire.Object, deletes []wire.ID, versions map[string]string) {
+	for _, object := range upserts {
+		j.state.Objects[object.ID()] = object
+	}
+	for _, id := range deletes {
+		delete(j.state.Objects, id)
+	}
+	maps.Copy(j.state.Versions, versions)
+}
+
+// State gives everything that was delivered.
+func (j *Journal) State() State { return j.state }
+
+// Held gives the hash of each object, for a stream to deliver what differs.
+func (j *Journal) Held() (map[wire.ID]wire.Hash, error) {
+	held := make(map[wire.ID]wire.Hash, len(j.state.Objects))
+	for id, object := range j.state.Objects {
+		body, err := wire.Encode(object)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", id, err)
+		}
+		held[id] = wire.HashOf(body)
+	}
+	return held, nil
+}
+
+// Append records a commit. State contains it also when writing fails; the next Append then writes everything.
+func (j *Journal) Append(c wire.Commit) error {
+	j.take(c.Upserts, c.Deletes, c.Versions)
+	if j.size > 2*j.base+slack {
+		return j.replace()
+	}
+	data, err := encode(c.Upserts, c.Deletes, c.Versions)
+	if err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	if _, err := j.file.WriteAt(data, j.size); err != nil {
+		if replaceErr := j.replace(); replaceErr != nil {
+			return fmt.Errorf("write journal: %w", err)
+		}
+		return nil
+	}
+	j.size += int64(len(data))
+	return nil
+}
+
+// replace puts a file with one record of everything in the place of the present one.
+func (j *Journal) replace() error {
+	objects := make([]wire.Object, 0, len(j.state.Objects))
+	for _, object := range j.state.Objects {
+		objects = append(objects, object)
+	}
+	data, err := encode(objects, nil, j.state.Versions)
+	if err != nil {
+		return fmt.Errorf("replace journal: %w", err)
+	}
+	file, err := os.OpenFile(j.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("replace journal: %w", err)
+	}
+	if _, err = file.Write(data); err == nil {
+		err = errors.Join(file.Sync(), os.Rename(j.path+".new", j.path))
+	}
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("replace journal: %w", err)
+	}
+	j.file.Close()
+	j.file, j.size, j.base = file, int64(len(data)), int64(len(data))
+	return nil
+}
+
+func encode(upserts []wire.Object, deletes []wire.ID, versions map[string]string) ([]byte, error) {
+	r := record{Deletes: deletes, Versions: versions}
+	for _, object := range upserts {
+		body, err := wire.Encode(object)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", object.ID(), err)
+		}
+		r.Upserts = append(r.Upserts, entry{object.ID().Kind, body})
+	}
+	body, err := wire.Encode(r)
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, headerSize, headerSize+len(body))
+	order.PutUint32(data, uint32(len(body)))
+	order.PutUint32(data[4:], crc32.Checksum(body, checksum))
+	return append(data, body...), nil
+}
+
+// Close closes the file.
+func (j *Journal) Close() error { return j.file.Close() }

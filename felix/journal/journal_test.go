@@ -1,0 +1,130 @@
+package journal_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+func host(name, addr string) *wire.Host {
+	return &wire.Host{Name: name, IPv4: netip.MustParsePrefix(addr)}
+}
+
+func open(t *testing.T, path string) *journal.Journal {
+	t.Helper()
+	j, err := journal.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+func appendTo(t *testing.T, j *journal.Journal, c wire.Commit) {
+	t.Helper()
+	if err := j.Append(c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func compare(t *testing.T, want, got journal.State) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		t.Errorf("state (-want +got):\n%s", diff)
+	}
+}
+
+func TestReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "felix", "stream")
+	j := open(t, path)
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.1/24"), host("n2", "10.0.0.2/24")}, Versions: map[string]string{"Node": "5"}})
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.9/24")}, Deletes: []wire.ID{{Kind: wire.KindHost, Name: "n2"}},
+		Versions: map[string]string{"Node": "6"}})
+	want := journal.State{Objects: map[wire.ID]wire.Object{{Kind: wire.KindHost, Name: "n1"}: host("n1", "10.0.0.9/24")},
+		Versions: map[string]string{"Node": "6"}}
+	compare(t, want, j.State())
+	compare(t, want, open(t, path).State())
+}
+
+// TestTorn cuts the file at every length: what is read is a state that there was, and what is appended
+// afterwards is read too.
+func TestTorn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stream")
+	j := open(t, path)
+	var states []int64 // the file's size with 0, 1, 2, … hosts
+	for i := range 4 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, info.Size())
+		appendTo(t, j, wire.Commit{Upserts: []wire.Object{host(fmt.Sprint("n", i), "10.0.0.1/24")}})
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for length := range len(data) + 1 {
+		complete := 0
+		for i, size := range append(states[1:], int64(len(data))) {
+			if int64(length) >= size {
+				complete = i + 1
+			}
+		}
+		torn := filepath.Join(t.TempDir(), "torn")
+		if err := os.WriteFile(torn, data[:length], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j := open(t, torn)
+		if got := len(j.State().Objects); got != complete {
+			t.Fatalf("of %d octets: %d hosts, want %d", length, got, complete)
+		}
+		appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("new", "10.0.0.1/24")}})
+		if got := len(open(t, torn).State().Objects); got != complete+1 {
+			t.Fatalf("after an append at %d octets: %d hosts, want %d", length, got, complete+1)
+		}
+	}
+}
+
+// TestSize: the file stays within a few times what is in it.
+func TestSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stream")
+	j := open(t, path)
+	set := &wire.IPSet{Name: "s", Type: wire.SetNet}
+	for i := range 1000 {
+		set.Nets = append(set.Nets, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32))
+	}
+	for range 1000 {
+		appendTo(t, j, wire.Commit{Upserts: []wire.Object{set}})
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 2<<20 {
+		t.Errorf("the file has %d octets after 1000 commits of one set", info.Size())
+	}
+	compare(t, journal.State{Objects: map[wire.ID]wire.Object{set.ID(): set}, Versions: map[string]string{}}, open(t, path).State())
+}
+
+func TestHeld(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "stream"))
+	n1 := host("n1", "10.0.0.1/24")
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{n1}})
+	body, err := wire.Encode(n1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := j.Held()
+	if err != nil || len(held) != 1 || held[n1.ID()] != wire.HashOf(body) {
+		t.Errorf("held %v, %v", held, err)
+	}
+}
