@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"felix/dataplane":  {},
 	"kube-controllers": {"api", "datastore", "ipam"},
 	"cni-plugin":       {},
-	"calicoctl":        {"api", "datastore", "ipam"},
+	"calicoctl":        {"api", "datastore", "ipam", "bgp"},
 	"cmd":              {"api", "datastore", "typha", "felix", "bgp", "kube-controllers", "cni-plugin", "calicoctl"},
 	"cmd/cni-plugin":   {"cni-plugin"},
 	"test/cluster":     {"test"},
