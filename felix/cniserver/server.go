@@ -238,10 +238,11 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	}
 	log := s.opts.Log.With("command", request.Command, "container", request.ContainerID, "args", request.Args,
 		"duration", time.Since(started))
-	if err != nil {
+	switch {
+	case err != nil:
 		log.Warn("cni request failed", "error", err)
-	} else {
-		log.Debug("cni request done")
+	case request.Command == "ADD" || request.Command == "DEL":
+		log.Info("cni request done")
 	}
 	response := &protocol.Response{Result: result, Error: errorObject(err)}
 	if err := protocol.WriteResponse(conn, response); err != nil {

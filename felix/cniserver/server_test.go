@@ -111,6 +111,25 @@ func TestANewSandboxReplacesTheOldOne(t *testing.T) {
 	}
 }
 
+// TestALateDelDoesNotBringTheRecordBack: the second of two DELs read the record just before the
+// assigner removed it.
+func TestALateDelDoesNotBringTheRecordBack(t *testing.T) {
+	n := newNode(t)
+	stop := n.start(t)
+	n.must(t, request(t, "ADD", "c1", "web", nil))
+	stop()
+	n.must(t, request(t, "DEL", "c1", "web", nil))
+	stale, _ := n.records.get(attachment{"c1", "eth0"})
+	defer n.start(t)()
+	n.settle(t)
+	if err := n.remove(t.Context(), stale); err != nil {
+		t.Fatal(err)
+	}
+	if records := n.records.all(); len(records) != 0 {
+		t.Errorf("records: %v", records)
+	}
+}
+
 func TestSecondInterfaceIsRefused(t *testing.T) {
 	n := newNode(t)
 	defer n.start(t)()
@@ -179,7 +198,7 @@ func TestCrash(t *testing.T) {
 func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
 	n := newNode(t)
 	stop := n.start(t)
-	for _, name := range []string{"stays", "gone", "spooled", "half-deleted"} {
+	for _, name := range []string{"stays", "gone", "spooled", "half-deleted", "marked"} {
 		n.must(t, request(t, "ADD", "c-"+name, name, nil))
 	}
 	n.ipam.failWith(errors.New("datastore unavailable"))
@@ -187,16 +206,30 @@ func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
 	stop()
 	n.ipam.failWith(nil)
 	delete(n.links.pairs, HostIface("shop", "gone"))
+	marked, _ := n.records.get(attachment{"c-marked", "eth0"}) // the crash came before its interface was removed
+	former, _ := n.records.get(attachment{"c-stays", "eth0"})  // an older sandbox of a pod that runs
+	former.ContainerID = "c-former"
+	for _, r := range []record{marked, former} {
+		r.State = stateDeleting
+		if err := n.records.put(r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := protocol.WriteSpool(n.opts.Spool, request(t, "DEL", "c-spooled", "spooled", nil)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(n.opts.Spool, "broken.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(n.opts.Records, "broken.json"), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string]string{"broken.json": "{", "empty.json": "{}"} {
+		if err := os.WriteFile(filepath.Join(n.opts.Records, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	n.restart(t)
+	if got := len(n.records.all()); got != 6 {
+		t.Errorf("%d records after the start, want 6", got)
+	}
 	workloads, err := n.Workloads()
 	if err != nil {
 		t.Fatal(err)
@@ -213,6 +246,9 @@ func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
 	n.settle(t)
 	if diff := cmp.Diff([]string{"k8s-pod-network.c-stays"}, n.ipam.handles()); diff != "" {
 		t.Errorf("handles differ (-want +got):\n%s", diff)
+	}
+	if _, found := n.links.pairs[HostIface("shop", "stays")]; !found || len(n.links.pairs) != 1 {
+		t.Errorf("interfaces after the start: %v, want that of stays", n.links.pairs)
 	}
 	if entries, err := os.ReadDir(n.opts.Spool); err != nil || len(entries) > 0 {
 		t.Errorf("spool: %v, %v", entries, err)
@@ -240,6 +276,14 @@ func TestCheck(t *testing.T) {
 	n.must(t, request(t, "CHECK", "c1", "web", nil))
 	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c2", "web", nil)); codeOf(err) != protocol.CodeUnknownContainer {
 		t.Errorf("unknown container: got %v", err)
+	}
+	adding, _ := n.records.get(attachment{"c1", "eth0"})
+	adding.ContainerID, adding.State = "c3", stateAdding
+	if err := n.records.put(adding); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c3", "web", nil)); codeOf(err) != protocol.CodeUnknownContainer {
+		t.Errorf("container whose ADD did not succeed: got %v", err)
 	}
 	clear(n.links.pairs)
 	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c1", "web", nil)); codeOf(err) != protocol.CodeInternal {
