@@ -134,6 +134,26 @@ func affinityOf(verb string, key datastore.Key, obj datastore.Object, err error)
 	return a, nil
 }
 
+// markAffinities moves affinities to pendingDeletion, as they were read.
+func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffinity) error {
+	var errs []error
+	for i, a := range affinities {
+		key := datastore.KeyOf(a)
+		a.Spec.State = v3.StatePendingDeletion
+		obj, err := c.store.Update(ctx, datastore.BlockAffinities, a)
+		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, datastore.ErrConflict) {
+			continue
+		}
+		marked, err := affinityOf("update", key, obj, err)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		affinities[i] = marked
+	}
+	return errors.Join(errs...)
+}
+
 // deleteAffinity removes an affinity as it was read. One that changed since stays: its
 // claimer is at work.
 func (c *Client) deleteAffinity(ctx context.Context, a *v3.BlockAffinity) error {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
 // Release frees all addresses that the handles hold, with one write a block, and returns
@@ -70,16 +68,19 @@ func (c *Client) ReleaseHost(ctx context.Context, node string) ([]Lease, error) 
 	}
 	defer c.leave()
 	delete(c.hosts, node)
+	affinities, err := c.affinities(ctx, node)
+	if err != nil {
+		return nil, err
+	}
 	inv, err := c.inventory(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var released []Lease
-	var errs []error
+	// Affinities are marked as going before the blocks change, so that a reader of
+	// affinities does not take a block for the node's meanwhile.
+	errs := []error{c.markAffinities(ctx, affinities)}
 	for _, b := range inv.blocks {
-		if b.host() != node && len(b.allocations(ofNode(node))) == 0 {
-			continue
-		}
 		freed, err := c.releaseHostBlock(ctx, b, node)
 		released = append(released, freed...)
 		errs = append(errs, err)
@@ -87,24 +88,17 @@ func (c *Client) ReleaseHost(ctx context.Context, node string) ([]Lease, error) 
 	if err := errors.Join(errs...); err != nil {
 		return released, fmt.Errorf("release node %s: %w", node, err)
 	}
-	affinities, err := c.affinities(ctx, node)
 	for _, a := range affinities {
 		errs = append(errs, c.deleteAffinity(ctx, a))
 	}
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return released, fmt.Errorf("release node %s: %w", node, err)
 	}
 	return released, nil
 }
 
-// releaseHostBlock marks the affinity as going before the block, so that a reader of
-// affinities does not take the block for the node's meanwhile.
+// releaseHostBlock frees what a node holds in one block, which may be nothing.
 func (c *Client) releaseHostBlock(ctx context.Context, b block, node string) ([]Lease, error) {
-	if b.host() == node {
-		if _, err := c.setAffinity(ctx, node, b.cidr, v3.StatePendingDeletion); err != nil {
-			return nil, err
-		}
-	}
 	var released []Lease
 	err := c.change(ctx, b, func(b block) bool {
 		released = b.release(ofNode(node))
