@@ -61,6 +61,9 @@ const (
 	lastBackoff  = 10 * time.Second
 )
 
+// receiveWindow is how much a server may send ahead of the consumer, in octets.
+const receiveWindow = 1 << 20
+
 // NewClient makes a Client. It fails if the TLS files cannot be used.
 func NewClient(opts ClientOptions) (*Client, error) {
 	if opts.TLS.PeerCN == "" && opts.TLS.PeerURISAN == "" {
@@ -151,6 +154,9 @@ func (c *Client) connectOnce(ctx context.Context, attempt int) error {
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxDownMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.opts.ReadTimeout / 2, Timeout: c.opts.ReadTimeout / 2}),
 		grpc.WithDisableRetry(),
+		// Fixed windows instead of growing ones: what a slow consumer has not read waits in the
+		// server's Session, where it is merged, and not in buffers.
+		grpc.WithInitialWindowSize(receiveWindow), grpc.WithInitialConnWindowSize(receiveWindow),
 	)
 	if err != nil {
 		return fmt.Errorf("connect typha %s: %w", address, err)
@@ -184,7 +190,8 @@ func (c *Client) stream(ctx context.Context, conn *grpc.ClientConn, address stri
 
 	reporting, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
-	wait.Go(func() { c.sendReports(reporting, stream, c.number) })
+	base := c.number
+	wait.Go(func() { c.sendReports(reporting, stream, base) })
 	defer wait.Wait()
 	defer stop()
 	r := reader{client: c}

@@ -1,0 +1,360 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/pki"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// site is an authority, an issuer of tokens and directories with certificates.
+type site struct {
+	t         *testing.T
+	authority *pki.Authority
+	issuer    *issuer
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	a, err := pki.New("test authority", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &site{t, a, newIssuer(t, "k1")}
+}
+
+// tls issues a certificate and gives the configuration of its owner.
+func (s *site) tls(cn, peerCN string, uris ...string) TLS {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	s.write(dir, cn, uris...)
+	return TLS{CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile),
+		KeyFile: filepath.Join(dir, pki.KeyFile), PeerCN: peerCN}
+}
+
+func (s *site) write(dir, cn string, uris ...string) {
+	s.t.Helper()
+	pair, err := s.authority.Issue(cn, time.Hour, uris...)
+	if err == nil {
+		err = s.authority.Write(dir, pair)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// serve runs a server for a hub and gives its address.
+func (s *site) serve(h *Hub, opts ServerOptions) (address string, stop func()) {
+	s.t.Helper()
+	opts.Hub = h
+	if opts.TLS.CAFile == "" {
+		opts.TLS = s.tls("typha", "felix")
+		opts.Tokens = s.issuer.tokens()
+	}
+	server, err := NewServer(opts)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(s.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, listener) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Errorf("Serve: %v", err)
+		}
+	}
+	s.t.Cleanup(stop)
+	return listener.Addr().String(), stop
+}
+
+func (s *site) tokenFile(token string) string {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// client makes a client of node n1 with everything right, which change may spoil.
+func (s *site) client(address func() string, change func(*ClientOptions)) *Client {
+	s.t.Helper()
+	opts := ClientOptions{
+		Node: "n1", TLS: s.tls("felix", "typha"), TokenFile: s.tokenFile(s.issuer.token("n1", nil)),
+		Addresses: func(context.Context) ([]string, error) { return []string{address()}, nil },
+	}
+	if change != nil {
+		change(&opts)
+	}
+	c, err := NewClient(opts)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+func (s *site) run(c *Client) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			s.t.Errorf("Client.Run: %v", err)
+		}
+	})
+}
+
+func fixed(address string) func() string { return func() string { return address } }
+
+func TestClientReadsWhatALocalSessionReads(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 10, pod("a", "n1", "web", "10.0.0.1"), pod("b", "n2", "db", "10.0.0.2"), allowFrom("db"))
+	s := newSite(t)
+	address, _ := s.serve(h, ServerOptions{})
+	c, local := s.client(fixed(address), nil), h.Source("n1")
+	s.run(c)
+	for revision := 11; revision < 14; revision++ {
+		want, got := next(t, local), next(t, c)
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b wire.Object) bool {
+			x, _ := wire.Encode(a)
+			y, _ := wire.Encode(b)
+			return string(x) == string(y)
+		})); diff != "" {
+			t.Errorf("commit differs (-local +client):\n%s", diff)
+		}
+		update(t, h, revision, nil, pod("b", "n2", "db", fmt.Sprint("10.0.0.", revision)))
+	}
+	c.Report(wire.Report{Applied: 3})
+	for deadline := time.After(10 * time.Second); ; {
+		reports, err := h.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reports["n1"].Applied == 3 {
+			break
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the report did not arrive: %v", reports)
+		default:
+		}
+	}
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 10, pod("a", "n1", "web", "10.0.0.1"))
+	s, other := newSite(t), newSite(t)
+	address, _ := s.serve(h, ServerOptions{})
+	for name, c := range map[string]struct {
+		change func(*ClientOptions)
+		code   codes.Code
+		want   string
+	}{
+		"client with another CN":      {func(o *ClientOptions) { o.TLS = s.tls("mallory", "typha") }, codes.Unavailable, ""},
+		"client of another authority": {func(o *ClientOptions) { o.TLS = other.tls("felix", "typha") }, codes.Unavailable, ""},
+		"server with another CN": {func(o *ClientOptions) { o.TLS = s.tls("felix", "someone-else") },
+			codes.Unavailable, "not that of the expected peer"},
+		"no token": {func(o *ClientOptions) { o.TokenFile = "" }, codes.Unauthenticated, "no service-account token"},
+		"token of another issuer": {func(o *ClientOptions) { o.TokenFile = s.tokenFile(other.issuer.token("n1", nil)) },
+			codes.Unauthenticated, "verify token"},
+		"stream of another node": {func(o *ClientOptions) { o.Node = "n2" },
+			codes.PermissionDenied, "is node n1 and asks for the stream of node n2"},
+		"node ahead of the replica": {func(o *ClientOptions) { o.Versions = map[string]string{calc.KindPod: "11"} },
+			codes.FailedPrecondition, "behind"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := s.client(fixed(address), c.change)
+			err := client.connectOnce(t.Context(), 0)
+			if status.Code(err) != c.code || !strings.Contains(fmt.Sprint(err), c.want) {
+				t.Errorf("got %v, want code %v and %q", err, c.code, c.want)
+			}
+			if client.number != 0 {
+				t.Error("a commit was delivered")
+			}
+		})
+	}
+}
+
+func TestURISANIdentifiesAPeerToo(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	s := newSite(t)
+	address, _ := s.serve(h, ServerOptions{})
+	const uri = "spiffe://cluster/typha"
+	named, _ := s.serve(h, ServerOptions{TLS: s.tls("anything", "felix", uri), Tokens: s.issuer.tokens()})
+	change := func(o *ClientOptions) { o.TLS.PeerCN, o.TLS.PeerURISAN = "", uri }
+	if err := s.client(fixed(address), change).connectOnce(t.Context(), 0); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
+		t.Errorf("a server without the URI: %v", err)
+	}
+	c := s.client(fixed(named), change)
+	s.run(c)
+	next(t, c)
+}
+
+func TestCertificateMayNameTheNode(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1, pod("a", "n1", "web", ""))
+	s := newSite(t)
+	address, _ := s.serve(h, ServerOptions{TLS: s.tls("typha", "")})
+	withCN := func(cn string) func(*ClientOptions) {
+		return func(o *ClientOptions) { o.TLS, o.TokenFile = s.tls(cn, "typha"), "" }
+	}
+	for _, cn := range []string{"felix", "node:n2"} {
+		if err := s.client(fixed(address), withCN(cn)).connectOnce(t.Context(), 0); status.Code(err) != codes.PermissionDenied {
+			t.Errorf("CN %s asked for n1: %v", cn, err)
+		}
+	}
+	c := s.client(fixed(address), withCN("node:n1"))
+	s.run(c)
+	expect(t, next(t, c), []string{"Endpoint/ns/a"}, nil)
+}
+
+func TestReconnectSendsOnlyWhatDiffers(t *testing.T) {
+	s := newSite(t)
+	old, stopOld := startHub(t)
+	list(t, old, 10, pod("a", "n1", "web", "10.0.0.1"), pod("gone", "n1", "db", "10.0.0.2"), allowFrom("db"))
+	oldAddress, stopServer := s.serve(old, ServerOptions{})
+	var address atomic.Value
+	address.Store(oldAddress)
+	c := s.client(func() string { return address.Load().(string) }, nil)
+	s.run(c)
+	first := next(t, c)
+	if len(first.Upserts) != 4 {
+		t.Fatalf("the first commit is %v", first)
+	}
+
+	// Meanwhile, in another replica: one pod is gone, so its address is; the other pod and the policy
+	// are as they were; a third pod is new.
+	young, _ := startHub(t)
+	list(t, young, 20, pod("a", "n1", "web", "10.0.0.1"), pod("new", "n1", "x", "10.0.0.3"), allowFrom("db"))
+	youngAddress, _ := s.serve(young, ServerOptions{})
+	address.Store(youngAddress)
+	stopServer()
+	stopOld()
+
+	c.Report(wire.Report{Applied: 1}) // of the first connection, which the second must not take for its own
+	second := next(t, c)
+	expect(t, second, []string{"IPSet/" + setName(t, first), "Endpoint/ns/new"}, []string{"Endpoint/ns/gone"})
+	if second.Number <= first.Number {
+		t.Errorf("number %d after %d", second.Number, first.Number)
+	}
+	update(t, young, 21, nil, pod("late", "n1", "x", ""))
+	expect(t, next(t, c), []string{"Endpoint/ns/late"}, nil)
+}
+
+func TestHeldObjectsOfAnEarlierRunAreNotSentAgain(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 10, pod("a", "n1", "web", ""), pod("b", "n1", "web", ""))
+	s := newSite(t)
+	address, _ := s.serve(h, ServerOptions{})
+	held := map[wire.ID]wire.Hash{{Kind: wire.KindPolicy, Name: "old"}: {}}
+	data, err := wire.Encode(&wire.Endpoint{Namespace: "ns", Pod: "a", UID: "u", Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held[wire.ID{Kind: wire.KindEndpoint, Name: "ns/a"}] = wire.HashOf(data)
+	held[wire.ID{Kind: wire.KindEndpoint, Name: "ns/b"}] = wire.HashOf([]byte("another content"))
+	c := s.client(fixed(address), func(o *ClientOptions) { o.Held = held })
+	s.run(c)
+	expect(t, next(t, c), []string{"Endpoint/ns/b"}, []string{"Policy/old"})
+}
+
+// TestSlowClientDelaysNobody changes a large set while one client does not read: another one is
+// served on, and the slow one then gets the last state in few commits.
+func TestSlowClientDelaysNobody(t *testing.T) {
+	h, _ := startHub(t)
+	const members, changes = 2000, 300
+	objects := []metav1.Object{pod("a", "n1", "web", ""), pod("z", "n2", "web", ""), allowFrom("db")}
+	for i := range members { // every change sends all of them, some 30 kB
+		objects = append(objects, pod(fmt.Sprint("p", i), "n3", "db", fmt.Sprintf("10.%d.%d.1", i/250, i%250)))
+	}
+	list(t, h, 10, objects...)
+	s := newSite(t)
+	address, _ := s.serve(h, ServerOptions{})
+	slow := s.client(fixed(address), nil)
+	quick := s.client(fixed(address), func(o *ClientOptions) {
+		o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.token("n2", nil))
+	})
+	s.run(slow)
+	s.run(quick)
+	next(t, slow)
+	next(t, quick)
+
+	size := func(c wire.Commit, before int) int {
+		for _, o := range c.Upserts {
+			if set, ok := o.(*wire.IPSet); ok {
+				before = len(set.Nets)
+			}
+		}
+		return before
+	}
+	for i := range changes {
+		update(t, h, 20000+i, nil, pod(fmt.Sprint("extra", i), "n3", "db", fmt.Sprintf("10.200.%d.%d", i/250, i%250)))
+		for got := 0; got != members+i+1; {
+			got = size(next(t, quick), got)
+		}
+	}
+	commits, got := 0, 0
+	for got != members+changes {
+		got = size(next(t, slow), got)
+		commits++
+	}
+	if commits > changes/3 {
+		t.Errorf("the slow client was given %d commits for %d changes: nothing was merged", commits, changes)
+	}
+}
+
+func TestCertificatesAreReadAgain(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	s := newSite(t)
+	serverTLS := s.tls("typha", "felix")
+	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: s.issuer.tokens()})
+	c := s.client(fixed(address), func(o *ClientOptions) { o.TLS.PeerCN = "typha-renewed" })
+	if err := c.connectOnce(t.Context(), 0); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
+		t.Fatalf("before the renewal: %v", err)
+	}
+	s.write(filepath.Dir(serverTLS.CertFile), "typha-renewed")
+	s.run(c)
+	next(t, c)
+}
+
+func TestServerRefusesToStartWithoutAWayToKnowItsClients(t *testing.T) {
+	s := newSite(t)
+	h := NewHub(HubOptions{})
+	if _, err := NewServer(ServerOptions{Hub: h, TLS: s.tls("typha", ""), Tokens: s.issuer.tokens()}); err == nil {
+		t.Error("neither CN nor URI of clients is set")
+	}
+	missing := s.tls("typha", "felix")
+	missing.KeyFile += ".missing"
+	if _, err := NewServer(ServerOptions{Hub: h, TLS: missing, Tokens: s.issuer.tokens()}); err == nil || !strings.Contains(err.Error(), missing.KeyFile) {
+		t.Errorf("a missing key file gives %v", err)
+	}
+}

@@ -1,0 +1,263 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// startHub runs a Hub until the test ends, or until stop is called.
+func startHub(t *testing.T) (h *Hub, stop func()) {
+	t.Helper()
+	h = NewHub(HubOptions{Kinds: []string{calc.KindPod, calc.KindNetworkPolicy}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Hub.Run: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return h, stop
+}
+
+func pod(name, node, app, ip string) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: "u", Labels: map[string]string{"app": app}}}
+	p.Spec.NodeName = node
+	if ip != "" {
+		p.Status.PodIPs = []corev1.PodIP{{IP: ip}}
+	}
+	return p
+}
+
+// allowFrom selects app=web and allows in what has the label app=from.
+func allowFrom(from string) *networkingv1.NetworkPolicy {
+	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}}
+	p.Spec.PodSelector.MatchLabels = map[string]string{"app": "web"}
+	p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{
+		{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": from}}}}}}
+	return p
+}
+
+// update hands pods, and those that are gone, to the hub.
+func update(t *testing.T, h *Hub, revision int, gone []string, upserts ...metav1.Object) {
+	t.Helper()
+	u := Update{Kind: calc.KindPod, Upserts: upserts, Changed: fmt.Sprint(revision), Seen: fmt.Sprint(revision)}
+	for _, name := range gone {
+		u.Deletes = append(u.Deletes, Name{"ns", name})
+	}
+	if err := h.Update(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// list marks both kinds listed, with these pods and policies.
+func list(t *testing.T, h *Hub, revision int, objects ...metav1.Object) {
+	t.Helper()
+	updates := map[string]*Update{}
+	for _, kind := range []string{calc.KindPod, calc.KindNetworkPolicy} {
+		updates[kind] = &Update{Kind: kind, Changed: fmt.Sprint(revision), Seen: fmt.Sprint(revision), Listed: true}
+	}
+	for _, o := range objects {
+		kind := calc.KindPod
+		if _, ok := o.(*networkingv1.NetworkPolicy); ok {
+			kind = calc.KindNetworkPolicy
+		}
+		updates[kind].Upserts = append(updates[kind].Upserts, o)
+	}
+	for _, u := range updates {
+		if err := h.Update(t.Context(), *u); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ids gives what a commit holds, in order.
+func ids(c wire.Commit) (upserts, deletes []string) {
+	for _, o := range c.Upserts {
+		upserts = append(upserts, o.ID().String())
+	}
+	for _, id := range c.Deletes {
+		deletes = append(deletes, id.String())
+	}
+	return upserts, deletes
+}
+
+func next(t *testing.T, s Source) wire.Commit {
+	t.Helper()
+	c, err := s.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func expect(t *testing.T, c wire.Commit, wantUpserts, wantDeletes []string) {
+	t.Helper()
+	upserts, deletes := ids(c)
+	if diff := cmp.Diff(wantUpserts, upserts); diff != "" {
+		t.Errorf("upserts (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantDeletes, deletes); diff != "" {
+		t.Errorf("deletes (-want +got):\n%s", diff)
+	}
+	if !c.InSync {
+		t.Error("the commit is not in sync")
+	}
+}
+
+// setName is the name of the only IP set in the commit.
+func setName(t *testing.T, c wire.Commit) string {
+	t.Helper()
+	for _, o := range c.Upserts {
+		if s, ok := o.(*wire.IPSet); ok {
+			return s.Name
+		}
+	}
+	t.Fatal("no IP set in the commit")
+	return ""
+}
+
+func TestNodeGetsWhatItNeedsInOrder(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 10, pod("a", "n1", "web", "10.0.0.1"), pod("b", "n2", "db", "10.0.0.2"), allowFrom("db"))
+	n1, n2 := h.Source("n1"), h.Source("n2")
+
+	first := next(t, n1)
+	set := setName(t, first)
+	expect(t, first, []string{"IPSet/" + set, "Policy/knp.default/ns/web", "Endpoint/ns/a"}, nil)
+	expect(t, next(t, n2), []string{"Endpoint/ns/b"}, nil)
+	if first.Versions[calc.KindPod] != "10" {
+		t.Errorf("versions are %v", first.Versions)
+	}
+
+	update(t, h, 11, []string{"b"})
+	expect(t, next(t, n1), []string{"IPSet/" + set}, nil)
+	expect(t, next(t, n2), nil, []string{"Endpoint/ns/b"})
+
+	update(t, h, 12, []string{"a"})
+	expect(t, next(t, n1), nil, []string{"Endpoint/ns/a", "Policy/knp.default/ns/web", "IPSet/" + set})
+}
+
+func TestNothingIsHandedOutBeforeAllKindsAreListed(t *testing.T) {
+	h, _ := startHub(t)
+	update(t, h, 1, nil, pod("a", "n1", "web", ""))
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	go func() { _, err := h.Source("n1").Next(ctx); got <- err }()
+	if _, err := h.Status(t.Context()); err != nil { // the hub has gone through its loop
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Errorf("Next gave %v before the hub was in sync", err)
+	}
+	list(t, h, 2)
+	expect(t, next(t, h.Source("n1")), []string{"Endpoint/ns/a"}, nil)
+}
+
+func TestSlowReaderGetsOneMergedCommit(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1, pod("a", "n1", "web", ""))
+	s := h.Source("n1")
+	next(t, s)
+	for i := range 1000 {
+		update(t, h, 2+3*i, nil, pod("a", "n1", fmt.Sprint("app", i), ""), pod("new", "n1", "web", ""))
+		update(t, h, 3+3*i, []string{"new"})
+	}
+	p := pod("a", "n1", "web", "")
+	p.Annotations = map[string]string{"cni.projectcalico.org/ipAddrs": "x"}
+	update(t, h, 4000, nil, p)
+	// new came and went and is not mentioned; a is there once, in its last form.
+	c := next(t, s)
+	expect(t, c, []string{"Endpoint/ns/a"}, nil)
+	if got := c.Upserts[0].(*wire.Endpoint).Annotations["cni.projectcalico.org/ipAddrs"]; got != "x" {
+		t.Errorf("the annotation is %q", got)
+	}
+}
+
+func TestBatchOfAnAbandonedCallIsNotLost(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	s := h.Source("n1")
+	next(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Next with an ended context: %v", err)
+	}
+	update(t, h, 2, nil, pod("a", "n1", "web", ""))
+	update(t, h, 3, nil, pod("b", "n1", "web", ""))
+	var all []string
+	for len(all) < 2 {
+		upserts, _ := ids(next(t, s))
+		all = append(all, upserts...)
+	}
+	slices.Sort(all)
+	if diff := cmp.Diff([]string{"Endpoint/ns/a", "Endpoint/ns/b"}, all); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReplicaThatIsBehindIsRefused(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 100)
+	_, err := h.Connect(t.Context(), Hello{Node: "n1", Applied: map[string]string{calc.KindPod: "101"}})
+	if !errors.Is(err, ErrBehind) {
+		t.Errorf("a node that applied 101 was given a session of a hub that saw 100: %v", err)
+	}
+	// A bookmark changes nothing, but proves that nothing is missing.
+	if err := h.Update(t.Context(), Update{Kind: calc.KindPod, Seen: "101"}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := h.Connect(t.Context(), Hello{Node: "n1", Applied: map[string]string{calc.KindPod: "101", "Later": "5"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+}
+
+func TestSourcesEndWithTheHub(t *testing.T) {
+	h, stop := startHub(t)
+	list(t, h, 1)
+	s := h.Source("n1")
+	next(t, s)
+	stop()
+	if _, err := s.Next(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Next after the hub ended: %v", err)
+	}
+	s.Report(wire.Report{Applied: 1})
+}
+
+func TestReportsAreCollected(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	s := h.Source("n1")
+	next(t, s)
+	want := wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}}
+	s.Report(want)
+	got, err := h.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]wire.Report{"n1": want}, got); diff != "" {
+		t.Error(diff)
+	}
+}
