@@ -51,19 +51,23 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// countingStore counts the writes.
+// countingStore counts the writes, each of which takes as long as one to a real API server.
 type countingStore struct {
 	datastore.Store
 	writes atomic.Int32
 }
 
+const writeLatency = 3 * time.Millisecond
+
 func (s *countingStore) Create(ctx context.Context, kind datastore.Kind, o datastore.Object) (datastore.Object, error) {
 	s.writes.Add(1)
+	<-time.After(writeLatency)
 	return s.Store.Create(ctx, kind, o)
 }
 
 func (s *countingStore) Update(ctx context.Context, kind datastore.Kind, o datastore.Object) (datastore.Object, error) {
 	s.writes.Add(1)
+	<-time.After(writeLatency)
 	return s.Store.Update(ctx, kind, o)
 }
 
@@ -367,7 +371,7 @@ func TestBurst(t *testing.T) {
 	h.await(t, 0)
 	t.Logf("%d ADDs in %v with %d writes, DELs in %v with %d", pods, added, adds, deleted, h.store.writes.Load()-adds)
 	// One a pod and family would be 200, and 10 or so are for the blocks themselves.
-	if adds >= 2*pods {
-		t.Errorf("%d ADDs cost %d writes: nothing was shared", pods, adds)
+	if adds > pods {
+		t.Errorf("%d ADDs of two addresses cost %d writes: too few were shared", pods, adds)
 	}
 }
