@@ -20,9 +20,6 @@ import (
 // its own pods need, and the program that upstream tests run in pods.
 var testImages = []string{"pause", "coredns", "agnhost"}
 
-// systemImages is how many of testImages the cluster itself needs.
-const systemImages = 2
-
 // Up brings the cluster up and returns when its nodes are Ready; with CNINone,
 // when they are registered. A cluster that exists is converged: what died is
 // started, nodes are added, what runs is kept. It needs root.
@@ -38,7 +35,7 @@ func Up(ctx context.Context, c Config) (*Cluster, error) {
 	if err := InstallPackages(ctx, c.Progress); err != nil {
 		return nil, err
 	}
-	programs, archives, err := prepare(ctx, c)
+	prep, err := prepare(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +52,8 @@ func Up(ctx context.Context, c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl.programs, cl.began = programs, began
-	if err := cl.converge(ctx, archives); err != nil {
+	cl.programs, cl.began = prep.programs, began
+	if err := cl.converge(ctx, prep); err != nil {
 		return nil, fmt.Errorf("bring up cluster %s: %w", c.Name, err)
 	}
 	return cl, nil
@@ -64,27 +61,41 @@ func Up(ctx context.Context, c Config) (*Cluster, error) {
 
 func (c Config) builder() build.Builder { return build.Builder{Root: c.Root, Progress: c.Progress} }
 
+// prepared is what a cluster is made from.
+type prepared struct {
+	programs programs
+	archives []images.Archive
+	seed     string
+}
+
 // prepare builds what the cluster runs, unless that was done before.
-func prepare(ctx context.Context, c Config) (programs, []images.Archive, error) {
-	b := c.builder()
-	var p programs
-	var err error
+func prepare(ctx context.Context, c Config) (prepared, error) {
+	p, err := buildPrograms(ctx, c.builder())
+	if err != nil {
+		return prepared{}, err
+	}
+	archives, err := images.Builder{Programs: c.builder(), Version: images.DefaultVersion}.Build(ctx, testImages...)
+	if err != nil {
+		return prepared{}, err
+	}
+	seed, err := makeSeed(ctx, c, archives)
+	return prepared{p, archives, seed}, err
+}
+
+func buildPrograms(ctx context.Context, b build.Builder) (p programs, err error) {
 	if p.nodeinit, err = b.Program(ctx, "./test/cluster/cmd/nodeinit"); err != nil {
-		return p, nil, err
+		return p, err
 	}
 	if p.etcd, err = b.Module(ctx, "etcd"); err != nil {
-		return p, nil, err
+		return p, err
 	}
-	if p.kubernetes, err = b.Module(ctx, "kubernetes"); err != nil {
-		return p, nil, err
-	}
-	archives, err := images.Builder{Programs: b, Version: images.DefaultVersion}.Build(ctx, testImages...)
-	return p, archives, err
+	p.kubernetes, err = b.Module(ctx, "kubernetes")
+	return p, err
 }
 
 // converge brings everything up. The control plane and the nodes start side by
 // side; kubelets wait for the API server.
-func (cl *Cluster) converge(ctx context.Context, archives []images.Archive) error {
+func (cl *Cluster) converge(ctx context.Context, prep prepared) error {
 	cl.step("network: %d nodes on %d subnets, %s", len(cl.plan.Nodes), len(cl.plan.Subnets), join(cl.plan.Range))
 	if err := buildTopology(cl.record, cl.plan); err != nil {
 		return err
@@ -93,17 +104,16 @@ func (cl *Cluster) converge(ctx context.Context, archives []images.Archive) erro
 	g, started := errgroup.WithContext(ctx)
 	for i, n := range cl.nodes {
 		g.Go(func() error {
-			revision, err := cl.boot(started, n)
+			revision, err := cl.boot(started, n, prep)
 			if err != nil {
 				return err
 			}
 			if i == 0 {
 				g.Go(func() error {
-					defer close(apiReady)
-					return cl.startControlPlane(started, revision)
+					return cl.startControlPlane(started, revision, apiReady)
 				})
 			}
-			return cl.startNode(started, n, revision, archives, apiReady)
+			return cl.startNode(started, n, revision, prep, apiReady)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -113,7 +123,10 @@ func (cl *Cluster) converge(ctx context.Context, archives []images.Archive) erro
 }
 
 // boot makes the node and its configuration.
-func (cl *Cluster) boot(ctx context.Context, n *Node) (revision string, err error) {
+func (cl *Cluster) boot(ctx context.Context, n *Node, prep prepared) (revision string, err error) {
+	if err := n.plant(ctx, prep.seed, prep.archives); err != nil {
+		return "", err
+	}
 	if err := n.boot(ctx, cl.programs.nodeinit, cl.hosts()); err != nil {
 		return "", err
 	}
@@ -159,7 +172,9 @@ func (cl *Cluster) installCNI(ctx context.Context, n *Node) error {
 	return writeFile(path, body, 0o644)
 }
 
-func (cl *Cluster) startControlPlane(ctx context.Context, revision string) error {
+// startControlPlane closes apiReady when the API server answers, and goes on to
+// what needs it.
+func (cl *Cluster) startControlPlane(ctx context.Context, revision string, apiReady chan<- struct{}) error {
 	first := cl.nodes[0]
 	start := func(processes ...nodeinit.Process) error {
 		for _, p := range processes {
@@ -178,6 +193,7 @@ func (cl *Cluster) startControlPlane(ctx context.Context, revision string) error
 	if err != nil {
 		return err
 	}
+	close(apiReady)
 	if err := start(controllerManagerProcess(cl.programs, cl.plan), schedulerProcess(cl.programs)); err != nil {
 		return err
 	}
@@ -189,7 +205,7 @@ func (cl *Cluster) startControlPlane(ctx context.Context, revision string) error
 }
 
 // startNode starts the node's own daemons and loads the test images.
-func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, archives []images.Archive, apiReady <-chan struct{}) error {
+func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, prep prepared, apiReady <-chan struct{}) error {
 	start := func(p nodeinit.Process) error {
 		p.Revision = revision
 		if _, err := n.init.Ensure(ctx, p); err != nil {
@@ -207,8 +223,7 @@ func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, arch
 	if err != nil {
 		return err
 	}
-	// The kubelet waits for the images that the cluster itself needs.
-	if err := n.loadOnce(ctx, archives[:systemImages]...); err != nil {
+	if err := n.loadOnce(ctx, prep.archives); err != nil {
 		return err
 	}
 	select {
@@ -219,27 +234,7 @@ func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, arch
 	if err := start(kubeProxyProcess(cl.programs)); err != nil {
 		return err
 	}
-	if err := start(kubeletProcess(cl.programs, cl.plan, n.NodePlan)); err != nil {
-		return err
-	}
-	return n.loadOnce(ctx, archives[systemImages:]...)
-}
-
-// loadOnce imports the images that the node does not have already.
-func (n *Node) loadOnce(ctx context.Context, archives ...images.Archive) error {
-	for _, a := range archives {
-		mark := filepath.Join(n.Dir, "images", filepath.Base(a.Path))
-		if have, err := os.ReadFile(mark); err == nil && string(have) == a.ID {
-			continue
-		}
-		if err := n.LoadImage(ctx, a.Path); err != nil {
-			return err
-		}
-		if err := writeFile(mark, []byte(a.ID), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return start(kubeletProcess(cl.programs, cl.plan, n.NodePlan))
 }
 
 // awaitNodes waits for the nodes to be what Up promises.
