@@ -1,0 +1,272 @@
+// Package apiserver runs a kube-apiserver with an etcd on loopback, our CRDs installed,
+// for tests of what only the real server can judge: stored objects, watches, validation.
+//
+// There is no node, controller or scheduler: test/cluster has those. It owns the processes
+// it starts and a temporary folder; both go when the test ends, also when it is killed. The programs are built by
+// test/build. A Server may be used by any number of goroutines, but Restart by one at a time.
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
+
+	"github.com/maneki-net/maneki/api/crds"
+	"github.com/maneki-net/maneki/test/build"
+)
+
+// The bounds of what is waited for, and how often the server is asked.
+const (
+	readyWithin = time.Minute
+	askEvery    = 50 * time.Millisecond
+)
+
+// token is the bearer token of the only user. The server listens on loopback alone.
+const token = "test"
+
+// Server is a running API server.
+type Server struct {
+	// Config is the client configuration of an administrator.
+	Config *rest.Config
+	// Kubeconfig is a file with the same.
+	Kubeconfig string
+	// Kubectl is the path of the kubectl of the server's version.
+	Kubectl string
+
+	dir       string
+	apiserver string
+	port      int
+	etcdURL   string
+	api       *process
+}
+
+// Start builds what is needed, starts the servers and installs the CRDs; it fails the
+// test if it cannot. All of it is gone when the test has ended.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := start(t)
+	if err != nil {
+		t.Fatalf("start an API server: %v", err)
+	}
+	return s
+}
+
+func start(t testing.TB) (*Server, error) {
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	builder := build.Builder{Root: root, Progress: os.Stderr}
+	kubernetes, err := builder.Module(t.Context(), "kubernetes")
+	if err != nil {
+		return nil, err
+	}
+	etcd, err := builder.Module(t.Context(), "etcd")
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Kubectl:   filepath.Join(kubernetes, "kubectl"),
+		dir:       t.TempDir(),
+		apiserver: filepath.Join(kubernetes, "kube-apiserver"),
+		port:      ports[0],
+		etcdURL:   fmt.Sprintf("http://127.0.0.1:%d", ports[1]),
+	}
+	if err := s.writeFiles(); err != nil {
+		return nil, err
+	}
+	peer := fmt.Sprintf("http://127.0.0.1:%d", ports[2])
+	database, err := launch(filepath.Join(s.dir, "etcd.log"), filepath.Join(etcd, "etcd"),
+		"--data-dir="+filepath.Join(s.dir, "etcd"),
+		"--listen-client-urls="+s.etcdURL, "--advertise-client-urls="+s.etcdURL,
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
+		"--unsafe-no-fsync", "--log-level=warn")
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(database.kill)
+	t.Cleanup(func() {
+		if s.api != nil {
+			s.api.kill()
+		}
+	})
+	if err := s.run(t.Context()); err != nil {
+		return nil, err
+	}
+	if err := s.installCRDs(t.Context()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Restart ends the API server at once and starts it again: connections break, and it
+// remembers no revision before now, so that older watches and lists are expired.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.api.kill()
+	if err := s.run(t.Context()); err != nil {
+		t.Fatalf("restart the API server: %v", err)
+	}
+}
+
+// run starts the API server and waits until it is ready.
+func (s *Server) run(ctx context.Context) error {
+	key := filepath.Join(s.dir, "service-accounts.key")
+	var err error
+	s.api, err = launch(filepath.Join(s.dir, "kube-apiserver.log"), s.apiserver,
+		"--etcd-servers="+s.etcdURL,
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port),
+		"--endpoint-reconciler-type=none",
+		"--cert-dir="+s.dir,
+		"--token-auth-file="+filepath.Join(s.dir, "tokens.csv"),
+		"--authorization-mode=RBAC",
+		// Without controllers there are no service accounts that pods could be given.
+		"--disable-admission-plugins=ServiceAccount",
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file="+key, "--service-account-signing-key-file="+key,
+		"--service-cluster-ip-range=10.96.0.0/16")
+	if err != nil {
+		return err
+	}
+	return s.api.until(ctx, "ready", func(ctx context.Context) error {
+		return s.request(ctx, http.MethodGet, "/readyz", nil)
+	})
+}
+
+func (s *Server) installCRDs(ctx context.Context) error {
+	for _, m := range crds.All() {
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := yaml.UnmarshalStrict(m.YAML, &crd); err != nil {
+			return fmt.Errorf("read %s: %w", m.File, err)
+		}
+		body, err := yaml.YAMLToJSON(m.YAML)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", m.File, err)
+		}
+		if err := s.request(ctx, http.MethodPost, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body); err != nil {
+			return fmt.Errorf("install %s: %w", m.File, err)
+		}
+		served := fmt.Sprintf("/apis/%s/%s/%s", crd.Spec.Group, crd.Spec.Versions[0].Name, crd.Spec.Names.Plural)
+		if err := s.api.until(ctx, crd.Name+" served", func(ctx context.Context) error {
+			return s.request(ctx, http.MethodGet, served, nil)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFiles makes what the API server and its clients read.
+func (s *Server) writeFiles() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make the key of service accounts: %w", err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("encode the key of service accounts: %w", err)
+	}
+	files := map[string][]byte{
+		"service-accounts.key": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}),
+		"tokens.csv":           []byte(token + ",admin,admin,system:masters\n"),
+	}
+	for name, body := range files {
+		if err := os.WriteFile(filepath.Join(s.dir, name), body, 0o600); err != nil {
+			return err
+		}
+	}
+	s.Config = &rest.Config{
+		Host:            fmt.Sprintf("https://127.0.0.1:%d", s.port),
+		BearerToken:     token,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(s.dir, "apiserver.crt")},
+		QPS:             -1,
+	}
+	s.Kubeconfig = filepath.Join(s.dir, "kubeconfig")
+	return clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"test": {Server: s.Config.Host, CertificateAuthority: s.Config.CAFile}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"admin": {Token: token}},
+		Contexts:       map[string]*clientcmdapi.Context{"test": {Cluster: "test", AuthInfo: "admin"}},
+		CurrentContext: "test",
+	}, s.Kubeconfig)
+}
+
+// request asks the API server for something whose answer does not matter, but for being one.
+func (s *Server) request(ctx context.Context, method, path string, body []byte) error {
+	// Made anew each time: the server writes its certificate when it starts first.
+	client, err := rest.HTTPClientFor(s.Config)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, s.Config.Host+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, text)
+	}
+	return nil
+}
+
+// freePorts asks the kernel for ports that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
+}
+
+// checkout is the folder of go.mod, which is above every test's working directory.
+func checkout() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", fmt.Errorf("no go.mod above the working directory")
+		}
+		dir = parent
+	}
+}
