@@ -54,8 +54,8 @@ func AffineHost(b *v3.IPAMBlock) string {
 // load balancers).
 const hostAffinity = "host:"
 
-// parseBlock checks a block. The order of unallocated is kept; entries that contradict
-// the allocations are dropped and missing ones added.
+// parseBlock checks a block, which it does not change. An unallocated list that
+// contradicts the allocations is replaced in the result.
 func parseBlock(obj *v3.IPAMBlock) (block, error) {
 	cidr, err := netip.ParsePrefix(obj.Spec.CIDR)
 	if err != nil {
@@ -72,26 +72,31 @@ func parseBlock(obj *v3.IPAMBlock) (block, error) {
 				obj.Name, ordinal, *attr, len(obj.Spec.Attributes))
 		}
 	}
-	b := block{IPAMBlock: obj, cidr: cidr}
-	b.repairUnallocated()
-	return b, nil
+	free := freeOrdinals(&obj.Spec)
+	if !slices.Equal(free, obj.Spec.Unallocated) {
+		repaired := *obj
+		repaired.Spec.Unallocated = free
+		obj = &repaired
+	}
+	return block{IPAMBlock: obj, cidr: cidr}, nil
 }
 
-func (b block) repairUnallocated() {
-	seen := make([]bool, len(b.Spec.Allocations))
-	free := slices.DeleteFunc(b.Spec.Unallocated, func(ordinal int) bool {
-		bad := ordinal < 0 || ordinal >= len(seen) || seen[ordinal] || b.Spec.Allocations[ordinal] != nil
-		if !bad {
+// freeOrdinals gives what unallocated should be, in its order as far as it is right.
+func freeOrdinals(spec *v3.IPAMBlockSpec) []int {
+	free := make([]int, 0, len(spec.Allocations))
+	seen := make([]bool, len(spec.Allocations))
+	for _, ordinal := range spec.Unallocated {
+		if ordinal >= 0 && ordinal < len(seen) && !seen[ordinal] && spec.Allocations[ordinal] == nil {
 			seen[ordinal] = true
+			free = append(free, ordinal)
 		}
-		return bad
-	})
-	for ordinal, attr := range b.Spec.Allocations {
+	}
+	for ordinal, attr := range spec.Allocations {
 		if attr == nil && !seen[ordinal] {
 			free = append(free, ordinal)
 		}
 	}
-	b.Spec.Unallocated = free
+	return free
 }
 
 // newBlock makes an empty block. Sequence numbers start at the time of creation, so that
