@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io"
 	"os"
 	"os/exec"
 	"strings"

@@ -97,8 +97,7 @@ func (b Builder) layers(ctx context.Context, i Image) ([]layer, error) {
 	var layers []layer
 	cache := b.dir("layers")
 	if len(i.Debian) > 0 {
-		fmt.Fprintf(b.Programs.Progress, "image %s: root file system\n", i.Name)
-		l, err := debianLayer(ctx, cache, i.Debian)
+		l, err := debianLayer(ctx, cache, i.Debian, b.Programs.Progress)
 		if err != nil {
 			return nil, err
 		}

@@ -138,11 +138,12 @@ const (
 
 // debianLayer is a minimal Debian with these packages. It is made once for each
 // list of packages.
-func debianLayer(ctx context.Context, cache string, packages []string) (layer, error) {
+func debianLayer(ctx context.Context, cache string, packages []string, progress io.Writer) (layer, error) {
 	list := strings.Join(packages, ",")
 	key := sha256.Sum256([]byte(debianSuite + " " + list))
 	path := filepath.Join(cache, fmt.Sprintf("debian-%x.tar", key[:6]))
 	return cachedLayer(path, list, func(w io.Writer) error {
+		fmt.Fprintf(progress, "making a Debian root file system with %s\n", list)
 		cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=minbase", "--format=tar", "--include="+list,
 			"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
 			debianSuite, "-")

@@ -100,13 +100,14 @@ func execute(c *cluster.Config) *cobra.Command {
 	}
 }
 
-// attach runs a command with this process's terminal.
+// attach runs a command with this process's terminal, whose interrupts are
+// the command's business alone.
 func attach(ctx context.Context, c cluster.Config, where string, argv ...string) error {
 	cl, err := cluster.Open(c)
 	if err != nil {
 		return err
 	}
-	cmd, err := cl.Command(ctx, where, argv...)
+	cmd, err := cl.Command(context.WithoutCancel(ctx), where, argv...)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,10 @@ func logs(c *cluster.Config) *cobra.Command {
 			}
 			tail := exec.CommandContext(cmd.Context(), "tail", append([]string{"-n", "20", "-F"}, files...)...)
 			tail.Stdout, tail.Stderr = os.Stdout, os.Stderr
-			return tail.Run()
+			if err := tail.Run(); cmd.Context().Err() == nil {
+				return err
+			}
+			return nil // interrupted, as it is meant to be ended
 		},
 	}
 }
