@@ -1,0 +1,174 @@
+// Package manifest reads the files that users write: YAML or JSON with one or more
+// documents, each a resource or a list of them.
+//
+// It is strict: a field that the resource does not have, a key given twice and a value of the wrong
+// type are errors that say where they stand and what would be right. It judges the form
+// alone, not whether values make sense, and does no I/O besides reading what it is given.
+package manifest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
+)
+
+// scheme makes an empty object of a kind.
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(v3.AddToScheme(s))
+	return s
+}()
+
+// Document is one resource of a manifest.
+type Document struct {
+	// Source is the file's name and Line, from 1, where the resource begins.
+	Source string
+	Line   int
+	// Kind and Object are set when the document could be read; otherwise Err says why not.
+	Kind   datastore.Kind
+	Object datastore.Object
+	Err    error
+}
+
+// Name is how messages call the document: kind and name as far as they are known, and where it stands.
+func (d Document) Name() string {
+	if d.Object == nil {
+		return fmt.Sprintf("%s:%d", d.Source, d.Line)
+	}
+	return fmt.Sprintf("%s %s (%s:%d)", d.Kind, datastore.KeyOf(d.Object), d.Source, d.Line)
+}
+
+// Read gives the resources of a manifest in order; empty documents are skipped. Errors are
+// in the Documents; after a syntax error nothing more can be read.
+func Read(source string, in io.Reader) []Document {
+	var documents []Document
+	for decoder := yaml.NewDecoder(in); ; {
+		var root yaml.Node
+		err := decoder.Decode(&root)
+		if errors.Is(err, io.EOF) {
+			return documents
+		}
+		if err != nil {
+			return append(documents, Document{Source: source, Line: 1, Err: fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))})
+		}
+		if len(root.Content) == 1 && root.Content[0].Tag != "!!null" {
+			documents = append(documents, read(source, root.Content[0])...)
+		}
+	}
+}
+
+// read takes a document apart when it is a list.
+func read(source string, node *yaml.Node) []Document {
+	document := Document{Source: source, Line: node.Line}
+	fail := func(format string, args ...any) []Document {
+		document.Err = fmt.Errorf(format, args...)
+		return []Document{document}
+	}
+	if node.Kind != yaml.MappingNode {
+		return fail("line %d: a resource is a mapping with apiVersion, kind, metadata and spec", node.Line)
+	}
+	version, kind := scalar(node, "apiVersion"), scalar(node, "kind")
+	if items := child(node, "items"); items != nil && items.Kind == yaml.SequenceNode && strings.HasSuffix(kind, "List") {
+		var documents []Document
+		for _, item := range items.Content {
+			documents = append(documents, read(source, item)...)
+		}
+		return documents
+	}
+	if kind == "" {
+		return fail("line %d: kind: must be set, one of %s", node.Line, kindNames())
+	}
+	found := slices.IndexFunc(datastore.CalicoKinds(), func(k datastore.Kind) bool { return k.String() == kind })
+	if version != v3.GroupVersion.String() {
+		if found < 0 {
+			return fail("line %d: %s of %q: calicoctl is for resources of %s; use kubectl for this one", node.Line, kind, version, v3.GroupVersion)
+		}
+		return fail("line %d: apiVersion: must be %s for kind %s, not %q", node.Line, v3.GroupVersion, kind, version)
+	}
+	if found < 0 {
+		return fail("line %d: kind: there is no %q%s; known are %s", lineOf(node, "kind"), kind, meant(kind, kindList()), kindNames())
+	}
+	document.Kind = datastore.CalicoKinds()[found]
+	return []Document{document.decode(node)}
+}
+
+// decode fills in the Object. It is set even when there is an error, if only its name, so that messages can name it.
+func (d Document) decode(node *yaml.Node) Document {
+	made, err := scheme.New(d.Kind.GroupVersionKind)
+	if err != nil {
+		d.Err = fmt.Errorf("make a %s: %w", d.Kind, err)
+		return d
+	}
+	object := made.(datastore.Object)
+	object.SetName(scalar(child(node, "metadata"), "name"))
+	object.SetNamespace(scalar(child(node, "metadata"), "namespace"))
+	d.Object = object
+
+	var r reader
+	value := r.value(node, reflect.TypeOf(object).Elem(), "", 0)
+	if object.GetName() == "" {
+		r.fail(node, "metadata.name", "must be set")
+	}
+	if len(r.errs) > 0 {
+		d.Err = errors.Join(r.errs...)
+		return d
+	}
+	data, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(data, object)
+	}
+	if err != nil {
+		d.Err = fmt.Errorf("line %d: %w", node.Line, err)
+	}
+	object.GetObjectKind().SetGroupVersionKind(d.Kind.GroupVersionKind)
+	return d
+}
+
+// child is the value of a mapping's key, or nil.
+func child(node *yaml.Node, key string) *yaml.Node {
+	if node == nil || node.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == key {
+			return node.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func scalar(node *yaml.Node, key string) string {
+	if value := child(node, key); value != nil && value.Kind == yaml.ScalarNode {
+		return value.Value
+	}
+	return ""
+}
+
+func lineOf(node *yaml.Node, key string) int {
+	if value := child(node, key); value != nil {
+		return value.Line
+	}
+	return node.Line
+}
+
+func kindList() []string {
+	var names []string
+	for _, kind := range datastore.CalicoKinds() {
+		names = append(names, kind.String())
+	}
+	return names
+}
+
+func kindNames() string { return strings.Join(kindList(), ", ") }
+

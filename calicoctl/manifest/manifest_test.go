@@ -1,0 +1,125 @@
+package manifest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+const header = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: p\nspec:\n"
+
+func TestErrorsSayWhereAndWhat(t *testing.T) {
+	for _, test := range []struct{ name, text, want string }{
+		{"misspelt field", header + "  cidr: 10.0.0.0/16\n  natOutgoin: true\n", "line 7: spec.natOutgoin: unknown field; did you mean natOutgoing?"},
+		{"nothing near", header + "  cidr: 10.0.0.0/16\n  colour: red\n", "line 7: spec.colour: unknown field"},
+		{"case", header + "  CIDR: 10.0.0.0/16\n", "line 6: spec.CIDR: unknown field; did you mean cidr?"},
+		{"at the top", header + "  cidr: 10.0.0.0/16\nspecs: {}\n", "line 7: specs: unknown field; did you mean spec?"},
+		{"in metadata", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, label: {}}\n", "line 3: metadata.label: unknown field; did you mean labels?"},
+		{"twice", header + "  cidr: 10.0.0.0/16\n  cidr: 10.1.0.0/16\n", "line 7: spec.cidr: given twice, first in line 6"},
+		{"number for a string", header + "  cidr: 10\n", `line 6: spec.cidr: must be a string, put it in quotes: "10"`},
+		{"string for a boolean", header + "  natOutgoing: maybe\n", `line 6: spec.natOutgoing: must be true or false, not "maybe"`},
+		{"string for a number", header + "  blockSize: big\n", `line 6: spec.blockSize: must be a whole number from -9223372036854775808 to 9223372036854775807, not "big"`},
+		{"out of range", "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: p}\nspec: {asNumber: 4294967296}\n",
+			`line 4: spec.asNumber: must be a whole number from 0 to 4294967295, not "4294967296"`},
+		{"scalar for a list", header + "  allowedUses: Workload\n", "line 6: spec.allowedUses: must be a list"},
+		{"list item", header + "  allowedUses: [Workload, 7]\n", `line 6: spec.allowedUses[1]: must be a string, put it in quotes: "7"`},
+		{"scalar for a mapping", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: none\n", "line 4: spec: must be a mapping with allowedUses, assignmentMode, blockSize, cidr, disableBGPExport, disabled, ipipMode, namespaceSelector, …"},
+		{"bad time", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, creationTimestamp: soon}\n", `line 3: metadata.creationTimestamp: "soon" is not a time`},
+		{"no name", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {}\n", "line 1: metadata.name: must be set"},
+		{"unknown kind", "apiVersion: projectcalico.org/v3\nkind: IPool\n", `line 2: kind: there is no "IPool"; did you mean IPPool?`},
+		{"no kind", "apiVersion: projectcalico.org/v3\n", "line 1: kind: must be set, one of BGPConfiguration, BGPPeer,"},
+		{"wrong version", "apiVersion: crd.projectcalico.org/v1\nkind: IPPool\n", `apiVersion: must be projectcalico.org/v3 for kind IPPool, not "crd.projectcalico.org/v1"`},
+		{"a Kubernetes resource", "apiVersion: v1\nkind: Pod\n", "use kubectl for this one"},
+		{"not a mapping", "- a\n", "line 1: a resource is a mapping"},
+		{"not YAML", header + "  cidr: [\n", "not YAML: line 6"},
+		{"an alias inside itself", header + "  cidr: &a [*a]\n", "must be a string"},
+		{"endless", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, ownerReferences: &a [*a]}\n", "must be a mapping with"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			documents := Read("f.yaml", strings.NewReader(test.text))
+			last := documents[len(documents)-1]
+			if last.Err == nil || !strings.Contains(last.Err.Error(), test.want) {
+				t.Errorf("error %v\nwant %s", last.Err, test.want)
+			}
+		})
+	}
+}
+
+func TestEveryErrorOfADocumentIsNamed(t *testing.T) {
+	documents := Read("f.yaml", strings.NewReader(header+"  cidrr: 10.0.0.0/16\n  natOutgoing: 7\n"))
+	want := "line 6: spec.cidrr: unknown field; did you mean cidr?\nline 7: spec.natOutgoing: must be true or false, not \"7\""
+	if got := documents[0].Err.Error(); got != want {
+		t.Errorf("errors\n%s\nwant\n%s", got, want)
+	}
+	if got, want := documents[0].Name(), "IPPool p (f.yaml:1)"; got != want {
+		t.Errorf("name %q, want %q", got, want)
+	}
+}
+
+func TestRead(t *testing.T) {
+	text := `---
+# nothing here
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata:
+  name: first
+  annotations: &more {rack: "2", row: "3"}
+  labels: {rack: "1", <<: *more}
+  creationTimestamp: 2024-05-06T07:08:09Z
+spec:
+  cidr: 10.0.0.0/16
+  natOutgoing: yes
+  allowedUses: [Workload]
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: projectcalico.org/v3
+  kind: IPPool
+  metadata: {name: second}
+  spec:
+    natOutgoing: on
+    cidr: fd00::/64
+- {"apiVersion": "projectcalico.org/v3", "kind": "BGPPeer", "metadata": {"name": "third"}, "spec": {"asNumber": 4294967295}}
+`
+	var got []string
+	for _, d := range Read("-", strings.NewReader(text)) {
+		if d.Err != nil {
+			t.Fatalf("%s: %v", d.Name(), d.Err)
+		}
+		got = append(got, d.Name())
+		switch o := d.Object.(type) {
+		case *v3.IPPool:
+			if !o.Spec.NATOutgoing || o.APIVersion != "projectcalico.org/v3" {
+				t.Errorf("%s: %+v", d.Name(), o)
+			}
+			if o.Name == "first" && (o.CreationTimestamp.Year() != 2024 || o.Labels["rack"] != "1" || o.Labels["row"] != "3" || len(o.Spec.AllowedUses) != 1) {
+				t.Errorf("first: %+v", o)
+			}
+		case *v3.BGPPeer:
+			if o.Spec.ASNumber != 4294967295 {
+				t.Errorf("third: %+v", o)
+			}
+		}
+	}
+	want := []string{"IPPool first (-:4)", "IPPool second (-:19)", "BGPPeer third (-:25)"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("documents (-want +got):\n%s", diff)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(header + "  cidr: 10.0.0.0/16\n")
+	f.Add("a: &a [*a]\n---\nkind: List\nitems: [{kind: IPPool}]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, d := range Read("f", strings.NewReader(text)) {
+			if (d.Err == nil) == (d.Object == nil) && d.Err == nil {
+				t.Errorf("neither object nor error for %q", text)
+			}
+		}
+	})
+}

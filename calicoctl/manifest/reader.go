@@ -1,0 +1,228 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxDepth bounds the nesting of values, and so aliases that contain themselves.
+const maxDepth = 64
+
+// reader turns YAML into values for encoding/json, guided by the Go type they are for, and gathers what is wrong.
+type reader struct{ errs []error }
+
+func (r *reader) fail(node *yaml.Node, path, format string, args ...any) {
+	r.errs = append(r.errs, fmt.Errorf("line %d: %s: %s", node.Line, path, fmt.Sprintf(format, args...)))
+}
+
+// value reads a node for a Go type. What it returns is meaningless once there are errors.
+func (r *reader) value(node *yaml.Node, t reflect.Type, path string, depth int) any {
+	if depth > maxDepth {
+		r.fail(node, path, "nested deeper than %d levels", maxDepth)
+		return nil
+	}
+	for node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node.Tag == "!!null" {
+		return nil
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		return r.special(node, t, path)
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		return r.structure(node, t, path, depth)
+	case reflect.Map:
+		return r.mapping(node, t, path, depth)
+	case reflect.Slice, reflect.Array:
+		return r.sequence(node, t, path, depth)
+	}
+	return r.scalar(node, t, path)
+}
+
+// special is a type with a JSON form of its own, such as a time.
+func (r *reader) special(node *yaml.Node, t reflect.Type, path string) any {
+	var value any
+	if node.Kind == yaml.ScalarNode && node.Tag == "!!timestamp" {
+		value = node.Value
+	} else if err := node.Decode(&value); err != nil {
+		r.fail(node, path, "%v", err)
+		return nil
+	}
+	data, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(data, reflect.New(t).Interface())
+	}
+	if err != nil {
+		r.fail(node, path, "%s is not a %s: %v", data, strings.ToLower(t.Name()), err)
+	}
+	return value
+}
+
+func (r *reader) structure(node *yaml.Node, t reflect.Type, path string, depth int) any {
+	fields := map[string]reflect.Type{}
+	fieldsOf(t, fields)
+	values := map[string]any{}
+	r.pairs(node, path, "a mapping with "+fieldNames(fields), func(key, value *yaml.Node) {
+		name := join(path, key.Value)
+		field, ok := fields[key.Value]
+		if !ok {
+			r.fail(key, name, "unknown field%s", meant(key.Value, keysOf(fields)))
+			return
+		}
+		values[key.Value] = r.value(value, field, name, depth+1)
+	})
+	return values
+}
+
+func (r *reader) mapping(node *yaml.Node, t reflect.Type, path string, depth int) any {
+	values := map[string]any{}
+	r.pairs(node, path, "a mapping of names to values", func(key, value *yaml.Node) {
+		values[key.Value] = r.value(value, t.Elem(), join(path, key.Value), depth+1)
+	})
+	return values
+}
+
+// pairs calls each for the pairs of a mapping, with those that `<<` merges in first.
+func (r *reader) pairs(node *yaml.Node, path, want string, each func(key, value *yaml.Node)) {
+	if node.Kind != yaml.MappingNode {
+		r.fail(node, path, "must be %s", want)
+		return
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Tag == "!!merge" {
+			r.merge(node.Content[i+1], path, want, each)
+		}
+	}
+	seen := map[string]int{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		if key.Tag == "!!merge" {
+			continue
+		}
+		if line, twice := seen[key.Value]; twice {
+			r.fail(key, join(path, key.Value), "given twice, first in line %d", line)
+			continue
+		}
+		seen[key.Value] = key.Line
+		each(key, value)
+	}
+}
+
+// merge takes the pairs of another mapping, which must not merge in turn: that could go round in circles.
+func (r *reader) merge(from *yaml.Node, path, want string, each func(key, value *yaml.Node)) {
+	if from.Kind == yaml.AliasNode {
+		from = from.Alias
+	}
+	for _, inner := range from.Content {
+		if inner.Tag == "!!merge" {
+			r.fail(inner, path, "what << merges in must not use << itself")
+			return
+		}
+	}
+	r.pairs(from, path, want, each)
+}
+
+func (r *reader) sequence(node *yaml.Node, t reflect.Type, path string, depth int) any {
+	if node.Kind != yaml.SequenceNode {
+		r.fail(node, path, "must be a list")
+		return nil
+	}
+	values := []any{}
+	for i, item := range node.Content {
+		values = append(values, r.value(item, t.Elem(), fmt.Sprintf("%s[%d]", path, i), depth+1))
+	}
+	return values
+}
+
+func (r *reader) scalar(node *yaml.Node, t reflect.Type, path string) any {
+	if node.Kind != yaml.ScalarNode {
+		r.fail(node, path, "must be %s", describe(t))
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.String:
+		if node.Tag == "!!str" || node.Tag == "!!timestamp" {
+			return node.Value
+		}
+		r.fail(node, path, "must be a string, put it in quotes: %q", node.Value)
+	case reflect.Bool:
+		if value, ok := truth[strings.ToLower(node.Value)]; ok && node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
+			return value
+		}
+		r.fail(node, path, "must be true or false, not %q", node.Value)
+	case reflect.Interface:
+		var value any
+		if err := node.Decode(&value); err != nil {
+			r.fail(node, path, "%v", err)
+		}
+		return value
+	default:
+		if value, ok := number(node.Value, t); ok && node.Tag == "!!int" {
+			return value
+		}
+		r.fail(node, path, "must be %s, not %q", describe(t), node.Value)
+	}
+	return nil
+}
+
+// truth are the booleans of YAML 1.1, which kubectl accepts as well.
+var truth = map[string]bool{
+	"true": true, "yes": true, "on": true, "y": true,
+	"false": false, "no": false, "off": false, "n": false,
+}
+
+// number reads a whole number that fits the type.
+func number(text string, t reflect.Type) (any, bool) {
+	if t.Kind() >= reflect.Uint && t.Kind() <= reflect.Uint64 {
+		value, err := strconv.ParseUint(text, 10, t.Bits())
+		return value, err == nil
+	}
+	value, err := strconv.ParseInt(text, 10, t.Bits())
+	return value, err == nil
+}
+
+func describe(t reflect.Type) string {
+	switch {
+	case t.Kind() == reflect.String:
+		return "a string"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() >= reflect.Uint && t.Kind() <= reflect.Uint64:
+		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<(t.Bits()-1)-1+uint64(1)<<(t.Bits()-1))
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64:
+		limit := uint64(1) << (t.Bits() - 1)
+		return fmt.Sprintf("a whole number from -%d to %d", limit, limit-1)
+	}
+	return "a single value"
+}
+
+// fieldsOf gathers the JSON names of a struct's fields, those of inlined structs included.
+func fieldsOf(t reflect.Type, fields map[string]reflect.Type) {
+	for field := range t.Fields() {
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case name == "-" || !field.IsExported():
+		case name == "" && (field.Anonymous || strings.Contains(options, "inline")):
+			fieldsOf(field.Type, fields)
+		case name != "":
+			fields[name] = field.Type
+		}
+	}
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
