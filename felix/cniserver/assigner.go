@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
@@ -20,13 +21,14 @@ const (
 // assigner owns all traffic with IPAM. Whoever waits while one operation is under way is
 // served together by the next: the datastore sees one write a block, not one a pod.
 type assigner struct {
-	ipam     IPAM
-	log      *slog.Logger
-	assigns  chan assignment
-	releases chan release
-	// waiting holds the releases not done yet, those to be retried included; run's alone.
-	waiting []release
-	retry   time.Duration
+	ipam    IPAM
+	log     *slog.Logger
+	assigns chan assignment
+	wake    chan struct{} // of capacity 1; says that something was added to waiting
+	retry   time.Duration // until the next attempt of a failed release; run's alone
+
+	mu      sync.Mutex // guards waiting
+	waiting []release  // not done yet, those to be retried included
 }
 
 type assignment struct {
@@ -43,10 +45,9 @@ type release struct {
 	done   func() // called once the handle has no address any more
 }
 
-// newAssigner gives an assigner whose channels hold what comes before run takes it.
 func newAssigner(client IPAM, log *slog.Logger) *assigner {
 	return &assigner{ipam: client, log: log, retry: firstReleaseRetry,
-		assigns: make(chan assignment, maxConnections), releases: make(chan release, maxConnections)}
+		assigns: make(chan assignment, maxConnections), wake: make(chan struct{}, 1)}
 }
 
 // assign gives the addresses for a request on a host out of pools, which are the handle's until they are released
@@ -79,11 +80,15 @@ func assignError(err error) error {
 	return &protocol.Error{Code: protocol.CodeTryAgain, Msg: "assign address: " + err.Error()}
 }
 
-// release queues the release of a handle's addresses; it is retried until it succeeds.
-func (a *assigner) release(ctx context.Context, handle string, done func()) {
+// release queues the release of a handle's addresses, which is retried until it succeeds. It does
+// not wait.
+func (a *assigner) release(handle string, done func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting = append(a.waiting, release{handle, done})
 	select {
-	case a.releases <- release{handle, done}:
-	case <-ctx.Done(): // the record says "deleting": the next start releases it
+	case a.wake <- struct{}{}:
+	default: // run has yet to hear of an earlier one
 	}
 }
 
@@ -98,12 +103,10 @@ func (a *assigner) run(ctx context.Context) error {
 			return nil
 		case wanted := <-a.assigns:
 			assigns = append(assigns, wanted)
-		case gone := <-a.releases:
-			a.waiting = append(a.waiting, gone)
+		case <-a.wake:
 		case <-retry.C:
 		}
 		assigns = append(assigns, drain(a.assigns)...)
-		a.waiting = append(a.waiting, drain(a.releases)...)
 		// Releases first: what they free may be what the others wait for.
 		if !a.releaseWaiting(ctx) {
 			retry.Reset(a.retry)
@@ -113,12 +116,12 @@ func (a *assigner) run(ctx context.Context) error {
 	}
 }
 
-func drain[T any](c chan T) []T {
-	var taken []T
+func drain(c <-chan assignment) []assignment {
+	var taken []assignment
 	for {
 		select {
-		case t := <-c:
-			taken = append(taken, t)
+		case wanted := <-c:
+			taken = append(taken, wanted)
 		default:
 			return taken
 		}
@@ -126,23 +129,30 @@ func drain[T any](c chan T) []T {
 }
 
 func (a *assigner) releaseWaiting(ctx context.Context) bool {
-	if len(a.waiting) == 0 {
+	a.mu.Lock()
+	gone := a.waiting
+	a.waiting = nil
+	a.mu.Unlock()
+	if len(gone) == 0 {
 		return true
 	}
-	handles := make([]string, len(a.waiting))
-	for i, gone := range a.waiting {
-		handles[i] = gone.handle
+	handles := make([]string, len(gone))
+	for i := range gone {
+		handles[i] = gone[i].handle
 	}
 	if _, err := a.ipam.Release(ctx, handles...); err != nil {
 		if ctx.Err() == nil {
 			a.log.Warn("addresses not released, will retry", "handles", len(handles), "error", err)
 		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.waiting = append(gone, a.waiting...)
 		return false
 	}
-	for _, gone := range a.waiting {
-		gone.done()
+	for i := range gone {
+		gone[i].done()
 	}
-	a.waiting, a.retry = nil, firstReleaseRetry
+	a.retry = firstReleaseRetry
 	return true
 }
 

@@ -51,7 +51,7 @@ func (s *Server) collect(ctx context.Context, c *config) error {
 			continue // an ADD may be under way whose attachment the runtime did not know yet
 		}
 		s.opts.Log.Info("collecting a pod interface that the runtime does not list", "namespace", r.Namespace, "pod", r.Pod)
-		if err := s.del(ctx, &protocol.Request{ContainerID: r.ContainerID, IfName: r.IfName}); err != nil {
+		if err := s.del(ctx, &protocol.Request{ContainerID: r.ContainerID, IfName: r.IfName}, ""); err != nil {
 			return err
 		}
 	}

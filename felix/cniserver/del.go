@@ -12,8 +12,9 @@ import (
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 )
 
-// del removes an interface. A container without a record has none, which is success.
-func (s *Server) del(ctx context.Context, request *protocol.Request) error {
+// del removes an interface. A container without a record has none, which is success. spooled is
+// the file that asks for it, or empty: when the file is gone, an ADD has carried it out already.
+func (s *Server) del(ctx context.Context, request *protocol.Request, spooled string) error {
 	r, found := s.records.get(attachment{request.ContainerID, request.IfName})
 	if !found {
 		return nil
@@ -21,6 +22,9 @@ func (s *Server) del(ctx context.Context, request *protocol.Request) error {
 	defer s.pods.lock(r.HostIface)()
 	if r, found = s.records.get(r.key()); !found {
 		return nil // while it waited for the lock
+	}
+	if _, err := os.Lstat(spooled); spooled != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return s.remove(ctx, r)
 }
@@ -47,7 +51,7 @@ func (s *Server) remove(ctx context.Context, r record) error {
 	if err := s.records.put(r); err != nil {
 		return err
 	}
-	s.assigner.release(ctx, r.handle(), func() {
+	s.assigner.release(r.handle(), func() {
 		if err := s.records.remove(r); err != nil {
 			s.opts.Log.Warn("record not removed", "error", err)
 		}
@@ -106,7 +110,7 @@ func (s *Server) drainSpool(ctx context.Context) {
 	}
 	for path, request := range requests {
 		if request != nil {
-			if err := s.del(ctx, request); err != nil {
+			if err := s.del(ctx, request, path); err != nil {
 				s.opts.Log.Warn("spooled DEL failed, will retry", "container", request.ContainerID, "error", err)
 				continue
 			}

@@ -171,8 +171,7 @@ func listen(path string) (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen for the CNI plugin: remove old socket: %w", err)
 	}
-	// The umask is the process's, so the mode is restricted by a directory-free rename: nobody
-	// can connect to the socket under its name before it has its mode.
+	// The socket gets its name only when it has its mode: nobody else can connect in between.
 	temporary := path + ".new"
 	_ = os.Remove(temporary) // of a process that died here
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
@@ -252,7 +251,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 
 func (s *Server) handle(ctx context.Context, request *protocol.Request, netns *os.File) ([]byte, error) {
 	if request.Command == "DEL" {
-		return nil, s.del(ctx, request)
+		return nil, s.del(ctx, request, "")
 	}
 	config, err := parseConfig(request.Config)
 	if err != nil {

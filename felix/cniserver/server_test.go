@@ -269,6 +269,18 @@ func TestAddOverridesASpooledDel(t *testing.T) {
 	}
 }
 
+func TestASpooledDelThatAnAddCarriedOutIsOff(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	n.must(t, request(t, "ADD", "c1", "web", nil)) // removed the file after drainSpool had read it
+	if err := n.del(t.Context(), request(t, "DEL", "c1", "web", nil), filepath.Join(n.opts.Spool, "gone.json")); err != nil {
+		t.Fatal(err)
+	}
+	if len(n.links.pairs) != 1 {
+		t.Errorf("interfaces %v", n.links.pairs)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	n := newNode(t)
 	defer n.start(t)()
