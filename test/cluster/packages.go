@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
