@@ -223,7 +223,8 @@ func TestRepair(t *testing.T) {
 		d.Set(f.desired())
 		apply(t, d)
 		for _, damage := range []string{
-			f.ip + "addr flush dev " + f.name,
+			f.ip + "addr flush dev " + f.name + " scope global",
+			f.ip + "addr add " + f.peer + " dev " + f.name,
 			f.ip + "neigh del " + f.peer + " dev " + f.name,
 			f.ip + "neigh replace " + f.peer2 + " lladdr " + mac1 + " dev " + f.name + " nud permanent",
 			"bridge fdb del " + mac2 + " dev " + f.name + " dst " + f.remote,

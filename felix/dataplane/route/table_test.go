@@ -238,6 +238,9 @@ func TestDeviceComesLater(t *testing.T) {
 		if got := f.routes(t, "80"); len(got) != 2 {
 			t.Errorf("routes without the device: %q, want 2", got)
 		}
+		if table.InPlace(route.Key{Dst: late.Dst}) || !table.InPlace(route.Key{Dst: netip.MustParsePrefix(f.pod)}) {
+			t.Error("InPlace of the missing or of another route is wrong")
+		}
 		kerneltest.Run(t, "ip link add cali2 type veth peer name pod2")
 		link := dataplane.Event{Kind: dataplane.EventLink, Device: "cali2"}
 		if table.Observe(link) {
@@ -251,6 +254,9 @@ func TestDeviceComesLater(t *testing.T) {
 		apply(t, table)
 		if got := f.routes(t, "80"); len(got) != 3 {
 			t.Errorf("routes with the device: %q, want 3", got)
+		}
+		if !table.InPlace(route.Key{Dst: late.Dst}) {
+			t.Error("InPlace of the route is false once it is there")
 		}
 	})
 }

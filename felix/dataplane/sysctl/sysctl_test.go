@@ -71,8 +71,14 @@ func TestKernel(t *testing.T) {
 	if !s.Observe(back) {
 		t.Error("Observe of the device's return asks for no Apply")
 	}
+	if s.InPlace("vxlan.calico") {
+		t.Error("InPlace before Apply")
+	}
 	apply(t, s)
 	check("device back")
+	if !s.InPlace("vxlan.calico") {
+		t.Error("not InPlace after Apply")
+	}
 	if s.Observe(back) {
 		t.Error("Observe of the same device again asks for an Apply")
 	}

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -92,9 +93,12 @@ func Create(ctx context.Context, p Pair) (Result, error) {
 	err = setUpHost(h, host, p)
 	if err == nil {
 		err = inNetns(p.Netns, func() (err error) {
-			r.PodIndex, err = setUpPod(p)
+			r.PodIndex, err = setUpPod(ctx, p)
 			return err
 		})
+	}
+	if err == nil {
+		err = activate(h, host)
 	}
 	if err != nil {
 		if e := h.LinkDel(host); e != nil {
@@ -144,11 +148,20 @@ func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
 	return nil
 }
 
+// activate makes sure that the host's end transmits. It got its carrier when the pod's end went up, but drops
+// everything until the kernel's link watch has seen that, a moment later; to ask for the link brings it forward (Linux 6.8).
+func activate(h *netlink.Handle, host netlink.Link) error {
+	if _, err := h.LinkByIndex(host.Attrs().Index); err != nil {
+		return fmt.Errorf("look up %s: %w", host.Attrs().Name, err)
+	}
+	return nil
+}
+
 // nl6AddrGenModeNone is IN6_ADDR_GEN_MODE_NONE of include/uapi/linux/if_link.h.
 const nl6AddrGenModeNone = 1
 
 // setUpPod configures the pod's end, from within its namespace, and returns its index.
-func setUpPod(p Pair) (int, error) {
+func setUpPod(ctx context.Context, p Pair) (int, error) {
 	if p.hasIPv6() {
 		if err := enableIPv6(); err != nil {
 			return 0, err
@@ -180,8 +193,42 @@ func setUpPod(p Pair) (int, error) {
 			return 0, fmt.Errorf("add default route by %s: %w", g, err)
 		}
 	}
+	for _, a := range p.Addrs {
+		if err := waitLocal(ctx, h, a); err != nil {
+			return 0, fmt.Errorf("wait for address %s of %s: %w", a, p.Pod, err)
+		}
+	}
 	return pod.Attrs().Index, nil
 }
+
+// waitLocal waits until the kernel answers for an IPv6 address. Even without duplicate address detection a
+// kernel worker joins the groups and adds the local route, a moment after the address is there (Linux 6.18).
+func waitLocal(ctx context.Context, h *netlink.Handle, a netip.Addr) error {
+	if a.Is4() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, addressTimeout)
+	defer cancel()
+	ticker := time.NewTicker(addressPoll)
+	defer ticker.Stop()
+	for {
+		routes, err := h.RouteGet(a.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// How long an IPv6 address may take, usually well under a millisecond, and how often to look.
+const (
+	addressTimeout = 5 * time.Second
+	addressPoll    = 200 * time.Microsecond
+)
 
 // enableIPv6 undoes what some container runtimes do to new namespaces.
 func enableIPv6() error {
@@ -216,14 +263,14 @@ func neighbour(pod netlink.Link, gateway netip.Addr) *netlink.Neigh {
 }
 
 func defaultRoute(pod netlink.Link, gateway netip.Addr) *netlink.Route {
-	any := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	flags := int(netlink.FLAG_ONLINK)
 	if gateway.Is6() {
-		any, flags = netip.PrefixFrom(netip.IPv6Unspecified(), 0), 0 // link-local: on the link anyway
+		everything, flags = netip.PrefixFrom(netip.IPv6Unspecified(), 0), 0 // link-local: on the link anyway
 	}
 	return &netlink.Route{
 		LinkIndex: pod.Attrs().Index,
-		Dst:       &net.IPNet{IP: any.Addr().AsSlice(), Mask: net.CIDRMask(0, any.Addr().BitLen())},
+		Dst:       &net.IPNet{IP: everything.Addr().AsSlice(), Mask: net.CIDRMask(0, everything.Addr().BitLen())},
 		Gw:        gateway.AsSlice(),
 		Flags:     flags,
 	}

@@ -26,6 +26,12 @@ func in(t *testing.T, ns *os.File, line string) string {
 	return kerneltest.Run(t, line)
 }
 
+// localRoute shows the route to an address, or nothing if there is none yet.
+func localRoute(address string) string {
+	out, _ := kerneltest.Try("ip route get " + address)
+	return out
+}
+
 func TestCreate(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -54,8 +60,10 @@ func TestCreate(t *testing.T) {
 			for _, a := range c.addrs {
 				kerneltest.Run(t, "ip route add "+a.String()+" dev cali1")
 				host := map[bool]string{true: "192.0.2.1/32", false: "2001:db8::1/128"}[a.Is4()]
-				kerneltest.Run(t, "ip addr add "+host+" dev lo nodad")
 				target, _, _ := strings.Cut(host, "/")
+				kerneltest.Run(t, "ip addr add "+host+" dev lo nodad")
+				for !strings.HasPrefix(localRoute(target), "local") { // the kernel takes its time
+				}
 				home := kerneltest.Current(t)
 				kerneltest.Set(t, ns)
 				// At once: no duplicate address detection, no question for the gateway's MAC.
