@@ -2,6 +2,7 @@ package cniserver
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -39,11 +40,15 @@ func (s *Server) status() error {
 
 // collect removes the interfaces of the network that the runtime does not list.
 func (s *Server) collect(ctx context.Context, c *config) error {
-	if c.ValidAttachments == nil {
-		return invalidConfig("cni.dev/valid-attachments", "", "must list the attachments that are to stay")
+	var list []struct {
+		ContainerID string `json:"containerID"`
+		IfName      string `json:"ifname"`
+	}
+	if err := json.Unmarshal(c.ValidAttachments, &list); err != nil { // a list that is missing is one
+		return invalidConfig("cni.dev/valid-attachments", string(c.ValidAttachments), "must list the attachments that are to stay")
 	}
 	valid := map[attachment]bool{}
-	for _, a := range *c.ValidAttachments {
+	for _, a := range list {
 		valid[attachment{a.ContainerID, a.IfName}] = true
 	}
 	for _, r := range s.records.all() {

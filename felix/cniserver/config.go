@@ -28,11 +28,9 @@ type config struct {
 		IPv4Pools  []string `json:"ipv4_pools"`
 		IPv6Pools  []string `json:"ipv6_pools"`
 	} `json:"ipam"`
-	// ValidAttachments is GC's list of what is to stay. Nil when the configuration has none.
-	ValidAttachments *[]struct {
-		ContainerID string `json:"containerID"`
-		IfName      string `json:"ifname"`
-	} `json:"cni.dev/valid-attachments"`
+	// ValidAttachments is GC's list of what is to stay. It is nil when the configuration has none,
+	// and "null", which runtimes write for an empty one, is none that is to stay.
+	ValidAttachments json.RawMessage `json:"cni.dev/valid-attachments"`
 }
 
 // flag is a boolean that Calico's configurations write as a string.
