@@ -1,0 +1,162 @@
+package daemon
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// Config is how a Typha process is set up. Each field has a flag and an environment variable
+// TYPHA_<NAME>; the flag wins. Names and defaults are Calico's where Calico has the setting.
+type Config struct {
+	DatastoreType            string
+	Kubeconfig               string
+	ServerHost               string
+	ServerPort               int
+	CAFile                   string
+	ServerCertFile           string
+	ServerKeyFile            string
+	ClientCN                 string
+	ClientURISAN             string
+	ClientIdentity           string
+	ClientServiceAccounts    string
+	HealthEnabled            bool
+	HealthHost               string
+	HealthPort               int
+	PrometheusMetricsEnabled bool
+	PrometheusMetricsHost    string
+	PrometheusMetricsPort    int
+	LogSeverityScreen        string
+}
+
+// The ways in which a node proves its name; see Config.ClientIdentity.
+const (
+	IdentityToken       = "Token"
+	IdentityCertificate = "Certificate"
+)
+
+// setting is one row of the table from which flags, environment variables and their help come.
+type setting struct {
+	name   string
+	target any // *string, *int or *bool; holds the default
+	doc    string
+}
+
+func (c *Config) settings() []setting {
+	return []setting{
+		{"DatastoreType", &c.DatastoreType, "datastore to read: kubernetes"},
+		{"Kubeconfig", &c.Kubeconfig, "kubeconfig file; empty is the pod's own service account"},
+		{"ServerHost", &c.ServerHost, "address to accept nodes on; empty is every address"},
+		{"ServerPort", &c.ServerPort, "port to accept nodes on"},
+		{"CAFile", &c.CAFile, "PEM file of the authorities that sign the nodes' certificates"},
+		{"ServerCertFile", &c.ServerCertFile, "PEM file of our certificate"},
+		{"ServerKeyFile", &c.ServerKeyFile, "PEM file of our key"},
+		{"ClientCN", &c.ClientCN, "common name that the nodes' certificates must have"},
+		{"ClientURISAN", &c.ClientURISAN, "URI that the nodes' certificates must have, unless the common name agrees"},
+		{"ClientIdentity", &c.ClientIdentity, "how a node proves its name: Token (a service-account token bound to the node) or Certificate (common name node:<name>)"},
+		{"ClientServiceAccounts", &c.ClientServiceAccounts, "accepted service accounts, <namespace>:<name>, with commas between; in a pod the default is calico-node of its namespace, elsewhere any"},
+		{"HealthEnabled", &c.HealthEnabled, "serve /liveness and /readiness"},
+		{"HealthHost", &c.HealthHost, "address to serve health on"},
+		{"HealthPort", &c.HealthPort, "port to serve health on"},
+		{"PrometheusMetricsEnabled", &c.PrometheusMetricsEnabled, "serve /metrics"},
+		{"PrometheusMetricsHost", &c.PrometheusMetricsHost, "address to serve metrics on; empty is every address"},
+		{"PrometheusMetricsPort", &c.PrometheusMetricsPort, "port to serve metrics on"},
+		{"LogSeverityScreen", &c.LogSeverityScreen, "Debug, Info, Warning or Error"},
+	}
+}
+
+// ParseConfig reads the environment ("NAME=value" each) and the flags. It returns flag.ErrHelp
+// after -help.
+func ParseConfig(environ, args []string) (Config, error) {
+	c := Config{
+		DatastoreType: "kubernetes", ServerPort: 5473, ClientIdentity: IdentityToken,
+		HealthHost: "localhost", HealthPort: 9098, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
+	}
+	flags := flag.NewFlagSet("typha", flag.ContinueOnError)
+	for _, s := range c.settings() {
+		name, doc := strings.ToLower(s.name), fmt.Sprintf("%s (TYPHA_%s)", s.doc, strings.ToUpper(s.name))
+		switch target := s.target.(type) {
+		case *string:
+			flags.StringVar(target, name, *target, doc)
+		case *int:
+			flags.IntVar(target, name, *target, doc)
+		case *bool:
+			flags.BoolVar(target, name, *target, doc)
+		}
+	}
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		name, ours := strings.CutPrefix(strings.ToLower(name), "typha_")
+		if !ours || flags.Lookup(name) == nil {
+			continue
+		}
+		if err := flags.Set(name, value); err != nil {
+			return c, fmt.Errorf("TYPHA_%s: %q: %w", strings.ToUpper(name), value, err)
+		}
+	}
+	if err := flags.Parse(args); err != nil {
+		return c, err
+	}
+	if flags.NArg() > 0 {
+		return c, fmt.Errorf("argument %q is not understood: there are only flags, see -help", flags.Arg(0))
+	}
+	return c, c.validate()
+}
+
+func (c *Config) validate() error {
+	if c.DatastoreType != "kubernetes" {
+		return fmt.Errorf("DatastoreType: %q is not supported, only kubernetes", c.DatastoreType)
+	}
+	if c.ClientIdentity != IdentityToken && c.ClientIdentity != IdentityCertificate {
+		return fmt.Errorf("ClientIdentity: %q is neither %s nor %s", c.ClientIdentity, IdentityToken, IdentityCertificate)
+	}
+	for name, value := range map[string]string{"CAFile": c.CAFile, "ServerCertFile": c.ServerCertFile, "ServerKeyFile": c.ServerKeyFile} {
+		if value == "" {
+			return fmt.Errorf("%s has to be set: nodes are served over mutual TLS only", name)
+		}
+	}
+	for name, port := range map[string]int{"ServerPort": c.ServerPort, "HealthPort": c.HealthPort, "PrometheusMetricsPort": c.PrometheusMetricsPort} {
+		if port < 0 || port > 65535 {
+			return fmt.Errorf("%s: %d is not a port", name, port)
+		}
+	}
+	_, err := c.level()
+	return err
+}
+
+func (c *Config) level() (slog.Level, error) {
+	switch strings.ToLower(c.LogSeverityScreen) {
+	case "trace", "debug":
+		return slog.LevelDebug, nil
+	case "", "info":
+		return slog.LevelInfo, nil
+	case "warning":
+		return slog.LevelWarn, nil
+	case "error", "fatal":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("LogSeverityScreen: %q is none of Debug, Info, Warning, Error", c.LogSeverityScreen)
+}
+
+// subjects gives the accepted service accounts in the form of a token's subject. own is the namespace
+// of the pod that this process runs in; empty if it runs in none.
+func (c *Config) subjects(own string) ([]string, error) {
+	list := c.ClientServiceAccounts
+	if list == "" && own != "" {
+		list = own + ":calico-node"
+	}
+	var subjects []string
+	for _, account := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+		namespace, name, ok := strings.Cut(account, ":")
+		if !ok || namespace == "" || name == "" {
+			return nil, fmt.Errorf("ClientServiceAccounts: %q is not <namespace>:<name>", account)
+		}
+		subjects = append(subjects, "system:serviceaccount:"+account)
+	}
+	return subjects, nil
+}
+
+func address(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -1,0 +1,202 @@
+// Package daemon is the Typha process: configuration, the Kubernetes client, the listeners for
+// nodes, health and metrics around a typha.Local.
+//
+// It is called by cmd/typha on the main goroutine and ends when its context does. It keeps no
+// state of the network.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+// Main runs a Typha until ctx ends, and gives the exit status.
+func Main(ctx context.Context, environ, args []string, stderr io.Writer) int {
+	cfg, err := ParseConfig(environ, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		_, _ = fmt.Fprintln(stderr, "typha:", err)
+		return 2
+	}
+	level, _ := cfg.level() // validated
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	if err := Run(ctx, cfg, log); err != nil && ctx.Err() == nil {
+		log.Error("typha ends", "error", err)
+		return 1
+	}
+	return 0
+}
+
+// Run runs a Typha until ctx ends or something that it cannot do without fails.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	kube, err := kubeconfig(cfg.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	store, err := kubernetes.New(kube)
+	if err != nil {
+		return fmt.Errorf("datastore: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := stream.NewMetrics(registry)
+	local := typha.NewLocal(typha.LocalOptions{Store: store, Logger: log, Metrics: metrics})
+	opts := stream.ServerOptions{
+		Hub: local.Hub(), Logger: log, Metrics: metrics,
+		TLS: stream.TLS{CAFile: cfg.CAFile, CertFile: cfg.ServerCertFile, KeyFile: cfg.ServerKeyFile,
+			PeerCN: cfg.ClientCN, PeerURISAN: cfg.ClientURISAN},
+	}
+	if cfg.ClientIdentity == IdentityToken {
+		if opts.Tokens, err = tokens(cfg, kube); err != nil {
+			return err
+		}
+	}
+	server, err := stream.NewServer(opts)
+	if err != nil {
+		return err
+	}
+
+	listener, err := net.Listen("tcp", address(cfg.ServerHost, cfg.ServerPort))
+	if err != nil {
+		return fmt.Errorf("accept nodes: %w", err)
+	}
+	log.Info("accepting nodes", "address", listener.Addr().String())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return local.Run(ctx) })
+	g.Go(func() error { return server.Serve(ctx, listener) })
+	if cfg.HealthEnabled {
+		g.Go(func() error { return serveHTTP(ctx, address(cfg.HealthHost, cfg.HealthPort), health(local.Hub())) })
+	}
+	if cfg.PrometheusMetricsEnabled {
+		mux := http.NewServeMux()
+		mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+		g.Go(func() error {
+			return serveHTTP(ctx, address(cfg.PrometheusMetricsHost, cfg.PrometheusMetricsPort), mux)
+		})
+	}
+	return g.Wait()
+}
+
+func kubeconfig(path string) (*rest.Config, error) {
+	if path == "" {
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("not in a pod, so Kubeconfig has to be set: %w", err)
+		}
+		return cfg, nil
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+// ownNamespaceFile is where a pod finds the name of its namespace.
+const ownNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// tokens makes the verifier of service-account tokens, with the keys of the API server.
+func tokens(cfg Config, kube *rest.Config) (*stream.Tokens, error) {
+	client, err := rest.HTTPClientFor(kube)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", kube.Host, err)
+	}
+	base, _, err := rest.DefaultServerUrlFor(kube)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", kube.Host, err)
+	}
+	own, err := os.ReadFile(ownNamespaceFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("find own namespace: %w", err)
+	}
+	subjects, err := cfg.subjects(strings.TrimSpace(string(own)))
+	if err != nil {
+		return nil, err
+	}
+	url := base.JoinPath("/openid/v1/jwks").String()
+	return &stream.Tokens{Subjects: subjects, Fetch: func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, url) }}, nil
+}
+
+// fetchTimeout bounds a request of the keys, during which the connecting node waits.
+const fetchTimeout = 10 * time.Second
+
+func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", url, err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", url, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("get %s: %s; Typha's service account needs the non-resource URL /openid/v1/jwks", url, response.Status)
+	}
+	return body, nil
+}
+
+// aliveWithin is how long the hub may take to answer before the process counts as hung.
+const aliveWithin = 8 * time.Second
+
+// health serves /liveness: the hub's loop turns; and /readiness: nodes can be given what they need.
+func health(hub *stream.Hub) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /liveness", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
+		defer cancel()
+		if _, err := hub.Versions(ctx); err != nil {
+			http.Error(w, "the hub does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /readiness", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-hub.InSync():
+		default:
+			http.Error(w, "not in sync with the datastore yet", http.StatusServiceUnavailable)
+		}
+	})
+	return mux
+}
+
+func serveHTTP(ctx context.Context, address string, handler http.Handler) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("serve http: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve http on %s: %w", address, err)
+	}
+	return nil
+}
