@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/vishvananda/netlink"
@@ -86,30 +88,28 @@ func (r record) remove(ctx context.Context) error {
 }
 
 // endProcesses kills process 1 of every node, with which the kernel ends all
-// others of the node, and then whatever else runs in the cluster's network
-// namespaces or cgroups.
+// others of the node, and whatever else runs in the cluster's network
+// namespaces or cgroups, until nothing is found any more.
 func (r record) endProcesses(ctx context.Context) error {
-	holders, err := findHolders(r.State)
-	if err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, pid := range holders {
-		g.Go(func() error { return kill(ctx, pid) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	strays, err := r.strays()
-	if err != nil {
-		return err
-	}
-	for _, pid := range strays {
-		if err := kill(ctx, pid); err != nil {
+	for {
+		holders, err := findHolders(r.State)
+		if err != nil {
+			return err
+		}
+		pids := slices.Collect(maps.Values(holders))
+		if len(pids) == 0 {
+			if pids, err = r.strays(); err != nil || len(pids) == 0 {
+				return err
+			}
+		}
+		g, ctx := errgroup.WithContext(ctx)
+		for _, pid := range pids {
+			g.Go(func() error { return kill(ctx, pid) })
+		}
+		if err := g.Wait(); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // strays are the processes in the cluster's network namespaces or cgroups.

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/maneki-net/maneki/test/cluster/nodeinit"
 )
 
@@ -72,6 +74,8 @@ func (n *Node) boot(ctx context.Context, binary string, hosts string) error {
 	}
 	cmd := exec.CommandContext(ctx, binary)
 	cmd.Stdin = bytes.NewReader(body)
+	// A node must not come up behind the back of a Down after this process was killed.
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("boot %s: %w: %s", n.Name, err, bytes.TrimSpace(out))
 	}

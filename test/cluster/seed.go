@@ -77,13 +77,14 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 `
 
 func fillSeed(ctx context.Context, root string, archives []images.Archive) (err error) {
-	temporary, err := os.MkdirTemp("", "maneki-seed-")
-	if err != nil {
+	// In the cache, where a crash leaves nothing that the next attempt does not remove.
+	state := filepath.Join(filepath.Dir(root), "run")
+	if err := os.MkdirAll(state, 0o711); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	config := filepath.Join(temporary, "config.toml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, seedConfig, root, temporary), 0o600); err != nil {
+	defer func() { err = errors.Join(err, os.RemoveAll(state)) }()
+	config := filepath.Join(state, "config.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, seedConfig, root, state), 0o600); err != nil {
 		return err
 	}
 	var log strings.Builder
@@ -94,7 +95,7 @@ func fillSeed(ctx context.Context, root string, archives []images.Archive) (err 
 	if err := daemon.Start(); err != nil {
 		return fmt.Errorf("start containerd: %w", err)
 	}
-	loadErr := loadSeed(ctx, filepath.Join(temporary, "sock"), archives)
+	loadErr := loadSeed(ctx, filepath.Join(state, "sock"), archives)
 	// Ending it closes its databases.
 	if err := daemon.Process.Signal(unix.SIGTERM); err != nil {
 		return errors.Join(loadErr, fmt.Errorf("end containerd: %w", err))
@@ -142,9 +143,23 @@ func (n *Node) plant(ctx context.Context, seed string, archives []images.Archive
 		return fmt.Errorf("plant images of %s: %w", n.Name, err)
 	}
 	// Ownership, modes and attributes are the images' content.
-	script := `cp -al "$1" "$2" && cd "$1" && find . -name '*.db' -exec cp -a --parents --remove-destination {} "$2" ';'`
-	if _, err := output(exec.CommandContext(ctx, "sh", "-c", script, "sh", seed, partial), "plant images of "+n.Name); err != nil {
+	link := exec.CommandContext(ctx, "cp", "-al", seed, partial)
+	link.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if _, err := output(link, "plant images of "+n.Name); err != nil {
 		return err
+	}
+	databases, err := filepath.Glob(filepath.Join(partial, "*", "*.db"))
+	if err != nil {
+		return fmt.Errorf("find databases of %s: %w", n.Name, err)
+	}
+	for _, name := range databases {
+		body, err := os.ReadFile(name)
+		if err == nil {
+			err = writeFile(name, body, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("copy database of %s: %w", n.Name, err)
+		}
 	}
 	for _, a := range archives {
 		if err := n.markLoaded(a); err != nil {
