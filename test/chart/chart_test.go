@@ -26,7 +26,9 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
+	felixconfig "github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/test/build"
+	"github.com/maneki-net/maneki/typha/daemon"
 )
 
 const (
@@ -237,6 +239,34 @@ func TestWorkloads(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// environment gives the variables of a workload's container that have a value.
+func environment(t *testing.T, pods map[string]corev1.PodTemplateSpec, workload string) []string {
+	t.Helper()
+	var variables []string
+	for _, c := range pods[workload].Spec.Containers {
+		for _, e := range c.Env {
+			if e.ValueFrom == nil {
+				variables = append(variables, e.Name+"="+e.Value)
+			}
+		}
+	}
+	if len(variables) == 0 {
+		t.Fatalf("%s has no environment", workload)
+	}
+	return variables
+}
+
+func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
+	pods := workloads(t, render(t, "node.logLevel=debug", "typha.logLevel=warning", "node.env.FELIX_VXLANPORT=4790"))
+	// An unknown setting and a value that cannot be used are errors of Resolve.
+	if _, err := felixconfig.Resolve(felixconfig.Environment(environment(t, pods, "DaemonSet calico-node"))); err != nil {
+		t.Error("Felix refuses its environment:", err)
+	}
+	if _, err := daemon.ParseConfig(environment(t, pods, "Deployment calico-typha"), nil); err != nil {
+		t.Error("Typha refuses its environment:", err)
 	}
 }
 
