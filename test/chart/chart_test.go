@@ -149,7 +149,7 @@ func TestCRDsAreTheGeneratedOnes(t *testing.T) {
 	}
 }
 
-// folder gives the content of a folder's files by name.
+// folder gives the content of a folder's YAML files by name.
 func folder(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -158,6 +158,9 @@ func folder(t *testing.T, dir string) map[string]string {
 	}
 	files := map[string]string{}
 	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".yaml" {
+			continue
+		}
 		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			t.Fatal(err)
