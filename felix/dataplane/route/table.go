@@ -204,17 +204,10 @@ func (t *Table) Apply(ctx context.Context) error {
 // write adds or replaces one desired route.
 func (t *Table) write(k Key) error {
 	desired, _ := t.routes.Desired(k)
-	actual, there := t.routes.Actual(k)
+	_, there := t.routes.Actual(k)
 	msg, err := t.encode(desired)
 	if err != nil {
 		return fmt.Errorf("add route %s: %w", k, err)
-	}
-	if there && t.cfg.Family == dataplane.IPv6 && multipathable(desired) != multipathable(actual) {
-		// The kernel replaces a route only by one of the same sort, and would keep both.
-		if err := t.delete(k); err != nil {
-			return err
-		}
-		there = false
 	}
 	if there {
 		err = t.kernel.RouteReplace(msg)
@@ -230,11 +223,6 @@ func (t *Table) write(k Key) error {
 	}
 	t.routes.Observe(k, desired)
 	return nil
-}
-
-// multipathable says whether IPv6 lets the route have siblings.
-func multipathable(r Route) bool {
-	return r.Type == Unicast && len(r.Hops) > 0 && r.Hops[0].Gateway.IsValid()
 }
 
 // doubt looks the devices of a route that failed up again next time, and waits for them.

@@ -176,6 +176,9 @@ func TestChange(t *testing.T) {
 			{"blackhole", route.Route{Type: route.Blackhole}, "blackhole "},
 			{"gateway again", route.Route{Hops: gw}, " via " + f.gw1 + " dev eth0"},
 			{"no device", route.Route{Hops: []route.Hop{{Gateway: netip.MustParseAddr(f.gw2)}}}, " via " + f.gw2 + " dev eth0"},
+			{"several", route.Route{Hops: append(gw, route.Hop{Device: "eth0", Gateway: netip.MustParseAddr(f.gw2)})}, "nexthop via " + f.gw2},
+			{"blackhole again", route.Route{Type: route.Blackhole}, "blackhole "},
+			{"several again", route.Route{Hops: append(gw, route.Hop{Device: "eth0", Gateway: netip.MustParseAddr(f.gw2)})}, "nexthop via " + f.gw2},
 			{"device again", route.Route{Hops: []route.Hop{{Device: "cali1"}}}, " dev cali1"},
 		}
 		for _, s := range steps {

@@ -7,6 +7,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
@@ -53,6 +56,13 @@ func TestCreate(t *testing.T) {
 			if show := in(t, ns, "ip -o link show eth0"); !strings.Contains(show, r.PodMAC.String()) || !strings.Contains(show, "mtu 1400") {
 				t.Errorf("the pod's end: %s", show)
 			}
+			if c.addrs[len(c.addrs)-1].Is6() {
+				for _, show := range []string{in(t, ns, "ip -6 addr show dev eth0 scope global"), kerneltest.Run(t, "ip -6 addr show dev cali1")} {
+					if strings.Count(show, "inet6") != 1 || !strings.Contains(show, "nodad") {
+						t.Errorf("IPv6 addresses that wait for duplicates: %s", show)
+					}
+				}
+			}
 			// What the drivers would do: the routes to the pod, and the host answers for everything.
 			if show := kerneltest.Run(t, "ip -o link show cali1"); !strings.Contains(show, "ee:ee:ee:ee:ee:ee") || !strings.Contains(show, "mtu 1400") {
 				t.Errorf("the host's end: %s", show)
@@ -83,6 +93,54 @@ func TestCreate(t *testing.T) {
 				t.Errorf("second Delete: %v", err)
 			}
 		})
+	}
+}
+
+// TestFirstPacket: what the host sends the moment Create returns arrives.
+func TestFirstPacket(t *testing.T) {
+	kerneltest.Enter(t)
+	kerneltest.Run(t, "ip addr add 192.0.2.1/32 dev lo")
+	home, ns := kerneltest.Current(t), kerneltest.New(t)
+	kerneltest.Set(t, ns)
+	pod, err := net.ListenPacket("udp4", "0.0.0.0:9")
+	kerneltest.Set(t, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	sender, err := net.ListenPacket("udp4", "192.0.2.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	h, err := netlink.NewHandle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	mac := net.HardwareAddr{0x66, 0, 0, 0, 0, 7}
+	for range 30 {
+		r, err := veth.Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: []netip.Addr{pod4}, MAC: mac})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dst := &net.IPNet{IP: pod4.AsSlice(), Mask: net.CIDRMask(32, 32)}
+		if err := h.RouteAdd(&netlink.Route{LinkIndex: r.HostIndex, Dst: dst, Scope: netlink.SCOPE_LINK}); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.NeighSet(&netlink.Neigh{LinkIndex: r.HostIndex, State: netlink.NUD_PERMANENT, IP: dst.IP, HardwareAddr: mac}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sender.WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(pod4, 9))); err != nil {
+			t.Fatal(err)
+		}
+		pod.SetReadDeadline(time.Now().Add(time.Second))
+		if _, _, err := pod.ReadFrom(make([]byte, 10)); err != nil {
+			t.Fatalf("the first packet did not arrive: %v", err)
+		}
+		if err := veth.Delete(t.Context(), "cali1"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
