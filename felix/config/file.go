@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -40,4 +41,28 @@ func ReadFile(path string) (Source, error) {
 		return s, fmt.Errorf("read configuration file %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// WriteDoc writes the Table in Markdown.
+func WriteDoc(w io.Writer) error {
+	if _, err := fmt.Fprint(w, "| setting | default | values | what it does |\n|---|---|---|---|\n"); err != nil {
+		return err
+	}
+	for _, s := range Table {
+		doc := s.Doc
+		if s.Local {
+			doc += " Environment or file only."
+		}
+		if s.AtStart {
+			doc += " A change restarts Felix."
+		}
+		def := ""
+		if s.Default != "" {
+			def = "`" + strings.ReplaceAll(s.Default, "|", `\|`) + "`"
+		}
+		if _, err := fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", s.Name, def, s.Values, doc); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,0 +1,336 @@
+// Package felix is the node agent: it makes the kernel match what the stream says.
+//
+// One goroutine, Agent.Run, owns the state of the stream, the workloads and every driver. Commits, requests of the
+// CNI server, routes from BGP, the node's facts, the kernel's events and timers arrive on channels;
+// each marks what it changed, and one pass renders the desired state and applies it. Nothing is
+// programmed before the first commit that is in sync, or, without one for a while, before the journal of
+// the last run has been taken for it. When the agent ends everything stays in the kernel.
+//
+// Start composes the parts into the process; Cleanup removes what they made.
+package felix
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/felix/policy"
+	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// ErrRestart says that a setting changed that is read at the start of the process only.
+var ErrRestart = errors.New("a setting changed that takes effect when the process starts again")
+
+// Speaker is the part of bgp/speaker that the agent uses.
+type Speaker interface {
+	Configure(bgp.Config)
+	Changes() <-chan struct{}
+	Routes() []bgp.Route
+	Status() bgp.Status
+}
+
+// NodeFacts is the part of node.Watcher that the agent uses.
+type NodeFacts interface {
+	Facts() <-chan node.Facts
+	SetTunnelPools([]ipam.Pool)
+	Check()
+}
+
+// Options of an Agent; all are required but Learned and Configured.
+type Options struct {
+	Node   string
+	Source stream.Source
+	// Whole says that the source's first commit is everything; otherwise it is the
+	// difference to what the journal held.
+	Whole   bool
+	Journal *journal.Journal
+	Drivers Drivers
+	Events  <-chan dataplane.Event
+	Speaker Speaker
+	Facts   NodeFacts
+	// FirstFacts is what is known of the node before Facts says anything.
+	FirstFacts node.Facts
+	// Learned are the BGP routes that the kernel has from an earlier process. They stay until the
+	// speaker is in sync.
+	Learned []bgp.Route
+	// Local are the settings of this process, the most important first, and Config what Drivers were
+	// opened with.
+	Local  []config.Source
+	Config *config.Config
+	// Configured is called with each new Config, the first included; nil for none.
+	Configured func(*config.Config)
+	Metrics    *Metrics
+	Log        *slog.Logger
+}
+
+// patience is how long a start waits for the stream before it takes the journal for it.
+const patience = 10 * time.Second
+
+// checkInterval is how often drivers without events look whether somebody else changed their state.
+const checkInterval = 5 * time.Second
+
+// The waits before what failed is tried again double from the first to the last.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 10 * time.Second
+)
+
+// Agent is the loop. Its fields but the channels and the atomic values are Run's.
+type Agent struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *Metrics
+	state   *state
+	facts   node.Facts
+	config  *config.Config
+
+	workloads map[string]cniserver.Workload // by the host's end
+	// sysctls are the devices whose settings are desired.
+	sysctls map[string]bool
+	adds    []addWaiter
+	waiters []annotationWaiter
+
+	inSync      bool // the stream delivered everything
+	programming bool // the kernel is ours to change: inSync, or the journal was taken for it
+	everApplied bool
+	applied     uint64 // number of the last commit taken in
+	complaint   string // the last pass's errors, as logged
+	problems    []string
+	bgpConfig   bgp.Config
+	marks       policy.Marks
+	tunnels     map[dataplane.Family]bool // whether the node has the family's tunnel
+	tunnelPools []ipam.Pool               // as NodeFacts was told
+	retry       time.Duration             // the next wait
+	retryTimer  *time.Timer
+
+	requests chan func() // unbuffered; written by the methods for other goroutines, read by Run
+	done     chan struct{}
+	cni      atomic.Pointer[cniserver.State]
+	beat     atomic.Int64 // when the loop last turned, Unix nanoseconds
+	live     atomic.Bool  // the kernel was programmed once, in sync
+}
+
+// NewAgent makes an Agent out of what the journal has.
+func NewAgent(opts Options) (*Agent, error) {
+	marks, err := policy.MarksOf(opts.Config.IptablesMarkMask)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		opts: opts, log: opts.Log, metrics: opts.Metrics, state: newState(), facts: opts.FirstFacts, config: opts.Config,
+		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, retry: firstRetry, marks: marks, tunnels: map[dataplane.Family]bool{},
+		requests: make(chan func()), done: make(chan struct{}),
+	}
+	for _, object := range opts.Journal.State().Objects {
+		a.state.upsert(object)
+	}
+	a.cni.Store(&cniserver.State{NotReady: errors.New("felix is starting")})
+	a.beat.Store(time.Now().UnixNano())
+	return a, nil
+}
+
+// Restore tells of workloads that exist already. Call it before Run.
+func (a *Agent) Restore(workloads []cniserver.Workload) {
+	for _, w := range workloads {
+		a.workloads[w.HostIface] = w
+	}
+}
+
+// Run works until ctx ends, and returns nil then; ErrRestart (wrapped) if the process has to start
+// again, or the source's error if that ended.
+func (a *Agent) Run(ctx context.Context) error {
+	defer close(a.done)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	commits, ended := a.receive(ctx)
+	impatient := time.NewTimer(patience)
+	defer impatient.Stop()
+	a.retryTimer = time.NewTimer(time.Hour)
+	defer a.retryTimer.Stop()
+	refresh := newRefresher(a.config)
+	defer refresh.stop()
+	heartbeat := time.NewTicker(time.Second)
+	defer heartbeat.Stop()
+	for {
+		work := true
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		case c := <-commits:
+			a.commit(c)
+		case request := <-a.requests:
+			request()
+		case facts := <-a.opts.Facts.Facts():
+			a.learnFacts(facts)
+		case <-a.opts.Speaker.Changes():
+			a.state.dirty.routes = true
+		case e, open := <-a.opts.Events:
+			if !open && ctx.Err() == nil {
+				return errors.New("the kernel's notifications have ended")
+			}
+			work = a.observe(e)
+		case <-impatient.C:
+			a.takeJournal()
+		case <-a.retryTimer.C:
+		case <-refresh.rules.C:
+			a.opts.Drivers.resyncRules()
+		case <-refresh.sets.C:
+			a.opts.Drivers.resyncSets()
+		case <-refresh.routes.C:
+			a.opts.Drivers.resyncRoutes()
+		case <-refresh.links.C:
+			a.opts.Drivers.resyncLinks()
+		case <-refresh.check.C:
+			work = a.check(ctx)
+		case <-heartbeat.C:
+			work = len(a.waiters) > 0
+		}
+		work = a.drain() || work
+		if work || a.state.dirty.any() {
+			if err := a.pass(ctx); err != nil {
+				return err
+			}
+			refresh.adjust(a.config)
+		}
+		a.beat.Store(time.Now().UnixNano())
+	}
+}
+
+func (d *dirty) any() bool { return d.config || d.rules || d.routes || len(d.sets) > 0 }
+
+// receive reads the source on a goroutine of its own.
+func (a *Agent) receive(ctx context.Context) (<-chan wire.Commit, <-chan error) {
+	commits, ended := make(chan wire.Commit), make(chan error, 1)
+	go func() {
+		for {
+			c, err := a.opts.Source.Next(ctx)
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case commits <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return commits, ended
+}
+
+// drain takes what else waits, so that one pass serves it all, and says whether that asks for one.
+func (a *Agent) drain() bool {
+	work := false
+	for range maxDrained {
+		select {
+		case request := <-a.requests:
+			request()
+			work = true
+		case e, open := <-a.opts.Events:
+			if !open {
+				return work // the loop sees it too
+			}
+			work = a.observe(e) || work
+		default:
+			return work
+		}
+	}
+	return work
+}
+
+// maxDrained is how much is taken before a pass at most.
+const maxDrained = 1000
+
+// commit takes in what the stream delivered.
+func (a *Agent) commit(c wire.Commit) {
+	if c.InSync && !a.inSync && a.opts.Whole {
+		c = a.completed(c)
+	}
+	if err := a.opts.Journal.Append(c); err != nil {
+		a.log.Error("journal not written", "error", err)
+	}
+	for _, object := range c.Upserts {
+		a.state.upsert(object)
+	}
+	for _, id := range c.Deletes {
+		a.state.delete(id)
+	}
+	a.applied = c.Number
+	if c.InSync && !a.inSync {
+		a.inSync, a.programming = true, true
+		a.log.Info("in sync with the stream", "commit", c.Number, "objects", len(c.Upserts))
+	}
+	a.metrics.commits.Inc()
+}
+
+// completed adds to a commit that is everything the deletion of what the journal has besides.
+func (a *Agent) completed(c wire.Commit) wire.Commit {
+	gone := maps.Clone(a.opts.Journal.State().Objects)
+	for _, object := range c.Upserts {
+		delete(gone, object.ID())
+	}
+	for id := range gone {
+		c.Deletes = append(c.Deletes, id)
+	}
+	return c
+}
+
+// takeJournal lets a node that cannot reach Typha go on with what it knew last.
+func (a *Agent) takeJournal() {
+	if a.programming || len(a.opts.Journal.State().Objects) == 0 {
+		return
+	}
+	a.programming = true
+	a.log.Warn("no stream yet, programming what the last run knew", "objects", len(a.opts.Journal.State().Objects))
+}
+
+func (a *Agent) learnFacts(facts node.Facts) {
+	a.facts = facts
+	a.state.dirty.routes, a.state.dirty.rules = true, true
+	a.log.Info("node facts", "ipv4", facts.IPv4.Addr, "ipv6", facts.IPv6.Addr, "tunnelV4", facts.IPv4.Tunnel,
+		"tunnelV6", facts.IPv6.Tunnel, "mtu", facts.MTU)
+}
+
+// observe shows an event to every driver, and says whether one has to act.
+func (a *Agent) observe(e dataplane.Event) bool {
+	if e.Kind == dataplane.EventAddr || e.Kind == dataplane.EventLost {
+		a.opts.Facts.Check()
+	}
+	act := false
+	for _, o := range a.opts.Drivers.observers() {
+		if o.Observe(e) {
+			act = true
+		}
+	}
+	if act {
+		a.log.Debug("kernel state differs", "event", e)
+	}
+	return act
+}
+
+func (a *Agent) check(ctx context.Context) bool {
+	if !a.everApplied {
+		return false
+	}
+	changed, err := a.opts.Drivers.changed(ctx)
+	if err != nil {
+		a.log.Warn("kernel state not checked", "error", err)
+	}
+	return changed
+}

@@ -1,0 +1,140 @@
+package felix
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
+)
+
+// Agent is the CNI server's way to the kernel.
+var _ cniserver.Endpoints = (*Agent)(nil)
+
+// addWaiter waits until a workload is enforced; done is closed then.
+type addWaiter struct {
+	iface     string
+	done      chan struct{}
+	abandoned func() bool
+}
+
+// annotationWaiter waits until a pod's endpoint is known.
+type annotationWaiter struct {
+	workload  cniserver.Workload
+	answer    chan map[string]string // of capacity 1
+	abandoned func() bool
+}
+
+// do runs op on the loop's goroutine.
+func (a *Agent) do(ctx context.Context, op func()) error {
+	select {
+	case a.requests <- op:
+		return nil
+	case <-a.done:
+		return fmt.Errorf("felix is ending")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Annotations implements cniserver.Endpoints.
+func (a *Agent) Annotations(ctx context.Context, namespace, pod, uid string) (map[string]string, error) {
+	waiter := annotationWaiter{workload: cniserver.Workload{Namespace: namespace, Pod: pod, UID: uid},
+		answer: make(chan map[string]string, 1), abandoned: func() bool { return ctx.Err() != nil }}
+	err := a.do(ctx, func() { a.waiters = append(a.waiters, waiter) })
+	if err == nil {
+		select {
+		case annotations := <-waiter.answer:
+			return annotations, nil
+		case <-a.done:
+			err = fmt.Errorf("felix is ending")
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return nil, fmt.Errorf("pod %s/%s: wait for its policy: %w", namespace, pod, err)
+}
+
+func (a *Agent) answerAnnotations() {
+	a.waiters = slices.DeleteFunc(a.waiters, func(w annotationWaiter) bool {
+		if w.abandoned() {
+			return true
+		}
+		endpoint := a.state.endpointOf(w.workload)
+		if endpoint == nil || !a.programming {
+			return false
+		}
+		w.answer <- endpoint.Annotations
+		return true
+	})
+}
+
+// Add implements cniserver.Endpoints.
+func (a *Agent) Add(ctx context.Context, w cniserver.Workload) error {
+	waiter := addWaiter{iface: w.HostIface, done: make(chan struct{}), abandoned: func() bool { return ctx.Err() != nil }}
+	err := a.do(ctx, func() {
+		a.workloads[w.HostIface] = w
+		a.state.dirty.rules, a.state.dirty.routes = true, true
+		a.adds = append(a.adds, waiter)
+	})
+	if err == nil {
+		select {
+		case <-waiter.done:
+			return nil
+		case <-a.done:
+			err = fmt.Errorf("felix is ending")
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return fmt.Errorf("pod %s/%s: wait until the kernel has its policy and routes: %w", w.Namespace, w.Pod, err)
+}
+
+// answerAdds tells those whose workload is enforced.
+func (a *Agent) answerAdds(enforced map[dataplane.Family]bool) {
+	a.adds = slices.DeleteFunc(a.adds, func(waiter addWaiter) bool {
+		if waiter.abandoned() {
+			return true
+		}
+		w, exists := a.workloads[waiter.iface]
+		if !exists || !a.inPlace(w, enforced) {
+			return false
+		}
+		close(waiter.done)
+		return true
+	})
+}
+
+// inPlace says whether a workload's policy, routes and interface settings are.
+func (a *Agent) inPlace(w cniserver.Workload, enforced map[dataplane.Family]bool) bool {
+	if a.state.endpointOf(w) == nil || !a.opts.Drivers.Sysctls.InPlace(w.HostIface) {
+		return false
+	}
+	for _, addr := range w.Addrs {
+		for _, f := range a.opts.Drivers.Families {
+			if f.Family == dataplane.FamilyOf(addr) &&
+				(!enforced[f.Family] || !f.Routes.InPlace(route.Key{Dst: netip.PrefixFrom(addr, addr.BitLen())})) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Remove implements cniserver.Endpoints.
+func (a *Agent) Remove(hostIface string) {
+	// The loop takes requests as long as it runs, so this is over soon.
+	select {
+	case a.requests <- func() {
+		delete(a.workloads, hostIface)
+		a.state.dirty.rules, a.state.dirty.routes = true, true
+	}:
+	case <-a.done:
+	}
+}
+
+// CNIState gives what the CNI server needs to know; it may be called from any goroutine.
+func (a *Agent) CNIState() cniserver.State { return *a.cni.Load() }

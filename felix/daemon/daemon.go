@@ -1,0 +1,235 @@
+// Package daemon composes the Felix process: settings, drivers, stream, BGP speaker, CNI server and agent; its health,
+// metrics and debug endpoints; and its command line.
+//
+// It decides nothing about the network. Run is called once a process, and joins every goroutine it starts.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/maneki-net/maneki/bgp/speaker"
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/felix"
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane/monitor"
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/ipam"
+)
+
+// The files of the process.
+const (
+	journalPath = "/var/lib/calico/felix/stream"
+	debugSocket = "/var/run/calico/felix-debug.sock"
+)
+
+// Run is the agent's process until ctx ends. felix.ErrRestart (wrapped) asks the supervisor to start it again.
+func Run(ctx context.Context, level *slog.LevelVar, log *slog.Logger) error {
+	p, err := settings(log)
+	if err != nil {
+		return err
+	}
+	p.level, p.log = level, log
+	defer p.journal.Close()
+	p.tuneRuntime()
+	p.setLevel(p.config)
+	api, err := apiConfig()
+	if err != nil {
+		return err
+	}
+	store, err := kubernetes.New(api)
+	if err != nil {
+		return fmt.Errorf("open datastore: %w", err)
+	}
+	return p.run(ctx, api, store)
+}
+
+// process is what the parts are made of.
+type process struct {
+	node    string
+	local   []config.Source
+	config  *config.Config
+	journal *journal.Journal
+	level   *slog.LevelVar
+	log     *slog.Logger
+	started time.Time
+}
+
+// settings reads what the process itself is given, and with it the journal, whose FelixConfigurations count
+// from the start.
+func settings(log *slog.Logger) (*process, error) {
+	local, err := localSources()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{local: local, started: time.Now()}
+	own, err := config.Resolve(p.local...)
+	if err != nil {
+		log.Error("settings partly ignored", "error", err)
+	}
+	for _, source := range p.local {
+		if names := config.WithoutEffect(source); len(names) > 0 {
+			log.Info("settings without effect", "source", source.Name, "names", names)
+		}
+	}
+	if p.node, err = nodeName(own); err != nil {
+		return nil, err
+	}
+	if p.journal, err = journal.Open(journalPath); err != nil {
+		return nil, err
+	}
+	p.config, _ = felix.ResolveConfig(p.local, p.journal.State(), p.node) // the agent logs the error
+	return p, nil
+}
+
+// localSources are what is set on this node, the most important first.
+func localSources() ([]config.Source, error) {
+	file, err := config.ReadFile(config.DefaultFile)
+	return []config.Source{config.Environment(os.Environ()), file}, err
+}
+
+func nodeName(c *config.Config) (string, error) {
+	if c.FelixHostname != "" {
+		return c.FelixHostname, nil
+	}
+	if name := os.Getenv("NODENAME"); name != "" {
+		return name, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name of this node: set FELIX_FELIXHOSTNAME: %w", err)
+	}
+	return name, nil
+}
+
+// apiConfig is how to reach the API server: KUBECONFIG, or the pod's service account.
+func apiConfig() (*rest.Config, error) {
+	if path := os.Getenv("KUBECONFIG"); path != "" {
+		c, err := clientcmd.BuildConfigFromFlags("", path)
+		if err != nil {
+			return nil, fmt.Errorf("read kubeconfig: %w", err)
+		}
+		return c, nil
+	}
+	c, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: set KUBECONFIG, or run in a pod: %w", err)
+	}
+	return c, nil
+}
+
+func (p *process) tuneRuntime() {
+	debug.SetGCPercent(p.config.GoGCThreshold)
+	if p.config.GoMaxProcs > 0 {
+		runtime.GOMAXPROCS(p.config.GoMaxProcs)
+	}
+	if p.config.GoMemoryLimitMB >= 0 {
+		debug.SetMemoryLimit(int64(p.config.GoMemoryLimitMB) << 20)
+	}
+}
+
+// setLevel applies LogSeverityScreen.
+func (p *process) setLevel(c *config.Config) {
+	switch c.LogSeverityScreen {
+	case "TRACE", "DEBUG":
+		p.level.Set(slog.LevelDebug)
+	case "WARNING":
+		p.level.Set(slog.LevelWarn)
+	case "ERROR", "FATAL":
+		p.level.Set(slog.LevelError)
+	default:
+		p.level.Set(slog.LevelInfo)
+	}
+}
+
+func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Store) error {
+	kernel, err := openKernel(ctx, p.config)
+	if err != nil {
+		return err
+	}
+	defer kernel.close()
+	events, err := monitor.Open()
+	if err != nil {
+		return err
+	}
+	mtu, err := regexp.Compile(p.config.MTUIfacePattern)
+	if err != nil {
+		return fmt.Errorf("MTUIfacePattern: %w", err)
+	}
+	learned, err := kernel.learnedRoutes()
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	if p.config.PrometheusGoMetricsEnabled {
+		registry.MustRegister(collectors.NewGoCollector())
+	}
+	if p.config.PrometheusProcessMetricsEnabled {
+		registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	}
+	source, err := p.openSource(api, store, registry)
+	if err != nil {
+		return err
+	}
+	client := ipam.New(store)
+	watcher := node.NewWatcher(node.Options{Node: p.node, Store: store, IPAM: client, Interfaces: kernel.handle,
+		Families: kernel.families, MTUPattern: mtu, Log: p.log})
+	bgpSpeaker := speaker.New(p.log, speaker.Options{})
+	agent, err := felix.NewAgent(felix.Options{
+		Node: p.node, Source: source.Source, Whole: source.whole, Journal: p.journal, Drivers: kernel.drivers, Events: events.Events(),
+		Speaker: bgpSpeaker, Facts: watcher, FirstFacts: p.firstFacts(kernel, mtu), Learned: learned,
+		Local: p.local, Config: p.config, Configured: p.setLevel, Metrics: felix.NewMetrics(registry, p.started), Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	cni, err := cniserver.New(cniserver.Options{Node: p.node, IPAM: client, Endpoints: agent, State: agent.CNIState, Log: p.log})
+	if err != nil {
+		return err
+	}
+	workloads, err := cni.Workloads()
+	if err != nil {
+		return err
+	}
+	agent.Restore(workloads)
+	p.log.Info("felix starts", "node", p.node, "version", Version, "workloads", len(workloads), "iptables", kernel.backend)
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range []func(context.Context) error{source.run, watcher.Run, bgpSpeaker.Run, events.Run, cni.Run, agent.Run,
+		func(ctx context.Context) error { return p.serveHealth(ctx, agent) },
+		func(ctx context.Context) error { return p.serveMetrics(ctx, registry) },
+		func(ctx context.Context) error { return serveDebug(ctx, agent) },
+	} {
+		group.Go(func() error { return part(ctx) })
+	}
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	p.log.Info("felix ends, leaving the kernel as it is")
+	return nil
+}
+
+// firstFacts are what the journal knew of the node, as far as its interfaces still agree.
+func (p *process) firstFacts(kernel *kernel, mtu *regexp.Regexp) node.Facts {
+	facts, err := felix.FactsOf(kernel.handle, p.journal.State(), p.node, kernel.families, mtu)
+	if err != nil {
+		p.log.Info("what was known of this node does not hold any more", "error", err)
+		return node.Facts{Name: p.node}
+	}
+	return facts
+}

@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
+)
+
+// kernel is the drivers, open, and what they share.
+type kernel struct {
+	handle   *netlink.Handle
+	families []dataplane.Family
+	backend  iptables.Backend
+	drivers  felix.Drivers
+	sets     []*ipset.Sets
+}
+
+// openKernel opens every driver in the calling thread's network namespace. It changes nothing.
+func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
+	k := &kernel{families: []dataplane.Family{dataplane.IPv4}, backend: iptables.Backend(c.IptablesBackend)}
+	if c.Ipv6Support {
+		k.families = append(k.families, dataplane.IPv6)
+	}
+	var err error
+	if c.IptablesBackend == "auto" {
+		if k.backend, err = iptables.Detect(ctx, iptables.Exec{}); err != nil {
+			return nil, err
+		}
+	}
+	if k.handle, err = route.Open(); err != nil {
+		return nil, err
+	}
+	k.drivers = felix.Drivers{
+		Links:   link.New(k.handle, link.VXLANv4Name, link.VXLANv6Name),
+		Sysctls: sysctl.New(sysctl.Root),
+		Polls:   k.backend == iptables.Legacy,
+	}
+	for _, family := range k.families {
+		sets, err := ipset.Open(ipset.Config{Family: family, MaxElements: uint32(c.MaxIpsetSize)})
+		if err != nil {
+			k.close()
+			return nil, err
+		}
+		k.sets = append(k.sets, sets)
+		k.drivers.Families = append(k.drivers.Families, felix.FamilyDrivers{
+			Family: family, Sets: sets,
+			Filter: iptables.New(iptables.Config{Family: family, Table: iptables.Filter, Backend: k.backend, Runner: iptables.Exec{}}),
+			NAT:    iptables.New(iptables.Config{Family: family, Table: iptables.NAT, Backend: k.backend, Runner: iptables.Exec{}}),
+			Routes: route.New(k.handle, route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP}}),
+		})
+	}
+	return k, nil
+}
+
+func (k *kernel) close() {
+	for _, sets := range k.sets {
+		_ = sets.Close() // nothing is pending on it
+	}
+	k.handle.Close()
+}
+
+// learnedRoutes are the routes that an earlier process had from BGP.
+func (k *kernel) learnedRoutes() ([]bgp.Route, error) {
+	var learned []bgp.Route
+	for _, family := range k.families {
+		filter := &netlink.Route{Table: route.MainTable, Protocol: route.ProtocolBGP}
+		routes, err := k.handle.RouteListFiltered(family.AF(), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return nil, fmt.Errorf("list %s routes that BGP left: %w", family, err)
+		}
+		for _, r := range routes {
+			if l, ok := learnedRoute(r); ok {
+				learned = append(learned, l)
+			}
+		}
+	}
+	return learned, nil
+}
+
+func learnedRoute(r netlink.Route) (bgp.Route, bool) {
+	if r.Protocol != route.ProtocolBGP || r.Table != route.MainTable || r.Dst == nil {
+		return bgp.Route{}, false // the library's filters are alternatives
+	}
+	ip, ok := netip.AddrFromSlice(r.Dst.IP)
+	ones, _ := r.Dst.Mask.Size()
+	l := bgp.Route{Dst: netip.PrefixFrom(ip, ones)}
+	for _, hop := range append(r.MultiPath, &netlink.NexthopInfo{Gw: r.Gw}) {
+		if gateway, valid := netip.AddrFromSlice(hop.Gw); valid {
+			l.NextHops = append(l.NextHops, gateway)
+		}
+	}
+	return l, ok && len(l.NextHops) > 0
+}
+
+// Cleanup removes everything that Felix made on the node: rules, sets, routes and tunnels, of both families and
+// both variants of iptables. It leaves the pods' interfaces to the container runtime, and what it could not do is its error.
+func Cleanup(ctx context.Context) error {
+	p, err := settings(discard)
+	if err != nil {
+		return err
+	}
+	p.journal.Close()
+	clean := *p.config
+	clean.Ipv6Support = true
+	var errs []error
+	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
+		clean.IptablesBackend = string(backend)
+		k, err := openKernel(ctx, &clean)
+		if err != nil {
+			return err
+		}
+		for _, f := range k.drivers.Families {
+			for _, rules := range []felix.Rules{f.Filter, f.NAT} {
+				if err := rules.Apply(ctx); err != nil {
+					errs = append(errs, fmt.Errorf("remove rules of iptables-%s: %w", backend, err))
+				}
+			}
+			if backend == iptables.Legacy { // sets go after the rules of both
+				errs = append(errs, f.Sets.Apply(ctx), f.Routes.Apply(ctx))
+			}
+		}
+		if backend == iptables.Legacy {
+			errs = append(errs, k.drivers.Links.Apply(ctx))
+		}
+		k.close()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,133 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
+
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+// source is where commits come from, and what has to run for it.
+type source struct {
+	stream.Source
+	whole bool // the first commit is everything
+	run   func(context.Context) error
+}
+
+// openSource makes a client of Typha if one is configured, and otherwise Typha's parts in this process.
+func (p *process) openSource(api *rest.Config, store datastore.Store, registry prometheus.Registerer) (source, error) {
+	c := p.config
+	if c.TyphaAddr == "" && c.TyphaK8sServiceName == "" {
+		local := typha.NewLocal(typha.LocalOptions{Store: store, Logger: p.log, Metrics: stream.NewMetrics(registry)})
+		return source{local.Source(p.node), true, local.Run}, nil
+	}
+	addresses := func(context.Context) ([]string, error) { return []string{c.TyphaAddr}, nil }
+	if c.TyphaAddr == "" {
+		client, err := rest.HTTPClientFor(api)
+		if err != nil {
+			return source{}, fmt.Errorf("make API client: %w", err)
+		}
+		addresses = func(ctx context.Context) ([]string, error) {
+			return serviceAddresses(ctx, client, api.Host, c.TyphaK8sNamespace, c.TyphaK8sServiceName)
+		}
+	}
+	held, err := p.journal.Held()
+	if err != nil {
+		return source{}, err
+	}
+	client, err := stream.NewClient(stream.ClientOptions{
+		Node: p.node, Addresses: addresses, TokenFile: c.TyphaTokenFile, ReadTimeout: c.TyphaReadTimeout, Logger: p.log,
+		TLS: stream.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile,
+			PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN},
+		Held: held, Versions: p.journal.State().Versions,
+	})
+	if err != nil {
+		return source{}, err
+	}
+	return source{client, false, client.Run}, nil
+}
+
+// typhaPort is the name of the port in Typha's Service.
+const typhaPort = "calico-typha"
+
+// endpointSlices is what is read of a list of EndpointSlices (discovery.k8s.io/v1).
+type endpointSlices struct {
+	Items []struct {
+		Endpoints []struct {
+			Addresses  []string `json:"addresses"`
+			Conditions struct {
+				Ready *bool `json:"ready"`
+			} `json:"conditions"`
+		} `json:"endpoints"`
+		Ports []struct {
+			Name *string `json:"name"`
+			Port *int32  `json:"port"`
+		} `json:"ports"`
+	} `json:"items"`
+}
+
+// serviceAddresses asks the API server for the ready endpoints of a Service, as host:port. It does not go by the
+// Service's own address: that needs kube-proxy, which may need this node's routes.
+func serviceAddresses(ctx context.Context, client *http.Client, host, namespace, name string) ([]string, error) {
+	address, err := url.JoinPath(host, "apis/discovery.k8s.io/v1/namespaces", namespace, "endpointslices")
+	if err != nil {
+		return nil, fmt.Errorf("address of the API server: %w", err)
+	}
+	address += "?labelSelector=" + url.QueryEscape("kubernetes.io/service-name="+name)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask for endpoints of Service %s/%s: %w", namespace, name, err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask for endpoints of Service %s/%s: %w", namespace, name, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask for endpoints of Service %s/%s: %s", namespace, name, response.Status)
+	}
+	var slices endpointSlices
+	if err := json.NewDecoder(response.Body).Decode(&slices); err != nil {
+		return nil, fmt.Errorf("read endpoints of Service %s/%s: %w", namespace, name, err)
+	}
+	found := slices.addresses()
+	if len(found) == 0 {
+		return nil, fmt.Errorf("Service %s/%s: %w", namespace, name, errNoEndpoint)
+	}
+	return found, nil
+}
+
+var errNoEndpoint = errors.New("it has no ready endpoint")
+
+func (s *endpointSlices) addresses() []string {
+	var found []string
+	for _, slice := range s.Items {
+		for _, port := range slice.Ports {
+			if port.Port == nil || len(slice.Ports) > 1 && (port.Name == nil || *port.Name != typhaPort) {
+				continue
+			}
+			for _, endpoint := range slice.Endpoints {
+				if endpoint.Conditions.Ready != nil && !*endpoint.Conditions.Ready {
+					continue
+				}
+				for _, addr := range endpoint.Addresses {
+					found = append(found, net.JoinHostPort(addr, strconv.Itoa(int(*port.Port))))
+				}
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}

@@ -1,0 +1,165 @@
+package felix
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
+)
+
+// What the agent needs of each driver; the packages below dataplane have it.
+type (
+	// Links is a *link.Devices.
+	Links interface {
+		dataplane.Driver
+		dataplane.Observer
+		Set(link.VXLAN)
+		Remove(name string)
+	}
+	// Sysctls is a *sysctl.Settings.
+	Sysctls interface {
+		dataplane.Driver
+		dataplane.Observer
+		Set(key, value string)
+		RemoveDevice(device string)
+		InPlace(device string) bool
+	}
+	// Sets is a *ipset.Sets.
+	Sets interface {
+		dataplane.Driver
+		Set(ipset.Set)
+		Remove(name string)
+		Changed(context.Context) (bool, error)
+		Grow(context.Context) error
+		Shrink(context.Context) error
+	}
+	// Rules is a *iptables.Table.
+	Rules interface {
+		dataplane.Driver
+		dataplane.Observer
+		Replace([]iptables.Chain)
+		SetHooks(kernelChain string, hooks iptables.Hooks)
+		Changed(context.Context) (bool, error)
+	}
+	// Routes is a *route.Table.
+	Routes interface {
+		dataplane.Driver
+		dataplane.Observer
+		Replace([]route.Route)
+		InPlace(route.Key) bool
+	}
+)
+
+// Drivers are the kernel's state that the agent programs.
+type Drivers struct {
+	Links    Links
+	Sysctls  Sysctls
+	Families []FamilyDrivers
+	// Polls says that changes of the rules by others make no events, as with iptables-legacy.
+	Polls bool
+}
+
+// FamilyDrivers are those of one IP family.
+type FamilyDrivers struct {
+	Family      dataplane.Family
+	Sets        Sets
+	Filter, NAT Rules
+	Routes      Routes
+}
+
+func (d *Drivers) observers() []dataplane.Observer {
+	observers := []dataplane.Observer{d.Links, d.Sysctls}
+	for _, f := range d.Families {
+		observers = append(observers, f.Filter, f.NAT, f.Routes)
+	}
+	return observers
+}
+
+// changed asks those drivers that learn nothing from events whether somebody else changed their state.
+func (d *Drivers) changed(ctx context.Context) (bool, error) {
+	any := false
+	var errs []error
+	ask := func(driver interface {
+		Changed(context.Context) (bool, error)
+	}) {
+		changed, err := driver.Changed(ctx)
+		any = any || changed
+		errs = append(errs, err)
+	}
+	for _, f := range d.Families {
+		ask(f.Sets)
+		if d.Polls {
+			ask(f.Filter)
+			ask(f.NAT)
+		}
+	}
+	return any, errors.Join(errs...)
+}
+
+func (d *Drivers) resyncRules() {
+	for _, f := range d.Families {
+		f.Filter.Resync()
+		f.NAT.Resync()
+	}
+}
+
+func (d *Drivers) resyncSets() {
+	for _, f := range d.Families {
+		f.Sets.Resync()
+	}
+}
+
+func (d *Drivers) resyncRoutes() {
+	for _, f := range d.Families {
+		f.Routes.Resync()
+	}
+}
+
+func (d *Drivers) resyncLinks() {
+	d.Links.Resync()
+	d.Sysctls.Resync()
+}
+
+// refresher holds the timers of the slow, full comparisons with the kernel.
+type refresher struct {
+	rules, sets, routes, links, check *time.Ticker
+	config                            *config.Config
+}
+
+func newRefresher(c *config.Config) *refresher {
+	r := &refresher{check: time.NewTicker(checkInterval)}
+	for _, t := range []**time.Ticker{&r.rules, &r.sets, &r.routes, &r.links} {
+		*t = time.NewTicker(time.Hour)
+	}
+	r.adjust(c)
+	return r
+}
+
+// adjust sets the timers to the configuration; an interval of 0 turns one off.
+func (r *refresher) adjust(c *config.Config) {
+	if r.config == c {
+		return
+	}
+	r.config = c
+	set := func(t *time.Ticker, interval time.Duration) {
+		if t.Stop(); interval > 0 {
+			t.Reset(interval)
+		}
+	}
+	set(r.rules, c.IptablesRefreshInterval)
+	set(r.sets, c.IpsetsRefreshInterval)
+	set(r.routes, c.RouteRefreshInterval)
+	set(r.links, c.InterfaceRefreshInterval)
+}
+
+func (r *refresher) stop() {
+	for _, t := range []*time.Ticker{r.rules, r.sets, r.routes, r.links, r.check} {
+		t.Stop()
+	}
+}

@@ -1,0 +1,188 @@
+package felix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// maxReported is how many errors a report upward may have.
+const maxReported = 100
+
+// pass renders what changed and applies everything that is not in place. Its error ends the agent.
+func (a *Agent) pass(ctx context.Context) error {
+	if err := a.reconfigure(); err != nil {
+		return err
+	}
+	a.answerAnnotations()
+	if !a.programming {
+		return nil
+	}
+	a.renderSets()
+	a.renderRoutes()
+	a.renderRules()
+	start := time.Now()
+	enforced, err := a.apply(ctx)
+	a.metrics.applyTime.Observe(time.Since(start).Seconds())
+	if ctx.Err() != nil {
+		return nil // an apply that was cut short says nothing
+	}
+	a.everApplied = true
+	a.answerAdds(enforced)
+	a.account(enforced, err)
+	a.publish()
+	return nil
+}
+
+// reconfigure resolves the settings when a source changed.
+func (a *Agent) reconfigure() error {
+	if !a.state.dirty.config {
+		return nil
+	}
+	a.state.dirty.config = false
+	c, err := resolve(a.opts.Local, a.state.configs, a.opts.Node)
+	if err != nil {
+		a.log.Error("settings partly ignored", "error", err)
+	}
+	if config.NeedsRestart(a.opts.Config, c) {
+		return fmt.Errorf("felix configuration: %w", ErrRestart)
+	}
+	a.config = c
+	if a.opts.Configured != nil {
+		a.opts.Configured(c)
+	}
+	a.state.dirty.rules, a.state.dirty.routes = true, true
+	return nil
+}
+
+// resolve makes the settings of this process's own sources and the stream's, the most important first.
+func resolve(local []config.Source, configs map[string]*wire.Config, node string) (*config.Config, error) {
+	sources := slices.Clone(local)
+	for _, name := range []string{calc.NodeConfig(node), calc.GlobalConfig} {
+		if c := configs[name]; c != nil {
+			label := "FelixConfiguration default"
+			if name != calc.GlobalConfig {
+				label = "FelixConfiguration " + name
+			}
+			sources = append(sources, config.Source{Name: label, Values: c.Values, Resource: true})
+		}
+	}
+	return config.Resolve(sources...)
+}
+
+// apply makes the kernel match, in the order in which nothing opens that is to be closed: what rules
+// name exists before them, a pod's rules before its route, and what rules named goes after them. It says for which families the sets and rules are
+// enforced.
+func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
+	enforced := map[dataplane.Family]bool{}
+	errs := []error{a.count(a.opts.Drivers.Links.Name(), a.opts.Drivers.Links.Apply(ctx)),
+		a.count(a.opts.Drivers.Sysctls.Name(), a.opts.Drivers.Sysctls.Apply(ctx))}
+	for _, f := range a.opts.Drivers.Families {
+		grown := a.count(f.Sets.Name(), f.Sets.Grow(ctx))
+		filter := a.count(f.Filter.Name(), f.Filter.Apply(ctx))
+		nat := a.count(f.NAT.Name(), f.NAT.Apply(ctx))
+		routes := a.count(f.Routes.Name(), f.Routes.Apply(ctx))
+		enforced[f.Family] = grown == nil && filter == nil && nat == nil
+		errs = append(errs, grown, filter, nat, routes)
+		if filter == nil && nat == nil {
+			errs = append(errs, a.count(f.Sets.Name(), f.Sets.Shrink(ctx)))
+		}
+	}
+	return enforced, errors.Join(errs...)
+}
+
+// count counts one driver's failure, and gives it back.
+func (a *Agent) count(driver string, err error) error {
+	if err != nil {
+		a.metrics.failures.Inc()
+		a.metrics.driverErrors.WithLabelValues(driver).Inc()
+	}
+	return err
+}
+
+// account tells the log, the timer and Typha how the pass went.
+func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
+	report := wire.Report{Applied: a.applied, Errors: slices.Clone(a.problems)}
+	complaint := ""
+	if err != nil {
+		complaint = err.Error()
+		report.Errors = append(report.Errors, strings.Split(complaint, "\n")...)
+	}
+	report.Errors = report.Errors[:min(len(report.Errors), maxReported)]
+	if complaint != a.complaint {
+		if a.complaint = complaint; err != nil {
+			a.log.Error("kernel not as desired, will retry", "error", err)
+		} else {
+			a.log.Info("kernel as desired again")
+		}
+	}
+	if err != nil {
+		a.retryTimer.Reset(a.retry)
+		a.retry = min(2*a.retry, lastRetry)
+	} else {
+		a.retry = firstRetry
+	}
+	all := !slices.Contains(slices.Collect(maps.Values(enforced)), false)
+	if all && a.inSync && !a.live.Load() {
+		a.live.Store(true)
+		a.metrics.ready()
+		a.log.Info("kernel programmed", "workloads", len(a.workloads), "policies", len(a.state.policies))
+	}
+	a.metrics.endpoints.Set(float64(len(a.workloads)))
+	a.metrics.policies.Set(float64(len(a.state.policies)))
+	a.metrics.sets.Set(float64(len(a.state.sets)))
+	a.metrics.hosts.Set(float64(len(a.state.hosts)))
+	if a.inSync {
+		if !all {
+			report.Applied = 0 // what is enforced is not known to be any commit
+		}
+		a.opts.Source.Report(report)
+	}
+}
+
+// publish tells the CNI server what it needs to know.
+func (a *Agent) publish() {
+	host := a.state.hosts[a.opts.Node]
+	if host == nil {
+		host = &wire.Host{Name: a.opts.Node, IPv4: a.facts.IPv4.Addr, IPv6: a.facts.IPv6.Addr, Labels: a.facts.Labels}
+	}
+	s := &cniserver.State{Pools: a.state.sortedPools(), Host: host, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
+	switch {
+	case !a.live.Load():
+		s.NotReady = errors.New("felix has not programmed this node yet")
+	case !a.facts.IPv4.Addr.IsValid() && !a.facts.IPv6.Addr.IsValid():
+		s.NotReady = errors.New("the addresses of this node are not known yet")
+	case len(s.Pools) == 0:
+		s.NotReady = errors.New("there is no IP pool")
+	}
+	a.cni.Store(s)
+}
+
+// configureBGP hands the speaker a configuration that differs from the last. Its own Host must be known:
+// without its addresses there would be no sessions, and peers would drop what they keep for the restart.
+func (a *Agent) configureBGP(routes []*wire.Route) {
+	if a.state.hosts[a.opts.Node] == nil && a.state.bgp != nil {
+		return
+	}
+	c, err := bgp.ConfigFor(bgp.Input{Node: a.opts.Node, BGP: a.state.bgp, Hosts: slices.Collect(maps.Values(a.state.hosts)),
+		Pools: a.state.sortedPools(), Routes: routes})
+	if err != nil {
+		a.problems = append(a.problems, strings.Split(err.Error(), "\n")...)
+	}
+	if !reflect.DeepEqual(c, a.bgpConfig) {
+		a.bgpConfig = c
+		a.opts.Speaker.Configure(c)
+	}
+}

@@ -1,0 +1,319 @@
+package felix
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/policy"
+	"github.com/maneki-net/maneki/felix/routing"
+	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// What VXLAN adds to a packet, in octets: Ethernet, IP, UDP and VXLAN headers.
+const (
+	vxlanOverheadV4 = 50
+	vxlanOverheadV6 = 70
+)
+
+// interfaces matches the host's ends of all pods, as cniserver.HostIface names them.
+const interfaces = "cali+"
+
+// renderSets makes the sets of policies that changed desired.
+func (a *Agent) renderSets() {
+	for name := range a.state.dirty.sets {
+		for _, f := range a.opts.Drivers.Families {
+			if set := a.state.sets[name]; set != nil {
+				f.Sets.Set(ipset.Set{Name: ipset.SetName(f.Family, name), Type: setType(set.Type), Members: members(set)})
+			} else {
+				f.Sets.Remove(ipset.SetName(f.Family, name))
+			}
+		}
+	}
+	clear(a.state.dirty.sets)
+}
+
+func setType(t wire.SetType) ipset.Type {
+	if t == wire.SetPort {
+		return ipset.HashIPPort
+	}
+	return ipset.HashNet
+}
+
+func members(set *wire.IPSet) []ipset.Member {
+	list := make([]ipset.Member, 0, len(set.Nets)+len(set.Ports))
+	for _, n := range set.Nets {
+		list = append(list, ipset.Member{Net: n})
+	}
+	for _, p := range set.Ports {
+		list = append(list, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+	}
+	return list
+}
+
+// renderRoutes makes routes, tunnels and what goes with them desired: the sets of pools and nodes, address translation,
+// BGP's configuration.
+func (a *Agent) renderRoutes() {
+	if !a.state.dirty.routes {
+		return
+	}
+	a.state.dirty.routes = false
+	former := a.problems
+	a.problems = nil
+	routes := slices.SortedFunc(maps.Values(a.state.routes), func(x, y *wire.Route) int {
+		return cmp.Or(x.Dst.Addr().Compare(y.Dst.Addr()), cmp.Compare(x.Dst.Bits(), y.Dst.Bits()))
+	})
+	a.configureBGP(routes)
+	learned := a.learned()
+	for _, f := range a.opts.Drivers.Families {
+		out := routing.Compute(routing.Input{
+			Family: f.Family, Self: a.facts.Self(f.Family), Settings: a.routeSettings(f.Family),
+			Hosts: a.state.hosts, VTEPs: a.state.vteps[f.Family], Pools: a.state.pools, Routes: routes, Learned: learned,
+			Workloads: a.routedWorkloads(),
+		})
+		f.Routes.Replace(out.Routes)
+		a.metrics.routes.WithLabelValues(f.Family.String()).Set(float64(len(out.Routes)))
+		a.problems = append(a.problems, out.Problems...)
+		if out.Tunnel != nil {
+			a.opts.Drivers.Links.Set(*out.Tunnel)
+		} else {
+			a.opts.Drivers.Links.Remove(tunnelName(f.Family))
+		}
+		a.networkSets(f, out.Tunnel)
+		a.renderNAT(f, out.Tunnel)
+	}
+	if pools := tunnelPools(a.state.sortedPools()); a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools) {
+		a.tunnelPools = pools
+		a.opts.Facts.SetTunnelPools(pools)
+	}
+	if len(a.problems) > 0 && !slices.Equal(a.problems, former) {
+		a.log.Warn("part of the network cannot be reached", "problems", a.problems)
+	}
+}
+
+// learned is what BGP has learned, with, until the speaker is in sync, what the kernel has from the
+// process before.
+func (a *Agent) learned() []bgp.Route {
+	routes := a.opts.Speaker.Routes()
+	if a.state.bgp == nil || a.opts.Speaker.Status().Synced {
+		a.opts.Learned = nil
+		return routes
+	}
+	known := map[netip.Prefix]bool{}
+	for _, r := range routes {
+		known[r.Dst] = true
+	}
+	kept := slices.Clone(routes)
+	for _, r := range a.opts.Learned {
+		if !known[r.Dst] {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+func tunnelName(f dataplane.Family) string {
+	if f == dataplane.IPv6 {
+		return link.VXLANv6Name
+	}
+	return link.VXLANv4Name
+}
+
+func (a *Agent) routeSettings(f dataplane.Family) routing.Settings {
+	c := a.config
+	s := routing.Settings{Protocol: c.DeviceRouteProtocol, Device: tunnelName(f), MTU: tunnelMTU(a.facts.MTU, c, f),
+		Port: int(c.VXLANPort), VNI: c.VXLANVNI, Source: c.DeviceRouteSourceAddress,
+		NoEncap: a.state.bgp == nil || a.state.bgp.ProgramClusterRoutes ||
+			c.ProgramClusterRoutes == "Enabled" || c.ProgramClusterRoutes == "EnabledNoEncapOnly"}
+	if f == dataplane.IPv6 {
+		s.Source = c.DeviceRouteSourceAddressIPv6
+	}
+	return s
+}
+
+// tunnelMTU is that of the VXLAN device in octets; 0 leaves it to the kernel.
+func tunnelMTU(network int, c *config.Config, f dataplane.Family) int {
+	configured, overhead := c.VXLANMTU, vxlanOverheadV4
+	if f == dataplane.IPv6 {
+		configured, overhead = c.VXLANMTUV6, vxlanOverheadV6
+	}
+	if configured == 0 && network > 0 {
+		return network - overhead
+	}
+	return configured
+}
+
+// podMTU is what every way out of a pod can carry, in octets; 0 if that is not known.
+func podMTU(network int, c *config.Config, pools map[string]*wire.Pool) int {
+	mtu := network
+	for _, pool := range pools {
+		if pool.VXLAN == wire.EncapNever {
+			continue
+		}
+		if tunnel := tunnelMTU(network, c, dataplane.FamilyOf(pool.CIDR.Addr())); tunnel > 0 && (mtu == 0 || tunnel < mtu) {
+			mtu = tunnel
+		}
+	}
+	return mtu
+}
+
+func (a *Agent) routedWorkloads() []routing.Workload {
+	var workloads []routing.Workload
+	for _, w := range a.sortedWorkloads() {
+		workloads = append(workloads, routing.Workload{Interface: w.HostIface, Addrs: w.Addrs})
+	}
+	return workloads
+}
+
+func (a *Agent) sortedWorkloads() []cniserver.Workload {
+	return slices.SortedFunc(maps.Values(a.workloads), func(x, y cniserver.Workload) int {
+		return strings.Compare(x.HostIface, y.HostIface)
+	})
+}
+
+// networkSets makes the sets desired that the chains name besides those of policies.
+func (a *Agent) networkSets(f FamilyDrivers, tunnel *link.VXLAN) {
+	var all, masquerade, hosts, peers []ipset.Member
+	for _, pool := range a.state.sortedPools() {
+		if all = append(all, ipset.Member{Net: pool.CIDR}); pool.NATOutgoing {
+			masquerade = append(masquerade, ipset.Member{Net: pool.CIDR})
+		}
+	}
+	for _, host := range a.state.hosts {
+		for _, p := range []netip.Prefix{host.IPv4, host.IPv6} {
+			if p.IsValid() {
+				hosts = append(hosts, ipset.Member{Net: netip.PrefixFrom(p.Addr(), p.Addr().BitLen())})
+			}
+		}
+	}
+	if tunnel != nil {
+		for _, peer := range tunnel.Peers {
+			peers = append(peers, ipset.Member{Net: netip.PrefixFrom(peer.Remote, peer.Remote.BitLen())})
+		}
+	}
+	for id, list := range map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade,
+		policy.SetAllHosts: hosts, policy.SetVXLAN: peers} {
+		f.Sets.Set(ipset.Set{Name: ipset.SetName(f.Family, id), Type: ipset.HashNet, Members: list})
+	}
+}
+
+func (a *Agent) renderNAT(f FamilyDrivers, tunnel *link.VXLAN) {
+	c := a.config
+	nat := policy.NAT{SpareHosts: c.NATOutgoingExclusions == "IPPoolsAndHostIPs", OutInterface: c.IptablesNATOutgoingInterfaceFilter}
+	if addr := c.NATOutgoingAddress; addr.IsValid() && dataplane.FamilyOf(addr) == f.Family {
+		nat.Address = addr
+	}
+	if tunnel != nil {
+		nat.Tunnel, nat.TunnelAddr = tunnel.Name, tunnel.Addr
+	}
+	chains, hooks := a.renderer(f.Family, tunnel != nil).NAT(nat)
+	f.NAT.Replace(chains)
+	for chain, h := range hooks {
+		f.NAT.SetHooks(chain, h)
+	}
+	if has := tunnel != nil; a.tunnels[f.Family] != has {
+		a.tunnels[f.Family] = has
+		a.state.dirty.rules = true
+	}
+}
+
+// tunnelPools are the pools for which the node needs a tunnel address.
+func tunnelPools(all []*wire.Pool) []ipam.Pool {
+	pools := []ipam.Pool{}
+	for _, p := range all {
+		if p.VXLAN == wire.EncapNever {
+			continue
+		}
+		pool := ipam.Pool{Name: p.Name, CIDR: p.CIDR, BlockSize: p.BlockSize, Disabled: p.Disabled, Manual: p.Manual,
+			NodeSelector: p.NodeSelector, NamespaceSelector: p.NamespaceSelector}
+		for _, use := range p.AllowedUses {
+			pool.AllowedUses = append(pool.AllowedUses, ipam.Use(use))
+		}
+		pools = append(pools, pool)
+	}
+	return pools
+}
+
+// renderRules makes the chains of endpoints and policies desired, and the settings of their interfaces.
+func (a *Agent) renderRules() {
+	if !a.state.dirty.rules {
+		return
+	}
+	a.state.dirty.rules = false
+	var endpoints []policy.Endpoint
+	for _, w := range a.sortedWorkloads() {
+		endpoints = append(endpoints, policy.Endpoint{Interface: w.HostIface, Addrs: w.Addrs, Policy: a.state.endpointOf(w)})
+	}
+	for _, f := range a.opts.Drivers.Families {
+		chains, hooks := a.renderer(f.Family, a.tunnels[f.Family]).Filter(endpoints, a.state.policies)
+		f.Filter.Replace(chains)
+		for chain, h := range hooks {
+			f.Filter.SetHooks(chain, h)
+		}
+		a.metrics.chains.WithLabelValues(f.Family.String(), iptables.Filter).Set(float64(len(chains)))
+	}
+	a.renderSysctls()
+}
+
+func (a *Agent) renderer(f dataplane.Family, tunnel bool) *policy.Renderer {
+	c := a.config
+	r := &policy.Renderer{Family: f, Marks: a.marks, Interfaces: interfaces, ToHost: iptables.Drop{}, Deny: iptables.Drop{},
+		AllowReturns: c.IptablesFilterAllowAction == "RETURN", NoInvalidCheck: c.DisableConntrackInvalidCheck,
+		AnySource: c.WorkloadSourceSpoofing == "Any", LogPrefix: c.LogPrefix}
+	switch c.DefaultEndpointToHostAction {
+	case "ACCEPT":
+		r.ToHost = iptables.Accept{}
+	case "RETURN":
+		r.ToHost = iptables.Return{}
+	}
+	if c.IptablesFilterDenyAction == "REJECT" {
+		r.Deny = iptables.Reject{}
+	}
+	if tunnel {
+		r.VXLANPort = c.VXLANPort
+	}
+	return r
+}
+
+// renderSysctls makes the kernel route between interfaces, and answer for the gateway that pods are given.
+func (a *Agent) renderSysctls() {
+	s := a.opts.Drivers.Sysctls
+	for device := range a.sysctls {
+		if _, exists := a.workloads[device]; !exists {
+			s.RemoveDevice(device)
+			delete(a.sysctls, device)
+		}
+	}
+	for _, f := range a.opts.Drivers.Families {
+		if a.config.IPForwarding == "Enabled" {
+			s.Set(fmt.Sprintf("net/%s/conf/all/forwarding", sysctlName(f.Family)), "1")
+		}
+	}
+	for device, w := range a.workloads {
+		a.sysctls[device] = true
+		for _, addr := range w.Addrs {
+			family := dataplane.FamilyOf(addr)
+			conf := fmt.Sprintf("net/%s/conf/%s/", sysctlName(family), device)
+			s.Set(conf+"forwarding", "1")
+			if family == dataplane.IPv4 {
+				s.Set(conf+"proxy_arp", "1") // answers for 169.254.1.1
+				s.Set(conf+"rp_filter", "1")
+				s.Set("net/ipv4/neigh/"+device+"/proxy_delay", "0") // the kernel's default is up to 0.8 s
+			}
+		}
+	}
+}
+
+func sysctlName(f dataplane.Family) string { return strings.ToLower(f.String()) }

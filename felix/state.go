@@ -1,0 +1,130 @@
+package felix
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// state is what the stream has said, by kind, and what of it was not rendered yet. The loop owns it.
+type state struct {
+	configs   map[string]*wire.Config
+	pools     map[string]*wire.Pool
+	hosts     map[string]*wire.Host
+	vteps     map[dataplane.Family]map[string]*wire.VTEP // by node
+	routes    map[netip.Prefix]*wire.Route
+	bgp       *wire.BGP
+	sets      map[string]*wire.IPSet
+	policies  map[string]*wire.Policy
+	endpoints map[string]*wire.Endpoint // by wire.EndpointName
+
+	dirty dirty
+}
+
+// dirty is what has to be rendered again.
+type dirty struct {
+	config bool
+	rules  bool // endpoints, workloads, policies
+	routes bool // pools, hosts, VTEPs, routes, BGP, workloads, facts
+	// sets are the names of IP sets that changed or went.
+	sets map[string]bool
+}
+
+func newState() *state {
+	return &state{
+		configs: map[string]*wire.Config{}, pools: map[string]*wire.Pool{}, hosts: map[string]*wire.Host{},
+		vteps:  map[dataplane.Family]map[string]*wire.VTEP{dataplane.IPv4: {}, dataplane.IPv6: {}},
+		routes: map[netip.Prefix]*wire.Route{}, sets: map[string]*wire.IPSet{},
+		policies: map[string]*wire.Policy{}, endpoints: map[string]*wire.Endpoint{},
+		dirty: dirty{config: true, rules: true, routes: true, sets: map[string]bool{}},
+	}
+}
+
+// upsert takes in an object of the stream.
+func (s *state) upsert(object wire.Object) {
+	s.touch(object.ID())
+	switch o := object.(type) {
+	case *wire.Config:
+		s.configs[o.Name] = o
+	case *wire.Pool:
+		s.pools[o.Name] = o
+	case *wire.Host:
+		s.hosts[o.Name] = o
+	case *wire.VTEP:
+		s.vteps[dataplane.FamilyOf(o.Tunnel)][o.Node] = o
+	case *wire.Route:
+		s.routes[o.Dst] = o
+	case *wire.BGP:
+		s.bgp = o
+	case *wire.IPSet:
+		s.sets[o.Name] = o
+	case *wire.Policy:
+		s.policies[o.Name] = o
+	case *wire.Endpoint:
+		s.endpoints[wire.EndpointName(o.Namespace, o.Pod)] = o
+	}
+}
+
+// delete forgets an object of the stream.
+func (s *state) delete(id wire.ID) {
+	s.touch(id)
+	switch id.Kind {
+	case wire.KindConfig:
+		delete(s.configs, id.Name)
+	case wire.KindPool:
+		delete(s.pools, id.Name)
+	case wire.KindHost:
+		delete(s.hosts, id.Name)
+	case wire.KindVTEP:
+		for _, vteps := range s.vteps {
+			maps.DeleteFunc(vteps, func(_ string, v *wire.VTEP) bool { return v.ID() == id })
+		}
+	case wire.KindRoute:
+		if dst, err := netip.ParsePrefix(id.Name); err == nil {
+			delete(s.routes, dst)
+		}
+	case wire.KindBGP:
+		s.bgp = nil
+	case wire.KindIPSet:
+		delete(s.sets, id.Name)
+	case wire.KindPolicy:
+		delete(s.policies, id.Name)
+	case wire.KindEndpoint:
+		delete(s.endpoints, id.Name)
+	}
+}
+
+func (s *state) touch(id wire.ID) {
+	switch id.Kind {
+	case wire.KindConfig:
+		s.dirty.config = true
+	case wire.KindIPSet:
+		s.dirty.sets[id.Name] = true
+	case wire.KindPolicy, wire.KindEndpoint:
+		s.dirty.rules = true
+	default:
+		s.dirty.routes = true
+	}
+}
+
+// endpointOf gives the policy of a workload: that of the very pod, not of one of the same name before or after.
+func (s *state) endpointOf(w cniserver.Workload) *wire.Endpoint {
+	e := s.endpoints[wire.EndpointName(w.Namespace, w.Pod)]
+	if e == nil || w.UID != "" && e.UID != w.UID {
+		return nil
+	}
+	return e
+}
+
+// sortedPools gives the pools by name.
+func (s *state) sortedPools() []*wire.Pool {
+	pools := make([]*wire.Pool, 0, len(s.pools))
+	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
+		pools = append(pools, s.pools[name])
+	}
+	return pools
+}

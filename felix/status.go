@@ -1,0 +1,127 @@
+package felix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// Status is what the agent knows and has programmed, as "felix status" shows it.
+type Status struct {
+	Node string `json:"node"`
+	// InSync: the stream delivered everything. Programming: the kernel is kept as desired, by the stream
+	// or, without it, by what the last run knew.
+	InSync      bool   `json:"inSync"`
+	Programming bool   `json:"programming"`
+	Ready       bool   `json:"ready"`
+	Commit      uint64 `json:"commit"`
+	// Error is what the kernel did not take; Problems are destinations that cannot be reached.
+	Error     string           `json:"error,omitempty"`
+	Problems  []string         `json:"problems,omitempty"`
+	Facts     node.Facts       `json:"facts"`
+	Endpoints []EndpointStatus `json:"endpoints"`
+	Policies  int              `json:"policies"`
+	IPSets    int              `json:"ipSets"`
+	Routes    int              `json:"streamRoutes"`
+	BGP       bgp.Status       `json:"bgp"`
+	// Learned are the routes that BGP has learned.
+	Learned []bgp.Route `json:"learned,omitempty"`
+}
+
+// EndpointStatus is a pod's interface.
+type EndpointStatus struct {
+	Namespace string       `json:"namespace"`
+	Pod       string       `json:"pod"`
+	Interface string       `json:"interface"`
+	Addrs     []netip.Addr `json:"addresses"`
+	Tiers     []wire.Tier  `json:"tiers,omitempty"`
+	// Closed: the pod's policy has not arrived, and nothing may pass.
+	Closed bool `json:"closed,omitempty"`
+}
+
+// Status asks the loop; it may be called from any goroutine.
+func (a *Agent) Status(ctx context.Context) (Status, error) {
+	answer := make(chan Status, 1)
+	if err := a.do(ctx, func() { answer <- a.status() }); err != nil {
+		return Status{}, err
+	}
+	return <-answer, nil // the loop has taken the request
+}
+
+func (a *Agent) status() Status {
+	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
+		Error: a.complaint, Problems: a.problems, Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets),
+		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Endpoints: []EndpointStatus{}}
+	for _, w := range a.sortedWorkloads() {
+		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}
+		if endpoint := a.state.endpointOf(w); endpoint != nil {
+			e.Closed, e.Tiers = false, endpoint.Tiers
+		}
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	return s
+}
+
+// Alive fails if the loop has not turned for longer than the limit; 0 is no limit.
+func (a *Agent) Alive(limit time.Duration) error {
+	if idle := time.Since(time.Unix(0, a.beat.Load())); limit > 0 && idle > limit {
+		return fmt.Errorf("the loop has not turned for %s", idle.Round(time.Second))
+	}
+	return nil
+}
+
+// Ready fails until the kernel has been programmed with what the stream says.
+func (a *Agent) Ready() error {
+	if !a.live.Load() {
+		return errors.New("the kernel has not been programmed yet")
+	}
+	return nil
+}
+
+// ResolveConfig resolves the settings as the agent will: the process's own, then the FelixConfigurations that the
+// journal knows.
+func ResolveConfig(local []config.Source, known journal.State, node string) (*config.Config, error) {
+	configs := map[string]*wire.Config{}
+	for _, object := range known.Objects {
+		if c, ok := object.(*wire.Config); ok {
+			configs[c.Name] = c
+		}
+	}
+	return resolve(local, configs, node)
+}
+
+// FactsOf makes the facts of a node out of what the journal knows of it. Without its Host they are empty.
+func FactsOf(kernel node.Interfaces, known journal.State, name string, families []dataplane.Family, mtu *regexp.Regexp) (node.Facts, error) {
+	host, ok := known.Objects[wire.ID{Kind: wire.KindHost, Name: name}].(*wire.Host)
+	if !ok {
+		return node.Facts{Name: name}, nil
+	}
+	var addrs []netip.Addr
+	for _, prefix := range []netip.Prefix{host.IPv4, host.IPv6} {
+		if prefix.IsValid() {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
+	facts, err := node.Discover(kernel, name, addrs, mtu)
+	if err != nil {
+		return facts, err
+	}
+	facts.Labels = host.Labels
+	for _, family := range families {
+		id := wire.ID{Kind: wire.KindVTEP, Name: fmt.Sprintf("%s/%d", name, family)}
+		if vtep, ok := known.Objects[id].(*wire.VTEP); ok {
+			facts.Of(family).Tunnel = vtep.Tunnel
+		}
+	}
+	return facts, nil
+}
