@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sync/errgroup"
@@ -68,7 +70,7 @@ func Open() (*Monitor, error) {
 }
 
 // Events is where Run sends. When nobody reads it the kernel queues, and drops when its
-// queue is full; an EventLost says so. Run closes the channel when it returns.
+// queue is full; an EventLost says so, after which there are no gaps until the next. Run closes the channel when it returns.
 func (m *Monitor) Events() <-chan dataplane.Event { return m.events }
 
 // Run reports until the context ends, and closes the sockets. It returns nil when the context
@@ -97,6 +99,9 @@ func (m *Monitor) read(ctx context.Context, s source) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
+			if err := s.drain(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
 			if !m.send(ctx, dataplane.Event{Kind: dataplane.EventLost}) {
 				return nil
 			}
@@ -113,6 +118,30 @@ func (m *Monitor) read(ctx context.Context, s source) error {
 		}
 	}
 }
+
+// drain reads until nothing is queued, since the kernel goes on dropping, and says so no more, until then (Linux
+// 6.18): what is read back from now on is missed by no notification.
+func (s source) drain(ctx context.Context) error {
+	end := time.Now().Add(drainLimit)
+	for ctx.Err() == nil && time.Now().Before(end) {
+		if err := s.conn.SetReadDeadline(time.Now().Add(drainQuiet)); err != nil {
+			return fmt.Errorf("set read deadline: %w", err)
+		}
+		if _, err := s.conn.Receive(); errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+	}
+	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("clear read deadline: %w", err)
+	}
+	return nil
+}
+
+// How long nothing must come for the queue to be empty, and how long to wait for that at most.
+const (
+	drainQuiet = 10 * time.Millisecond
+	drainLimit = time.Second
+)
 
 // send reports whether the event was taken before the context ended.
 func (m *Monitor) send(ctx context.Context, e dataplane.Event) bool {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +30,13 @@ func start(t *testing.T) *monitor.Monitor {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, m)
+	return m
+}
+
+// run runs it until the test ends.
+func run(t *testing.T, m *monitor.Monitor) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
@@ -41,7 +50,6 @@ func start(t *testing.T) *monitor.Monitor {
 			}
 		}
 	})
-	return m
 }
 
 // until collects events up to the one that match accepts, which must come within seconds.
@@ -60,7 +68,7 @@ func until(t *testing.T, m *monitor.Monitor, what string, match func(dataplane.E
 				return list
 			}
 		case <-deadline:
-			t.Fatalf("%s: no such event among %+v", what, list)
+			t.Fatalf("%s: no such event among the last of %d, %+v", what, len(list), list[max(0, len(list)-20):])
 		}
 	}
 }
@@ -208,4 +216,29 @@ func TestDriversRepair(t *testing.T) {
 			t.Errorf("%s was not repaired: got\n%swant\n%s", c.command, got, want)
 		}
 	}
+	if got := observe([]dataplane.Event{{Kind: dataplane.EventLost}}); len(got) != len(drivers) {
+		t.Errorf("drivers %q doubt what they know when events were lost, want all", got)
+	}
+}
+
+// TestLost: more than the kernel queues for us happens while nobody reads.
+func TestLost(t *testing.T) {
+	kerneltest.Enter(t)
+	m, err := monitor.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&batch, "route add blackhole 10.%d.%d.%d/32\n", i>>16, i>>8&255, i&255)
+	}
+	file := filepath.Join(t.TempDir(), "routes")
+	if err := os.WriteFile(file, []byte(batch.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kerneltest.Run(t, "ip -batch "+file)
+	run(t, m)
+	until(t, m, "lost", func(e dataplane.Event) bool { return e.Kind == dataplane.EventLost })
+	kerneltest.Run(t, "ip link add later type bridge")
+	until(t, m, "after the loss", func(e dataplane.Event) bool { return e.Device == "later" })
 }
