@@ -29,13 +29,12 @@ type bgpState struct {
 
 // bgpPeer is a BGPPeer in use.
 type bgpPeer struct {
-	name         string
-	spec         *v3.BGPPeerSpec
-	node         func(*wire.Host) bool // which nodes open the sessions
-	remote       func(*wire.Host) bool // the peers, where they are nodes
-	addr         netip.AddrPort        // the peer, where it is an address; port 0 is the default
-	restart      time.Duration
-	selectsNodes bool // a change of any node may matter to any other
+	name    string
+	spec    *v3.BGPPeerSpec
+	node    func(*wire.Host) bool // which nodes open the sessions
+	remote  func(*wire.Host) bool // the peers, where they are nodes
+	addr    netip.AddrPort        // the peer, where it is an address; port 0 is the default
+	restart time.Duration
 }
 
 func newBGPState() bgpState {
@@ -62,7 +61,7 @@ func (e *Engine) dirtyBGP(configuration string) {
 
 func (b *bgpState) anySelectsNodes() bool {
 	for _, p := range b.peers {
-		if p.selectsNodes {
+		if p.remote != nil {
 			return true
 		}
 	}
@@ -108,7 +107,6 @@ func bgpPeerOf(o *v3.BGPPeer) (*bgpPeer, error) {
 	case (spec.PeerIP == "") == (spec.PeerSelector == ""):
 		return nil, fmt.Errorf("exactly one of spec.peerIP and spec.peerSelector has to be set")
 	case spec.PeerSelector != "":
-		p.selectsNodes = true
 		if p.remote, err = hostSelector(spec.PeerSelector); err != nil {
 			return nil, fmt.Errorf("spec.peerSelector: %w", err)
 		}
@@ -161,9 +159,16 @@ func (e *Engine) setHost(name string, h *wire.Host) {
 		e.hosts[name] = h
 	}
 	e.bgp.dirty[name] = struct{}{}
-	if e.bgp.anySelectsNodes() {
-		e.bgp.allDirty = true
+	for _, p := range e.bgp.peers {
+		if p.concerns(before) || p.concerns(h) {
+			e.bgp.allDirty = true
+		}
 	}
+}
+
+// concerns says whether the sessions of other nodes depend on what this one is.
+func (p *bgpPeer) concerns(h *wire.Host) bool {
+	return h != nil && (p.remote != nil || h.IPv4.Addr() == p.addr.Addr() || h.IPv6.Addr() == p.addr.Addr())
 }
 
 func (e *Engine) flushBGP() {
@@ -243,7 +248,9 @@ func (e *Engine) sessions(h *wire.Host, p *bgpPeer, local uint32) []wire.BGPPeer
 		if template.ASNumber == 0 {
 			template.ASNumber = local
 		}
-		e.reflect(h, &template, local, e.hostWith(p.addr.Addr()))
+		if h.RouteReflectorClusterID != "" {
+			e.reflect(h, &template, local, e.hostWith(p.addr.Addr()))
+		}
 		return []wire.BGPPeer{template}
 	}
 	var out []wire.BGPPeer
@@ -273,14 +280,15 @@ func familyOf(a netip.Addr) int {
 	return 6
 }
 
-// hostWith gives the node that has an address, or nil.
+// hostWith gives the node that has an address, the first by name, or nil.
 func (e *Engine) hostWith(a netip.Addr) *wire.Host {
+	var found *wire.Host
 	for _, h := range e.hosts {
-		if h.IPv4.IsValid() && h.IPv4.Addr() == a || h.IPv6.IsValid() && h.IPv6.Addr() == a {
-			return h
+		if (h.IPv4.Addr() == a || h.IPv6.Addr() == a) && (found == nil || h.Name < found.Name) {
+			found = h
 		}
 	}
-	return nil
+	return found
 }
 
 // reflect makes the peer a client where the node is a route reflector: in an internal session

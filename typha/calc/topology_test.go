@@ -1,0 +1,230 @@
+package calc_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+func pointer[T any](v T) *T { return &v }
+
+func meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
+
+func newNode(name, internal string, labels map[string]string, annotations ...string) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: map[string]string{}}}
+	for i := 0; i < len(annotations); i += 2 {
+		n.Annotations["projectcalico.org/"+annotations[i]] = annotations[i+1]
+	}
+	if internal != "" {
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}, {Type: corev1.NodeInternalIP, Address: internal}}
+	}
+	return n
+}
+
+// compute gives what an engine makes of resources.
+func compute(t *testing.T, resources ...metav1.Object) (*world, []calc.Verdict) {
+	t.Helper()
+	e, w := calc.New(calc.Options{}), newWorld()
+	for _, r := range resources {
+		e.Upsert(r)
+	}
+	d := e.Flush()
+	w.apply(t, d)
+	return w, d.Verdicts
+}
+
+// ofKind checks the objects of one kind.
+func (w *world) ofKind(t *testing.T, kind wire.Kind, want ...wire.Object) {
+	t.Helper()
+	wanted, got := map[string]wire.Object{}, map[string]wire.Object{}
+	for _, o := range want {
+		wanted[o.ID().Name] = o
+	}
+	for id, o := range w.objects {
+		if id.Kind == kind {
+			got[id.Name] = o
+		}
+	}
+	if diff := cmp.Diff(wanted, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", kind, diff)
+	}
+}
+
+func TestHostsAndTunnels(t *testing.T) {
+	w, verdicts := compute(t,
+		newNode("n1", "172.30.0.11", map[string]string{"rack": "a"}, "IPv4Address", "172.30.0.11/24", "ASNumber", "64513",
+			"IPv4VXLANTunnelAddr", "10.244.0.1", "VXLANTunnelMACAddr", "66:00:00:00:00:01",
+			"IPv6Address", "fd00::11/64", "IPv6VXLANTunnelAddr", "fd01::1"),
+		newNode("n2", "172.30.0.12", nil, "IPv4VXLANTunnelAddr", "10.244.1.1"),
+		newNode("n3", "172.30.0.13", nil, "IPv4Address", "172.30.0.300/24", "ASNumber", "0"),
+		newNode("n4", "", nil, "IPv4VXLANTunnelAddr", "10.244.2.1"),
+	)
+	w.ofKind(t, wire.KindHost,
+		&wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
+			ASNumber: 64513, Labels: map[string]string{"rack": "a"}},
+		&wire.Host{Name: "n2", IPv4: netip.MustParsePrefix("172.30.0.12/32")},
+		&wire.Host{Name: "n3", IPv4: netip.MustParsePrefix("172.30.0.13/32")},
+		&wire.Host{Name: "n4"},
+	)
+	w.ofKind(t, wire.KindVTEP,
+		&wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.1"), MAC: []byte{0x66, 0, 0, 0, 0, 1}, Parent: netip.MustParseAddr("172.30.0.11")},
+		// 66, then what `printf n1-v6 | sha1sum` begins with; n2 likewise.
+		&wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("fd01::1"), MAC: []byte{0x66, 0x46, 0x32, 0x55, 0x72, 0x28}, Parent: netip.MustParseAddr("fd00::11")},
+		&wire.VTEP{Node: "n2", Tunnel: netip.MustParseAddr("10.244.1.1"), MAC: []byte{0x66, 0x40, 0x24, 0x34, 0x76, 0xfc}, Parent: netip.MustParseAddr("172.30.0.12")},
+	)
+	if len(verdicts) != 1 || verdicts[0].Name != "n3" {
+		t.Errorf("verdicts: %v, want one on n3", verdicts)
+	}
+}
+
+// newBlock makes a block of 10.244.0.0/29 whose first addresses have the attributes given; nil is free.
+func newBlock(affinity string, attributes ...map[string]string) *v3.IPAMBlock {
+	b := &v3.IPAMBlock{ObjectMeta: meta("10-244-0-0-29")}
+	b.Spec.CIDR, b.Spec.Affinity, b.Spec.Allocations = "10.244.0.0/29", affinity, make([]*int, 8)
+	for i, a := range attributes {
+		if a != nil {
+			b.Spec.Allocations[i] = pointer(len(b.Spec.Attributes))
+			b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{ActiveOwnerAttrs: a})
+		}
+	}
+	return b
+}
+
+func TestRoutes(t *testing.T) {
+	pool := func(name, cidr string) *v3.IPPool {
+		return &v3.IPPool{ObjectMeta: meta(name), Spec: v3.IPPoolSpec{CIDR: cidr, IPIPMode: v3.IPIPModeAlways}}
+	}
+	on := func(node string) map[string]string { return map[string]string{"node": node} }
+	route := func(dst, node string, borrowed bool) *wire.Route {
+		return &wire.Route{Dst: netip.MustParsePrefix(dst), Node: node, Pool: "small", Borrowed: borrowed}
+	}
+	w, verdicts := compute(t, newBlock("host:n1", on("n1"), nil, on("n2")), pool("small", "10.244.0.0/24"), pool("large", "10.0.0.0/8"))
+	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1", false), route("10.244.0.2/32", "n2", true))
+	w.ofKind(t, wire.KindPool,
+		&wire.Pool{Name: "small", CIDR: netip.MustParsePrefix("10.244.0.0/24"), BlockSize: 26, IPIP: wire.EncapAlways},
+		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, IPIP: wire.EncapAlways})
+	if len(verdicts) > 0 {
+		t.Errorf("verdicts: %v", verdicts)
+	}
+
+	// A block without a node has routes for its addresses alone.
+	w, _ = compute(t, newBlock("virtual:load-balancer", on("n1")), pool("small", "10.244.0.0/24"))
+	w.ofKind(t, wire.KindRoute, route("10.244.0.0/32", "n1", true))
+
+	misnamed := newBlock("host:n1")
+	misnamed.Name = "another"
+	w, verdicts = compute(t, misnamed, pool("bad", "10.244.0.1/24"))
+	w.ofKind(t, wire.KindRoute)
+	w.ofKind(t, wire.KindPool)
+	if len(verdicts) != 2 {
+		t.Errorf("verdicts: %v, want one on the block and one on the pool", verdicts)
+	}
+}
+
+func TestBGPIsResolvedByNode(t *testing.T) {
+	const cluster = "RouteReflectorClusterID"
+	rack, reflector := map[string]string{"rack": "a"}, map[string]string{"reflector": "yes"}
+	w, verdicts := compute(t,
+		newNode("n1", "172.30.0.1", rack),
+		newNode("n2", "172.30.0.2", nil, "ASNumber", "65000"),
+		newNode("rr", "172.30.0.9", reflector, cluster, "224.0.0.1"),
+		&v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: v3.BGPConfigurationSpec{
+			ASNumber: pointer[uint32](64600), NodeToNodeMeshEnabled: pointer(false), ListenPort: pointer(1179)}},
+		&v3.BGPConfiguration{ObjectMeta: meta("node.n1"), Spec: v3.BGPConfigurationSpec{ListenPort: pointer(2179)}},
+		&v3.BGPPeer{ObjectMeta: meta("tor"), Spec: v3.BGPPeerSpec{
+			PeerIP: "172.31.0.1:1790", ASNumber: 64700, NodeSelector: "rack == 'a'", NextHopMode: "Keep", TTLSecurity: pointer(1)}},
+		&v3.BGPPeer{ObjectMeta: meta("rr"), Spec: v3.BGPPeerSpec{NodeSelector: "!has(reflector)", PeerSelector: "has(reflector)"}},
+		&v3.BGPPeer{ObjectMeta: meta("back"), Spec: v3.BGPPeerSpec{Node: "rr", PeerSelector: "rack == 'a'"}},
+		&v3.BGPPeer{ObjectMeta: meta("nothing")},
+	)
+	addr := netip.MustParseAddr
+	toReflector := wire.BGPPeer{Name: "rr/rr/4", Addr: addr("172.30.0.9"), Port: 1179, ASNumber: 64600}
+	w.ofKind(t, wire.KindBGP,
+		&wire.BGP{Node: "n1", ASNumber: 64600, ListenPort: 2179, Peers: []wire.BGPPeer{
+			toReflector,
+			{Name: "tor", Addr: addr("172.31.0.1"), Port: 1790, ASNumber: 64700, KeepNextHop: true, TTLSecurity: 1},
+		}},
+		&wire.BGP{Node: "n2", ASNumber: 65000, ListenPort: 1179, Peers: []wire.BGPPeer{toReflector}},
+		&wire.BGP{Node: "rr", ASNumber: 64600, ListenPort: 1179, Peers: []wire.BGPPeer{
+			{Name: "back/n1/4", Addr: addr("172.30.0.1"), Port: 2179, ASNumber: 64600, RouteReflectorPeer: true, ClusterID: "224.0.0.1"},
+		}},
+	)
+	if len(verdicts) != 1 || verdicts[0].Name != "nothing" {
+		t.Errorf("verdicts: %v, want one on the peer that names nobody", verdicts)
+	}
+	if !w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n1"}] || w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n2"}] {
+		t.Errorf("n1 needs %v", w.needs["n1"])
+	}
+}
+
+func TestFelixConfiguration(t *testing.T) {
+	w, verdicts := compute(t,
+		&v3.FelixConfiguration{ObjectMeta: meta("default"), Spec: v3.FelixConfigurationSpec{
+			VXLANPort: pointer(4790), BPFEnabled: pointer(false), LogSeverityScreen: pointer("Debug"), IPIPMTU: pointer(1400),
+			FailsafeInboundHostPorts: []v3.ProtoPort{{Protocol: "UDP", Port: 68}, {Protocol: "tcp", Net: "fd00::/8", Port: 22}},
+			BPFLogFilters:            map[string]string{"eth0": "x", "all": "y"},
+			ExternalNodesList:        []string{"10.0.0.0/8", "10.1.1.1"},
+		}},
+		&v3.FelixConfiguration{ObjectMeta: meta("node.n1"), Spec: v3.FelixConfigurationSpec{VXLANPort: pointer(4791)}},
+		&v3.FelixConfiguration{ObjectMeta: meta("stray"), Spec: v3.FelixConfigurationSpec{VXLANPort: pointer(1)}},
+	)
+	w.ofKind(t, wire.KindConfig,
+		&wire.Config{Name: "global", Values: map[string]string{
+			"VXLANPort": "4790", "BPFEnabled": "false", "LogSeverityScreen": "Debug", "IpInIpMtu": "1400",
+			"FailsafeInboundHostPorts": "udp:68,tcp:[fd00::/8]:22", "BPFLogFilters": "all=y,eth0=x", "ExternalNodesCIDRList": "10.0.0.0/8,10.1.1.1"}},
+		&wire.Config{Name: "node.n1", Values: map[string]string{"VXLANPort": "4791"}},
+	)
+	if len(verdicts) > 0 {
+		t.Errorf("verdicts: %v", verdicts)
+	}
+	if len(w.needs) != 1 || len(w.needs["n1"]) != 1 {
+		t.Errorf("needs: %v, want that of n1 for its own", w.needs)
+	}
+}
+
+// TestUnusablePolicyIsolates: a subject that cannot be read selects what remains of it, and allows nothing.
+func TestUnusablePolicyIsolates(t *testing.T) {
+	r := seeded(t, 0)
+	p := r.pod("ns0", "p0")
+	p.Labels, p.Spec.NodeName, p.Spec.HostNetwork, p.Status.Phase = map[string]string{"app": "a"}, "n1", false, corev1.PodRunning
+	np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns0", Name: "bad"}}
+	np.Spec.PodSelector = metav1.LabelSelector{MatchLabels: p.Labels,
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Like", Values: []string{"x"}}}}
+	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+	w, verdicts := compute(t, p, np)
+	w.ofKind(t, wire.KindPolicy, &wire.Policy{Name: "knp.default/ns0/bad", Tier: "default"})
+	e := w.objects[wire.ID{Kind: wire.KindEndpoint, Name: "ns0/p0"}].(*wire.Endpoint)
+	if len(e.Tiers) != 1 || len(e.Tiers[0].Ingress) != 1 {
+		t.Errorf("the pod has %+v", e.Tiers)
+	}
+	if len(verdicts) != 1 || verdicts[0].Name != "bad" {
+		t.Errorf("verdicts: %v", verdicts)
+	}
+}
+
+// TestVerdictsAreTakenBack: an object that is mended or deleted is no longer reported.
+func TestVerdictsAreTakenBack(t *testing.T) {
+	e := calc.New(calc.Options{})
+	pool := &v3.IPPool{ObjectMeta: meta("p"), Spec: v3.IPPoolSpec{CIDR: "nonsense"}}
+	e.Upsert(pool)
+	if d := e.Flush(); len(d.Verdicts) != 1 || d.Verdicts[0].Reason == "" {
+		t.Errorf("verdicts: %v", d.Verdicts)
+	}
+	e.Upsert(pool)
+	if d := e.Flush(); !d.Empty() {
+		t.Errorf("the same again: %v", d)
+	}
+	e.Delete(calc.KindIPPool, "", "p")
+	if d := e.Flush(); len(d.Verdicts) != 1 || d.Verdicts[0].Reason != "" {
+		t.Errorf("verdicts: %v", d.Verdicts)
+	}
+}

@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/rest"
+
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+var required = []string{"TYPHA_CAFILE=/certs/ca.crt", "TYPHA_SERVERCERTFILE=/certs/tls.crt", "TYPHA_SERVERKEYFILE=/certs/tls.key"}
+
+func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
+	environ := append([]string{"TYPHA_HEALTHPORT=1", "TYPHA_CLIENTCN=felix", "typha_healthenabled=true", "TYPHA_SOMETHINGELSE=x", "PATH=/bin"}, required...)
+	got, err := ParseConfig(environ, []string{"-healthport", "2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		DatastoreType: "kubernetes", ServerPort: 5473, ClientIdentity: "Token", ClientCN: "felix",
+		CAFile: "/certs/ca.crt", ServerCertFile: "/certs/tls.crt", ServerKeyFile: "/certs/tls.key",
+		HealthEnabled: true, HealthHost: "localhost", HealthPort: 2, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBadConfigIsNamed(t *testing.T) {
+	for environ, want := range map[string]string{
+		"TYPHA_HEALTHPORT=x":                   "TYPHA_HEALTHPORT",
+		"TYPHA_HEALTHPORT=70000":               "HealthPort: 70000",
+		"TYPHA_DATASTORETYPE=etcdv3":           "DatastoreType",
+		"TYPHA_CLIENTIDENTITY=None":            "ClientIdentity",
+		"TYPHA_LOGSEVERITYSCREEN=Loud":         "LogSeverityScreen",
+		"TYPHA_CAFILE=":                        "CAFile",
+		"TYPHA_PROMETHEUSMETRICSENABLED=maybe": "TYPHA_PROMETHEUSMETRICSENABLED",
+	} {
+		if _, err := ParseConfig(append(required, environ), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s gives %v, want an error that names %s", environ, err, want)
+		}
+	}
+}
+
+func TestSubjects(t *testing.T) {
+	for _, c := range []struct {
+		list, own string
+		want      []string
+	}{
+		{"", "", nil},
+		{"", "kube-system", []string{"system:serviceaccount:kube-system:calico-node"}},
+		{"a:b, c:d", "kube-system", []string{"system:serviceaccount:a:b", "system:serviceaccount:c:d"}},
+	} {
+		got, err := (&Config{ClientServiceAccounts: c.list}).subjects(c.own)
+		if err != nil || !cmp.Equal(got, c.want) {
+			t.Errorf("%q in %q gives %v, %v", c.list, c.own, got, err)
+		}
+	}
+	if _, err := (&Config{ClientServiceAccounts: "calico-node"}).subjects("ns"); err == nil {
+		t.Error("an account without namespace was accepted")
+	}
+}
+
+func TestKeysAreFetchedFromTheAPIServer(t *testing.T) {
+	status := http.StatusForbidden
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/openid/v1/jwks" {
+			status = http.StatusNotFound
+		}
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": []any{}})
+	}))
+	defer server.Close()
+	tokens, err := tokens(Config{}, &rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tokens.Fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("a refused request gives %v", err)
+	}
+	status = http.StatusOK
+	if body, err := tokens.Fetch(t.Context()); err != nil || !strings.Contains(string(body), "keys") {
+		t.Errorf("got %s, %v", body, err)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	hub := stream.NewHub(stream.HubOptions{Kinds: []string{"Pod"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- hub.Run(ctx) }()
+	get := func(path string) int {
+		w := httptest.NewRecorder()
+		health(hub).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		return w.Code
+	}
+	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
+		t.Errorf("before the lists: %d, %d", live, ready)
+	}
+	if err := hub.Update(t.Context(), stream.Update{Kind: "Pod", Listed: true}); err != nil {
+		t.Fatal(err)
+	}
+	<-hub.InSync()
+	if ready := get("/readiness"); ready != http.StatusOK {
+		t.Errorf("in sync: %d", ready)
+	}
+	cancel()
+	<-ended
+	if live := get("/liveness"); live != http.StatusServiceUnavailable {
+		t.Errorf("after the hub ended: %d", live)
+	}
+}
+
+func TestMissingFilesAreNamedAtStart(t *testing.T) {
+	cfg := Config{ClientIdentity: IdentityCertificate, Kubeconfig: filepath.Join(t.TempDir(), "missing")}
+	if err := Run(t.Context(), cfg, nil); err == nil || !strings.Contains(err.Error(), cfg.Kubeconfig) {
+		t.Errorf("got %v, want an error that names the kubeconfig", err)
+	}
+}

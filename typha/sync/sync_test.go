@@ -1,0 +1,157 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+// recorder is a Sink that remembers the updates of namespaces.
+type recorder struct {
+	mu      sync.Mutex
+	updates []stream.Update
+}
+
+func (r *recorder) Update(_ context.Context, u stream.Update) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u.Kind == "Namespace" {
+		r.updates = append(r.updates, u)
+	}
+	return nil
+}
+
+func (r *recorder) take() []stream.Update {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.updates
+	r.updates = nil
+	return u
+}
+
+// flaky fails lists while it is down.
+type flaky struct {
+	*memory.Store
+	down atomic.Bool
+}
+
+func (f *flaky) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
+	if f.down.Load() {
+		return datastore.List{}, datastore.ErrUnavailable
+	}
+	return f.Store.List(ctx, kind, opts)
+}
+
+func namespace(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+}
+
+// TestLoop follows one kind through failures. Everything runs in a bubble with a clock of its own.
+func TestLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sink := &flaky{Store: memory.New()}, &recorder{}
+		store.down.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
+		go func() { ended <- l.run(ctx) }()
+		// settle lets the loop use up its waits, and gives what it handed on.
+		settle := func() []stream.Update {
+			timer, stop := context.WithTimeout(t.Context(), 2*lastBackoff)
+			defer stop()
+			<-timer.Done()
+			synctest.Wait()
+			return sink.take()
+		}
+		create := func(name string) {
+			if _, err := store.Create(t.Context(), datastore.Namespaces, namespace(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		remove := func(name string) {
+			if err := store.Delete(t.Context(), datastore.Namespaces, datastore.Key{Name: name}, datastore.Preconditions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		create("a")
+		if got := settle(); got != nil {
+			t.Errorf("while the datastore is away: %v", got)
+		}
+		store.down.Store(false)
+		got := settle()
+		if len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 1 || got[0].Seen == "" || got[0].Changed == "" {
+			t.Fatalf("after the first list: %+v", got)
+		}
+
+		create("b")
+		remove("a")
+		got = settle()
+		if len(got) != 2 || len(got[0].Upserts) != 1 || got[0].Listed || !cmp.Equal(got[1].Deletes, []stream.Name{{Name: "a"}}) {
+			t.Fatalf("events: %+v", got)
+		}
+
+		store.Bookmark()
+		got = settle()
+		if len(got) != 1 || got[0].Changed != "" || got[0].Seen == "" {
+			t.Fatalf("bookmark: %+v", got)
+		}
+
+		store.Disconnect() // the watch goes on where it was; nothing is listed again
+		create("c")
+		if got = settle(); len(got) != 1 || got[0].Listed {
+			t.Fatalf("after a lost connection: %+v", got)
+		}
+
+		store.Disconnect()
+		remove("b")
+		create("d")
+		store.Compact()
+		got = settle()
+		if len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 2 || !cmp.Equal(got[0].Deletes, []stream.Name{{Name: "b"}}) {
+			t.Fatalf("after the revision expired: %+v", got)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPodsAreTrimmed(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	full := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}}},
+		Spec: corev1.PodSpec{NodeName: "n1", Volumes: []corev1.Volume{{Name: "v"}},
+			Containers:     []corev1.Container{{Name: "c", Image: "i", Ports: []corev1.ContainerPort{{ContainerPort: 80}}}, {Name: "without ports"}},
+			InitContainers: []corev1.Container{{Name: "s", RestartPolicy: &always, Ports: []corev1.ContainerPort{{ContainerPort: 81}}}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1", Conditions: []corev1.PodCondition{{Type: corev1.PodReady}}},
+	}
+	before := full.DeepCopy()
+	want := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"}},
+		Spec: corev1.PodSpec{NodeName: "n1",
+			Containers:     []corev1.Container{{Name: "c", Ports: []corev1.ContainerPort{{ContainerPort: 80}}}},
+			InitContainers: []corev1.Container{{Name: "s", RestartPolicy: &always, Ports: []corev1.ContainerPort{{ContainerPort: 81}}}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1"},
+	}
+	if diff := cmp.Diff(metav1.Object(want), trim(full)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(before, full); diff != "" {
+		t.Errorf("the original was changed: %s", diff)
+	}
+}
