@@ -9,8 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sync/errgroup"
@@ -119,29 +117,27 @@ func (m *Monitor) read(ctx context.Context, s source) error {
 	}
 }
 
-// drain reads until nothing is queued, since the kernel goes on dropping, and says so no more, until then (Linux
+// drain empties the queue, since the kernel goes on dropping, and says so no more, until then (Linux
 // 6.18): what is read back from now on is missed by no notification.
 func (s source) drain(ctx context.Context) error {
-	end := time.Now().Add(drainLimit)
-	for ctx.Err() == nil && time.Now().Before(end) {
-		if err := s.conn.SetReadDeadline(time.Now().Add(drainQuiet)); err != nil {
-			return fmt.Errorf("set read deadline: %w", err)
-		}
-		if _, err := s.conn.Receive(); errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("empty the netlink queue: %w", err)
 	}
-	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("clear read deadline: %w", err)
+	err = raw.Control(func(fd uintptr) {
+		var one [1]byte // the rest of each message is discarded
+		for ctx.Err() == nil {
+			_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_DONTWAIT)
+			if err != nil && err != unix.ENOBUFS && err != unix.EINTR {
+				return // EAGAIN: it is empty; the next Receive says what else it is
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("empty the netlink queue: %w", err)
 	}
 	return nil
 }
-
-// How long nothing must come for the queue to be empty, and how long to wait for that at most.
-const (
-	drainQuiet = 10 * time.Millisecond
-	drainLimit = time.Second
-)
 
 // send reports whether the event was taken before the context ended.
 func (m *Monitor) send(ctx context.Context, e dataplane.Event) bool {
