@@ -5,7 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BGPConfiguration is a BGPConfiguration resource of projectcalico.org/v3.
+// BGPConfiguration configures BGP: the one named default for all nodes, one named node.NAME for that node.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=bgpconfigurations,shortName={bgpconfig,bgpconfigs}
@@ -26,143 +26,122 @@ type BGPConfigurationList struct {
 	Items []BGPConfiguration `json:"items"`
 }
 
-// BGPConfigurationSpec is what the user wants of a BGPConfiguration.
-// +kubebuilder:validation:XValidation:rule="!has(self.nodeMeshPassword) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",message="must hold: !has(self.nodeMeshPassword) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true"
-// +kubebuilder:validation:XValidation:rule="!has(self.nodeMeshMaxRestartTime) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",message="must hold: !has(self.nodeMeshMaxRestartTime) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true"
-// +kubebuilder:validation:XValidation:rule="!has(self.communities) || size(self.communities) == 0 || (has(self.prefixAdvertisements) && size(self.prefixAdvertisements) > 0)",message="must hold: !has(self.communities) || size(self.communities) == 0 || (has(self.prefixAdvertisements) && size(self.prefixAdvertisements) > 0)"
+// BGPConfigurationSpec is the configuration.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.nodeMeshPassword) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",fieldPath=".nodeMeshPassword",message="needs the mesh: set nodeToNodeMeshEnabled to true or remove the password"
+// +kubebuilder:validation:XValidation:rule="!has(self.nodeMeshMaxRestartTime) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",fieldPath=".nodeMeshMaxRestartTime",message="needs the mesh: set nodeToNodeMeshEnabled to true or remove the time"
+// +kubebuilder:validation:XValidation:rule="!has(self.communities) || size(self.communities) == 0 || (has(self.prefixAdvertisements) && size(self.prefixAdvertisements) > 0)",fieldPath=".communities",message="are used by prefixAdvertisements alone: add some or remove the communities"
 type BGPConfigurationSpec struct {
-	// ASNumber is the field asNumber of the API.
-	// +optional
+	// ASNumber is the AS number of nodes that have none of their own. Absent means 64512.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
 	ASNumber *uint32 `json:"asNumber,omitempty"`
-	// BindMode is the field bindMode of the API.
+	// BindMode says where BGP listens: None, which is the default, on all addresses, NodeIP on the node's own.
 	// +kubebuilder:validation:Enum="None";"NodeIP"
-	// +optional
 	BindMode string `json:"bindMode,omitempty"`
-	// Communities is the field communities of the API.
+	// Communities gives names to BGP communities, for use in prefixAdvertisements.
 	// +kubebuilder:validation:MaxItems=500
 	// +listType=atomic
-	// +optional
 	Communities []Community `json:"communities,omitempty"`
-	// IgnoredInterfaces is the field ignoredInterfaces of the API.
+	// IgnoredInterfaces names network interfaces whose networks are not advertised. A * stands for any characters.
 	// +listType=set
-	// +optional
 	IgnoredInterfaces []string `json:"ignoredInterfaces,omitempty"`
-	// IPv4NormalRoutePriority is the field ipv4NormalRoutePriority of the API.
+	// IPv4NormalRoutePriority is the metric of IPv4 routes that are programmed. Absent means 1024.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483646
-	// +optional
 	IPv4NormalRoutePriority *int `json:"ipv4NormalRoutePriority,omitempty"`
-	// IPv6NormalRoutePriority is the field ipv6NormalRoutePriority of the API.
+	// IPv6NormalRoutePriority is the metric of IPv6 routes that are programmed. Absent means 1024.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483646
-	// +optional
 	IPv6NormalRoutePriority *int `json:"ipv6NormalRoutePriority,omitempty"`
-	// ListenPort is the field listenPort of the API.
+	// ListenPort is the TCP port of BGP. Absent means 179.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	// +optional
 	ListenPort *int `json:"listenPort,omitempty"`
-	// LocalWorkloadPeeringIPV4 is the field localWorkloadPeeringIPV4 of the API.
-	// +optional
+	// LocalWorkloadPeeringIPV4 is the IPv4 address at which nodes answer BGP of their own pods.
 	LocalWorkloadPeeringIPV4 string `json:"localWorkloadPeeringIPV4,omitempty"`
-	// LocalWorkloadPeeringIPV6 is the field localWorkloadPeeringIPV6 of the API.
-	// +optional
+	// LocalWorkloadPeeringIPV6 is the IPv6 address at which nodes answer BGP of their own pods.
 	LocalWorkloadPeeringIPV6 string `json:"localWorkloadPeeringIPV6,omitempty"`
-	// LogSeverityScreen is the field logSeverityScreen of the API.
+	// LogSeverityScreen is the least severity that is logged.
 	// +kubebuilder:default="Info"
 	// +kubebuilder:validation:Pattern=`^(?i)(Trace|Debug|Info|Warning|Error|Fatal)?$`
-	// +optional
 	LogSeverityScreen string `json:"logSeverityScreen,omitempty"`
-	// NodeMeshMaxRestartTime is the field nodeMeshMaxRestartTime of the API.
-	// +optional
+	// NodeMeshMaxRestartTime is how long nodes of the mesh keep each other's routes during a restart (RFC 4724).
+	// Absent means 120s.
 	NodeMeshMaxRestartTime string `json:"nodeMeshMaxRestartTime,omitempty"`
-	// NodeMeshPassword is the field nodeMeshPassword of the API.
-	// +optional
+	// NodeMeshPassword is the password of the sessions of the mesh.
 	NodeMeshPassword *BGPPassword `json:"nodeMeshPassword,omitempty"`
-	// NodeToNodeMeshEnabled is the field nodeToNodeMeshEnabled of the API.
-	// +optional
+	// NodeToNodeMeshEnabled makes all nodes peers of each other. Absent means true.
 	NodeToNodeMeshEnabled *bool `json:"nodeToNodeMeshEnabled,omitempty"`
-	// PrefixAdvertisements is the field prefixAdvertisements of the API.
+	// PrefixAdvertisements adds communities to what is advertised.
 	// +kubebuilder:validation:MaxItems=500
 	// +listType=atomic
-	// +optional
 	PrefixAdvertisements []PrefixAdvertisement `json:"prefixAdvertisements,omitempty"`
-	// ProgramClusterRoutes is the field programClusterRoutes of the API.
+	// ProgramClusterRoutes says which routes to pools BGP puts into the kernel, rather than Felix. Absent means
+	// Enabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled";"EnabledIPIPOnly";"EnabledNoEncapOnly"
-	// +optional
 	ProgramClusterRoutes string `json:"programClusterRoutes,omitempty"`
-	// ServiceClusterIPs is the field serviceClusterIPs of the API.
+	// ServiceClusterIPs is what is advertised of the Services' cluster addresses.
 	// +listType=atomic
-	// +optional
 	ServiceClusterIPs []ServiceClusterIPBlock `json:"serviceClusterIPs,omitempty"`
-	// ServiceExternalIPs is the field serviceExternalIPs of the API.
+	// ServiceExternalIPs is what is advertised of the Services' external addresses.
 	// +listType=atomic
-	// +optional
 	ServiceExternalIPs []ServiceExternalIPBlock `json:"serviceExternalIPs,omitempty"`
-	// ServiceLoadBalancerAggregation is the field serviceLoadBalancerAggregation of the API.
+	// ServiceLoadBalancerAggregation says whether load-balancer addresses are advertised by their blocks (Enabled) or
+	// each (Disabled).
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
 	// +kubebuilder:default="Enabled"
-	// +optional
 	ServiceLoadBalancerAggregation string `json:"serviceLoadBalancerAggregation,omitempty"`
-	// ServiceLoadBalancerIPs is the field serviceLoadBalancerIPs of the API.
+	// ServiceLoadBalancerIPs is what is advertised of the Services' load-balancer addresses.
 	// +listType=atomic
-	// +optional
 	ServiceLoadBalancerIPs []ServiceLoadBalancerIPBlock `json:"serviceLoadBalancerIPs,omitempty"`
 }
 
-// Community is an element of spec.communities[] of a BGPConfiguration.
+// Community is a BGP community with a name.
 type Community struct {
-	// Name is the field name of the API.
+	// Name is what prefixAdvertisements call the community.
 	// +kubebuilder:validation:MaxLength=253
-	// +optional
 	Name string `json:"name,omitempty"`
-	// Value is the field value of the API.
+	// Value is the community: two numbers (RFC 1997), as 65001:100, or three (RFC 8092), as 65001:100:1.
 	// +kubebuilder:validation:Pattern=`^(\d+):(\d+)$|^(\d+):(\d+):(\d+)$`
 	// +kubebuilder:validation:MaxLength=40
-	// +optional
 	Value string `json:"value,omitempty"`
 }
 
-// BGPPassword is an element of spec.nodeMeshPassword of a BGPConfiguration.
+// BGPPassword says where a password is.
 type BGPPassword struct {
-	// SecretKeyRef is the field secretKeyRef of the API.
-	// +optional
+	// SecretKeyRef selects a key of a Secret in the namespace that Maneki is installed in.
 	SecretKeyRef *corev1.SecretKeySelector `json:"secretKeyRef,omitempty"`
 }
 
-// PrefixAdvertisement is an element of spec.prefixAdvertisements[] of a BGPConfiguration.
+// PrefixAdvertisement adds communities to routes of a network.
 type PrefixAdvertisement struct {
-	// CIDR is the field cidr of the API.
+	// CIDR is a network, for example 10.96.0.0/12.
 	// +kubebuilder:validation:Format=cidr
-	// +optional
 	CIDR string `json:"cidr,omitempty"`
-	// Communities is the field communities of the API.
+	// Communities gives names to BGP communities, for use in prefixAdvertisements.
 	// +kubebuilder:validation:MaxItems=50
 	// +listType=atomic
-	// +optional
 	Communities []string `json:"communities,omitempty"`
 }
 
-// ServiceClusterIPBlock is an element of spec.serviceClusterIPs[] of a BGPConfiguration.
+// ServiceClusterIPBlock is a network of cluster addresses.
 type ServiceClusterIPBlock struct {
-	// CIDR is the field cidr of the API.
+	// CIDR is a network, for example 10.96.0.0/12.
 	// +kubebuilder:validation:Format=cidr
-	// +optional
 	CIDR string `json:"cidr,omitempty"`
 }
 
-// ServiceExternalIPBlock is an element of spec.serviceExternalIPs[] of a BGPConfiguration.
+// ServiceExternalIPBlock is a network of external addresses.
 type ServiceExternalIPBlock struct {
-	// CIDR is the field cidr of the API.
+	// CIDR is a network, for example 10.96.0.0/12.
 	// +kubebuilder:validation:Format=cidr
-	// +optional
 	CIDR string `json:"cidr,omitempty"`
 }
 
-// ServiceLoadBalancerIPBlock is an element of spec.serviceLoadBalancerIPs[] of a BGPConfiguration.
+// ServiceLoadBalancerIPBlock is a network of load-balancer addresses.
 type ServiceLoadBalancerIPBlock struct {
-	// CIDR is the field cidr of the API.
+	// CIDR is a network, for example 10.96.0.0/12.
 	// +kubebuilder:validation:Format=cidr
-	// +optional
 	CIDR string `json:"cidr,omitempty"`
 }

@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BGPPeer is a BGPPeer resource of projectcalico.org/v3.
+// BGPPeer makes some nodes, or all, BGP peers of a router, of other nodes or of pods.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=bgppeers
@@ -18,7 +18,8 @@ type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec BGPPeerSpec `json:"spec,omitempty"`
+	// +required
+	Spec BGPPeerSpec `json:"spec"`
 }
 
 // BGPPeerList is a list of BGPPeer.
@@ -31,77 +32,80 @@ type BGPPeerList struct {
 	Items []BGPPeer `json:"items"`
 }
 
-// BGPPeerSpec is what the user wants of a BGPPeer.
-// +kubebuilder:validation:XValidation:rule="(!has(self.node) || size(self.node) == 0) || (!has(self.nodeSelector) || size(self.nodeSelector) == 0)",message="must hold: (!has(self.node) || size(self.node) == 0) || (!has(self.nodeSelector) || size(self.nodeSelector) == 0)"
-// +kubebuilder:validation:XValidation:rule="(!has(self.peerIP) || size(self.peerIP) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)",message="must hold: (!has(self.peerIP) || size(self.peerIP) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)"
-// +kubebuilder:validation:XValidation:rule="(!has(self.peerSelector) || size(self.peerSelector) == 0) || !has(self.asNumber) || self.asNumber == 0",message="must hold: (!has(self.peerSelector) || size(self.peerSelector) == 0) || !has(self.asNumber) || self.asNumber == 0"
-// +kubebuilder:validation:XValidation:rule="(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerIP) || size(self.peerIP) == 0)",message="must hold: (!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerIP) || size(self.peerIP) == 0)"
-// +kubebuilder:validation:XValidation:rule="(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)",message="must hold: (!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)"
-// +kubebuilder:validation:XValidation:rule="(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (has(self.asNumber) && self.asNumber != 0)",message="must hold: (!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (has(self.asNumber) && self.asNumber != 0)"
-// +kubebuilder:validation:XValidation:rule="!has(self.reachableBy) || size(self.reachableBy) == 0 || (has(self.peerIP) && size(self.peerIP) > 0)",message="must hold: !has(self.reachableBy) || size(self.reachableBy) == 0 || (has(self.peerIP) && size(self.peerIP) > 0)"
-// +kubebuilder:validation:XValidation:rule="!has(self.keepOriginalNextHop) || !self.keepOriginalNextHop || !has(self.nextHopMode)",message="must hold: !has(self.keepOriginalNextHop) || !self.keepOriginalNextHop || !has(self.nextHopMode)"
+// BGPPeerSpec says which nodes peer with whom, and how.
+//
+// +kubebuilder:validation:XValidation:rule="(!has(self.node) || size(self.node) == 0) || (!has(self.nodeSelector) || size(self.nodeSelector) == 0)",fieldPath=".nodeSelector",message="cannot be combined with node: remove one of the two"
+// +kubebuilder:validation:XValidation:rule="(!has(self.peerIP) || size(self.peerIP) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)",fieldPath=".peerSelector",message="cannot be combined with peerIP: remove one of the two"
+// +kubebuilder:validation:XValidation:rule="(!has(self.peerSelector) || size(self.peerSelector) == 0) || !has(self.asNumber) || self.asNumber == 0",fieldPath=".asNumber",message="must be absent with peerSelector: selected nodes have their own AS numbers"
+// +kubebuilder:validation:XValidation:rule="(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerIP) || size(self.peerIP) == 0)",fieldPath=".localWorkloadSelector",message="cannot be combined with peerIP: remove one of the two"
+// +kubebuilder:validation:XValidation:rule="(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (!has(self.peerSelector) || size(self.peerSelector) == 0)",fieldPath=".localWorkloadSelector",message="cannot be combined with peerSelector: remove one of the two"
+// +kubebuilder:validation:XValidation:rule="(!has(self.localWorkloadSelector) || size(self.localWorkloadSelector) == 0) || (has(self.asNumber) && self.asNumber != 0)",fieldPath=".asNumber",message="is needed with localWorkloadSelector: the AS number of the pods"
+// +kubebuilder:validation:XValidation:rule="!has(self.reachableBy) || size(self.reachableBy) == 0 || (has(self.peerIP) && size(self.peerIP) > 0)",fieldPath=".reachableBy",message="needs peerIP: it is the gateway to that address"
+// +kubebuilder:validation:XValidation:rule="!has(self.keepOriginalNextHop) || !self.keepOriginalNextHop || !has(self.nextHopMode)",fieldPath=".keepOriginalNextHop",message="cannot be combined with nextHopMode: write nextHopMode: Keep alone"
+// +kubebuilder:validation:XValidation:rule="has(self.peerIP) && size(self.peerIP) > 0 || has(self.peerSelector) && size(self.peerSelector) > 0 || has(self.localWorkloadSelector) && size(self.localWorkloadSelector) > 0",fieldPath=".peerIP",message="is needed, for example 192.168.1.1, or else peerSelector or localWorkloadSelector: they say who the peer is"
+// +kubebuilder:validation:XValidation:rule="!has(self.peerIP) || size(self.peerIP) == 0 || has(self.asNumber) && self.asNumber != 0",fieldPath=".asNumber",message="is needed with peerIP: the AS number of the peer, for example 64512"
 type BGPPeerSpec struct {
-	// ASNumber is the field asNumber of the API.
-	// +optional
+	// ASNumber is the AS number of the peer, which goes with peerIP. Peers found by peerSelector have the number of
+	// their node.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
 	ASNumber uint32 `json:"asNumber,omitempty"`
-	// Filters is the field filters of the API.
+	// Filters names the BGPFilters that routes from and to the peer pass, in order.
 	// +listType=atomic
-	// +optional
 	Filters []string `json:"filters,omitempty"`
-	// KeepOriginalNextHop is the field keepOriginalNextHop of the API.
-	// +optional
+	// KeepOriginalNextHop keeps the next hop of routes that are sent to an external peer. Deprecated: use
+	// nextHopMode.
 	KeepOriginalNextHop bool `json:"keepOriginalNextHop,omitempty"`
-	// KeepaliveTime is the field keepaliveTime of the API.
-	// +optional
+	// KeepaliveTime is the time between keepalive messages, for example 30s; the hold time is three times that.
+	// Absent means 60s.
 	KeepaliveTime string `json:"keepaliveTime,omitempty"`
-	// LocalASNumber is the field localASNumber of the API.
-	// +optional
+	// LocalASNumber replaces the node's own AS number towards this peer.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
 	LocalASNumber *uint32 `json:"localASNumber,omitempty"`
-	// LocalWorkloadSelector is the field localWorkloadSelector of the API.
+	// LocalWorkloadSelector makes pods on the same node peers, selected by their labels.
 	// +kubebuilder:validation:MaxLength=1024
-	// +optional
 	LocalWorkloadSelector string `json:"localWorkloadSelector,omitempty"`
-	// MaxRestartTime is the field maxRestartTime of the API.
-	// +optional
+	// MaxRestartTime is how long the peer keeps our routes while we restart (RFC 4724), for example 120s, which is
+	// also the default.
 	MaxRestartTime string `json:"maxRestartTime,omitempty"`
-	// NextHopMode is the field nextHopMode of the API.
+	// NextHopMode says what next hop is sent to the peer: Auto follows the rules of BGP, Self is always the node,
+	// Keep is what the route came with.
 	// +kubebuilder:validation:Enum="Auto";"Self";"Keep"
-	// +optional
 	NextHopMode string `json:"nextHopMode,omitempty"`
-	// Node is the field node of the API.
+	// Node is the name of the one node that has this peer. Without node and nodeSelector all nodes have it.
 	// +kubebuilder:validation:MaxLength=253
-	// +optional
 	Node string `json:"node,omitempty"`
-	// NodeSelector is the field nodeSelector of the API.
+	// NodeSelector selects the nodes that have this peer, by their labels. It excludes node.
 	// +kubebuilder:validation:MaxLength=1024
-	// +optional
 	NodeSelector string `json:"nodeSelector,omitempty"`
-	// NumAllowedLocalASNumbers is the field numAllowedLocalASNumbers of the API.
-	// +optional
+	// NumAllowedLocalASNumbers is how often the own AS number may occur in the path of a received route. Absent means
+	// 0.
+	// +kubebuilder:validation:Minimum=0
 	NumAllowedLocalASNumbers *uint32 `json:"numAllowedLocalASNumbers,omitempty"`
-	// Password is the field password of the API.
-	// +optional
+	// Password is the password of the session (TCP MD5, RFC 2385).
 	Password *BGPPassword `json:"password,omitempty"`
-	// PeerIP is the field peerIP of the API.
+	// PeerIP is the address of the peer, for example 192.168.1.1 or fd00::1, with a port other than 179 written as
+	// 192.168.1.1:1790 or [fd00::1]:1790.
 	// +kubebuilder:validation:MaxLength=64
-	// +optional
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self) || self.matches('^([0-9.]+|\\\\[[0-9A-Fa-f:.]+\\\\]):[0-9]{1,5}$') && isIP(self.substring(0, self.lastIndexOf(':')).replace('[', '').replace(']', ''))",message="must be an address such as 192.168.1.1 or fd00::1, with a port as in 192.168.1.1:1790 or [fd00::1]:1790"
 	PeerIP string `json:"peerIP,omitempty"`
-	// PeerSelector is the field peerSelector of the API.
+	// PeerSelector selects nodes of this cluster as peers, by their labels. It excludes peerIP.
 	// +kubebuilder:validation:MaxLength=1024
-	// +optional
 	PeerSelector string `json:"peerSelector,omitempty"`
-	// ReachableBy is the field reachableBy of the API.
+	// ReachableBy is the address of the gateway through which the peer is reached, when it is not on the node's
+	// subnet.
 	// +kubebuilder:validation:MaxLength=64
-	// +optional
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self)",message="must be an address such as 192.168.1.254 or fd00::fe"
 	ReachableBy string `json:"reachableBy,omitempty"`
-	// ReversePeering is the field reversePeering of the API.
-	// +optional
+	// ReversePeering says whether selected peers that are nodes get the session configured towards us too: Auto or
+	// Manual.
+	// Absent means Auto.
 	ReversePeering string `json:"reversePeering,omitempty"`
-	// SourceAddress is the field sourceAddress of the API.
+	// SourceAddress is the source of the session: UseNodeIP, which is the default, or None, which leaves it to the
+	// kernel.
 	// +kubebuilder:validation:Enum="UseNodeIP";"None"
-	// +optional
 	SourceAddress string `json:"sourceAddress,omitempty"`
-	// TTLSecurity is the field ttlSecurity of the API.
-	// +optional
+	// TTLSecurity is the number of hops to the peer: packets from farther away are dropped (RFC 5082).
 	TTLSecurity *int `json:"ttlSecurity,omitempty"`
 }

@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BlockAffinity is a BlockAffinity resource of projectcalico.org/v3.
+// BlockAffinity says that a node owns a block, or claims it. Users read it only.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=blockaffinities,shortName={affinity,affinities}
@@ -28,25 +28,26 @@ type BlockAffinityList struct {
 	Items []BlockAffinity `json:"items"`
 }
 
-// BlockAffinitySpec is what the user wants of a BlockAffinity.
+// BlockAffinitySpec is the claim.
 type BlockAffinitySpec struct {
-	// CIDR is the field cidr of the API.
+	// CIDR is the block.
 	// +kubebuilder:validation:Format=cidr
 	// +required
 	CIDR string `json:"cidr"`
-	// Deleted is the field deleted of the API.
+	// Deleted says that the affinity is on its way out.
 	// +kubebuilder:default=false
 	// +required
 	Deleted bool `json:"deleted"`
-	// Node is the field node of the API.
+	// Node is the node that the block belongs to.
 	// +required
 	Node string `json:"node"`
-	// State is the field state of the API.
+	// State is where the claim stands: pending before the block is written, confirmed after, pendingDeletion while it
+	// is
+	// given up.
 	// +kubebuilder:validation:Enum="";"confirmed";"pending";"pendingDeletion"
 	// +required
 	State BlockAffinityState `json:"state"`
-	// Type is the field type of the API.
-	// +optional
+	// Type is host, which is also what absent means, or virtual.
 	Type string `json:"type,omitempty"`
 }
 

@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ClusterInformation is a ClusterInformation resource of projectcalico.org/v3.
+// ClusterInformation tells what the cluster is; there is one, named default, which Maneki writes.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=clusterinformations,shortName={clusterinfo,clusterinfos}
@@ -28,21 +28,16 @@ type ClusterInformationList struct {
 	Items []ClusterInformation `json:"items"`
 }
 
-// ClusterInformationSpec is what the user wants of a ClusterInformation.
+// ClusterInformationSpec is what is told.
 type ClusterInformationSpec struct {
-	// CalicoVersion is the field calicoVersion of the API.
-	// +optional
+	// CalicoVersion is the version of what is installed.
 	CalicoVersion string `json:"calicoVersion,omitempty"`
-	// ClusterGUID is the field clusterGUID of the API.
-	// +optional
+	// ClusterGUID identifies the cluster.
 	ClusterGUID string `json:"clusterGUID,omitempty"`
-	// ClusterType is the field clusterType of the API.
-	// +optional
+	// ClusterType names what the cluster consists of, comma-separated.
 	ClusterType string `json:"clusterType,omitempty"`
-	// DatastoreReady is the field datastoreReady of the API.
-	// +optional
+	// DatastoreReady says whether the datastore may be used; components wait while it is false.
 	DatastoreReady *bool `json:"datastoreReady,omitempty"`
-	// Variant is the field variant of the API.
-	// +optional
+	// Variant names the distribution.
 	Variant string `json:"variant,omitempty"`
 }

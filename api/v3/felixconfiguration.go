@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// FelixConfiguration is a FelixConfiguration resource of projectcalico.org/v3.
+// FelixConfiguration configures Felix: the one named default for all nodes, one named node.NAME for that node.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=felixconfigurations
@@ -26,747 +26,584 @@ type FelixConfigurationList struct {
 	Items []FelixConfiguration `json:"items"`
 }
 
-// FelixConfigurationSpec is what the user wants of a FelixConfiguration.
-// +kubebuilder:validation:XValidation:rule="!has(self.routeTableRange) || !has(self.routeTableRanges)",message="must hold: !has(self.routeTableRange) || !has(self.routeTableRanges)"
-// +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingAddress) || size(self.natOutgoingAddress) == 0 || (isIP(self.natOutgoingAddress) && ip(self.natOutgoingAddress).family() == 4)",message="must hold: !has(self.natOutgoingAddress) || size(self.natOutgoingAddress) == 0 || (isIP(self.natOutgoingAddress) && ip(self.natOutgoingAddress).family() == 4)"
-// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddress) || size(self.deviceRouteSourceAddress) == 0 || (isIP(self.deviceRouteSourceAddress) && ip(self.deviceRouteSourceAddress).family() == 4)",message="must hold: !has(self.deviceRouteSourceAddress) || size(self.deviceRouteSourceAddress) == 0 || (isIP(self.deviceRouteSourceAddress) && ip(self.deviceRouteSourceAddress).family() == 4)"
-// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddressIPv6) || size(self.deviceRouteSourceAddressIPv6) == 0 || (isIP(self.deviceRouteSourceAddressIPv6) && ip(self.deviceRouteSourceAddressIPv6).family() == 6)",message="must hold: !has(self.deviceRouteSourceAddressIPv6) || size(self.deviceRouteSourceAddressIPv6) == 0 || (isIP(self.deviceRouteSourceAddressIPv6) && ip(self.deviceRouteSourceAddressIPv6).family() == 6)"
+// FelixConfigurationSpec is the configuration. What is absent has the default of Felix.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.routeTableRange) || !has(self.routeTableRanges)",fieldPath=".routeTableRange",message="cannot be combined with routeTableRanges: use the latter alone"
+// +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingAddress) || size(self.natOutgoingAddress) == 0 || (isIP(self.natOutgoingAddress) && ip(self.natOutgoingAddress).family() == 4)",fieldPath=".natOutgoingAddress",message="must be an IPv4 address, for example 192.0.2.1"
+// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddress) || size(self.deviceRouteSourceAddress) == 0 || (isIP(self.deviceRouteSourceAddress) && ip(self.deviceRouteSourceAddress).family() == 4)",fieldPath=".deviceRouteSourceAddress",message="must be an IPv4 address, for example 192.0.2.1"
+// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddressIPv6) || size(self.deviceRouteSourceAddressIPv6) == 0 || (isIP(self.deviceRouteSourceAddressIPv6) && ip(self.deviceRouteSourceAddressIPv6).family() == 6)",fieldPath=".deviceRouteSourceAddressIPv6",message="must be an IPv6 address, for example 2001:db8::1"
 type FelixConfigurationSpec struct {
-	// AllowIPIPPacketsFromWorkloads: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// AllowIPIPPacketsFromWorkloads lets pods send IPIP packets. Default false.
 	AllowIPIPPacketsFromWorkloads *bool `json:"allowIPIPPacketsFromWorkloads,omitempty"`
-	// AllowVXLANPacketsFromWorkloads: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// AllowVXLANPacketsFromWorkloads lets pods send VXLAN packets to the VXLAN port. Default false.
 	AllowVXLANPacketsFromWorkloads *bool `json:"allowVXLANPacketsFromWorkloads,omitempty"`
-	// AWSSrcDstCheck: One of: Disable, DoNothing, Enable. Default DoNothing.
+	// AWSSrcDstCheck sets the source/destination check of the node's AWS interface: DoNothing, Enable or Disable.
+	// Default DoNothing.
 	// +kubebuilder:validation:Enum="DoNothing";"Enable";"Disable"
-	// +optional
 	AWSSrcDstCheck *string `json:"awsSrcDstCheck,omitempty"`
-	// BPFAttachType: One of: Netkit, TCX, TC. Default Netkit.
+	// BPFAttachType is how eBPF programs are attached to interfaces: TC, TCX or Netkit. Default Netkit.
 	// +kubebuilder:validation:Enum="TC";"TCX";"Netkit"
-	// +optional
 	BPFAttachType *string `json:"bpfAttachType,omitempty"`
-	// BPFCTLBLogFilter: One of: all.
-	// +optional
+	// BPFCTLBLogFilter turns on the log of the connect-time load balancer: all.
 	BPFCTLBLogFilter *string `json:"bpfCTLBLogFilter,omitempty"`
-	// BPFConnectTimeLoadBalancing: One of: Disabled, Enabled, TCP. Default TCP.
+	// BPFConnectTimeLoadBalancing says for which protocols a Service's endpoint is chosen at connect time. Default
+	// TCP.
 	// +kubebuilder:validation:Enum="TCP";"Enabled";"Disabled"
-	// +optional
 	BPFConnectTimeLoadBalancing *string `json:"bpfConnectTimeLoadBalancing,omitempty"`
-	// BPFConnectTimeLoadBalancingEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False.
-	// +optional
+	// BPFConnectTimeLoadBalancingEnabled chooses a Service's endpoint at connect time. Deprecated: use
+	// bpfConnectTimeLoadBalancing.
 	BPFConnectTimeLoadBalancingEnabled *bool `json:"bpfConnectTimeLoadBalancingEnabled,omitempty"`
-	// BPFConntrackLogLevel: One of: debug, off. Default off.
+	// BPFConntrackLogLevel is the log level of the eBPF conntrack cleaner: Off or Debug. Default Off.
 	// +kubebuilder:validation:Enum="Off";"Debug"
-	// +optional
 	BPFConntrackLogLevel *string `json:"bpfConntrackLogLevel,omitempty"`
-	// BPFConntrackMode: One of: Auto, BPFProgram, Userspace. Default Auto.
+	// BPFConntrackMode is where old eBPF conntrack entries are cleaned: Auto, Userspace or BPFProgram. Default Auto.
 	// +kubebuilder:validation:Enum="Auto";"Userspace";"BPFProgram"
-	// +optional
 	BPFConntrackMode *string `json:"bpfConntrackMode,omitempty"`
-	// BPFConntrackTimeouts: Comma-delimited list of key=value pairs. Default CreationGracePeriod=10s,TCPSynSent=20s,TCPEstablished=1h,TCPFinsSeen=Auto,TCPResetSeen=40s,UDPTimeout=60s,GenericTimeout=10m,ICMPTimeout=5s.
-	// +optional
+	// BPFConntrackTimeouts are the times after which eBPF conntrack entries expire.
 	BPFConntrackTimeouts *BPFConntrackTimeouts `json:"bpfConntrackTimeouts,omitempty"`
-	// BPFDSROptoutCIDRs: Comma-delimited list of CIDRs.
-	// +optional
+	// BPFDSROptoutCIDRs are client networks for which direct server return is not used.
 	BPFDSROptoutCIDRs []string `json:"bpfDSROptoutCIDRs,omitempty"`
-	// BPFDataIfacePattern: Regular expression. Default ^((en|wl|ww|sl|ib)[Popsx].*|(eth|wlan|wwan|bond).*).
-	// +optional
+	// BPFDataIfacePattern matches the interfaces that carry traffic of the node, as a regular expression. Absent
+	// means the usual names of physical interfaces and bonds.
 	BPFDataIfacePattern *string `json:"bpfDataIfacePattern,omitempty"`
-	// BPFDisableGROForIfaces: Regular expression.
-	// +optional
+	// BPFDisableGROForIfaces matches interfaces whose generic receive offload is turned off, as a regular expression.
 	BPFDisableGROForIfaces *string `json:"bpfDisableGROForIfaces,omitempty"`
-	// BPFDisableUnprivileged: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// BPFDisableUnprivileged keeps unprivileged users from eBPF, by a sysctl. Default true.
 	BPFDisableUnprivileged *bool `json:"bpfDisableUnprivileged,omitempty"`
-	// BPFEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// BPFEnabled selects the eBPF dataplane. Default false.
 	BPFEnabled *bool `json:"bpfEnabled,omitempty"`
-	// BPFEnforceRPF: One of: Disabled, Loose, Strict. Default Loose.
+	// BPFEnforceRPF is the reverse-path check of the eBPF dataplane: Disabled, Strict or Loose. Default Loose.
 	// +kubebuilder:validation:Pattern=`^(?i)(Disabled|Strict|Loose)?$`
-	// +optional
 	BPFEnforceRPF *string `json:"bpfEnforceRPF,omitempty"`
-	// BPFExcludeCIDRsFromNAT: Comma-delimited list of CIDRs.
-	// +optional
+	// BPFExcludeCIDRsFromNAT are networks whose Services the eBPF dataplane leaves alone.
 	BPFExcludeCIDRsFromNAT []string `json:"bpfExcludeCIDRsFromNAT,omitempty"`
-	// BPFExportBufferSizeMB: Integer. Default 1.
-	// +optional
+	// BPFExportBufferSizeMB is the size of the buffer for events from eBPF programs, in MB. Default 1.
 	BPFExportBufferSizeMB *int `json:"bpfExportBufferSizeMB,omitempty"`
-	// BPFExtToServiceConnmark: Integer. Default 0.
-	// +optional
+	// BPFExtToServiceConnmark is a connection mark for traffic from outside to Services. Default 0, which is none.
 	BPFExtToServiceConnmark *int `json:"bpfExtToServiceConnmark,omitempty"`
-	// BPFExternalServiceMode: One of: dsr, tunnel. Default Tunnel.
+	// BPFExternalServiceMode is how traffic from outside reaches endpoints on other nodes: Tunnel or DSR. Default
+	// Tunnel.
 	// +kubebuilder:validation:Pattern=`^(?i)(Tunnel|DSR)?$`
-	// +optional
 	BPFExternalServiceMode *string `json:"bpfExternalServiceMode,omitempty"`
-	// BPFForceTrackPacketsFromIfaces: Comma-delimited list of strings, each matching the regex ^[a-zA-Z0-9:._+-]{1,15}$. Default ["docker+"].
-	// +optional
+	// BPFForceTrackPacketsFromIfaces are interfaces whose traffic also goes through the kernel's conntrack. Default
+	// docker+.
 	BPFForceTrackPacketsFromIfaces []string `json:"bpfForceTrackPacketsFromIfaces,omitempty"`
-	// BPFHostConntrackBypass: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// BPFHostConntrackBypass lets traffic of the node skip the kernel's conntrack. Default false.
 	BPFHostConntrackBypass *bool `json:"bpfHostConntrackBypass,omitempty"`
-	// BPFHostNetworkedNATWithoutCTLB: One of: Disabled, Enabled. Default Enabled.
+	// BPFHostNetworkedNATWithoutCTLB gives host-networked pods Services without connect-time load balancing. Default
+	// Enabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	BPFHostNetworkedNATWithoutCTLB *string `json:"bpfHostNetworkedNATWithoutCTLB,omitempty"`
-	// BPFIPFragTimeout: Seconds (floating point). Default 0s.
+	// BPFIPFragTimeout is how long fragments wait for the rest.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	BPFIPFragTimeout *string `json:"bpfIPFragTimeout,omitempty"`
-	// BPFIPFragmentReassemblyEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// BPFIPFragmentReassemblyEnabled puts fragments of UDP and ICMP packets together before policy. Default true.
 	BPFIPFragmentReassemblyEnabled *bool `json:"bpfIPFragmentReassemblyEnabled,omitempty"`
-	// BPFJITHardening: One of: Auto, Strict. Default Auto.
+	// BPFJITHardening sets the kernel's hardening of compiled eBPF: Auto or Strict. Default Auto.
 	// +kubebuilder:validation:Enum="Auto";"Strict"
-	// +optional
 	BPFJITHardening *string `json:"bpfJITHardening,omitempty"`
-	// BPFKubeProxyHealthzPort: Integer. Default 10256.
-	// +optional
+	// BPFKubeProxyHealthzPort is the port of the health endpoint of the built-in kube-proxy. Default 10256.
 	BPFKubeProxyHealthzPort *int `json:"bpfKubeProxyHealthzPort,omitempty"`
-	// BPFKubeProxyIptablesCleanupEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// BPFKubeProxyIptablesCleanupEnabled removes kube-proxy's iptables rules in eBPF mode. Default true.
 	BPFKubeProxyIptablesCleanupEnabled *bool `json:"bpfKubeProxyIptablesCleanupEnabled,omitempty"`
-	// BPFKubeProxyMinSyncPeriod: Seconds (floating point). Default 1s.
+	// BPFKubeProxyMinSyncPeriod is the least time between updates of Services. Default 1s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	BPFKubeProxyMinSyncPeriod *string `json:"bpfKubeProxyMinSyncPeriod,omitempty"`
-	// BPFL3IfacePattern: Regular expression.
-	// +optional
+	// BPFL3IfacePattern matches interfaces without a link layer, as a regular expression.
 	BPFL3IfacePattern *string `json:"bpfL3IfacePattern,omitempty"`
-	// BPFLogFilters: Comma-delimited list of key=value pairs.
-	// +optional
+	// BPFLogFilters are packet filters in pcap syntax, by interface, for the eBPF log.
 	BPFLogFilters map[string]string `json:"bpfLogFilters,omitempty"`
-	// BPFLogLevel: One of: debug, info, off. Default Off.
+	// BPFLogLevel is the log level of eBPF programs: Off, Info or Debug. Default Off.
 	// +kubebuilder:validation:Pattern=`^(?i)(Off|Info|Debug)?$`
-	// +optional
 	BPFLogLevel *string `json:"bpfLogLevel,omitempty"`
-	// BPFMaglevMaxEndpointsPerService: Integer: [1,3000]. Default 100.
-	// +optional
+	// BPFMaglevMaxEndpointsPerService is the most endpoints that a Service with consistent hashing has. Default 100.
 	BPFMaglevMaxEndpointsPerService *int `json:"bpfMaglevMaxEndpointsPerService,omitempty"`
-	// BPFMaglevMaxServices: Integer: [1,3000]. Default 100.
-	// +optional
+	// BPFMaglevMaxServices is the most Services with consistent hashing. Default 100.
 	BPFMaglevMaxServices *int `json:"bpfMaglevMaxServices,omitempty"`
-	// BPFMapSizeConntrack: Integer. Default 512000.
-	// +optional
+	// BPFMapSizeConntrack is the number of entries of the conntrack map. Default 512000.
 	BPFMapSizeConntrack *int `json:"bpfMapSizeConntrack,omitempty"`
-	// BPFMapSizeConntrackCleanupQueue: Integer. Default 100000.
+	// BPFMapSizeConntrackCleanupQueue is the number of entries of the conntrack cleaner's queue. Default 100000.
 	// +kubebuilder:validation:Minimum=1
-	// +optional
 	BPFMapSizeConntrackCleanupQueue *int `json:"bpfMapSizeConntrackCleanupQueue,omitempty"`
-	// BPFMapSizeConntrackScaling: One of: Disabled, DoubleIfFull. Default DoubleIfFull.
+	// BPFMapSizeConntrackScaling says what happens when the conntrack map is full: Disabled or DoubleIfFull. Default
+	// DoubleIfFull.
 	// +kubebuilder:validation:Pattern=`^(?i)(Disabled|DoubleIfFull)?$`
-	// +optional
 	BPFMapSizeConntrackScaling *string `json:"bpfMapSizeConntrackScaling,omitempty"`
-	// BPFMapSizeIPSets: Integer. Default 1048576.
-	// +optional
+	// BPFMapSizeIPSets is the number of entries of the IP set map. Default 1048576.
 	BPFMapSizeIPSets *int `json:"bpfMapSizeIPSets,omitempty"`
-	// BPFMapSizeIfState: Integer. Default 1000.
-	// +optional
+	// BPFMapSizeIfState is the number of entries of the interface map. Default 1000.
 	BPFMapSizeIfState *int `json:"bpfMapSizeIfState,omitempty"`
-	// BPFMapSizeNATAffinity: Integer. Default 65536.
-	// +optional
+	// BPFMapSizeNATAffinity is the number of entries of the Service affinity map. Default 65536.
 	BPFMapSizeNATAffinity *int `json:"bpfMapSizeNATAffinity,omitempty"`
-	// BPFMapSizeNATBackend: Integer. Default 262144.
-	// +optional
+	// BPFMapSizeNATBackend is the number of entries of the Service endpoint map. Default 262144.
 	BPFMapSizeNATBackend *int `json:"bpfMapSizeNATBackend,omitempty"`
-	// BPFMapSizeNATFrontend: Integer. Default 65536.
-	// +optional
+	// BPFMapSizeNATFrontend is the number of entries of the Service map. Default 65536.
 	BPFMapSizeNATFrontend *int `json:"bpfMapSizeNATFrontend,omitempty"`
-	// BPFMapSizePerCpuConntrack: Integer. Default 0.
-	// +optional
+	// BPFMapSizePerCpuConntrack is the number of entries of the conntrack map for each CPU; 0 leaves it to
+	// bpfMapSizeConntrack.
 	BPFMapSizePerCpuConntrack *int `json:"bpfMapSizePerCpuConntrack,omitempty"`
-	// BPFMapSizeRoute: Integer. Default 262144.
-	// +optional
+	// BPFMapSizeRoute is the number of entries of the route map. Default 262144.
 	BPFMapSizeRoute *int `json:"bpfMapSizeRoute,omitempty"`
-	// BPFOverlayHostSourceIP: One of: HostAddress, TunnelAddress. Default TunnelAddress.
+	// BPFOverlayHostSourceIP is the source of traffic from the node through a tunnel: TunnelAddress or HostAddress.
+	// Default TunnelAddress.
 	// +kubebuilder:validation:Enum="TunnelAddress";"HostAddress"
-	// +optional
 	BPFOverlayHostSourceIP *string `json:"bpfOverlayHostSourceIP,omitempty"`
-	// BPFPSNATPorts: Port range: either a single number in [0,65535] or a range of numbers n:m. Default 20000:29999.
+	// BPFPSNATPorts is the range of ports for source port NAT when ports collide, for example "20000:29999".
 	// +kubebuilder:validation:Pattern=`^.*`
 	// +kubebuilder:validation:XIntOrString
-	// +optional
 	BPFPSNATPorts *intstr.IntOrString `json:"bpfPSNATPorts,omitempty"`
-	// BPFPolicyDebugEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// BPFPolicyDebugEnabled records which rules eBPF policy programs consist of. Default true.
 	BPFPolicyDebugEnabled *bool `json:"bpfPolicyDebugEnabled,omitempty"`
-	// BPFProfiling: One of: Disabled, Enabled. Default Disabled.
+	// BPFProfiling measures eBPF programs: Enabled or Disabled. Default Disabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	BPFProfiling *string `json:"bpfProfiling,omitempty"`
-	// BPFRedirectToPeer: One of: Disabled, Enabled, L2Only. Default Enabled.
+	// BPFRedirectToPeer hands packets to the pod's side of its interface at once: Enabled or Disabled. Default
+	// Enabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	BPFRedirectToPeer *string `json:"bpfRedirectToPeer,omitempty"`
-	// CgroupV2Path: String.
-	// +optional
+	// CgroupV2Path is where cgroup v2 is mounted, if not where it usually is.
 	CgroupV2Path *string `json:"cgroupV2Path,omitempty"`
-	// ChainInsertMode: One of: append, insert. Default Insert.
+	// ChainInsertMode says where the jump to our chains stands in the kernel's: Insert, first, or Append, last.
+	// Default Insert.
 	// +kubebuilder:validation:Pattern=`^(?i)(Insert|Append)?$`
-	// +optional
 	ChainInsertMode *string `json:"chainInsertMode,omitempty"`
-	// DataplaneDriver: Path to executable, which must exist. If not an absolute path, the directory containing this binary and the system path will be searched. Default calico-iptables-plugin.
-	// +optional
+	// DataplaneDriver is the program of an external dataplane. Default calico-iptables-plugin.
 	DataplaneDriver *string `json:"dataplaneDriver,omitempty"`
-	// DataplaneWatchdogTimeout: Seconds (floating point). Default 1m30s.
-	// +optional
+	// DataplaneWatchdogTimeout is how long the dataplane may make no progress before liveness fails. Deprecated: use
+	// healthTimeoutOverrides. Default 1m30s.
 	DataplaneWatchdogTimeout *string `json:"dataplaneWatchdogTimeout,omitempty"`
-	// DebugDisableLogDropping: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// DebugDisableLogDropping makes logging wait rather than drop. Default false.
 	DebugDisableLogDropping *bool `json:"debugDisableLogDropping,omitempty"`
-	// DebugHost: String matching regex ^[a-zA-Z0-9:._+-]{1,64}$. Default localhost.
-	// +optional
+	// DebugHost is the address of the debug server. Default localhost.
 	DebugHost *string `json:"debugHost,omitempty"`
-	// DebugMemoryProfilePath: Path to file.
-	// +optional
+	// DebugMemoryProfilePath is the file that a memory profile is written to on SIGUSR1.
 	DebugMemoryProfilePath *string `json:"debugMemoryProfilePath,omitempty"`
-	// DebugPort: Integer: [0,65535].
-	// +optional
+	// DebugPort is the port of the debug server; absent means none.
 	DebugPort *int `json:"debugPort,omitempty"`
-	// DebugSimulateCalcGraphHangAfter: Seconds (floating point). Default 0s.
+	// DebugSimulateCalcGraphHangAfter makes the calculation hang after a time, for tests of liveness.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	DebugSimulateCalcGraphHangAfter *string `json:"debugSimulateCalcGraphHangAfter,omitempty"`
-	// DebugSimulateDataplaneApplyDelay: Seconds (floating point). Default 0s.
+	// DebugSimulateDataplaneApplyDelay makes every write to the dataplane slow, for tests.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	DebugSimulateDataplaneApplyDelay *string `json:"debugSimulateDataplaneApplyDelay,omitempty"`
-	// DebugSimulateDataplaneHangAfter: Seconds (floating point). Default 0s.
+	// DebugSimulateDataplaneHangAfter makes the dataplane hang after a time, for tests of liveness.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	DebugSimulateDataplaneHangAfter *string `json:"debugSimulateDataplaneHangAfter,omitempty"`
-	// DefaultEndpointToHostAction: One of: ACCEPT, DROP, RETURN. Default Drop.
+	// DefaultEndpointToHostAction is what happens to traffic from pods to their own node: Drop, Return or Accept.
+	// Default Drop.
 	// +kubebuilder:validation:Pattern=`^(?i)(Drop|Accept|Return)?$`
-	// +optional
 	DefaultEndpointToHostAction *string `json:"defaultEndpointToHostAction,omitempty"`
-	// DeviceRouteProtocol: Integer. Default 3.
-	// +optional
+	// DeviceRouteProtocol marks routes as ours, by the kernel's route protocol number. Default 80.
 	DeviceRouteProtocol *int `json:"deviceRouteProtocol,omitempty"`
-	// DeviceRouteSourceAddress: IPv4 address.
+	// DeviceRouteSourceAddress is the IPv4 source address that the node prefers towards pods.
 	// +kubebuilder:validation:MaxLength=45
-	// +optional
 	DeviceRouteSourceAddress *string `json:"deviceRouteSourceAddress,omitempty"`
-	// DeviceRouteSourceAddressIPv6: IPv6 address.
+	// DeviceRouteSourceAddressIPv6 is the IPv6 source address that the node prefers towards pods.
 	// +kubebuilder:validation:MaxLength=45
-	// +optional
 	DeviceRouteSourceAddressIPv6 *string `json:"deviceRouteSourceAddressIPv6,omitempty"`
-	// DisableConntrackInvalidCheck: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// DisableConntrackInvalidCheck lets packets pass that conntrack calls invalid. Default false.
 	DisableConntrackInvalidCheck *bool `json:"disableConntrackInvalidCheck,omitempty"`
-	// EndpointReportingDelay: Seconds (floating point). Default 1s.
+	// EndpointReportingDelay is how long reports of endpoint status are held back to be batched. Default 1s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	EndpointReportingDelay *string `json:"endpointReportingDelay,omitempty"`
-	// EndpointReportingEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// EndpointReportingEnabled reports the status of endpoints to the datastore. Default false.
 	EndpointReportingEnabled *bool `json:"endpointReportingEnabled,omitempty"`
-	// EndpointStatusPathPrefix: Path to file. Default /var/run/calico.
-	// +optional
+	// EndpointStatusPathPrefix is the folder for status files of endpoints. Default /var/run/calico.
 	EndpointStatusPathPrefix *string `json:"endpointStatusPathPrefix,omitempty"`
-	// ExternalNodesList: Comma-delimited list of CIDRs.
-	// +optional
+	// ExternalNodesList are networks of nodes outside the cluster that may send tunnelled packets.
 	ExternalNodesList []string `json:"externalNodesList,omitempty"`
-	// FailsafeInboundHostPorts: Comma-delimited list of numeric ports with optional protocol and CIDR:(tcp|udp):<cidr>:<port>, (tcp|udp):<port> or <port>. IPv6 CIDRs must be enclosed in square brackets. Default [{"protocol":"tcp","port":22},{"protocol":"udp","port":68},{"protocol":"tcp","port":179},{"protocol":"tcp","port":2379},{"protocol":"tcp","port":2380},{"protocol":"tcp","port":5473},{"protocol":"tcp","port":6443},{"protocol":"tcp","port":6666},{"protocol":"tcp","port":6667}].
-	// +optional
+	// FailsafeInboundHostPorts are ports of the node that no policy closes. Absent means SSH, DHCP, BGP, etcd and the
+	// Kubernetes API; an empty list means none.
 	FailsafeInboundHostPorts []ProtoPort `json:"failsafeInboundHostPorts,omitempty"`
-	// FailsafeOutboundHostPorts: Comma-delimited list of numeric ports with optional protocol and CIDR:(tcp|udp):<cidr>:<port>, (tcp|udp):<port> or <port>. IPv6 CIDRs must be enclosed in square brackets. Default [{"protocol":"udp","port":53},{"protocol":"udp","port":67},{"protocol":"tcp","port":179},{"protocol":"tcp","port":2379},{"protocol":"tcp","port":2380},{"protocol":"tcp","port":5473},{"protocol":"tcp","port":6443},{"protocol":"tcp","port":6666},{"protocol":"tcp","port":6667}].
-	// +optional
+	// FailsafeOutboundHostPorts are ports that the node reaches whatever policy says. Absent means DNS, DHCP, BGP,
+	// etcd and the Kubernetes API; an empty list means none.
 	FailsafeOutboundHostPorts []ProtoPort `json:"failsafeOutboundHostPorts,omitempty"`
-	// FeatureDetectOverride: Comma-delimited list of key=value pairs.
+	// FeatureDetectOverride replaces what is detected of the kernel, for example "ChecksumOffloadBroken=true".
 	// +kubebuilder:validation:Pattern=`^([a-zA-Z0-9-_]+=(true|false|),)*([a-zA-Z0-9-_]+=(true|false|))?$`
-	// +optional
 	FeatureDetectOverride *string `json:"featureDetectOverride,omitempty"`
-	// FeatureGates: Comma-delimited list of key=value pairs.
+	// FeatureGates turns features on and off, for example "Feature=true".
 	// +kubebuilder:validation:Pattern=`^([a-zA-Z0-9-_]+=([^=]+),)*([a-zA-Z0-9-_]+=([^=]+))?$`
-	// +optional
 	FeatureGates *string `json:"featureGates,omitempty"`
-	// FloatingIPs: One of: Disabled, Enabled. Default Disabled.
+	// FloatingIPs gives pods the floating addresses of their annotations: Enabled or Disabled. Default Disabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	FloatingIPs *string `json:"floatingIPs,omitempty"`
-	// FlowLogsCollectorDebugTrace: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// FlowLogsCollectorDebugTrace logs the collector of flow logs in detail. Default false.
 	FlowLogsCollectorDebugTrace *bool `json:"flowLogsCollectorDebugTrace,omitempty"`
-	// FlowLogsFlushInterval: Seconds (floating point). Default 5m0s.
+	// FlowLogsFlushInterval is the time between writes of flow logs. Default 5m.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	FlowLogsFlushInterval *string `json:"flowLogsFlushInterval,omitempty"`
-	// FlowLogsGoldmaneServer: String.
-	// +optional
+	// FlowLogsGoldmaneServer is the address of the server that flow logs are sent to.
 	FlowLogsGoldmaneServer *string `json:"flowLogsGoldmaneServer,omitempty"`
-	// FlowLogsLocalReporter: One of: Disabled, Enabled. Default Disabled.
+	// FlowLogsLocalReporter offers flow logs on a socket of the node: Enabled or Disabled. Default Disabled.
 	// +kubebuilder:validation:Enum="Disabled";"Enabled"
-	// +optional
 	FlowLogsLocalReporter *string `json:"flowLogsLocalReporter,omitempty"`
-	// FlowLogsPolicyEvaluationMode: One of: Continuous, None. Default Continuous.
+	// FlowLogsPolicyEvaluationMode says when the policies of a flow are worked out: None, when it starts, or
+	// Continuous. Default Continuous.
 	// +kubebuilder:validation:Enum="None";"Continuous"
-	// +optional
 	FlowLogsPolicyEvaluationMode *string `json:"flowLogsPolicyEvaluationMode,omitempty"`
-	// GenericXDPEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// GenericXDPEnabled uses XDP on interfaces whose driver does not support it; slow, for tests. Default false.
 	GenericXDPEnabled *bool `json:"genericXDPEnabled,omitempty"`
-	// GoGCThreshold: Integer: [-1,2^63-1]. Default 40.
-	// +optional
+	// GoGCThreshold is the target of Go's garbage collector, in percent. Default 40; -1 turns it off.
 	GoGCThreshold *int `json:"goGCThreshold,omitempty"`
-	// GoMaxProcs: Integer: [-1,2^63-1]. Default -1.
-	// +optional
+	// GoMaxProcs is the number of CPUs used; -1 means all. Default -1.
 	GoMaxProcs *int `json:"goMaxProcs,omitempty"`
-	// GoMemoryLimitMB: Integer: [-1,2^63-1]. Default -1.
-	// +optional
+	// GoMemoryLimitMB is the soft limit of Go's memory, in MB; -1 means none. Default -1.
 	GoMemoryLimitMB *int `json:"goMemoryLimitMB,omitempty"`
-	// HealthEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// HealthEnabled offers liveness and readiness over HTTP. Default false.
 	HealthEnabled *bool `json:"healthEnabled,omitempty"`
-	// HealthHost: String matching regex ^[a-zA-Z0-9:._+-]{1,64}$. Default localhost.
-	// +optional
+	// HealthHost is the address of the health server. Default localhost.
 	HealthHost *string `json:"healthHost,omitempty"`
-	// HealthPort: Integer: [0,65535]. Default 9099.
-	// +optional
+	// HealthPort is the port of the health server. Default 9099.
 	HealthPort *int `json:"healthPort,omitempty"`
-	// HealthTimeoutOverrides: Comma-delimited list of <key>=<duration> pairs, where durations use Go's standard format (e.g. 1s, 1m, 1h3m2s).
+	// HealthTimeoutOverrides replaces the times after which parts of Felix count as hung.
 	// +listType=atomic
-	// +optional
 	HealthTimeoutOverrides []HealthTimeoutOverride `json:"healthTimeoutOverrides,omitempty"`
-	// InterfaceExclude: Comma-delimited list of Linux interface names/regex patterns. Regex patterns must start/end with /. Default kube-ipvs0.
-	// +optional
+	// InterfaceExclude are interfaces that are never the node's own, comma-separated, as /regular expressions/ or
+	// names. Default kube-ipvs0.
 	InterfaceExclude *string `json:"interfaceExclude,omitempty"`
-	// InterfacePrefix: String matching regex ^[a-zA-Z0-9_-]{1,15}(,[a-zA-Z0-9_-]{1,15})*$. Default cali.
-	// +optional
+	// InterfacePrefix is what names of pods' interfaces start with; several are comma-separated. Default cali.
 	InterfacePrefix *string `json:"interfacePrefix,omitempty"`
-	// InterfaceRefreshInterval: Seconds (floating point). Default 1m30s.
+	// InterfaceRefreshInterval is the time between full reads of interfaces; 0 means never. Default 90s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	InterfaceRefreshInterval *string `json:"interfaceRefreshInterval,omitempty"`
-	// IPForwarding: One of: Disabled, Enabled. Default Enabled.
+	// IPForwarding turns on the kernel's forwarding: Enabled or Disabled. Default Enabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	IPForwarding *string `json:"ipForwarding,omitempty"`
-	// IPIPEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False.
-	// +optional
+	// IPIPEnabled makes the IPIP device; absent means when a pool needs it.
 	IPIPEnabled *bool `json:"ipipEnabled,omitempty"`
-	// IPIPMTU: Integer. Default 0.
-	// +optional
+	// IPIPMTU is the MTU of the IPIP device; 0 or absent means found out.
 	IPIPMTU *int `json:"ipipMTU,omitempty"`
-	// IpsetsRefreshInterval: Seconds (floating point). Default 1m30s.
+	// IpsetsRefreshInterval is the time between full reads of IP sets; 0 means never. Default 90s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	IpsetsRefreshInterval *string `json:"ipsetsRefreshInterval,omitempty"`
-	// IptablesBackend: One of: auto, legacy, nft. Default auto.
+	// IptablesBackend is the kind of iptables: Legacy, NFT or Auto. Default Auto.
 	// +kubebuilder:validation:Enum="Legacy";"NFT";"Auto"
 	// +kubebuilder:validation:Pattern=`^(?i)(Auto|Legacy|NFT)?$`
-	// +optional
 	IptablesBackend *string `json:"iptablesBackend,omitempty"`
-	// IptablesFilterAllowAction: One of: ACCEPT, RETURN. Default Accept.
+	// IptablesFilterAllowAction is what happens to packets that policy allows: Accept or Return, to the kernel's
+	// other rules. Default Accept.
 	// +kubebuilder:validation:Pattern=`^(?i)(Accept|Return)?$`
-	// +optional
 	IptablesFilterAllowAction *string `json:"iptablesFilterAllowAction,omitempty"`
-	// IptablesFilterDenyAction: One of: DROP, REJECT. Default Drop.
+	// IptablesFilterDenyAction is what happens to packets that policy denies: Drop or Reject. Default Drop.
 	// +kubebuilder:validation:Pattern=`^(?i)(Drop|Reject)?$`
-	// +optional
 	IptablesFilterDenyAction *string `json:"iptablesFilterDenyAction,omitempty"`
-	// IptablesLockProbeInterval: Milliseconds (floating point). Default 50ms.
+	// IptablesLockProbeInterval is the time between attempts to get the iptables lock. Default 50ms.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	IptablesLockProbeInterval *string `json:"iptablesLockProbeInterval,omitempty"`
-	// IptablesMangleAllowAction: One of: ACCEPT, RETURN. Default Accept.
+	// IptablesMangleAllowAction is what happens to packets that pre-DNAT policy allows: Accept or Return. Default
+	// Accept.
 	// +kubebuilder:validation:Pattern=`^(?i)(Accept|Return)?$`
-	// +optional
 	IptablesMangleAllowAction *string `json:"iptablesMangleAllowAction,omitempty"`
-	// IptablesMarkMask: 32-bit bitmask (hex or deccimal allowed) with at least 2 bits set, example: 0xffff0000. Default 0xffff0000.
+	// IptablesMarkMask are the bits of the packet mark that we may use; at least 8, better 16. Default 0xffff0000.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
-	// +optional
 	IptablesMarkMask *int64 `json:"iptablesMarkMask,omitempty"`
-	// IptablesNATOutgoingInterfaceFilter: String matching regex ^[a-zA-Z0-9:._+-]{1,15}$.
-	// +optional
+	// IptablesNATOutgoingInterfaceFilter restricts outgoing NAT to packets that leave by this interface; + at the end
+	// stands for any characters.
 	IptablesNATOutgoingInterfaceFilter *string `json:"iptablesNATOutgoingInterfaceFilter,omitempty"`
-	// IptablesPostWriteCheckInterval: Seconds (floating point). Default 5s.
+	// IptablesPostWriteCheckInterval is how soon after a write rules are read back. Default 5s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	IptablesPostWriteCheckInterval *string `json:"iptablesPostWriteCheckInterval,omitempty"`
-	// IptablesRefreshInterval: Seconds (floating point). Default 3m0s.
+	// IptablesRefreshInterval is the time between full reads of rules; 0 means never. Default 180s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	IptablesRefreshInterval *string `json:"iptablesRefreshInterval,omitempty"`
-	// IPv4ElevatedRoutePriority: Integer: [1,2147483646]. Default 512.
-	// +optional
+	// IPv4ElevatedRoutePriority is the metric of IPv4 routes that must win for a time. Default 512.
 	IPv4ElevatedRoutePriority *int `json:"ipv4ElevatedRoutePriority,omitempty"`
-	// IPv4NormalRoutePriority: Integer: [1,2147483646]. Default 1024.
-	// +optional
+	// IPv4NormalRoutePriority is the metric of IPv4 routes. Default 1024.
 	IPv4NormalRoutePriority *int `json:"ipv4NormalRoutePriority,omitempty"`
-	// IPv6ElevatedRoutePriority: Integer: [1,2147483646]. Default 512.
-	// +optional
+	// IPv6ElevatedRoutePriority is the metric of IPv6 routes that must win for a time. Default 512.
 	IPv6ElevatedRoutePriority *int `json:"ipv6ElevatedRoutePriority,omitempty"`
-	// IPv6NormalRoutePriority: Integer: [1,2147483646]. Default 1024.
-	// +optional
+	// IPv6NormalRoutePriority is the metric of IPv6 routes. Default 1024.
 	IPv6NormalRoutePriority *int `json:"ipv6NormalRoutePriority,omitempty"`
-	// IPv6Support: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// IPv6Support programs IPv6. Default true.
 	IPv6Support *bool `json:"ipv6Support,omitempty"`
-	// IstioAmbientMode: One of: Disabled, Enabled. Default Disabled.
+	// IstioAmbientMode supports Istio's ambient mode: Enabled or Disabled. Default Disabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	IstioAmbientMode *string `json:"istioAmbientMode,omitempty"`
-	// IstioDSCPMark: Numeric value: An integer from 0 to 63, representing the 6-bit DSCP code directly; Named value: A case-insensitive string corresponding to a standardized DSCP name (e.g., "CS0", "AF11", "AF21", "EF", etc.) as defined in the IANA registry for Differentiated Services Field Codepoints. Default 23.
+	// IstioDSCPMark is the DSCP value that marks Istio's own traffic: 0 to 63 or a name such as EF. Default 23.
 	// +kubebuilder:validation:Pattern=`^.*`
 	// +kubebuilder:validation:XIntOrString
-	// +optional
 	IstioDSCPMark *intstr.IntOrString `json:"istioDSCPMark,omitempty"`
-	// KubeNodePortRanges: List of port ranges: comma-delimited list of either single numbers in range [0,65535] or a ranges of numbers n:m. Default ["30000:32767"].
+	// KubeNodePortRanges are the ports of NodePort Services, for example "30000:32767".
 	// +kubebuilder:validation:MaxItems=7
 	// +kubebuilder:validation:items:Pattern=`^.*`
 	// +kubebuilder:validation:items:XIntOrString
-	// +optional
 	KubeNodePortRanges []intstr.IntOrString `json:"kubeNodePortRanges,omitempty"`
-	// LiveMigrationRouteConvergenceTime: Seconds (floating point). Default 30s.
+	// LiveMigrationRouteConvergenceTime is how long routes of both nodes are kept when a virtual machine moves.
+	// Default 30s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	LiveMigrationRouteConvergenceTime *string `json:"liveMigrationRouteConvergenceTime,omitempty"`
-	// LocalSubnetL2Reachability: One of: Disabled, PodsAndLoadBalancers. Default Disabled.
+	// LocalSubnetL2Reachability answers ARP and NDP for addresses of the node's own subnet: Disabled or
+	// PodsAndLoadBalancers. Default Disabled.
 	// +kubebuilder:validation:Enum="Disabled";"PodsAndLoadBalancers"
-	// +optional
 	LocalSubnetL2Reachability *string `json:"localSubnetL2Reachability,omitempty"`
-	// LocalSubnetL2ReachabilityRefreshInterval: Seconds (floating point). Default 2m0s.
-	// +optional
+	// LocalSubnetL2ReachabilityRefreshInterval is the time between announcements of those addresses. Default 2m.
 	LocalSubnetL2ReachabilityRefreshInterval *string `json:"localSubnetL2ReachabilityRefreshInterval,omitempty"`
-	// LogActionRateLimit: String matching regex ^([1-9]\d{0,3}/(?:second|minute|hour|day))?$.
+	// LogActionRateLimit limits what rules with action Log write, for example 10/minute.
 	// +kubebuilder:validation:Pattern=`^[1-9]\d{0,3}/(?:second|minute|hour|day)$`
-	// +optional
 	LogActionRateLimit *string `json:"logActionRateLimit,omitempty"`
-	// LogActionRateLimitBurst: Integer: [0,2^63-1], [9999,2^63-1]. Default 5.
+	// LogActionRateLimitBurst is how many packets are logged before the limit counts. Default 5.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=9999
-	// +optional
 	LogActionRateLimitBurst *int `json:"logActionRateLimitBurst,omitempty"`
-	// LogDebugFilenameRegex: Regular expression.
-	// +optional
+	// LogDebugFilenameRegex restricts debug logs to source files whose names match.
 	LogDebugFilenameRegex *string `json:"logDebugFilenameRegex,omitempty"`
-	// LogFilePath: Path to file. Default /var/log/calico/felix.log.
-	// +optional
+	// LogFilePath is the log file; "none" means no file. Default /var/log/calico/felix.log.
 	LogFilePath *string `json:"logFilePath,omitempty"`
-	// LogPrefix: String. Default calico-packet.
+	// LogPrefix starts the lines that rules with action Log write. Default calico-packet.
 	// +kubebuilder:validation:Pattern=`^([a-zA-Z0-9%: /_-])*$`
-	// +optional
 	LogPrefix *string `json:"logPrefix,omitempty"`
-	// LogSeverityFile: One of: DEBUG, ERROR, FATAL, INFO, TRACE, WARNING. Default Info.
+	// LogSeverityFile is the least severity that is logged to the file. Default Info.
 	// +kubebuilder:validation:Pattern=`^(?i)(Trace|Debug|Info|Warning|Error|Fatal)?$`
-	// +optional
 	LogSeverityFile *string `json:"logSeverityFile,omitempty"`
-	// LogSeverityScreen: One of: DEBUG, ERROR, FATAL, INFO, TRACE, WARNING. Default Info.
+	// LogSeverityScreen is the least severity that is logged to standard output. Default Info.
 	// +kubebuilder:validation:Pattern=`^(?i)(Trace|Debug|Info|Warning|Error|Fatal)?$`
-	// +optional
 	LogSeverityScreen *string `json:"logSeverityScreen,omitempty"`
-	// LogSeveritySys: One of: DEBUG, ERROR, FATAL, INFO, TRACE, WARNING. Default Info.
+	// LogSeveritySys is the least severity that is logged to syslog. Default Info.
 	// +kubebuilder:validation:Pattern=`^(?i)(Trace|Debug|Info|Warning|Error|Fatal)?$`
-	// +optional
 	LogSeveritySys *string `json:"logSeveritySys,omitempty"`
-	// MaxIpsetSize: Integer. Default 1048576.
-	// +optional
+	// MaxIpsetSize is the most members of an IP set. Default 1048576.
 	MaxIpsetSize *int `json:"maxIpsetSize,omitempty"`
-	// MetadataAddr: String matching regex ^[a-zA-Z0-9_.-]+$. Default 127.0.0.1.
-	// +optional
+	// MetadataAddr is the address of the metadata server of OpenStack. Default 127.0.0.1.
 	MetadataAddr *string `json:"metadataAddr,omitempty"`
-	// MetadataPort: Integer: [0,65535]. Default 8775.
-	// +optional
+	// MetadataPort is the port of the metadata server of OpenStack. Default 8775.
 	MetadataPort *int `json:"metadataPort,omitempty"`
-	// MTUIfacePattern: Regular expression. Default ^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*).
-	// +optional
+	// MTUIfacePattern matches the interfaces whose MTU bounds that of pods, as a regular expression. Absent means the
+	// usual names of physical interfaces.
 	MTUIfacePattern *string `json:"mtuIfacePattern,omitempty"`
-	// NATOutgoingAddress: IPv4 address.
+	// NATOutgoingAddress is the source address of outgoing NAT; absent means the address of the interface that
+	// packets leave by.
 	// +kubebuilder:validation:MaxLength=45
-	// +optional
 	NATOutgoingAddress *string `json:"natOutgoingAddress,omitempty"`
-	// NATOutgoingExclusions: One of: IPPoolsAndHostIPs, IPPoolsOnly. Default IPPoolsOnly.
+	// NATOutgoingExclusions says what is not outside for outgoing NAT: IPPoolsOnly or IPPoolsAndHostIPs. Default
+	// IPPoolsOnly.
 	// +kubebuilder:validation:Enum="IPPoolsOnly";"IPPoolsAndHostIPs"
-	// +optional
 	NATOutgoingExclusions *string `json:"natOutgoingExclusions,omitempty"`
-	// NATPortRange: Port range: either a single number in [0,65535] or a range of numbers n:m. Default 0.
+	// NATPortRange is the range of source ports of outgoing NAT, for example "32768:65535"; absent leaves it to the
+	// kernel.
 	// +kubebuilder:validation:Pattern=`^.*`
 	// +kubebuilder:validation:XIntOrString
-	// +optional
 	NATPortRange *intstr.IntOrString `json:"natPortRange,omitempty"`
-	// NetlinkTimeout: Seconds (floating point). Default 10s.
+	// NetlinkTimeout is how long an answer of the kernel is waited for. Default 10s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	NetlinkTimeout *string `json:"netlinkTimeout,omitempty"`
-	// NftablesFilterAllowAction: One of: ACCEPT, RETURN. Default Accept.
+	// NftablesFilterAllowAction is what happens to packets that policy allows, with nftables: Accept or Return.
+	// Default Accept.
 	// +kubebuilder:validation:Pattern=`^(?i)(Accept|Return)?$`
-	// +optional
 	NftablesFilterAllowAction *string `json:"nftablesFilterAllowAction,omitempty"`
-	// NftablesFilterDenyAction: One of: DROP, REJECT. Default Drop.
+	// NftablesFilterDenyAction is what happens to packets that policy denies, with nftables: Drop or Reject. Default
+	// Drop.
 	// +kubebuilder:validation:Pattern=`^(?i)(Drop|Reject)?$`
-	// +optional
 	NftablesFilterDenyAction *string `json:"nftablesFilterDenyAction,omitempty"`
-	// NftablesFlowTableDataIfacePattern: Regular expression.
-	// +optional
+	// NftablesFlowTableDataIfacePattern matches the interfaces of the flow table, as a regular expression.
 	NftablesFlowTableDataIfacePattern *string `json:"nftablesFlowTableDataIfacePattern,omitempty"`
-	// NftablesFlowTableOffload: One of: All, Disabled. Default Disabled.
+	// NftablesFlowTableOffload puts established flows into a flow table: All or Disabled. Default Disabled.
 	// +kubebuilder:validation:Enum="All";"Disabled"
 	// +kubebuilder:default="Disabled"
-	// +optional
 	NftablesFlowTableOffload *string `json:"nftablesFlowTableOffload,omitempty"`
-	// NftablesMangleAllowAction: One of: ACCEPT, RETURN. Default Accept.
+	// NftablesMangleAllowAction is what happens to packets that pre-DNAT policy allows, with nftables: Accept or
+	// Return. Default Accept.
 	// +kubebuilder:validation:Pattern=`^(?i)(Accept|Return)?$`
-	// +optional
 	NftablesMangleAllowAction *string `json:"nftablesMangleAllowAction,omitempty"`
-	// NftablesMarkMask: 32-bit bitmask (hex or deccimal allowed) with at least 2 bits set, example: 0xffff0000. Default 0xffff0000.
+	// NftablesMarkMask are the bits of the packet mark that we may use with nftables. Default 0xffff0000.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
-	// +optional
 	NftablesMarkMask *int64 `json:"nftablesMarkMask,omitempty"`
-	// NftablesMode: One of: Auto, Disabled, Enabled. Default Auto.
+	// NftablesMode selects nftables rather than iptables: Enabled, Disabled or Auto. Default Auto.
 	// +kubebuilder:validation:Enum="Disabled";"Enabled";"Auto"
 	// +kubebuilder:default="Auto"
-	// +optional
 	NftablesMode *string `json:"nftablesMode,omitempty"`
-	// NftablesRefreshInterval: Seconds (floating point). Default 3m0s.
-	// +optional
+	// NftablesRefreshInterval is the time between full reads of nftables; 0 means never. Default 180s.
 	NftablesRefreshInterval *string `json:"nftablesRefreshInterval,omitempty"`
-	// NodeSelector is the field nodeSelector of the API.
+	// NodeSelector selects the nodes that this configuration is for, by their labels.
 	// +kubebuilder:validation:MaxLength=1024
-	// +optional
 	NodeSelector *string `json:"nodeSelector,omitempty"`
-	// OpenstackRegion: OpenStack region name (must be a valid DNS label).
-	// +optional
+	// OpenstackRegion is the region of OpenStack that the node is in.
 	OpenstackRegion *string `json:"openstackRegion,omitempty"`
-	// PolicySyncPathPrefix: Path to file.
-	// +optional
+	// PolicySyncPathPrefix is the folder for sockets over which pods may follow their policy.
 	PolicySyncPathPrefix *string `json:"policySyncPathPrefix,omitempty"`
-	// ProgramClusterRoutes: One of: Disabled, EnabledIPIPOnly, EnabledNoEncapOnly, Enabled. Default EnabledIPIPOnly.
+	// ProgramClusterRoutes says which routes to pools on other nodes Felix programs, rather than BGP. Default
+	// EnabledIPIPOnly.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled";"EnabledIPIPOnly";"EnabledNoEncapOnly"
-	// +optional
 	ProgramClusterRoutes *string `json:"programClusterRoutes,omitempty"`
-	// PrometheusGoMetricsEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// PrometheusGoMetricsEnabled offers metrics of the Go runtime. Default true.
 	PrometheusGoMetricsEnabled *bool `json:"prometheusGoMetricsEnabled,omitempty"`
-	// PrometheusMetricsCAFile: String.
-	// +optional
+	// PrometheusMetricsCAFile is the file with the CA that clients of the metrics are checked by.
 	PrometheusMetricsCAFile *string `json:"prometheusMetricsCAFile,omitempty"`
-	// PrometheusMetricsCertFile: String.
-	// +optional
+	// PrometheusMetricsCertFile is the file with the certificate of the metrics server.
 	PrometheusMetricsCertFile *string `json:"prometheusMetricsCertFile,omitempty"`
-	// PrometheusMetricsClientAuth: One of: NoClientCert, RequireAndVerifyClientCert, RequireAnyClientCert, VerifyClientCertIfGiven. Default NoClientCert.
+	// PrometheusMetricsClientAuth says which certificates clients of the metrics must show. Default NoClientCert.
 	// +kubebuilder:validation:Enum="RequireAndVerifyClientCert";"RequireAnyClientCert";"VerifyClientCertIfGiven";"NoClientCert"
-	// +optional
 	PrometheusMetricsClientAuth *string `json:"prometheusMetricsClientAuth,omitempty"`
-	// PrometheusMetricsEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// PrometheusMetricsEnabled offers metrics over HTTP. Default false.
 	PrometheusMetricsEnabled *bool `json:"prometheusMetricsEnabled,omitempty"`
-	// PrometheusMetricsHost: String matching regex ^[a-zA-Z0-9:._+-]{1,64}$.
-	// +optional
+	// PrometheusMetricsHost is the address of the metrics server; absent means all.
 	PrometheusMetricsHost *string `json:"prometheusMetricsHost,omitempty"`
-	// PrometheusMetricsKeyFile: String.
-	// +optional
+	// PrometheusMetricsKeyFile is the file with the key of the metrics server.
 	PrometheusMetricsKeyFile *string `json:"prometheusMetricsKeyFile,omitempty"`
-	// PrometheusMetricsPort: Integer: [0,65535]. Default 9091.
-	// +optional
+	// PrometheusMetricsPort is the port of the metrics server. Default 9091.
 	PrometheusMetricsPort *int `json:"prometheusMetricsPort,omitempty"`
-	// PrometheusProcessMetricsEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// PrometheusProcessMetricsEnabled offers metrics of the process. Default true.
 	PrometheusProcessMetricsEnabled *bool `json:"prometheusProcessMetricsEnabled,omitempty"`
-	// PrometheusWireGuardMetricsEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// PrometheusWireGuardMetricsEnabled offers metrics of WireGuard. Default true.
 	PrometheusWireGuardMetricsEnabled *bool `json:"prometheusWireGuardMetricsEnabled,omitempty"`
-	// RemoveExternalRoutes: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// RemoveExternalRoutes removes routes on pods' interfaces that we did not make. Default true.
 	RemoveExternalRoutes *bool `json:"removeExternalRoutes,omitempty"`
-	// ReportingInterval: Seconds (floating point). Default 30s.
+	// ReportingInterval is the time between status reports; 0 means none. Default 30s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	ReportingInterval *string `json:"reportingInterval,omitempty"`
-	// ReportingTTL: Seconds (floating point). Default 1m30s.
+	// ReportingTTL is how long a status report counts. Default 90s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	ReportingTTL *string `json:"reportingTTL,omitempty"`
-	// RequireMTUFile: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// RequireMTUFile makes the MTU file needed that the installer writes. Default false.
 	RequireMTUFile *bool `json:"requireMTUFile,omitempty"`
-	// RouteRefreshInterval: Seconds (floating point). Default 1m30s.
+	// RouteRefreshInterval is the time between full reads of routes; 0 means never. Default 90s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	RouteRefreshInterval *string `json:"routeRefreshInterval,omitempty"`
-	// RouteSource: One of: CalicoIPAM, WorkloadIPs. Default CalicoIPAM.
+	// RouteSource says where routes to other nodes come from: CalicoIPAM or WorkloadIPs. Default CalicoIPAM.
 	// +kubebuilder:validation:Pattern=`^(?i)(WorkloadIPs|CalicoIPAM)?$`
-	// +optional
 	RouteSource *string `json:"routeSource,omitempty"`
-	// RouteSyncDisabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// RouteSyncDisabled keeps Felix from programming routes at all. Default false.
 	RouteSyncDisabled *bool `json:"routeSyncDisabled,omitempty"`
-	// RouteTableRange: Range of route table indices n-m, where n and m are integers in [0,250].
-	// +kubebuilder:validation:XValidation:rule="self.min >= 1 && self.max >= self.min && self.max <= 250",message="must hold: self.min >= 1 && self.max >= self.min && self.max <= 250"
-	// +optional
+	// RouteTableRange are the route tables that we may use. Deprecated: use routeTableRanges.
+	// +kubebuilder:validation:XValidation:rule="self.min >= 1 && self.max >= self.min && self.max <= 250",message="must be from 1 to 250, and min not greater than max"
 	RouteTableRange *RouteTableRange `json:"routeTableRange,omitempty"`
-	// RouteTableRanges: Comma or space-delimited list of route table ranges of the form n-m where n and m are integers in [0,4294967295]. The sum of the sizes of all ranges may not exceed 65535.
-	// +optional
+	// RouteTableRanges are the route tables that we may use. Absent means 1 to 250.
 	RouteTableRanges []RouteTableIDRange `json:"routeTableRanges,omitempty"`
-	// ServiceLoopPrevention: One of: Disabled, Drop, Reject. Default Drop.
+	// ServiceLoopPrevention is what happens to packets to Services' networks that no Service wants: Drop, Reject or
+	// Disabled. Default Drop.
 	// +kubebuilder:validation:Pattern=`^(?i)(Drop|Reject|Disabled)?$`
-	// +optional
 	ServiceLoopPrevention *string `json:"serviceLoopPrevention,omitempty"`
-	// SidecarAccelerationEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// SidecarAccelerationEnabled lets pods' traffic with their own sidecar skip the network stack. Default false.
 	SidecarAccelerationEnabled *bool `json:"sidecarAccelerationEnabled,omitempty"`
-	// UsageReportingEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// UsageReportingEnabled reports the version and the cluster's size. Default true in Calico; Maneki reports
+	// nothing.
 	UsageReportingEnabled *bool `json:"usageReportingEnabled,omitempty"`
-	// UsageReportingInitialDelay: Seconds (floating point). Default 5m0s.
+	// UsageReportingInitialDelay is the time before the first usage report. Default 300s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	UsageReportingInitialDelay *string `json:"usageReportingInitialDelay,omitempty"`
-	// UsageReportingInterval: Seconds (floating point). Default 24h0m0s.
+	// UsageReportingInterval is the time between usage reports. Default 86400s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	UsageReportingInterval *string `json:"usageReportingInterval,omitempty"`
-	// UseInternalDataplaneDriver: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// UseInternalDataplaneDriver uses the built-in dataplane. Default true.
 	UseInternalDataplaneDriver *bool `json:"useInternalDataplaneDriver,omitempty"`
-	// VXLANEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False.
-	// +optional
+	// VXLANEnabled makes the VXLAN device; absent means when a pool needs it.
 	VXLANEnabled *bool `json:"vxlanEnabled,omitempty"`
-	// VXLANMTU: Integer. Default 0.
-	// +optional
+	// VXLANMTU is the MTU of the IPv4 VXLAN device; 0 or absent means found out.
 	VXLANMTU *int `json:"vxlanMTU,omitempty"`
-	// VXLANMTUV6: Integer. Default 0.
-	// +optional
+	// VXLANMTUV6 is the MTU of the IPv6 VXLAN device; 0 or absent means found out.
 	VXLANMTUV6 *int `json:"vxlanMTUV6,omitempty"`
-	// VXLANPort: Integer. Default 4789.
-	// +optional
+	// VXLANPort is the UDP port of VXLAN. Default 4789.
 	VXLANPort *int `json:"vxlanPort,omitempty"`
-	// VXLANVNI: Integer. Default 4096.
-	// +optional
+	// VXLANVNI is the network identifier of VXLAN. Default 4096.
 	VXLANVNI *int `json:"vxlanVNI,omitempty"`
-	// WindowsManageFirewallRules: One of: Disabled, Enabled. Default Disabled.
+	// WindowsManageFirewallRules opens Windows' firewall for us: Enabled or Disabled. Default Disabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	WindowsManageFirewallRules *string `json:"windowsManageFirewallRules,omitempty"`
-	// WireguardEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// WireguardEnabled encrypts IPv4 traffic between nodes. Default false.
 	WireguardEnabled *bool `json:"wireguardEnabled,omitempty"`
-	// WireguardEnabledV6: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// WireguardEnabledV6 encrypts IPv6 traffic between nodes. Default false.
 	WireguardEnabledV6 *bool `json:"wireguardEnabledV6,omitempty"`
-	// WireguardHostEncryptionEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// WireguardHostEncryptionEnabled encrypts traffic of the nodes themselves too. Default false.
 	WireguardHostEncryptionEnabled *bool `json:"wireguardHostEncryptionEnabled,omitempty"`
-	// WireguardInterfaceName: String matching regex ^[a-zA-Z0-9:._+-]{1,15}$. Default wireguard.cali.
-	// +optional
+	// WireguardInterfaceName is the name of the IPv4 WireGuard device. Default wireguard.cali.
 	WireguardInterfaceName *string `json:"wireguardInterfaceName,omitempty"`
-	// WireguardInterfaceNameV6: String matching regex ^[a-zA-Z0-9:._+-]{1,15}$. Default wg-v6.cali.
-	// +optional
+	// WireguardInterfaceNameV6 is the name of the IPv6 WireGuard device. Default wg-v6.cali.
 	WireguardInterfaceNameV6 *string `json:"wireguardInterfaceNameV6,omitempty"`
-	// WireguardKeepAlive: Seconds (floating point). Default 0s.
+	// WireguardKeepAlive is the time between keepalive packets; 0 means none. Default 0.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	WireguardKeepAlive *string `json:"wireguardKeepAlive,omitempty"`
-	// WireguardListeningPort: Integer. Default 51820.
-	// +optional
+	// WireguardListeningPort is the port of IPv4 WireGuard. Default 51820.
 	WireguardListeningPort *int `json:"wireguardListeningPort,omitempty"`
-	// WireguardListeningPortV6: Integer. Default 51821.
-	// +optional
+	// WireguardListeningPortV6 is the port of IPv6 WireGuard. Default 51821.
 	WireguardListeningPortV6 *int `json:"wireguardListeningPortV6,omitempty"`
-	// WireguardMTU: Integer. Default 0.
-	// +optional
+	// WireguardMTU is the MTU of the IPv4 WireGuard device; 0 or absent means found out.
 	WireguardMTU *int `json:"wireguardMTU,omitempty"`
-	// WireguardMTUV6: Integer. Default 0.
-	// +optional
+	// WireguardMTUV6 is the MTU of the IPv6 WireGuard device; 0 or absent means found out.
 	WireguardMTUV6 *int `json:"wireguardMTUV6,omitempty"`
-	// WireguardRoutingRulePriority: Integer. Default 99.
-	// +optional
+	// WireguardRoutingRulePriority is the priority of WireGuard's routing rule. Default 99.
 	WireguardRoutingRulePriority *int `json:"wireguardRoutingRulePriority,omitempty"`
-	// WireguardThreadingEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default false.
-	// +optional
+	// WireguardThreadingEnabled lets the kernel use threads for WireGuard. Default false.
 	WireguardThreadingEnabled *bool `json:"wireguardThreadingEnabled,omitempty"`
-	// WorkloadSourceSpoofing: One of: Any, Disabled. Default Disabled.
+	// WorkloadSourceSpoofing lets pods send from addresses that their annotations ask for: Disabled or Any. Default
+	// Disabled.
 	// +kubebuilder:validation:Pattern=`^(?i)(Disabled|Any)?$`
-	// +optional
 	WorkloadSourceSpoofing *string `json:"workloadSourceSpoofing,omitempty"`
-	// XDPEnabled: Boolean: true, 1, yes, y, t accepted as True; false, 0, no, n, f accepted (case insensitively) as False. Default true.
-	// +optional
+	// XDPEnabled uses XDP for deny rules of host endpoints. Default true.
 	XDPEnabled *bool `json:"xdpEnabled,omitempty"`
-	// XDPRefreshInterval: Seconds (floating point). Default 1m30s.
+	// XDPRefreshInterval is the time between full reads of XDP state; 0 means never. Default 90s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$`
-	// +optional
 	XDPRefreshInterval *string `json:"xdpRefreshInterval,omitempty"`
 }
 
-// BPFConntrackTimeouts is an element of spec.bpfConntrackTimeouts of a FelixConfiguration.
+// BPFConntrackTimeouts are durations, or Auto for what the kernel uses.
 type BPFConntrackTimeouts struct {
-	// CreationGracePeriod is the field creationGracePeriod of the API.
+	// CreationGracePeriod counts before a new entry may be removed. Default 10s.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	CreationGracePeriod *string `json:"creationGracePeriod,omitempty"`
-	// GenericTimeout is the field genericTimeout of the API.
+	// GenericTimeout counts for protocols other than TCP, UDP and ICMP. Default 10m.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	GenericTimeout *string `json:"genericTimeout,omitempty"`
-	// ICMPTimeout is the field icmpTimeout of the API.
+	// ICMPTimeout counts for ICMP. Default 5s.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	ICMPTimeout *string `json:"icmpTimeout,omitempty"`
-	// TCPEstablished is the field tcpEstablished of the API.
+	// TCPEstablished counts for idle TCP connections. Default 1h.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	TCPEstablished *string `json:"tcpEstablished,omitempty"`
-	// TCPFinsSeen is the field tcpFinsSeen of the API.
+	// TCPFinsSeen counts for TCP connections that both sides have closed. Default Auto.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	TCPFinsSeen *string `json:"tcpFinsSeen,omitempty"`
-	// TCPResetSeen is the field tcpResetSeen of the API.
+	// TCPResetSeen counts for TCP connections that were reset. Default 40s.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	TCPResetSeen *string `json:"tcpResetSeen,omitempty"`
-	// TCPSynSent is the field tcpSynSent of the API.
+	// TCPSynSent counts for TCP connections without an answer. Default 20s.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	TCPSynSent *string `json:"tcpSynSent,omitempty"`
-	// UDPTimeout is the field udpTimeout of the API.
+	// UDPTimeout counts for UDP. Default 60s.
 	// +kubebuilder:validation:Pattern=`^(([0-9]*(\.[0-9]*)?(ms|s|h|m|us)+)+|Auto)$`
-	// +optional
 	UDPTimeout *string `json:"udpTimeout,omitempty"`
 }
 
-// ProtoPort is an element of spec.failsafeInboundHostPorts[] of a FelixConfiguration.
+// ProtoPort is a port that stays open.
 type ProtoPort struct {
-	// Net is the field net of the API.
-	// +optional
+	// Net restricts the port to peers in this network; absent means any.
 	Net string `json:"net,omitempty"`
-	// Port is the field port of the API.
+	// Port is the port.
 	// +required
 	Port int `json:"port"`
-	// Protocol is the field protocol of the API.
-	// +optional
+	// Protocol is TCP or UDP. Absent means TCP.
 	Protocol string `json:"protocol,omitempty"`
 }
 
-// HealthTimeoutOverride is an element of spec.healthTimeoutOverrides[] of a FelixConfiguration.
+// HealthTimeoutOverride is the time after which one part of Felix counts as hung.
 type HealthTimeoutOverride struct {
-	// Name is the field name of the API.
+	// Name is the part of Felix, as its log names it.
 	// +required
 	Name string `json:"name"`
-	// Timeout is the field timeout of the API.
+	// Timeout is the time, for example 60s.
 	// +required
 	Timeout string `json:"timeout"`
 }
 
-// RouteTableRange is an element of spec.routeTableRange of a FelixConfiguration.
-// +kubebuilder:validation:XValidation:rule="self.min >= 1 && self.max >= self.min && self.max <= 250",message="must hold: self.min >= 1 && self.max >= self.min && self.max <= 250"
+// RouteTableRange are route tables from min to max.
 type RouteTableRange struct {
-	// Max is the field max of the API.
+	// Max is the last table.
 	// +required
 	Max int `json:"max"`
-	// Min is the field min of the API.
+	// Min is the first table.
 	// +required
 	Min int `json:"min"`
 }
 
-// RouteTableIDRange is an element of spec.routeTableRanges[] of a FelixConfiguration.
-// +kubebuilder:validation:XValidation:rule="self.min >= 1",message="must hold: self.min >= 1"
-// +kubebuilder:validation:XValidation:rule="self.min <= self.max",message="must hold: self.min <= self.max"
+// RouteTableIDRange are route tables from min to max.
+//
+// +kubebuilder:validation:XValidation:rule="self.min >= 1",fieldPath=".min",message="must be at least 1"
+// +kubebuilder:validation:XValidation:rule="self.min <= self.max",fieldPath=".max",message="must not be less than min"
 type RouteTableIDRange struct {
-	// Max is the field max of the API.
+	// Max is the last table.
 	// +required
 	Max int `json:"max"`
-	// Min is the field min of the API.
+	// Min is the first table.
 	// +required
 	Min int `json:"min"`
 }

@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// IPAMBlock is a IPAMBlock resource of projectcalico.org/v3.
+// IPAMBlock is a part of an IPPool from which addresses are given, and to whom they are given. Users read it only.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=ipamblocks
@@ -28,58 +28,50 @@ type IPAMBlockList struct {
 	Items []IPAMBlock `json:"items"`
 }
 
-// IPAMBlockSpec is what the user wants of a IPAMBlock.
+// IPAMBlockSpec is the state of a block.
 type IPAMBlockSpec struct {
-	// Affinity is the field affinity of the API.
+	// Affinity is who the block belongs to, as host:NAME for a node or virtual:NAME. Absent means nobody.
 	// +kubebuilder:validation:Pattern=`^(host|virtual):[a-zA-Z0-9\.\-_]+$`
-	// +optional
 	Affinity string `json:"affinity,omitempty"`
-	// AffinityClaimTime is the field affinityClaimTime of the API.
-	// +optional
+	// AffinityClaimTime is when the block got its affinity.
 	AffinityClaimTime *metav1.Time `json:"affinityClaimTime,omitempty"`
-	// Allocations is the field allocations of the API.
+	// Allocations has an entry for each address in order: the index into attributes, or null if it is free.
 	// +listType=atomic
 	// +required
 	Allocations []*int `json:"allocations"`
-	// Attributes is the field attributes of the API.
+	// Attributes are what addresses are given with. Several addresses may share an entry.
 	// +listType=atomic
 	// +required
 	Attributes []AllocationAttribute `json:"attributes"`
-	// CIDR is the field cidr of the API.
+	// CIDR is the block.
 	// +kubebuilder:validation:Format=cidr
 	// +required
 	CIDR string `json:"cidr"`
-	// Deleted is the field deleted of the API.
-	// +optional
+	// Deleted says that the block is on its way out: nothing is allocated from it.
 	Deleted bool `json:"deleted,omitempty"`
-	// SequenceNumber is the field sequenceNumber of the API.
+	// SequenceNumber grows with each change of the block.
 	// +kubebuilder:default=0
-	// +optional
 	SequenceNumber uint64 `json:"sequenceNumber,omitempty"`
-	// SequenceNumberForAllocation is the field sequenceNumberForAllocation of the API.
-	// +optional
+	// SequenceNumberForAllocation is the sequence number at which each address was given, by its place in the block
+	// in decimal. A release names it, so that it cannot hit the next user of the address.
 	SequenceNumberForAllocation map[string]uint64 `json:"sequenceNumberForAllocation,omitempty"`
-	// StrictAffinity is the field strictAffinity of the API.
+	// StrictAffinity keeps nodes other than the affine one from taking addresses. Deprecated: see IPAMConfiguration.
 	// +required
 	StrictAffinity bool `json:"strictAffinity"`
-	// Unallocated is the field unallocated of the API.
+	// Unallocated are the places of free addresses, the one to be given next first.
 	// +listType=atomic
 	// +required
 	Unallocated []int `json:"unallocated"`
 }
 
-// AllocationAttribute is an element of spec.attributes[] of a IPAMBlock.
+// AllocationAttribute is what addresses are given with.
 type AllocationAttribute struct {
-	// AlternateOwnerAttrs is the field alternateOwnerAttrs of the API.
-	// +optional
+	// AlternateOwnerAttrs are the attributes of the owner to be, while a virtual machine moves between nodes.
 	AlternateOwnerAttrs map[string]string `json:"alternateOwnerAttrs,omitempty"`
-	// HandleID is the field handle_id of the API.
-	// +optional
+	// HandleID names what the address was given to; a release by handle frees all of them.
 	HandleID *string `json:"handle_id,omitempty"`
-	// ReleasedAt is the field releasedAt of the API.
-	// +optional
+	// ReleasedAt is when the address was released, while it rests before it is given again.
 	ReleasedAt *metav1.Time `json:"releasedAt,omitempty"`
-	// ActiveOwnerAttrs is the field secondary of the API.
-	// +optional
+	// ActiveOwnerAttrs are the attributes of the owner: namespace, pod, uid, node.
 	ActiveOwnerAttrs map[string]string `json:"secondary,omitempty"`
 }

@@ -4,7 +4,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// IPAMConfiguration is a IPAMConfiguration resource of projectcalico.org/v3.
+// IPAMConfiguration configures how addresses are given; there is one, named default.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=ipamconfigurations,shortName={ipamconfig,ipamconfigs}
@@ -28,28 +28,25 @@ type IPAMConfigurationList struct {
 	Items []IPAMConfiguration `json:"items"`
 }
 
-// IPAMConfigurationSpec is what the user wants of a IPAMConfiguration.
+// IPAMConfigurationSpec is the configuration.
 type IPAMConfigurationSpec struct {
-	// AutoAllocateBlocks is the field autoAllocateBlocks of the API.
+	// AutoAllocateBlocks lets nodes take blocks as they need them.
 	// +kubebuilder:default=true
 	// +required
 	AutoAllocateBlocks bool `json:"autoAllocateBlocks"`
-	// IPCooldownSeconds is the field ipCooldownSeconds of the API.
+	// IPCooldownSeconds is how long a released address rests before it is given again.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1200
-	// +optional
 	IPCooldownSeconds *int32 `json:"ipCooldownSeconds,omitempty"`
-	// KubeVirtVMAddressPersistence is the field kubeVirtVMAddressPersistence of the API.
+	// KubeVirtVMAddressPersistence says whether virtual machines of KubeVirt keep their addresses over restarts.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
-	// +optional
 	KubeVirtVMAddressPersistence string `json:"kubeVirtVMAddressPersistence,omitempty"`
-	// MaxBlocksPerHost is the field maxBlocksPerHost of the API.
+	// MaxBlocksPerHost is the most blocks that a node may have. Zero means 20.
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
-	// +optional
 	MaxBlocksPerHost int32 `json:"maxBlocksPerHost,omitempty"`
-	// StrictAffinity is the field strictAffinity of the API.
+	// StrictAffinity keeps nodes from taking addresses of blocks of other nodes.
 	// +kubebuilder:default=false
 	// +required
 	StrictAffinity bool `json:"strictAffinity"`

@@ -4,7 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// IPPool is a IPPool resource of projectcalico.org/v3.
+// IPPool is a range of addresses that pods, tunnels or load balancers are given, and how packets of these
+// addresses travel between nodes.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=ippools
@@ -19,8 +20,8 @@ type IPPool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec IPPoolSpec `json:"spec,omitempty"`
-	// +optional
+	// +required
+	Spec   IPPoolSpec   `json:"spec"`
 	Status IPPoolStatus `json:"status,omitempty,omitzero"`
 }
 
@@ -34,79 +35,77 @@ type IPPoolList struct {
 	Items []IPPool `json:"items"`
 }
 
-// IPPoolSpec is what the user wants of a IPPool.
-// +kubebuilder:validation:XValidation:rule="!has(self.ipipMode) || !has(self.vxlanMode) || self.ipipMode == 'Never' || self.vxlanMode == 'Never' || size(self.ipipMode) == 0 || size(self.vxlanMode) == 0",message="ipipMode and vxlanMode cannot both be on: set one of them to Never"
-// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || (!has(self.ipipMode) || size(self.ipipMode) == 0 || self.ipipMode == 'Never') && (!has(self.vxlanMode) || size(self.vxlanMode) == 0 || self.vxlanMode == 'Never')",message="must hold: !has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || (!has(self.ipipMode) || size(self.ipipMode) == 0 || self.ipipMode == 'Never') && (!has(self.vxlanMode) || size("
-// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || !self.allowedUses.exists(u, u == 'Workload' || u == 'Tunnel')",message="must hold: !has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || !self.allowedUses.exists(u, u == 'Workload' || u == 'Tunnel')"
-// +kubebuilder:validation:XValidation:rule="cidr(self.cidr).ip().family() != 6 || !has(self.ipipMode) || self.ipipMode == 'Never' || size(self.ipipMode) == 0",message="must hold: cidr(self.cidr).ip().family() != 6 || !has(self.ipipMode) || self.ipipMode == 'Never' || size(self.ipipMode) == 0"
-// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || !has(self.disableBGPExport) || !self.disableBGPExport",message="must hold: !has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || !has(self.disableBGPExport) || !self.disableBGPExport"
-// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || self.nodeSelector == 'all()'",message="must hold: !has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || self.nodeSelector == 'all()'"
-// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'Tunnel') || !has(self.namespaceSelector) || size(self.namespaceSelector) == 0",message="must hold: !has(self.allowedUses) || !self.allowedUses.exists(u, u == 'Tunnel') || !has(self.namespaceSelector) || size(self.namespaceSelector) == 0"
-// +kubebuilder:validation:XValidation:rule="!has(self.nodeSelector) || !self.nodeSelector.contains('global(')",message="must hold: !has(self.nodeSelector) || !self.nodeSelector.contains('global(')"
-// +kubebuilder:validation:XValidation:rule="!has(self.namespaceSelector) || !self.namespaceSelector.contains('global(')",message="must hold: !has(self.namespaceSelector) || !self.namespaceSelector.contains('global(')"
-// +kubebuilder:validation:XValidation:rule="cidr(self.cidr) == cidr(self.cidr).masked()",message="must hold: cidr(self.cidr) == cidr(self.cidr).masked()"
-// +kubebuilder:validation:XValidation:rule="!cidr('169.254.0.0/16').containsIP(cidr(self.cidr).ip()) && !cidr(self.cidr).containsIP('169.254.0.0')",message="must hold: !cidr('169.254.0.0/16').containsIP(cidr(self.cidr).ip()) && !cidr(self.cidr).containsIP('169.254.0.0')"
-// +kubebuilder:validation:XValidation:rule="!cidr('fe80::/10').containsIP(cidr(self.cidr).ip()) && !cidr(self.cidr).containsIP('fe80::')",message="must hold: !cidr('fe80::/10').containsIP(cidr(self.cidr).ip()) && !cidr(self.cidr).containsIP('fe80::')"
-// +kubebuilder:validation:XValidation:rule="!has(self.blockSize) || self.blockSize == 0 || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)",message="must hold: !has(self.blockSize) || self.blockSize == 0 || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)"
-// +kubebuilder:validation:XValidation:rule="(has(self.disabled) && self.disabled) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) && self.blockSize != 0 ? self.blockSize : (cidr(self.cidr).ip().family() == 4 ? 26 : 122))",message="must hold: (has(self.disabled) && self.disabled) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) && self.blockSize != 0 ? self.blockSize : (cidr(self.cidr).ip().family() == 4 ? 26 : 122))"
+// IPPoolSpec is the range and its use.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.ipipMode) || !has(self.vxlanMode) || self.ipipMode == 'Never' || self.vxlanMode == 'Never' || size(self.ipipMode) == 0 || size(self.vxlanMode) == 0",fieldPath=".vxlanMode",message="cannot be combined with ipipMode: set one of the two to Never"
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || (!has(self.ipipMode) || size(self.ipipMode) == 0 || self.ipipMode == 'Never') && (!has(self.vxlanMode) || size(self.vxlanMode) == 0 || self.vxlanMode == 'Never')",fieldPath=".allowedUses",message="a pool of LoadBalancer addresses has no encapsulation: set ipipMode and vxlanMode to Never"
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || !self.allowedUses.exists(u, u == 'Workload' || u == 'Tunnel')",fieldPath=".allowedUses",message="LoadBalancer cannot be combined with Workload or Tunnel: make a pool for each"
+// +kubebuilder:validation:XValidation:rule="cidr(self.cidr).ip().family() != 6 || !has(self.ipipMode) || self.ipipMode == 'Never' || size(self.ipipMode) == 0",fieldPath=".ipipMode",message="must be Never in an IPv6 pool: use vxlanMode"
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || !has(self.disableBGPExport) || !self.disableBGPExport",fieldPath=".disableBGPExport",message="must be false in a pool of LoadBalancer addresses, which are reached by BGP"
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'LoadBalancer') || self.nodeSelector == 'all()'",fieldPath=".nodeSelector",message="must be all() in a pool of LoadBalancer addresses, which belong to no node"
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedUses) || !self.allowedUses.exists(u, u == 'Tunnel') || !has(self.namespaceSelector) || size(self.namespaceSelector) == 0",fieldPath=".namespaceSelector",message="must be empty in a pool of Tunnel addresses, which belong to no namespace"
+// +kubebuilder:validation:XValidation:rule="!has(self.nodeSelector) || !self.nodeSelector.contains('global(')",fieldPath=".nodeSelector",message="cannot use global(): write all() to select every node"
+// +kubebuilder:validation:XValidation:rule="!has(self.namespaceSelector) || !self.namespaceSelector.contains('global(')",fieldPath=".namespaceSelector",message="cannot use global(): write all() to select every namespace"
+// +kubebuilder:validation:XValidation:rule="cidr(self.cidr) == cidr(self.cidr).masked()",fieldPath=".cidr",message="has bits set beyond its prefix length: write the first address of the network, as in 10.244.0.0/16"
+// +kubebuilder:validation:XValidation:rule="!cidr('169.254.0.0/16').containsIP(cidr(self.cidr).ip()) && !cidr(self.cidr).containsIP('169.254.0.0')",fieldPath=".cidr",message="must not overlap 169.254.0.0/16, whose addresses are valid on one link only"
+// +kubebuilder:validation:XValidation:rule="!cidr('fe80::/10').containsIP(cidr(self.cidr).ip()) && !cidr(self.cidr).containsIP('fe80::')",fieldPath=".cidr",message="must not overlap fe80::/10, whose addresses are valid on one link only"
+// +kubebuilder:validation:XValidation:rule="!has(self.blockSize) || self.blockSize == 0 || (cidr(self.cidr).ip().family() == 4 ? self.blockSize >= 20 && self.blockSize <= 32 : self.blockSize >= 116 && self.blockSize <= 128)",fieldPath=".blockSize",message="must be 20 to 32 in an IPv4 pool and 116 to 128 in an IPv6 pool; absent means 26 or 122"
+// +kubebuilder:validation:XValidation:rule="(has(self.disabled) && self.disabled) || cidr(self.cidr).prefixLength() <= (has(self.blockSize) && self.blockSize != 0 ? self.blockSize : (cidr(self.cidr).ip().family() == 4 ? 26 : 122))",fieldPath=".cidr",message="is smaller than a block (a /26 or /122, if blockSize does not say otherwise): choose a larger network, or a blockSize not less than its prefix length"
+// +kubebuilder:validation:XValidation:rule="has(self.blockSize) && has(oldSelf.blockSize) || (has(self.blockSize) && self.blockSize != 0 ? self.blockSize : (cidr(self.cidr).ip().family() == 4 ? 26 : 122)) == (has(oldSelf.blockSize) && oldSelf.blockSize != 0 ? oldSelf.blockSize : (cidr(oldSelf.cidr).ip().family() == 4 ? 26 : 122))",fieldPath=".blockSize",message="cannot be changed: make another pool, move the pods and delete this one"
 type IPPoolSpec struct {
-	// AllowedUses is the field allowedUses of the API.
+	// AllowedUses says what addresses of the pool are for. Empty means Workload and Tunnel.
 	// +kubebuilder:validation:MaxItems=10
 	// +listType=set
-	// +kubebuilder:validation:items:Enum="Workload";"Tunnel";"LoadBalancer"
-	// +optional
+	// +kubebuilder:validation:items:Enum=Workload;Tunnel;LoadBalancer
 	AllowedUses []IPPoolAllowedUse `json:"allowedUses,omitempty"`
-	// AssignmentMode is the field assignmentMode of the API.
+	// AssignmentMode says who gets addresses of the pool: with Automatic every pod that asks for none in particular,
+	// with Manual
+	// only those that name the pool or an address.
 	// +kubebuilder:validation:Enum="Automatic";"Manual"
 	// +kubebuilder:default="Automatic"
-	// +optional
 	AssignmentMode AssignmentMode `json:"assignmentMode,omitempty"`
-	// BlockSize is the field blockSize of the API.
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the field is immutable: delete the resource and create another"
+	// BlockSize is the prefix length of the blocks that nodes take from the pool: 20 to 32 for IPv4 and 116 to 128
+	// for IPv6.
+	// Zero or absent means 26 or 122. It cannot be changed.
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed: make another pool, move the pods and delete this one"
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=128
-	// +optional
 	BlockSize int `json:"blockSize,omitempty"`
-	// CIDR is the field cidr of the API.
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="the field is immutable: delete the resource and create another"
+	// CIDR is the pool, for example 10.244.0.0/16 or fd00:10:244::/48. It cannot be changed.
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed: make another pool, move the pods and delete this one"
 	// +kubebuilder:validation:MaxLength=48
 	// +kubebuilder:validation:Format=cidr
 	// +required
 	CIDR string `json:"cidr"`
-	// DisableBGPExport is the field disableBGPExport of the API.
-	// +optional
+	// DisableBGPExport keeps the pool's routes from BGP peers.
 	DisableBGPExport bool `json:"disableBGPExport,omitempty"`
-	// Disabled is the field disabled of the API.
-	// +optional
+	// Disabled keeps new addresses from being given from the pool. Those given stay.
 	Disabled bool `json:"disabled,omitempty"`
-	// IPIPMode is the field ipipMode of the API.
+	// IPIPMode says when IPIP carries packets between nodes: Never, Always, or CrossSubnet, which is between nodes of
+	// different subnets only. IPv4 only. Absent means Never.
 	// +kubebuilder:validation:Enum="Never";"Always";"CrossSubnet"
-	// +optional
 	IPIPMode IPIPMode `json:"ipipMode,omitempty"`
-	// NamespaceSelector is the field namespaceSelector of the API.
+	// NamespaceSelector selects the namespaces whose pods may use the pool, by their labels. Empty selects all.
 	// +kubebuilder:validation:MaxLength=1024
-	// +optional
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
-	// NATOutgoing is the field natOutgoing of the API.
-	// +optional
+	// NATOutgoing gives packets that leave from the pool to outside every pool the source address of the node.
 	NATOutgoing bool `json:"natOutgoing,omitempty"`
-	// NodeSelector is the field nodeSelector of the API.
+	// NodeSelector selects the nodes whose pods may use the pool, by their labels.
 	// +kubebuilder:default="all()"
 	// +kubebuilder:validation:MaxLength=1024
-	// +optional
 	NodeSelector string `json:"nodeSelector,omitempty"`
-	// VXLANMode is the field vxlanMode of the API.
+	// VXLANMode says when VXLAN carries packets between nodes: Never, Always, or CrossSubnet, which is between nodes
+	// of
+	// different subnets only. Absent means Never.
 	// +kubebuilder:validation:Enum="Never";"Always";"CrossSubnet"
-	// +optional
 	VXLANMode VXLANMode `json:"vxlanMode,omitempty"`
 }
 
-// IPPoolStatus is what was observed of a IPPool.
+// IPPoolStatus is what kube-controllers found out about a pool.
 type IPPoolStatus struct {
-	// Conditions is the field conditions of the API.
+	// Conditions tells what is known of the pool; Allocatable says whether addresses are given from it.
 	// +listType=map
 	// +listMapKey=type
-	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
