@@ -23,6 +23,7 @@ func HostIface(namespace, pod string) string {
 const rollbackLimit = 5 * time.Second
 
 func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, netns *os.File) ([]byte, error) {
+	started := time.Now()
 	pod, err := parseArgs(request.Args)
 	if err != nil {
 		return nil, err
@@ -50,6 +51,7 @@ func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, 
 	if err != nil {
 		return nil, s.undo(ctx, r, err)
 	}
+	s.opts.Log.Info("pod connected", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "addrs", r.Addrs, "duration", time.Since(started))
 	return encodeResult(c, r)
 }
 

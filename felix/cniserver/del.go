@@ -46,6 +46,7 @@ func (s *Server) remove(ctx context.Context, r record) error {
 			return fmt.Errorf("remove interface %s of pod %s/%s: %w", r.HostIface, r.Namespace, r.Pod, err)
 		}
 	}
+	s.opts.Log.Info("pod disconnected", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "container", r.ContainerID)
 	released := make(chan struct{})
 	r.released = released
 	if err := s.records.put(r); err != nil {
@@ -77,7 +78,6 @@ func (s *Server) recover(ctx context.Context) {
 	for _, r := range s.records.all() {
 		exists, err := s.opts.Links.Exists(r.HostIface)
 		if err == nil && (!exists || r.State == stateDeleting) {
-			s.opts.Log.Info("pod interface is gone, releasing its addresses", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface)
 			err = s.remove(ctx, r)
 		}
 		if err != nil {

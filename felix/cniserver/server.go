@@ -228,20 +228,15 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	if netns != nil {
 		defer netns.Close()
 	}
-	started := time.Now()
 	work, cancel := context.WithDeadline(ctx, deadline.Add(-time.Second)) // leaves time to answer
 	defer cancel()
 	result, err := s.handle(work, request, netns)
 	if ctx.Err() != nil {
 		return
 	}
-	log := s.opts.Log.With("command", request.Command, "container", request.ContainerID, "args", request.Args,
-		"duration", time.Since(started))
-	switch {
-	case err != nil:
+	log := s.opts.Log.With("command", request.Command, "container", request.ContainerID, "args", request.Args)
+	if err != nil {
 		log.Warn("cni request failed", "error", err)
-	case request.Command == "ADD" || request.Command == "DEL":
-		log.Info("cni request done")
 	}
 	response := &protocol.Response{Result: result, Error: errorObject(err)}
 	if err := protocol.WriteResponse(conn, response); err != nil {
