@@ -32,7 +32,7 @@ var scheme = func() *runtime.Scheme {
 
 // Document is one resource of a manifest.
 type Document struct {
-	// Source is the file's name and Line, from 1, where the resource begins.
+	// Source is the file's name and Line, from 1, where the resource begins; empty without a file.
 	Source string
 	Line   int
 	// Kind and Object are set when the document could be read; otherwise Err says why not.
@@ -45,6 +45,9 @@ type Document struct {
 func (d Document) Name() string {
 	if d.Object == nil {
 		return fmt.Sprintf("%s:%d", d.Source, d.Line)
+	}
+	if d.Source == "" {
+		return fmt.Sprintf("%s %s", d.Kind, datastore.KeyOf(d.Object))
 	}
 	return fmt.Sprintf("%s %s (%s:%d)", d.Kind, datastore.KeyOf(d.Object), d.Source, d.Line)
 }
@@ -172,3 +175,14 @@ func kindList() []string {
 
 func kindNames() string { return strings.Join(kindList(), ", ") }
 
+// Named is a document that is nothing but an object's name, as a command line gives it.
+func Named(kind datastore.Kind, key datastore.Key) Document {
+	made, err := scheme.New(kind.GroupVersionKind)
+	if err != nil {
+		panic(err) // every Calico kind is registered
+	}
+	object := made.(datastore.Object)
+	object.SetNamespace(key.Namespace)
+	object.SetName(key.Name)
+	return Document{Kind: kind, Object: object}
+}
