@@ -1,0 +1,113 @@
+// Package clusterinfo keeps the ClusterInformation named default: the cluster's identity,
+// the version that runs, and that the datastore is ready.
+//
+// It creates what is missing and brings the version up to date. It never changes a
+// cluster's GUID, and never turns datastoreReady back on: false is how an administrator
+// stops the data plane for a migration. One controller-runtime worker on the leader calls it.
+package clusterinfo
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// name of the only ClusterInformation.
+const name = "default"
+
+// clusterType as Calico writes it for Kubernetes with its API as the datastore.
+const clusterType = "k8s,kdd"
+
+// Controller is the reconciler.
+type Controller struct {
+	client  client.Client
+	version string
+	log     *slog.Logger
+}
+
+// New makes a Controller. version is that of the running program.
+func New(c client.Client, version string, log *slog.Logger) *Controller {
+	return &Controller{client: c, version: version, log: log}
+}
+
+// Add registers the controller with a manager.
+func Add(mgr ctrl.Manager, version string, log *slog.Logger) error {
+	// The first request comes from no object: there may be none.
+	start := make(chan event.GenericEvent, 1)
+	start <- event.GenericEvent{Object: &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: name}}}
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("clusterinfo").
+		For(&v3.ClusterInformation{}).
+		WatchesRawSource(source.Channel(start, &handler.EnqueueRequestForObject{})).
+		Complete(New(mgr.GetClient(), version, log))
+	if err != nil {
+		return fmt.Errorf("set up the clusterinfo controller: %w", err)
+	}
+	return nil
+}
+
+// Reconcile creates or completes the resource.
+func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if request.Name != name {
+		return reconcile.Result{}, nil
+	}
+	info := &v3.ClusterInformation{}
+	err := c.client.Get(ctx, types.NamespacedName{Name: name}, info)
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return reconcile.Result{}, fmt.Errorf("read ClusterInformation %s: %w", name, err)
+	}
+	wanted := c.complete(info.Spec)
+	if !missing && equal(info.Spec, wanted) {
+		return reconcile.Result{}, nil
+	}
+	info.Name, info.Spec = name, wanted
+	write := func() error { return c.client.Update(ctx, info) }
+	if missing {
+		write = func() error { return c.client.Create(ctx, info) }
+	}
+	if err := write(); err != nil {
+		return reconcile.Result{}, fmt.Errorf("write ClusterInformation %s: %w", name, err)
+	}
+	c.log.Info("wrote cluster information", "version", wanted.CalicoVersion, "guid", wanted.ClusterGUID)
+	return reconcile.Result{}, nil
+}
+
+// complete gives a spec with what it lacks.
+func (c *Controller) complete(spec v3.ClusterInformationSpec) v3.ClusterInformationSpec {
+	spec.CalicoVersion = c.version
+	if spec.ClusterGUID == "" {
+		guid := make([]byte, 16)
+		rand.Read(guid) // never fails
+		spec.ClusterGUID = hex.EncodeToString(guid)
+	}
+	if spec.ClusterType == "" {
+		spec.ClusterType = clusterType
+	}
+	if spec.DatastoreReady == nil {
+		ready := true
+		spec.DatastoreReady = &ready
+	}
+	return spec
+}
+
+func equal(a, b v3.ClusterInformationSpec) bool {
+	sameReady := (a.DatastoreReady == nil) == (b.DatastoreReady == nil) &&
+		(a.DatastoreReady == nil || *a.DatastoreReady == *b.DatastoreReady)
+	a.DatastoreReady, b.DatastoreReady = nil, nil
+	return sameReady && a == b
+}

@@ -1,0 +1,165 @@
+package ipamgc
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/ipam"
+)
+
+// snapshot is what the controller's cache holds at one time.
+type snapshot struct {
+	blocks     []v3.IPAMBlock
+	affinities []v3.BlockAffinity
+	pools      []v3.IPPool
+	nodes      map[string]bool
+	pods       map[types.NamespacedName]*corev1.Pod
+}
+
+// verdict is what a collector concludes from a snapshot.
+type verdict struct {
+	// nodes are gone, and leases leaked, for longer than their grace periods.
+	nodes  []string
+	leases []ipam.Allocation
+	// candidates are all leaked addresses, those within the grace period included.
+	candidates []ipam.Allocation
+	// next is when the first grace period that still runs ends; 0 when none runs.
+	next time.Duration
+}
+
+// collector finds addresses that nobody uses. It is pure but for remembering since when
+// it has seen each: a leak counts from when it was first seen in a row of snapshots.
+type collector struct {
+	leakGrace time.Duration
+	nodeGrace time.Duration
+
+	leaked map[ipam.Lease]time.Time
+	gone   map[string]time.Time
+}
+
+func newCollector(leakGrace, nodeGrace time.Duration) *collector {
+	return &collector{leakGrace: leakGrace, nodeGrace: nodeGrace,
+		leaked: map[ipam.Lease]time.Time{}, gone: map[string]time.Time{}}
+}
+
+// judge compares a snapshot with what was seen before.
+func (c *collector) judge(s *snapshot, now time.Time) verdict {
+	var v verdict
+	leaked, gone := map[ipam.Lease]time.Time{}, map[string]time.Time{}
+	for node := range s.absentNodes() {
+		gone[node] = first(c.gone, node, now)
+		if v.ripe(gone[node], c.nodeGrace, now) {
+			v.nodes = append(v.nodes, node)
+		}
+	}
+	for i := range s.blocks {
+		// A block that contradicts itself is left for its owner to look at.
+		allocations, err := ipam.Allocations(&s.blocks[i])
+		if err != nil {
+			continue
+		}
+		for _, a := range allocations {
+			if !s.leaked(a) {
+				continue
+			}
+			v.candidates = append(v.candidates, a)
+			leaked[a.Lease] = first(c.leaked, a.Lease, now)
+			if v.ripe(leaked[a.Lease], c.leakGrace, now) {
+				v.leases = append(v.leases, a)
+			}
+		}
+	}
+	slices.Sort(v.nodes)
+	c.leaked, c.gone = leaked, gone
+	return v
+}
+
+func first[K comparable](seen map[K]time.Time, key K, now time.Time) time.Time {
+	if since, ok := seen[key]; ok {
+		return since
+	}
+	return now
+}
+
+// ripe says whether a grace period is over, and otherwise notes when it will be.
+func (v *verdict) ripe(since time.Time, grace time.Duration, now time.Time) bool {
+	left := since.Add(grace).Sub(now)
+	if left <= 0 {
+		return true
+	}
+	if v.next == 0 || left < v.next {
+		v.next = left
+	}
+	return false
+}
+
+// absentNodes are the nodes that hold addresses or blocks, do not exist, and have no live
+// pod. While pods of a deleted node live, their addresses are in use.
+func (s *snapshot) absentNodes() map[string]bool {
+	absent := map[string]bool{}
+	note := func(node string) {
+		if node != "" && !s.nodes[node] {
+			absent[node] = true
+		}
+	}
+	for i := range s.blocks {
+		note(ipam.AffineHost(&s.blocks[i]))
+		allocations, err := ipam.Allocations(&s.blocks[i])
+		if err != nil {
+			continue
+		}
+		for _, a := range allocations {
+			note(a.Attributes[ipam.AttrNode])
+		}
+	}
+	for i := range s.affinities {
+		if s.affinities[i].Spec.Type != "virtual" {
+			note(s.affinities[i].Spec.Node)
+		}
+	}
+	for _, pod := range s.pods {
+		if !finished(pod) {
+			delete(absent, pod.Spec.NodeName)
+		}
+	}
+	return absent
+}
+
+// leaked says whether an allocation names a pod that does not hold it. What names no pod,
+// such as a tunnel address, lives as long as its node.
+func (s *snapshot) leaked(a ipam.Allocation) bool {
+	name := podOf(a)
+	return name.Name != "" && !holds(s.pods[name], a)
+}
+
+func podOf(a ipam.Allocation) types.NamespacedName {
+	return types.NamespacedName{Namespace: a.Attributes[ipam.AttrNamespace], Name: a.Attributes[ipam.AttrPod]}
+}
+
+// holds says whether a pod, or nil for one that does not exist, can be the owner of an
+// allocation. An older sandbox of the same pod shows in the pod's status having other addresses.
+func holds(pod *corev1.Pod, a ipam.Allocation) bool {
+	if pod == nil || finished(pod) {
+		return false
+	}
+	if uid := a.Attributes[ipam.AttrUID]; uid != "" && uid != string(pod.UID) {
+		return false
+	}
+	if node := a.Attributes[ipam.AttrNode]; node != "" && pod.Spec.NodeName != "" && node != pod.Spec.NodeName {
+		return false
+	}
+	return len(pod.Status.PodIPs) == 0 || slices.ContainsFunc(pod.Status.PodIPs, func(ip corev1.PodIP) bool {
+		addr, err := netip.ParseAddr(ip.IP)
+		return err == nil && addr.Unmap() == a.Addr
+	})
+}
+
+// finished says whether a pod has ended for good, so that nothing runs that uses its addresses.
+func finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}

@@ -1,0 +1,219 @@
+// Package ipamgc gives back the addresses of nodes and pods that are no more.
+//
+// It finds allocations whose pod does not exist, has finished, or has other addresses, and
+// nodes that do not exist but own blocks; waits a grace period; asks the live API whether
+// it is still so; and releases exactly the assignment that it judged, by its sequence
+// number. It never assigns, and never touches what names neither a pod nor a node. It also
+// sets the ipam_ metrics, which describe the same snapshot.
+//
+// One controller-runtime worker on the leader owns all state.
+package ipamgc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/ipam"
+)
+
+// Releaser is the part of ipam.Client that the controller uses.
+type Releaser interface {
+	ReleaseAddrs(ctx context.Context, leases ...ipam.Lease) ([]ipam.Lease, error)
+	ReleaseHost(ctx context.Context, node string) ([]ipam.Lease, error)
+}
+
+// Options configure the controller.
+type Options struct {
+	IPAM Releaser
+	// LeakGrace is how long an address must be seen without a pod before it is released.
+	LeakGrace time.Duration
+	// NodeGrace is how long a node must be seen missing before its addresses are released.
+	NodeGrace time.Duration
+	// Period is the longest time between two looks at everything.
+	Period time.Duration
+	Log    *slog.Logger
+}
+
+// settle is how long changes are collected before one look at all of them.
+const settle = time.Second
+
+// Controller is the reconciler; its one request stands for the whole cluster.
+type Controller struct {
+	Options
+	cached    client.Reader
+	live      client.Reader
+	collector *collector
+	now       func() time.Time
+}
+
+// New makes a Controller that reads cached objects, and confirms against live ones.
+func New(cached, live client.Reader, options Options) *Controller {
+	return &Controller{
+		Options:   options,
+		cached:    cached,
+		live:      live,
+		collector: newCollector(options.LeakGrace, options.NodeGrace),
+		now:       time.Now,
+	}
+}
+
+// Add registers the controller with a manager.
+func Add(mgr ctrl.Manager, options Options) error {
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("ipam").
+		Watches(&corev1.Node{}, anyChange(), builder.WithPredicates(comesOrGoes)).
+		Watches(&corev1.Pod{}, anyChange(), builder.WithPredicates(podEnds)).
+		Watches(&v3.IPAMBlock{}, anyChange()).
+		Watches(&v3.IPPool{}, anyChange()).
+		Complete(New(mgr.GetClient(), mgr.GetAPIReader(), options))
+	if err != nil {
+		return fmt.Errorf("set up the ipam controller: %w", err)
+	}
+	return nil
+}
+
+// anyChange asks for a look at everything, soon.
+func anyChange() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	soon := func(q queue) {
+		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: "all"}}, settle)
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { soon(q) },
+		UpdateFunc: func(_ context.Context, _ event.UpdateEvent, q queue) { soon(q) },
+		DeleteFunc: func(_ context.Context, _ event.DeleteEvent, q queue) { soon(q) },
+	}
+}
+
+var comesOrGoes = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+
+var podEnds = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*corev1.Pod)
+		after, ok2 := e.ObjectNew.(*corev1.Pod)
+		return ok1 && ok2 && !finished(before) && finished(after)
+	},
+}
+
+// Reconcile looks at everything once.
+func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	s, err := c.snapshot(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	v := c.collector.judge(s, c.now())
+	measure(s, v)
+	var errs []error
+	for _, node := range v.nodes {
+		errs = append(errs, c.releaseNode(ctx, node))
+	}
+	errs = append(errs, c.releaseLeases(ctx, s, v.leases))
+	if err := errors.Join(errs...); err != nil {
+		return reconcile.Result{}, err
+	}
+	after := c.Period
+	if v.next > 0 {
+		after = min(after, v.next)
+	}
+	return reconcile.Result{RequeueAfter: after}, nil
+}
+
+func (c *Controller) snapshot(ctx context.Context) (*snapshot, error) {
+	var (
+		blocks     v3.IPAMBlockList
+		affinities v3.BlockAffinityList
+		pools      v3.IPPoolList
+		nodes      corev1.NodeList
+		pods       corev1.PodList
+	)
+	// Pods and nodes last, so that the owner of an allocation that is seen is likely seen too.
+	for _, list := range []client.ObjectList{&blocks, &affinities, &pools, &pods, &nodes} {
+		if err := c.cached.List(ctx, list); err != nil {
+			return nil, fmt.Errorf("list %T: %w", list, err)
+		}
+	}
+	s := &snapshot{
+		blocks:     blocks.Items,
+		affinities: affinities.Items,
+		pools:      pools.Items,
+		nodes:      map[string]bool{},
+		pods:       map[types.NamespacedName]*corev1.Pod{},
+	}
+	for i := range nodes.Items {
+		s.nodes[nodes.Items[i].Name] = true
+	}
+	for i := range pods.Items {
+		s.pods[client.ObjectKeyFromObject(&pods.Items[i])] = &pods.Items[i]
+	}
+	return s, nil
+}
+
+// releaseNode releases a node that the live API does not know either.
+func (c *Controller) releaseNode(ctx context.Context, node string) error {
+	err := c.live.Get(ctx, types.NamespacedName{Name: node}, &corev1.Node{})
+	if err == nil {
+		return nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("read node %s: %w", node, err)
+	}
+	var pods corev1.PodList
+	if err := c.live.List(ctx, &pods, client.MatchingFields{"spec.nodeName": node}); err != nil {
+		return fmt.Errorf("list pods of node %s: %w", node, err)
+	}
+	for i := range pods.Items {
+		if !finished(&pods.Items[i]) {
+			return nil
+		}
+	}
+	released, err := c.IPAM.ReleaseHost(ctx, node)
+	if err != nil {
+		return err
+	}
+	c.Log.Info("released deleted node", "node", node, "addresses", len(released))
+	return nil
+}
+
+// releaseLeases releases those that the live API confirms as leaked, in one go.
+func (c *Controller) releaseLeases(ctx context.Context, s *snapshot, leaked []ipam.Allocation) error {
+	var confirmed []ipam.Lease
+	var errs []error
+	for _, a := range leaked {
+		var pod corev1.Pod
+		err := c.live.Get(ctx, podOf(a), &pod)
+		switch {
+		case apierrors.IsNotFound(err):
+			confirmed = append(confirmed, a.Lease)
+		case err != nil:
+			errs = append(errs, fmt.Errorf("read pod %s: %w", podOf(a), err))
+		case !holds(&pod, a):
+			confirmed = append(confirmed, a.Lease)
+		}
+	}
+	if len(confirmed) == 0 {
+		return errors.Join(errs...)
+	}
+	released, err := c.IPAM.ReleaseAddrs(ctx, confirmed...)
+	for _, lease := range released {
+		c.Log.Info("released leaked address", "addr", lease.Addr, "handle", lease.Handle)
+	}
+	reclaimed(s, leaked, released)
+	return errors.Join(append(errs, err)...)
+}
