@@ -46,7 +46,7 @@ func (t *tool) named(args, files []string, recursive bool, namespace string) ([]
 	case len(files) > 0 && len(args) > 0:
 		return nil, errors.New("give either TYPE NAME or -f FILE, not both")
 	case len(files) > 0:
-		documents, err := t.documents(files, recursive)
+		documents, err := t.documents(files, recursive, nil)
 		place(documents, namespace)
 		return documents, err
 	case len(args) == 0:

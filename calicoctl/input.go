@@ -9,13 +9,18 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/maneki-net/maneki/calicoctl/manifest"
 )
 
 // documents reads manifests: a file, "-" for standard input, or the .yaml, .yml and .json files of a
-// folder. Nothing is returned when any of it cannot be read, so that a command changes nothing
-// rather than a part; the errors have then been printed.
-func (t *tool) documents(files []string, recursive bool) ([]manifest.Document, error) {
+// folder. judge finds what else is wrong with a resource that could be read; nil finds nothing. Nothing is returned
+// when anything is wrong, so that a command changes nothing rather than a part; the
+// errors have then been printed.
+func (t *tool) documents(files []string, recursive bool, judge func(runtime.Object) field.ErrorList) ([]manifest.Document, error) {
 	var all []manifest.Document
 	for _, file := range files {
 		documents, err := t.read(file, recursive)
@@ -26,6 +31,9 @@ func (t *tool) documents(files []string, recursive bool) ([]manifest.Document, e
 	}
 	bad := 0
 	for _, d := range all {
+		if d.Err == nil && judge != nil {
+			d.Err = judge(d.Object).ToAggregate()
+		}
 		if d.Err != nil {
 			bad++
 			t.complain(d.Name(), d.Err)
@@ -33,7 +41,7 @@ func (t *tool) documents(files []string, recursive bool) ([]manifest.Document, e
 	}
 	switch {
 	case bad > 0:
-		return nil, fmt.Errorf("nothing was changed: %d of %d resources cannot be read", bad, len(all))
+		return nil, fmt.Errorf("nothing was changed: %d of %d resources cannot be used", bad, len(all))
 	case len(all) == 0:
 		return nil, fmt.Errorf("no resource in %s", strings.Join(files, ", "))
 	}
@@ -82,16 +90,19 @@ func readFile(path string) ([]manifest.Document, error) {
 
 // complain prints what is wrong with one resource, a line for each error.
 func (t *tool) complain(name string, err error) {
-	for _, line := range flatten(err) {
-		fmt.Fprintf(t.Err, "%s: %s\n", name, line)
+	for _, one := range flatten(err) {
+		fmt.Fprintf(t.Err, "%s: %s\n", name, one)
 	}
 }
 
-// flatten takes joined errors apart.
-func flatten(err error) []string {
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) || !strings.Contains(err.Error(), "\n") {
-		return []string{err.Error()}
+// flatten takes apart errors that were joined.
+func flatten(err error) []error {
+	var aggregate utilerrors.Aggregate
+	if errors.As(err, &aggregate) {
+		return aggregate.Errors()
 	}
-	return strings.Split(err.Error(), "\n")
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && strings.Contains(err.Error(), "\n") {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/equality"
 
+	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -37,7 +38,7 @@ func (t *tool) writeCommand(w writing) *cobra.Command {
 	command := &cobra.Command{
 		Use: w.verb + " -f FILE", Short: w.short, Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			documents, err := t.documents(files, recursive)
+			documents, err := t.documents(files, recursive, validate.Object)
 			if err != nil {
 				return err
 			}
