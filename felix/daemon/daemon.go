@@ -188,7 +188,7 @@ func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Sto
 		return err
 	}
 	client := ipam.New(store)
-	watcher := node.NewWatcher(node.Options{Node: p.node, Store: store, IPAM: client, Interfaces: kernel.handle,
+	watcher := node.NewWatcher(node.Options{Node: p.node, Store: store, IPAM: client, Interfaces: kernel.links,
 		Families: kernel.families, MTUPattern: mtu, Log: p.log})
 	bgpSpeaker := speaker.New(p.log, speaker.Options{})
 	agent, err := felix.NewAgent(felix.Options{
@@ -226,7 +226,7 @@ func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Sto
 
 // firstFacts are what the journal knew of the node, as far as its interfaces still agree.
 func (p *process) firstFacts(kernel *kernel, mtu *regexp.Regexp) node.Facts {
-	facts, err := felix.FactsOf(kernel.handle, p.journal.State(), p.node, kernel.families, mtu)
+	facts, err := felix.FactsOf(kernel.links, p.journal.State(), p.node, kernel.families, mtu)
 	if err != nil {
 		p.log.Info("what was known of this node does not hold any more", "error", err)
 		return node.Facts{Name: p.node}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix"
@@ -21,7 +22,8 @@ import (
 
 // kernel is the drivers, open, and what they share.
 type kernel struct {
-	handle   *netlink.Handle
+	handle   *netlink.Handle // for routes, with strict checking
+	links    *netlink.Handle // for the rest, which strict checking would refuse
 	families []dataplane.Family
 	backend  iptables.Backend
 	drivers  felix.Drivers
@@ -43,8 +45,12 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 	if k.handle, err = route.Open(); err != nil {
 		return nil, err
 	}
+	if k.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		k.handle.Close()
+		return nil, fmt.Errorf("open rtnetlink: %w", err)
+	}
 	k.drivers = felix.Drivers{
-		Links:   link.New(k.handle, link.VXLANv4Name, link.VXLANv6Name),
+		Links:   link.New(k.links, link.VXLANv4Name, link.VXLANv6Name),
 		Sysctls: sysctl.New(sysctl.Root),
 		Polls:   k.backend == iptables.Legacy,
 	}
@@ -70,6 +76,7 @@ func (k *kernel) close() {
 		_ = sets.Close() // nothing is pending on it
 	}
 	k.handle.Close()
+	k.links.Close()
 }
 
 // learnedRoutes are the routes that an earlier process had from BGP.
