@@ -1,0 +1,148 @@
+// Package admission refuses projectcalico.org/v3 resources that cannot be used, with a
+// message that says what to write.
+//
+// It owns the webhook's server, its certificate in a Secret, and the contents of the
+// ValidatingWebhookConfiguration. What is valid is decided by api/validate; this package
+// only asks it, with the other pools as the API server has them at that moment. It never
+// changes an object.
+//
+// Server runs on every replica, without leader election: its own goroutine keeps the
+// certificate, the HTTP server's goroutines validate and hold no state.
+package admission
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	registration "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+)
+
+// Options configure the webhook.
+type Options struct {
+	// Client reads and writes the API directly, without a cache.
+	Client client.Client
+	// Scheme knows the types of projectcalico.org/v3.
+	Scheme *runtime.Scheme
+	// Namespace is where the Service and the Secret are.
+	Namespace string
+	// Service routes port 443 to Port.
+	Service string
+	// Secret holds the certificate; it is created when missing.
+	Secret string
+	// Configuration names the ValidatingWebhookConfiguration, which exists already and
+	// whose webhooks are replaced. Deleting it deletes the Secret too.
+	Configuration string
+	// FailurePolicy says what API servers do when no replica answers.
+	FailurePolicy registration.FailurePolicyType
+	// Port is where the server listens, on all addresses.
+	Port int
+	Log  *slog.Logger
+}
+
+// How often the certificate and the configuration are looked at, and how soon again after a failure.
+const (
+	period = time.Minute
+	retry  = 2 * time.Second
+)
+
+// Server serves the webhook. Make it with New, and give it to a manager, which calls Start.
+type Server struct {
+	options      Options
+	certificates *certificates
+	serving      atomic.Pointer[tls.Certificate]
+	published    atomic.Bool
+}
+
+// New makes a Server. It does no I/O.
+func New(options Options) *Server {
+	service := options.Service + "." + options.Namespace
+	return &Server{
+		options: options,
+		certificates: &certificates{
+			client: options.Client,
+			secret: types.NamespacedName{Namespace: options.Namespace, Name: options.Secret},
+			hosts:  []string{service + ".svc", service, service + ".svc.cluster.local"},
+			now:    time.Now,
+		},
+	}
+}
+
+// NeedLeaderElection is false: every replica answers.
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Ready is a readiness check: API servers call the webhook, and it has its certificate.
+func (s *Server) Ready(*http.Request) error {
+	if !s.published.Load() {
+		return errors.New("the webhook is not published yet")
+	}
+	return nil
+}
+
+// Start serves until ctx ends, and keeps the certificate meanwhile.
+func (s *Server) Start(ctx context.Context) error {
+	server := webhook.NewServer(webhook.Options{
+		Port: s.options.Port,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			c.MinVersion = tls.VersionTLS13
+			c.GetCertificate = s.certificate
+		}},
+	})
+	server.Register(path, &admission.Webhook{Handler: newHandler(s.options.Client, s.options.Scheme)})
+	stopped := make(chan error, 1) // one value, from the goroutine below
+	go func() { stopped <- server.Start(ctx) }()
+	for {
+		wait := period
+		if err := s.maintain(ctx); err != nil && ctx.Err() == nil {
+			s.options.Log.Warn("admission webhook is not up to date", "err", err)
+			wait = retry
+		}
+		select {
+		case err := <-stopped:
+			return err
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if cert := s.serving.Load(); cert != nil {
+		return cert, nil
+	}
+	return nil, errors.New("there is no certificate yet")
+}
+
+// maintain brings Secret, configuration and served certificate to one state. A new
+// authority is published before a certificate that it signed is served.
+func (s *Server) maintain(ctx context.Context) error {
+	config, err := s.configuration(ctx)
+	if err != nil {
+		return err
+	}
+	current, err := s.certificates.ensure(ctx, metav1.OwnerReference{
+		APIVersion: registration.SchemeGroupVersion.String(),
+		Kind:       "ValidatingWebhookConfiguration",
+		Name:       config.Name,
+		UID:        config.UID,
+	})
+	if err != nil {
+		return err
+	}
+	s.serving.CompareAndSwap(nil, current.serving)
+	if err := s.publish(ctx, config, current.authorities); err != nil {
+		return err
+	}
+	s.serving.Store(current.serving)
+	s.published.Store(true)
+	return nil
+}

@@ -1,0 +1,50 @@
+package daemon
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/maneki-net/maneki/kube-controllers/uninstall"
+)
+
+// awaitDaemonSet is the subcommand that the chart's clean-up waits with.
+func awaitDaemonSet(ctx context.Context, environ, args []string) error {
+	flags := flag.NewFlagSet("await-daemonset", flag.ContinueOnError)
+	namespace := flags.String("namespace", "kube-system", "namespace of the DaemonSet")
+	name := flags.String("name", "", "name of the DaemonSet")
+	timeout := flags.Duration("timeout", 3*time.Minute, "how long to wait")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *name == "" {
+		return fmt.Errorf("await-daemonset: --name is required")
+	}
+	kubeconfig, _ := lookup(environ, "KUBECONFIG")
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return fmt.Errorf("find the cluster: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := appsv1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("register API types: %w", err)
+	}
+	if err := corev1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("register API types: %w", err)
+	}
+	reader, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	return uninstall.AwaitDaemonSet(ctx, reader, types.NamespacedName{Namespace: *namespace, Name: *name})
+}

@@ -1,0 +1,170 @@
+package daemon
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	registration "k8s.io/api/admissionregistration/v1"
+)
+
+// Config is how the program is set up.
+type Config struct {
+	EnabledControllers   string
+	Kubeconfig           string
+	PodNamespace         string
+	LogLevel             string
+	MetricsAddress       string
+	LeaderElection       bool
+	LeakGracePeriod      time.Duration
+	NodeGracePeriod      time.Duration
+	ReconcilerPeriod     time.Duration
+	WebhookPort          int
+	WebhookService       string
+	WebhookSecret        string
+	WebhookConfiguration string
+	WebhookFailurePolicy string
+}
+
+// The controllers by the names that ENABLED_CONTROLLERS has for them. Calico's name for
+// the one that releases addresses is node.
+const (
+	controllerNode        = "node"
+	controllerIPPool      = "ippool"
+	controllerClusterInfo = "clusterinfo"
+	controllerAdmission   = "admission"
+)
+
+var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerAdmission}
+
+// foreign are Calico's controllers that have nothing to do here: they serve a datastore
+// other than the Kubernetes API. Naming them is no error, so that settings carry over.
+var foreign = []string{"policy", "namespace", "serviceaccount", "workloadendpoint"}
+
+// setting is one row of the table from which flags, environment variables and their help come.
+type setting struct {
+	env    string // the flag is the same in lower case with dashes
+	target any    // *string, *int, *bool or *time.Duration; holds the default
+	doc    string
+}
+
+func (s setting) flag() string { return strings.ToLower(strings.ReplaceAll(s.env, "_", "-")) }
+
+func (c *Config) settings() []setting {
+	return []setting{
+		{"ENABLED_CONTROLLERS", &c.EnabledControllers, "what to run, with commas between"},
+		{"KUBECONFIG", &c.Kubeconfig, "kubeconfig file; empty is the pod's own service account"},
+		{"POD_NAMESPACE", &c.PodNamespace, "namespace of the program's Lease, Service and Secret"},
+		{"LOG_LEVEL", &c.LogLevel, "debug, info, warning or error"},
+		{"METRICS_ADDRESS", &c.MetricsAddress, "where to serve /metrics, /healthz and /readyz"},
+		{"LEADER_ELECTION", &c.LeaderElection, "let one of several replicas run the controllers"},
+		{"LEAK_GRACE_PERIOD", &c.LeakGracePeriod, "how long an address is seen without its pod before it is released"},
+		{"NODE_GRACE_PERIOD", &c.NodeGracePeriod, "how long a node is missing before its addresses are released"},
+		{"RECONCILER_PERIOD", &c.ReconcilerPeriod, "longest time between two looks at all addresses"},
+		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
+		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
+		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in"},
+		{"WEBHOOK_CONFIGURATION", &c.WebhookConfiguration, "ValidatingWebhookConfiguration to publish the webhook in"},
+		{"WEBHOOK_FAILURE_POLICY", &c.WebhookFailurePolicy, "what API servers do when no webhook answers: Ignore or Fail"},
+	}
+}
+
+// Defaults gives the settings that hold when none is given.
+func Defaults() Config {
+	return Config{
+		EnabledControllers:   strings.Join(controllers, ","),
+		PodNamespace:         "kube-system",
+		LogLevel:             "info",
+		MetricsAddress:       ":9094",
+		LeaderElection:       true,
+		LeakGracePeriod:      15 * time.Minute,
+		NodeGracePeriod:      30 * time.Second,
+		ReconcilerPeriod:     5 * time.Minute,
+		WebhookPort:          9443,
+		WebhookService:       "maneki-webhook",
+		WebhookSecret:        "maneki-webhook-tls",
+		WebhookConfiguration: "maneki",
+		WebhookFailurePolicy: string(registration.Ignore),
+	}
+}
+
+// ParseConfig reads the environment ("NAME=value" each) and the flags, which win. It
+// returns flag.ErrHelp after -help.
+func ParseConfig(environ, args []string) (Config, error) {
+	c := Defaults()
+	flags := flag.NewFlagSet("kube-controllers", flag.ContinueOnError)
+	flags.SetOutput(os.Stderr)
+	for _, s := range c.settings() {
+		doc := fmt.Sprintf("%s (%s)", s.doc, s.env)
+		switch target := s.target.(type) {
+		case *string:
+			flags.StringVar(target, s.flag(), *target, doc)
+		case *int:
+			flags.IntVar(target, s.flag(), *target, doc)
+		case *bool:
+			flags.BoolVar(target, s.flag(), *target, doc)
+		case *time.Duration:
+			flags.DurationVar(target, s.flag(), *target, doc)
+		}
+		if value, ok := lookup(environ, s.env); ok {
+			if err := flags.Set(s.flag(), value); err != nil {
+				return c, fmt.Errorf("environment variable %s=%q: %w", s.env, value, err)
+			}
+		}
+	}
+	if err := flags.Parse(args); err != nil {
+		return c, err
+	}
+	if flags.NArg() > 0 {
+		return c, fmt.Errorf("argument %q is not known", flags.Arg(0))
+	}
+	return c, c.validate()
+}
+
+// lookup takes a variable that is set and not empty.
+func lookup(environ []string, name string) (string, bool) {
+	for _, entry := range environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok && value != "" {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+func (c *Config) validate() error {
+	for _, name := range c.enabled() {
+		if !slices.Contains(controllers, name) && !slices.Contains(foreign, name) {
+			return fmt.Errorf("ENABLED_CONTROLLERS: there is no controller %q; there are %s", name, strings.Join(controllers, ", "))
+		}
+	}
+	switch registration.FailurePolicyType(c.WebhookFailurePolicy) {
+	case registration.Fail, registration.Ignore:
+	default:
+		return fmt.Errorf("WEBHOOK_FAILURE_POLICY: %q is neither Fail nor Ignore", c.WebhookFailurePolicy)
+	}
+	_, err := c.level()
+	return err
+}
+
+// enabled lists the controllers to run.
+func (c *Config) enabled() []string {
+	return strings.FieldsFunc(c.EnabledControllers, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func (c *Config) level() (slog.Level, error) {
+	switch strings.ToLower(c.LogLevel) {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warning", "warn":
+		return slog.LevelWarn, nil
+	case "error", "fatal", "panic", "none":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("LOG_LEVEL: %q is none of debug, info, warning, error", c.LogLevel)
+}

@@ -1,0 +1,209 @@
+// Package daemon is the program kube-controllers: it reads the configuration, connects to
+// the cluster and runs the controllers until told to stop.
+//
+// It decides nothing about the cluster; each controller is a package beside it. The
+// controllers run on the leader only, the admission webhook on every replica.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+
+	"github.com/go-logr/logr"
+	registration "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/kube-controllers/admission"
+	"github.com/maneki-net/maneki/kube-controllers/clusterinfo"
+	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
+	"github.com/maneki-net/maneki/kube-controllers/ippool"
+)
+
+// leaseName is the Lease by which one replica becomes the leader.
+const leaseName = "calico-kube-controllers"
+
+// Main runs the program and gives its exit status. args are without the program's name.
+func Main(ctx context.Context, environ, args []string, stderr io.Writer) int {
+	program := func() error { return run(ctx, environ, args, stderr) }
+	if len(args) > 0 && args[0] == "await-daemonset" {
+		program = func() error { return awaitDaemonSet(ctx, environ, args[1:]) }
+	}
+	if err := program(); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(stderr, "kube-controllers:", err)
+		return 1
+	}
+	return 0
+}
+
+func run(ctx context.Context, environ, args []string, stderr io.Writer) error {
+	config, err := ParseConfig(environ, args)
+	if err != nil {
+		return err
+	}
+	level, err := config.level()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	cluster, err := clientcmd.BuildConfigFromFlags("", config.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("find the cluster: %w", err)
+	}
+	return Run(ctx, cluster, config, log)
+}
+
+// Run runs the controllers against a cluster until ctx ends, or leadership is lost.
+func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Logger) error {
+	logger := logr.FromSlogHandler(log.Handler())
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+	mgr, err := newManager(cluster, config, logger)
+	if err != nil {
+		return err
+	}
+	for _, name := range config.enabled() {
+		if slices.Contains(foreign, name) {
+			log.Info("controller has nothing to do with this datastore", "controller", name)
+			continue
+		}
+		if err := add(mgr, name, config, log.With("controller", name)); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(config.enabled(), controllerAdmission) {
+		if err := mgr.AddMetricsServerExtraHandler("/readyz", healthz.CheckHandler{Checker: healthz.Ping}); err != nil {
+			return err
+		}
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the controllers: %w", err)
+	}
+	return nil
+}
+
+func newManager(cluster *rest.Config, config Config, logger logr.Logger) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	for _, register := range []func(*runtime.Scheme) error{corev1.AddToScheme, registration.AddToScheme, v3.AddToScheme} {
+		if err := register(scheme); err != nil {
+			return nil, fmt.Errorf("register API types: %w", err)
+		}
+	}
+	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
+		Scheme: scheme,
+		Logger: logger,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Pod{}:  {Transform: trimPod},
+				&corev1.Node{}: {Transform: trimNode},
+			},
+		},
+		Metrics:                       metricsserver.Options{BindAddress: config.MetricsAddress},
+		HealthProbeBindAddress:        "0", // health is served beside the metrics
+		LeaderElection:                config.LeaderElection,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       config.PodNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return mgr, mgr.AddMetricsServerExtraHandler("/healthz", healthz.CheckHandler{Checker: healthz.Ping})
+}
+
+// add sets up one controller.
+func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
+	switch name {
+	case controllerNode:
+		store, err := kubernetes.New(mgr.GetConfig())
+		if err != nil {
+			return err
+		}
+		return ipamgc.Add(mgr, ipamgc.Options{
+			IPAM:      ipam.New(store),
+			LeakGrace: config.LeakGracePeriod,
+			NodeGrace: config.NodeGracePeriod,
+			Period:    config.ReconcilerPeriod,
+			Log:       log,
+		})
+	case controllerIPPool:
+		return ippool.Add(mgr, log)
+	case controllerClusterInfo:
+		return clusterinfo.Add(mgr, version(), log)
+	}
+	return addAdmission(mgr, config, log)
+}
+
+func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) error {
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return fmt.Errorf("make a client for admission: %w", err)
+	}
+	server := admission.New(admission.Options{
+		Client:        direct,
+		Scheme:        mgr.GetScheme(),
+		Namespace:     config.PodNamespace,
+		Service:       config.WebhookService,
+		Secret:        config.WebhookSecret,
+		Configuration: config.WebhookConfiguration,
+		FailurePolicy: registration.FailurePolicyType(config.WebhookFailurePolicy),
+		Port:          config.WebhookPort,
+		Log:           log,
+	})
+	return errors.Join(mgr.Add(server),
+		mgr.AddMetricsServerExtraHandler("/readyz", healthz.CheckHandler{Checker: server.Ready}))
+}
+
+// version is the module's, as the Go toolchain stamped it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.Main.Version
+}
+
+// trimPod keeps of a pod what the controllers read: a large cluster has many of them.
+func trimPod(obj any) (any, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	return &corev1.Pod{
+		ObjectMeta: trimMeta(pod.ObjectMeta),
+		Spec:       corev1.PodSpec{NodeName: pod.Spec.NodeName},
+		Status:     corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs},
+	}, nil
+}
+
+// trimNode keeps a node's name.
+func trimNode(obj any) (any, error) {
+	node, ok := obj.(*corev1.Node)
+	if !ok {
+		return obj, nil
+	}
+	return &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta)}, nil
+}
+
+func trimMeta(meta metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name, UID: meta.UID, ResourceVersion: meta.ResourceVersion}
+}

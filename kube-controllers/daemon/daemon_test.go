@@ -1,0 +1,299 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	registration "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/test/apiserver"
+)
+
+// within bounds every wait; a machine under load needs most of it.
+const within = time.Minute
+
+// eventually waits until check gives nil, and fails with its last error.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	last := errors.New("never looked")
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, within, true, func(context.Context) (bool, error) {
+		last = check()
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", what, last)
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// world is a running program and the API server that it works on.
+type world struct {
+	client  client.Client
+	server  *apiserver.Server
+	config  Config
+	metrics string
+}
+
+func start(t *testing.T) *world {
+	t.Helper()
+	server := apiserver.Start(t)
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v3.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(server.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{client: c, server: server, config: Defaults()}
+	w.config.WebhookPort = freePort(t)
+	w.config.MetricsAddress = fmt.Sprint("127.0.0.1:", freePort(t))
+	w.config.LeakGracePeriod, w.config.NodeGracePeriod = time.Second, time.Second
+	w.metrics = "http://" + w.config.MetricsAddress
+	// There is no kube-proxy: the API server goes to localhost for the Service.
+	w.create(t, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "maneki-webhook"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
+	}, &registration.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "maneki"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	go func() { ended <- Run(ctx, server.Config, w.config, log) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the program ended with %v", err)
+		}
+	})
+	return w
+}
+
+func (w *world) create(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	for _, o := range objects {
+		if err := w.client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (w *world) get(t *testing.T, path string) (int, string) {
+	response, err := http.Get(w.metrics + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// TestProgram runs the whole program against a real API server.
+func TestProgram(t *testing.T) {
+	w := start(t)
+	eventually(t, "ready", func() error {
+		if code, body := w.get(t, "/readyz"); code != http.StatusOK {
+			return fmt.Errorf("%d %s", code, body)
+		}
+		return nil
+	})
+	t.Run("cluster information", w.clusterInformation)
+	t.Run("admission", w.admission)
+	t.Run("pool status", w.poolStatus)
+	t.Run("addresses", w.addresses)
+	t.Run("metrics", func(t *testing.T) {
+		if _, body := w.get(t, "/metrics"); !strings.Contains(body, `ipam_ippool_size{ippool="first"} 65536`) ||
+			!strings.Contains(body, "ipam_allocations_gc_reclamations") {
+			t.Errorf("metrics lack ours:\n%s", body)
+		}
+		if code, body := w.get(t, "/healthz"); code != http.StatusOK {
+			t.Errorf("healthz: %d %s", code, body)
+		}
+	})
+}
+
+func (w *world) clusterInformation(t *testing.T) {
+	eventually(t, "ClusterInformation", func() error {
+		info := &v3.ClusterInformation{}
+		if err := w.client.Get(t.Context(), client.ObjectKey{Name: "default"}, info); err != nil {
+			return err
+		}
+		if len(info.Spec.ClusterGUID) != 32 || info.Spec.DatastoreReady == nil || !*info.Spec.DatastoreReady {
+			return fmt.Errorf("incomplete: %+v", info.Spec)
+		}
+		return nil
+	})
+}
+
+func pool(name, cidr string) *v3.IPPool {
+	return &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.IPPoolSpec{CIDR: cidr}}
+}
+
+func (w *world) admission(t *testing.T) {
+	config := &registration.ValidatingWebhookConfiguration{}
+	if err := w.client.Get(t.Context(), client.ObjectKey{Name: "maneki"}, config); err != nil {
+		t.Fatal(err)
+	}
+	if len(config.Webhooks) != 1 {
+		t.Fatalf("ready, with webhooks %+v", config.Webhooks)
+	}
+	port := int32(w.config.WebhookPort)
+	config.Webhooks[0].ClientConfig.Service.Port = &port
+	if err := w.client.Update(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	w.create(t, pool("first", "10.0.0.0/16"))
+	eventually(t, "refusal of a pool that overlaps", func() error {
+		err := w.client.Create(t.Context(), pool("second", "10.0.128.0/20"), client.DryRunAll)
+		if err == nil || !strings.Contains(err.Error(), "first") || !strings.Contains(err.Error(), "spec.cidr") {
+			return fmt.Errorf("error %v, want one that names pool and field", err)
+		}
+		return nil
+	})
+	if err := w.client.Create(t.Context(), pool("apart", "10.1.0.0/16"), client.DryRunAll); err != nil {
+		t.Errorf("a pool that overlaps none: %v", err)
+	}
+	first := &v3.IPPool{}
+	if err := w.client.Get(t.Context(), client.ObjectKey{Name: "first"}, first); err != nil {
+		t.Fatal(err)
+	}
+	first.Spec.NATOutgoing = true
+	if err := w.client.Update(t.Context(), first); err != nil {
+		t.Errorf("a change of the pool itself: %v", err)
+	}
+}
+
+func (w *world) poolStatus(t *testing.T) {
+	eventually(t, "condition", func() error {
+		first := &v3.IPPool{}
+		if err := w.client.Get(t.Context(), client.ObjectKey{Name: "first"}, first); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(first.Status.Conditions, "Allocatable") {
+			return fmt.Errorf("conditions %+v", first.Status.Conditions)
+		}
+		return nil
+	})
+}
+
+// addresses assigns for a pod that exists and for one that does not, and then removes
+// the node.
+func (w *world) addresses(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	w.create(t, node, account, pod)
+	store, err := kubernetes.New(w.server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(handle, name, uid string) ipam.Request {
+		return ipam.Request{Handle: handle, Families: []ipam.Family{ipam.IPv4}, Attributes: map[string]string{
+			ipam.AttrNamespace: "default", ipam.AttrPod: name, ipam.AttrUID: uid}}
+	}
+	pools := []ipam.Pool{{Name: "first", CIDR: netip.MustParsePrefix("10.0.0.0/16")}}
+	for _, result := range ipam.New(store).Assign(t.Context(), ipam.Host{Name: "n1"}, pools, []ipam.Request{
+		request("live", "web", string(pod.UID)), request("ghost", "gone", "u"), request("older", "web", "u")}) {
+		if result.Err != nil {
+			t.Fatal(result.Err)
+		}
+	}
+	eventually(t, "release of leaked addresses", func() error { return w.handles(t, "live") })
+	if err := errors.Join(w.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)), w.client.Delete(t.Context(), node)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "release of the node", func() error {
+		var blocks v3.IPAMBlockList
+		var affinities v3.BlockAffinityList
+		if err := errors.Join(w.client.List(t.Context(), &blocks), w.client.List(t.Context(), &affinities)); err != nil {
+			return err
+		}
+		if len(blocks.Items)+len(affinities.Items) > 0 {
+			return fmt.Errorf("left are %d blocks, %d affinities", len(blocks.Items), len(affinities.Items))
+		}
+		return nil
+	})
+}
+
+// handles compares the handles that hold addresses.
+func (w *world) handles(t *testing.T, want string) error {
+	var blocks v3.IPAMBlockList
+	if err := w.client.List(t.Context(), &blocks); err != nil {
+		return err
+	}
+	var held []string
+	for i := range blocks.Items {
+		allocations, err := ipam.Allocations(&blocks.Items[i])
+		if err != nil {
+			return err
+		}
+		for _, a := range allocations {
+			held = append(held, a.Handle)
+		}
+	}
+	if got := strings.Join(held, " "); got != want {
+		return fmt.Errorf("held by %q, want %q", got, want)
+	}
+	return nil
+}
+
+func TestParseConfig(t *testing.T) {
+	tests := map[string]struct {
+		environ, args []string
+		check         func(Config) bool
+		err           string
+	}{
+		"defaults":           {nil, nil, func(c Config) bool { return c == Defaults() }, ""},
+		"environment":        {[]string{"LEAK_GRACE_PERIOD=1m", "LEADER_ELECTION=false"}, nil, func(c Config) bool { return c.LeakGracePeriod == time.Minute && !c.LeaderElection }, ""},
+		"flag wins":          {[]string{"WEBHOOK_PORT=1"}, []string{"--webhook-port=2"}, func(c Config) bool { return c.WebhookPort == 2 }, ""},
+		"Calico's setting":   {[]string{"ENABLED_CONTROLLERS=policy,namespace,serviceaccount,workloadendpoint,node"}, nil, func(c Config) bool { return len(c.enabled()) == 5 }, ""},
+		"unknown controller": {[]string{"ENABLED_CONTROLLERS=nodes"}, nil, nil, `no controller "nodes"; there are node, ippool`},
+		"bad value":          {[]string{"NODE_GRACE_PERIOD=5"}, nil, nil, `NODE_GRACE_PERIOD="5"`},
+		"bad policy":         {nil, []string{"--webhook-failure-policy=ignore"}, nil, "neither Fail nor Ignore"},
+		"bad level":          {[]string{"LOG_LEVEL=loud"}, nil, nil, "none of debug"},
+		"bad argument":       {nil, []string{"start"}, nil, `argument "start"`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c, err := ParseConfig(test.environ, test.args)
+			switch {
+			case test.err == "" && (err != nil || !test.check(c)):
+				t.Errorf("got %+v, %v", c, err)
+			case test.err != "" && (err == nil || errors.Is(err, flag.ErrHelp) || !strings.Contains(err.Error(), test.err)):
+				t.Errorf("error %v, want %q", err, test.err)
+			}
+		})
+	}
+}
