@@ -78,6 +78,7 @@ func TestCluster(t *testing.T) {
 	t.Run("mounts", func(t *testing.T) { testMounts(t, cl) })
 	t.Run("converge", func(t *testing.T) { testConverge(t, cl) })
 	t.Run("load", func(t *testing.T) { testLoad(t, cl) })
+	t.Run("redeploy", func(t *testing.T) { testRedeploy(t, cl) })
 	t.Run("down", func(t *testing.T) {
 		if left := remains(t, cl.record); len(left) == 0 {
 			t.Error("nothing is found of a running cluster: the search is blind")
@@ -308,6 +309,50 @@ func testLoad(t *testing.T, cl *Cluster) {
 		t.Error("an empty archive was loaded")
 	}
 }
+
+// testRedeploy replaces a component that needs nothing of the product.
+func testRedeploy(t *testing.T, cl *Cluster) {
+	workloads["test"] = workload{"pause", "redeployed"}
+	defer delete(workloads, "test")
+	if err := cl.Redeploy(t.Context(), "test"); err == nil || !strings.Contains(err.Error(), "install the chart first") {
+		t.Errorf("a component that does not run: %v", err)
+	}
+	if err := cl.Apply(t.Context(), []byte(testDeployment)); err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, cl, "rollout", "status", "deployment/redeployed", "--timeout=60s")
+	before, err := cl.api.pods(t.Context(), "redeployed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.Redeploy(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	after, err := cl.api.pods(t.Context(), "redeployed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(before) != 2 || len(after) != 2 {
+		t.Fatalf("%d pods became %d, want 2", len(before), len(after))
+	}
+	for i, p := range after {
+		if !p.ready() || p.Metadata.UID == before[0].Metadata.UID || p.Metadata.UID == before[1].Metadata.UID {
+			t.Errorf("pod %d was not replaced by one that is Ready: %+v", i, p)
+		}
+	}
+}
+
+const testDeployment = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: redeployed}
+spec:
+  replicas: 2
+  selector: {matchLabels: {k8s-app: redeployed}}
+  template:
+    metadata: {labels: {k8s-app: redeployed}}
+    spec: {containers: [{name: main, image: "registry.k8s.io/pause:3.10.2"}]}
+`
 
 // remains searches the machine for whatever belongs to the cluster.
 func remains(t *testing.T, r record) []string {
