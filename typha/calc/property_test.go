@@ -49,7 +49,11 @@ func (h *history) step(e *calc.Engine) {
 	r := h.r
 	var o metav1.Object
 	var at ref
-	switch r.IntN(13) {
+	switch r.IntN(16) {
+	case 13, 14, 15:
+		if at, o = h.changedPod(); o == nil {
+			return
+		}
 	case 10:
 		n := r.node()
 		at, o = ref{calc.KindNode, "", n.Name}, n
@@ -77,6 +81,28 @@ func (h *history) step(e *calc.Engine) {
 	}
 	e.Upsert(o)
 	h.live[at] = o
+}
+
+// changedPod gives a pod that exists with one thing about it changed.
+func (h *history) changedPod() (ref, metav1.Object) {
+	r := h.r
+	at := ref{calc.KindPod, r.namespaceName(), r.podName()}
+	p, ok := h.live[at].(*corev1.Pod)
+	if !ok {
+		return at, nil
+	}
+	p, other := p.DeepCopy(), r.pod(at.ns, at.name)
+	switch r.IntN(4) {
+	case 0:
+		p.Labels = other.Labels
+	case 1:
+		p.Spec.Containers = other.Spec.Containers
+	case 2:
+		p.Status = other.Status
+	case 3:
+		p.DeletionTimestamp = other.DeletionTimestamp
+	}
+	return at, p
 }
 
 func (h *history) oracle() *oracle {

@@ -96,7 +96,7 @@ func (r random) pod(ns, name string) *corev1.Pod {
 		p.Status.PodIP = p.Status.PodIPs[0].IP
 	}
 	var c corev1.Container
-	for r.chance(50) {
+	for r.chance(65) {
 		c.Ports = append(c.Ports, corev1.ContainerPort{
 			Name: pick(r, "http", "dns"), ContainerPort: 80 + int32(r.IntN(4)), Protocol: pick(r, "", corev1.ProtocolTCP, corev1.ProtocolUDP),
 		})
@@ -181,15 +181,15 @@ func (r random) peers() (peers []networkingv1.NetworkPolicyPeer) {
 }
 
 func (r random) ports() (ports []networkingv1.NetworkPolicyPort) {
-	for r.chance(50) {
+	for r.chance(60) {
 		var p networkingv1.NetworkPolicyPort
 		if r.chance(70) {
 			protocol := pick(r, corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)
 			p.Protocol = &protocol
 		}
-		switch r.IntN(4) {
+		switch r.IntN(8) {
 		case 0:
-		case 1:
+		case 1, 2, 3:
 			name := intstr.FromString(pick(r, "http", "dns"))
 			p.Port = &name
 		default:

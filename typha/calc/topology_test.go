@@ -166,6 +166,27 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 	}
 }
 
+// TestReflectorLearnsWhoThePeerIs: a peer given by address is no client while a reflector of the same cluster has
+// the address, and is one from when that is gone.
+func TestReflectorLearnsWhoThePeerIs(t *testing.T) {
+	e, w := calc.New(calc.Options{}), newWorld()
+	for _, name := range []string{"n1", "n2"} {
+		e.Upsert(newNode(name, "172.30.0."+name[1:], nil, "RouteReflectorClusterID", "224.0.0.1"))
+	}
+	e.Upsert(&v3.BGPPeer{ObjectMeta: meta("p"), Spec: v3.BGPPeerSpec{Node: "n1", PeerIP: "172.30.0.2", ASNumber: 64512}})
+	client := func() bool {
+		w.apply(t, e.Flush())
+		return w.objects[wire.ID{Kind: wire.KindBGP, Name: "n1"}].(*wire.BGP).Peers[0].RouteReflectorPeer
+	}
+	if client() {
+		t.Error("the other reflector of the cluster is a client")
+	}
+	e.Delete(calc.KindNode, "", "n2")
+	if !client() {
+		t.Error("the peer is no client, though no reflector has its address")
+	}
+}
+
 func TestFelixConfiguration(t *testing.T) {
 	w, verdicts := compute(t,
 		&v3.FelixConfiguration{ObjectMeta: meta("default"), Spec: v3.FelixConfigurationSpec{
