@@ -15,6 +15,8 @@ type rib struct {
 	mu     sync.Mutex
 	routes map[netip.Prefix]bgp.Route
 	own    []netip.Prefix
+	// ended are the peers whose End-of-RIB has come, after all the routes before it.
+	ended map[netip.Addr]bool
 	// sorted is routes without own, made when it is next asked for; nil when stale.
 	sorted []bgp.Route
 }
@@ -24,13 +26,17 @@ type rib struct {
 func (r *rib) update(paths []*api.Path) {
 	learned := map[netip.Prefix]bgp.Route{}
 	for _, path := range paths {
+		peer, err := netip.ParseAddr(path.NeighborIp)
+		if path.Nlri == nil {
+			r.end(peer)
+			continue
+		}
 		dst, ok := destination(path)
 		if !ok {
 			continue
 		}
 		route := learned[dst]
 		route.Dst = dst
-		peer, err := netip.ParseAddr(path.NeighborIp)
 		hop := nextHop(path)
 		// A path without a peer is the node's own.
 		if err == nil && !path.IsWithdraw && hop.Is4() == dst.Addr().Is4() {
@@ -54,6 +60,19 @@ func (r *rib) update(paths []*api.Path) {
 		r.routes[dst] = route
 	}
 	r.sorted = nil
+}
+
+// end notes a peer's End-of-RIB, which the watch gives as a path to nowhere.
+func (r *rib) end(peer netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended[peer] = true
+}
+
+func (r *rib) hasEnded(peer netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended[peer]
 }
 
 // setOwn sets the destinations on the node, for which no learned route is wanted.
@@ -91,7 +110,7 @@ func (r *rib) isOwn(dst netip.Prefix) bool { return slices.Contains(r.own, dst) 
 
 func destination(path *api.Path) (netip.Prefix, bool) {
 	var nlri api.IPAddressPrefix
-	if path.Nlri == nil || path.Nlri.UnmarshalTo(&nlri) != nil {
+	if path.Nlri.UnmarshalTo(&nlri) != nil {
 		return netip.Prefix{}, false
 	}
 	addr, err := netip.ParseAddr(nlri.Prefix)

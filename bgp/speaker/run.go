@@ -108,7 +108,7 @@ func (r *run) refresh(ctx context.Context) error {
 			return
 		}
 		status.Peers = append(status.Peers, r.peerStatus(peer, p))
-		if receivedAll(p) {
+		if r.receivedAll(addr, p) {
 			complete++
 		}
 	})
@@ -145,15 +145,14 @@ func (r *run) peerStatus(peer bgp.Peer, p *api.Peer) bgp.PeerStatus {
 	return status
 }
 
-// receivedAll says whether the peer has sent its End-of-RIB, or will never send one because it does not do
-// graceful restart.
-func receivedAll(p *api.Peer) bool {
+// receivedAll says whether the peer's End-of-RIB is behind its routes in the RIB, or will never come because
+// the peer does not do graceful restart. What the server itself says of it is ahead of the watch.
+func (r *run) receivedAll(addr netip.Addr, p *api.Peer) bool {
 	if stateOf(p) != bgp.Established {
 		return false
 	}
 	for _, afi := range p.AfiSafis {
-		state := afi.GetMpGracefulRestart().GetState()
-		if state.GetReceived() && !state.GetEndOfRibReceived() {
+		if afi.GetMpGracefulRestart().GetState().GetReceived() && !r.rib.hasEnded(addr) {
 			return false
 		}
 	}

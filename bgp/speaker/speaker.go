@@ -53,7 +53,7 @@ func New(log *slog.Logger, options Options) *Speaker {
 		deferral: cmp.Or(options.DeferralTime, bgp.DefaultRestartTime),
 		wanted:   make(chan bgp.Config, 1),
 		changes:  make(chan struct{}, 1),
-		rib:      rib{routes: map[netip.Prefix]bgp.Route{}},
+		rib:      rib{routes: map[netip.Prefix]bgp.Route{}, ended: map[netip.Addr]bool{}},
 	}
 }
 
@@ -93,7 +93,8 @@ func (s *Speaker) Changes() <-chan struct{} { return s.changes }
 
 // Routes are the best routes learned from peers, sorted by destination, without what lies in
 // the node's own destinations. The slice must not be modified. Until Status says Synced, a
-// route of an earlier process that is not among them must not be taken from the kernel.
+// route of an earlier process that is not among them must not be taken from the kernel; so ask for the
+// Status before the Routes.
 func (s *Speaker) Routes() []bgp.Route {
 	return s.rib.snapshot()
 }
