@@ -33,8 +33,8 @@ type BGPConfigurationList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.communities) || size(self.communities) == 0 || (has(self.prefixAdvertisements) && size(self.prefixAdvertisements) > 0)",fieldPath=".communities",message="are used by prefixAdvertisements alone: add some or remove the communities"
 type BGPConfigurationSpec struct {
 	// ASNumber is the AS number of nodes that have none of their own. Absent means 64512.
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=4294967295
+	// +kubebuilder:validation:Format=int64
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 4294967295",message="must be an AS number, 1 to 4294967295"
 	ASNumber *uint32 `json:"asNumber,omitempty"`
 	// BindMode says where BGP listens: None, which is the default, on all addresses, NodeIP on the node's own.
 	// +kubebuilder:validation:Enum="None";"NodeIP"

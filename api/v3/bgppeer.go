@@ -47,8 +47,8 @@ type BGPPeerList struct {
 type BGPPeerSpec struct {
 	// ASNumber is the AS number of the peer, which goes with peerIP. Peers found by peerSelector have the number of
 	// their node.
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=4294967295
+	// +kubebuilder:validation:Format=int64
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 4294967295",message="must be an AS number, 1 to 4294967295"
 	ASNumber uint32 `json:"asNumber,omitempty"`
 	// Filters names the BGPFilters that routes from and to the peer pass, in order.
 	// +listType=atomic
@@ -60,8 +60,8 @@ type BGPPeerSpec struct {
 	// Absent means 60s.
 	KeepaliveTime string `json:"keepaliveTime,omitempty"`
 	// LocalASNumber replaces the node's own AS number towards this peer.
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=4294967295
+	// +kubebuilder:validation:Format=int64
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 4294967295",message="must be an AS number, 1 to 4294967295"
 	LocalASNumber *uint32 `json:"localASNumber,omitempty"`
 	// LocalWorkloadSelector makes pods on the same node peers, selected by their labels.
 	// +kubebuilder:validation:MaxLength=1024
@@ -81,7 +81,7 @@ type BGPPeerSpec struct {
 	NodeSelector string `json:"nodeSelector,omitempty"`
 	// NumAllowedLocalASNumbers is how often the own AS number may occur in the path of a received route. Absent means
 	// 0.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:XValidation:rule="self >= 0",message="must not be negative"
 	NumAllowedLocalASNumbers *uint32 `json:"numAllowedLocalASNumbers,omitempty"`
 	// Password is the password of the session (TCP MD5, RFC 2385).
 	Password *BGPPassword `json:"password,omitempty"`

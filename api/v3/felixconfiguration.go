@@ -26,12 +26,12 @@ type FelixConfigurationList struct {
 	Items []FelixConfiguration `json:"items"`
 }
 
-// FelixConfigurationSpec is the configuration. What is absent has the default of Felix.
+// FelixConfigurationSpec is the configuration. What is absent has the default of Felix; an empty list is not absent.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.routeTableRange) || !has(self.routeTableRanges)",fieldPath=".routeTableRange",message="cannot be combined with routeTableRanges: use the latter alone"
-// +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingAddress) || size(self.natOutgoingAddress) == 0 || (isIP(self.natOutgoingAddress) && ip(self.natOutgoingAddress).family() == 4)",fieldPath=".natOutgoingAddress",message="must be an IPv4 address, for example 192.0.2.1"
-// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddress) || size(self.deviceRouteSourceAddress) == 0 || (isIP(self.deviceRouteSourceAddress) && ip(self.deviceRouteSourceAddress).family() == 4)",fieldPath=".deviceRouteSourceAddress",message="must be an IPv4 address, for example 192.0.2.1"
-// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddressIPv6) || size(self.deviceRouteSourceAddressIPv6) == 0 || (isIP(self.deviceRouteSourceAddressIPv6) && ip(self.deviceRouteSourceAddressIPv6).family() == 6)",fieldPath=".deviceRouteSourceAddressIPv6",message="must be an IPv6 address, for example 2001:db8::1"
+// +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingAddress) || size(self.natOutgoingAddress) == 0 || (isIP(self.natOutgoingAddress) && ip(self.natOutgoingAddress).family() == 4)",fieldPath=".natOutgoingAddress",messageExpression="self.natOutgoingAddress + ' must be an IPv4 address, for example 192.0.2.1'"
+// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddress) || size(self.deviceRouteSourceAddress) == 0 || (isIP(self.deviceRouteSourceAddress) && ip(self.deviceRouteSourceAddress).family() == 4)",fieldPath=".deviceRouteSourceAddress",messageExpression="self.deviceRouteSourceAddress + ' must be an IPv4 address, for example 192.0.2.1'"
+// +kubebuilder:validation:XValidation:rule="!has(self.deviceRouteSourceAddressIPv6) || size(self.deviceRouteSourceAddressIPv6) == 0 || (isIP(self.deviceRouteSourceAddressIPv6) && ip(self.deviceRouteSourceAddressIPv6).family() == 6)",fieldPath=".deviceRouteSourceAddressIPv6",messageExpression="self.deviceRouteSourceAddressIPv6 + ' must be an IPv6 address, for example 2001:db8::1'"
 type FelixConfigurationSpec struct {
 	// AllowIPIPPacketsFromWorkloads lets pods send IPIP packets. Default false.
 	AllowIPIPPacketsFromWorkloads *bool `json:"allowIPIPPacketsFromWorkloads,omitempty"`
@@ -62,7 +62,8 @@ type FelixConfigurationSpec struct {
 	// BPFConntrackTimeouts are the times after which eBPF conntrack entries expire.
 	BPFConntrackTimeouts *BPFConntrackTimeouts `json:"bpfConntrackTimeouts,omitempty"`
 	// BPFDSROptoutCIDRs are client networks for which direct server return is not used.
-	BPFDSROptoutCIDRs []string `json:"bpfDSROptoutCIDRs,omitempty"`
+	// +optional
+	BPFDSROptoutCIDRs []string `json:"bpfDSROptoutCIDRs,omitzero"`
 	// BPFDataIfacePattern matches the interfaces that carry traffic of the node, as a regular expression. Absent
 	// means the usual names of physical interfaces and bonds.
 	BPFDataIfacePattern *string `json:"bpfDataIfacePattern,omitempty"`
@@ -76,7 +77,8 @@ type FelixConfigurationSpec struct {
 	// +kubebuilder:validation:Pattern=`^(?i)(Disabled|Strict|Loose)?$`
 	BPFEnforceRPF *string `json:"bpfEnforceRPF,omitempty"`
 	// BPFExcludeCIDRsFromNAT are networks whose Services the eBPF dataplane leaves alone.
-	BPFExcludeCIDRsFromNAT []string `json:"bpfExcludeCIDRsFromNAT,omitempty"`
+	// +optional
+	BPFExcludeCIDRsFromNAT []string `json:"bpfExcludeCIDRsFromNAT,omitzero"`
 	// BPFExportBufferSizeMB is the size of the buffer for events from eBPF programs, in MB. Default 1.
 	BPFExportBufferSizeMB *int `json:"bpfExportBufferSizeMB,omitempty"`
 	// BPFExtToServiceConnmark is a connection mark for traffic from outside to Services. Default 0, which is none.
@@ -87,7 +89,8 @@ type FelixConfigurationSpec struct {
 	BPFExternalServiceMode *string `json:"bpfExternalServiceMode,omitempty"`
 	// BPFForceTrackPacketsFromIfaces are interfaces whose traffic also goes through the kernel's conntrack. Default
 	// docker+.
-	BPFForceTrackPacketsFromIfaces []string `json:"bpfForceTrackPacketsFromIfaces,omitempty"`
+	// +optional
+	BPFForceTrackPacketsFromIfaces []string `json:"bpfForceTrackPacketsFromIfaces,omitzero"`
 	// BPFHostConntrackBypass lets traffic of the node skip the kernel's conntrack. Default false.
 	BPFHostConntrackBypass *bool `json:"bpfHostConntrackBypass,omitempty"`
 	// BPFHostNetworkedNATWithoutCTLB gives host-networked pods Services without connect-time load balancing. Default
@@ -211,13 +214,16 @@ type FelixConfigurationSpec struct {
 	// EndpointStatusPathPrefix is the folder for status files of endpoints. Default /var/run/calico.
 	EndpointStatusPathPrefix *string `json:"endpointStatusPathPrefix,omitempty"`
 	// ExternalNodesList are networks of nodes outside the cluster that may send tunnelled packets.
-	ExternalNodesList []string `json:"externalNodesList,omitempty"`
+	// +optional
+	ExternalNodesList []string `json:"externalNodesList,omitzero"`
 	// FailsafeInboundHostPorts are ports of the node that no policy closes. Absent means SSH, DHCP, BGP, etcd and the
 	// Kubernetes API; an empty list means none.
-	FailsafeInboundHostPorts []ProtoPort `json:"failsafeInboundHostPorts,omitempty"`
+	// +optional
+	FailsafeInboundHostPorts []ProtoPort `json:"failsafeInboundHostPorts,omitzero"`
 	// FailsafeOutboundHostPorts are ports that the node reaches whatever policy says. Absent means DNS, DHCP, BGP,
 	// etcd and the Kubernetes API; an empty list means none.
-	FailsafeOutboundHostPorts []ProtoPort `json:"failsafeOutboundHostPorts,omitempty"`
+	// +optional
+	FailsafeOutboundHostPorts []ProtoPort `json:"failsafeOutboundHostPorts,omitzero"`
 	// FeatureDetectOverride replaces what is detected of the kernel, for example "ChecksumOffloadBroken=true".
 	// +kubebuilder:validation:Pattern=`^([a-zA-Z0-9-_]+=(true|false|),)*([a-zA-Z0-9-_]+=(true|false|))?$`
 	FeatureDetectOverride *string `json:"featureDetectOverride,omitempty"`
@@ -328,7 +334,8 @@ type FelixConfigurationSpec struct {
 	// +kubebuilder:validation:MaxItems=7
 	// +kubebuilder:validation:items:Pattern=`^.*`
 	// +kubebuilder:validation:items:XIntOrString
-	KubeNodePortRanges []intstr.IntOrString `json:"kubeNodePortRanges,omitempty"`
+	// +optional
+	KubeNodePortRanges []intstr.IntOrString `json:"kubeNodePortRanges,omitzero"`
 	// LiveMigrationRouteConvergenceTime is how long routes of both nodes are kept when a virtual machine moves.
 	// Default 30s.
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))*$`
@@ -469,7 +476,8 @@ type FelixConfigurationSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.min >= 1 && self.max >= self.min && self.max <= 250",message="must be from 1 to 250, and min not greater than max"
 	RouteTableRange *RouteTableRange `json:"routeTableRange,omitempty"`
 	// RouteTableRanges are the route tables that we may use. Absent means 1 to 250.
-	RouteTableRanges []RouteTableIDRange `json:"routeTableRanges,omitempty"`
+	// +optional
+	RouteTableRanges []RouteTableIDRange `json:"routeTableRanges,omitzero"`
 	// ServiceLoopPrevention is what happens to packets to Services' networks that no Service wants: Drop, Reject or
 	// Disabled. Default Drop.
 	// +kubebuilder:validation:Pattern=`^(?i)(Drop|Reject|Disabled)?$`

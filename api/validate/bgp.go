@@ -1,0 +1,143 @@
+package validate
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/maneki-net/maneki/api/selector"
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+func peer(spec *field.Path, s *v3.BGPPeerSpec) field.ErrorList {
+	var errs field.ErrorList
+	invalid := func(name string, value any, detail string) {
+		errs = append(errs, field.Invalid(spec.Child(name), value, detail))
+	}
+	const removeOne = ": remove one of the two"
+	if s.Node != "" && s.NodeSelector != "" {
+		invalid("nodeSelector", s.NodeSelector, "cannot be combined with node"+removeOne)
+	}
+	if s.PeerIP != "" && s.PeerSelector != "" {
+		invalid("peerSelector", s.PeerSelector, "cannot be combined with peerIP"+removeOne)
+	}
+	switch {
+	case s.LocalWorkloadSelector != "" && s.PeerIP != "":
+		invalid("localWorkloadSelector", s.LocalWorkloadSelector, "cannot be combined with peerIP"+removeOne)
+	case s.LocalWorkloadSelector != "" && s.PeerSelector != "":
+		invalid("localWorkloadSelector", s.LocalWorkloadSelector, "cannot be combined with peerSelector"+removeOne)
+	case s.PeerIP == "" && s.PeerSelector == "" && s.LocalWorkloadSelector == "":
+		errs = append(errs, field.Required(spec.Child("peerIP"), "for example 192.168.1.1, or else peerSelector or localWorkloadSelector: they say who the peer is"))
+	}
+	switch {
+	case s.PeerSelector != "" && s.ASNumber != 0:
+		invalid("asNumber", s.ASNumber, "must be absent with peerSelector: selected nodes have their own AS numbers")
+	case s.LocalWorkloadSelector != "" && s.ASNumber == 0:
+		errs = append(errs, field.Required(spec.Child("asNumber"), "the AS number of the pods"))
+	case s.PeerIP != "" && s.ASNumber == 0:
+		errs = append(errs, field.Required(spec.Child("asNumber"), "the AS number of the peer, for example 64512"))
+	}
+	if s.PeerIP != "" && !isPeerAddress(s.PeerIP) {
+		invalid("peerIP", s.PeerIP, "must be an address such as 192.168.1.1 or fd00::1, with a port as in 192.168.1.1:1790 or [fd00::1]:1790")
+	}
+	if s.ReachableBy != "" && s.PeerIP == "" {
+		invalid("reachableBy", s.ReachableBy, "needs peerIP: it is the gateway to that address")
+	}
+	if _, err := netip.ParseAddr(s.ReachableBy); s.ReachableBy != "" && err != nil {
+		invalid("reachableBy", s.ReachableBy, "must be an address such as 192.168.1.254 or fd00::fe")
+	}
+	if s.KeepOriginalNextHop && s.NextHopMode != "" {
+		invalid("keepOriginalNextHop", true, "cannot be combined with nextHopMode: write nextHopMode: Keep alone")
+	}
+	if s.TTLSecurity != nil && (*s.TTLSecurity < 0 || *s.TTLSecurity > 255) {
+		invalid("ttlSecurity", *s.TTLSecurity, "must be 0 to 255")
+	}
+	errs = append(errs, selectorSyntax(spec.Child("nodeSelector"), s.NodeSelector)...)
+	errs = append(errs, selectorSyntax(spec.Child("peerSelector"), s.PeerSelector)...)
+	errs = append(errs, selectorSyntax(spec.Child("localWorkloadSelector"), s.LocalWorkloadSelector)...)
+	errs = append(errs, duration(spec.Child("keepaliveTime"), s.KeepaliveTime)...)
+	return append(errs, duration(spec.Child("maxRestartTime"), s.MaxRestartTime)...)
+}
+
+// isPeerAddress takes an address, and one with a port.
+func isPeerAddress(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	a, err := netip.ParseAddrPort(s)
+	return err == nil && a.Port() != 0
+}
+
+func bgpConfiguration(spec *field.Path, s *v3.BGPConfigurationSpec) field.ErrorList {
+	var errs field.ErrorList
+	if s.NodeToNodeMeshEnabled != nil && !*s.NodeToNodeMeshEnabled {
+		const detail = "needs the mesh: set nodeToNodeMeshEnabled to true or remove it"
+		if s.NodeMeshPassword != nil {
+			errs = append(errs, field.Forbidden(spec.Child("nodeMeshPassword"), detail))
+		}
+		if s.NodeMeshMaxRestartTime != "" {
+			errs = append(errs, field.Forbidden(spec.Child("nodeMeshMaxRestartTime"), detail))
+		}
+	}
+	if len(s.Communities) > 0 && len(s.PrefixAdvertisements) == 0 {
+		errs = append(errs, field.Forbidden(spec.Child("communities"), "are used by prefixAdvertisements alone: add some or remove the communities"))
+	}
+	errs = append(errs, communityReferences(spec.Child("prefixAdvertisements"), s)...)
+	errs = append(errs, address(spec.Child("localWorkloadPeeringIPV4"), s.LocalWorkloadPeeringIPV4, false)...)
+	errs = append(errs, address(spec.Child("localWorkloadPeeringIPV6"), s.LocalWorkloadPeeringIPV6, true)...)
+	return append(errs, duration(spec.Child("nodeMeshMaxRestartTime"), s.NodeMeshMaxRestartTime)...)
+}
+
+// communityReferences finds names that no community has.
+func communityReferences(path *field.Path, s *v3.BGPConfigurationSpec) field.ErrorList {
+	var errs field.ErrorList
+	value := schemas()["BGPConfiguration"].Properties["spec"].Properties["communities"].Items.Properties["value"].pattern
+	names := map[string]bool{}
+	for _, c := range s.Communities {
+		names[c.Name] = true
+	}
+	for i, advertisement := range s.PrefixAdvertisements {
+		for j, c := range advertisement.Communities {
+			if !names[c] && !value.MatchString(c) {
+				errs = append(errs, field.Invalid(path.Index(i).Child("communities").Index(j), c,
+					"must be a community such as 65001:100, or the name of one in spec.communities"))
+			}
+		}
+	}
+	return errs
+}
+
+func selectorSyntax(path *field.Path, text string) field.ErrorList {
+	if _, err := selector.Parse(text); err != nil {
+		return field.ErrorList{field.Invalid(path, text, err.Error())}
+	}
+	return nil
+}
+
+func duration(path *field.Path, text string) field.ErrorList {
+	if text == "" {
+		return nil
+	}
+	if d, err := time.ParseDuration(text); err != nil || d < 0 {
+		return field.ErrorList{field.Invalid(path, text, "must be a duration, for example 90s, 5m or 1h")}
+	}
+	return nil
+}
+
+// address checks the form of an address that may be absent.
+func address(path *field.Path, text string, six bool) field.ErrorList {
+	if text == "" {
+		return nil
+	}
+	family, example := "IPv4", "192.0.2.1"
+	if six {
+		family, example = "IPv6", "2001:db8::1"
+	}
+	if a, err := netip.ParseAddr(text); err != nil || a.Is4() == six || strings.Contains(text, "%") {
+		return field.ErrorList{field.Invalid(path, text, fmt.Sprintf("must be an %s address, for example %s", family, example))}
+	}
+	return nil
+}

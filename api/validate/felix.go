@@ -1,0 +1,95 @@
+package validate
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// mostRouteTable is the last route table that routeTableRange may name.
+const mostRouteTable = 250
+
+func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
+	errs := routeTables(spec, s)
+	text := func(p *string) string {
+		if p == nil {
+			return ""
+		}
+		return *p
+	}
+	errs = append(errs, address(spec.Child("natOutgoingAddress"), text(s.NATOutgoingAddress), false)...)
+	errs = append(errs, address(spec.Child("deviceRouteSourceAddress"), text(s.DeviceRouteSourceAddress), false)...)
+	errs = append(errs, address(spec.Child("deviceRouteSourceAddressIPv6"), text(s.DeviceRouteSourceAddressIPv6), true)...)
+	errs = append(errs, selectorSyntax(spec.Child("nodeSelector"), text(s.NodeSelector))...)
+	for i, p := range s.HealthTimeoutOverrides {
+		errs = append(errs, duration(spec.Child("healthTimeoutOverrides").Index(i).Child("timeout"), p.Timeout)...)
+	}
+	errs = append(errs, protoPorts(spec.Child("failsafeInboundHostPorts"), s.FailsafeInboundHostPorts)...)
+	errs = append(errs, protoPorts(spec.Child("failsafeOutboundHostPorts"), s.FailsafeOutboundHostPorts)...)
+	for i, r := range s.KubeNodePortRanges {
+		errs = append(errs, portRange(spec.Child("kubeNodePortRanges").Index(i), r)...)
+	}
+	if s.NATPortRange != nil {
+		errs = append(errs, portRange(spec.Child("natPortRange"), *s.NATPortRange)...)
+	}
+	if s.BPFPSNATPorts != nil {
+		errs = append(errs, portRange(spec.Child("bpfPSNATPorts"), *s.BPFPSNATPorts)...)
+	}
+	return errs
+}
+
+func routeTables(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
+	var errs field.ErrorList
+	if s.RouteTableRange != nil && s.RouteTableRanges != nil {
+		errs = append(errs, field.Forbidden(spec.Child("routeTableRange"), "cannot be combined with routeTableRanges: use the latter alone"))
+	}
+	if r := s.RouteTableRange; r != nil && (r.Min < 1 || r.Max < r.Min || r.Max > mostRouteTable) {
+		errs = append(errs, field.Invalid(spec.Child("routeTableRange"), *r, "must be from 1 to 250, and min not greater than max"))
+	}
+	for i, r := range s.RouteTableRanges {
+		path := spec.Child("routeTableRanges").Index(i)
+		if r.Min < 1 {
+			errs = append(errs, field.Invalid(path.Child("min"), r.Min, "must be at least 1"))
+		}
+		if r.Min > r.Max {
+			errs = append(errs, field.Invalid(path.Child("max"), r.Max, "must not be less than min"))
+		}
+	}
+	return errs
+}
+
+func protoPorts(path *field.Path, ports []v3.ProtoPort) field.ErrorList {
+	var errs field.ErrorList
+	for i, p := range ports {
+		at := path.Index(i)
+		if p.Port < 1 || p.Port > 65535 {
+			errs = append(errs, field.Invalid(at.Child("port"), p.Port, "must be 1 to 65535"))
+		}
+		if protocol := strings.ToLower(p.Protocol); protocol != "" && protocol != "tcp" && protocol != "udp" {
+			errs = append(errs, field.NotSupported(at.Child("protocol"), p.Protocol, []string{"TCP", "UDP"}))
+		}
+		if _, err := netip.ParsePrefix(p.Net); p.Net != "" && err != nil {
+			errs = append(errs, field.Invalid(at.Child("net"), p.Net, "must be a network, for example 10.0.0.0/8"))
+		}
+	}
+	return errs
+}
+
+// portRange takes a number, or two joined by a colon, of which the second is not the less.
+func portRange(path *field.Path, r intstr.IntOrString) field.ErrorList {
+	first, last, two := strings.Cut(r.String(), ":")
+	if !two {
+		last = first
+	}
+	low, err1 := strconv.ParseUint(first, 10, 16)
+	high, err2 := strconv.ParseUint(last, 10, 16)
+	if err1 != nil || err2 != nil || high < low {
+		return field.ErrorList{field.Invalid(path, r.String(), `must be a port or a range of ports, for example "30000:32767"`)}
+	}
+	return nil
+}
