@@ -314,6 +314,22 @@ func TestDelWhileFelixIsDown(t *testing.T) {
 	h.await(t, 0)
 }
 
+func TestRemoveInterfaces(t *testing.T) {
+	h := newHost(t)
+	h.must(t, "ADD", "c1", "web", sandbox(t))
+	h.stop()
+	for range 2 {
+		if err := RemoveInterfaces(t.Context(), h.opts.Records); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := kerneltest.Try("ip link show " + HostIface("shop", "web")); err == nil {
+		t.Error("the interface is still there")
+	}
+	h.start(t) // which releases the addresses
+	h.await(t, 0)
+}
+
 func TestNoPoolLeft(t *testing.T) {
 	h := newHost(t)
 	fields := map[string]any{"ipam": map[string]any{"type": "calico-ipam", "ipv4_pools": []string{"four"}, "assign_ipv6": "false"}}

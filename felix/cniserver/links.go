@@ -3,6 +3,8 @@ package cniserver
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 
 	"github.com/vishvananda/netlink"
 
@@ -35,4 +37,21 @@ func (kernelLinks) Exists(host string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// RemoveInterfaces removes the interfaces of all pods in the records at dir, empty for
+// DefaultRecords: the part of "felix cleanup" that only the records know. The pods lose their network. The records stay.
+func RemoveInterfaces(ctx context.Context, dir string) error {
+	setDefault(&dir, DefaultRecords)
+	records, err := openRecords(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range records.all() {
+		if err := veth.Delete(ctx, r.HostIface); err != nil {
+			errs = append(errs, fmt.Errorf("remove interface %s of pod %s/%s: %w", r.HostIface, r.Namespace, r.Pod, err))
+		}
+	}
+	return errors.Join(errs...)
 }
