@@ -70,7 +70,7 @@ func (p *pods) Status(ctx context.Context, node string) ([]NodeStatus, error) {
 func (p *pods) ask(ctx context.Context, pod *corev1.Pod) NodeStatus {
 	ctx, cancel := context.WithTimeout(ctx, agentTimeout)
 	defer cancel()
-	out, err := p.execute(ctx, pod, "felix", "status", "-o", "json")
+	out, err := p.execute(ctx, pod, "felix", "status")
 	if err != nil {
 		return NodeStatus{Node: pod.Spec.NodeName, Error: err.Error()}
 	}
@@ -86,7 +86,11 @@ func (p *pods) execute(ctx context.Context, pod *corev1.Pod, command ...string) 
 	}
 	var out, errs bytes.Buffer
 	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errs}); err != nil {
-		return nil, fmt.Errorf("%s in pod %s/%s: %w %s", strings.Join(command, " "), pod.Namespace, pod.Name, err, strings.TrimSpace(errs.String()))
+		said := strings.TrimSpace(errs.String())
+		if said != "" {
+			said = ": " + said
+		}
+		return nil, fmt.Errorf("%s in pod %s/%s: %w%s", strings.Join(command, " "), pod.Namespace, pod.Name, err, said)
 	}
 	return out.Bytes(), nil
 }

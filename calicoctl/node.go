@@ -13,7 +13,7 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// NodeStatus is the state of one node's agent, as `felix status -o json` prints it.
+// NodeStatus is the state of one node's agent, as `felix status` prints it.
 type NodeStatus struct {
 	Node string `json:"node"`
 	// InSync: everything that the node needs has been received and is in its kernel.
