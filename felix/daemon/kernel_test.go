@@ -105,7 +105,7 @@ func TestTwoSubnets(t *testing.T) {
 		}
 	})
 	t.Run("Policy", func(t *testing.T) { testPolicy(t, l, pods) })
-	t.Run("Restart", func(t *testing.T) { testRestart(t, n1, pods) })
+	t.Run("Restart", func(sub *testing.T) { testRestart(sub, t, n1, pods) })
 	t.Run("Repair", func(t *testing.T) { testRepair(t, n1, pods) })
 }
 
@@ -148,11 +148,12 @@ func snapshot(t *testing.T, m *machine) string {
 	return all.String()
 }
 
-func testRestart(t *testing.T, m *machine, pods []*pod) {
+// testRestart ends the agent and starts another, which is to live as long as the whole test.
+func testRestart(t, whole *testing.T, m *machine, pods []*pod) {
 	before := snapshot(t, m)
 	m.stop()
 	checkMatrix(t, pods, policed)
-	m.start(t)
+	m.start(whole)
 	if after := snapshot(t, m); after != before {
 		t.Errorf("the restart changed the kernel.\nBefore:\n%s\nAfter:\n%s", before, after)
 	}
