@@ -184,7 +184,7 @@ func (e *Engine) flushBGP() {
 			e.removeNodeObject(name, wire.ID{Kind: wire.KindBGP, Name: name})
 		}
 	}
-	clear(e.bgp.dirty)
+	e.bgp.dirty = map[string]struct{}{}
 	e.bgp.allDirty = false
 }
 

@@ -129,12 +129,12 @@ func (e *Engine) Flush() Delta {
 	for s := range e.dirtySets {
 		e.out.set(s.build())
 	}
-	clear(e.dirtySets)
 	for key := range e.dirtyPods {
 		e.flushEndpoint(key)
 	}
-	clear(e.dirtyPods)
 	e.flushBGP()
+	// New maps, because clearing one costs what it ever held.
+	e.dirtySets, e.dirtyPods = map[*ipSet]struct{}{}, map[podKey]struct{}{}
 
 	var d Delta
 	d.Upserts, d.Deletes = e.out.flush()

@@ -31,7 +31,7 @@ func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 			upserts = append(upserts, object)
 		}
 	}
-	clear(o.pending)
+	o.pending = map[wire.ID]wire.Object{}
 	slices.SortFunc(upserts, func(a, b wire.Object) int { return compareIDs(a.ID(), b.ID()) })
 	slices.SortFunc(deletes, func(a, b wire.ID) int { return compareIDs(b, a) })
 	return upserts, deletes
@@ -101,7 +101,7 @@ func (i *interest) flush() map[string]Interest {
 			changes[node] = change
 		}
 	}
-	clear(i.before)
+	i.before = map[string]map[wire.ID]bool{}
 	return changes
 }
 
@@ -126,7 +126,7 @@ func (e *Engine) flushVerdicts() []Verdict {
 	for _, v := range e.verdicts {
 		verdicts = append(verdicts, v)
 	}
-	clear(e.verdicts)
+	e.verdicts = map[Verdict]Verdict{}
 	slices.SortFunc(verdicts, func(a, b Verdict) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})

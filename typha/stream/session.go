@@ -235,7 +235,7 @@ func (s *Session) difference() batch {
 			b.deletes = append(b.deletes, id)
 		}
 	}
-	clear(s.dirty)
+	s.dirty = map[wire.ID]bool{}
 	return b
 }
 
