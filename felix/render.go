@@ -106,8 +106,9 @@ func (a *Agent) renderRoutes() {
 // learned is what BGP has learned, with, until the speaker is in sync, what the kernel has from the
 // process before.
 func (a *Agent) learned() []bgp.Route {
+	synced := a.opts.Speaker.Status().Synced // before Routes, which then have everything
 	routes := a.opts.Speaker.Routes()
-	if a.state.bgp == nil || a.opts.Speaker.Status().Synced {
+	if a.state.bgp == nil || synced {
 		a.opts.Learned = nil
 		return routes
 	}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -110,39 +109,4 @@ func learnedRoute(r netlink.Route) (bgp.Route, bool) {
 		}
 	}
 	return l, ok && len(l.NextHops) > 0
-}
-
-// Cleanup removes everything that Felix made on the node: rules, sets, routes and tunnels, of both families and
-// both variants of iptables. It leaves the pods' interfaces to the container runtime, and what it could not do is its error.
-func Cleanup(ctx context.Context) error {
-	p, err := settings(discard)
-	if err != nil {
-		return err
-	}
-	p.journal.Close()
-	clean := *p.config
-	clean.Ipv6Support = true
-	var errs []error
-	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
-		clean.IptablesBackend = string(backend)
-		k, err := openKernel(ctx, &clean)
-		if err != nil {
-			return err
-		}
-		for _, f := range k.drivers.Families {
-			for _, rules := range []felix.Rules{f.Filter, f.NAT} {
-				if err := rules.Apply(ctx); err != nil {
-					errs = append(errs, fmt.Errorf("remove rules of iptables-%s: %w", backend, err))
-				}
-			}
-			if backend == iptables.Legacy { // sets go after the rules of both
-				errs = append(errs, f.Sets.Apply(ctx), f.Routes.Apply(ctx))
-			}
-		}
-		if backend == iptables.Legacy {
-			errs = append(errs, k.drivers.Links.Apply(ctx))
-		}
-		k.close()
-	}
-	return errors.Join(errs...)
 }

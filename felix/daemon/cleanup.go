@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/maneki-net/maneki/felix"
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+)
+
+// Cleanup removes everything that Felix made on the node: rules, sets, routes and tunnels of both families and
+// both variants of iptables, and the pods' interfaces. The files stay. What it could not do is its error; repeating it is
+// harmless.
+func Cleanup(ctx context.Context) error {
+	p, err := settings(discard)
+	if err != nil {
+		return err
+	}
+	p.journal.Close()
+	errs := []error{cniserver.RemoveInterfaces(ctx, "")}
+	c := *p.config
+	c.Ipv6Support = true
+	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
+		c.IptablesBackend = string(backend)
+		k, err := openKernel(ctx, &c)
+		if err != nil {
+			return err
+		}
+		for _, f := range k.drivers.Families {
+			if !hasOurs(ctx, backend, f.Family) {
+				continue
+			}
+			for _, rules := range []felix.Rules{f.Filter, f.NAT} {
+				if err := rules.Apply(ctx); err != nil {
+					errs = append(errs, fmt.Errorf("remove %s rules of iptables-%s: %w", f.Family, backend, err))
+				}
+			}
+		}
+		if backend == iptables.Legacy { // the last: no rule names a set any more
+			for _, f := range k.drivers.Families {
+				errs = append(errs, f.Sets.Apply(ctx), f.Routes.Apply(ctx))
+			}
+			errs = append(errs, k.drivers.Links.Apply(ctx))
+		}
+		k.close()
+	}
+	return errors.Join(errs...)
+}
+
+// hasOurs says whether a variant of iptables has chains of ours. Asking for all tables makes none, unlike
+// asking for one; a variant that cannot be asked has nothing.
+func hasOurs(ctx context.Context, backend iptables.Backend, family dataplane.Family) bool {
+	name := "iptables-" + string(backend) + "-save"
+	if family == dataplane.IPv6 {
+		name = "ip6" + strings.TrimPrefix(name, "ip")
+	}
+	out, _, err := iptables.Exec{}.Run(ctx, iptables.Command{Name: name})
+	return err == nil && strings.Contains(string(out), iptables.ChainPrefix)
+}
