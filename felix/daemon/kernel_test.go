@@ -92,14 +92,14 @@ func TestTwoSubnets(t *testing.T) {
 		}
 	})
 	t.Run("Masquerade", func(t *testing.T) {
-		inside(t, n3.ns, func() { serve(t) })
+		kerneltest.Do(t, n3.ns, func() { serve(t) })
 		seen, err := connect(t, a.ns, netip.MustParseAddr("172.31.0.13"), "")
 		if err != nil || seen != netip.MustParseAddr("172.30.0.11") {
 			t.Errorf("a node in the other subnet sees %v, %v, want the pod's node", seen, err)
 		}
 	})
 	t.Run("Spoofing", func(t *testing.T) {
-		inside(t, a.ns, func() { kerneltest.Run(t, "ip addr add 10.65.99.99/32 dev lo") })
+		kerneltest.Do(t, a.ns, func() { kerneltest.Run(t, "ip addr add 10.65.99.99/32 dev lo") })
 		if _, err := connect(t, a.ns, b.addrs[0], "10.65.99.99"); err == nil {
 			t.Error("a pod connects from an address that is not its own")
 		}

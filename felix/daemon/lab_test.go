@@ -155,27 +155,7 @@ func (l *lab) addNode(t *testing.T, name, bridge, v4, v6 string) *machine {
 }
 
 // do runs f in the machine's namespace, on a thread that ends with it.
-func (m *machine) do(t *testing.T, f func()) { inside(t, m.ns, f) }
-
-func inside(t *testing.T, ns *os.File, f func()) {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		defer close(done) // also when f fails the test and ends the goroutine
-		runtime.LockOSThread()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		f()
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if t.Failed() {
-		t.FailNow()
-	}
-}
+func (m *machine) do(t *testing.T, f func()) { kerneltest.Do(t, m.ns, f) }
 
 // start runs the machine's agent as the process does, but for what needs a cluster: no BGP, and pods are added by the test.
 func (m *machine) start(t *testing.T) {
@@ -290,7 +270,7 @@ func (m *machine) addPod(t *testing.T, name string) *pod {
 		t.Fatal(err)
 	}
 	m.workloads = append(m.workloads, w)
-	inside(t, p.ns, func() {
+	kerneltest.Do(t, p.ns, func() {
 		kerneltest.Run(t, "ip link set lo up") // Go believes that there is no IPv6 when it finds no ::1
 		serve(t)
 	})
@@ -323,7 +303,7 @@ func connect(t *testing.T, from *os.File, to netip.Addr, local string) (netip.Ad
 	t.Helper()
 	var seen netip.Addr
 	var failed error
-	inside(t, from, func() {
+	kerneltest.Do(t, from, func() {
 		dialer := net.Dialer{Timeout: 500 * time.Millisecond}
 		if local != "" {
 			dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(local)}

@@ -50,6 +50,8 @@ func (r *Renderer) rule(rule wire.Rule) []iptables.Rule {
 // applies says whether the family has packets that the rule could match.
 func (r *Renderer) applies(rule wire.Rule) bool {
 	switch {
+	case rule.Protocol != 0 && rule.Protocol == rule.NotProtocol:
+		return false
 	case rule.Family != 0 && dataplane.Family(rule.Family) != r.Family:
 		return false
 	case rule.Protocol == icmp:
@@ -108,10 +110,10 @@ type matcher struct {
 }
 
 func (m *matcher) protocol(rule wire.Rule) {
-	if rule.Protocol != 0 {
+	switch {
+	case rule.Protocol != 0:
 		m.match = m.match.Protocol(rule.Protocol)
-	}
-	if rule.NotProtocol != 0 {
+	case rule.NotProtocol != 0:
 		m.match = m.match.NotProtocol(rule.NotProtocol)
 	}
 	if rule.ICMP != nil && (rule.Protocol == icmp || rule.Protocol == icmpv6) {
@@ -127,7 +129,11 @@ func (m *matcher) end(end wire.Match, s side) bool {
 		return false
 	}
 	m.oneOf(alternatives(nets, s.net))
-	m.noneOf(alternatives(m.ofFamily(end.NotNets), s.net), alternatives(m.ofFamily(end.NotNets), s.notNet))
+	if not := m.ofFamily(end.NotNets); len(not) == 1 && len(nets) != 1 { // a rule can name one network an end
+		m.match = s.notNet(m.match, not[0])
+	} else {
+		m.noneOf(alternatives(not, s.net))
+	}
 	for _, set := range end.Sets {
 		m.match = s.set(m.match, m.r.set(set))
 	}
@@ -194,14 +200,10 @@ func (m *matcher) oneOf(alternatives []func(iptables.Match) iptables.Match) {
 	}
 }
 
-// noneOf demands that none of the alternatives holds; negated are their opposites.
-func (m *matcher) noneOf(alternatives, negated []func(iptables.Match) iptables.Match) {
-	if len(alternatives) < 2 {
-		m.oneOf(negated)
-		return
-	}
-	m.begin()
+// noneOf demands that none of the alternatives holds.
+func (m *matcher) noneOf(alternatives []func(iptables.Match) iptables.Match) {
 	for _, add := range alternatives {
+		m.begin()
 		m.before = append(m.before, iptables.Rule{Match: add(nil), Action: iptables.ClearMark{Mask: m.r.Marks.All}})
 	}
 }

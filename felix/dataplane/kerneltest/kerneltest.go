@@ -69,6 +69,28 @@ func Set(t testing.TB, ns *os.File) {
 	}
 }
 
+// Do calls f on a thread of its own that is in a network namespace, and waits for it. What f starts on other goroutines is
+// not in it, but the sockets that f opens are.
+func Do(t testing.TB, ns *os.File, f func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		defer close(done) // also when f ends the goroutine by a fatal error
+		runtime.LockOSThread()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter the network namespace: %w", err)
+			return
+		}
+		f()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
 // Run runs a command line, split at spaces, and returns what it wrote to its standard output.
 func Run(t testing.TB, line string) string {
 	t.Helper()

@@ -1,0 +1,152 @@
+package policy_test
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/policy"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// hashes are what the driver recognises rules by.
+var hashes = regexp.MustCompile(` -m comment --comment "?cali:[^ "]*"?`)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func prefixes(list ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, s := range list {
+		all = append(all, netip.MustParsePrefix(s))
+	}
+	return all
+}
+
+func renderer(family dataplane.Family) *policy.Renderer {
+	marks, err := policy.MarksOf(0xffff0000)
+	if err != nil {
+		panic(err)
+	}
+	return &policy.Renderer{Family: family, Marks: marks, Interfaces: "cali+", ToHost: iptables.Accept{}, Deny: iptables.Drop{},
+		VXLANPort: 4789, LogPrefix: "calico-packet"}
+}
+
+// show gives a table as iptables-save does, which also proves that every chain that is named exists.
+func show(t *testing.T, family dataplane.Family, table string, chains []iptables.Chain, hooks map[string]iptables.Hooks) string {
+	t.Helper()
+	fake := iptables.NewFake()
+	driver := iptables.New(iptables.Config{Family: family, Table: table, Backend: iptables.NFT, Runner: fake})
+	driver.Replace(chains)
+	for chain, h := range hooks {
+		driver.SetHooks(chain, h)
+	}
+	if err := driver.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	name := "iptables-nft-save"
+	if family == dataplane.IPv6 {
+		name = "ip6tables-nft-save"
+	}
+	out, _, err := fake.Run(t.Context(), iptables.Command{Name: name, Args: []string{"-t", table}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "-A") {
+			lines = append(lines, hashes.ReplaceAllString(line, ""))
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+var shopPolicies = map[string]*wire.Policy{
+	"knp.default/shop/web": {Name: "knp.default/shop/web", Tier: "default", Ingress: []wire.Rule{
+		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Sets: []string{"s:frontend"}}, Dst: wire.Match{Ports: []wire.PortRange{{80, 80}, {8000, 8999}}}},
+		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Nets: prefixes("10.1.0.0/16", "fd00:1::/32"), NotNets: prefixes("10.1.1.0/24", "10.1.2.0/24", "fd00:1:1::/48")}},
+		{Action: wire.Allow, Dst: wire.Match{PortSets: []string{"n:http"}}},
+	}, Egress: []wire.Rule{
+		{Action: wire.Allow, Protocol: 17, Dst: wire.Match{Nets: prefixes("10.2.0.0/16", "10.3.0.0/16"), Ports: []wire.PortRange{{53, 53}}, PortSets: []string{"n:dns"}}},
+	}},
+	"icmp": {Name: "icmp", Tier: "platform", Ingress: []wire.Rule{
+		{Action: wire.Log, Protocol: 1, ICMP: &wire.ICMP{Type: 8}},
+		{Action: wire.Pass, Protocol: 1, ICMP: &wire.ICMP{Type: 3, Code: 4, HasCode: true}},
+		{Action: wire.Deny, Protocol: 58, ICMP: &wire.ICMP{Type: 128, Not: true}},
+		{Action: wire.Deny, NotProtocol: 6, Src: wire.Match{NotSets: []string{"s:frontend"}, NotPortSets: []string{"n:http"}}},
+		{Action: wire.Allow, Family: 6},
+		{Action: wire.Allow, Dst: wire.Match{Ports: []wire.PortRange{{1, 1}}}},
+		{Action: wire.Deny, Dst: wire.Match{Ports: []wire.PortRange{{2, 2}}}},
+	}},
+}
+
+var shopEndpoints = []policy.Endpoint{
+	{Interface: "cali11111111111", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2"), netip.MustParseAddr("fd00:65::2")},
+		Policy: &wire.Endpoint{Tiers: []wire.Tier{
+			{Name: "platform", Ingress: []string{"icmp"}, DefaultAction: wire.Pass},
+			{Name: "default", Ingress: []string{"knp.default/shop/web"}, Egress: []string{"knp.default/shop/web"}, DefaultAction: wire.Deny},
+		}}},
+	{Interface: "cali22222222222", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.3")}, Policy: &wire.Endpoint{}},
+	{Interface: "cali33333333333", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.4")}},
+	{Interface: "cali44444444444", Policy: &wire.Endpoint{Tiers: []wire.Tier{{Name: "default", Egress: []string{"missing"}, DefaultAction: wire.Deny}}}},
+}
+
+func TestFilter(t *testing.T) {
+	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		chains, hooks := renderer(family).Filter(shopEndpoints, shopPolicies)
+		golden(t, "filter-"+family.String(), show(t, family, iptables.Filter, chains, hooks))
+	}
+}
+
+func TestFilterOptions(t *testing.T) {
+	r := renderer(dataplane.IPv4)
+	r.AllowReturns, r.NoInvalidCheck, r.AnySource, r.VXLANPort = true, true, true, 0
+	r.ToHost, r.Deny = iptables.Drop{}, iptables.Reject{}
+	chains, hooks := r.Filter(shopEndpoints[2:3], nil)
+	golden(t, "filter-options", show(t, dataplane.IPv4, iptables.Filter, chains, hooks))
+}
+
+func TestNAT(t *testing.T) {
+	addr := netip.MustParseAddr
+	for name, n := range map[string]policy.NAT{
+		"nat":         {},
+		"nat-options": {Address: addr("192.0.2.1"), SpareHosts: true, OutInterface: "eth0", Tunnel: "vxlan.calico", TunnelAddr: addr("10.65.0.1")},
+	} {
+		chains, hooks := renderer(dataplane.IPv4).NAT(n)
+		golden(t, name, show(t, dataplane.IPv4, iptables.NAT, chains, hooks))
+	}
+}
+
+func TestMarks(t *testing.T) {
+	got, err := policy.MarksOf(0xff010)
+	if want := (policy.Marks{Accept: 0x10, Pass: 0x1000, All: 0x2000, Part: 0x4000}); err != nil || got != want {
+		t.Errorf("marks %+v, %v, want %+v", got, err, want)
+	}
+	if _, err := policy.MarksOf(0x7); err == nil {
+		t.Error("a mask of 3 bits is accepted")
+	}
+}
