@@ -91,6 +91,11 @@ func (c Config) complete() (Config, error) {
 		}
 		c.Root = root
 	}
+	root, err := filepath.Abs(c.Root)
+	if err != nil {
+		return c, fmt.Errorf("find checkout %s: %w", c.Root, err)
+	}
+	c.Root = root
 	return c, c.validate()
 }
 

@@ -41,7 +41,7 @@ func (r record) node(n NodePlan) *Node {
 func (r record) cgroup() string { return "maneki/" + r.Config.Name }
 
 // boot makes the node's namespaces and root, unless it runs already.
-func (n *Node) boot(ctx context.Context, binary string, hosts string) error {
+func (n *Node) boot(ctx context.Context, binary string) error {
 	if _, err := n.init.Status(ctx); err == nil {
 		return nil
 	}
@@ -66,7 +66,7 @@ func (n *Node) boot(ctx context.Context, binary string, hosts string) error {
 			// Changes below an overlay are not seen through it; the cache changes.
 			{Source: cache, Target: cache, ReadOnly: true},
 		},
-		Files: map[string]string{"/etc/hosts": hosts, "/etc/hostname": n.Name + "\n", "/etc/resolv.conf": ""},
+		Files: map[string]string{"/etc/hostname": n.Name + "\n", "/etc/resolv.conf": ""},
 	}
 	body, err := json.Marshal(spec)
 	if err != nil {
@@ -187,6 +187,18 @@ func (n *Node) Path(path string) (string, error) {
 		return "", err
 	}
 	return filepath.Join("/proc", strconv.Itoa(pid), "root", path), nil
+}
+
+// writeRoot writes a file of the node's root, as the node would.
+func (n *Node) writeRoot(path string, body []byte) error {
+	reachable, err := n.Path(path)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(reachable, body, 0o644); err != nil {
+		return fmt.Errorf("write %s of %s: %w", path, n.Name, err)
+	}
+	return nil
 }
 
 // LoadImage imports an image archive into the node.

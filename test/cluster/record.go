@@ -80,6 +80,10 @@ func claim(ctx context.Context, c Config) (record, error) {
 	if r.Index >= maxClusters {
 		return r, fmt.Errorf("%d clusters exist on this machine already: take one down first", maxClusters)
 	}
+	// State without a record is of before the machine was restarted.
+	if err := os.RemoveAll(r.State); err != nil {
+		return r, fmt.Errorf("remove old state: %w", err)
+	}
 	return r, writeRecord(r)
 }
 

@@ -70,7 +70,7 @@ func (cl *Cluster) replacePods(ctx context.Context, label string, old []pod) err
 			return err
 		}
 	}
-	return cl.await(ctx, "the pods of "+label, func() error {
+	return cl.await(ctx, "the pods of "+label, func(ctx context.Context) error {
 		pods, err := cl.api.pods(ctx, label)
 		if err != nil {
 			return err

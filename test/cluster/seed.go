@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -111,15 +110,12 @@ func loadSeed(ctx context.Context, socket string, archives []images.Archive) err
 		_, err := output(exec.CommandContext(ctx, "ctr", append([]string{"--address=" + socket, "--namespace=k8s.io"}, args...)...), "ctr")
 		return err
 	}
-	deadline := time.Now().Add(awaitLimit)
-	for ctr("version") != nil {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("containerd does not answer")
-		}
-		time.Sleep(awaitPoll)
+	err := poll(ctx, func(context.Context) (bool, error) {
+		err := ctr("version")
+		return err == nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait for containerd: %w", err)
 	}
 	for _, a := range archives {
 		if err := ctr("images", "import", a.Path); err != nil {

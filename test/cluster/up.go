@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,10 @@ func (cl *Cluster) boot(ctx context.Context, n *Node, prep prepared) (revision s
 	if err := n.plant(ctx, prep.seed, prep.archives); err != nil {
 		return "", err
 	}
-	if err := n.boot(ctx, cl.programs.nodeinit, cl.hosts()); err != nil {
+	if err := n.boot(ctx, cl.programs.nodeinit); err != nil {
+		return "", err
+	}
+	if err := n.writeRoot("/etc/hosts", cl.hosts()); err != nil {
 		return "", err
 	}
 	if revision, err = n.configure(cl.plan); err != nil {
@@ -136,15 +140,15 @@ func (cl *Cluster) boot(ctx context.Context, n *Node, prep prepared) (revision s
 	return revision, cl.installCNI(ctx, n)
 }
 
-func (cl *Cluster) hosts() string {
-	var b strings.Builder
+func (cl *Cluster) hosts() []byte {
+	var b bytes.Buffer
 	b.WriteString("127.0.0.1 localhost\n::1 localhost\n")
 	for _, n := range cl.plan.Nodes {
 		for _, a := range n.Addrs {
 			fmt.Fprintf(&b, "%s %s\n", a.Addr(), n.Name)
 		}
 	}
-	return b.String()
+	return b.Bytes()
 }
 
 // cniPlugins are those of the distribution that a node has in /opt/cni/bin from
@@ -165,11 +169,7 @@ func (cl *Cluster) installCNI(ctx context.Context, n *Node) error {
 	if err != nil {
 		return err
 	}
-	path, err := n.Path("/etc/cni/net.d/10-ptp.conflist")
-	if err != nil {
-		return err
-	}
-	return writeFile(path, body, 0o644)
+	return n.writeRoot("/etc/cni/net.d/10-ptp.conflist", body)
 }
 
 // startControlPlane closes apiReady when the API server answers, and goes on to
@@ -189,7 +189,7 @@ func (cl *Cluster) startControlPlane(ctx context.Context, revision string, apiRe
 	if err := start(etcdProcess(cl.programs), apiServerProcess(cl.programs, cl.plan)); err != nil {
 		return err
 	}
-	err := cl.await(ctx, "the API server", func() error { return cl.api.ready(ctx) })
+	err := cl.await(ctx, "the API server", cl.api.ready)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, prep
 	if err := start(containerdProcess()); err != nil {
 		return err
 	}
-	err := cl.await(ctx, "containerd of "+n.Name, func() error {
+	err := cl.await(ctx, "containerd of "+n.Name, func(ctx context.Context) error {
 		_, err := n.Exec(ctx, "ctr", "--address="+containerdSock, "version")
 		return err
 	})
@@ -239,7 +239,7 @@ func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, prep
 
 // awaitNodes waits for the nodes to be what Up promises.
 func (cl *Cluster) awaitNodes(ctx context.Context) error {
-	err := cl.await(ctx, "the nodes", func() error {
+	err := cl.await(ctx, "the nodes", func(ctx context.Context) error {
 		ready, err := cl.api.nodeReady(ctx)
 		if err != nil {
 			return err
@@ -265,63 +265,6 @@ func (cl *Cluster) awaitNodes(ctx context.Context) error {
 	}
 	_, err = cl.Kubectl(ctx, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
 	return err
-}
-
-// Limits of await.
-const (
-	awaitPoll  = 100 * time.Millisecond
-	awaitLimit = 2 * time.Minute
-)
-
-// await repeats check until it succeeds. It gives up when a process that was
-// started has ended, or after awaitLimit.
-func (cl *Cluster) await(ctx context.Context, what string, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
-	defer cancel()
-	tick := time.NewTicker(awaitPoll)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			cl.step("%s: up", what)
-			return nil
-		}
-		if dead := cl.dead(ctx); dead != nil {
-			return fmt.Errorf("wait for %s: %w", what, dead)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w; last: %w", what, ctx.Err(), err)
-		case <-tick.C:
-		}
-	}
-}
-
-// dead describes a process that ended by itself, with the end of its log.
-func (cl *Cluster) dead(ctx context.Context) error {
-	for _, n := range cl.nodes {
-		processes, err := n.init.Status(ctx)
-		if err != nil {
-			continue // not booted yet
-		}
-		for _, p := range processes {
-			if p.PID == 0 {
-				log := filepath.Join(n.Dir, "log", filepath.Base(p.Log))
-				return fmt.Errorf("%s of %s ended: %s; the end of %s:\n%s", p.Name, n.Name, p.Exit, log, tail(log, 10))
-			}
-		}
-	}
-	return nil
-}
-
-// tail returns the last lines of a file, or why it can't be read.
-func tail(name string, lines int) string {
-	body, err := os.ReadFile(name)
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimSpace(string(body)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 func (cl *Cluster) step(format string, args ...any) {

@@ -5,7 +5,8 @@
 // the checkout's .cache/images and .cache/layers. It never pushes, and never
 // runs what it packs. Layers are reproducible and cached: rebuilding a program
 // rewrites that program's layer alone. Build is called by the image command and by
-// the test cluster; one process builds at a time.
+// the test cluster; an image is built by one
+// process at a time.
 package images
 
 import (
@@ -44,11 +45,6 @@ type Archive struct {
 
 // Build builds the named images and returns their archives in that order.
 func (b Builder) Build(ctx context.Context, names ...string) ([]Archive, error) {
-	unlock, err := b.lock()
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
 	var archives []Archive
 	for _, name := range names {
 		i, ok := Find(name)
@@ -65,6 +61,11 @@ func (b Builder) Build(ctx context.Context, names ...string) ([]Archive, error) 
 }
 
 func (b Builder) build(ctx context.Context, i Image) (Archive, error) {
+	unlock, err := b.lock(i)
+	if err != nil {
+		return Archive{}, err
+	}
+	defer unlock()
 	layers, err := b.layers(ctx, i)
 	if err != nil {
 		return Archive{}, err
@@ -129,18 +130,18 @@ func (b Builder) dir(name string) string {
 	return filepath.Join(b.Programs.Root, ".cache", name)
 }
 
-// lock waits until no other process builds images of the checkout.
-func (b Builder) lock() (unlock func(), err error) {
+// lock waits until no other process builds the image.
+func (b Builder) lock(i Image) (unlock func(), err error) {
 	if err := os.MkdirAll(b.dir("images"), 0o755); err != nil {
 		return nil, fmt.Errorf("make image directory: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(b.dir("images"), "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(b.dir("images"), i.Name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open image lock: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock images: %w", err)
+		return nil, fmt.Errorf("lock image: %w", err)
 	}
 	return func() { f.Close() }, nil
 }
