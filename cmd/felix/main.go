@@ -1,4 +1,9 @@
 // Command felix is the node agent.
+//
+// Go listens for Multipath TCP by default. Such sockets take neither the TTL that TTL security of BGP sessions
+// needs (RFC 5082) nor an MD5 key, so felix listens for plain TCP.
+//
+//go:debug multipathtcp=0
 package main
 
 import (
