@@ -49,7 +49,7 @@ func (c cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	node := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/net/pods/calico-node-"), "/exec")
-	if command := query["command"]; !slices.Equal(command, []string{"felix", "status", "-o", "json"}) || query.Get("container") != "calico-node" {
+	if command := query["command"]; !slices.Equal(command, []string{"felix", "status"}) || query.Get("container") != "calico-node" {
 		c.t.Errorf("command %q in container %q", command, query.Get("container"))
 	}
 	upgrader := websocket.Upgrader{Subprotocols: []string{"v5.channel.k8s.io"}}
@@ -59,6 +59,11 @@ func (c cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
+	defer func() {
+		if err := conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")); err != nil {
+			c.t.Errorf("exec: %v", err)
+		}
+	}()
 	say := func(channel byte, text string) {
 		if err := conn.WriteMessage(websocket.BinaryMessage, append([]byte{channel}, text...)); err != nil {
 			c.t.Errorf("exec: %v", err)
@@ -93,7 +98,7 @@ func TestAgentsAreAskedInTheirPods(t *testing.T) {
 				t.Errorf("n1: %+v", n)
 			}
 		case "n2":
-			want := NodeStatus{Node: "n2", Error: "felix status -o json in pod net/calico-node-n2: command terminated with exit code 1: felix is not running"}
+			want := NodeStatus{Node: "n2", Error: "felix status in pod net/calico-node-n2: command terminated with exit code 1: felix is not running"}
 			if diff := cmp.Diff(want.Error, n.Error); diff != "" || n.InSync {
 				t.Errorf("n2 (-want +got):\n%s", diff)
 			}

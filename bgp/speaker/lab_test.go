@@ -1,3 +1,6 @@
+// As in cmd/felix: Go listens for Multipath TCP by default, whose sockets take no TTL.
+//
+//go:debug multipathtcp=0
 package speaker
 
 import (
@@ -91,6 +94,14 @@ func newLab(t *testing.T, hosts int) *lab {
 			t.Fatal("needs root")
 		}
 		t.Skip("SKIPPED: needs root to make network namespaces")
+	}
+	for _, program := range []string{"ip", "bird", "birdc"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatalf("needs %s (packages iproute2, bird2)", program)
+			}
+			t.Skipf("SKIPPED: needs %s (packages iproute2, bird2)", program)
+		}
 	}
 	l := &lab{t: t, prefix: fmt.Sprintf("mkt-bgp-%06x", rand.N(1<<24))}
 	l.addNamespace("sw")
@@ -233,9 +244,6 @@ type bird struct {
 
 func (l *lab) bird(host int, config string) *bird {
 	l.t.Helper()
-	if _, err := exec.LookPath("bird"); err != nil {
-		l.t.Fatal("bird is not installed (package bird2)")
-	}
 	dir := l.t.TempDir()
 	b := &bird{t: l.t, l: l, host: host, config: filepath.Join(dir, "bird.conf"), socket: filepath.Join(dir, "ctl")}
 	config = fmt.Sprintf("router id 10.91.0.%d;\nprotocol device {}\n"+

@@ -117,7 +117,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("a: &a [*a]\n---\nkind: List\nitems: [{kind: IPPool}]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, d := range Read("f", strings.NewReader(text)) {
-			if (d.Err == nil) == (d.Object == nil) && d.Err == nil {
+			if d.Err == nil && d.Object == nil {
 				t.Errorf("neither object nor error for %q", text)
 			}
 		}
