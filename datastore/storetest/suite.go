@@ -46,6 +46,10 @@ func Run(t *testing.T, b Backend) {
 		"modify retries conflicts":     testModify,
 		"one of many updates succeeds": testRace,
 		"bad objects are refused":      testInvalid,
+		"finalizers hold a deletion":   testFinalizers,
+		"no change makes no event":     testNoChange,
+		"pods of one node":             testFieldSelector,
+		"nodes keep what others wrote": testNode,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, b) })
 	}
@@ -223,6 +227,19 @@ func testCopies(t *testing.T, b Backend) {
 
 func testInvalid(t *testing.T, b Backend) {
 	s := b.New(t)
-	_, err := s.Create(bounded(t), datastore.IPPools, &v3.IPPool{Spec: pool(1).Spec})
+	ctx := bounded(t)
+	_, err := s.Create(ctx, datastore.IPPools, &v3.IPPool{Spec: pool(1).Spec})
+	wantError(t, err, datastore.ErrInvalid)
+	_, err = s.Create(ctx, datastore.BGPPeers, pool(1))
+	wantError(t, err, datastore.ErrInvalid)
+	misplaced := pool(1)
+	misplaced.Namespace = "default"
+	_, err = s.Create(ctx, datastore.IPPools, misplaced)
+	wantError(t, err, datastore.ErrInvalid)
+	_, err = s.UpdateStatus(ctx, datastore.IPAMBlocks, &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: "b", ResourceVersion: "1"}})
+	wantError(t, err, datastore.ErrInvalid)
+	_, err = s.List(ctx, datastore.IPPools, datastore.ListOptions{Field: "spec.cidr=10.0.0.0/8"})
+	wantError(t, err, datastore.ErrInvalid)
+	_, err = s.Watch(ctx, datastore.IPPools, "", datastore.ListOptions{})
 	wantError(t, err, datastore.ErrInvalid)
 }
