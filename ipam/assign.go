@@ -151,6 +151,8 @@ type round struct {
 	needs  []*need
 	// doubtful: the outcome of a write is unknown, so what is known of the host is not to be trusted.
 	doubtful bool
+	// lostClaim: another node was faster to claim a block that this round was about to.
+	lostClaim bool
 }
 
 func (r *round) add(index int, request *Request, want netip.Addr, pools []Pool) {

@@ -25,6 +25,12 @@ func (r *round) beyondOwn(ctx context.Context, inv *inventory) error {
 	if err != nil {
 		return err
 	}
+	if r.lostClaim {
+		// What another node claimed just now may lend.
+		if inv, err = r.client.inventory(ctx); err != nil {
+			return err
+		}
+	}
 	if config.StrictAffinity {
 		why = fmt.Errorf("%w, and strictAffinity forbids borrowing", why)
 	} else if err := r.borrow(ctx, inv); err != nil {
@@ -171,6 +177,7 @@ func (r *round) withAffinity(ctx context.Context, cidr netip.Prefix, write func(
 		return err
 	}
 	if !mine {
+		r.lostClaim = true
 		return r.client.deleteAffinity(ctx, pending)
 	}
 	if err := r.client.confirm(ctx, pending, cidr); err != nil {
@@ -207,7 +214,7 @@ func takeUsable(n *need, blocks map[string]block) (block, bool) {
 // borrowers meet their owner and each other least.
 func (r *round) borrow(ctx context.Context, inv *inventory) error {
 	lenders := slices.DeleteFunc(slices.Clone(inv.blocks), func(b block) bool {
-		return b.family() != r.family || b.host() == r.host.Name || b.reserved() || b.free() == 0
+		return b.family() != r.family || b.host() == r.host.Name || b.free() == 0
 	})
 	slices.SortFunc(lenders, func(a, b block) int {
 		return cmp.Or(cmp.Compare(b.free(), a.free()), cmp.Compare(a.Name, b.Name))

@@ -127,11 +127,11 @@ func (c *Client) releaseFrom(ctx context.Context, blocks []block, drop func(Allo
 }
 
 // change amends a block and brings what is remembered of it up to date. undone is called
-// when the last change was not written because the block is gone.
+// when the last change was not written because the block is gone. On an error what is
+// remembered may be out of date, but lacks no block that concerns its host.
 func (c *Client) change(ctx context.Context, b block, change func(block) bool, undone func()) error {
 	result, err := c.amend(ctx, b, change)
 	if err != nil {
-		clear(c.hosts)
 		return err
 	}
 	if !result.written {

@@ -19,6 +19,8 @@ type faults struct {
 	datastore.Store
 	// rate of each fault per write, of 1000. Zero only counts.
 	rate int
+	// script says what happens at the first writes, instead.
+	script []fault
 
 	mu     sync.Mutex
 	rng    *rand.Rand
@@ -53,6 +55,8 @@ func (f *faults) next(verb string, kind datastore.Kind) fault {
 	}
 	what := none
 	switch n := f.rng.IntN(1000); {
+	case len(f.script) > 0:
+		what, f.script = f.script[0], f.script[1:]
 	case n < f.rate && verb != "create":
 		what = conflict
 	case n >= f.rate && n < 4*f.rate:
