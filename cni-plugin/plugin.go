@@ -12,12 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 )
-
-// Version is the release, set by the linker.
-var Version = "dev"
 
 const usage = `calico is Maneki's CNI plugin. The container runtime executes it with CNI_COMMAND
 set and a network configuration on standard input. By hand:
@@ -44,7 +42,7 @@ func Main(args []string, getenv func(string) string, stdin io.Reader, stdout, st
 	case "uninstall":
 		err = Uninstall(HostPathsFrom(getenv))
 	case "version", "--version", "-v":
-		fmt.Fprintln(stdout, Version)
+		fmt.Fprintln(stdout, release())
 	default:
 		fmt.Fprint(stderr, usage)
 		return 2
@@ -54,6 +52,14 @@ func Main(args []string, getenv func(string) string, stdin io.Reader, stdout, st
 		return 1
 	}
 	return 0
+}
+
+// release gives the module's version; of a build in a checkout that is "(devel)" or a commit.
+func release() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
 }
 
 // maxConfig bounds the network configuration, in octets.

@@ -243,6 +243,14 @@ func TestDeleteFailsWhenFelixSaysSo(t *testing.T) {
 	}
 }
 
+func TestRelease(t *testing.T) {
+	var stdout bytes.Buffer
+	code := Main([]string{"calico", "version"}, func(string) string { return "" }, strings.NewReader(""), &stdout, io.Discard)
+	if code != 0 || len(strings.TrimSpace(stdout.String())) == 0 {
+		t.Errorf("got exit code %d, %q", code, &stdout)
+	}
+}
+
 func TestWithoutCommandItSaysWhatItIs(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	code := Main([]string{"calico"}, func(string) string { return "" }, strings.NewReader(""), &stdout, &stderr)
