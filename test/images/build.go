@@ -5,8 +5,7 @@
 // the checkout's .cache/images and .cache/layers. It never pushes, and never
 // runs what it packs. Layers are reproducible and cached: rebuilding a program
 // rewrites that program's layer alone. Build is called by the image command and by
-// the test cluster; an image is built by one
-// process at a time.
+// the test cluster; an image is built by one process at a time.
 package images
 
 import (
