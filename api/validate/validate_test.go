@@ -1,73 +1,31 @@
 package validate_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"net/http"
-	"os"
 	"strings"
 	"testing"
 
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
-	"github.com/maneki-net/maneki/test/apiserver"
+	"github.com/maneki-net/maneki/api/validate/validatetest"
 )
 
-// document is a manifest with what its comments say.
-type document struct{ manifest, name, server, library string }
-
-func documents(t *testing.T, file string) []document {
-	t.Helper()
-	body, err := os.ReadFile("testdata/" + file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []document
-	for text := range strings.SplitSeq(string(body), "\n---\n") {
-		d := document{manifest: text}
-		for line := range strings.Lines(text) {
-			line = strings.TrimSpace(line)
-			if s, ok := strings.CutPrefix(line, "# server: "); ok {
-				d.server = s
-			}
-			if s, ok := strings.CutPrefix(line, "# library: "); ok {
-				d.library = s
-			}
-		}
-		var meta metav1.PartialObjectMetadata
-		if err := yaml.Unmarshal([]byte(text), &meta); err != nil {
-			t.Fatalf("%s: %v in\n%s", file, err, text)
-		}
-		d.name = meta.Kind + "/" + meta.Name
-		all = append(all, d)
-	}
-	return all
-}
-
 // decode gives the object of a manifest, or nil if it does not fit its Go type.
-func decode(t *testing.T, manifest string) runtime.Object {
+func decode(t *testing.T, m validatetest.Manifest) runtime.Object {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v3.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	var meta metav1.TypeMeta
-	if err := yaml.Unmarshal([]byte(manifest), &meta); err != nil {
-		t.Fatal(err)
-	}
-	o, err := scheme.New(meta.GroupVersionKind())
+	o, err := scheme.New(m.GroupVersionKind())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.Unmarshal([]byte(manifest), o); err != nil {
+	if err := yaml.Unmarshal([]byte(m.YAML), o); err != nil {
 		return nil
 	}
 	return o
@@ -81,76 +39,24 @@ func text(errs field.ErrorList) string {
 }
 
 func TestRefused(t *testing.T) {
-	for _, d := range documents(t, "refused.yaml") {
-		o := decode(t, d.manifest)
+	for _, m := range validatetest.Refused() {
+		o := decode(t, m)
 		if o == nil {
 			continue // whoever decodes it refuses it
 		}
 		got := text(validate.Object(o))
-		switch {
-		case d.library == "-" && got != "":
-			t.Errorf("%s: got %s, want nothing", d.name, got)
-		case d.library != "-" && !strings.Contains(got, d.library):
-			t.Errorf("%s:\n got %s\nwant %s", d.name, got, d.library)
+		if m.Library == "" && got != "" || !strings.Contains(got, m.Library) {
+			t.Errorf("%s:\n got %s\nwant %s", m, got, m.Library)
 		}
 	}
 }
 
 func TestAccepted(t *testing.T) {
-	for _, d := range documents(t, "accepted.yaml") {
-		if got := text(validate.Object(decode(t, d.manifest))); got != "" {
-			t.Errorf("%s: refused: %s", d.name, got)
+	for _, m := range validatetest.Accepted() {
+		if got := text(validate.Object(decode(t, m))); got != "" {
+			t.Errorf("%s: refused: %s", m, got)
 		}
 	}
-}
-
-// TestServer holds the API server's verdicts and messages to the same manifests, sent as
-// kubectl sends them.
-func TestServer(t *testing.T) {
-	server := apiserver.Start(t)
-	client, err := rest.HTTPClientFor(server.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range documents(t, "accepted.yaml") {
-		if code, message := post(t, client, server.Config.Host, d.manifest); code != http.StatusCreated {
-			t.Errorf("%s: refused: %s", d.name, message)
-		}
-	}
-	for _, d := range documents(t, "refused.yaml") {
-		code, message := post(t, client, server.Config.Host, d.manifest)
-		switch {
-		case d.server == "-" && code != http.StatusCreated:
-			t.Errorf("%s: refused, which the library should do alone: %s", d.name, message)
-		case d.server != "-" && (code == http.StatusCreated || !strings.Contains(message, d.server)):
-			t.Errorf("%s:\n got %d %s\nwant %s", d.name, code, message, d.server)
-		}
-	}
-}
-
-// post makes the object of a manifest without keeping it.
-func post(t *testing.T, client *http.Client, host, manifest string) (code int, message string) {
-	t.Helper()
-	var meta metav1.TypeMeta
-	if err := yaml.Unmarshal([]byte(manifest), &meta); err != nil {
-		t.Fatal(err)
-	}
-	body, err := yaml.YAMLToJSON([]byte(manifest))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plural, _ := apimeta.UnsafeGuessKindToResource(meta.GroupVersionKind())
-	url := fmt.Sprintf("%s/apis/%s/%s?dryRun=All&fieldValidation=Strict", host, meta.APIVersion, plural.Resource)
-	answer, err := client.Post(url, "application/json", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	var status metav1.Status
-	if err := json.NewDecoder(answer.Body).Decode(&status); err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, status.Message
 }
 
 func TestUpdate(t *testing.T) {
@@ -196,15 +102,9 @@ func TestPools(t *testing.T) {
 
 // FuzzObject looks for input that a validator cannot take.
 func FuzzObject(f *testing.F) {
-	for _, file := range []string{"accepted.yaml", "refused.yaml"} {
-		body, err := os.ReadFile("testdata/" + file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		for text := range strings.SplitSeq(string(body), "\n---\n") {
-			if json, err := yaml.YAMLToJSON([]byte(text)); err == nil {
-				f.Add(json)
-			}
+	for _, m := range append(validatetest.Accepted(), validatetest.Refused()...) {
+		if json, err := yaml.YAMLToJSON([]byte(m.YAML)); err == nil {
+			f.Add(json)
 		}
 	}
 	f.Fuzz(func(_ *testing.T, body []byte) {
