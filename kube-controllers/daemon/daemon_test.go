@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -295,5 +297,24 @@ func TestParseConfig(t *testing.T) {
 				t.Errorf("error %v, want %q", err, test.err)
 			}
 		})
+	}
+}
+
+// TestDocumentation holds the page to the table of settings.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../docs/kube-controllers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults := Defaults()
+	for _, s := range defaults.settings() {
+		value := fmt.Sprint(reflect.ValueOf(s.target).Elem())
+		if value != "" {
+			value = "`" + value + "` "
+		}
+		row := fmt.Sprintf("| `%s` | %s| %s |", s.env, value, s.doc)
+		if !strings.Contains(string(page), row+"\n") {
+			t.Errorf("docs/kube-controllers.md lacks the row\n%s", row)
+		}
 	}
 }

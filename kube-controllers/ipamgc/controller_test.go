@@ -1,0 +1,86 @@
+package ipamgc
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/ipam"
+)
+
+// releases records what a controller asks for.
+type releases struct{ released []string }
+
+func (r *releases) ReleaseAddrs(_ context.Context, leases ...ipam.Lease) ([]ipam.Lease, error) {
+	for _, lease := range leases {
+		r.released = append(r.released, lease.Handle)
+	}
+	return leases, nil
+}
+
+func (r *releases) ReleaseHost(_ context.Context, node string) ([]ipam.Lease, error) {
+	r.released = append(r.released, "node "+node)
+	return nil, nil
+}
+
+func reader(t *testing.T, objects ...client.Object) client.Reader {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v3.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithIndex(&corev1.Pod{}, "spec.nodeName", func(o client.Object) []string {
+			return []string{o.(*corev1.Pod).Spec.NodeName}
+		}).Build()
+}
+
+// TestConfirms: what the cache says is checked against the live API before anything is released.
+func TestConfirms(t *testing.T) {
+	blocks, addr := assigned(t, "a", map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: "web"})
+	block := &blocks[0]
+	block.ResourceVersion = ""
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.PodSpec{NodeName: "a"}}
+	pod.Status.PodIPs = []corev1.PodIP{{IP: addr.String()}}
+	finishedPod := pod.DeepCopy()
+	finishedPod.Status.Phase = corev1.PodSucceeded
+	tests := map[string]struct {
+		cached, live []client.Object
+		want         []string
+	}{
+		"all is well":                   {[]client.Object{node, pod}, []client.Object{node, pod}, nil},
+		"no pod":                        {[]client.Object{node}, []client.Object{node}, []string{"k8s-pod-network.c1"}},
+		"cache is late with the pod":    {[]client.Object{node}, []client.Object{node, pod}, nil},
+		"finished pod":                  {[]client.Object{node}, []client.Object{node, finishedPod}, []string{"k8s-pod-network.c1"}},
+		"no node, no pod":               {nil, nil, []string{"node a", "k8s-pod-network.c1"}},
+		"cache is late with the node":   {nil, []client.Object{node, pod}, nil},
+		"cache is late with node's pod": {nil, []client.Object{pod}, nil},
+		"node gone, its pod lives":      {[]client.Object{pod}, []client.Object{pod}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			recorded := &releases{}
+			c := New(reader(t, append(test.cached, block.DeepCopy())...), reader(t, test.live...), Options{
+				IPAM: recorded, Period: time.Hour, Log: slog.New(slog.DiscardHandler)})
+			if _, err := c.Reconcile(t.Context(), reconcile.Request{}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, recorded.released); diff != "" {
+				t.Errorf("released (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
