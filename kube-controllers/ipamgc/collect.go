@@ -147,7 +147,9 @@ func holds(pod *corev1.Pod, a ipam.Allocation) bool {
 	if pod == nil || finished(pod) {
 		return false
 	}
-	if uid := a.Attributes[ipam.AttrUID]; uid != "" && uid != string(pod.UID) {
+	// kubelet runs a static pod by a UID of its own, which the mirror pod has in an annotation.
+	uid := a.Attributes[ipam.AttrUID]
+	if uid != "" && uid != string(pod.UID) && uid != pod.Annotations[corev1.MirrorPodAnnotationKey] {
 		return false
 	}
 	if node := a.Attributes[ipam.AttrNode]; node != "" && pod.Spec.NodeName != "" && node != pod.Spec.NodeName {

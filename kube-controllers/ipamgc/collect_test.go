@@ -60,8 +60,11 @@ func TestLeaked(t *testing.T) {
 		"succeeded":                {pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }), true},
 		"failed":                   {pod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), true},
 		"another pod of that name": {pod(func(p *corev1.Pod) { p.UID = "u2" }), true},
-		"on another node":          {pod(func(p *corev1.Pod) { p.Spec.NodeName = "b" }), true},
-		"an older sandbox's":       {pod(func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "10.9.9.9"}} }), true},
+		"static pod's mirror": {pod(func(p *corev1.Pod) {
+			p.UID, p.Annotations = "u2", map[string]string{corev1.MirrorPodAnnotationKey: "u1"}
+		}), false},
+		"on another node":    {pod(func(p *corev1.Pod) { p.Spec.NodeName = "b" }), true},
+		"an older sandbox's": {pod(func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "10.9.9.9"}} }), true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
