@@ -30,6 +30,15 @@ func prefixes(list ...string) []netip.Prefix {
 	return all
 }
 
+// ports makes ranges of pairs of first and last.
+func ports(pairs ...uint16) []wire.PortRange {
+	var ranges []wire.PortRange
+	for i := 0; i < len(pairs); i += 2 {
+		ranges = append(ranges, wire.PortRange{First: pairs[i], Last: pairs[i+1]})
+	}
+	return ranges
+}
+
 func renderer(family dataplane.Family) *policy.Renderer {
 	marks, err := policy.MarksOf(0xffff0000)
 	if err != nil {
@@ -87,11 +96,11 @@ func golden(t *testing.T, name, got string) {
 
 var shopPolicies = map[string]*wire.Policy{
 	"knp.default/shop/web": {Name: "knp.default/shop/web", Tier: "default", Ingress: []wire.Rule{
-		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Sets: []string{"s:frontend"}}, Dst: wire.Match{Ports: []wire.PortRange{{80, 80}, {8000, 8999}}}},
+		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Sets: []string{"s:frontend"}}, Dst: wire.Match{Ports: ports(80, 80, 8000, 8999)}},
 		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Nets: prefixes("10.1.0.0/16", "fd00:1::/32"), NotNets: prefixes("10.1.1.0/24", "10.1.2.0/24", "fd00:1:1::/48")}},
 		{Action: wire.Allow, Dst: wire.Match{PortSets: []string{"n:http"}}},
 	}, Egress: []wire.Rule{
-		{Action: wire.Allow, Protocol: 17, Dst: wire.Match{Nets: prefixes("10.2.0.0/16", "10.3.0.0/16"), Ports: []wire.PortRange{{53, 53}}, PortSets: []string{"n:dns"}}},
+		{Action: wire.Allow, Protocol: 17, Dst: wire.Match{Nets: prefixes("10.2.0.0/16", "10.3.0.0/16"), Ports: ports(53, 53), PortSets: []string{"n:dns"}}},
 	}},
 	"icmp": {Name: "icmp", Tier: "platform", Ingress: []wire.Rule{
 		{Action: wire.Log, Protocol: 1, ICMP: &wire.ICMP{Type: 8}},
@@ -99,8 +108,8 @@ var shopPolicies = map[string]*wire.Policy{
 		{Action: wire.Deny, Protocol: 58, ICMP: &wire.ICMP{Type: 128, Not: true}},
 		{Action: wire.Deny, NotProtocol: 6, Src: wire.Match{NotSets: []string{"s:frontend"}, NotPortSets: []string{"n:http"}}},
 		{Action: wire.Allow, Family: 6},
-		{Action: wire.Allow, Dst: wire.Match{Ports: []wire.PortRange{{1, 1}}}},
-		{Action: wire.Deny, Dst: wire.Match{Ports: []wire.PortRange{{2, 2}}}},
+		{Action: wire.Allow, Dst: wire.Match{Ports: ports(1, 1)}},
+		{Action: wire.Deny, Dst: wire.Match{Ports: ports(2, 2)}},
 	}},
 }
 
