@@ -26,6 +26,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	if err := a.reconfigure(); err != nil {
 		return err
 	}
+	a.publish() // before an ADD goes on, which takes an address out of these pools
 	a.answerAnnotations()
 	if !a.programming {
 		return nil
