@@ -39,9 +39,10 @@ func OpError(operation string, kind Kind, key Key, sentinel, cause error) error 
 	return fmt.Errorf("%s %s: %w: %w", operation, object, sentinel, cause)
 }
 
-// CheckWrite says what is wrong with the form of a write, whatever the object's content: an object of another
-// kind, without a name, or in a namespace where its kind has none (or the reverse). For an update, the revision
-// as read is needed. Backends call it first; the error wraps ErrInvalid.
+// CheckWrite says what is wrong with the form of a write, whatever the object's content: an
+// object of another kind, without a name, or in a namespace where its kind has none (or the
+// reverse), and for an update one without the revision as read. Backends call it first; the
+// error wraps ErrInvalid.
 func CheckWrite(operation string, kind Kind, object Object, update bool) error {
 	key := KeyOf(object)
 	fail := func(format string, args ...any) error {

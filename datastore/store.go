@@ -97,15 +97,16 @@ type Preconditions struct {
 // Store is the one interface to resources.
 //
 // Get, List and the results of writes belong to the caller and may be modified; they
-// carry their apiVersion and kind, and no managedFields. Create ignores resourceVersion,
-// UID and, but for a Node, status. Update needs metadata.resourceVersion as read and fails with
-// ErrConflict if it is not current; for kinds with a status subresource, Update leaves
+// carry their apiVersion and kind, and no managedFields. Create ignores resourceVersion
+// and UID, and the status of our kinds. Update needs metadata.resourceVersion as read and fails
+// with ErrConflict if it is not current; for kinds with a status subresource, Update leaves
 // status alone and UpdateStatus writes nothing else. A write that changes nothing succeeds
-// and makes no event. An object with finalizers is deleted when the last of them is gone: until then
-// Delete sets its deletionTimestamp.
+// and makes no event. An object with finalizers is deleted when the last of them is gone:
+// until then Delete sets its deletionTimestamp.
 //
-// Watch needs a revision. It reports an object that a field selector begins to select as Added, and one that
-// it no longer selects as Deleted.
+// Watch needs a revision. Its context bounds the start alone; Stop ends it. It reports an
+// object that a field selector begins to select as Added, and one that it no longer
+// selects as Deleted.
 type Store interface {
 	Get(ctx context.Context, kind Kind, key Key) (Object, error)
 	List(ctx context.Context, kind Kind, opts ListOptions) (List, error)

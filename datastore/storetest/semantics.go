@@ -153,4 +153,5 @@ func testNode(t *testing.T, b Backend) {
 	if n := len(got.Status.Conditions); got.Status.Conditions[n-1].Reason != "CalicoIsUp" || len(got.Status.Addresses) != 1 {
 		t.Errorf("status is %+v", got.Status)
 	}
+	race(t, s, datastore.Nodes, o)
 }

@@ -101,6 +101,9 @@ func testCreateGet(t *testing.T, b Backend) {
 	if got.ResourceVersion != made.ResourceVersion || got.Spec.CIDR != "10.1.0.0/16" || got.Labels["index"] != "1" {
 		t.Errorf("got %+v, created %+v", got, made)
 	}
+	if len(got.ManagedFields) > 0 {
+		t.Errorf("managed fields are handed out: %v", got.ManagedFields)
+	}
 	if kind := got.GetObjectKind().GroupVersionKind(); kind != datastore.IPPools.GroupVersionKind {
 		t.Errorf("kind of what was read is %v", kind)
 	}

@@ -154,15 +154,20 @@ func testModify(t *testing.T, b Backend) {
 
 func testRace(t *testing.T, b Backend) {
 	s := b.New(t)
-	p := create(t, s, 1)
+	race(t, s, datastore.IPPools, create(t, s, 1))
+}
+
+// race has several writers update one revision of an object at once.
+func race(t *testing.T, s datastore.Store, kind datastore.Kind, o datastore.Object) {
+	t.Helper()
 	const writers = 8
 	var won atomic.Int32
 	group, ctx := errgroup.WithContext(bounded(t))
 	for i := range writers {
 		group.Go(func() error {
-			mine := p.DeepCopy()
-			mine.Labels["writer"] = fmt.Sprint(i)
-			_, err := s.Update(ctx, datastore.IPPools, mine)
+			mine := o.DeepCopyObject().(datastore.Object)
+			mine.SetLabels(map[string]string{"writer": fmt.Sprint(i)})
+			_, err := s.Update(ctx, kind, mine)
 			switch {
 			case err == nil:
 				won.Add(1)
