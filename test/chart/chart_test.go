@@ -1,4 +1,3 @@
-// Package chart tests the Helm chart without a cluster: what it renders, and which values it refuses.
 package chart
 
 import (
