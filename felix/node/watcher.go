@@ -106,7 +106,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	retry := firstRetry
 	for {
 		wait := recheck
-		if err := w.update(ctx, pools, poolsKnown, publish); err != nil && ctx.Err() == nil {
+		if err := w.update(ctx, pools, poolsKnown, published, publish); err != nil && ctx.Err() == nil {
 			w.opts.Log.Warn("node facts incomplete, will retry", "node", w.opts.Node, "error", err, "retry", retry)
 			wait, retry = retry, min(2*retry, lastRetry)
 		} else {
@@ -128,7 +128,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // update makes and publishes the facts, and tells the cluster. The addresses are published before
 // the tunnel's are known: routes within the subnet need no more.
-func (w *Watcher) update(ctx context.Context, pools []ipam.Pool, poolsKnown bool, publish func(Facts)) error {
+func (w *Watcher) update(ctx context.Context, pools []ipam.Pool, poolsKnown bool, former *Facts, publish func(Facts)) error {
 	node, err := w.node(ctx)
 	if err != nil {
 		return err
@@ -139,7 +139,11 @@ func (w *Watcher) update(ctx context.Context, pools []ipam.Pool, poolsKnown bool
 	}
 	facts.Labels = node.Labels
 	for _, family := range w.opts.Families {
-		facts.Of(family).Tunnel, _ = netip.ParseAddr(node.Annotations[tunnelAnnotation(family)])
+		if former != nil {
+			facts.Of(family).Tunnel = former.Of(family).Tunnel // which the Node may not say yet
+		} else {
+			facts.Of(family).Tunnel, _ = netip.ParseAddr(node.Annotations[tunnelAnnotation(family)])
+		}
 	}
 	publish(facts)
 	if poolsKnown {

@@ -1,0 +1,143 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/maneki-net/maneki/felix/config"
+)
+
+func source(name string, values ...string) config.Source {
+	s := config.Source{Name: name, Values: map[string]string{}}
+	for i := 0; i < len(values); i += 2 {
+		s.Values[values[i]] = values[i+1]
+	}
+	return s
+}
+
+func resource(name string, values ...string) config.Source {
+	s := source(name, values...)
+	s.Resource = true
+	return s
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := config.Resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.VXLANPort != 4789 || c.IptablesMarkMask != 0xffff0000 || c.RouteRefreshInterval != 90*time.Second || !c.Ipv6Support ||
+		c.DefaultEndpointToHostAction != "DROP" || c.IptablesBackend != "auto" {
+		t.Errorf("defaults: %+v", c)
+	}
+}
+
+// TestPrecedence: each source gives what no more important one does.
+func TestPrecedence(t *testing.T) {
+	c, err := config.Resolve(
+		config.Environment([]string{"FELIX_VXLANPORT=1", "felix_LogPrefix=e", "PATH=/bin"}),
+		source("file", "VXLANPort", "2", "VXLANVNI", "2"),
+		resource("node", "VXLANPort", "3", "VXLANVNI", "3", "VXLANMTU", "3"),
+		resource("global", "VXLANPort", "4", "VXLANVNI", "4", "VXLANMTU", "4", "VXLANMTUV6", "4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{int(c.VXLANPort), c.LogPrefix, c.VXLANVNI, c.VXLANMTU, c.VXLANMTUV6}
+	if diff := cmp.Diff([]any{1, "e", 2, 3, 4}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestValues(t *testing.T) {
+	tests := []struct {
+		name, value string
+		problem     string // part of the error; empty if it can be used
+	}{
+		{"VXLANPort", "70000", "write a port, 0 to 65535"},
+		{"VXLANMTU", "-1", "write a whole number, 0 to 65535"},
+		{"IptablesBackend", "NFT", ""},
+		{"IptablesBackend", "ipfw", "write one of auto, legacy, nft"},
+		{"IptablesMarkMask", "0x7", "write a 32-bit mask with at least 4 bits set"},
+		{"IptablesMarkMask", "0xf0", ""},
+		{"RouteRefreshInterval", "1m30s", ""},
+		{"RouteRefreshInterval", "2.5", ""},
+		{"RouteRefreshInterval", "-2", "write a number of seconds"},
+		{"Ipv6Support", "yes", ""},
+		{"Ipv6Support", "maybe", "write true or false"},
+		{"NATOutgoingAddress", "10.0.0.1", ""},
+		{"NATOutgoingAddress", "10.0.0", "write an IP address"},
+		{"MTUIfacePattern", "(", "write a regular expression"},
+		{"TyphaAddr", "typha:5473", "it can be set in the environment or the configuration file only"},
+		{"BPFEnabled", "true", ""},
+		{"VXLANPrt", "1", "there is no such setting"},
+	}
+	for _, test := range tests {
+		t.Run(test.name+"="+test.value, func(t *testing.T) {
+			_, err := config.Resolve(resource("r", test.name, test.value))
+			switch {
+			case err == nil && test.problem != "":
+				t.Error("no error")
+			case err != nil && (test.problem == "" || !strings.Contains(err.Error(), test.name+" of r") || !strings.Contains(err.Error(), test.problem)):
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestUnusable: a value that cannot be used counts as not given.
+func TestUnusable(t *testing.T) {
+	c, err := config.Resolve(source("environment", "VXLANPort", "x"), source("file", "VXLANPort", "5", "LogPrefix", "p"))
+	if err == nil || c.VXLANPort != 5 || c.LogPrefix != "p" {
+		t.Errorf("got port %d, %v", c.VXLANPort, err)
+	}
+}
+
+func TestNeedsRestart(t *testing.T) {
+	resolve := func(values ...string) *config.Config {
+		c, err := config.Resolve(source("s", values...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if config.NeedsRestart(resolve(), resolve("VXLANPort", "1", "LogSeverityScreen", "DEBUG")) {
+		t.Error("settings that apply at once need a restart")
+	}
+	if !config.NeedsRestart(resolve(), resolve("Ipv6Support", "false")) {
+		t.Error("a setting that is read at the start needs none")
+	}
+}
+
+func TestFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "felix.cfg")
+	none, err := config.ReadFile(path)
+	if err != nil || len(none.Values) != 0 {
+		t.Errorf("no file: %v, %v", none, err)
+	}
+	if err := os.WriteFile(path, []byte("[global]\n# comment\n\nVXLANPort = 5\nlogprefix=a = b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.ReadFile(path)
+	if diff := cmp.Diff(map[string]string{"VXLANPort": "5", "logprefix": "a = b"}, got.Values); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if err := os.WriteFile(path, []byte("VXLANPort\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.ReadFile(path); err == nil || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("a line without a value: %v", err)
+	}
+}
+
+// TestWithoutEffect: Calico's other settings are accepted and told apart.
+func TestWithoutEffect(t *testing.T) {
+	s := source("s", "BPFEnabled", "true", "VXLANPort", "1")
+	if diff := cmp.Diff([]string{"BPFEnabled"}, config.WithoutEffect(s)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
