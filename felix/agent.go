@@ -186,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 			work = a.observe(e)
 		case <-impatient.C:
-			a.takeJournal()
+			work = a.takeJournal()
 		case <-a.retryTimer.C:
 		case <-refresh.rules.C:
 			a.opts.Drivers.resyncRules()
@@ -291,13 +291,14 @@ func (a *Agent) completed(c wire.Commit) wire.Commit {
 	return c
 }
 
-// takeJournal lets a node that cannot reach Typha go on with what it knew last.
-func (a *Agent) takeJournal() {
+// takeJournal lets a node that cannot reach Typha go on with what it knew last, and says whether it does.
+func (a *Agent) takeJournal() bool {
 	if a.programming || len(a.opts.Journal.State().Objects) == 0 {
-		return
+		return false
 	}
 	a.programming = true
 	a.log.Warn("no stream yet, programming what the last run knew", "objects", len(a.opts.Journal.State().Objects))
+	return true
 }
 
 func (a *Agent) learnFacts(facts node.Facts) {

@@ -1,0 +1,348 @@
+package felix_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix"
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// fake is every driver at once: it records what is applied, in order, and fails what it is told to. The
+// bubble's goroutines take turns, and the test reads it only when all wait.
+type fake struct {
+	log    []string
+	fail   map[string]error
+	routes []route.Route
+	sets   map[string]int // members
+	chains []iptables.Chain
+}
+
+func (f *fake) do(step string) error {
+	f.log = append(f.log, step)
+	return f.fail[step]
+}
+
+type (
+	links   struct{ *fake }
+	sysctls struct{ *fake }
+	sets    struct{ *fake }
+	rules   struct {
+		*fake
+		table string
+	}
+	routes struct{ *fake }
+)
+
+func (f *fake) Resync()                               {}
+func (f *fake) Observe(dataplane.Event) bool          { return false }
+func (f *fake) Changed(context.Context) (bool, error) { return false, nil }
+func (l links) Name() string                          { return "link" }
+func (l links) Apply(context.Context) error           { return l.do("links") }
+func (l links) Set(link.VXLAN)                        {}
+func (l links) Remove(string)                         {}
+func (s sysctls) Name() string                        { return "sysctl" }
+func (s sysctls) Apply(context.Context) error         { return s.do("sysctls") }
+func (s sysctls) Set(string, string)                  {}
+func (s sysctls) RemoveDevice(string)                 {}
+func (s sysctls) InPlace(string) bool                 { return s.fail["sysctls"] == nil }
+func (s sets) Name() string                           { return "ipset" }
+func (s sets) Apply(context.Context) error            { return s.do("sets") }
+func (s sets) Grow(context.Context) error             { return s.do("grow") }
+func (s sets) Shrink(context.Context) error           { return s.do("shrink") }
+func (s sets) Set(set ipset.Set)                      { s.sets[set.Name] = len(set.Members) }
+func (s sets) Remove(name string)                     { delete(s.sets, name) }
+func (r rules) Name() string                          { return "iptables" }
+func (r rules) Apply(context.Context) error           { return r.do(r.table) }
+func (r rules) SetHooks(string, iptables.Hooks)       {}
+func (r routes) Name() string                         { return "route" }
+func (r routes) Apply(context.Context) error          { return r.do("routes") }
+func (r routes) Replace(list []route.Route)           { r.fake.routes = list }
+func (r rules) Replace(chains []iptables.Chain) {
+	if r.table == "filter" {
+		r.fake.chains = chains
+	}
+}
+func (r routes) InPlace(k route.Key) bool {
+	return r.fail["routes"] == nil && slices.ContainsFunc(r.fake.routes, func(have route.Route) bool { return have.Dst == k.Dst })
+}
+
+// source hands out commits.
+type source struct {
+	commits chan wire.Commit
+	reports []wire.Report
+}
+
+func (s *source) Next(ctx context.Context) (wire.Commit, error) {
+	select {
+	case c, open := <-s.commits:
+		if !open {
+			return wire.Commit{}, stream.ErrClosed
+		}
+		return c, nil
+	case <-ctx.Done():
+		return wire.Commit{}, ctx.Err()
+	}
+}
+
+func (s *source) Report(r wire.Report) { s.reports = append(s.reports, r) }
+
+// nothing is a BGP speaker and node facts that say nothing.
+type nothing struct{}
+
+func (nothing) Configure(bgp.Config)       {}
+func (nothing) Changes() <-chan struct{}   { return nil }
+func (nothing) Routes() []bgp.Route        { return nil }
+func (nothing) Status() bgp.Status         { return bgp.Status{} }
+func (nothing) Facts() <-chan node.Facts   { return nil }
+func (nothing) SetTunnelPools([]ipam.Pool) {}
+func (nothing) Check()                     {}
+
+// rig is an agent in a synctest bubble.
+type rig struct {
+	*fake
+	agent  *felix.Agent
+	source *source
+	ended  chan error
+}
+
+func newRig(t *testing.T, known ...wire.Object) *rig {
+	t.Helper()
+	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{}}, source: &source{commits: make(chan wire.Commit)}, ended: make(chan error, 1)}
+	j, err := journal.Open(filepath.Join(t.TempDir(), "stream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(known) > 0 {
+		if err := j.Append(wire.Commit{Upserts: known}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := config.Resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
+		Drivers: felix.Drivers{Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
+			Sets: sets{r.fake}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}}}},
+		FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
+		Config:     c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { r.ended <- r.agent.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		synctest.Wait()
+		j.Close()
+	})
+	return r
+}
+
+func (r *rig) commit(objects ...wire.Object) {
+	r.source.commits <- wire.Commit{Number: uint64(len(r.source.reports) + 1), Upserts: objects, InSync: true}
+	synctest.Wait()
+}
+
+func (r *rig) hasChain(name string) bool {
+	return slices.ContainsFunc(r.chains, func(c iptables.Chain) bool { return c.Name == name })
+}
+
+func bubble(t *testing.T, test func(*testing.T)) { synctest.Test(t, test) }
+
+var (
+	pool     = &wire.Pool{Name: "p", CIDR: netip.MustParsePrefix("10.65.0.0/16")}
+	set      = &wire.IPSet{Name: "s", Type: wire.SetNet, Nets: []netip.Prefix{netip.MustParsePrefix("10.65.0.9/32")}}
+	deny     = &wire.Policy{Name: "deny", Tier: "default"}
+	endpoint = &wire.Endpoint{Namespace: "shop", Pod: "web", UID: "1", Node: "n1",
+		Tiers: []wire.Tier{{Name: "default", Ingress: []string{"deny"}, DefaultAction: wire.Deny}}}
+	workload = cniserver.Workload{Namespace: "shop", Pod: "web", UID: "1", ContainerID: "c", HostIface: "cali1", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}}
+)
+
+// TestOrder: what rules name is there before them, a pod's rules before its route, and nothing happens before the
+// stream is in sync.
+func TestOrder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		time.Sleep(time.Minute)
+		if len(r.log) != 0 || r.agent.Ready() == nil {
+			t.Fatalf("before the stream is in sync: %v", r.log)
+		}
+		r.commit(pool, set, deny, endpoint)
+		want := []string{"links", "sysctls", "grow", "filter", "nat", "routes", "shrink"}
+		if diff := cmp.Diff(want, r.log); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
+		if err := r.agent.Ready(); err != nil {
+			t.Error(err)
+		}
+		if r.sets["cali40s"] != 1 || len(r.source.reports) != 1 || r.source.reports[0].Applied != 1 {
+			t.Errorf("sets %v, reports %+v", r.sets, r.source.reports)
+		}
+	})
+}
+
+// TestAdd: an ADD ends when policy, route and settings are in place, not before.
+func TestAdd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(pool)
+		added := make(chan error, 1)
+		go func() { added <- r.agent.Add(t.Context(), workload) }()
+		waiting := func(for_ string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case err := <-added:
+				t.Fatalf("ADD ended with %v while it must wait for %s", err, for_)
+			default:
+			}
+		}
+		waiting("the pod's policy")
+		if !r.hasChain("cali-tw-cali1") {
+			t.Error("a workload without policy has no chain that closes it")
+		}
+		former := *endpoint
+		former.UID = "0"
+		r.commit(&former, deny)
+		waiting("the policy of this pod, not of one of the same name")
+		broken := errors.New("broken")
+		for _, part := range []string{"grow", "filter", "nat", "routes", "sysctls"} {
+			r.fail[part] = broken
+		}
+		r.commit(endpoint)
+		for _, part := range []string{"grow", "filter", "nat", "routes", "sysctls"} {
+			time.Sleep(time.Minute) // it is tried again meanwhile
+			waiting(part)
+			delete(r.fail, part)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := <-added; err != nil {
+			t.Error(err)
+		}
+		r.agent.Remove("cali1")
+		synctest.Wait()
+		if r.hasChain("cali-tw-cali1") || len(r.routes) != 0 {
+			t.Error("a workload that was removed has chains or routes")
+		}
+	})
+}
+
+func TestAddNamesWhatItWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(pool)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.agent.Add(ctx, workload); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod shop/web") {
+			t.Errorf("ADD of a pod without policy: %v", err)
+		}
+		if _, err := r.agent.Annotations(ctx, "shop", "web", "1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod shop/web") {
+			t.Errorf("annotations of a pod that is not known: %v", err)
+		}
+		r.commit(endpoint, deny)
+		if _, err := r.agent.Annotations(t.Context(), "shop", "web", ""); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFailedRules: a set that rules may still name is not taken from them, and what failed is tried again.
+func TestFailedRules(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fail["filter"] = errors.New("broken")
+		r.commit(pool)
+		if slices.Contains(r.log, "shrink") || r.agent.Ready() == nil {
+			t.Errorf("with rules that fail: %v", r.log)
+		}
+		if report := r.source.reports[0]; report.Applied != 0 || !slices.Contains(report.Errors, "broken") {
+			t.Errorf("report %+v", report)
+		}
+		delete(r.fail, "filter")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !slices.Contains(r.log, "shrink") || r.agent.Ready() != nil {
+			t.Errorf("after the rules work again: %v, %v", r.log, r.agent.Ready())
+		}
+	})
+}
+
+// TestJournal: without a stream a node goes on with what it knew, and what the stream then lacks goes.
+func TestJournal(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, pool, set, deny, endpoint)
+		r.agent.Status(t.Context()) //nolint:errcheck // waits until the loop runs
+		if len(r.log) != 0 {
+			t.Errorf("at once: %v", r.log)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if r.sets["cali40s"] != 1 || !slices.Contains(r.log, "filter") || r.agent.Ready() == nil {
+			t.Errorf("without a stream: sets %v, %v", r.sets, r.log)
+		}
+		r.commit(pool)
+		if _, exists := r.sets["cali40s"]; exists || r.agent.Ready() != nil {
+			t.Errorf("in sync: sets %v, %v", r.sets, r.agent.Ready())
+		}
+	})
+}
+
+// TestRestart: a setting that is read at the start ends the agent; one that is not does not.
+func TestRestart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(&wire.Config{Name: "global", Values: map[string]string{"VXLANPort": "4790"}})
+		select {
+		case err := <-r.ended:
+			t.Fatal(err)
+		default:
+		}
+		r.commit(&wire.Config{Name: "node.n1", Values: map[string]string{"MaxIpsetSize": "5"}})
+		if err := <-r.ended; !errors.Is(err, felix.ErrRestart) {
+			t.Errorf("the agent ended with %v", err)
+		}
+	})
+}
+
+// TestQuiet: with nothing to do nothing is programmed, for as long as no timer says otherwise.
+func TestQuiet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(pool)
+		before := len(r.log)
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if len(r.log) != before {
+			t.Errorf("unasked: %v", r.log[before:])
+		}
+		if err := r.agent.Alive(5 * time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+}
