@@ -78,7 +78,7 @@ type Options struct {
 const patience = 10 * time.Second
 
 // checkInterval is how often drivers without events look whether somebody else changed their state.
-const checkInterval = 5 * time.Second
+const checkInterval = time.Second
 
 // The waits before what failed is tried again double from the first to the last.
 const (

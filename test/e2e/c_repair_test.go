@@ -17,9 +17,9 @@ func TestRepair(t *testing.T) {
 	})
 	cases := []struct{ name, find, remove string }{
 		{"route to a local pod", "ip route show " + addresses["node1"][0], "ip route del " + addresses["node1"][0]},
-		{"route through the tunnel", "ip route show dev vxlan.calico proto static | head -1", "ip route flush dev vxlan.calico"},
+		{"route through the tunnel", "ip route show dev vxlan.calico proto 80", "ip route flush dev vxlan.calico"},
 		{"rule of a chain", "iptables -w -S cali-FORWARD | grep -c -- -A | grep -v '^0$'", "iptables -w -F cali-FORWARD"},
-		{"hook into FORWARD", "iptables -w -S FORWARD | grep cali-FORWARD", "iptables -w -D FORWARD $(iptables -w -S FORWARD | sed -n 's/^-A FORWARD \\(.*cali-FORWARD\\)$/\\1/p')"},
+		{"hook into FORWARD", "iptables -w -S FORWARD | grep cali-FORWARD", "iptables -w -S FORWARD | grep cali-FORWARD | sed 's/^-A/-D/' | xargs iptables -w"},
 		{"set member", "ipset list -o save | grep '^add cali40' | head -1", `ipset list -o save | sed -n 's/^add \(cali40[^ ]* [^ ]*\).*/\1/p' | head -1 | xargs ipset del`},
 	}
 	for _, c := range cases {

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -130,14 +129,19 @@ func eventually(t *testing.T, timeout time.Duration, check func(ctx context.Cont
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return
 		}
+		// What a check says when it is cut short hides why it failed before.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("after %s: %v", timeout, err)
+			t.Fatalf("after %s: %v", timeout, last)
 		case <-ticker.C:
 		}
 	}
@@ -151,6 +155,3 @@ func onNode(ctx context.Context, node, line string) (string, error) {
 	}
 	return n.Exec(ctx, "sh", "-c", line)
 }
-
-// manifest joins documents.
-func manifest(documents ...string) string { return strings.Join(documents, "\n---\n") }

@@ -25,7 +25,7 @@ func TestUninstall(t *testing.T) {
 			"sets":       "ipset list -n | grep ^cali || true",
 			"interfaces": "ip -o link | grep -E 'cali|vxlan' || true",
 			"routes":     "(ip route; ip -6 route) | grep -E 'proto (80|bird)|vxlan|cali|blackhole' || true",
-			"files":      "ls /etc/cni/net.d /opt/cni/bin/calico /var/lib/calico /var/run/calico 2>/dev/null | grep -E 'calico' || true",
+			"files":      "find /etc/cni/net.d /opt/cni/bin /var/lib/calico /var/run/calico -name '*calico*' ! -type d -o -path '*/calico/*' ! -type d 2>/dev/null || true",
 		} {
 			left, err := n.Exec(t.Context(), "sh", "-c", line)
 			if err != nil {
