@@ -210,7 +210,7 @@ func (t *Table) write(k Key) error {
 		return fmt.Errorf("add route %s: %w", k, err)
 	}
 	if there {
-		err = t.kernel.RouteReplace(msg)
+		err = t.replace(k, msg)
 	} else {
 		err = t.kernel.RouteAdd(msg)
 	}
@@ -231,6 +231,20 @@ func (t *Table) doubt(r Route) {
 		delete(t.links, h.Device)
 		t.waiting[h.Device] = true
 	}
+}
+
+// replace writes a route over the one of its key. IPv6 refuses an on-link gateway that its own
+// lookup finds over another device (ip6_route_check_nh_onlink; seen on Linux 6.18): that is so where a
+// block's first address is the gateway and the route to be replaced covers it. Then the old route goes first.
+func (t *Table) replace(k Key, msg *netlink.Route) error {
+	err := t.kernel.RouteReplace(msg)
+	if !errors.Is(err, unix.EINVAL) || t.cfg.Family != dataplane.IPv6 {
+		return err
+	}
+	if err := t.delete(k); err != nil {
+		return err
+	}
+	return t.kernel.RouteAdd(msg)
 }
 
 func (t *Table) delete(k Key) error {

@@ -313,3 +313,26 @@ func TestRepair(t *testing.T) {
 		}
 	})
 }
+
+// A pool's mode changes: the direct route to a block gives way to one through the tunnel, whose gateway is
+// the block's own first address, and back.
+func TestDirectAndTunnelledTakeTurns(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		table := f.table(open(t))
+		block := netip.MustParsePrefix(f.remote)
+		for range 2 {
+			for _, hop := range []route.Hop{
+				{Device: "eth0", Gateway: netip.MustParseAddr(f.gw1)},
+				{Device: "cali1", Gateway: block.Addr(), OnLink: true},
+			} {
+				table.Set(route.Route{Dst: block, Hops: []route.Hop{hop}, Protocol: route.ProtocolFelix})
+				if err := table.Apply(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := f.routes(t, "80"); len(got) != 1 || !strings.Contains(got[0], "via "+hop.Gateway.String()+" dev "+hop.Device) {
+					t.Errorf("routes are %q, want one via %s dev %s", got, hop.Gateway, hop.Device)
+				}
+			}
+		}
+	})
+}
