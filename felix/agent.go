@@ -74,7 +74,8 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// patience is how long a start waits for the stream before it takes the journal for it.
+// patience is how long a start waits for the stream before it takes the journal for it, and for the node's addresses before
+// it programs without them, which takes the routes that an earlier process made.
 const patience = 10 * time.Second
 
 // checkInterval is how often drivers without events look whether somebody else changed their state.
@@ -103,6 +104,7 @@ type Agent struct {
 
 	inSync      bool // the stream delivered everything
 	programming bool // the kernel is ours to change: inSync, or the journal was taken for it
+	patient     bool // the stream, and the node's addresses, are still waited for
 	everApplied bool
 	applied     uint64 // number of the last commit taken in
 	complaint   string // the last pass's errors, as logged
@@ -129,7 +131,7 @@ func NewAgent(opts Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: opts, log: opts.Log, metrics: opts.Metrics, state: newState(), facts: opts.FirstFacts, config: opts.Config,
-		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, retry: firstRetry, marks: marks, tunnels: map[dataplane.Family]bool{},
+		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, retry: firstRetry, patient: true, marks: marks, tunnels: map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	for _, object := range opts.Journal.State().Objects {
@@ -186,7 +188,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 			work = a.observe(e)
 		case <-impatient.C:
-			work = a.takeJournal()
+			a.patient = false
+			work = a.takeJournal() || !a.everApplied
 		case <-a.retryTimer.C:
 		case <-refresh.rules.C:
 			a.opts.Drivers.resyncRules()
@@ -299,6 +302,12 @@ func (a *Agent) takeJournal() bool {
 	a.programming = true
 	a.log.Warn("no stream yet, programming what the last run knew", "objects", len(a.opts.Journal.State().Objects))
 	return true
+}
+
+// mayProgram says whether the kernel is ours to change now.
+func (a *Agent) mayProgram() bool {
+	known := a.facts.IPv4.Addr.IsValid() || a.facts.IPv6.Addr.IsValid()
+	return a.programming && (known || !a.patient)
 }
 
 func (a *Agent) learnFacts(facts node.Facts) {

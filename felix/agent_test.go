@@ -131,6 +131,11 @@ type rig struct {
 
 func newRig(t *testing.T, known ...wire.Object) *rig {
 	t.Helper()
+	return newRigWith(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, known...)
+}
+
+func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
+	t.Helper()
 	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{}}, source: &source{commits: make(chan wire.Commit)}, ended: make(chan error, 1)}
 	j, err := journal.Open(filepath.Join(t.TempDir(), "stream"))
 	if err != nil {
@@ -148,7 +153,7 @@ func newRig(t *testing.T, known ...wire.Object) *rig {
 	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
 		Drivers: felix.Drivers{Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
 			Sets: sets{r.fake}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}}}},
-		FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
+		FirstFacts: facts,
 		Config:     c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -343,6 +348,41 @@ func TestQuiet(t *testing.T) {
 		}
 		if err := r.agent.Alive(5 * time.Second); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestUnknownAddress: a start does not take routes away because it does not know the node's address yet.
+func TestUnknownAddress(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRigWith(t, node.Facts{Name: "n1"})
+		r.commit(pool)
+		if len(r.log) != 0 {
+			t.Errorf("at once: %v", r.log)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(r.log) == 0 {
+			t.Error("a node that has no address is not protected at all")
+		}
+	})
+}
+
+// TestPoolsWithPolicy: whoever waited for a pod's policy finds the pools of the same commit.
+func TestPoolsWithPolicy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		pools := make(chan int, 1)
+		go func() {
+			if _, err := r.agent.Annotations(t.Context(), "shop", "web", "1"); err != nil {
+				t.Error(err)
+			}
+			pools <- len(r.agent.CNIState().Pools)
+		}()
+		synctest.Wait()
+		r.commit(pool, deny, endpoint)
+		if got := <-pools; got != 1 {
+			t.Errorf("%d pools are known, want 1", got)
 		}
 	})
 }

@@ -28,7 +28,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	}
 	a.publish() // before an ADD goes on, which takes an address out of these pools
 	a.answerAnnotations()
-	if !a.programming {
+	if !a.mayProgram() {
 		return nil
 	}
 	a.renderSets()
