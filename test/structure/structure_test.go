@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"api":              {},
 	"datastore":        {"api"},
 	"ipam":             {"api", "datastore"},
-	"typha":            {"api", "datastore", "ipam", "buildinfo"},
+	"typha":            {"api", "datastore", "ipam"},
 	"typha/wire":       {},
 	"typha/calc":       {"api", "typha/wire"},
 	"typha/stream":     {"typha/wire", "typha/calc"},
@@ -41,19 +41,20 @@ var forbidden = map[string][]string{
 	"cmd/felix":      {"k8s.io/client-go/kubernetes", "sigs.k8s.io/controller-runtime"},
 	"cmd/cni-plugin": {"k8s.io/", "google.golang.org/grpc", "net/http"},
 	"test/cluster":   {"k8s.io/kubernetes", "go.etcd.io/etcd/server"},
-	"typha/calc":     {"k8s.io/client-go", "google.golang.org/grpc", "log/slog"},
+	"typha/calc":     {"k8s.io/client-go", "google.golang.org/grpc"},
 }
 
 type listed struct {
 	ImportPath string
 	Doc        string
+	GoFiles    []string
 	Imports    []string
 	Deps       []string
 }
 
 func packages(t *testing.T, args ...string) []listed {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Doc,Imports,Deps"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Doc,GoFiles,Imports,Deps"}, args...)...)
 	cmd.Dir = "../.."
 	out, err := cmd.Output()
 	if err != nil {
@@ -124,7 +125,7 @@ func TestProgramsStaySmall(t *testing.T) {
 
 func TestEveryPackageHasAComment(t *testing.T) {
 	for _, p := range packages(t, "./...") {
-		if len(p.Doc) == 0 {
+		if len(p.Doc) == 0 && len(p.GoFiles) > 0 {
 			t.Errorf("%s has no package comment: say what it owns, what it never does and who calls it", p.ImportPath)
 		}
 	}

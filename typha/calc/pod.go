@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -71,9 +72,15 @@ func withPrefix(m map[string]string, prefix string) map[string]string {
 	return out
 }
 
+// runtimeUID is the UID that the container runtime knows the pod by: the API's, but for a static pod, whose
+// object is a mirror that names the kubelet's UID in an annotation.
+func runtimeUID(o *corev1.Pod) string {
+	return cmp.Or(o.Annotations[corev1.MirrorPodAnnotationKey], string(o.UID))
+}
+
 func factsOf(o *corev1.Pod) podFacts {
 	f := podFacts{
-		uid:         string(o.UID),
+		uid:         runtimeUID(o),
 		node:        o.Spec.NodeName,
 		labels:      o.Labels,
 		annotations: withPrefix(o.Annotations, cniAnnotations),

@@ -249,3 +249,17 @@ func TestVerdictsAreTakenBack(t *testing.T) {
 		t.Errorf("verdicts: %v", d.Verdicts)
 	}
 }
+
+func TestStaticPodIsKnownByItsKubeletsUID(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: meta("proxy"), Spec: corev1.PodSpec{NodeName: "n1"}}
+	pod.Namespace, pod.UID = "default", "of-the-mirror"
+	pod.Annotations = map[string]string{"kubernetes.io/config.mirror": "of-the-kubelet"}
+	w, _ := compute(t, newNode("n1", "172.30.0.1", nil), pod)
+	e, err := get[*wire.Endpoint](w, "n1", wire.ID{Kind: wire.KindEndpoint, Name: "default/proxy"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.UID != "of-the-kubelet" {
+		t.Errorf("the endpoint's UID is %q, which CNI does not know", e.UID)
+	}
+}
