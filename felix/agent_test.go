@@ -39,10 +39,15 @@ type fake struct {
 	routes []route.Route
 	sets   map[string]int // members
 	chains []iptables.Chain
+	// hold, when set, keeps an apply waiting until it is closed.
+	hold chan struct{}
 }
 
 func (f *fake) do(step string) error {
 	f.log = append(f.log, step)
+	if f.hold != nil {
+		<-f.hold
+	}
 	return f.fail[step]
 }
 
@@ -380,9 +385,11 @@ func TestPoolsWithPolicy(t *testing.T) {
 			pools <- len(r.agent.CNIState().Pools)
 		}()
 		synctest.Wait()
+		r.hold = make(chan struct{})
 		r.commit(pool, deny, endpoint)
 		if got := <-pools; got != 1 {
-			t.Errorf("%d pools are known, want 1", got)
+			t.Errorf("%d pools are known while the kernel is programmed, want 1", got)
 		}
+		close(r.hold)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,6 +91,33 @@ func TestTorn(t *testing.T) {
 		appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("new", "10.0.0.1/24")}})
 		if got := len(open(t, torn).State().Objects); got != complete+1 {
 			t.Fatalf("after an append at %d octets: %d hosts, want %d", length, got, complete+1)
+		}
+	}
+}
+
+// TestDamaged changes each octet of the last record: it is not taken for another one.
+func TestDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stream")
+	j := open(t, path)
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.1/24")}})
+	first, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n2", "10.0.0.2/24")}})
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := int(first.Size()); i < len(data); i++ {
+		damaged := filepath.Join(t.TempDir(), "damaged")
+		changed := slices.Clone(data)
+		changed[i] ^= 1
+		if err := os.WriteFile(damaged, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(open(t, damaged).State().Objects); got != 1 {
+			t.Fatalf("with octet %d changed: %d hosts, want 1", i, got)
 		}
 	}
 }

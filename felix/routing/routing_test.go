@@ -94,6 +94,7 @@ func TestModes(t *testing.T) {
 		{"learned beyond the stream", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) {
 			in.Learned = []bgp.Route{
 				{Dst: prefix("10.65.2.0/26"), NextHops: []netip.Addr{addr("172.30.0.99")}},
+				{Dst: prefix("10.65.3.0/26"), NextHops: []netip.Addr{addr("172.31.0.13")}},
 				{Dst: prefix("10.99.0.0/16"), NextHops: []netip.Addr{addr("172.30.0.1"), addr("172.30.0.2")}}}
 		}, []string{n2Direct, n3Tunnel, "10.99.0.0/16 via 172.30.0.1 dev eth0 via 172.30.0.2 dev eth0 proto 12"}, 2, ""},
 		{"learned by BGP", wire.Pool{}, func(in *routing.Input) {
