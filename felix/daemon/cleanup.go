@@ -8,6 +8,7 @@ import (
 
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 )
@@ -21,9 +22,13 @@ func Cleanup(ctx context.Context) error {
 		return err
 	}
 	p.journal.Close()
-	errs := []error{cniserver.RemoveInterfaces(ctx, "")}
-	c := *p.config
+	return errors.Join(cniserver.RemoveInterfaces(ctx, ""), cleanKernel(ctx, *p.config))
+}
+
+// cleanKernel removes what the drivers made in the present network namespace.
+func cleanKernel(ctx context.Context, c config.Config) error {
 	c.Ipv6Support = true
+	var errs []error
 	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
 		c.IptablesBackend = string(backend)
 		k, err := openKernel(ctx, &c)

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
@@ -107,6 +108,35 @@ func TestTwoSubnets(t *testing.T) {
 	t.Run("Policy", func(t *testing.T) { testPolicy(t, l, pods) })
 	t.Run("Restart", func(sub *testing.T) { testRestart(sub, t, n1, pods) })
 	t.Run("Repair", func(t *testing.T) { testRepair(t, n1, pods) })
+	t.Run("Cleanup", func(t *testing.T) { testCleanup(t, n1) })
+}
+
+// testCleanup leaves a stranger's rule and set alone.
+func testCleanup(t *testing.T, m *machine) {
+	m.stop()
+	m.do(t, func() {
+		kerneltest.Run(t, "iptables-nft -A FORWARD -i foreign0 -j DROP")
+		kerneltest.Run(t, "ipset create foreign hash:net")
+		c, err := config.Resolve()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for range 2 { // the second time there is nothing left to do
+			if err := cleanKernel(t.Context(), *c); err != nil {
+				t.Error(err)
+			}
+		}
+		for command, ours := range map[string]string{"iptables-nft-save": "cali", "ip6tables-nft-save": "cali", "ipset save": "cali",
+			"ip route": "proto 80", "ip -6 route": "proto 80", "ip -o link": "vxlan"} {
+			if left := kerneltest.Run(t, command); strings.Contains(left, ours) {
+				t.Errorf("%s after the cleanup:\n%s", command, left)
+			}
+		}
+		if !strings.Contains(kerneltest.Run(t, "iptables-nft-save"), "foreign0") || !strings.Contains(kerneltest.Run(t, "ipset save"), "foreign") {
+			t.Error("the cleanup took a stranger's rule or set")
+		}
+	})
 }
 
 // policed is who reaches whom with the policy of testPolicy: b and d admit a alone.
