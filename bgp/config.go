@@ -69,10 +69,14 @@ func explicitPeers(config *wire.BGP, self *wire.Host) ([]Peer, error) {
 			ASNumber: p.ASNumber, LocalASNumber: p.LocalASNumber,
 			KeepNextHop: p.KeepNextHop, ReflectorClient: p.RouteReflectorPeer, ClusterID: p.ClusterID,
 			TTLSecurity: p.TTLSecurity,
-			RestartTime: cmp.Or(time.Duration(p.MaxRestartSeconds)*time.Second, DefaultRestartTime),
+			RestartTime: restartTime(p.MaxRestartSeconds),
 		})
 	}
 	return peers, errors.Join(errs...)
+}
+
+func restartTime(seconds uint32) time.Duration {
+	return cmp.Or(time.Duration(seconds)*time.Second, DefaultRestartTime)
 }
 
 // meshPeers are the sessions to every other node that is in the mesh, one for each IP family.
@@ -91,7 +95,7 @@ func meshPeers(in Input, self *wire.Host) []Peer {
 				Name: "Mesh_" + host.Name, Addr: prefix.Addr(), LocalAddr: local,
 				Port:     cmp.Or(in.BGP.ListenPort, DefaultPort),
 				ASNumber: cmp.Or(host.ASNumber, in.BGP.ASNumber), Mesh: true,
-				RestartTime: DefaultRestartTime,
+				RestartTime: restartTime(in.BGP.MeshMaxRestartSeconds),
 			})
 		}
 	}

@@ -64,15 +64,15 @@ func TestConfigFor(t *testing.T) {
 			mesh("n2", "10.0.0.1", "10.0.0.2"), mesh("n3", "10.0.0.1", "10.0.0.3"), mesh("n2", "fd00::1", "fd00::2"),
 		}},
 	}, {
-		name: "a node's own AS number counts on both sides, the listening port for all",
-		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true, ListenPort: 1790},
+		name: "a node's own AS number counts on both sides, the listening port and the restart time for all",
+		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true, ListenPort: 1790, MeshMaxRestartSeconds: 300},
 			Hosts: []*wire.Host{
 				host("n1", "10.0.0.1/24", "", func(h *wire.Host) { h.ASNumber = 65001 }),
 				host("n2", "10.0.0.2/24", "", func(h *wire.Host) { h.ASNumber = 65002 }),
 			}},
 		want: Config{ASNumber: 65001, RouterID: addr("10.0.0.1"), ListenPort: 1790, Peers: []Peer{{
 			Name: "Mesh_n2", Addr: addr("10.0.0.2"), LocalAddr: addr("10.0.0.1"), Port: 1790, ASNumber: 65002,
-			Mesh: true, RestartTime: DefaultRestartTime,
+			Mesh: true, RestartTime: 300 * time.Second,
 		}}},
 	}, {
 		name: "a route reflector is in nobody's mesh",

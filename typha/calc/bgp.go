@@ -42,6 +42,11 @@ func newBGPState() bgpState {
 }
 
 func (e *Engine) upsertBGPConfiguration(o *v3.BGPConfiguration) {
+	reason := ""
+	if _, err := restartTime(o.Spec.NodeMeshMaxRestartTime); err != nil {
+		reason = "spec.nodeMeshMaxRestartTime: " + err.Error() // everything else of it still holds
+	}
+	e.judge(KindBGPConfiguration, "", o.Name, reason)
 	e.bgp.configurations[o.Name] = &o.Spec
 	e.dirtyBGP(o.Name)
 }
@@ -115,15 +120,25 @@ func bgpPeerOf(o *v3.BGPPeer) (*bgpPeer, error) {
 			return nil, fmt.Errorf("spec.peerIP: %w", err)
 		}
 	}
-	if text := fmt.Sprint(spec.MaxRestartTime); text != "" {
-		if p.restart, err = time.ParseDuration(text); err != nil || p.restart < 0 {
-			return nil, fmt.Errorf("spec.maxRestartTime: %q is not a duration such as 120s", text)
-		}
+	if p.restart, err = restartTime(spec.MaxRestartTime); err != nil {
+		return nil, fmt.Errorf("spec.maxRestartTime: %w", err)
 	}
 	if hops := spec.TTLSecurity; hops != nil && (*hops < 0 || *hops > 255) {
 		return nil, fmt.Errorf("spec.ttlSecurity: %d is not within 0 to 255", *hops)
 	}
 	return p, nil
+}
+
+// restartTime reads how long a peer keeps routes during a restart; no text is 0, the default.
+func restartTime(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is not a duration such as 120s", text)
+	}
+	return d, nil
 }
 
 // hostSelector compiles a selector on the labels of nodes.
@@ -212,6 +227,14 @@ func (e *Engine) resolveBGP(h *wire.Host) *wire.BGP {
 	out := &wire.BGP{Node: h.Name, ASNumber: e.asNumber(h)}
 	out.ListenPort = uint16(bgpSetting(e, h.Name, defaultListenPort, func(c *v3.BGPConfigurationSpec) *int { return c.ListenPort }))
 	out.Mesh = bgpSetting(e, h.Name, true, func(c *v3.BGPConfigurationSpec) *bool { return c.NodeToNodeMeshEnabled })
+	out.MeshMaxRestartSeconds = bgpSetting(e, h.Name, 0, func(c *v3.BGPConfigurationSpec) *uint32 {
+		restart, err := restartTime(c.NodeMeshMaxRestartTime)
+		if c.NodeMeshMaxRestartTime == "" || err != nil {
+			return nil
+		}
+		seconds := uint32(restart / time.Second)
+		return &seconds
+	})
 	program := bgpSetting(e, h.Name, "", func(c *v3.BGPConfigurationSpec) *string {
 		if c.ProgramClusterRoutes == "" {
 			return nil

@@ -2,6 +2,7 @@ package calc_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -163,6 +164,35 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 	}
 	if !w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n1"}] || w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n2"}] {
 		t.Errorf("n1 needs %v", w.needs["n1"])
+	}
+}
+
+func TestRestartTimes(t *testing.T) {
+	w, verdicts := compute(t,
+		newNode("n1", "172.30.0.1", nil), newNode("n2", "172.30.0.2", nil),
+		&v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: v3.BGPConfigurationSpec{
+			NodeToNodeMeshEnabled: pointer(true), NodeMeshMaxRestartTime: "5m"}},
+		&v3.BGPConfiguration{ObjectMeta: meta("node.n2"), Spec: v3.BGPConfigurationSpec{
+			ListenPort: pointer(2179), NodeMeshMaxRestartTime: "soon"}},
+		&v3.BGPPeer{ObjectMeta: meta("bad"), Spec: v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 64700, MaxRestartTime: "-1s"}},
+		&v3.BGPPeer{ObjectMeta: meta("tor"), Spec: v3.BGPPeerSpec{
+			Node: "n1", PeerIP: "172.31.0.2", ASNumber: 64700, MaxRestartTime: "90s"}},
+	)
+	w.ofKind(t, wire.KindBGP,
+		&wire.BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, MeshMaxRestartSeconds: 300, Peers: []wire.BGPPeer{
+			{Name: "tor", Addr: netip.MustParseAddr("172.31.0.2"), ASNumber: 64700, MaxRestartSeconds: 90},
+		}},
+		&wire.BGP{Node: "n2", ASNumber: 64512, ListenPort: 2179, Mesh: true, MeshMaxRestartSeconds: 300},
+	)
+	var judged []string
+	for _, v := range verdicts {
+		judged = append(judged, v.Name+": "+v.Reason)
+	}
+	slices.Sort(judged)
+	want := []string{`bad: spec.maxRestartTime: "-1s" is not a duration such as 120s`,
+		`node.n2: spec.nodeMeshMaxRestartTime: "soon" is not a duration such as 120s`}
+	if diff := cmp.Diff(want, judged); diff != "" {
+		t.Errorf("verdicts (-want +got):\n%s", diff)
 	}
 }
 

@@ -150,6 +150,9 @@ type BGP struct {
 	// ProgramClusterRoutes: Felix programs the routes between nodes from the stream, also for
 	// pools without encapsulation; otherwise BGP does so.
 	ProgramClusterRoutes bool `cbor:"6,keyasint,omitempty"`
+	// MeshMaxRestartSeconds is how long the nodes of the mesh are asked to keep this node's routes
+	// while its speaker restarts; 0 is the speaker's default.
+	MeshMaxRestartSeconds uint32 `cbor:"7,keyasint,omitempty"`
 }
 
 // ID of the node's BGP configuration.
@@ -167,5 +170,5 @@ type BGPPeer struct {
 	RouteReflectorPeer bool       `cbor:"7,keyasint,omitempty"` // the peer is our client
 	ClusterID          string     `cbor:"8,keyasint,omitempty"`
 	TTLSecurity        uint8      `cbor:"9,keyasint,omitempty"`
-	MaxRestartSeconds  uint32     `cbor:"10,keyasint,omitempty"`
+	MaxRestartSeconds  uint32     `cbor:"10,keyasint,omitempty"` // as BGP.MeshMaxRestartSeconds
 }
