@@ -11,9 +11,10 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// Timers in seconds. A lost session is tried again soon; hold time and keepalive are RFC 4271's suggestions.
+// Timers in seconds. GoBGP connects one to two seconds after a peer is added and then every connectRetry to twice
+// that, with one second less as the timeout. Hold time and keepalive are RFC 4271's suggestions.
 const (
-	connectRetry      = 5
+	connectRetry      = 3
 	holdTime          = 90
 	keepaliveInterval = 30
 )
@@ -33,7 +34,12 @@ func (e *embedded) session(peer bgp.Peer) *api.Peer {
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			ConnectRetry: connectRetry, HoldTime: holdTime, KeepaliveInterval: keepaliveInterval,
 		}},
-		Transport: &api.Transport{LocalAddress: peer.LocalAddr.String(), RemotePort: uint32(peer.Port)},
+		Transport: &api.Transport{
+			LocalAddress: peer.LocalAddr.String(), RemotePort: uint32(peer.Port),
+			// One end of a mesh session waits for the other, the one with the higher address as in RFC 4271's rule for
+			// collisions: GoBGP's two ends can each close the connection that the other has chosen.
+			PassiveMode: peer.Mesh && peer.LocalAddr.Less(peer.Addr),
+		},
 		GracefulRestart: &api.GracefulRestart{
 			Enabled: true, RestartTime: uint32(min(peer.RestartTime, 4095*time.Second) / time.Second),
 			DeferralTime: firstUpdate, LocalRestarting: e.restarting,

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,6 +34,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("MKT_SPEAKER") != "" {
 		speak()
 		return
+	}
+	// The tests wait for BGP's timers, not for a CPU.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -230,6 +236,24 @@ func (p *process) wait(what string, wanted func(report) bool) report {
 		}
 	}
 	return p.last
+}
+
+// during reads reports for a while and checks each.
+func (p *process) during(d time.Duration, check func(report)) {
+	p.t.Helper()
+	timeout := time.After(d)
+	for {
+		select {
+		case r, ok := <-p.reports:
+			if !ok {
+				p.t.Fatal("speaker ended")
+			}
+			p.last = r
+			check(r)
+		case <-timeout:
+			return
+		}
+	}
 }
 
 // bird is a BIRD in a host's namespace.

@@ -10,15 +10,29 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// rib holds the best paths that peers announced. The server's watch writes it and anyone may read it.
+// rib holds the best paths that peers announced, and what it keeps of peers that restart (kept.go). The
+// server's watch and Run write it and anyone may read it.
 type rib struct {
 	mu     sync.Mutex
 	routes map[netip.Prefix]bgp.Route
 	own    []netip.Prefix
 	// ended are the peers whose End-of-RIB has come, after all the routes before it.
 	ended map[netip.Addr]bool
+	// established are the peers whose session is, as of the events taken so far.
+	established map[netip.Addr]bool
+	// losses are the peers that were established, and whose return, with all its routes, is waited for.
+	losses map[netip.Addr]loss
+	// kept are the destinations of routes that the server has withdrawn, each of a peer in losses.
+	kept map[netip.Prefix]bool
 	// sorted is routes without own, made when it is next asked for; nil when stale.
 	sorted []bgp.Route
+}
+
+func newRIB() rib {
+	return rib{
+		routes: map[netip.Prefix]bgp.Route{}, ended: map[netip.Addr]bool{},
+		established: map[netip.Addr]bool{}, losses: map[netip.Addr]loss{}, kept: map[netip.Prefix]bool{},
+	}
 }
 
 // update takes the paths of one event. An event holds all equally good paths of each
@@ -52,9 +66,10 @@ func (r *rib) update(paths []*api.Path) {
 	defer r.mu.Unlock()
 	for dst, route := range learned {
 		if len(route.NextHops) == 0 {
-			delete(r.routes, dst)
+			r.withdraw(dst)
 			continue
 		}
+		delete(r.kept, dst)
 		slices.SortFunc(route.NextHops, netip.Addr.Compare)
 		route.NextHops = slices.Compact(route.NextHops)
 		r.routes[dst] = route
@@ -62,11 +77,13 @@ func (r *rib) update(paths []*api.Path) {
 	r.sorted = nil
 }
 
-// end notes a peer's End-of-RIB, which the watch gives as a path to nowhere.
+// end notes a peer's End-of-RIB, which the watch gives as a path to nowhere. What the peer has not announced
+// again by then it no longer has.
 func (r *rib) end(peer netip.Addr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended[peer] = true
+	r.release(peer)
 }
 
 func (r *rib) hasEnded(peer netip.Addr) bool {

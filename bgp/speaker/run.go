@@ -8,6 +8,7 @@ import (
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/maneki-net/maneki/bgp"
 )
@@ -17,6 +18,9 @@ const (
 	refreshDelay = 50 * time.Millisecond
 	// retryDelay is how long after a configuration that failed it is tried again.
 	retryDelay = 5 * time.Second
+	// settleTime is how long the peers must have been the same before all of them can be known, because a
+	// configuration may grow in steps while its sources are being read.
+	settleTime = 2 * time.Second
 )
 
 // run is the state of one Run, on its goroutine.
@@ -24,12 +28,17 @@ type run struct {
 	*Speaker
 	server *embedded
 	config bgp.Config
+	// peersSince is when config got its present peers.
+	peersSince time.Time
 	// wake receives when sessions may have changed; depth 1, written by the watch.
 	wake  chan struct{}
 	since map[netip.Addr]observed
 	// synced, once true, stays so until the process ends.
 	synced bool
 	failed error
+	// The timers are off until they are needed: retry applies config, reading reads the sessions
+	// after a change of them, revisit without one, deferral ends the wait for End-of-RIBs.
+	retry, reading, revisit, deferring *time.Timer
 }
 
 // observed is a session's state and when it was first seen.
@@ -52,13 +61,17 @@ func (r *run) watch(ctx context.Context) error {
 			r.rib.update(table.Paths)
 			notify(r.changes)
 		}
+		if state := event.GetPeer().GetPeer().GetState(); state != nil {
+			if addr, err := netip.ParseAddr(state.NeighborAddress); err == nil {
+				r.rib.session(addr, state.SessionState == api.PeerState_ESTABLISHED, time.Now())
+			}
+		}
 		notify(r.wake)
 	})
 }
 
 func (r *run) loop(ctx context.Context) error {
-	// The timers are off until they are needed.
-	refresh, retry, deferral := stopped(), stopped(), stopped()
+	r.retry, r.reading, r.revisit, r.deferring = stopped(), stopped(), stopped(), stopped()
 	gathering := false
 	for {
 		select {
@@ -66,26 +79,31 @@ func (r *run) loop(ctx context.Context) error {
 			return nil
 		case config := <-r.wanted:
 			if r.config.ASNumber == 0 && config.ASNumber != 0 && !r.synced {
-				deferral.Reset(r.deferral)
+				r.deferring.Reset(r.deferral)
+			}
+			if !slices.Equal(r.config.Peers, config.Peers) {
+				r.peersSince = time.Now()
 			}
 			r.config = config
-			retry.Reset(0)
-		case <-retry.C:
+			r.retry.Reset(0)
+		case <-r.retry.C:
 			r.rib.setOwn(r.config.Announce)
 			if r.failed = r.server.apply(ctx, r.config); r.failed != nil {
 				r.log.Error("BGP configuration not applied", "error", r.failed)
-				retry.Reset(retryDelay)
+				r.retry.Reset(retryDelay)
 			}
-			refresh.Reset(0)
-		case <-deferral.C:
+			r.reading.Reset(0)
+		case <-r.deferring.C:
 			r.synced = true
-			refresh.Reset(0)
+			r.reading.Reset(0)
+		case <-r.revisit.C:
+			r.reading.Reset(0)
 		case <-r.wake:
 			if !gathering {
 				gathering = true
-				refresh.Reset(refreshDelay)
+				r.reading.Reset(refreshDelay)
 			}
-		case <-refresh.C:
+		case <-r.reading.C:
 			gathering = false
 			if err := r.refresh(ctx); err != nil {
 				return err
@@ -96,10 +114,7 @@ func (r *run) loop(ctx context.Context) error {
 
 // refresh reads the sessions and publishes the status.
 func (r *run) refresh(ctx context.Context) error {
-	status := bgp.Status{ASNumber: r.server.global.ASNumber, RouterID: r.server.global.RouterID, Routes: len(r.rib.snapshot())}
-	if r.failed != nil {
-		status.Error = r.failed.Error()
-	}
+	status := bgp.Status{ASNumber: r.server.global.ASNumber, RouterID: r.server.global.RouterID}
 	complete := 0
 	err := r.server.bgp.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		addr, err := netip.ParseAddr(p.State.NeighborAddress)
@@ -111,23 +126,65 @@ func (r *run) refresh(ctx context.Context) error {
 		if r.receivedAll(addr, p) {
 			complete++
 		}
+		r.wait(ctx, peer, p)
 	})
 	if err != nil {
 		return fmt.Errorf("list BGP peers: %w", err)
 	}
 	slices.SortFunc(status.Peers, func(a, b bgp.PeerStatus) int { return a.Addr.Compare(b.Addr) })
-	if r.failed == nil && complete == len(r.config.Peers) {
-		r.synced = true
+	next := r.rib.expire(time.Now())
+	// Without peers nothing tells whether they are only not known yet.
+	if !r.synced && r.failed == nil && complete > 0 && complete == len(r.config.Peers) {
+		if settled := r.peersSince.Add(settleTime); time.Now().Before(settled) {
+			next = earliest(next, settled)
+		} else {
+			r.synced = true
+		}
+	}
+	if !next.IsZero() {
+		r.revisit.Reset(time.Until(next))
 	}
 	if r.synced {
-		r.server.raiseAnchor(ctx)
+		r.server.endRestart(ctx)
 	}
-	status.Synced = r.synced
+	status.Synced, status.Routes = r.synced, len(r.rib.snapshot())
+	if r.failed != nil {
+		status.Error = r.failed.Error()
+	}
 	r.mu.Lock()
 	r.status = status
 	r.mu.Unlock()
 	notify(r.changes)
 	return nil
+}
+
+// wait decides how long a peer whose session was lost, or is back, is waited for.
+func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer) {
+	if stateOf(p) == bgp.Established && !sendsEndOfRIB(p) {
+		r.rib.forget(peer.Addr)
+		return
+	}
+	graceful := p.GetGracefulRestart()
+	lost := r.rib.bound(peer.Addr, time.Duration(graceful.GetPeerRestartTime())*time.Second)
+	// A route reflector passes on what GoBGP has, which would be lost with the peer.
+	if !lost || !graceful.GetPeerRestarting() || stateOf(p) != bgp.Idle || len(r.config.PassOn) > 0 {
+		return
+	}
+	r.log.Info("session lost, routes of the BGP peer are kept while it restarts", "peer", peer.Addr)
+	if err := r.server.renew(ctx, peer); err != nil {
+		r.log.Error("BGP peer not renewed", "error", err)
+		r.failed = err
+		r.retry.Reset(retryDelay)
+	}
+}
+
+// sendsEndOfRIB says whether the peer of an established session does graceful restart. The state that GoBGP has of
+// the address families may be that of an earlier session.
+func sendsEndOfRIB(p *api.Peer) bool {
+	return slices.ContainsFunc(p.GetState().GetRemoteCap(), func(c *anypb.Any) bool {
+		var graceful api.GracefulRestartCapability
+		return c.UnmarshalTo(&graceful) == nil && len(graceful.Tuples) > 0
+	})
 }
 
 func (r *run) peerStatus(peer bgp.Peer, p *api.Peer) bgp.PeerStatus {
@@ -173,6 +230,14 @@ func stateOf(p *api.Peer) bgp.State {
 		return bgp.Established
 	}
 	return bgp.Idle
+}
+
+// earliest of two times, of which a zero one does not count.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // stopped is a timer that fires when it is first Reset.

@@ -25,19 +25,21 @@ type embedded struct {
 	policies  *api.SetPoliciesRequest
 	announced map[netip.Prefix]bool
 	peers     map[netip.Addr]bgp.Peer
-	// restarting: no peer has been added since the process started, so peers may still hold the routes
-	// of an earlier one (RFC 4724 section 4.1).
+	// restarting: peers may still hold the routes of an earlier process and are told that this one
+	// restarts (RFC 4724 section 4.1); until endRestart.
 	restarting bool
 	anchor     *anchor
+	// removed is called after a peer was removed, because it is no longer wanted or has changed.
+	removed func(netip.Addr)
 }
 
 // newEmbedded makes a server that is stopped. GoBGP v3 has no way to end the goroutine; it
 // lives until the process ends.
-func newEmbedded(log *slog.Logger) *embedded {
+func newEmbedded(log *slog.Logger, removed func(netip.Addr)) *embedded {
 	server := gobgp.NewBgpServer(gobgp.LoggerOption(serverLog{log}))
 	go server.Serve()
 	return &embedded{
-		bgp: server, log: log, restarting: true,
+		bgp: server, log: log, restarting: true, removed: removed,
 		announced: map[netip.Prefix]bool{}, peers: map[netip.Addr]bgp.Peer{},
 	}
 }
@@ -89,6 +91,9 @@ func (e *embedded) stop(ctx context.Context) error {
 	}
 	e.global, e.policies = bgp.Config{}, nil
 	clear(e.announced)
+	for addr := range e.peers {
+		e.removed(addr)
+	}
 	clear(e.peers)
 	return nil
 }
@@ -173,11 +178,11 @@ func (e *embedded) applyPeers(ctx context.Context, want []bgp.Peer) error {
 			e.peers[addr] = peer
 			continue
 		}
-		if err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()}); err != nil {
-			errs = append(errs, fmt.Errorf("remove BGP peer %s: %w", addr, err))
+		if err := e.removePeer(ctx, addr); err != nil {
+			errs = append(errs, err)
 			continue
 		}
-		delete(e.peers, addr)
+		e.removed(addr)
 	}
 	if e.restarting && len(want) > 0 {
 		if err := e.dropAnchor(ctx); err != nil {
@@ -188,14 +193,40 @@ func (e *embedded) applyPeers(ctx context.Context, want []bgp.Peer) error {
 		if _, ok := e.peers[peer.Addr]; ok {
 			continue
 		}
-		if err := e.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: e.session(peer)}); err != nil {
-			errs = append(errs, fmt.Errorf("add BGP peer %s (%s): %w", peer.Name, peer.Addr, err))
-			continue
-		}
-		e.peers[peer.Addr] = peer
-	}
-	if len(want) > 0 {
-		e.restarting = false
+		errs = append(errs, e.addPeer(ctx, peer))
 	}
 	return errors.Join(errs...)
+}
+
+func (e *embedded) removePeer(ctx context.Context, addr netip.Addr) error {
+	if err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()}); err != nil {
+		return fmt.Errorf("remove BGP peer %s: %w", addr, err)
+	}
+	delete(e.peers, addr)
+	return nil
+}
+
+func (e *embedded) addPeer(ctx context.Context, peer bgp.Peer) error {
+	if err := e.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: e.session(peer)}); err != nil {
+		return fmt.Errorf("add BGP peer %s (%s): %w", peer.Name, peer.Addr, err)
+	}
+	e.peers[peer.Addr] = peer
+	return nil
+}
+
+// renew makes a peer ready at once for the next session. After one has ended GoBGP turns its peer's
+// connections away for five seconds, and when that makes the peer do the same the two may miss each other
+// for long. No setting changes that, but a peer that was just added does not wait. The old one must be Idle: then
+// there is nothing to send a CEASE to.
+func (e *embedded) renew(ctx context.Context, peer bgp.Peer) error {
+	if err := e.removePeer(ctx, peer.Addr); err != nil {
+		return err
+	}
+	return e.addPeer(ctx, peer)
+}
+
+// endRestart tells GoBGP that this speaker's restart is over.
+func (e *embedded) endRestart(ctx context.Context) {
+	e.restarting = false
+	e.raiseAnchor(ctx)
 }

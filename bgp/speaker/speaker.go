@@ -53,7 +53,7 @@ func New(log *slog.Logger, options Options) *Speaker {
 		deferral: cmp.Or(options.DeferralTime, bgp.DefaultRestartTime),
 		wanted:   make(chan bgp.Config, 1),
 		changes:  make(chan struct{}, 1),
-		rib:      rib{routes: map[netip.Prefix]bgp.Route{}, ended: map[netip.Addr]bool{}},
+		rib:      newRIB(),
 	}
 }
 
@@ -62,7 +62,7 @@ func New(log *slog.Logger, options Options) *Speaker {
 // restart time (RFC 4724). To withdraw everything instead, Configure a zero Config first and
 // wait until Status says so.
 func (s *Speaker) Run(ctx context.Context) error {
-	r := &run{Speaker: s, server: newEmbedded(s.log), wake: make(chan struct{}, 1), since: map[netip.Addr]observed{}}
+	r := &run{Speaker: s, server: newEmbedded(s.log, s.rib.forget), wake: make(chan struct{}, 1), since: map[netip.Addr]observed{}}
 	if err := r.watch(ctx); err != nil {
 		return fmt.Errorf("watch BGP server: %w", err)
 	}
@@ -91,8 +91,9 @@ func (s *Speaker) Configure(config bgp.Config) {
 // message. It is never closed and is for one reader.
 func (s *Speaker) Changes() <-chan struct{} { return s.changes }
 
-// Routes are the best routes learned from peers, sorted by destination, without what lies in
-// the node's own destinations. The slice must not be modified. Until Status says Synced, a
+// Routes are the best routes learned from peers, sorted by destination, without the node's own
+// destinations. Those of a peer that restarts gracefully stay until it has sent its End-of-RIB, or its
+// restart time is over (RFC 4724). The slice must not be modified. Until Status says Synced, a
 // route of an earlier process that is not among them must not be taken from the kernel; so ask for the
 // Status before the Routes.
 func (s *Speaker) Routes() []bgp.Route {

@@ -10,6 +10,7 @@ import (
 )
 
 func TestExchangeWithBIRD(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2)
 	router := l.bird(2, static("172.31.0.0/24", "fd31::/64")+
 		external("v4", 65002, "10.91.0.1", 64512, "ipv4")+external("v6", 65002, "fd91::1", 64512, "ipv6"))
@@ -60,6 +61,7 @@ func TestExchangeWithBIRD(t *testing.T) {
 
 // Two speakers with AS numbers of their own and two routers that announce the same destination.
 func TestMeshAndSeveralNextHops(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 4)
 	for _, host := range []int{3, 4} {
 		l.bird(host, static("172.31.0.0/24", "fd31::/64")+external("a", 65000, "10.91.0.1", 65001, "ipv4"))
@@ -87,6 +89,7 @@ func TestMeshAndSeveralNextHops(t *testing.T) {
 }
 
 func TestRouteReflector(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 3)
 	client := l.bird(3, static("10.244.3.0/26", "fd00:244:3::/122")+external("reflector", 64512, "10.91.0.1", 64512, "ipv4")+
 		"protocol static foreign { ipv4; route 172.31.0.0/24 blackhole; }\n")
@@ -111,6 +114,7 @@ func TestRouteReflector(t *testing.T) {
 // The speaker is killed; two routers keep its routes while it is away and after it is back. One of
 // them is reached only when the restart is over for the other.
 func TestGracefulRestart(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 3)
 	var routers []*bird
 	for _, host := range []int{2, 3} {
@@ -169,6 +173,7 @@ func announcedAgain(protocol string) bool {
 
 // A router is killed; the speaker keeps its routes until it is back, and drops what it no longer has.
 func TestGracefulRestartOfPeer(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2)
 	router := l.bird(2, static("172.31.0.0/24", "fd31::/64")+
 		"protocol static extra { ipv4; route 172.31.1.0/24 blackhole; }\n"+external("v4", 65002, "10.91.0.1", 64512, "ipv4"))
@@ -203,6 +208,7 @@ func TestGracefulRestartOfPeer(t *testing.T) {
 
 // A session with another local AS number and TTL security on both sides.
 func TestSessionSettings(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2)
 	router := l.bird(2, external("v4", 65002, "10.91.0.1", 65011, "ttl security on; ipv4")+external("v6", 65002, "fd91::1", 65011, "ttl security on; ipv6"))
 	node := l.speaker(1)
@@ -217,6 +223,7 @@ func TestSessionSettings(t *testing.T) {
 }
 
 func TestBusyPortIsReportedAndRetried(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 1)
 	first, second := l.speaker(1), l.speaker(1)
 	first.configure(config(1, 64512))
