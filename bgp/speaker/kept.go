@@ -24,6 +24,8 @@ type loss struct {
 	at time.Time
 	// until is when the peer's routes are no longer kept; zero until bound is called.
 	until time.Time
+	// graceful: the peer was known to restart when bound was called.
+	graceful bool
 	// back: the session is established again.
 	back bool
 }
@@ -48,17 +50,20 @@ func (r *rib) session(peer netip.Addr, established bool, now time.Time) {
 	}
 }
 
-// bound says for how long after its loss a peer's routes are kept. It returns whether the loss is new.
-func (r *rib) bound(peer netip.Addr, restart time.Duration) bool {
+// bound says for how long after a peer's loss, if there is one, its routes are kept; the first call counts. It
+// returns whether the peer is expected back.
+func (r *rib) bound(peer netip.Addr, restart time.Duration, graceful bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l, lost := r.losses[peer]
-	if !lost || !l.until.IsZero() {
+	if !lost {
 		return false
 	}
-	l.until = l.at.Add(min(restart, longestRestart))
-	r.losses[peer] = l
-	return true
+	if l.until.IsZero() {
+		l.until, l.graceful = l.at.Add(min(restart, longestRestart)), graceful
+		r.losses[peer] = l
+	}
+	return l.graceful && !l.back
 }
 
 // expire ends what is kept for too long; next is when to call it again, or zero.

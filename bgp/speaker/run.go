@@ -165,12 +165,16 @@ func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer) {
 		return
 	}
 	graceful := p.GetGracefulRestart()
-	lost := r.rib.bound(peer.Addr, time.Duration(graceful.GetPeerRestartTime())*time.Second)
-	// A route reflector passes on what GoBGP has, which would be lost with the peer.
-	if !lost || !graceful.GetPeerRestarting() || stateOf(p) != bgp.Idle || len(r.config.PassOn) > 0 {
+	expected := r.rib.bound(peer.Addr, time.Duration(graceful.GetPeerRestartTime())*time.Second, graceful.GetPeerRestarting())
+	// One that was just added and has not sent an OPEN yet leaves Idle by itself.
+	if !expected || stateOf(p) != bgp.Idle || p.GetState().GetMessages().GetSent().GetOpen() == 0 {
 		return
 	}
-	r.log.Info("session lost, routes of the BGP peer are kept while it restarts", "peer", peer.Addr)
+	// What a route reflector passes on would be withdrawn with the peer, as long as GoBGP still keeps it.
+	if graceful.GetPeerRestarting() && len(r.config.PassOn) > 0 {
+		return
+	}
+	r.log.Info("BGP session lost, the peer is expected back", "peer", peer.Addr)
 	if err := r.server.renew(ctx, peer); err != nil {
 		r.log.Error("BGP peer not renewed", "error", err)
 		r.failed = err

@@ -214,7 +214,7 @@ func (e *embedded) addPeer(ctx context.Context, peer bgp.Peer) error {
 	return nil
 }
 
-// renew makes a peer ready at once for the next session. After one has ended GoBGP turns its peer's
+// renew makes a peer ready at once for the next session. After one has ended, or an attempt has failed, GoBGP turns its peer's
 // connections away for five seconds, and when that makes the peer do the same the two may miss each other
 // for long. No setting changes that, but a peer that was just added does not wait. The old one must be Idle: then
 // there is nothing to send a CEASE to.
