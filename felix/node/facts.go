@@ -6,7 +6,6 @@
 package node
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/routing"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // Facts is what is known of the node; a value that is not changed once it was published.
@@ -53,16 +53,7 @@ func (f *Facts) Of(family dataplane.Family) *Addresses {
 func (f *Facts) Self(family dataplane.Family) routing.Self {
 	a := f.Of(family)
 	return routing.Self{Node: f.Name, Addr: a.Addr, Device: a.Device, Connected: a.Connected, Tunnel: a.Tunnel,
-		TunnelMAC: TunnelMAC(f.Name, family)}
-}
-
-// TunnelMAC gives the MAC address of a node's VXLAN device: derived from the node's name, so that it is the same
-// whenever the device is made anew. It is locally administered.
-func TunnelMAC(node string, family dataplane.Family) net.HardwareAddr {
-	sum := sha256.Sum256([]byte(fmt.Sprintf("vxlan %d %s", family, node)))
-	mac := net.HardwareAddr(sum[:6])
-	mac[0] = mac[0]&^1 | 2
-	return mac
+		TunnelMAC: wire.TunnelMAC(f.Name, uint8(family))}
 }
 
 // Interfaces reads the host's network interfaces.

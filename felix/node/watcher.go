@@ -14,19 +14,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/ipam"
-)
-
-// The annotations of a Node, Calico's.
-const (
-	annotationIPv4     = "projectcalico.org/IPv4Address"
-	annotationIPv6     = "projectcalico.org/IPv6Address"
-	annotationTunnelV4 = "projectcalico.org/IPv4VXLANTunnelAddr"
-	annotationTunnelV6 = "projectcalico.org/IPv6VXLANTunnelAddr"
-	annotationMACV4    = "projectcalico.org/VXLANTunnelMACAddr"
-	annotationMACV6    = "projectcalico.org/VXLANTunnelMACAddrV6"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // How long to wait after an attempt: after one that failed, doubling, and after one that did not.
@@ -60,6 +52,11 @@ type Watcher struct {
 	pools chan []ipam.Pool // depth 1, the newest; written by SetTunnelPools, read by Run
 	check chan struct{}    // depth 1; written by Check, read by Run
 	facts chan Facts       // unbuffered; written by Run
+
+	// The rest is Run's.
+	tunnelPools []ipam.Pool // as SetTunnelPools said last
+	poolsKnown  bool        // it said something
+	published   *Facts      // the last; nil before the first
 }
 
 // NewWatcher makes a Watcher; Run does the work.
@@ -90,23 +87,10 @@ func (w *Watcher) Facts() <-chan Facts { return w.facts }
 
 // Run works until ctx ends, and returns nil then.
 func (w *Watcher) Run(ctx context.Context) error {
-	var pools []ipam.Pool
-	poolsKnown := false
-	var published *Facts
-	publish := func(facts Facts) {
-		if published != nil && reflect.DeepEqual(*published, facts) {
-			return
-		}
-		select {
-		case w.facts <- facts:
-			published = &facts
-		case <-ctx.Done():
-		}
-	}
 	retry := firstRetry
 	for {
 		wait := recheck
-		if err := w.update(ctx, pools, poolsKnown, published, publish); err != nil && ctx.Err() == nil {
+		if err := w.update(ctx); err != nil && ctx.Err() == nil {
 			w.opts.Log.Warn("node facts incomplete, will retry", "node", w.opts.Node, "error", err, "retry", retry)
 			wait, retry = retry, min(2*retry, lastRetry)
 		} else {
@@ -117,8 +101,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
-		case pools = <-w.pools:
-			poolsKnown = true
+		case w.tunnelPools = <-w.pools:
+			w.poolsKnown = true
 		case <-w.check:
 		case <-timer.C:
 		}
@@ -126,12 +110,23 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
+func (w *Watcher) publish(ctx context.Context, facts Facts) {
+	if w.published != nil && reflect.DeepEqual(*w.published, facts) {
+		return
+	}
+	select {
+	case w.facts <- facts:
+		w.published = &facts
+	case <-ctx.Done():
+	}
+}
+
 // update makes and publishes the facts, and tells the cluster. The addresses are published before
 // the tunnel's are known: routes within the subnet need no more.
-func (w *Watcher) update(ctx context.Context, pools []ipam.Pool, poolsKnown bool, former *Facts, publish func(Facts)) error {
-	node, err := w.node(ctx)
+func (w *Watcher) update(ctx context.Context) error {
+	node, err := datastore.Get[*corev1.Node](ctx, w.opts.Store, datastore.Nodes, datastore.Key{Name: w.opts.Node})
 	if err != nil {
-		return err
+		return fmt.Errorf("read own Node: %w", err)
 	}
 	facts, err := Discover(w.opts.Interfaces, w.opts.Node, w.internalAddrs(node), w.opts.MTUPattern)
 	if err != nil {
@@ -139,16 +134,16 @@ func (w *Watcher) update(ctx context.Context, pools []ipam.Pool, poolsKnown bool
 	}
 	facts.Labels = node.Labels
 	for _, family := range w.opts.Families {
-		if former != nil {
-			facts.Of(family).Tunnel = former.Of(family).Tunnel // which the Node may not say yet
+		if w.published != nil {
+			facts.Of(family).Tunnel = w.published.Of(family).Tunnel // which the Node may not say yet
 		} else {
-			facts.Of(family).Tunnel, _ = netip.ParseAddr(node.Annotations[tunnelAnnotation(family)])
+			facts.Of(family).Tunnel, _ = netip.ParseAddr(node.Annotations[annotationsOf(family).tunnel])
 		}
 	}
-	publish(facts)
-	if poolsKnown {
+	w.publish(ctx, facts)
+	if w.poolsKnown {
 		for _, family := range w.opts.Families {
-			addr, tunnelErr := w.tunnel(ctx, &facts, pools, family)
+			addr, tunnelErr := w.tunnel(ctx, &facts, family)
 			if tunnelErr != nil {
 				err = errors.Join(err, tunnelErr)
 				continue
@@ -156,21 +151,9 @@ func (w *Watcher) update(ctx context.Context, pools []ipam.Pool, poolsKnown bool
 			facts.Of(family).Tunnel = addr
 		}
 	}
-	err = errors.Join(err, w.annotate(ctx, node, w.annotations(&facts)))
-	publish(facts)
+	err = errors.Join(err, w.annotate(ctx, node.Annotations, annotations(&facts)))
+	w.publish(ctx, facts)
 	return err
-}
-
-func (w *Watcher) node(ctx context.Context) (*corev1.Node, error) {
-	object, err := w.opts.Store.Get(ctx, datastore.Nodes, datastore.Key{Name: w.opts.Node})
-	if err != nil {
-		return nil, fmt.Errorf("read own Node %s: %w", w.opts.Node, err)
-	}
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return nil, fmt.Errorf("read own Node %s: got a %T", w.opts.Node, object)
-	}
-	return node, nil
 }
 
 func (w *Watcher) internalAddrs(node *corev1.Node) []netip.Addr {
@@ -185,8 +168,8 @@ func (w *Watcher) internalAddrs(node *corev1.Node) []netip.Addr {
 }
 
 // tunnel gives the tunnel address of a family: allocated when a pool uses VXLAN, released otherwise.
-func (w *Watcher) tunnel(ctx context.Context, facts *Facts, pools []ipam.Pool, family dataplane.Family) (netip.Addr, error) {
-	used := slices.DeleteFunc(slices.Clone(pools), func(p ipam.Pool) bool { return dataplane.FamilyOf(p.CIDR.Addr()) != family })
+func (w *Watcher) tunnel(ctx context.Context, facts *Facts, family dataplane.Family) (netip.Addr, error) {
+	used := slices.DeleteFunc(slices.Clone(w.tunnelPools), func(p ipam.Pool) bool { return dataplane.FamilyOf(p.CIDR.Addr()) != family })
 	if len(used) > 0 && facts.Of(family).Addr.IsValid() {
 		addr, err := w.opts.IPAM.EnsureTunnelAddress(ctx, ipam.Host{Name: w.opts.Node, Labels: facts.Labels}, used, ipam.VXLAN, ipam.Family(family))
 		if err != nil {
@@ -202,58 +185,58 @@ func (w *Watcher) tunnel(ctx context.Context, facts *Facts, pools []ipam.Pool, f
 	return netip.Addr{}, nil
 }
 
-func tunnelAnnotation(family dataplane.Family) string {
+// annotationKeys are the annotations of one IP family.
+type annotationKeys struct{ address, tunnel, mac string }
+
+func annotationsOf(family dataplane.Family) annotationKeys {
 	if family == dataplane.IPv6 {
-		return annotationTunnelV6
+		return annotationKeys{v3.NodeIPv6Address, v3.NodeIPv6VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddrV6}
 	}
-	return annotationTunnelV4
+	return annotationKeys{v3.NodeIPv4Address, v3.NodeIPv4VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddr}
 }
 
 // annotations gives what the Node is to say; an empty value is that the key is absent.
-func (w *Watcher) annotations(facts *Facts) map[string]string {
-	values := map[string]string{annotationIPv4: "", annotationIPv6: "", annotationTunnelV4: "", annotationTunnelV6: "",
-		annotationMACV4: "", annotationMACV6: ""}
-	set := func(family dataplane.Family, address, tunnel, mac string) {
-		a := facts.Of(family)
+func annotations(facts *Facts) map[string]string {
+	values := map[string]string{}
+	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		keys, a := annotationsOf(family), facts.Of(family)
+		values[keys.address], values[keys.tunnel], values[keys.mac] = "", "", ""
 		if a.Addr.IsValid() {
-			values[address] = a.Addr.String()
+			values[keys.address] = a.Addr.String()
 		}
 		if a.Tunnel.IsValid() {
-			values[tunnel], values[mac] = a.Tunnel.String(), TunnelMAC(facts.Name, family).String()
+			values[keys.tunnel], values[keys.mac] = a.Tunnel.String(), wire.TunnelMAC(facts.Name, uint8(family)).String()
 		}
 	}
-	set(dataplane.IPv4, annotationIPv4, annotationTunnelV4, annotationMACV4)
-	set(dataplane.IPv6, annotationIPv6, annotationTunnelV6, annotationMACV6)
 	return values
 }
 
-// annotate writes the annotations if they differ. The kubelet writes the same object, so a conflict is no
-// failure.
-func (w *Watcher) annotate(ctx context.Context, node *corev1.Node, values map[string]string) error {
-	for {
-		changed := maps.Clone(node.Annotations)
-		if changed == nil {
-			changed = map[string]string{}
-		}
-		for key, value := range values {
-			if changed[key] = value; value == "" {
-				delete(changed, key)
-			}
-		}
-		if maps.Equal(changed, node.Annotations) {
-			return nil
-		}
-		node.Annotations = changed
-		_, err := w.opts.Store.Update(ctx, datastore.Nodes, node)
-		if err == nil {
-			w.opts.Log.Info("node annotations written", "node", w.opts.Node)
-			return nil
-		}
-		if !errors.Is(err, datastore.ErrConflict) {
-			return fmt.Errorf("annotate own Node %s: %w", w.opts.Node, err)
-		}
-		if node, err = w.node(ctx); err != nil {
-			return err
+// annotate makes the Node say these values, if what it said last differs.
+func (w *Watcher) annotate(ctx context.Context, said, values map[string]string) error {
+	if maps.Equal(said, merged(said, values)) {
+		return nil
+	}
+	_, err := datastore.Modify(ctx, w.opts.Store, datastore.Nodes, datastore.Key{Name: w.opts.Node}, func(node *corev1.Node) error {
+		node.Annotations = merged(node.Annotations, values)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("annotate own Node: %w", err)
+	}
+	w.opts.Log.Info("node annotations written", "node", w.opts.Node)
+	return nil
+}
+
+// merged gives the annotations with the values in place.
+func merged(annotations, values map[string]string) map[string]string {
+	all := maps.Clone(annotations)
+	if all == nil {
+		all = map[string]string{}
+	}
+	for key, value := range values {
+		if all[key] = value; value == "" {
+			delete(all, key)
 		}
 	}
+	return all
 }

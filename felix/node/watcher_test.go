@@ -22,6 +22,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // interfaces is a host with the addresses of eth0.
@@ -122,7 +123,7 @@ func testWatcher(t *testing.T, failure error) {
 	time.Sleep(time.Minute) // of the bubble's clock: what failed was tried again
 	want := map[string]string{"other": "stays", "projectcalico.org/IPv4Address": "172.30.0.11/24",
 		"projectcalico.org/IPv4VXLANTunnelAddr": tunnelled.IPv4.Tunnel.String(),
-		"projectcalico.org/VXLANTunnelMACAddr":  node.TunnelMAC("n1", dataplane.IPv4).String()}
+		"projectcalico.org/VXLANTunnelMACAddr":  wire.TunnelMAC("n1", 4).String()}
 	if diff := cmp.Diff(want, annotations(t, store)); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
@@ -145,12 +146,5 @@ func TestDiscoverForeignAddress(t *testing.T) {
 	_, err := node.Discover(interfaces{"172.30.0.11/24"}, "n1", []netip.Addr{netip.MustParseAddr("172.30.0.99")}, regexp.MustCompile("^eth"))
 	if err == nil {
 		t.Error("an address that no interface carries is accepted")
-	}
-}
-
-func TestTunnelMAC(t *testing.T) {
-	a, b := node.TunnelMAC("n1", dataplane.IPv4), node.TunnelMAC("n1", dataplane.IPv6)
-	if a[0]&3 != 2 || a.String() == b.String() || a.String() != node.TunnelMAC("n1", dataplane.IPv4).String() {
-		t.Errorf("MACs %s and %s: want local unicast addresses, one a family, always the same", a, b)
 	}
 }

@@ -14,7 +14,7 @@ import (
 // BenchmarkPodUpdate relabels one pod among 10,000 policies of one namespace, each of which selects by a label value of
 // its own: the cost has to be that of the two policies concerned.
 func BenchmarkPodUpdate(b *testing.B) {
-	e := calc.New(calc.Options{})
+	e := calc.New()
 	pod := func(app int) *corev1.Pod {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u", Labels: map[string]string{"app": fmt.Sprint(app)}}}
 		p.Spec.NodeName, p.Status.PodIPs = "n1", []corev1.PodIP{{IP: "10.0.0.1"}}

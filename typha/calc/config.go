@@ -2,6 +2,7 @@ package calc
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -99,7 +100,7 @@ func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
 		return nil, fmt.Errorf("spec: %w", err)
 	}
 	var values map[string]string
-	var bad error
+	var errs []error
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[v3.FelixConfigurationSpec]()) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		raw, ok := fields[name]
@@ -112,7 +113,7 @@ func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
 		}
 		text, err := settingText(name, raw)
 		if err != nil {
-			bad = fmt.Errorf("spec.%s: %w", name, err)
+			errs = append(errs, fmt.Errorf("spec.%s: %w", name, err))
 			continue
 		}
 		if values == nil {
@@ -120,7 +121,7 @@ func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
 		}
 		values[setting] = text
 	}
-	return values, bad
+	return values, errors.Join(errs...)
 }
 
 func settingText(field string, raw json.RawMessage) (string, error) {

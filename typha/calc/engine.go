@@ -11,9 +11,6 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// Options configure an Engine. There are none yet that change an outcome.
-type Options struct{}
-
 // The kinds that an Engine takes, as Upsert recognises them by type and Delete by name.
 const (
 	KindPod                = "Pod"
@@ -51,7 +48,7 @@ type Engine struct {
 }
 
 // New makes an Engine that knows of no resource.
-func New(Options) *Engine {
+func New() *Engine {
 	return &Engine{
 		out:        output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}},
 		interest:   interest{nodes: map[string]map[wire.ID]int{}, before: map[string]map[wire.ID]bool{}},

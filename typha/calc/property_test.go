@@ -177,7 +177,7 @@ func TestVerdictsEqualTheOracles(t *testing.T) {
 	allowed, denied := 0, 0
 	for n := range *clusters {
 		h := &history{r: seeded(t, n), live: map[ref]metav1.Object{}}
-		e, w := calc.New(calc.Options{}), newWorld()
+		e, w := calc.New(), newWorld()
 		for range 20 + h.r.IntN(60) {
 			h.step(e)
 			if h.r.chance(30) {
@@ -217,7 +217,7 @@ var compareWorlds = cmp.Options{cmp.AllowUnexported(world{}), cmpopts.EquateComp
 func TestOrderDoesNotMatter(t *testing.T) {
 	for n := range *clusters {
 		h := &history{r: seeded(t, n), live: map[ref]metav1.Object{}}
-		e, w := calc.New(calc.Options{}), newWorld()
+		e, w := calc.New(), newWorld()
 		for range 60 {
 			h.step(e)
 			if h.r.chance(30) {
@@ -226,7 +226,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		}
 		w.apply(t, e.Flush())
 
-		other, again := calc.New(calc.Options{}), newWorld()
+		other, again := calc.New(), newWorld()
 		refs := slices.SortedFunc(maps.Keys(h.live), func(a, b ref) int { return cmpStrings(fmt.Sprint(a), fmt.Sprint(b)) })
 		h.r.Shuffle(len(refs), func(i, j int) { refs[i], refs[j] = refs[j], refs[i] })
 		for _, at := range refs {
@@ -269,7 +269,7 @@ func cmpStrings(a, b string) int {
 func TestDeletionLeavesNothing(t *testing.T) {
 	for n := range *clusters {
 		h := &history{r: seeded(t, n), live: map[ref]metav1.Object{}}
-		e, w := calc.New(calc.Options{}), newWorld()
+		e, w := calc.New(), newWorld()
 		for range 60 {
 			h.step(e)
 			if h.r.chance(20) {

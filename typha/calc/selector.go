@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ func matchAll(requirements []requirement, labels map[string]string) bool {
 // cannot be read is left out and reported as an error: a superset of what was meant remains.
 func compileSelector(s *metav1.LabelSelector) ([]requirement, error) {
 	var requirements []requirement
-	var bad error
+	var errs []error
 	for key, value := range s.MatchLabels {
 		requirements = append(requirements, requirement{key, metav1.LabelSelectorOpIn, []string{value}})
 	}
@@ -54,22 +55,22 @@ func compileSelector(s *metav1.LabelSelector) ([]requirement, error) {
 		switch r.op {
 		case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn:
 			if len(values) == 0 {
-				bad = fmt.Errorf("selector on label %q: %s needs at least one value", r.key, r.op)
+				errs = append(errs, fmt.Errorf("selector on label %q: %s needs at least one value", r.key, r.op))
 				continue
 			}
 		case metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist:
 			if len(values) > 0 {
-				bad = fmt.Errorf("selector on label %q: %s takes no values", r.key, r.op)
+				errs = append(errs, fmt.Errorf("selector on label %q: %s takes no values", r.key, r.op))
 				continue
 			}
 		default:
-			bad = fmt.Errorf("selector on label %q: operator %q is none of In, NotIn, Exists, DoesNotExist", r.key, r.op)
+			errs = append(errs, fmt.Errorf("selector on label %q: operator %q is none of In, NotIn, Exists, DoesNotExist", r.key, r.op))
 			continue
 		}
 		requirements = append(requirements, r)
 	}
 	slices.SortFunc(requirements, func(a, b requirement) int { return strings.Compare(a.canonical(), b.canonical()) })
-	return slices.CompactFunc(requirements, func(a, b requirement) bool { return a.canonical() == b.canonical() }), bad
+	return slices.CompactFunc(requirements, func(a, b requirement) bool { return a.canonical() == b.canonical() }), errors.Join(errs...)
 }
 
 func (r requirement) canonical() string {

@@ -1,7 +1,7 @@
 package calc
 
 import (
-	"crypto/sha1" // names the tunnel's MAC as Calico does; nothing is secured by it
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,18 +12,6 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
-)
-
-// The annotations of a Node that describe it, as Calico names them.
-const (
-	annotationIPv4      = "projectcalico.org/IPv4Address"
-	annotationIPv6      = "projectcalico.org/IPv6Address"
-	annotationASNumber  = "projectcalico.org/ASNumber"
-	annotationClusterID = "projectcalico.org/RouteReflectorClusterID"
-	annotationVXLANv4   = "projectcalico.org/IPv4VXLANTunnelAddr"
-	annotationVXLANv6   = "projectcalico.org/IPv6VXLANTunnelAddr"
-	annotationMACv4     = "projectcalico.org/VXLANTunnelMACAddr"
-	annotationMACv6     = "projectcalico.org/VXLANTunnelMACAddrV6"
 )
 
 func (e *Engine) upsertPool(o *v3.IPPool) {
@@ -100,8 +88,8 @@ func (e *Engine) upsertNode(o *corev1.Node) {
 	e.judge(KindNode, "", o.Name, reason)
 	e.out.set(h)
 	e.setHost(o.Name, h)
-	e.setVTEP(o, h.IPv4, annotationVXLANv4, annotationMACv4, "4")
-	e.setVTEP(o, h.IPv6, annotationVXLANv6, annotationMACv6, "6")
+	e.setVTEP(o, 4, h.IPv4)
+	e.setVTEP(o, 6, h.IPv6)
 }
 
 func (e *Engine) deleteNode(name string) {
@@ -109,23 +97,18 @@ func (e *Engine) deleteNode(name string) {
 		e.out.remove(h.ID())
 	}
 	e.setHost(name, nil)
-	for _, family := range []string{"4", "6"} {
-		e.out.remove(vtepID(name, family))
+	for _, family := range []uint8{4, 6} {
+		e.out.remove(wire.VTEPID(name, family))
 	}
-}
-
-func vtepID(node, family string) wire.ID {
-	return wire.ID{Kind: wire.KindVTEP, Name: node + "/" + family}
 }
 
 // hostOf gives what a Node says of itself. What cannot be read is left out and
 // reported.
 func hostOf(o *corev1.Node) (*wire.Host, error) {
-	h := &wire.Host{Name: o.Name, Labels: o.Labels, RouteReflectorClusterID: o.Annotations[annotationClusterID]}
+	h := &wire.Host{Name: o.Name, Labels: o.Labels, RouteReflectorClusterID: o.Annotations[v3.NodeClusterID]}
 	if len(h.Labels) == 0 {
 		h.Labels = nil
 	}
-	var bad error
 	for _, address := range o.Status.Addresses {
 		a, err := netip.ParseAddr(address.Address)
 		if err != nil || address.Type != corev1.NodeInternalIP {
@@ -138,26 +121,32 @@ func hostOf(o *corev1.Node) (*wire.Host, error) {
 			h.IPv6 = single
 		}
 	}
-	for annotation, field := range map[string]*netip.Prefix{annotationIPv4: &h.IPv4, annotationIPv6: &h.IPv6} {
-		text, ok := o.Annotations[annotation]
-		if !ok {
-			continue
-		}
-		p, err := parseHostAddress(text)
-		if err != nil || p.Addr().Is4() != (annotation == annotationIPv4) {
-			bad = fmt.Errorf("annotation %s: %q is not an address such as 172.30.0.11/24", annotation, text)
-			continue
-		}
-		*field = p
+	errs := []error{
+		annotatedAddress(o, v3.NodeIPv4Address, &h.IPv4, netip.Addr.Is4),
+		annotatedAddress(o, v3.NodeIPv6Address, &h.IPv6, netip.Addr.Is6),
 	}
-	if text := o.Annotations[annotationASNumber]; text != "" {
+	if text := o.Annotations[v3.NodeASNumber]; text != "" {
 		number, err := parseASNumber(text)
 		if err != nil {
-			bad = fmt.Errorf("annotation %s: %w", annotationASNumber, err)
+			errs = append(errs, fmt.Errorf("annotation %s: %w", v3.NodeASNumber, err))
 		}
 		h.ASNumber = number
 	}
-	return h, bad
+	return h, errors.Join(errs...)
+}
+
+// annotatedAddress reads the address that an annotation names, if it is there and of the right family.
+func annotatedAddress(o *corev1.Node, annotation string, field *netip.Prefix, right func(netip.Addr) bool) error {
+	text, ok := o.Annotations[annotation]
+	if !ok {
+		return nil
+	}
+	p, err := parseHostAddress(text)
+	if err != nil || !right(p.Addr()) {
+		return fmt.Errorf("annotation %s: %q is not an address such as 172.30.0.11/24 or fd00::11/64", annotation, text)
+	}
+	*field = p
+	return nil
 }
 
 // parseHostAddress reads an address with or without its subnet's length.
@@ -187,27 +176,21 @@ func parseASNumber(text string) (uint32, error) {
 }
 
 // setVTEP makes the tunnel end point of one family, which needs the tunnel's and the node's address.
-func (e *Engine) setVTEP(o *corev1.Node, parent netip.Prefix, annotation, macAnnotation, family string) {
+func (e *Engine) setVTEP(o *corev1.Node, family uint8, parent netip.Prefix) {
+	annotation, macAnnotation := v3.NodeIPv4VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddr
+	if family == 6 {
+		annotation, macAnnotation = v3.NodeIPv6VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddrV6
+	}
 	tunnel, err := netip.ParseAddr(o.Annotations[annotation])
 	if err != nil || !parent.IsValid() || tunnel.Is4() != parent.Addr().Is4() {
-		e.out.remove(vtepID(o.Name, family))
+		e.out.remove(wire.VTEPID(o.Name, family))
 		return
 	}
 	mac, err := net.ParseMAC(o.Annotations[macAnnotation])
 	if err != nil || len(mac) != 6 {
-		mac = vtepMAC(o.Name, family)
+		mac = wire.TunnelMAC(o.Name, family)
 	}
 	e.out.set(&wire.VTEP{Node: o.Name, Tunnel: tunnel, MAC: mac, Parent: parent.Addr()})
-}
-
-// vtepMAC is the MAC that a node's VXLAN device has unless its Node says otherwise: Calico's, so
-// that nodes of both can reach each other during a migration.
-func vtepMAC(node, family string) net.HardwareAddr {
-	if family == "6" {
-		node += "-v6"
-	}
-	sum := sha1.Sum([]byte(node))
-	return append(net.HardwareAddr{'f'}, sum[:5]...)
 }
 
 // block is an IPAM block in use.

@@ -3,6 +3,7 @@ package calc_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,7 +35,7 @@ func newNode(name, internal string, labels map[string]string, annotations ...str
 // compute gives what an engine makes of resources.
 func compute(t *testing.T, resources ...metav1.Object) (*world, []calc.Verdict) {
 	t.Helper()
-	e, w := calc.New(calc.Options{}), newWorld()
+	e, w := calc.New(), newWorld()
 	for _, r := range resources {
 		e.Upsert(r)
 	}
@@ -199,7 +200,7 @@ func TestRestartTimes(t *testing.T) {
 // TestReflectorLearnsWhoThePeerIs: a peer given by address is no client while a reflector of the same cluster has
 // the address, and is one from when that is gone.
 func TestReflectorLearnsWhoThePeerIs(t *testing.T) {
-	e, w := calc.New(calc.Options{}), newWorld()
+	e, w := calc.New(), newWorld()
 	for _, name := range []string{"n1", "n2"} {
 		e.Upsert(newNode(name, "172.30.0."+name[1:], nil, "RouteReflectorClusterID", "224.0.0.1"))
 	}
@@ -264,7 +265,7 @@ func TestUnusablePolicyIsolates(t *testing.T) {
 
 // TestVerdictsAreTakenBack: an object that is mended or deleted is no longer reported.
 func TestVerdictsAreTakenBack(t *testing.T) {
-	e := calc.New(calc.Options{})
+	e := calc.New()
 	pool := &v3.IPPool{ObjectMeta: meta("p"), Spec: v3.IPPoolSpec{CIDR: "nonsense"}}
 	e.Upsert(pool)
 	if d := e.Flush(); len(d.Verdicts) != 1 || d.Verdicts[0].Reason == "" {
@@ -291,5 +292,23 @@ func TestStaticPodIsKnownByItsKubeletsUID(t *testing.T) {
 	}
 	if e.UID != "of-the-kubelet" {
 		t.Errorf("the endpoint's UID is %q, which CNI does not know", e.UID)
+	}
+}
+
+// TestNodeVerdictNamesAllThatIsWrong, in the same order each time.
+func TestNodeVerdictNamesAllThatIsWrong(t *testing.T) {
+	for range 10 {
+		e := calc.New()
+		e.Upsert(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{
+			v3.NodeIPv4Address: "fd00::1/64", v3.NodeIPv6Address: "10.0.0.1/24", v3.NodeASNumber: "none"}}})
+		d := e.Flush()
+		if len(d.Verdicts) != 1 {
+			t.Fatalf("verdicts: %v", d.Verdicts)
+		}
+		lines := strings.Split(d.Verdicts[0].Reason, "\n")
+		if len(lines) != 3 || !strings.Contains(lines[0], "IPv4Address") || !strings.Contains(lines[1], "IPv6Address") ||
+			!strings.Contains(lines[2], "ASNumber") {
+			t.Fatalf("reason: %q", lines)
+		}
 	}
 }

@@ -32,8 +32,6 @@ type Name struct{ Namespace, Name string }
 type HubOptions struct {
 	// Kinds are the kinds that must have been listed before anything is handed out.
 	Kinds []string
-	// Engine is passed to calc.New.
-	Engine calc.Options
 	// Logger receives what changes; nil discards.
 	Logger *slog.Logger
 	// Metrics is counted into; nil is a set of its own that nobody reads.
@@ -71,7 +69,7 @@ func NewHub(opts HubOptions) *Hub {
 		ops:      make(chan func()),
 		done:     make(chan struct{}),
 		synced:   make(chan struct{}),
-		engine:   calc.New(opts.Engine),
+		engine:   calc.New(),
 		missing:  map[string]struct{}{},
 		versions: newVersions(),
 		objects:  map[wire.ID]*object{},

@@ -29,9 +29,12 @@ type Tokens struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
-	mu      sync.Mutex
-	keys    jose.JSONWebKeySet
-	fetched time.Time // of the last attempt
+	// fetching is held during a fetch: those with an unknown key wait for it, those with a known one do not.
+	fetching sync.Mutex
+	fetched  time.Time // of the last attempt
+
+	mu   sync.Mutex
+	keys jose.JSONWebKeySet
 }
 
 // refetchAfter bounds how often an unknown key id makes Tokens ask the API server.
@@ -94,9 +97,12 @@ func (t *Tokens) now() time.Time {
 
 // key gives the keys with an id, fetching the set when the id is new.
 func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if keys := t.keys.Key(id); len(keys) > 0 {
+	if keys := t.known(id); len(keys) > 0 {
+		return keys, nil
+	}
+	t.fetching.Lock()
+	defer t.fetching.Unlock()
+	if keys := t.known(id); len(keys) > 0 { // fetched while it waited
 		return keys, nil
 	}
 	if now := t.now(); t.fetched.IsZero() || now.Sub(t.fetched) >= refetchAfter {
@@ -105,10 +111,16 @@ func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) 
 			return nil, err
 		}
 	}
-	if keys := t.keys.Key(id); len(keys) > 0 {
+	if keys := t.known(id); len(keys) > 0 {
 		return keys, nil
 	}
 	return nil, fmt.Errorf("the API server publishes no key with id %q", id)
+}
+
+func (t *Tokens) known(id string) []jose.JSONWebKey {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.keys.Key(id)
 }
 
 func (t *Tokens) fetch(ctx context.Context) error {
@@ -123,6 +135,8 @@ func (t *Tokens) fetch(ctx context.Context) error {
 	if len(keys.Keys) == 0 {
 		return errors.New("read the API server's keys: the set is empty")
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.keys = keys
 	return nil
 }

@@ -128,3 +128,35 @@ func TestKeysAreCachedAndFetchedAgainWhenTheyRotate(t *testing.T) {
 	clock = clock.Add(refetchAfter)
 	check(true)
 }
+
+// TestKnownKeyDoesNotWaitForAFetch: while the API server hangs, nodes whose key is known connect.
+func TestKnownKeyDoesNotWaitForAFetch(t *testing.T) {
+	current, hangs := newIssuer(t, "k1"), false
+	asked, answer := make(chan struct{}), make(chan struct{})
+	clock := time.Now()
+	tokens := &Tokens{Now: func() time.Time { return clock }, Fetch: func(context.Context) ([]byte, error) {
+		if hangs {
+			close(asked)
+			<-answer
+		}
+		return current.jwks(), nil
+	}}
+	if _, err := tokens.Node(t.Context(), current.token("n1", nil)); err != nil {
+		t.Fatal(err)
+	}
+	hangs, clock = true, clock.Add(refetchAfter)
+	unknown := newIssuer(t, "k2").token("n2", nil)
+	refused := make(chan error)
+	go func() {
+		_, err := tokens.Node(t.Context(), unknown)
+		refused <- err
+	}()
+	<-asked
+	if _, err := tokens.Node(t.Context(), current.token("n1", nil)); err != nil {
+		t.Error(err)
+	}
+	close(answer)
+	if err := <-refused; err == nil {
+		t.Error("a token with an unknown key was accepted")
+	}
+}

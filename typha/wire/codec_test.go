@@ -62,3 +62,10 @@ func TestUnknownKindIsAnError(t *testing.T) {
 		t.Error("kind 200 decoded")
 	}
 }
+
+func TestTunnelMAC(t *testing.T) {
+	a, b := TunnelMAC("n1", 4), TunnelMAC("n1", 6)
+	if a[0]&3 != 2 || len(a) != 6 || a.String() == b.String() || a.String() != TunnelMAC("n1", 4).String() {
+		t.Errorf("MACs %s and %s: want local unicast addresses, one a family, always the same", a, b)
+	}
+}

@@ -9,7 +9,9 @@
 package wire
 
 import (
+	"crypto/sha1" // for a name; nothing is secured by it
 	"fmt"
+	"net"
 	"net/netip"
 )
 
@@ -121,9 +123,25 @@ type VTEP struct {
 // ID of the end point.
 func (v *VTEP) ID() ID {
 	if v.Tunnel.Is4() {
-		return ID{KindVTEP, v.Node + "/4"}
+		return VTEPID(v.Node, 4)
 	}
-	return ID{KindVTEP, v.Node + "/6"}
+	return VTEPID(v.Node, 6)
+}
+
+// VTEPID names a node's VTEP of a family, 4 or 6.
+func VTEPID(node string, family uint8) ID {
+	return ID{KindVTEP, fmt.Sprintf("%s/%d", node, family)}
+}
+
+// TunnelMAC is the MAC address of a node's VXLAN device of a family, 4 or 6, unless its Node says otherwise. It
+// follows from the node's name as in Calico, so that it outlives the device and nodes of both can reach each
+// other during a migration.
+func TunnelMAC(node string, family uint8) net.HardwareAddr {
+	if family == 6 {
+		node += "-v6"
+	}
+	sum := sha1.Sum([]byte(node))
+	return append(net.HardwareAddr{'f'}, sum[:5]...) // local and unicast, as the letter's bits have it
 }
 
 // Route says which node a block, or an address borrowed from another node's block,
