@@ -110,6 +110,8 @@ var shopPolicies = map[string]*wire.Policy{
 		{Action: wire.Allow, Family: 6},
 		{Action: wire.Allow, Dst: wire.Match{Ports: ports(1, 1)}},
 		{Action: wire.Deny, Dst: wire.Match{Ports: ports(2, 2)}},
+		{Action: wire.Allow, ICMP: &wire.ICMP{Type: 8}, Src: wire.Match{Nets: prefixes("10.9.0.0/16", "fd09::/16")}},
+		{Action: wire.Pass, ICMP: &wire.ICMP{Type: 8}, Src: wire.Match{Nets: prefixes("10.8.0.0/16", "fd08::/16")}},
 	}},
 }
 
