@@ -34,6 +34,8 @@ type Journal struct {
 	state State
 	size  int64 // of the file
 	base  int64 // of the file when it was last replaced
+	// behind: the file lacks a commit that could not be written.
+	behind bool
 }
 
 // slack is how much a file may grow beyond twice its size before it is replaced.
@@ -141,21 +143,19 @@ func (j *Journal) Held() (map[wire.ID]wire.Hash, error) {
 	return held, nil
 }
 
-// Append records a commit. State contains it also when writing fails; the next Append then writes everything.
+// Append records a commit. State has it also when that fails; the next Append then writes everything.
 func (j *Journal) Append(c wire.Commit) error {
 	j.take(c.Upserts, c.Deletes, c.Versions)
-	if j.size > 2*j.base+slack {
+	if j.behind || j.size > 2*j.base+slack {
 		return j.replace()
 	}
 	data, err := encode(c.Upserts, c.Deletes, c.Versions)
-	if err != nil {
-		return fmt.Errorf("write journal: %w", err)
+	if err == nil {
+		_, err = j.file.WriteAt(data, j.size)
 	}
-	if _, err := j.file.WriteAt(data, j.size); err != nil {
-		if replaceErr := j.replace(); replaceErr != nil {
-			return fmt.Errorf("write journal: %w", err)
-		}
-		return nil
+	if err != nil {
+		j.behind = true
+		return fmt.Errorf("write journal: %w", err)
 	}
 	j.size += int64(len(data))
 	return nil
@@ -175,15 +175,19 @@ func (j *Journal) replace() error {
 	if err != nil {
 		return fmt.Errorf("replace journal: %w", err)
 	}
-	if _, err = file.Write(data); err == nil {
-		err = errors.Join(file.Sync(), os.Rename(j.path+".new", j.path))
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = os.Rename(j.path+".new", j.path)
 	}
 	if err != nil {
 		file.Close()
 		return fmt.Errorf("replace journal: %w", err)
 	}
 	j.file.Close()
-	j.file, j.size, j.base = file, int64(len(data)), int64(len(data))
+	j.file, j.size, j.base, j.behind = file, int64(len(data)), int64(len(data)), false
 	return nil
 }
 

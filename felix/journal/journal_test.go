@@ -156,3 +156,30 @@ func TestHeld(t *testing.T) {
 		t.Errorf("held %v, %v", held, err)
 	}
 }
+
+// TestFailedWrite: what could not be written is in the file after the next Append.
+func TestFailedWrite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "felix")
+	path := filepath.Join(dir, "stream")
+	j := open(t, path)
+	if err := j.Close(); err != nil { // writes fail from now on
+		t.Fatal(err)
+	}
+	if err := j.Append(wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.1/24")}}); err == nil {
+		t.Fatal("a write to a closed file succeeded")
+	}
+	blocked := path + ".new" // where the next one writes
+	if err := os.Mkdir(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(wire.Commit{Upserts: []wire.Object{host("n2", "10.0.0.2/24")}}); err == nil {
+		t.Fatal("a write to a directory succeeded")
+	}
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n3", "10.0.0.3/24")}})
+	if got := len(open(t, path).State().Objects); got != 3 {
+		t.Errorf("%d hosts in the file, want 3", got)
+	}
+}
