@@ -47,7 +47,7 @@ func Down(ctx context.Context, c Config) error {
 	if err := r.remove(ctx); err != nil {
 		return fmt.Errorf("take down cluster %s: %w", c.Name, err)
 	}
-	return nil
+	return restoreLimits(ctx)
 }
 
 // Down removes the cluster.

@@ -50,6 +50,9 @@ func claim(ctx context.Context, c Config) (record, error) {
 		return record{}, err
 	}
 	defer unlock()
+	if err := raiseLimits(); err != nil {
+		return record{}, err
+	}
 	r := record{Config: c, State: stateDir(c)}
 	used := map[int]bool{}
 	names, err := filepath.Glob(filepath.Join(recordDir, "*.json"))
