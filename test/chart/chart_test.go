@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -26,8 +27,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	felixconfig "github.com/maneki-net/maneki/felix/config"
+	controllersdaemon "github.com/maneki-net/maneki/kube-controllers/daemon"
 	"github.com/maneki-net/maneki/test/build"
-	"github.com/maneki-net/maneki/typha/daemon"
+	typhadaemon "github.com/maneki-net/maneki/typha/daemon"
 )
 
 const (
@@ -262,13 +264,19 @@ func environment(t *testing.T, pods map[string]corev1.PodTemplateSpec, workload 
 }
 
 func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
-	pods := workloads(t, render(t, "node.logLevel=debug", "typha.logLevel=warning", "node.env.FELIX_VXLANPORT=4790"))
+	pods := workloads(t, render(t, "node.logLevel=debug", "typha.logLevel=warning", "node.env.FELIX_VXLANPORT=4790",
+		"typha.env.TYPHA_HEALTHPORT=9198", "kubeControllers.env.LEAK_GRACE_PERIOD=1m"))
 	// An unknown setting and a value that cannot be used are errors of Resolve.
 	if _, err := felixconfig.Resolve(felixconfig.Environment(environment(t, pods, "DaemonSet calico-node"))); err != nil {
 		t.Error("Felix refuses its environment:", err)
 	}
-	if _, err := daemon.ParseConfig(environment(t, pods, "Deployment calico-typha"), nil); err != nil {
-		t.Error("Typha refuses its environment:", err)
+	typha, err := typhadaemon.ParseConfig(environment(t, pods, "Deployment calico-typha"), nil)
+	if err != nil || typha.HealthPort != 9198 {
+		t.Errorf("Typha reads its environment as health port %d, %v; want 9198", typha.HealthPort, err)
+	}
+	controllers, err := controllersdaemon.ParseConfig(environment(t, pods, "Deployment calico-kube-controllers"), nil)
+	if err != nil || controllers.LeakGracePeriod != time.Minute {
+		t.Errorf("kube-controllers reads its environment as grace period %v, %v; want 1m", controllers.LeakGracePeriod, err)
 	}
 }
 
