@@ -9,8 +9,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// ProtocolVersion is the version of the protocol that this release speaks. A server
-// accepts clients of it and of the version before.
+// ProtocolVersion is the version of the protocol that this release speaks. Either side
+// accepts one version older or newer.
 const ProtocolVersion = 1
 
 // A gRPC message is a sequence (RFC 8742) of frames; a frame is an array of its type and its body. Receivers

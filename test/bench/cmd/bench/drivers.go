@@ -113,7 +113,7 @@ func addRoutes(ctx context.Context) (bench.Pair, error) {
 		fmt.Fprintf(&script, "route add %s dev lo proto 81\n", host(1_000_000+i))
 	}
 	return bench.Pair{
-		Name: fmt.Sprintf("route: %d routes", routes), Operations: routes,
+		Name: fmt.Sprintf("route: each of %d routes added together", routes), Operations: routes,
 		Baseline: bench.Subject{Name: "ip -batch",
 			Prepare: func(ctx context.Context) error { return command(ctx, nil, "ip", "route", "flush", "proto", "81") },
 			Run:     func(ctx context.Context) error { return command(ctx, script.Bytes(), "ip", "-batch", "-") }},
