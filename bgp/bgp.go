@@ -101,8 +101,9 @@ type PeerStatus struct {
 type Status struct {
 	ASNumber uint32     `json:"asNumber,omitempty"`
 	RouterID netip.Addr `json:"routerID,omitzero"`
-	// Synced: since the start every peer has sent its End-of-RIB, or the deferral time is
-	// over. Before it, a route that is missing from Routes may only not have been learned yet.
+	// Synced: since the start every peer of a configuration with peers has sent its End-of-RIB, or the deferral
+	// time after the first configuration is over. Before it, a route that is missing from
+	// Routes may only not have been learned yet.
 	Synced bool `json:"synced"`
 	// Peers are sorted by address.
 	Peers []PeerStatus `json:"peers,omitempty"`

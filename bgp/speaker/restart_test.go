@@ -46,7 +46,7 @@ type pair struct {
 func block(host, n int) string { return fmt.Sprintf("10.244.%d.%d/32", host, n) }
 
 func newPair(t *testing.T, kind string) *pair {
-	p := &pair{t: t, l: newLab(t, 2), configs: map[int]bgp.Config{}, speakers: map[int]*process{}}
+	p := &pair{t: t, l: newLab(t, 3), configs: map[int]bgp.Config{}, speakers: map[int]*process{}}
 	for host := 1; host <= 2; host++ {
 		c := config(host, 64512, block(host, 255), block(host, 100))
 		c.Peers = peers(host, 3-host, 64512)[:1]
@@ -145,24 +145,23 @@ func TestRestartOfBoth(t *testing.T) {
 	}
 }
 
-// A restarted speaker hears of its two peers one after the other.
+// A restarted speaker hears of its second peer when it has already learned all that the first one has.
 func TestPeersKnownInSteps(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, 3)
-	c := config(1, 64512)
-	for _, host := range []int{2, 3} {
-		other := config(host, 64512, block(host, 0))
-		other.Peers = peers(host, 1, 64512)[:1]
-		l.speaker(host).configure(other)
-		c.Peers = append(c.Peers, peers(1, host, 64512)[0])
-	}
-	node, first := l.speaker(1), c
-	first.Peers = c.Peers[:1]
-	node.configure(first)
-	node.wait("the first peer is known", func(r report) bool { return len(r.Status.Peers) == 1 })
+	p := newPair(t, "peers")
+	third := config(3, 64512, block(3, 0))
+	third.Peers = peers(3, 1, 64512)[:1]
+	third.Peers[0].Mesh = true
+	p.l.speaker(3).configure(third)
+	kill(p.speakers[1].cmd)
+	node, c := p.l.speaker(1), p.configs[1]
+	node.configure(c)
+	node.wait("the first peer's blocks are learned", func(r report) bool { return hasRoute(r, block(2, 255), hostAddr(2, 4)) })
+	c.Peers = append(c.Peers, peers(1, 3, 64512)[0])
+	c.Peers[1].Mesh = true
 	node.configure(c)
 	node.wait("in sync with both", func(r report) bool {
-		if r.Status.Synced && (!hasRoute(r, block(2, 0), hostAddr(2, 4)) || !hasRoute(r, block(3, 0), hostAddr(3, 4))) {
+		if r.Status.Synced && (!hasRoute(r, block(2, 255), hostAddr(2, 4)) || !hasRoute(r, block(3, 0), hostAddr(3, 4))) {
 			t.Fatalf("synced with part of the peers: %+v", r)
 		}
 		return r.Status.Synced
@@ -212,5 +211,9 @@ func TestPeerThatIsRemovedWhileAway(t *testing.T) {
 	c := p.configs[2]
 	c.Peers = nil
 	p.speakers[2].configure(c)
+	removed := time.Now()
 	p.speakers[2].wait("the routes are gone", func(r report) bool { return len(r.Status.Peers) == 0 && len(r.Routes) == 0 })
+	if kept := time.Since(removed); kept > 2*time.Second {
+		t.Errorf("routes of a peer that was removed were kept for %s", kept)
+	}
 }

@@ -20,7 +20,7 @@ const (
 	retryDelay = 5 * time.Second
 	// settleTime is how long the peers must have been the same before all of them can be known, because a
 	// configuration may grow in steps while its sources are being read.
-	settleTime = 2 * time.Second
+	settleTime = 3 * time.Second
 )
 
 // run is the state of one Run, on its goroutine.
