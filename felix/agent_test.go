@@ -39,6 +39,7 @@ type fake struct {
 	routes []route.Route
 	sets   map[string]int // members
 	chains []iptables.Chain
+	forget []netip.Addr // whose connections the next apply deletes
 	// hold, when set, keeps an apply waiting until it is closed.
 	hold chan struct{}
 }
@@ -59,7 +60,8 @@ type (
 		*fake
 		table string
 	}
-	routes struct{ *fake }
+	routes      struct{ *fake }
+	connections struct{ *fake }
 )
 
 func (f *fake) Resync()                               {}
@@ -86,6 +88,19 @@ func (r rules) SetHooks(string, iptables.Hooks)       {}
 func (r routes) Name() string                         { return "route" }
 func (r routes) Apply(context.Context) error          { return r.do("routes") }
 func (r routes) Replace(list []route.Route)           { r.fake.routes = list }
+func (c connections) Name() string                    { return "conntrack" }
+func (c connections) Forget(addr netip.Addr)          { c.forget = append(c.forget, addr) }
+func (c connections) InPlace(addr netip.Addr) bool    { return !slices.Contains(c.forget, addr) }
+func (c connections) Apply(context.Context) error {
+	if len(c.forget) == 0 {
+		return nil
+	}
+	err := c.do("connections")
+	if err == nil {
+		c.forget = nil
+	}
+	return err
+}
 func (r rules) Replace(chains []iptables.Chain) {
 	if r.table == "filter" {
 		r.fake.chains = chains
@@ -157,7 +172,7 @@ func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 	}
 	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
 		Drivers: felix.Drivers{Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
-			Sets: sets{r.fake}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}}}},
+			Sets: sets{r.fake}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Connections: connections{r.fake}}}},
 		FirstFacts: facts,
 		Config:     c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -220,6 +235,9 @@ func TestOrder(t *testing.T) {
 func TestAdd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
+		broken := errors.New("broken")
+		parts := []string{"connections", "grow", "filter", "nat", "routes", "sysctls", ""}
+		r.fail[parts[0]] = broken
 		r.commit(pool)
 		added := make(chan error, 1)
 		go func() { added <- r.agent.Add(t.Context(), workload) }()
@@ -240,14 +258,11 @@ func TestAdd(t *testing.T) {
 		former.UID = "0"
 		r.commit(&former, deny)
 		waiting("the policy of this pod, not of one of the same name")
-		broken := errors.New("broken")
-		for _, part := range []string{"grow", "filter", "nat", "routes", "sysctls"} {
-			r.fail[part] = broken
-		}
 		r.commit(endpoint)
-		for _, part := range []string{"grow", "filter", "nat", "routes", "sysctls"} {
+		for i, part := range parts[:len(parts)-1] {
 			time.Sleep(time.Minute) // it is tried again meanwhile
 			waiting(part)
+			r.fail[parts[i+1]] = broken // one at a time, or one would hide another
 			delete(r.fail, part)
 		}
 		time.Sleep(time.Minute)
@@ -255,8 +270,12 @@ func TestAdd(t *testing.T) {
 		if err := <-added; err != nil {
 			t.Error(err)
 		}
+		r.log = nil
 		r.agent.Remove("cali1")
 		synctest.Wait()
+		if !slices.Contains(r.log, "connections") {
+			t.Error("the connections of a workload that was removed are still known")
+		}
 		if r.hasChain("cali-tw-cali1") || len(r.routes) != 0 {
 			t.Error("a workload that was removed has chains or routes")
 		}

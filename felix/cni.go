@@ -77,6 +77,7 @@ func (a *Agent) Add(ctx context.Context, w cniserver.Workload) error {
 	waiter := addWaiter{iface: w.HostIface, done: make(chan struct{}), abandoned: func() bool { return ctx.Err() != nil }}
 	err := a.do(ctx, func() {
 		a.workloads[w.HostIface] = w
+		a.forgetConnections(w)
 		a.state.dirty.rules, a.state.dirty.routes = true, true
 		a.adds = append(a.adds, waiter)
 	})
@@ -115,8 +116,8 @@ func (a *Agent) inPlace(w cniserver.Workload, enforced map[dataplane.Family]bool
 	}
 	for _, addr := range w.Addrs {
 		for _, f := range a.opts.Drivers.Families {
-			if f.Family == dataplane.FamilyOf(addr) &&
-				(!enforced[f.Family] || !f.Routes.InPlace(route.Key{Dst: netip.PrefixFrom(addr, addr.BitLen())})) {
+			if f.Family == dataplane.FamilyOf(addr) && (!enforced[f.Family] || !f.Connections.InPlace(addr) ||
+				!f.Routes.InPlace(route.Key{Dst: netip.PrefixFrom(addr, addr.BitLen())})) {
 				return false
 			}
 		}
@@ -129,10 +130,22 @@ func (a *Agent) Remove(hostIface string) {
 	// The loop takes requests as long as it runs, so this is over soon.
 	select {
 	case a.requests <- func() {
+		a.forgetConnections(a.workloads[hostIface])
 		delete(a.workloads, hostIface)
 		a.state.dirty.rules, a.state.dirty.routes = true, true
 	}:
 	case <-a.done:
+	}
+}
+
+// forgetConnections takes from what policy passes as established the connections of a workload that comes or goes:
+// the next that has its address must not be reached through them. The CNI server may have lost
+// the one that went with an earlier process, so a new one does not count on it.
+func (a *Agent) forgetConnections(w cniserver.Workload) {
+	for _, f := range a.opts.Drivers.Families {
+		for _, addr := range w.Addrs {
+			f.Connections.Forget(addr)
+		}
 	}
 }
 

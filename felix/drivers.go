@@ -3,6 +3,7 @@ package felix
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/maneki-net/maneki/felix/config"
@@ -54,6 +55,12 @@ type (
 		Replace([]route.Route)
 		InPlace(route.Key) bool
 	}
+	// Connections is a *conntrack.Connections.
+	Connections interface {
+		dataplane.Driver
+		Forget(netip.Addr)
+		InPlace(netip.Addr) bool
+	}
 )
 
 // Drivers are the kernel's state that the agent programs.
@@ -71,6 +78,7 @@ type FamilyDrivers struct {
 	Sets        Sets
 	Filter, NAT Rules
 	Routes      Routes
+	Connections Connections
 }
 
 func (d *Drivers) observers() []dataplane.Observer {

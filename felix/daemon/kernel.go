@@ -12,6 +12,7 @@ import (
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/conntrack"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
@@ -27,6 +28,7 @@ type kernel struct {
 	backend  iptables.Backend
 	drivers  felix.Drivers
 	sets     []*ipset.Sets
+	flows    []*conntrack.Connections
 }
 
 // openKernel opens every driver in the calling thread's network namespace. It changes nothing.
@@ -60,11 +62,18 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 			return nil, err
 		}
 		k.sets = append(k.sets, sets)
+		connections, err := conntrack.Open(family)
+		if err != nil {
+			k.close()
+			return nil, err
+		}
+		k.flows = append(k.flows, connections)
 		k.drivers.Families = append(k.drivers.Families, felix.FamilyDrivers{
 			Family: family, Sets: sets,
-			Filter: iptables.New(iptables.Config{Family: family, Table: iptables.Filter, Backend: k.backend, Runner: iptables.Exec{}}),
-			NAT:    iptables.New(iptables.Config{Family: family, Table: iptables.NAT, Backend: k.backend, Runner: iptables.Exec{}}),
-			Routes: route.New(k.handle, route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP}}),
+			Filter:      iptables.New(iptables.Config{Family: family, Table: iptables.Filter, Backend: k.backend, Runner: iptables.Exec{}}),
+			NAT:         iptables.New(iptables.Config{Family: family, Table: iptables.NAT, Backend: k.backend, Runner: iptables.Exec{}}),
+			Routes:      route.New(k.handle, route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP}}),
+			Connections: connections,
 		})
 	}
 	return k, nil
@@ -73,6 +82,9 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 func (k *kernel) close() {
 	for _, sets := range k.sets {
 		_ = sets.Close() // nothing is pending on it
+	}
+	for _, connections := range k.flows {
+		connections.Close()
 	}
 	k.handle.Close()
 	k.links.Close()
