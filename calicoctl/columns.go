@@ -20,8 +20,8 @@ func of[T datastore.Object, V any](heading string, wide bool, value func(T) V) c
 	return column{heading, wide, func(o datastore.Object) string { return fmt.Sprint(value(o.(T))) }}
 }
 
-// orDefault is a setting's text, empty when it is not set.
-func orDefault[V any](value *V) string {
+// ifSet is the text of a value that may be absent, and then is empty.
+func ifSet[V any](value *V) string {
 	if value == nil {
 		return ""
 	}
@@ -32,15 +32,15 @@ func orDefault[V any](value *V) string {
 var columns = map[string][]column{
 	"BGPConfiguration": {
 		of("LOGSEVERITY", false, func(o *v3.BGPConfiguration) string { return o.Spec.LogSeverityScreen }),
-		of("MESHENABLED", false, func(o *v3.BGPConfiguration) string { return orDefault(o.Spec.NodeToNodeMeshEnabled) }),
-		of("ASNUMBER", false, func(o *v3.BGPConfiguration) string { return orDefault(o.Spec.ASNumber) }),
+		of("MESHENABLED", false, func(o *v3.BGPConfiguration) string { return ifSet(o.Spec.NodeToNodeMeshEnabled) }),
+		of("ASNUMBER", false, func(o *v3.BGPConfiguration) string { return ifSet(o.Spec.ASNumber) }),
 		of("LISTENPORT", true, func(o *v3.BGPConfiguration) any { return o.Spec.ListenPort }),
 	},
 	"BGPPeer": {
 		of("PEERIP", false, func(o *v3.BGPPeer) string { return cmp.Or(o.Spec.PeerIP, o.Spec.PeerSelector) }),
 		of("NODE", false, func(o *v3.BGPPeer) string { return cmp.Or(o.Spec.NodeSelector, o.Spec.Node, "(global)") }),
 		of("ASN", false, func(o *v3.BGPPeer) uint32 { return o.Spec.ASNumber }),
-		of("LOCALASN", true, func(o *v3.BGPPeer) string { return orDefault(o.Spec.LocalASNumber) }),
+		of("LOCALASN", true, func(o *v3.BGPPeer) string { return ifSet(o.Spec.LocalASNumber) }),
 	},
 	"BlockAffinity": {
 		of("CIDR", false, func(o *v3.BlockAffinity) string { return o.Spec.CIDR }),
@@ -50,12 +50,12 @@ var columns = map[string][]column{
 	},
 	"ClusterInformation": {
 		of("VERSION", false, func(o *v3.ClusterInformation) string { return o.Spec.CalicoVersion }),
-		of("READY", false, func(o *v3.ClusterInformation) string { return orDefault(o.Spec.DatastoreReady) }),
+		of("READY", false, func(o *v3.ClusterInformation) string { return ifSet(o.Spec.DatastoreReady) }),
 		of("CLUSTERTYPE", true, func(o *v3.ClusterInformation) string { return o.Spec.ClusterType }),
 		of("CLUSTERGUID", true, func(o *v3.ClusterInformation) string { return o.Spec.ClusterGUID }),
 	},
 	"FelixConfiguration": {
-		of("LOGSEVERITY", false, func(o *v3.FelixConfiguration) string { return orDefault(o.Spec.LogSeverityScreen) }),
+		of("LOGSEVERITY", false, func(o *v3.FelixConfiguration) string { return ifSet(o.Spec.LogSeverityScreen) }),
 	},
 	"IPAMBlock": {
 		of("CIDR", false, func(o *v3.IPAMBlock) string { return o.Spec.CIDR }),

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
@@ -108,7 +107,7 @@ func replace(ctx context.Context, store datastore.Store, d manifest.Document) (s
 	}
 	keep(d.Object, current)
 	updated, err := store.Update(ctx, d.Kind, d.Object)
-	if err == nil && equality.Semantic.DeepEqual(current.GetResourceVersion(), updated.GetResourceVersion()) {
+	if err == nil && current.GetResourceVersion() == updated.GetResourceVersion() {
 		return "unchanged", nil
 	}
 	return "replaced", err

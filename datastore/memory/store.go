@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -28,7 +27,6 @@ import (
 // Store implements datastore.Store. Make one by New.
 type Store struct {
 	historyLimit int
-	now          func() time.Time
 
 	mu sync.Mutex
 	// objects are never modified once they are stored: events share them.
@@ -60,14 +58,10 @@ type Option func(*Store)
 // needs an older one ends with ErrExpired. Without it everything is kept.
 func WithHistory(changes int) Option { return func(s *Store) { s.historyLimit = changes } }
 
-// WithClock replaces time.Now, for creation and deletion timestamps.
-func WithClock(now func() time.Time) Option { return func(s *Store) { s.now = now } }
-
 // New makes an empty Store.
 func New(options ...Option) *Store {
 	s := &Store{
 		historyLimit: -1,
-		now:          time.Now,
 		objects:      map[datastore.Kind]map[datastore.Key]datastore.Object{},
 		revision:     1, // as in etcd, so that "0" is nobody's revision
 		changed:      make(chan struct{}),
@@ -128,7 +122,7 @@ func (s *Store) Create(ctx context.Context, kind datastore.Kind, object datastor
 	}
 	o := normal(kind, object)
 	o.SetUID(uuid.NewUUID())
-	o.SetCreationTimestamp(s.timestamp())
+	o.SetCreationTimestamp(timestamp())
 	o.SetDeletionTimestamp(nil)
 	o.SetGeneration(1)
 	if statusApart(kind) {
@@ -218,7 +212,7 @@ func (s *Store) Delete(ctx context.Context, kind datastore.Kind, key datastore.K
 		s.put(kind, key, before, nil)
 	case before.GetDeletionTimestamp() == nil:
 		after := clone(before)
-		now := s.timestamp()
+		now := timestamp()
 		after.SetDeletionTimestamp(&now)
 		after.SetGeneration(before.GetGeneration() + 1)
 		s.put(kind, key, before, after)
@@ -258,7 +252,7 @@ func (s *Store) wake() {
 }
 
 // timestamp has the precision of the wire format.
-func (s *Store) timestamp() metav1.Time { return metav1.NewTime(s.now()).Rfc3339Copy() }
+func timestamp() metav1.Time { return metav1.Now().Rfc3339Copy() }
 
 // current says in what an object differs from preconditions.
 func current(o datastore.Object, pre datastore.Preconditions) error {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -72,7 +73,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("read ClusterInformation %s: %w", name, err)
 	}
 	wanted := c.complete(info.Spec)
-	if !missing && equal(info.Spec, wanted) {
+	if !missing && equality.Semantic.DeepEqual(info.Spec, wanted) {
 		return reconcile.Result{}, nil
 	}
 	info.Name, info.Spec = name, wanted
@@ -103,11 +104,4 @@ func (c *Controller) complete(spec v3.ClusterInformationSpec) v3.ClusterInformat
 		spec.DatastoreReady = &ready
 	}
 	return spec
-}
-
-func equal(a, b v3.ClusterInformationSpec) bool {
-	sameReady := (a.DatastoreReady == nil) == (b.DatastoreReady == nil) &&
-		(a.DatastoreReady == nil || *a.DatastoreReady == *b.DatastoreReady)
-	a.DatastoreReady, b.DatastoreReady = nil, nil
-	return sameReady && a == b
 }

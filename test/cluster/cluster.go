@@ -58,9 +58,6 @@ func open(r record) (*Cluster, error) {
 	return cl, err
 }
 
-// Name is the cluster's name on this machine.
-func (cl *Cluster) Name() string { return cl.config.Name }
-
 // Dir is the state directory, absolute. What is put there goes with the cluster.
 func (cl *Cluster) Dir() string { return cl.record.State }
 

@@ -60,9 +60,6 @@ func New(commonName string, validity time.Duration) (*Authority, error) {
 	return &Authority{cert: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
 }
 
-// PEM gives the authority's certificate.
-func (a *Authority) PEM() []byte { return a.pem }
-
 // Issue makes a certificate, for use by clients and servers, with a common name and any URIs. It
 // expires with the authority at the latest.
 func (a *Authority) Issue(commonName string, validity time.Duration, uris ...string) (Pair, error) {
