@@ -104,7 +104,7 @@ func (s *Server) Start(ctx context.Context) error {
 	for {
 		wait := period
 		if err := s.maintain(ctx); err != nil && ctx.Err() == nil {
-			s.options.Log.Warn("admission webhook is not up to date", "err", err)
+			s.options.Log.Warn("admission webhook is not up to date", "error", err)
 			wait = retry
 		}
 		select {

@@ -10,9 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/kube-controllers/uninstall"
 )
 
@@ -29,9 +29,9 @@ func awaitDaemonSet(ctx context.Context, environ, args []string) error {
 		return fmt.Errorf("await-daemonset: --name is required")
 	}
 	kubeconfig, _ := lookup(environ, "KUBECONFIG")
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	config, err := kubernetes.Config(kubeconfig)
 	if err != nil {
-		return fmt.Errorf("find the cluster: %w", err)
+		return err
 	}
 	scheme := runtime.NewScheme()
 	if err := appsv1.AddToScheme(scheme); err != nil {

@@ -23,7 +23,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/typha"
@@ -51,7 +50,7 @@ func Main(ctx context.Context, environ, args []string, stderr io.Writer) int {
 
 // Run runs a Typha until ctx ends or something that it cannot do without fails.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	kube, err := kubeconfig(cfg.Kubeconfig)
+	kube, err := kubernetes.Config(cfg.Kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -97,21 +96,6 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		})
 	}
 	return g.Wait()
-}
-
-func kubeconfig(path string) (*rest.Config, error) {
-	if path == "" {
-		cfg, err := rest.InClusterConfig()
-		if err != nil {
-			return nil, fmt.Errorf("not in a pod, so Kubeconfig has to be set: %w", err)
-		}
-		return cfg, nil
-	}
-	cfg, err := clientcmd.BuildConfigFromFlags("", path)
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
-	}
-	return cfg, nil
 }
 
 // ownNamespaceFile is where a pod finds the name of its namespace.
