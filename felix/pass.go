@@ -84,8 +84,8 @@ func resolve(local []config.Source, configs map[string]*wire.Config, node string
 }
 
 // apply makes the kernel match, in the order in which nothing opens that is to be closed: what rules
-// name exists before them, a pod's rules before its route, and what rules named goes after them. It says for which families the sets and rules are
-// enforced.
+// name exists before them, a pod's rules before its route, and what rules named goes after them. It
+// says for which families the sets and rules are enforced.
 func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 	enforced := map[dataplane.Family]bool{}
 	errs := []error{a.count(a.opts.Drivers.Links.Name(), a.opts.Drivers.Links.Apply(ctx)),
@@ -95,9 +95,8 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 		filter := a.count(f.Filter.Name(), f.Filter.Apply(ctx))
 		nat := a.count(f.NAT.Name(), f.NAT.Apply(ctx))
 		routes := a.count(f.Routes.Name(), f.Routes.Apply(ctx))
-		connections := a.count(f.Connections.Name(), f.Connections.Apply(ctx)) // last: what comes after meets the rules
 		enforced[f.Family] = grown == nil && filter == nil && nat == nil
-		errs = append(errs, grown, filter, nat, routes, connections)
+		errs = append(errs, grown, filter, nat, routes)
 		if filter == nil && nat == nil {
 			errs = append(errs, a.count(f.Sets.Name(), f.Sets.Shrink(ctx)))
 		}
@@ -134,6 +133,7 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 		a.retryTimer.Reset(a.retry)
 		a.retry = min(2*a.retry, lastRetry)
 	} else {
+		a.retryTimer.Stop()
 		a.retry = firstRetry
 	}
 	all := !slices.Contains(slices.Collect(maps.Values(enforced)), false)
@@ -160,7 +160,7 @@ func (a *Agent) publish() {
 	if host == nil {
 		host = &wire.Host{Name: a.opts.Node, IPv4: a.facts.IPv4.Addr, IPv6: a.facts.IPv6.Addr, Labels: a.facts.Labels}
 	}
-	s := &cniserver.State{Pools: a.state.sortedPools(), Host: host, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
+	s := &cniserver.State{Pools: a.state.ipamPools(func(*wire.Pool) bool { return true }), Host: host, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
 	switch {
 	case !a.live.Load():
 		s.NotReady = errors.New("felix has not programmed this node yet")
