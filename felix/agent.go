@@ -6,7 +6,7 @@
 // programmed before the first commit that is in sync, or, without one for a while, before the journal of
 // the last run has been taken for it. When the agent ends everything stays in the kernel.
 //
-// Start composes the parts into the process; Cleanup removes what they made.
+// felix/daemon composes the parts into the process, and removes what they made.
 package felix
 
 import (
@@ -74,8 +74,8 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// patience is how long a start waits for the stream before it takes the journal for it, and for the node's addresses before
-// it programs without them, which takes the routes that an earlier process made.
+// patience is how long a start waits for the stream before it takes the journal for it, and for the
+// node's addresses before it programs without them, which takes the routes that an earlier process made.
 const patience = 10 * time.Second
 
 // checkInterval is how often drivers without events look whether somebody else changed their state.
@@ -130,8 +130,9 @@ func NewAgent(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		opts: opts, log: opts.Log, metrics: opts.Metrics, state: newState(), facts: opts.FirstFacts, config: opts.Config,
-		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, retry: firstRetry, patient: true, marks: marks, tunnels: map[dataplane.Family]bool{},
+		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
+		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
+		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, tunnels: map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	for _, object := range opts.Journal.State().Objects {
@@ -158,7 +159,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	commits, ended := a.receive(ctx)
 	impatient := time.NewTimer(patience)
 	defer impatient.Stop()
-	a.retryTimer = time.NewTimer(time.Hour)
+	a.retryTimer = time.NewTimer(lastRetry)
+	a.retryTimer.Stop() // until something fails
 	defer a.retryTimer.Stop()
 	refresh := newRefresher(a.config)
 	defer refresh.stop()

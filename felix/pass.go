@@ -95,8 +95,9 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 		filter := a.count(f.Filter.Name(), f.Filter.Apply(ctx))
 		nat := a.count(f.NAT.Name(), f.NAT.Apply(ctx))
 		routes := a.count(f.Routes.Name(), f.Routes.Apply(ctx))
+		connections := a.count(f.Connections.Name(), f.Connections.Apply(ctx)) // last: what comes after meets the rules
 		enforced[f.Family] = grown == nil && filter == nil && nat == nil
-		errs = append(errs, grown, filter, nat, routes)
+		errs = append(errs, grown, filter, nat, routes, connections)
 		if filter == nil && nat == nil {
 			errs = append(errs, a.count(f.Sets.Name(), f.Sets.Shrink(ctx)))
 		}

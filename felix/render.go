@@ -18,7 +18,6 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/felix/routing"
-	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -94,7 +93,7 @@ func (a *Agent) renderRoutes() {
 		a.networkSets(f, out.Tunnel)
 		a.renderNAT(f, out.Tunnel)
 	}
-	if pools := tunnelPools(a.state.sortedPools()); a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools) {
+	if pools := a.state.ipamPools(usesVXLAN); a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools) {
 		a.tunnelPools = pools
 		a.opts.Facts.SetTunnelPools(pools)
 	}
@@ -160,7 +159,7 @@ func tunnelMTU(network int, c *config.Config, f dataplane.Family) int {
 func podMTU(network int, c *config.Config, pools map[string]*wire.Pool) int {
 	mtu := network
 	for _, pool := range pools {
-		if pool.VXLAN == wire.EncapNever {
+		if !usesVXLAN(pool) {
 			continue
 		}
 		if tunnel := tunnelMTU(network, c, dataplane.FamilyOf(pool.CIDR.Addr())); tunnel > 0 && (mtu == 0 || tunnel < mtu) {
@@ -230,22 +229,7 @@ func (a *Agent) renderNAT(f FamilyDrivers, tunnel *link.VXLAN) {
 	}
 }
 
-// tunnelPools are the pools for which the node needs a tunnel address.
-func tunnelPools(all []*wire.Pool) []ipam.Pool {
-	pools := []ipam.Pool{}
-	for _, p := range all {
-		if p.VXLAN == wire.EncapNever {
-			continue
-		}
-		pool := ipam.Pool{Name: p.Name, CIDR: p.CIDR, BlockSize: p.BlockSize, Disabled: p.Disabled, Manual: p.Manual,
-			NodeSelector: p.NodeSelector, NamespaceSelector: p.NamespaceSelector}
-		for _, use := range p.AllowedUses {
-			pool.AllowedUses = append(pool.AllowedUses, ipam.Use(use))
-		}
-		pools = append(pools, pool)
-	}
-	return pools
-}
+func usesVXLAN(p *wire.Pool) bool { return p.VXLAN != wire.EncapNever }
 
 // renderRules makes the chains of endpoints and policies desired, and the settings of their interfaces.
 func (a *Agent) renderRules() {

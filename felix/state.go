@@ -7,6 +7,7 @@ import (
 
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -125,6 +126,23 @@ func (s *state) sortedPools() []*wire.Pool {
 	pools := make([]*wire.Pool, 0, len(s.pools))
 	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
 		pools = append(pools, s.pools[name])
+	}
+	return pools
+}
+
+// ipamPools gives, by name, the pools that keep accepts, as IPAM takes them.
+func (s *state) ipamPools(keep func(*wire.Pool) bool) []ipam.Pool {
+	pools := []ipam.Pool{}
+	for _, p := range s.sortedPools() {
+		if !keep(p) {
+			continue
+		}
+		pool := ipam.Pool{Name: p.Name, CIDR: p.CIDR, BlockSize: p.BlockSize, Disabled: p.Disabled, Manual: p.Manual,
+			NodeSelector: p.NodeSelector, NamespaceSelector: p.NamespaceSelector}
+		for _, use := range p.AllowedUses {
+			pool.AllowedUses = append(pool.AllowedUses, ipam.Use(use))
+		}
+		pools = append(pools, pool)
 	}
 	return pools
 }

@@ -51,7 +51,8 @@ func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, 
 	if err != nil {
 		return nil, s.undo(ctx, r, err)
 	}
-	s.opts.Log.Info("pod connected", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "addrs", r.Addrs, "duration", time.Since(started))
+	s.opts.Log.Info("pod connected", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "addrs", r.Addrs,
+		"duration", time.Since(started))
 	return encodeResult(c, r)
 }
 
@@ -120,7 +121,7 @@ func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.Fi
 	request.Attributes = map[string]string{ipam.AttrNamespace: r.Namespace, ipam.AttrPod: r.Pod, ipam.AttrUID: r.UID,
 		ipam.AttrTimestamp: time.Now().UTC().Format(time.RFC3339)}
 	leases, err := s.assigner.assign(ctx, assignment{host: ipam.Host{Name: s.opts.Node, Labels: state.labels()},
-		pools: state.ipamPools(), request: request})
+		pools: state.Pools, request: request})
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // config is what the server reads of the network configuration.
@@ -178,13 +177,13 @@ func families(c *config, state State) []ipam.Family {
 }
 
 // usable says whether a pod may get an address of the pool without asking for it.
-func usable(p *wire.Pool) bool {
-	return !p.Disabled && !p.Manual && (len(p.AllowedUses) == 0 || slices.Contains(p.AllowedUses, string(ipam.Workload)))
+func usable(p ipam.Pool) bool {
+	return !p.Disabled && !p.Manual && (len(p.AllowedUses) == 0 || slices.Contains(p.AllowedUses, ipam.Workload))
 }
 
 // restrictPools limits a request to pools given by name or CIDR. A family without a list keeps the
 // pools that it would have had.
-func restrictPools(request *ipam.Request, lists map[ipam.Family][]string, pools []*wire.Pool) error {
+func restrictPools(request *ipam.Request, lists map[ipam.Family][]string, pools []ipam.Pool) error {
 	if len(lists[ipam.IPv4]) == 0 && len(lists[ipam.IPv6]) == 0 {
 		return nil
 	}
@@ -215,16 +214,4 @@ func (s State) labels() map[string]string {
 		return nil
 	}
 	return s.Host.Labels
-}
-
-func (s State) ipamPools() []ipam.Pool {
-	pools := make([]ipam.Pool, len(s.Pools))
-	for i, p := range s.Pools {
-		pools[i] = ipam.Pool{Name: p.Name, CIDR: p.CIDR, BlockSize: p.BlockSize, Disabled: p.Disabled, Manual: p.Manual,
-			NodeSelector: p.NodeSelector, NamespaceSelector: p.NamespaceSelector}
-		for _, use := range p.AllowedUses {
-			pools[i].AllowedUses = append(pools[i].AllowedUses, ipam.Use(use))
-		}
-	}
-	return pools
 }

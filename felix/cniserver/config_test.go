@@ -58,10 +58,10 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestAddressRequest(t *testing.T) {
-	pool4 := &wire.Pool{Name: "four", CIDR: netip.MustParsePrefix("10.0.0.0/16")}
-	pool6 := &wire.Pool{Name: "six", CIDR: netip.MustParsePrefix("fd00::/64")}
-	manual := &wire.Pool{Name: "manual", CIDR: netip.MustParsePrefix("10.1.0.0/16"), Manual: true}
-	tunnels := &wire.Pool{Name: "tunnels", CIDR: netip.MustParsePrefix("fd01::/64"), AllowedUses: []string{"Tunnel"}}
+	pool4 := ipam.Pool{Name: "four", CIDR: netip.MustParsePrefix("10.0.0.0/16")}
+	pool6 := ipam.Pool{Name: "six", CIDR: netip.MustParsePrefix("fd00::/64")}
+	manual := ipam.Pool{Name: "manual", CIDR: netip.MustParsePrefix("10.1.0.0/16"), Manual: true}
+	tunnels := ipam.Pool{Name: "tunnels", CIDR: netip.MustParsePrefix("fd01::/64"), AllowedUses: []ipam.Use{ipam.Tunnel}}
 	dual := &wire.Host{IPv4: netip.MustParsePrefix("172.30.0.1/24"), IPv6: netip.MustParsePrefix("fd02::1/64")}
 	tests := []struct {
 		name        string
@@ -71,20 +71,20 @@ func TestAddressRequest(t *testing.T) {
 		want        ipam.Request
 		err         string
 	}{
-		{name: "IPv4 pool", state: State{Pools: []*wire.Pool{pool4}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4}}},
-		{name: "both, and a node with both", state: State{Pools: []*wire.Pool{pool6, pool4}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4, 6}}},
-		{name: "both, and a node without IPv6", state: State{Pools: []*wire.Pool{pool4, pool6}, Host: &wire.Host{IPv4: dual.IPv4}}, want: ipam.Request{Families: []ipam.Family{4}}},
-		{name: "IPv6 alone", state: State{Pools: []*wire.Pool{pool6}, Host: dual}, want: ipam.Request{Families: []ipam.Family{6}}},
-		{name: "a pool for tunnels is none for pods", state: State{Pools: []*wire.Pool{pool4, tunnels}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4}}},
+		{name: "IPv4 pool", state: State{Pools: []ipam.Pool{pool4}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4}}},
+		{name: "both, and a node with both", state: State{Pools: []ipam.Pool{pool6, pool4}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4, 6}}},
+		{name: "both, and a node without IPv6", state: State{Pools: []ipam.Pool{pool4, pool6}, Host: &wire.Host{IPv4: dual.IPv4}}, want: ipam.Request{Families: []ipam.Family{4}}},
+		{name: "IPv6 alone", state: State{Pools: []ipam.Pool{pool6}, Host: dual}, want: ipam.Request{Families: []ipam.Family{6}}},
+		{name: "a pool for tunnels is none for pods", state: State{Pools: []ipam.Pool{pool4, tunnels}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4}}},
 		{name: "no pool", want: ipam.Request{Families: []ipam.Family{4}}},
 		{name: "by configuration", config: `{"ipam":{"type":"calico-ipam","assign_ipv4":"false","assign_ipv6":true}}`,
-			state: State{Pools: []*wire.Pool{pool4, pool6}}, want: ipam.Request{Families: []ipam.Family{6}}},
+			state: State{Pools: []ipam.Pool{pool4, pool6}}, want: ipam.Request{Families: []ipam.Family{6}}},
 		{name: "pools by annotation, name or CIDR", annotations: map[string]string{annotationPool4: `["manual","10.0.0.0/16"]`},
-			state: State{Pools: []*wire.Pool{pool4, manual, pool6}, Host: dual},
+			state: State{Pools: []ipam.Pool{pool4, manual, pool6}, Host: dual},
 			want:  ipam.Request{Families: []ipam.Family{4, 6}, Pools: []string{"four", "manual", "six"}}},
-		{name: "pools by configuration", config: `{"ipam":{"ipv4_pools":["manual"]}}`, state: State{Pools: []*wire.Pool{pool4, manual}},
+		{name: "pools by configuration", config: `{"ipam":{"ipv4_pools":["manual"]}}`, state: State{Pools: []ipam.Pool{pool4, manual}},
 			want: ipam.Request{Families: []ipam.Family{4}, Pools: []string{"manual"}}},
-		{name: "unknown pool", annotations: map[string]string{annotationPool4: `["x"]`}, state: State{Pools: []*wire.Pool{pool4}}, err: "no IPv4 pool"},
+		{name: "unknown pool", annotations: map[string]string{annotationPool4: `["x"]`}, state: State{Pools: []ipam.Pool{pool4}}, err: "no IPv4 pool"},
 		{name: "fixed addresses", annotations: map[string]string{annotationAddrs: `["10.0.0.7","fd00::7"]`},
 			want: ipam.Request{Families: []ipam.Family{4, 6}, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("fd00::7")}}},
 		{name: "two fixed of one family", annotations: map[string]string{annotationAddrs: `["10.0.0.7","10.0.0.8"]`}, err: "at most one IPv4"},

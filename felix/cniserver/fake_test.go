@@ -16,7 +16,6 @@ import (
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/ipam"
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // fakeIPAM gives addresses 10.0.0.1, 10.0.0.2, … in order; of IPv6 fd00::1, ….
@@ -182,7 +181,7 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	pool := &wire.Pool{Name: "default", CIDR: netip.MustParsePrefix("10.0.0.0/16"), BlockSize: 26}
+	pool := ipam.Pool{Name: "default", CIDR: netip.MustParsePrefix("10.0.0.0/16"), BlockSize: 26}
 	n := &node{
 		ipam:      &fakeIPAM{held: map[string][]netip.Addr{}},
 		links:     &fakeLinks{pairs: map[string]veth.Pair{}},
@@ -191,7 +190,7 @@ func newNode(t *testing.T) *node {
 	dir := t.TempDir()
 	n.opts = Options{Node: "n1", Socket: dir + "/felix.sock", Spool: dir + "/spool", Records: dir + "/records",
 		IPAM: n.ipam, Links: n.links, Endpoints: n.endpoints, Log: slog.New(slog.DiscardHandler),
-		State: func() State { return State{Pools: []*wire.Pool{pool}, MTU: 1450} }}
+		State: func() State { return State{Pools: []ipam.Pool{pool}, MTU: 1450} }}
 	n.restart(t)
 	return n
 }

@@ -121,7 +121,7 @@ func newHost(t *testing.T) *host {
 		if _, err := h.store.Store.Create(t.Context(), datastore.IPPools, pool); err != nil {
 			t.Fatal(err)
 		}
-		state.Pools = append(state.Pools, &wire.Pool{Name: name, CIDR: netip.MustParsePrefix(cidr)})
+		state.Pools = append(state.Pools, ipam.Pool{Name: name, CIDR: netip.MustParsePrefix(cidr)})
 	}
 	h.opts = Options{Node: "n1", Socket: dir + "/felix.sock", Spool: dir + "/spool", Records: dir + "/records",
 		Endpoints: routes{}, State: func() State { return state }, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
@@ -334,8 +334,8 @@ func TestNoPoolLeft(t *testing.T) {
 	h := newHost(t)
 	fields := map[string]any{"ipam": map[string]any{"type": "calico-ipam", "ipv4_pools": []string{"four"}, "assign_ipv6": "false"}}
 	state := h.opts.State()
-	for _, pool := range state.Pools {
-		pool.Disabled = true
+	for i := range state.Pools {
+		state.Pools[i].Disabled = true
 	}
 	_, err := h.cni("ADD", "c1", "web", sandbox(t), fields)
 	if codeOf(err) != protocol.CodeNoAddress || !strings.Contains(err.Error(), "four") || !strings.Contains(err.Error(), "disabled") {

@@ -1,6 +1,7 @@
 package cniserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,10 +41,10 @@ func (kernelLinks) Exists(host string) (bool, error) {
 }
 
 // RemoveInterfaces removes the interfaces of all pods in the records at dir, empty for
-// DefaultRecords: the part of "felix cleanup" that only the records know. The pods lose their network. The records stay.
+// DefaultRecords: the part of "felix cleanup" that only the records know. The pods lose their network.
+// The records stay.
 func RemoveInterfaces(ctx context.Context, dir string) error {
-	setDefault(&dir, DefaultRecords)
-	records, err := openRecords(dir, slog.New(slog.DiscardHandler))
+	records, err := openRecords(cmp.Or(dir, DefaultRecords), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

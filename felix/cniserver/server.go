@@ -9,6 +9,7 @@
 package cniserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ type Options struct {
 type State struct {
 	// NotReady is why the node cannot network pods now; STATUS answers it.
 	NotReady error
-	Pools    []*wire.Pool
+	Pools    []ipam.Pool
 	// Host is this node's addresses and labels; nil while they are unknown.
 	Host *wire.Host
 	// MTU of a new interface, in octets; 0 is the kernel's default. The configuration's mtu wins.
@@ -106,9 +107,9 @@ type Server struct {
 
 // New reads the records; Run starts the server.
 func New(opts Options) (*Server, error) {
-	setDefault(&opts.Socket, protocol.DefaultSocket)
-	setDefault(&opts.Spool, protocol.DefaultSpool)
-	setDefault(&opts.Records, DefaultRecords)
+	opts.Socket = cmp.Or(opts.Socket, protocol.DefaultSocket)
+	opts.Spool = cmp.Or(opts.Spool, protocol.DefaultSpool)
+	opts.Records = cmp.Or(opts.Records, DefaultRecords)
 	if opts.Links == nil {
 		opts.Links = kernelLinks{}
 	}
@@ -117,12 +118,6 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	return &Server{opts: opts, records: records, assigner: newAssigner(opts.IPAM, opts.Log)}, nil
-}
-
-func setDefault(s *string, value string) {
-	if *s == "" {
-		*s = value
-	}
 }
 
 // Workloads gives the interfaces that exist according to the records. The agent knows them by

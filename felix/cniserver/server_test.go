@@ -335,6 +335,10 @@ func TestGCRemovesWhatIsNotListed(t *testing.T) {
 }
 
 func TestWhoWaitsTogetherSharesAWrite(t *testing.T) {
+	synctest.Test(t, testWhoWaitsTogetherSharesAWrite)
+}
+
+func testWhoWaitsTogetherSharesAWrite(t *testing.T) {
 	n := newNode(t)
 	n.ipam.entered, n.ipam.block = make(chan struct{}), make(chan struct{})
 	defer n.start(t)()
@@ -349,9 +353,7 @@ func TestWhoWaitsTogetherSharesAWrite(t *testing.T) {
 	for i := range waiting {
 		go add(string(rune('a' + i)))
 	}
-	for len(n.assigner.assigns) < waiting {
-		time.Sleep(time.Millisecond)
-	}
+	synctest.Wait()
 	n.ipam.block <- struct{}{}
 	<-n.ipam.entered
 	n.ipam.block <- struct{}{}

@@ -14,10 +14,10 @@ import (
 )
 
 // Cleanup removes everything that Felix made on the node: rules, sets, routes and tunnels of both families and
-// both variants of iptables, and the pods' interfaces. The files stay. What it could not do is its error; repeating it is
-// harmless.
+// both variants of iptables, and the pods' interfaces. The files stay. What it could not do is its error;
+// repeating it is harmless.
 func Cleanup(ctx context.Context) error {
-	p, err := settings(discard)
+	p, err := newProcess(discard)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func cleanKernel(ctx context.Context, c config.Config) error {
 		c.IptablesBackend = string(backend)
 		k, err := openKernel(ctx, &c)
 		if err != nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
 		for _, f := range k.drivers.Families {
 			if !hasOurs(ctx, backend, f.Family) {

@@ -16,18 +16,16 @@ import (
 	"github.com/maneki-net/maneki/felix/config"
 )
 
-// Version of the program; set at link time, and otherwise what the build recorded.
-var Version = buildVersion()
-
-func buildVersion() string {
+// version is the module's, as the Go toolchain recorded it.
+func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
 	}
 	return "unknown"
 }
 
-// The exit codes besides 0 and 1.
-const exitRestart = 129 // a setting changed that is read at the start, Calico's code
+// exitRestart is the exit code when a setting changed that is read at the start, Calico's.
+const exitRestart = 129
 
 // probeLimit bounds what asks a running Felix.
 const probeLimit = 5 * time.Second
@@ -86,7 +84,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	add("live", "Succeed if the running agent is alive", func(ctx context.Context) error { return probe(ctx, "liveness") })
 	add("cleanup", "Remove the rules, sets, routes and tunnels that Felix made; stop the agent first", Cleanup)
 	add("version", "Show the version", func(context.Context) error {
-		_, err := fmt.Fprintln(stdout, Version)
+		_, err := fmt.Fprintln(stdout, version())
 		return err
 	})
 	add("settings", "Show every setting as a table in Markdown", func(context.Context) error { return config.WriteDoc(stdout) })

@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/maneki-net/maneki/bgp/speaker"
 	"github.com/maneki-net/maneki/datastore"
@@ -41,7 +40,7 @@ const (
 
 // Run is the agent's process until ctx ends. felix.ErrRestart (wrapped) asks the supervisor to start it again.
 func Run(ctx context.Context, level *slog.LevelVar, log *slog.Logger) error {
-	p, err := settings(log)
+	p, err := newProcess(log)
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func Run(ctx context.Context, level *slog.LevelVar, log *slog.Logger) error {
 	defer p.journal.Close()
 	p.tuneRuntime()
 	p.setLevel(p.config)
-	api, err := apiConfig()
+	api, err := kubernetes.Config(os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return err
 	}
@@ -71,9 +70,9 @@ type process struct {
 	started time.Time
 }
 
-// settings reads what the process itself is given, and with it the journal, whose FelixConfigurations count
+// newProcess reads what the process itself is given, and opens the journal, whose FelixConfigurations count
 // from the start.
-func settings(log *slog.Logger) (*process, error) {
+func newProcess(log *slog.Logger) (*process, error) {
 	local, err := localSources()
 	if err != nil {
 		return nil, err
@@ -116,22 +115,6 @@ func nodeName(c *config.Config) (string, error) {
 		return "", fmt.Errorf("name of this node: set FELIX_FELIXHOSTNAME: %w", err)
 	}
 	return name, nil
-}
-
-// apiConfig is how to reach the API server: KUBECONFIG, or the pod's service account.
-func apiConfig() (*rest.Config, error) {
-	if path := os.Getenv("KUBECONFIG"); path != "" {
-		c, err := clientcmd.BuildConfigFromFlags("", path)
-		if err != nil {
-			return nil, fmt.Errorf("read kubeconfig: %w", err)
-		}
-		return c, nil
-	}
-	c, err := rest.InClusterConfig()
-	if err != nil {
-		return nil, fmt.Errorf("find the API server: set KUBECONFIG, or run in a pod: %w", err)
-	}
-	return c, nil
 }
 
 func (p *process) tuneRuntime() {
@@ -208,7 +191,7 @@ func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Sto
 		return err
 	}
 	agent.Restore(workloads)
-	p.log.Info("felix starts", "node", p.node, "version", Version, "workloads", len(workloads), "iptables", kernel.backend)
+	p.log.Info("felix starts", "node", p.node, "version", version(), "workloads", len(workloads), "iptables", kernel.backend)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{source.run, watcher.Run, bgpSpeaker.Run, events.Run, cni.Run, agent.Run,
 		func(ctx context.Context) error { return p.serveHealth(ctx, agent) },
@@ -226,7 +209,7 @@ func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Sto
 
 // firstFacts are what the journal knew of the node, as far as its interfaces still agree.
 func (p *process) firstFacts(kernel *kernel, mtu *regexp.Regexp) node.Facts {
-	facts, err := felix.FactsOf(kernel.links, p.journal.State(), p.node, kernel.families, mtu)
+	facts, err := felix.FactsOf(kernel.links, p.journal.State(), p.node, mtu)
 	if err != nil {
 		p.log.Info("what was known of this node does not hold any more", "error", err)
 		return node.Facts{Name: p.node}

@@ -196,7 +196,7 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	}
 	defer j.Close()
 	mtu := regexp.MustCompile(c.MTUIfacePattern)
-	facts, err := felix.FactsOf(kernel.links, j.State(), m.name, kernel.families, mtu)
+	facts, err := felix.FactsOf(kernel.links, j.State(), m.name, mtu)
 	if err != nil {
 		return err
 	}

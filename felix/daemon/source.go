@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
@@ -59,6 +60,9 @@ func (p *process) openSource(api *rest.Config, store datastore.Store, registry p
 	return source{client, false, client.Run}, nil
 }
 
+// discoveryTimeout bounds one question for Typha's endpoints.
+const discoveryTimeout = 10 * time.Second
+
 // typhaPort is the name of the port in Typha's Service.
 const typhaPort = "calico-typha"
 
@@ -85,6 +89,8 @@ func serviceAddresses(ctx context.Context, client *http.Client, host, namespace,
 	if err != nil {
 		return nil, fmt.Errorf("address of the API server: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
 	address += "?labelSelector=" + url.QueryEscape("kubernetes.io/service-name="+name)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

@@ -1,0 +1,49 @@
+package felix
+
+import (
+	"net/netip"
+	"regexp"
+
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// ResolveConfig resolves the settings as the agent will: the process's own, then the FelixConfigurations that the
+// journal knows.
+func ResolveConfig(local []config.Source, known journal.State, node string) (*config.Config, error) {
+	configs := map[string]*wire.Config{}
+	for _, object := range known.Objects {
+		if c, ok := object.(*wire.Config); ok {
+			configs[c.Name] = c
+		}
+	}
+	return resolve(local, configs, node)
+}
+
+// FactsOf makes the facts of a node out of what the journal knows of it. Without its Host they are empty.
+func FactsOf(kernel node.Interfaces, known journal.State, name string, mtu *regexp.Regexp) (node.Facts, error) {
+	host, ok := known.Objects[wire.ID{Kind: wire.KindHost, Name: name}].(*wire.Host)
+	if !ok {
+		return node.Facts{Name: name}, nil
+	}
+	var addrs []netip.Addr
+	for _, prefix := range []netip.Prefix{host.IPv4, host.IPv6} {
+		if prefix.IsValid() {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
+	facts, err := node.Discover(kernel, name, addrs, mtu)
+	if err != nil {
+		return facts, err
+	}
+	facts.Labels = host.Labels
+	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		if vtep, ok := known.Objects[wire.VTEPID(name, uint8(family))].(*wire.VTEP); ok {
+			facts.Of(family).Tunnel = vtep.Tunnel
+		}
+	}
+	return facts, nil
+}
