@@ -28,7 +28,7 @@ redeploy: ## rebuild a component and put it into the running cluster (NAME= C=fe
 images: ## build the product's images as OCI archives in .cache/images (VERSION= I="node typha …")
 	@go run ./test/images/cmd/images -version=$(or $(VERSION),dev) $(I)
 
-.PHONY: demo test test-unit test-kernel test-cluster test-long bench generate lint
+.PHONY: demo test test-unit test-kernel test-cluster test-long test-conformance bench generate lint
 demo: ## bring a cluster up, install Maneki with Helm and show what it does (NAME=demo)
 	@go run ./test/demo/cmd/demo $(if $(filter command line,$(origin NAME)),-name=$(NAME))
 test: ## every test, as continuous integration runs them
@@ -41,6 +41,8 @@ test-cluster: ## tests on a real Kubernetes (RUN=; KEEP=1 leaves the cluster of 
 	@go run ./test/run $(if $(RUN),-run="$(RUN)") cluster
 test-long: ## every test with long random histories and more faults
 	@go run ./test/run -long
+test-conformance: ## the upstream NetworkPolicy tests of Kubernetes on a cluster of their own
+	@go run ./test/conformance
 bench: ## measure against named baselines, print ratios and write .cache/bench.json (RUN= RUNS=)
 	@go run ./test/bench/cmd/bench $(if $(RUN),-run="$(RUN)") $(if $(RUNS),-runs=$(RUNS))
 generate: ## regenerate deep copies, CRDs and the chart's copy of them
