@@ -157,7 +157,8 @@ func (l *lab) addNode(t *testing.T, name, bridge, v4, v6 string) *machine {
 // do runs f in the machine's namespace, on a thread that ends with it.
 func (m *machine) do(t *testing.T, f func()) { kerneltest.Do(t, m.ns, f) }
 
-// start runs the machine's agent as the process does, but for what needs a cluster: no BGP, and pods are added by the test.
+// start runs the machine's agent as the process does, but for what needs a cluster: no BGP, and pods are added
+// by the test.
 func (m *machine) start(t *testing.T) {
 	t.Helper()
 	ready := make(chan error, 1)

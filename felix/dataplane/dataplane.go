@@ -1,7 +1,7 @@
 // Package dataplane says what every driver of the kernel has in common. The drivers live
 // in the packages below it, one for each kind of kernel state.
 //
-// A driver records the desired state cheaply (its own typed Desired or Set methods), and
+// A driver records the desired state cheaply (by Set and Replace methods of its own type), and
 // its Apply makes the kernel match: what it made and is no longer desired goes, what is right
 // is left untouched, what is foreign is never touched. A driver knows nothing of policy or Kubernetes,
 // does not log, and is used by one goroutine, the agent's, which owns all drivers.

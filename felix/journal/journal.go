@@ -1,10 +1,10 @@
 // Package journal keeps on disk what the stream has delivered, so that a node that starts without
 // Typha and the API server can protect itself and its pods from what it knew last.
 //
-// It owns one file: records of commits, each with its length and checksum, that are appended as they
-// come and now and then replaced by one record of everything. An append costs what changed. The
-// file is not synced at each record: the kernel's state is lost with the machine, and a record that a power failure tore is
-// cut off, with what came after it. The agent's goroutine calls it.
+// It owns one file: records of commits, each with its length and checksum, that are appended as they come and
+// now and then replaced by one record of everything. An append costs what changed. The file is not synced at
+// each record: the kernel's state is lost with the machine, and a record that a power failure tore is cut off,
+// with what came after it. The agent's goroutine calls it.
 package journal
 
 import (

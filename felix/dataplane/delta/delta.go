@@ -1,7 +1,7 @@
 // Package delta keeps what is desired beside what there is, and knows which keys differ.
 //
-// Setting either side costs the same however much there is, and finding the difference costs what differs. It does no I/O;
-// each driver owns its Maps and uses them on its own goroutine.
+// Setting either side costs the same however much there is, and finding the difference costs what differs. It
+// does no I/O; each driver owns its Maps and uses them on its own goroutine.
 package delta
 
 // Map is the two sides, by key. Invariant: a key is in pending exactly when its sides differ.

@@ -138,8 +138,9 @@ func (s *Sets) Name() string { return "ipset" }
 // Resync makes the next Grow or Shrink read the kernel's sets back.
 func (s *Sets) Resync() { s.loaded = false }
 
-// Changed asks the kernel cheaply, without the members, whether somebody else created, deleted or
-// resized one of our sets, and if so does what Resync does. A member exchanged for another goes unnoticed until the next Resync.
+// Changed asks the kernel cheaply, without the members, whether somebody else created, deleted or resized one
+// of our sets, and if so does what Resync does. A member exchanged for another goes unnoticed until the next
+// Resync.
 func (s *Sets) Changed(ctx context.Context) (bool, error) {
 	if !s.loaded {
 		return false, nil

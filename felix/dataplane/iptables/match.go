@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Match is what a packet must be for a rule to apply: fragments of iptables arguments. Each
-// method returns a longer Match and leaves its receiver as it is; start with a nil Match. Every fragment must match. Those
-// of ports and of ICMP need Protocol before them.
+// Match is what a packet must be for a rule to apply: fragments of iptables arguments. Each method returns a
+// longer Match and leaves its receiver as it is; start with a nil Match. Every fragment must match. Those of
+// ports and of ICMP need Protocol before them.
 type Match []string
 
 func (m Match) add(format string, args ...any) Match {
@@ -163,7 +163,8 @@ func (m Match) NotMark(value, mask uint32) Match {
 	return m.add("-m mark ! --mark %#x/%#x", value, mask)
 }
 
-// Conntrack matches the state of the packet's connection: some of "NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED".
+// Conntrack matches the state of the packet's connection: some of "NEW", "ESTABLISHED", "RELATED", "INVALID",
+// "UNTRACKED".
 func (m Match) Conntrack(states ...string) Match {
 	return m.add("-m conntrack --ctstate %s", strings.Join(states, ","))
 }

@@ -20,8 +20,8 @@ func (c Command) String() string { return strings.Join(append([]string{c.Name}, 
 
 // Runner runs commands: Exec, or a Fake.
 type Runner interface {
-	// Run returns what the command wrote to its standard output and its process id (0 if it did not start). The error contains
-	// what it wrote to its standard error.
+	// Run returns what the command wrote to its standard output and its process id (0 if it did not start).
+	// The error contains what it wrote to its standard error.
 	Run(ctx context.Context, c Command) (stdout []byte, pid int, err error)
 }
 

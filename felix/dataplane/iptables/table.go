@@ -1,8 +1,9 @@
 // Package iptables is the driver of one iptables table of one family: our chains, and our rules in the kernel's chains.
 //
-// It owns the chains whose names begin with "cali-" and the rules that carry its hash in a comment, and touches no other.
-// Each rule's hash is read back, so what is right is not rewritten, whoever programmed it. It drives the save and restore commands of
-// the nft or the legacy variant; it knows nothing of policy or sets. The agent's goroutine calls it.
+// It owns the chains whose names begin with "cali-" and the rules that carry its hash in a comment, and
+// touches no other. Each rule's hash is read back, so what is right is not rewritten, whoever programmed it.
+// It drives the save and restore commands of the nft or the legacy variant; it knows nothing of policy or
+// sets. The agent's goroutine calls it.
 package iptables
 
 import (

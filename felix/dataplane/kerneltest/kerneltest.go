@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Enter moves the test's goroutine, alone on its thread from now on, into a new network namespace with the loopback device up. The
-// namespace has no name and goes with the thread, so it leaves nothing behind even after a crash. Processes that
-// the goroutine starts are in it too; goroutines and subtests that it starts are not. Without root the
-// test is skipped, or fails if CI is set.
+// Enter moves the test's goroutine, alone on its thread from now on, into a new network namespace with the
+// loopback device up. The namespace has no name and goes with the thread, so it leaves nothing behind even
+// after a crash. Processes that the goroutine starts are in it too; goroutines and subtests that it starts are
+// not. Without root the test is skipped, or fails if CI is set.
 func Enter(t testing.TB) {
 	t.Helper()
 	RequireRoot(t)
@@ -69,8 +69,8 @@ func Set(t testing.TB, ns *os.File) {
 	}
 }
 
-// Do calls f on a thread of its own that is in a network namespace, and waits for it. What f starts on other goroutines is
-// not in it, but the sockets that f opens are.
+// Do calls f on a thread of its own that is in a network namespace, and waits for it. What f starts on other
+// goroutines is not in it, but the sockets that f opens are.
 func Do(t testing.TB, ns *os.File, f func()) {
 	t.Helper()
 	done := make(chan error, 1)

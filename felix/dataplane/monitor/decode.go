@@ -13,7 +13,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 )
 
-// decodeRoute makes an event of a notification of rtnetlink's; of one that is of no interest or that it does not understand, none.
+// decodeRoute makes an event of a notification of rtnetlink's; of one that is of no interest or that it does
+// not understand, none.
 func decodeRoute(m netlink.Message) []dataplane.Event {
 	var e dataplane.Event
 	ok := false

@@ -23,7 +23,8 @@ const receiveBuffer = 4 << 20
 // Monitor is a subscription to the kernel's notifications in the network namespace it was opened in.
 type Monitor struct {
 	sources []source
-	// events is written by Run's goroutines and closed when Run ends. A few places only: what waits, waits in the kernel.
+	// events is written by Run's goroutines and closed when Run ends. A few places only: what waits, waits in
+	// the kernel.
 	events chan dataplane.Event
 }
 
@@ -67,8 +68,8 @@ func Open() (*Monitor, error) {
 	return m, nil
 }
 
-// Events is where Run sends. When nobody reads it the kernel queues, and drops when its
-// queue is full; an EventLost says so, after which there are no gaps until the next. Run closes the channel when it returns.
+// Events is where Run sends. When nobody reads it the kernel queues, and drops when its queue is full; an
+// EventLost says so, after which there are no gaps until the next. Run closes the channel when it returns.
 func (m *Monitor) Events() <-chan dataplane.Event { return m.events }
 
 // Run reports until the context ends, and closes the sockets. It returns nil when the context

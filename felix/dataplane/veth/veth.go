@@ -1,8 +1,8 @@
 // Package veth makes, checks and removes the pair of devices that connects a pod.
 //
-// It owns the pair: the host's end in the calling thread's network namespace, the pod's end with its addresses and default
-// routes in the pod's. It knows nothing of policy, sets no sysctls of the host's end and no route to the pod: drivers do. It keeps no state;
-// the CNI server calls it, on any goroutine.
+// It owns the pair: the host's end in the calling thread's network namespace, the pod's end with its addresses
+// and default routes in the pod's. It knows nothing of policy, sets no sysctls of the host's end and no route
+// to the pod: drivers do. It keeps no state; the CNI server calls it, on any goroutine.
 package veth
 
 import (
@@ -149,7 +149,8 @@ func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
 }
 
 // activate makes sure that the host's end transmits. It got its carrier when the pod's end went up, but drops
-// everything until the kernel's link watch has seen that, a moment later; to ask for the link brings it forward (Linux 6.8).
+// everything until the kernel's link watch has seen that, a moment later; to ask for the link brings it
+// forward (Linux 6.8).
 func activate(h *netlink.Handle, host netlink.Link) error {
 	if _, err := h.LinkByIndex(host.Attrs().Index); err != nil {
 		return fmt.Errorf("look up %s: %w", host.Attrs().Name, err)
