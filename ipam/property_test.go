@@ -13,6 +13,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/test/long"
 )
 
 // ledger is what all nodes together believe: who owns which address. An address leaves
@@ -121,11 +122,7 @@ func (a *actor) expected(err error) error {
 // small for them, with conflicts, lost answers and crashes between any two writes. Then
 // everything is repaired, and everything is released.
 func TestNeverTwoOwners(t *testing.T) {
-	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 20
-	}
-	for seed := range seeds {
+	for seed := range uint64(long.Or(3000, 150)) {
 		store := memory.New()
 		actors := runActors(t, store, seed)
 		checkRepaired(t, store, seed, actors)

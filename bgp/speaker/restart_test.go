@@ -3,11 +3,11 @@ package speaker
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/test/long"
 )
 
 // soon is how long a restarted speaker and its peers may take until they have each other's routes again.
@@ -17,10 +17,7 @@ const soon = 15 * time.Second
 // never loses the block that stays, and the restarted one never says that it is in sync without what it had.
 func TestRestartOfEither(t *testing.T) {
 	t.Parallel()
-	cycles := 2
-	if os.Getenv("MANEKI_LONG") != "" {
-		cycles = 10
-	}
+	cycles := long.Or(10, 2)
 	for _, away := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 7 * time.Second} {
 		for _, kind := range []string{"mesh", "peers", "reflector"} {
 			t.Run(fmt.Sprintf("%s/%s", kind, away), func(t *testing.T) {

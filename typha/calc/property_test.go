@@ -17,12 +17,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/test/long"
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
 var (
 	seed     = flag.Uint64("seed", 0, "seed of the random clusters; 0 takes the time")
-	clusters = flag.Int("clusters", 400, "random clusters to try")
+	clusters = flag.Int("clusters", long.Or(20_000, 400), "random clusters to try")
 	flows    = flag.Int("flows", 300, "random flows in each cluster")
 )
 
