@@ -141,3 +141,18 @@ func TestWithoutEffect(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestDocumentation holds the page to the table.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../docs/felix.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	if err := config.WriteDoc(&table); err != nil {
+		t.Fatal(err)
+	}
+	if _, written, _ := strings.Cut(string(page), "\n\n|"); "|"+written != table.String() {
+		t.Errorf("docs/felix.md does not end with the table that `felix settings` prints (-want +got):\n%s", cmp.Diff(table.String(), "|"+written))
+	}
+}

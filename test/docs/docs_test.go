@@ -56,6 +56,22 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+func TestEveryPageIsReachedFromTheReadme(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatal("no pages found:", err)
+	}
+	for _, page := range pages {
+		if to := "](docs/" + filepath.Base(page) + ")"; !strings.Contains(string(readme), to) {
+			t.Errorf("README.md has no link %s", to)
+		}
+	}
+}
+
 func TestEveryBlockIsMarked(t *testing.T) {
 	blocks, err := Blocks(root)
 	if err != nil {
