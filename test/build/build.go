@@ -73,7 +73,8 @@ func (b Builder) Dir() string { return filepath.Join(b.Root, ".cache", "bin") }
 // returns the path of the static binary.
 func (b Builder) Program(ctx context.Context, pkg string) (string, error) {
 	out := filepath.Join(b.Dir(), filepath.Base(pkg))
-	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg}
+	// Stamped with the commit, whatever GOFLAGS says: "version" tells it.
+	args := []string{"build", "-trimpath", "-buildvcs=auto", "-ldflags", "-s -w", "-o", out, pkg}
 	if err := b.goBuild(ctx, b.Root, filepath.Base(pkg), args); err != nil {
 		return "", fmt.Errorf("build %s: %w", pkg, err)
 	}
