@@ -161,7 +161,8 @@ func (a *Agent) publish() {
 	if host == nil {
 		host = &wire.Host{Name: a.opts.Node, IPv4: a.facts.IPv4.Addr, IPv6: a.facts.IPv6.Addr, Labels: a.facts.Labels}
 	}
-	s := &cniserver.State{Pools: a.state.ipamPools(func(*wire.Pool) bool { return true }), Host: host, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
+	everyPool := func(*wire.Pool) bool { return true }
+	s := &cniserver.State{Pools: a.state.ipamPools(everyPool), Host: host, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
 	switch {
 	case !a.live.Load():
 		s.NotReady = errors.New("felix has not programmed this node yet")

@@ -134,7 +134,7 @@ func WriteResponse(w io.Writer, resp *Response) error {
 	return nil
 }
 
-// ErrNoAnswer: the connection ended before the response.
+// ErrNoAnswer says that the connection ended before the response.
 var ErrNoAnswer = errors.New("connection closed before the response")
 
 // ReadResponse receives a response, or fails with ErrNoAnswer.
