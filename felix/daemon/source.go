@@ -40,9 +40,7 @@ func (p *process) openSource(api *rest.Config, store datastore.Store, registry p
 		if err != nil {
 			return source{}, fmt.Errorf("make API client: %w", err)
 		}
-		addresses = func(ctx context.Context) ([]string, error) {
-			return serviceAddresses(ctx, client, api.Host, c.TyphaK8sNamespace, c.TyphaK8sServiceName)
-		}
+		addresses = (&service{client: client, host: api.Host, namespace: c.TyphaK8sNamespace, name: c.TyphaK8sServiceName}).addresses
 	}
 	held, err := p.journal.Held()
 	if err != nil {
@@ -82,10 +80,31 @@ type endpointSlices struct {
 	} `json:"items"`
 }
 
-// serviceAddresses asks the API server for the ready endpoints of a Service, as host:port. It does not go by the
-// Service's own address: that needs kube-proxy, which may need this node's routes.
-func serviceAddresses(ctx context.Context, client *http.Client, host, namespace, name string) ([]string, error) {
-	address, err := url.JoinPath(host, "apis/discovery.k8s.io/v1/namespaces", namespace, "endpointslices")
+// service finds the replicas behind a Service. It does not go by the Service's own address: that needs
+// kube-proxy, which may need this node's routes. One goroutine uses it.
+type service struct {
+	client          *http.Client
+	host            string // the API server's
+	namespace, name string
+	last            []string // what the API server answered last
+}
+
+// addresses gives the ready endpoints, as host:port. While the API server cannot be asked it gives those of the last
+// answer, so that a node finds back to a Typha that still runs.
+func (s *service) addresses(ctx context.Context) ([]string, error) {
+	found, err := s.ask(ctx)
+	switch {
+	case err == nil:
+		s.last = found
+	case len(s.last) > 0 && !errors.Is(err, errNoEndpoint):
+		return s.last, nil
+	}
+	return found, err
+}
+
+func (s *service) ask(ctx context.Context) ([]string, error) {
+	namespace, name := s.namespace, s.name
+	address, err := url.JoinPath(s.host, "apis/discovery.k8s.io/v1/namespaces", namespace, "endpointslices")
 	if err != nil {
 		return nil, fmt.Errorf("address of the API server: %w", err)
 	}
@@ -96,7 +115,7 @@ func serviceAddresses(ctx context.Context, client *http.Client, host, namespace,
 	if err != nil {
 		return nil, fmt.Errorf("ask for endpoints of Service %s/%s: %w", namespace, name, err)
 	}
-	response, err := client.Do(request)
+	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("ask for endpoints of Service %s/%s: %w", namespace, name, err)
 	}

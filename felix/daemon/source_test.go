@@ -25,14 +25,27 @@ func TestServiceAddresses(t *testing.T) {
 		_, _ = w.Write([]byte(`{"items":[]}`))
 	}))
 	defer server.Close()
-	got, err := serviceAddresses(t.Context(), server.Client(), server.URL, "kube-system", "calico-typha")
+	addresses := func(namespace, name string) (*service, []string, error) {
+		s := &service{client: server.Client(), host: server.URL, namespace: namespace, name: name}
+		found, err := s.addresses(t.Context())
+		return s, found, err
+	}
+	known, got, err := addresses("kube-system", "calico-typha")
 	if want := []string{"172.30.0.12:5473", "[fd00::1]:5473"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("addresses %q, %v, want %q", got, err, want)
 	}
-	if _, err := serviceAddresses(t.Context(), server.Client(), server.URL, "kube-system", "other"); !errors.Is(err, errNoEndpoint) {
+	if _, _, err := addresses("kube-system", "other"); !errors.Is(err, errNoEndpoint) {
 		t.Errorf("a Service without endpoints: %v", err)
 	}
-	if _, err := serviceAddresses(t.Context(), server.Client(), server.URL, "missing", "calico-typha"); err == nil {
+	if _, _, err := addresses("missing", "calico-typha"); err == nil {
 		t.Error("an answer 404 is no error")
+	}
+	server.Close()
+	if again, err := known.addresses(t.Context()); err != nil || !slices.Equal(again, got) {
+		t.Errorf("addresses %q, %v without the API server, want those known, %q", again, err, got)
+	}
+	known.last = nil
+	if _, err := known.addresses(t.Context()); err == nil {
+		t.Error("no error without the API server and without an earlier answer")
 	}
 }
