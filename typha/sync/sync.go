@@ -55,10 +55,11 @@ func Run(ctx context.Context, store datastore.Store, sink Sink, log *slog.Logger
 	return g.Wait()
 }
 
-// The waits after failures double from the first to the last, with jitter.
+// The waits after failures double from the first to the last, with jitter. The last is short: the nodes get
+// no policy before the slowest kind is read, and few processes ask.
 const (
 	firstBackoff = 200 * time.Millisecond
-	lastBackoff  = 15 * time.Second
+	lastBackoff  = 2 * time.Second
 )
 
 // loop follows one kind.
@@ -75,6 +76,7 @@ var errSink = errors.New("hand on changes")
 
 func (l *loop) run(ctx context.Context) error {
 	backoff, revision := firstBackoff, ""
+	complaint := "" // what the log has of this outage
 	for {
 		progress := false
 		next, err := revision, error(nil)
@@ -88,6 +90,9 @@ func (l *loop) run(ctx context.Context) error {
 			progress = progress || events > 0
 		}
 		revision = next
+		if progress {
+			backoff, complaint = firstBackoff, ""
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -96,11 +101,9 @@ func (l *loop) run(ctx context.Context) error {
 		case errors.Is(err, datastore.ErrExpired):
 			l.log.Info("revision expired, listing again")
 			revision = ""
-		default:
+		case err.Error() != complaint:
+			complaint = err.Error()
 			l.log.Warn("datastore out of reach, retrying", "error", err)
-		}
-		if progress {
-			backoff = firstBackoff
 		}
 		select {
 		case <-time.After(backoff/2 + rand.N(backoff)):
@@ -115,7 +118,7 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) list(ctx context.Context) (string, error) {
 	list, err := l.store.List(ctx, l.kind, datastore.ListOptions{})
 	if err != nil {
-		return "", fmt.Errorf("list %s: %w", l.kind, err)
+		return "", err // it names the kind
 	}
 	u := stream.Update{Kind: l.kind.String(), Seen: list.Revision, Listed: true}
 	gone := l.known

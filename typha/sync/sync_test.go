@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -126,6 +128,34 @@ func TestLoop(t *testing.T) {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
+		}
+	})
+}
+
+// TestOutage: the log has a long outage once, and nodes need not wait long after it.
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sink := &flaky{Store: memory.New()}, &recorder{}
+		store.down.Store(true)
+		if _, err := store.Create(t.Context(), datastore.Namespaces, namespace("shop")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var log bytes.Buffer
+		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.NewTextHandler(&log, nil)), known: map[datastore.Key]struct{}{}}
+		ended := make(chan error, 1)
+		go func() { ended <- l.run(ctx) }()
+		time.Sleep(time.Hour)
+		store.down.Store(false)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if len(sink.take()) == 0 {
+			t.Error("nothing was read 3 s after the datastore was back")
+		}
+		cancel()
+		<-ended
+		if n := bytes.Count(log.Bytes(), []byte("out of reach")); n != 1 {
+			t.Errorf("an outage is logged %d times:\n%.500s", n, log.String())
 		}
 	})
 }
