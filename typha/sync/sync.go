@@ -142,13 +142,13 @@ func (l *loop) list(ctx context.Context) (string, error) {
 func (l *loop) watch(ctx context.Context, revision string) (string, int, error) {
 	w, err := l.store.Watch(ctx, l.kind, revision, datastore.ListOptions{})
 	if err != nil {
-		return revision, 0, fmt.Errorf("watch %s: %w", l.kind, err)
+		return revision, 0, err // it names the kind
 	}
 	defer w.Stop()
 	for events := 0; ; events++ {
 		event, err := w.Next(ctx)
 		if err != nil {
-			return revision, events, fmt.Errorf("watch %s: %w", l.kind, err)
+			return revision, events, err
 		}
 		if err := l.hand(ctx, l.updateOf(event)); err != nil {
 			return revision, events, err
