@@ -112,6 +112,7 @@ type Agent struct {
 	bgpConfig   bgp.Config
 	marks       policy.Marks
 	tunnels     map[dataplane.Family]bool // whether the node has the family's tunnel
+	guarded     map[dataplane.Family]bool // whether rules stood once in this process: routes wait for that
 	tunnelPools []ipam.Pool               // as NodeFacts was told
 	retry       time.Duration             // the next wait
 	retryTimer  *time.Timer
@@ -132,7 +133,7 @@ func NewAgent(opts Options) (*Agent, error) {
 	a := &Agent{
 		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
-		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, tunnels: map[dataplane.Family]bool{},
+		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	for _, object := range opts.Journal.State().Objects {

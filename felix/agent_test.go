@@ -301,13 +301,14 @@ func TestAddNamesWhatItWaitedFor(t *testing.T) {
 	})
 }
 
-// TestFailedRules: a set that rules may still name is not taken from them, and what failed is tried again.
+// TestFailedRules: a set that rules may still name is not taken from them, pods get no routes before rules stood
+// once, and what failed is tried again.
 func TestFailedRules(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fail["filter"] = errors.New("broken")
 		r.commit(pool)
-		if slices.Contains(r.log, "shrink") || r.agent.Ready() == nil {
+		if slices.Contains(r.log, "shrink") || slices.Contains(r.log, "routes") || r.agent.Ready() == nil {
 			t.Errorf("with rules that fail: %v", r.log)
 		}
 		if report := r.source.reports[0]; report.Applied != 0 || !slices.Contains(report.Errors, "broken") {
@@ -316,8 +317,14 @@ func TestFailedRules(t *testing.T) {
 		delete(r.fail, "filter")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if !slices.Contains(r.log, "shrink") || r.agent.Ready() != nil {
+		if !slices.Contains(r.log, "shrink") || !slices.Contains(r.log, "routes") || r.agent.Ready() != nil {
 			t.Errorf("after the rules work again: %v, %v", r.log, r.agent.Ready())
+		}
+		// Rules that stood once protect: what fails later does not hold routes up.
+		r.fail["filter"], r.log = errors.New("broken"), nil
+		r.commit(deny, endpoint)
+		if !slices.Contains(r.log, "routes") {
+			t.Errorf("with rules that fail later: %v", r.log)
 		}
 	})
 }

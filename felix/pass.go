@@ -94,7 +94,11 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 		grown := a.count(f.Sets.Name(), f.Sets.Grow(ctx))
 		filter := a.count(f.Filter.Name(), f.Filter.Apply(ctx))
 		nat := a.count(f.NAT.Name(), f.NAT.Apply(ctx))
-		routes := a.count(f.Routes.Name(), f.Routes.Apply(ctx))
+		a.guarded[f.Family] = a.guarded[f.Family] || grown == nil && filter == nil
+		var routes error
+		if a.guarded[f.Family] { // pods are not to be reached before their policy is
+			routes = a.count(f.Routes.Name(), f.Routes.Apply(ctx))
+		}
 		connections := a.count(f.Connections.Name(), f.Connections.Apply(ctx)) // last: what comes after meets the rules
 		enforced[f.Family] = grown == nil && filter == nil && nat == nil
 		errs = append(errs, grown, filter, nat, routes, connections)
