@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -24,8 +25,17 @@ func (s Space) Exec(ctx context.Context, argv ...string) (string, error) {
 	return output(s.Command(ctx, argv...), s.Name+": "+strings.Join(argv, " "))
 }
 
-// Command returns a command that runs in the named node, in "router" or in "tor".
+// Command returns a command that runs in the named node, in "router" or in "tor", with KUBECONFIG set: a
+// person who looks around there finds the cluster.
 func (cl *Cluster) Command(ctx context.Context, where string, argv ...string) (*exec.Cmd, error) {
+	cmd, err := cl.command(ctx, where, argv...)
+	if err == nil {
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+cl.Kubeconfig())
+	}
+	return cmd, err
+}
+
+func (cl *Cluster) command(ctx context.Context, where string, argv ...string) (*exec.Cmd, error) {
 	switch where {
 	case routerName:
 		return cl.Router().Command(ctx, argv...), nil
