@@ -197,6 +197,7 @@ func (r *rig) hasChain(name string) bool {
 	return slices.ContainsFunc(r.chains, func(c iptables.Chain) bool { return c.Name == name })
 }
 
+// bubble runs a test in virtual time: its sleeps only let the agent's timers come due.
 func bubble(t *testing.T, test func(*testing.T)) { synctest.Test(t, test) }
 
 var (

@@ -3,6 +3,8 @@ package ipam
 import (
 	"errors"
 	"net/netip"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
 // Errors on which callers decide.
@@ -98,12 +100,12 @@ func (r Result) Addrs() []netip.Addr {
 	return addrs
 }
 
-// Attribute keys, as Calico's CNI plugin and node agent write them; AttrUID is ours.
+// Attribute keys. Those that the nodes' policy is computed from belong to the API.
 const (
-	AttrNamespace = "namespace"
-	AttrPod       = "pod"
-	AttrUID       = "uid" // the pod's metadata.uid
-	AttrNode      = "node"
+	AttrNamespace = v3.AttributeNamespace
+	AttrPod       = v3.AttributePod
+	AttrUID       = v3.AttributeUID
+	AttrNode      = v3.AttributeNode
 	AttrType      = "type" // absent for pods; a Tunnel's attribute otherwise
 	AttrTimestamp = "timestamp"
 )

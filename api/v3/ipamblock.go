@@ -75,3 +75,12 @@ type AllocationAttribute struct {
 	// ActiveOwnerAttrs are the attributes of the owner: namespace, pod, uid, node.
 	ActiveOwnerAttrs map[string]string `json:"secondary,omitempty"`
 }
+
+// Keys of ActiveOwnerAttrs, by which others learn what an address was given to. AttributeUID is Maneki's own; the others
+// are as Calico's CNI plugin and node agent write them.
+const (
+	AttributeNamespace = "namespace"
+	AttributePod       = "pod"
+	AttributeUID       = "uid" // the pod's metadata.uid, or the kubelet's for a static pod
+	AttributeNode      = "node"
+)

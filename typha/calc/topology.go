@@ -201,14 +201,6 @@ type block struct {
 	routes     map[wire.ID]struct{}
 }
 
-// The keys of allocation attributes, as IPAM writes them.
-const (
-	attributeNamespace = "namespace"
-	attributePod       = "pod"
-	attributeUID       = "uid"
-	attributeNode      = "node"
-)
-
 func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 	b, err := blockOf(o)
 	if err != nil {
@@ -295,7 +287,7 @@ func blockOf(o *v3.IPAMBlock) (*block, error) {
 			var to attribution
 			if *index >= 0 && *index < len(o.Spec.Attributes) {
 				a := o.Spec.Attributes[*index].ActiveOwnerAttrs
-				to = attribution{podKey{a[attributeNamespace], a[attributePod]}, a[attributeUID], a[attributeNode]}
+				to = attribution{podKey{a[v3.AttributeNamespace], a[v3.AttributePod]}, a[v3.AttributeUID], a[v3.AttributeNode]}
 			}
 			b.attributed[addr] = to
 		}
