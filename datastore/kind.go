@@ -2,11 +2,14 @@ package datastore
 
 import (
 	"fmt"
-	"sort"
+	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
@@ -26,20 +29,46 @@ type Kind struct {
 // String gives the kind's name, for messages.
 func (k Kind) String() string { return k.GroupVersionKind.Kind }
 
+// ID gives a name that no kind of another group has, for example NetworkPolicy.networking.k8s.io and Pod.
+func (k Kind) ID() string { return k.GroupKind().String() }
+
 func calico(kind, plural string, status bool) Kind {
 	return Kind{GroupVersionKind: v3.GroupVersion.WithKind(kind), Plural: plural, HasStatus: status}
 }
 
+func namespacedCalico(kind, plural string) Kind {
+	k := calico(kind, plural, false)
+	k.Namespaced = true
+	return k
+}
+
 // The kinds that Maneki defines (projectcalico.org/v3).
 var (
-	BGPConfigurations   = calico("BGPConfiguration", "bgpconfigurations", false)
-	BGPPeers            = calico("BGPPeer", "bgppeers", false)
-	BlockAffinities     = calico("BlockAffinity", "blockaffinities", false)
-	ClusterInformations = calico("ClusterInformation", "clusterinformations", false)
-	FelixConfigurations = calico("FelixConfiguration", "felixconfigurations", false)
-	IPAMBlocks          = calico("IPAMBlock", "ipamblocks", false)
-	IPAMConfigurations  = calico("IPAMConfiguration", "ipamconfigurations", false)
-	IPPools             = calico("IPPool", "ippools", true)
+	BGPConfigurations               = calico("BGPConfiguration", "bgpconfigurations", false)
+	BGPPeers                        = calico("BGPPeer", "bgppeers", false)
+	BlockAffinities                 = calico("BlockAffinity", "blockaffinities", false)
+	ClusterInformations             = calico("ClusterInformation", "clusterinformations", false)
+	FelixConfigurations             = calico("FelixConfiguration", "felixconfigurations", false)
+	GlobalNetworkPolicies           = calico("GlobalNetworkPolicy", "globalnetworkpolicies", false)
+	GlobalNetworkSets               = calico("GlobalNetworkSet", "globalnetworksets", false)
+	HostEndpoints                   = calico("HostEndpoint", "hostendpoints", false)
+	IPAMBlocks                      = calico("IPAMBlock", "ipamblocks", false)
+	IPAMConfigurations              = calico("IPAMConfiguration", "ipamconfigurations", false)
+	IPPools                         = calico("IPPool", "ippools", true)
+	CalicoNetworkPolicies           = namespacedCalico("NetworkPolicy", "networkpolicies")
+	NetworkSets                     = namespacedCalico("NetworkSet", "networksets")
+	StagedGlobalNetworkPolicies     = calico("StagedGlobalNetworkPolicy", "stagedglobalnetworkpolicies", false)
+	StagedKubernetesNetworkPolicies = namespacedCalico("StagedKubernetesNetworkPolicy", "stagedkubernetesnetworkpolicies")
+	StagedNetworkPolicies           = namespacedCalico("StagedNetworkPolicy", "stagednetworkpolicies")
+	Tiers                           = calico("Tier", "tiers", true)
+)
+
+// The kinds of projectcalico.org/v3 that are stored in etcd alone. Where Kubernetes is the datastore they follow from
+// its Nodes, Pods, Namespaces and ServiceAccounts.
+var (
+	CalicoNodes       = calico("Node", "nodes", false)
+	Profiles          = calico("Profile", "profiles", false)
+	WorkloadEndpoints = namespacedCalico("WorkloadEndpoint", "workloadendpoints")
 )
 
 // The Kubernetes kinds that Maneki reads.
@@ -47,44 +76,66 @@ var (
 	Pods            = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Pod"), Plural: "pods", Namespaced: true, HasStatus: true}
 	Namespaces      = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Namespace"), Plural: "namespaces", HasStatus: true}
 	Nodes           = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Node"), Plural: "nodes", HasStatus: true}
+	Services        = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Service"), Plural: "services", Namespaced: true, HasStatus: true}
+	ServiceAccounts = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ServiceAccount"), Plural: "serviceaccounts", Namespaced: true}
+	EndpointSlices  = Kind{GroupVersionKind: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), Plural: "endpointslices", Namespaced: true}
 	NetworkPolicies = Kind{GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), Plural: "networkpolicies", Namespaced: true}
+	// ClusterNetworkPolicies has a CRD that the cluster's administrator installs, or not.
+	ClusterNetworkPolicies = Kind{GroupVersionKind: clusterNetworkPolicy, Plural: "clusternetworkpolicies", HasStatus: true}
 )
 
-// CalicoKinds are the projectcalico.org/v3 kinds, sorted by name.
-func CalicoKinds() []Kind {
-	kinds := []Kind{BGPConfigurations, BGPPeers, BlockAffinities, ClusterInformations,
-		FelixConfigurations, IPAMBlocks, IPAMConfigurations, IPPools}
-	sort.Slice(kinds, func(i, j int) bool { return kinds[i].String() < kinds[j].String() })
-	return kinds
+var clusterNetworkPolicy = schema.GroupVersionKind{
+	Group: policyv1alpha2.GroupVersion.Group, Version: policyv1alpha2.GroupVersion.Version, Kind: "ClusterNetworkPolicy"}
+
+// calicoKinds are sorted by name.
+var calicoKinds = []Kind{
+	BGPConfigurations, BGPPeers, BlockAffinities, ClusterInformations,
+	FelixConfigurations, GlobalNetworkPolicies, GlobalNetworkSets, HostEndpoints, IPAMBlocks, IPAMConfigurations,
+	IPPools, CalicoNetworkPolicies, NetworkSets,
+	StagedGlobalNetworkPolicies, StagedKubernetesNetworkPolicies, StagedNetworkPolicies, Tiers,
+}
+
+// CalicoKinds are the projectcalico.org/v3 kinds that have a CRD, sorted by name.
+func CalicoKinds() []Kind { return slices.Clone(calicoKinds) }
+
+// EtcdKinds are the kinds that are stored in etcd: CalicoKinds, and those that Kubernetes has objects of its own for.
+func EtcdKinds() []Kind { return append(CalicoKinds(), CalicoNodes, Profiles, WorkloadEndpoints) }
+
+var kindByType = map[reflect.Type]Kind{
+	reflect.TypeFor[*v3.BGPConfiguration]():                 BGPConfigurations,
+	reflect.TypeFor[*v3.BGPPeer]():                          BGPPeers,
+	reflect.TypeFor[*v3.BlockAffinity]():                    BlockAffinities,
+	reflect.TypeFor[*v3.ClusterInformation]():               ClusterInformations,
+	reflect.TypeFor[*v3.FelixConfiguration]():               FelixConfigurations,
+	reflect.TypeFor[*v3.GlobalNetworkPolicy]():              GlobalNetworkPolicies,
+	reflect.TypeFor[*v3.GlobalNetworkSet]():                 GlobalNetworkSets,
+	reflect.TypeFor[*v3.HostEndpoint]():                     HostEndpoints,
+	reflect.TypeFor[*v3.IPAMBlock]():                        IPAMBlocks,
+	reflect.TypeFor[*v3.IPAMConfiguration]():                IPAMConfigurations,
+	reflect.TypeFor[*v3.IPPool]():                           IPPools,
+	reflect.TypeFor[*v3.NetworkPolicy]():                    CalicoNetworkPolicies,
+	reflect.TypeFor[*v3.NetworkSet]():                       NetworkSets,
+	reflect.TypeFor[*v3.StagedGlobalNetworkPolicy]():        StagedGlobalNetworkPolicies,
+	reflect.TypeFor[*v3.StagedKubernetesNetworkPolicy]():    StagedKubernetesNetworkPolicies,
+	reflect.TypeFor[*v3.StagedNetworkPolicy]():              StagedNetworkPolicies,
+	reflect.TypeFor[*v3.Tier]():                             Tiers,
+	reflect.TypeFor[*v3.Node]():                             CalicoNodes,
+	reflect.TypeFor[*v3.Profile]():                          Profiles,
+	reflect.TypeFor[*v3.WorkloadEndpoint]():                 WorkloadEndpoints,
+	reflect.TypeFor[*corev1.Pod]():                          Pods,
+	reflect.TypeFor[*corev1.Namespace]():                    Namespaces,
+	reflect.TypeFor[*corev1.Node]():                         Nodes,
+	reflect.TypeFor[*corev1.Service]():                      Services,
+	reflect.TypeFor[*corev1.ServiceAccount]():               ServiceAccounts,
+	reflect.TypeFor[*discoveryv1.EndpointSlice]():           EndpointSlices,
+	reflect.TypeFor[*networkingv1.NetworkPolicy]():          NetworkPolicies,
+	reflect.TypeFor[*policyv1alpha2.ClusterNetworkPolicy](): ClusterNetworkPolicies,
 }
 
 // KindOf gives the Kind of an object by its Go type.
 func KindOf(object Object) (Kind, error) {
-	switch object.(type) {
-	case *v3.BGPConfiguration:
-		return BGPConfigurations, nil
-	case *v3.BGPPeer:
-		return BGPPeers, nil
-	case *v3.BlockAffinity:
-		return BlockAffinities, nil
-	case *v3.ClusterInformation:
-		return ClusterInformations, nil
-	case *v3.FelixConfiguration:
-		return FelixConfigurations, nil
-	case *v3.IPAMBlock:
-		return IPAMBlocks, nil
-	case *v3.IPAMConfiguration:
-		return IPAMConfigurations, nil
-	case *v3.IPPool:
-		return IPPools, nil
-	case *corev1.Pod:
-		return Pods, nil
-	case *corev1.Namespace:
-		return Namespaces, nil
-	case *corev1.Node:
-		return Nodes, nil
-	case *networkingv1.NetworkPolicy:
-		return NetworkPolicies, nil
+	if kind, ok := kindByType[reflect.TypeOf(object)]; ok {
+		return kind, nil
 	}
 	return Kind{}, fmt.Errorf("no kind is registered for Go type %T", object)
 }

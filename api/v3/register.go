@@ -20,9 +20,21 @@ func AddToScheme(s *runtime.Scheme) error {
 		&BlockAffinity{}, &BlockAffinityList{},
 		&ClusterInformation{}, &ClusterInformationList{},
 		&FelixConfiguration{}, &FelixConfigurationList{},
+		&GlobalNetworkPolicy{}, &GlobalNetworkPolicyList{},
+		&GlobalNetworkSet{}, &GlobalNetworkSetList{},
+		&HostEndpoint{}, &HostEndpointList{},
 		&IPAMBlock{}, &IPAMBlockList{},
 		&IPAMConfiguration{}, &IPAMConfigurationList{},
 		&IPPool{}, &IPPoolList{},
+		&NetworkPolicy{}, &NetworkPolicyList{},
+		&NetworkSet{}, &NetworkSetList{},
+		&Node{}, &NodeList{},
+		&Profile{}, &ProfileList{},
+		&StagedGlobalNetworkPolicy{}, &StagedGlobalNetworkPolicyList{},
+		&StagedKubernetesNetworkPolicy{}, &StagedKubernetesNetworkPolicyList{},
+		&StagedNetworkPolicy{}, &StagedNetworkPolicyList{},
+		&Tier{}, &TierList{},
+		&WorkloadEndpoint{}, &WorkloadEndpointList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

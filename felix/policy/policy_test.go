@@ -105,7 +105,7 @@ var shopPolicies = map[string]*wire.Policy{
 	"icmp": {Name: "icmp", Tier: "platform", Ingress: []wire.Rule{
 		{Action: wire.Log, Protocol: 1, ICMP: &wire.ICMP{Type: 8}},
 		{Action: wire.Pass, Protocol: 1, ICMP: &wire.ICMP{Type: 3, Code: 4, HasCode: true}},
-		{Action: wire.Deny, Protocol: 58, ICMP: &wire.ICMP{Type: 128, Not: true}},
+		{Action: wire.Deny, Protocol: 58, NotICMP: &wire.ICMP{Type: 128}},
 		{Action: wire.Deny, NotProtocol: 6, Src: wire.Match{NotSets: []string{"s:frontend"}, NotPortSets: []string{"n:http"}}},
 		{Action: wire.Allow, Family: 6},
 		{Action: wire.Allow, Dst: wire.Match{Ports: ports(1, 1)}},

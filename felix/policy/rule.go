@@ -31,14 +31,15 @@ func (r *Renderer) rule(rule wire.Rule) []iptables.Rule {
 	if !r.applies(rule) {
 		return nil
 	}
-	if hasPorts(rule) && !portProtocol(rule.Protocol) || rule.ICMP != nil && rule.Protocol != icmp && rule.Protocol != icmpv6 {
+	if hasPorts(rule) && !portProtocol(rule.Protocol) || (rule.ICMP != nil || rule.NotICMP != nil) && rule.Protocol != icmp && rule.Protocol != icmpv6 {
 		// The kernel compares ports and ICMP types only of a protocol that has them. What cannot be compared
 		// must not open anything that the rule is there to close.
 		if rule.Action == wire.Allow || rule.Action == wire.Log {
 			return nil
 		}
 		rule.Action = wire.Deny
-		rule.Src.Ports, rule.Src.NotPorts, rule.Dst.Ports, rule.Dst.NotPorts, rule.ICMP = nil, nil, nil, nil, nil
+		rule.Src.Ports, rule.Src.NotPorts, rule.Dst.Ports, rule.Dst.NotPorts = nil, nil, nil, nil
+		rule.ICMP, rule.NotICMP = nil, nil
 	}
 	m := matcher{r: r}
 	m.protocol(rule)
@@ -117,9 +118,14 @@ func (m *matcher) protocol(rule wire.Rule) {
 	case rule.NotProtocol != 0:
 		m.match = m.match.NotProtocol(rule.NotProtocol)
 	}
-	if rule.ICMP != nil {
-		m.match = m.match.ICMP(iptables.ICMP{V6: m.r.Family == dataplane.IPv6, Type: rule.ICMP.Type,
-			Code: rule.ICMP.Code, HasCode: rule.ICMP.HasCode, Not: rule.ICMP.Not})
+	for _, icmp := range []struct {
+		*wire.ICMP
+		not bool
+	}{{rule.ICMP, false}, {rule.NotICMP, true}} {
+		if icmp.ICMP != nil {
+			m.match = m.match.ICMP(iptables.ICMP{V6: m.r.Family == dataplane.IPv6, Type: icmp.Type,
+				Code: icmp.Code, HasCode: icmp.HasCode, Not: icmp.not})
+		}
 	}
 }
 

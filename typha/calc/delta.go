@@ -8,6 +8,8 @@ type Delta struct {
 	Upserts []wire.Object
 	// Deletes are the objects that are gone, sorted by kind descending, then name.
 	Deletes []wire.ID
+	// Sets are the changes of sets that were there before and stay, sorted by name. Upserts holds the new ones whole.
+	Sets []wire.SetDelta
 	// Interest holds, by node, the objects that the node now needs or no longer needs.
 	// Objects that ForEveryNode are not listed.
 	Interest map[string]Interest
@@ -17,7 +19,7 @@ type Delta struct {
 
 // Empty says that nothing changed.
 func (d Delta) Empty() bool {
-	return len(d.Upserts)+len(d.Deletes)+len(d.Interest)+len(d.Verdicts) == 0
+	return len(d.Upserts)+len(d.Deletes)+len(d.Sets)+len(d.Interest)+len(d.Verdicts) == 0
 }
 
 // Interest is a change of the set of objects that one node needs. Both lists are sorted by

@@ -11,17 +11,35 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// The kinds that an Engine takes, as Upsert recognises them by type and Delete by name.
+// The kinds that an Engine takes, as Upsert recognises them by type and Delete by name. A name that two API groups have is
+// told apart by the group.
 const (
-	KindPod                = "Pod"
-	KindNamespace          = "Namespace"
-	KindNode               = "Node"
-	KindNetworkPolicy      = "NetworkPolicy"
-	KindIPPool             = "IPPool"
-	KindIPAMBlock          = "IPAMBlock"
-	KindBGPConfiguration   = "BGPConfiguration"
-	KindBGPPeer            = "BGPPeer"
-	KindFelixConfiguration = "FelixConfiguration"
+	KindPod                           = "Pod"
+	KindNamespace                     = "Namespace"
+	KindServiceAccount                = "ServiceAccount"
+	KindNode                          = "Node"
+	KindService                       = "Service"
+	KindEndpointSlice                 = "EndpointSlice.discovery.k8s.io"
+	KindNetworkPolicy                 = "NetworkPolicy.networking.k8s.io"
+	KindClusterNetworkPolicy          = "ClusterNetworkPolicy.policy.networking.k8s.io"
+	KindIPPool                        = "IPPool.projectcalico.org"
+	KindIPAMBlock                     = "IPAMBlock.projectcalico.org"
+	KindBGPConfiguration              = "BGPConfiguration.projectcalico.org"
+	KindBGPFilter                     = "BGPFilter.projectcalico.org"
+	KindBGPPeer                       = "BGPPeer.projectcalico.org"
+	KindFelixConfiguration            = "FelixConfiguration.projectcalico.org"
+	KindTier                          = "Tier.projectcalico.org"
+	KindCalicoNetworkPolicy           = "NetworkPolicy.projectcalico.org"
+	KindGlobalNetworkPolicy           = "GlobalNetworkPolicy.projectcalico.org"
+	KindStagedNetworkPolicy           = "StagedNetworkPolicy.projectcalico.org"
+	KindStagedGlobalNetworkPolicy     = "StagedGlobalNetworkPolicy.projectcalico.org"
+	KindStagedKubernetesNetworkPolicy = "StagedKubernetesNetworkPolicy.projectcalico.org"
+	KindNetworkSet                    = "NetworkSet.projectcalico.org"
+	KindGlobalNetworkSet              = "GlobalNetworkSet.projectcalico.org"
+	KindHostEndpoint                  = "HostEndpoint.projectcalico.org"
+	KindProfile                       = "Profile.projectcalico.org"
+	KindCalicoNode                    = "Node.projectcalico.org"
+	KindWorkloadEndpoint              = "WorkloadEndpoint.projectcalico.org"
 )
 
 // Engine is the calculation. Its methods must be called from one goroutine.

@@ -36,11 +36,11 @@ func Kinds() []datastore.Kind {
 	}
 }
 
-// KindNames are the names of Kinds, as a Hub knows them.
+// KindNames are the IDs of Kinds, as a Hub knows them.
 func KindNames() []string {
 	var names []string
 	for _, k := range Kinds() {
-		names = append(names, k.String())
+		names = append(names, k.ID())
 	}
 	return names
 }
@@ -120,7 +120,7 @@ func (l *loop) list(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err // it names the kind
 	}
-	u := stream.Update{Kind: l.kind.String(), Seen: list.Revision, Listed: true}
+	u := stream.Update{Kind: l.kind.ID(), Seen: list.Revision, Listed: true}
 	gone := l.known
 	l.known = make(map[datastore.Key]struct{}, len(list.Items))
 	for _, item := range list.Items {
@@ -158,7 +158,7 @@ func (l *loop) watch(ctx context.Context, revision string) (string, int, error) 
 }
 
 func (l *loop) updateOf(event datastore.Event) stream.Update {
-	u := stream.Update{Kind: l.kind.String(), Seen: event.Revision}
+	u := stream.Update{Kind: l.kind.ID(), Seen: event.Revision}
 	switch event.Type {
 	case datastore.Added, datastore.Modified:
 		l.known[datastore.KeyOf(event.Object)] = struct{}{}

@@ -57,6 +57,8 @@ func DecodeObject(kind Kind, data []byte) (Object, error) {
 		o = &Policy{}
 	case KindEndpoint:
 		o = &Endpoint{}
+	case KindHostEndpoint:
+		o = &HostEndpoint{}
 	default:
 		return nil, fmt.Errorf("decode object: unknown kind %d", kind)
 	}

@@ -27,6 +27,16 @@ type IPSet struct {
 // ID of the set.
 func (s *IPSet) ID() ID { return ID{KindIPSet, s.Name} }
 
+// SetDelta is a change of an IPSet. Its lists are sorted and without duplicates; what is added was not in the set,
+// and what is removed was. Only the lists of the set's type are used.
+type SetDelta struct {
+	Name         string         `cbor:"1,keyasint"`
+	AddedNets    []netip.Prefix `cbor:"2,keyasint,omitempty"`
+	RemovedNets  []netip.Prefix `cbor:"3,keyasint,omitempty"`
+	AddedPorts   []PortMember   `cbor:"4,keyasint,omitempty"`
+	RemovedPorts []PortMember   `cbor:"5,keyasint,omitempty"`
+}
+
 // PortMember is a member of a SetPort.
 type PortMember struct {
 	Addr     netip.Addr `cbor:"1,keyasint"`
@@ -45,12 +55,13 @@ const (
 	Log  // and go on with the next rule
 )
 
-// Policy is the rules of one policy resource. An empty rule list matches nothing.
+// Policy is the rules of one policy resource, or of a profile. An empty rule list matches nothing.
 type Policy struct {
-	// Name is unique over all policy resources: "knp.default/<namespace>/<name>" for a
+	// Name is unique over all policy resources and profiles: "knp.default/<namespace>/<name>" for a
 	// Kubernetes NetworkPolicy.
-	Name    string `cbor:"1,keyasint"`
-	Tier    string `cbor:"2,keyasint"`
+	Name string `cbor:"1,keyasint"`
+	// Tier is empty for a profile.
+	Tier    string `cbor:"2,keyasint,omitempty"`
 	Ingress []Rule `cbor:"3,keyasint,omitempty"`
 	Egress  []Rule `cbor:"4,keyasint,omitempty"`
 }
@@ -67,6 +78,7 @@ type Rule struct {
 	ICMP        *ICMP  `cbor:"5,keyasint,omitempty"`
 	Src         Match  `cbor:"6,keyasint,omitempty"`
 	Dst         Match  `cbor:"7,keyasint,omitempty"`
+	NotICMP     *ICMP  `cbor:"8,keyasint,omitempty"`
 }
 
 // ICMP matches type, and code when HasCode.
@@ -74,7 +86,6 @@ type ICMP struct {
 	Type    uint8 `cbor:"1,keyasint"`
 	Code    uint8 `cbor:"2,keyasint,omitempty"`
 	HasCode bool  `cbor:"3,keyasint,omitempty"`
-	Not     bool  `cbor:"4,keyasint,omitempty"`
 }
 
 // Match is one end of a Rule. The parts that are set must all hold.
@@ -97,18 +108,26 @@ type PortRange struct {
 	Last  uint16 `cbor:"2,keyasint"`
 }
 
-// Endpoint is a pod that is scheduled to the node: what applies to it. Its address and
+// Endpoint is a workload on the node: what applies to it. A pod has one from when it is scheduled; its address and
 // interface come from CNI on the node itself.
 type Endpoint struct {
 	Namespace string `cbor:"1,keyasint"`
-	Pod       string `cbor:"2,keyasint"`
+	Pod       string `cbor:"2,keyasint"` // or the name of the WorkloadEndpoint
 	UID       string `cbor:"3,keyasint"`
 	Node      string `cbor:"4,keyasint"`
-	// Tiers in order of evaluation. What no tier decides is allowed (the namespace's profile).
+	// Tiers in order of evaluation. What no tier decides, the profiles decide.
 	Tiers []Tier `cbor:"5,keyasint,omitempty"`
 	// Annotations of the pod and its namespace that CNI honours: keys with the prefix
 	// cni.projectcalico.org/, the pod's first.
 	Annotations map[string]string `cbor:"6,keyasint,omitempty"`
+	// Profiles are names of Policies, asked in order after the tiers. What none decides is denied.
+	Profiles []string `cbor:"7,keyasint,omitempty"`
+	// Interface is the host's end where the datastore says so: that of a WorkloadEndpoint that an orchestrator
+	// wrote. Addrs and AllowedSources go with it.
+	Interface string       `cbor:"8,keyasint,omitempty"`
+	Addrs     []netip.Addr `cbor:"9,keyasint,omitempty"`
+	// AllowedSources are networks that the workload may send from beside Addrs.
+	AllowedSources []netip.Prefix `cbor:"10,keyasint,omitempty"`
 }
 
 // EndpointName is the name part of an Endpoint's ID: "<namespace>/<pod>".
@@ -125,3 +144,29 @@ type Tier struct {
 	Egress        []string `cbor:"3,keyasint,omitempty"`
 	DefaultAction Action   `cbor:"4,keyasint"` // Deny or Pass
 }
+
+// HostEndpoint is an interface of the node that policies select. What they and the profiles leave undecided is denied,
+// but for what a chain says otherwise and the failsafe ports.
+type HostEndpoint struct {
+	Name string `cbor:"1,keyasint"`
+	Node string `cbor:"2,keyasint"`
+	// Interface is a name, or "*" for all interfaces of the node that have no endpoint of their own; empty: the one
+	// that has one of ExpectedIPs.
+	Interface   string       `cbor:"3,keyasint,omitempty"`
+	ExpectedIPs []netip.Addr `cbor:"4,keyasint,omitempty"`
+	// Tiers are the policies for what begins or ends at the node.
+	Tiers []Tier `cbor:"5,keyasint,omitempty"`
+	// Forward are those with applyOnForward, for what the node forwards. What they leave undecided is allowed.
+	Forward []Tier `cbor:"6,keyasint,omitempty"`
+	// PreDNAT are those with preDNAT, ingress alone, asked before addresses are translated. What they leave undecided
+	// goes on.
+	PreDNAT []Tier `cbor:"7,keyasint,omitempty"`
+	// Untracked are those with doNotTrack, asked before connections are tracked. What they allow is not tracked; what
+	// they leave undecided goes on.
+	Untracked []Tier `cbor:"8,keyasint,omitempty"`
+	// Profiles as in Endpoint, for Tiers.
+	Profiles []string `cbor:"9,keyasint,omitempty"`
+}
+
+// ID of the host endpoint.
+func (h *HostEndpoint) ID() ID { return ID{KindHostEndpoint, h.Name} }

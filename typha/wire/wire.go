@@ -30,11 +30,12 @@ const (
 	KindIPSet
 	KindPolicy
 	KindEndpoint
+	KindHostEndpoint
 )
 
 // String gives the kind's name, for messages.
 func (k Kind) String() string {
-	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint"}
+	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint"}
 	if int(k) < len(names) && k > 0 {
 		return names[k]
 	}
