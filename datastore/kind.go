@@ -45,8 +45,10 @@ func namespacedCalico(kind, plural string) Kind {
 // The kinds that Maneki defines (projectcalico.org/v3).
 var (
 	BGPConfigurations               = calico("BGPConfiguration", "bgpconfigurations", false)
+	BGPFilters                      = calico("BGPFilter", "bgpfilters", false)
 	BGPPeers                        = calico("BGPPeer", "bgppeers", false)
 	BlockAffinities                 = calico("BlockAffinity", "blockaffinities", false)
+	CalicoNodeStatuses              = calico("CalicoNodeStatus", "caliconodestatuses", true)
 	ClusterInformations             = calico("ClusterInformation", "clusterinformations", false)
 	FelixConfigurations             = calico("FelixConfiguration", "felixconfigurations", false)
 	GlobalNetworkPolicies           = calico("GlobalNetworkPolicy", "globalnetworkpolicies", false)
@@ -54,7 +56,10 @@ var (
 	HostEndpoints                   = calico("HostEndpoint", "hostendpoints", false)
 	IPAMBlocks                      = calico("IPAMBlock", "ipamblocks", false)
 	IPAMConfigurations              = calico("IPAMConfiguration", "ipamconfigurations", false)
+	IPAMHandles                     = calico("IPAMHandle", "ipamhandles", false)
 	IPPools                         = calico("IPPool", "ippools", true)
+	IPReservations                  = calico("IPReservation", "ipreservations", false)
+	KubeControllersConfigurations   = calico("KubeControllersConfiguration", "kubecontrollersconfigurations", true)
 	CalicoNetworkPolicies           = namespacedCalico("NetworkPolicy", "networkpolicies")
 	NetworkSets                     = namespacedCalico("NetworkSet", "networksets")
 	StagedGlobalNetworkPolicies     = calico("StagedGlobalNetworkPolicy", "stagedglobalnetworkpolicies", false)
@@ -89,9 +94,9 @@ var clusterNetworkPolicy = schema.GroupVersionKind{
 
 // calicoKinds are sorted by name.
 var calicoKinds = []Kind{
-	BGPConfigurations, BGPPeers, BlockAffinities, ClusterInformations,
+	BGPConfigurations, BGPFilters, BGPPeers, BlockAffinities, CalicoNodeStatuses, ClusterInformations,
 	FelixConfigurations, GlobalNetworkPolicies, GlobalNetworkSets, HostEndpoints, IPAMBlocks, IPAMConfigurations,
-	IPPools, CalicoNetworkPolicies, NetworkSets,
+	IPAMHandles, IPPools, IPReservations, KubeControllersConfigurations, CalicoNetworkPolicies, NetworkSets,
 	StagedGlobalNetworkPolicies, StagedKubernetesNetworkPolicies, StagedNetworkPolicies, Tiers,
 }
 
@@ -103,8 +108,10 @@ func EtcdKinds() []Kind { return append(CalicoKinds(), CalicoNodes, Profiles, Wo
 
 var kindByType = map[reflect.Type]Kind{
 	reflect.TypeFor[*v3.BGPConfiguration]():                 BGPConfigurations,
+	reflect.TypeFor[*v3.BGPFilter]():                        BGPFilters,
 	reflect.TypeFor[*v3.BGPPeer]():                          BGPPeers,
 	reflect.TypeFor[*v3.BlockAffinity]():                    BlockAffinities,
+	reflect.TypeFor[*v3.CalicoNodeStatus]():                 CalicoNodeStatuses,
 	reflect.TypeFor[*v3.ClusterInformation]():               ClusterInformations,
 	reflect.TypeFor[*v3.FelixConfiguration]():               FelixConfigurations,
 	reflect.TypeFor[*v3.GlobalNetworkPolicy]():              GlobalNetworkPolicies,
@@ -112,7 +119,10 @@ var kindByType = map[reflect.Type]Kind{
 	reflect.TypeFor[*v3.HostEndpoint]():                     HostEndpoints,
 	reflect.TypeFor[*v3.IPAMBlock]():                        IPAMBlocks,
 	reflect.TypeFor[*v3.IPAMConfiguration]():                IPAMConfigurations,
+	reflect.TypeFor[*v3.IPAMHandle]():                       IPAMHandles,
 	reflect.TypeFor[*v3.IPPool]():                           IPPools,
+	reflect.TypeFor[*v3.IPReservation]():                    IPReservations,
+	reflect.TypeFor[*v3.KubeControllersConfiguration]():     KubeControllersConfigurations,
 	reflect.TypeFor[*v3.NetworkPolicy]():                    CalicoNetworkPolicies,
 	reflect.TypeFor[*v3.NetworkSet]():                       NetworkSets,
 	reflect.TypeFor[*v3.StagedGlobalNetworkPolicy]():        StagedGlobalNetworkPolicies,
