@@ -57,7 +57,6 @@ type BGPFilterRuleV4 struct {
 	// CIDR is the network that matchOperator compares the route's with, for example 10.0.0.0/8.
 	// +kubebuilder:validation:Format=cidr
 	// +kubebuilder:validation:MaxLength=18
-	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || cidr(self).ip().family() == 4",message="must be an IPv4 network, for example 10.0.0.0/8: networks of IPv6 go to importV6 and exportV6"
 	CIDR string `json:"cidr,omitempty"`
 	// Communities matches routes that carry a community.
 	Communities *BGPFilterCommunityMatch `json:"communities,omitempty"`
@@ -114,7 +113,6 @@ type BGPFilterRuleV6 struct {
 	// CIDR is the network that matchOperator compares the route's with, for example fd00::/8.
 	// +kubebuilder:validation:Format=cidr
 	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || cidr(self).ip().family() == 6",message="must be an IPv6 network, for example fd00::/8: networks of IPv4 go to importV4 and exportV4"
 	CIDR string `json:"cidr,omitempty"`
 	// Communities matches routes that carry a community.
 	Communities *BGPFilterCommunityMatch `json:"communities,omitempty"`
