@@ -30,6 +30,10 @@ const defaultPageSize = 1000
 type Store struct {
 	scheme  *runtime.Scheme
 	clients map[schema.GroupVersion]rest.Interface
+	// dryRun is All or nothing, the option of every write.
+	dryRun []string
+	// merge updates our kinds by patches.
+	merge bool
 }
 
 var _ datastore.Store = (*Store)(nil)
@@ -72,6 +76,22 @@ func New(cfg *rest.Config) (*Store, error) {
 		s.clients[gv] = client
 	}
 	return s, nil
+}
+
+// DryRun gives a Store over the same connections whose writes the API server judges, defaults and answers, and does not
+// keep.
+func (s *Store) DryRun() datastore.Store {
+	other := *s
+	other.dryRun = []string{metav1.DryRunAll}
+	return &other
+}
+
+// Merging gives a Store over the same connections whose Update sends only what differs, of every kind: fields
+// of a newer server that our types do not know stay. It costs a read.
+func (s *Store) Merging() *Store {
+	other := *s
+	other.merge = true
+	return &other
 }
 
 // Get implements datastore.Store.
@@ -141,7 +161,7 @@ func (s *Store) Create(ctx context.Context, kind datastore.Kind, object datastor
 	object.SetUID("")
 	o, err := s.object(ctx, kind, s.client(kind).Post().
 		NamespaceIfScoped(key.Namespace, kind.Namespaced).Resource(kind.Plural).
-		VersionedParams(&metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec).
+		VersionedParams(&metav1.CreateOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec).
 		Body(object))
 	if err != nil {
 		return nil, opError(ctx, "create", kind, key, err)
@@ -151,7 +171,7 @@ func (s *Store) Create(ctx context.Context, kind datastore.Kind, object datastor
 
 // Delete implements datastore.Store.
 func (s *Store) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key, pre datastore.Preconditions) error {
-	var options metav1.DeleteOptions
+	options := metav1.DeleteOptions{DryRun: s.dryRun}
 	if pre != (datastore.Preconditions{}) {
 		options.Preconditions = &metav1.Preconditions{}
 		if pre.UID != "" {

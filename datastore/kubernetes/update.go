@@ -36,7 +36,7 @@ func (s *Store) update(ctx context.Context, operation string, kind datastore.Kin
 		return nil, err
 	}
 	write := s.put
-	if kind.GroupVersion() != v3.GroupVersion {
+	if s.merge || kind.GroupVersion() != v3.GroupVersion {
 		write = s.patch
 	}
 	o, err := write(ctx, kind, object, subresource)
@@ -49,7 +49,7 @@ func (s *Store) update(ctx context.Context, operation string, kind datastore.Kin
 func (s *Store) put(ctx context.Context, kind datastore.Kind, object datastore.Object, subresource string) (datastore.Object, error) {
 	r := s.client(kind).Put().
 		NamespaceIfScoped(object.GetNamespace(), kind.Namespaced).Resource(kind.Plural).Name(object.GetName()).
-		VersionedParams(&metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec)
+		VersionedParams(&metav1.UpdateOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec)
 	if subresource != "" {
 		r = r.SubResource(subresource)
 	}
@@ -85,7 +85,7 @@ func (s *Store) patch(ctx context.Context, kind datastore.Kind, object datastore
 	}
 	r := s.client(kind).Patch(types.MergePatchType).
 		NamespaceIfScoped(object.GetNamespace(), kind.Namespaced).Resource(kind.Plural).Name(object.GetName()).
-		VersionedParams(&metav1.PatchOptions{FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec)
+		VersionedParams(&metav1.PatchOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec)
 	if subresource != "" {
 		r = r.SubResource(subresource)
 	}
