@@ -55,7 +55,7 @@ func goTest(ctx context.Context, o options, belongs func(string) bool, flags ...
 		args = append(args, "-run="+o.run)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.Dir = os.Stderr, o.module
 	if o.long {
 		cmd.Env = append(os.Environ(), "MANEKI_LONG=1")
 	}
@@ -85,7 +85,9 @@ func listPackages(ctx context.Context, o options, belongs func(string) bool) ([]
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
 	}
-	output, err := exec.CommandContext(ctx, "go", append([]string{"list"}, patterns...)...).Output()
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list"}, patterns...)...)
+	cmd.Dir = o.module
+	output, err := cmd.Output()
 	var packages []string
 	for _, p := range strings.Fields(string(output)) {
 		// An explicit choice of packages is not narrowed.

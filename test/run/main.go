@@ -3,7 +3,7 @@
 //
 //	go run ./test/run [-pkg ./ipam/...] [-run REGEXP] [-long] [part ...]
 //
-// Parts: checks, unit, kernel, cluster. Without any: all of them, in that order, and all are run even
+// Parts: checks, unit, compat, kernel, cluster. Without any: all of them, in that order, and all are run even
 // if one fails.
 package main
 
@@ -32,12 +32,17 @@ type part struct {
 type options struct {
 	pkg, run string
 	long     bool
+	module   string // the folder of the module, if it is not the main one
 }
 
 // parts in the order in which they run: what fails soonest first.
 var parts = []part{
 	{"checks", runChecks},
 	{"unit", func(ctx context.Context, o options) tally { return goTest(ctx, o, unitPackages, "-timeout=20m") }},
+	{"compat", func(ctx context.Context, o options) tally {
+		o.module, o.pkg = "test/compat", ""
+		return goTest(ctx, o, unitPackages, "-timeout=20m")
+	}},
 	{"kernel", func(ctx context.Context, o options) tally {
 		return goTest(ctx, o, kernelPackages, "-timeout=30m", "-p=1")
 	}},
@@ -66,7 +71,7 @@ func main() {
 func run(ctx context.Context, o options, names []string) (bool, error) {
 	for _, name := range names {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
-			return false, fmt.Errorf("no part %q: want checks, unit, kernel or cluster", name)
+			return false, fmt.Errorf("no part %q: want checks, unit, compat, kernel or cluster", name)
 		}
 	}
 	if os.Geteuid() == 0 {
@@ -111,6 +116,7 @@ var checks = []check{
 	{"staticcheck", []string{"go", "tool", "-modfile=hack/lint/go.mod", "staticcheck", "./..."}, false},
 	{"generated files are current", []string{"sh", "-c", "go generate ./... && git status --porcelain -- '*zz_generated*' 'api/crds' 'charts/maneki/crds'"}, true},
 	{"go.mod is tidy", []string{"go", "mod", "tidy", "-diff"}, false},
+	{"test/compat/go.mod is tidy", []string{"go", "-C", "test/compat", "mod", "tidy", "-diff"}, false},
 }
 
 func runChecks(ctx context.Context, _ options) tally {
