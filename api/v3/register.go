@@ -12,8 +12,18 @@ var GroupVersion = schema.GroupVersion{Group: "projectcalico.org", Version: "v3"
 // SchemeGroupVersion is GroupVersion by the name that Kubernetes API packages use.
 var SchemeGroupVersion = GroupVersion
 
-// AddToScheme registers every kind and its list.
-func AddToScheme(s *runtime.Scheme) error {
+// SchemeBuilder collects what AddToScheme does.
+var SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)
+
+// AddToScheme registers every kind and its list with a scheme, for clients of client-go and controller-runtime.
+var AddToScheme = SchemeBuilder.AddToScheme
+
+// Resource is the group-qualified name of a resource, such as ippools.
+func Resource(resource string) schema.GroupResource {
+	return GroupVersion.WithResource(resource).GroupResource()
+}
+
+func addKnownTypes(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&BGPConfiguration{}, &BGPConfigurationList{},
 		&BGPFilter{}, &BGPFilterList{},
