@@ -54,6 +54,7 @@ type Engine struct {
 	index      map[indexKey]map[*selector]struct{}
 	sets       map[string]*ipSet
 	policies   map[podKey]*policy
+	profiles   map[string]int // by namespace, the endpoints that have it
 
 	addresses addresses
 	pools     map[string]*wire.Pool
@@ -77,6 +78,7 @@ func New() *Engine {
 		index:      map[indexKey]map[*selector]struct{}{},
 		sets:       map[string]*ipSet{},
 		policies:   map[podKey]*policy{},
+		profiles:   map[string]int{},
 		addresses:  newAddresses(),
 		pools:      map[string]*wire.Pool{},
 		blocks:     map[string]*block{},
@@ -152,7 +154,7 @@ func (e *Engine) Flush() Delta {
 	e.dirtySets, e.dirtyPods = map[*ipSet]struct{}{}, map[podKey]struct{}{}
 
 	var d Delta
-	d.Upserts, d.Deletes = e.out.flush()
+	d.Upserts, d.Sets, d.Deletes = e.out.flush()
 	d.Interest = e.interest.flush()
 	d.Verdicts = e.flushVerdicts()
 	return d

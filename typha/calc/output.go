@@ -19,7 +19,7 @@ func (o *output) set(object wire.Object) { o.pending[object.ID()] = object }
 
 func (o *output) remove(id wire.ID) { o.pending[id] = nil }
 
-func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
+func (o *output) flush() (upserts []wire.Object, sets []wire.SetDelta, deletes []wire.ID) {
 	for id, object := range o.pending {
 		before, existed := o.current[id]
 		switch {
@@ -28,13 +28,40 @@ func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 			deletes = append(deletes, id)
 		case object != nil && !(existed && equal(before, object)):
 			o.current[id] = object
+			if set, is := object.(*wire.IPSet); is && existed {
+				sets = append(sets, setDelta(before.(*wire.IPSet), set))
+				continue
+			}
 			upserts = append(upserts, object)
 		}
 	}
 	o.pending = map[wire.ID]wire.Object{}
 	slices.SortFunc(upserts, func(a, b wire.Object) int { return compareIDs(a.ID(), b.ID()) })
 	slices.SortFunc(deletes, func(a, b wire.ID) int { return compareIDs(b, a) })
-	return upserts, deletes
+	slices.SortFunc(sets, func(a, b wire.SetDelta) int { return strings.Compare(a.Name, b.Name) })
+	return upserts, sets, deletes
+}
+
+func setDelta(before, after *wire.IPSet) wire.SetDelta {
+	return wire.SetDelta{
+		Name:      after.Name,
+		AddedNets: without(after.Nets, before.Nets), RemovedNets: without(before.Nets, after.Nets),
+		AddedPorts: without(after.Ports, before.Ports), RemovedPorts: without(before.Ports, after.Ports),
+	}
+}
+
+// without gives what of a is not in b.
+func without[T comparable](a, b []T) (rest []T) {
+	there := make(map[T]bool, len(b))
+	for _, x := range b {
+		there[x] = true
+	}
+	for _, x := range a {
+		if !there[x] {
+			rest = append(rest, x)
+		}
+	}
+	return rest
 }
 
 func equal(a, b wire.Object) bool {

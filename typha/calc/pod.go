@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -258,7 +259,9 @@ func (e *Engine) relabel(ns *namespace, known bool, labels map[string]string) {
 func (e *Engine) flushEndpoint(key podKey) {
 	id := wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(key.namespace, key.name)}
 	if before, existed := e.out.current[id]; existed {
-		e.interest.add(before.(*wire.Endpoint).Node, id, -1)
+		node := before.(*wire.Endpoint).Node
+		e.interest.add(node, id, -1)
+		e.needProfile(node, key.namespace, -1)
 	}
 	p := e.pod(key)
 	if p == nil || !p.eligible() || p.node == "" {
@@ -266,6 +269,7 @@ func (e *Engine) flushEndpoint(key podKey) {
 		return
 	}
 	e.interest.add(p.node, id, 1)
+	e.needProfile(p.node, key.namespace, 1)
 	annotations := maps.Clone(p.namespace.annotations)
 	if annotations == nil && len(p.annotations) > 0 {
 		annotations = map[string]string{}
@@ -273,7 +277,7 @@ func (e *Engine) flushEndpoint(key podKey) {
 	maps.Copy(annotations, p.annotations)
 	e.out.set(&wire.Endpoint{
 		Namespace: key.namespace, Pod: key.name, UID: p.uid, Node: p.node,
-		Tiers: tiersOf(p), Annotations: annotations,
+		Tiers: tiersOf(p), Annotations: annotations, Profiles: []string{namespaceProfile(key.namespace)},
 	})
 }
 
@@ -296,3 +300,20 @@ func tiersOf(p *pod) []wire.Tier {
 	slices.Sort(tier.Egress)
 	return []wire.Tier{tier}
 }
+
+// namespaceProfile names the profile of a namespace.
+func namespaceProfile(ns string) string { return "profile/" + v3.NamespaceProfilePrefix + ns }
+
+// needProfile changes how many endpoints of a node have the profile of a namespace, which exists while one does.
+func (e *Engine) needProfile(node, ns string, n int) {
+	profile := &wire.Policy{Name: namespaceProfile(ns), Ingress: allowAll, Egress: allowAll}
+	e.interest.add(node, profile.ID(), n)
+	if e.profiles[ns] += n; e.profiles[ns] == 0 {
+		delete(e.profiles, ns)
+		e.out.remove(profile.ID())
+		return
+	}
+	e.out.set(profile)
+}
+
+var allowAll = []wire.Rule{{Action: wire.Allow}}

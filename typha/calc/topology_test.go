@@ -253,7 +253,7 @@ func TestUnusablePolicyIsolates(t *testing.T) {
 		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Like", Values: []string{"x"}}}}
 	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	w, verdicts := compute(t, p, np)
-	w.ofKind(t, wire.KindPolicy, &wire.Policy{Name: "knp.default/ns0/bad", Tier: "default"})
+	w.ofKind(t, wire.KindPolicy, &wire.Policy{Name: "knp.default/ns0/bad", Tier: "default"}, namespaceProfile("ns0"))
 	e := w.objects[wire.ID{Kind: wire.KindEndpoint, Name: "ns0/p0"}].(*wire.Endpoint)
 	if len(e.Tiers) != 1 || len(e.Tiers[0].Ingress) != 1 {
 		t.Errorf("the pod has %+v", e.Tiers)
@@ -311,4 +311,10 @@ func TestNodeVerdictNamesAllThatIsWrong(t *testing.T) {
 			t.Fatalf("reason: %q", lines)
 		}
 	}
+}
+
+// namespaceProfile is the profile of a namespace: what no policy decides is allowed.
+func namespaceProfile(ns string) *wire.Policy {
+	all := []wire.Rule{{Action: wire.Allow}}
+	return &wire.Policy{Name: "profile/kns." + ns, Ingress: all, Egress: all}
 }

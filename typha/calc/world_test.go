@@ -1,6 +1,7 @@
 package calc_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,6 +33,17 @@ func (w *world) apply(t *testing.T, d calc.Delta) {
 		}
 		delete(w.objects, id)
 	}
+	for _, change := range d.Sets {
+		id := wire.ID{Kind: wire.KindIPSet, Name: change.Name}
+		s, ok := w.objects[id].(*wire.IPSet)
+		if !ok {
+			t.Errorf("change of %s, which does not exist", id)
+			continue
+		}
+		w.objects[id] = &wire.IPSet{Name: s.Name, Type: s.Type,
+			Nets:  changed(t, s.Nets, change.AddedNets, change.RemovedNets, comparePrefixes),
+			Ports: changed(t, s.Ports, change.AddedPorts, change.RemovedPorts, comparePorts)}
+	}
 	for node, change := range d.Interest {
 		if w.needs[node] == nil {
 			w.needs[node] = map[wire.ID]bool{}
@@ -59,6 +71,39 @@ func (w *world) apply(t *testing.T, d calc.Delta) {
 			}
 		}
 	}
+}
+
+// changed applies a change to a sorted list.
+func changed[T comparable](t *testing.T, list, added, removed []T, compare func(a, b T) int) []T {
+	t.Helper()
+	list = slices.Clone(list)
+	for _, x := range removed {
+		at := slices.Index(list, x)
+		if at < 0 {
+			t.Errorf("removal of %v, which is not there", x)
+			continue
+		}
+		list = slices.Delete(list, at, at+1)
+	}
+	for _, x := range added {
+		if slices.Contains(list, x) {
+			t.Errorf("%v is added twice", x)
+		}
+	}
+	list = append(list, added...)
+	slices.SortFunc(list, compare)
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func comparePorts(a, b wire.PortMember) int {
+	return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 }
 
 // get reads an object as a node sees it.
