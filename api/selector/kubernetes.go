@@ -15,7 +15,7 @@ import (
 // no label has.
 func FromLabelSelector(ls *metav1.LabelSelector) (*Selector, error) {
 	if ls == nil {
-		return newSelector(negation{constant{"all()", true}}), nil
+		return newSelector(&negation{&constant{"all()", true}}), nil
 	}
 	var operands []node
 	for _, key := range slices.Sorted(maps.Keys(ls.MatchLabels)) {
@@ -51,32 +51,27 @@ func requirement(key string, op metav1.LabelSelectorOperator, values []string) (
 			return nil, fmt.Errorf("label %s: %q is not a value of a label", key, v)
 		}
 	}
-	negated := false
 	switch op {
-	case metav1.LabelSelectorOpNotIn:
-		negated = true
-		fallthrough
-	case metav1.LabelSelectorOpIn:
-		switch {
-		case len(values) == 0:
-			return nil, fmt.Errorf("label %s: operator %s needs at least one value", key, op)
-		case len(values) == 1 && negated:
-			return comparison{key, opNotEqual, values[0]}, nil
-		case len(values) == 1:
-			return comparison{key, opEqual, values[0]}, nil
+	case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn:
+		one, several := opEqual, opIn
+		if op == metav1.LabelSelectorOpNotIn {
+			one, several = opNotEqual, opNotIn
 		}
-		return newMembership(key, values, negated), nil
-	case metav1.LabelSelectorOpDoesNotExist:
-		negated = true
-		fallthrough
-	case metav1.LabelSelectorOpExists:
+		switch len(values) {
+		case 0:
+			return nil, fmt.Errorf("label %s: operator %s needs at least one value", key, op)
+		case 1:
+			return &comparison{key, one, values[0]}, nil
+		}
+		return newMembership(key, several, slices.Clone(values)), nil
+	case metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist:
 		if len(values) > 0 {
 			return nil, fmt.Errorf("label %s: operator %s takes no values", key, op)
 		}
-		if negated {
-			return negation{has{key}}, nil
+		if op == metav1.LabelSelectorOpDoesNotExist {
+			return &negation{&has{key}}, nil
 		}
-		return has{key}, nil
+		return &has{key}, nil
 	}
 	return nil, fmt.Errorf("label %s: operator %q is none of In, NotIn, Exists, DoesNotExist", key, op)
 }

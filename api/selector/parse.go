@@ -6,12 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what is parsed. Resources hold far less; the bounds keep hostile input from
-// using the stack up.
+// Bounds of what is parsed. A selector in a resource has at most 1,024 characters, so these keep nobody from writing
+// one; they keep hostile input from using the stack up.
 const (
 	maxLabelLength = 512
-	maxDepth       = 200
+	maxDepth       = 1_000
 )
+
+var tooDeep = fmt.Sprintf("at most %d levels of parentheses", maxDepth)
 
 // SyntaxError says where a selector stops making sense and what would.
 type SyntaxError struct {
@@ -41,6 +43,9 @@ func Parse(text string) (*Selector, error) {
 	}
 	if !p.end() {
 		return nil, p.expected("&&, || or the end")
+	}
+	if depth(root) > maxDepth { // the canonical form has more parentheses than the text and must parse, too
+		return nil, p.expected(tooDeep)
 	}
 	return newSelector(root), nil
 }
@@ -98,15 +103,18 @@ func (p *parser) operation(depth int) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if negated {
-		n = negation{n}
+	if !negated {
+		return n, nil
 	}
-	return n, nil
+	if twice, ok := n.(*negation); ok { // of !(!a)
+		return twice.operand, nil
+	}
+	return &negation{n}, nil
 }
 
 func (p *parser) primary(depth int) (node, error) {
-	if depth == maxDepth {
-		return nil, p.expected(fmt.Sprintf("at most %d levels of parentheses", maxDepth))
+	if depth == maxDepth && strings.HasPrefix(p.text[p.pos:], "(") {
+		return nil, p.expected(tooDeep)
 	}
 	if p.take("(") {
 		n, err := p.or(depth + 1)
@@ -123,7 +131,7 @@ func (p *parser) primary(depth int) (node, error) {
 	switch {
 	case label == "":
 		return nil, p.expected("a label, has(…), all(), global(), ! or (")
-	case p.take("("):
+	case p.pos == start+len(label) && p.take("("):
 		return p.function(label, start)
 	case len(label) > maxLabelLength:
 		p.pos = start
@@ -137,7 +145,7 @@ func (p *parser) function(name string, start int) (node, error) {
 	var n node
 	switch name {
 	case "all", "global":
-		n = constant{name + "()", true}
+		n = &constant{name + "()", true}
 	case "has":
 		at := p.pos
 		label := p.word()
@@ -145,7 +153,7 @@ func (p *parser) function(name string, start int) (node, error) {
 			p.pos = at
 			return nil, p.expected(fmt.Sprintf("a label of 1 to %d characters", maxLabelLength))
 		}
-		n = has{label}
+		n = &has{label}
 	default:
 		p.pos = start
 		return nil, p.expected("has(…), all() or global()")
@@ -159,7 +167,7 @@ func (p *parser) function(name string, start int) (node, error) {
 func (p *parser) comparison(label string) (node, error) {
 	start := p.pos
 	switch op := p.operator(); op {
-	case "":
+	case opNone:
 		p.pos = start
 		return nil, p.expected("an operator (==, !=, in, not in, contains, starts with, ends with) after the label")
 	case opIn, opNotIn:
@@ -167,43 +175,35 @@ func (p *parser) comparison(label string) (node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newMembership(label, values, op == opNotIn), nil
+		return newMembership(label, op, values), nil
 	default:
 		operand, err := p.quoted()
 		if err != nil {
 			return nil, err
 		}
-		return comparison{label, op, operand}, nil
+		return &comparison{label, op, operand}, nil
 	}
 }
 
-// operator reads an operator of several spellings of white space, or gives "".
-func (p *parser) operator() string {
-	if p.take(opEqual) {
+// wordOperators are the operators that are words, without the white space that may stand within.
+var wordOperators = map[string]operator{
+	"in": opIn, "notin": opNotIn, "contains": opContains, "startswith": opStartsWith, "endswith": opEndsWith,
+}
+
+// operator reads one, or gives opNone.
+func (p *parser) operator() operator {
+	if p.take("==") {
 		return opEqual
 	}
-	if p.take(opNotEqual) {
+	if p.take("!=") {
 		return opNotEqual
 	}
-	switch p.word() {
-	case "in":
-		return opIn
-	case "contains":
-		return opContains
-	case "not":
-		if p.word() == "in" {
-			return opNotIn
-		}
-	case "starts":
-		if p.word() == "with" {
-			return opStartsWith
-		}
-	case "ends":
-		if p.word() == "with" {
-			return opEndsWith
-		}
+	word := p.word()
+	switch word {
+	case "not", "starts", "ends":
+		word += p.word()
 	}
-	return ""
+	return wordOperators[word]
 }
 
 // set reads {'a', 'b'}. It may be empty, and a comma may follow the last string.

@@ -15,6 +15,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -40,7 +41,7 @@ func (m Map) Get(name string) (string, bool) {
 }
 
 // All selects everything.
-func All() *Selector { return newSelector(constant{"all()", true}) }
+func All() *Selector { return newSelector(&constant{"all()", true}) }
 
 func newSelector(root node) *Selector {
 	var b strings.Builder
@@ -79,37 +80,50 @@ type constant struct {
 	value bool
 }
 
-func (n constant) matches(Labels) bool      { return n.value }
-func (n constant) write(b *strings.Builder) { b.WriteString(n.text) }
+func (n *constant) matches(Labels) bool      { return n.value }
+func (n *constant) write(b *strings.Builder) { b.WriteString(n.text) }
 
 type has struct{ label string }
 
-func (n has) matches(l Labels) bool {
+func (n *has) matches(l Labels) bool {
 	_, ok := l.Get(n.label)
 	return ok
 }
 
-func (n has) write(b *strings.Builder) {
+func (n *has) write(b *strings.Builder) {
 	b.WriteString("has(")
 	b.WriteString(n.label)
 	b.WriteByte(')')
 }
 
-// The operators between a label and a string, in canonical spelling.
+// operator stands between a label and one string or a set of them.
+type operator uint8
+
 const (
-	opEqual      = "=="
-	opNotEqual   = "!="
-	opContains   = "contains"
-	opStartsWith = "starts with"
-	opEndsWith   = "ends with"
-	opIn         = "in"
-	opNotIn      = "not in"
+	opNone operator = iota
+	opEqual
+	opNotEqual
+	opContains
+	opStartsWith
+	opEndsWith
+	opIn
+	opNotIn
 )
 
-// comparison is an operator between a label and one string.
-type comparison struct{ label, op, operand string }
+// spellings are the canonical ones.
+var spellings = [...]string{
+	opEqual: "==", opNotEqual: "!=", opContains: "contains", opStartsWith: "starts with", opEndsWith: "ends with",
+	opIn: "in", opNotIn: "not in",
+}
 
-func (n comparison) matches(l Labels) bool {
+// comparison is an operator between a label and one string.
+type comparison struct {
+	label   string
+	op      operator
+	operand string
+}
+
+func (n *comparison) matches(l Labels) bool {
 	value, ok := l.Get(n.label)
 	switch n.op {
 	case opEqual:
@@ -125,41 +139,43 @@ func (n comparison) matches(l Labels) bool {
 	}
 }
 
-func (n comparison) write(b *strings.Builder) {
-	b.WriteString(n.label)
-	b.WriteByte(' ')
-	b.WriteString(n.op)
-	b.WriteByte(' ')
+func (n *comparison) write(b *strings.Builder) {
+	writeOperation(b, n.label, n.op)
 	writeString(b, n.operand)
 }
 
-// membership is "in" and "not in".
+func writeOperation(b *strings.Builder, label string, op operator) {
+	b.WriteString(label)
+	b.WriteByte(' ')
+	b.WriteString(spellings[op])
+	b.WriteByte(' ')
+}
+
+// membership is opIn or opNotIn between a label and a set.
 type membership struct {
-	label   string
-	values  []string // sorted, each once
-	negated bool
+	label  string
+	op     operator
+	values []string // sorted, each once
 }
 
-func newMembership(label string, values []string, negated bool) membership {
-	values = slices.Clone(values)
+// newMembership keeps and changes values.
+func newMembership(label string, op operator, values []string) *membership {
 	slices.Sort(values)
-	return membership{label, slices.Compact(values), negated}
+	return &membership{label, op, slices.Compact(values)}
 }
 
-func (n membership) matches(l Labels) bool {
+func (n *membership) matches(l Labels) bool {
 	value, ok := l.Get(n.label)
 	if ok {
-		_, ok = slices.BinarySearch(n.values, value)
+		i := sort.SearchStrings(n.values, value) // half the time of slices.BinarySearch
+		ok = i < len(n.values) && n.values[i] == value
 	}
-	return ok != n.negated
+	return ok == (n.op == opIn)
 }
 
-func (n membership) write(b *strings.Builder) {
-	b.WriteString(n.label)
-	if n.negated {
-		b.WriteString(" not")
-	}
-	b.WriteString(" in {")
+func (n *membership) write(b *strings.Builder) {
+	writeOperation(b, n.label, n.op)
+	b.WriteByte('{')
 	for i, v := range n.values {
 		if i > 0 {
 			b.WriteString(", ")
@@ -171,9 +187,9 @@ func (n membership) write(b *strings.Builder) {
 
 type negation struct{ operand node }
 
-func (n negation) matches(l Labels) bool { return !n.operand.matches(l) }
+func (n *negation) matches(l Labels) bool { return !n.operand.matches(l) }
 
-func (n negation) write(b *strings.Builder) {
+func (n *negation) write(b *strings.Builder) {
 	b.WriteByte('!')
 	n.operand.write(b)
 }
@@ -205,6 +221,26 @@ func (n disjunction) matches(l Labels) bool {
 }
 
 func (n disjunction) write(b *strings.Builder) { writeJoined(b, n, " || ") }
+
+// depth is how many parentheses stand within each other when a node is written.
+func depth(n node) int {
+	var operands []node
+	switch n := n.(type) {
+	case *negation:
+		return depth(n.operand)
+	case conjunction:
+		operands = n
+	case disjunction:
+		operands = n
+	default:
+		return 0
+	}
+	deepest := 0
+	for _, operand := range operands {
+		deepest = max(deepest, depth(operand))
+	}
+	return deepest + 1
+}
 
 func writeJoined(b *strings.Builder, operands []node, separator string) {
 	b.WriteByte('(')

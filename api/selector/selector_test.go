@@ -2,6 +2,7 @@ package selector
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +42,9 @@ func TestMatches(t *testing.T) {
 		{"!has(missing)", true},
 		{"env contains 'od-e'", true},
 		{"env contains 'x'", false},
+		{"env startswith 'prod'", true},
+		{"env endswith 'eu'", true},
+		{"role notin {'web'}", true},
 		{"missing contains ''", false},
 		{"env starts with 'prod'", true},
 		{"env starts   with 'rod'", false},
@@ -80,6 +84,8 @@ func TestString(t *testing.T) {
 		{"a not  in {}", `a not in {}`},
 		{"has( a )", "has(a)"},
 		{"!!!has(a)", "!has(a)"},
+		{"!(!has(a))", "has(a)"},
+		{"!(!(!has(a)))", "!has(a)"},
 		{"a == 'b' && c == 'd' && has(e)", `(a == "b" && c == "d" && has(e))`},
 		{"has(a) || has(b) && !has(c)", "(has(a) || (has(b) && !has(c)))"},
 		{"!(has(a) || global())", "!(has(a) || global())"},
@@ -108,6 +114,9 @@ func TestSyntaxErrors(t *testing.T) {
 		{"role in {'db'", "column 14: expected , or }, found the end"},
 		{"has(role", "column 9: expected ), found the end"},
 		{"has()", `column 5: expected a label of 1 to 512 characters, found ")"`},
+		{"has (role)", `column 5: expected an operator (==, !=, in, not in, contains, starts with, ends with) after the label, found "(role)"`},
+		{strings.Repeat("(", 1001), `column 1001: expected at most 1000 levels of parentheses, found "("`},
+		{strings.Repeat("all()||all()&&(", 600) + "all()" + strings.Repeat(")", 600), "column 9606: expected at most 1000 levels of parentheses, found the end"},
 		{"haz(role)", `column 1: expected has(…), all() or global(), found "haz(role)"`},
 		{"all() &&", "column 9: expected a label, has(…), all(), global(), ! or (, found the end"},
 		{"(all()", "column 7: expected &&, || or ), found the end"},
@@ -199,8 +208,19 @@ func TestEvaluateDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestDeepSelectors parses the canonical form of a selector that is as deep as may be, which has more parentheses.
+func TestDeepSelectors(t *testing.T) {
+	s, err := Parse(strings.Repeat("!(has(a)||has(b)&&", 500) + "all()" + strings.Repeat(")", 500))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse(s.String()); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"", "a == 'b'", "!(a in {'b', \"c'\"} || has(x))&&all()", "a not in {}", "((((", "has(a", "a starts with 'é"} {
+	for _, seed := range []string{"", "a == 'b'", "!(a in {'b', \"c'\"} || has(x))&&all()", "a not in {}", "((((", "has(a", "a starts with 'é", "!(!a notin{'b',}) || x endswith''"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
