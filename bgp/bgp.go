@@ -8,6 +8,8 @@ package bgp
 import (
 	"net/netip"
 	"time"
+
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // DefaultPort is the BGP port of RFC 4271.
@@ -59,6 +61,11 @@ type Peer struct {
 	// RestartTime is how long the peer is asked to keep routes while this speaker restarts;
 	// whole seconds up to 4095 (RFC 4724).
 	RestartTime time.Duration
+	// Keepalive is the time between keepalive messages, whole seconds, and a third of the hold time; 0 is 30 s.
+	Keepalive time.Duration
+	// Import and Export are asked, in order, for each route that the peer sends and that is sent to it, before the
+	// speaker's own rules.
+	Import, Export []wire.BGPRule
 }
 
 // Route is the best way, or several equally good ones, to a destination that a peer announced.

@@ -70,6 +70,8 @@ func explicitPeers(config *wire.BGP, self *wire.Host) ([]Peer, error) {
 			KeepNextHop: p.KeepNextHop, ReflectorClient: p.RouteReflectorPeer, ClusterID: p.ClusterID,
 			TTLSecurity: p.TTLSecurity,
 			RestartTime: restartTime(p.MaxRestartSeconds),
+			Keepalive:   time.Duration(p.KeepaliveSeconds) * time.Second,
+			Import:      p.Import, Export: p.Export,
 		})
 	}
 	return peers, errors.Join(errs...)
@@ -93,7 +95,7 @@ func meshPeers(in Input, self *wire.Host) []Peer {
 			}
 			peers = append(peers, Peer{
 				Name: "Mesh_" + host.Name, Addr: prefix.Addr(), LocalAddr: local,
-				Port:     cmp.Or(in.BGP.ListenPort, DefaultPort),
+				Port:     cmp.Or(host.BGPPort, DefaultPort),
 				ASNumber: cmp.Or(host.ASNumber, in.BGP.ASNumber), Mesh: true,
 				RestartTime: restartTime(in.BGP.MeshMaxRestartSeconds),
 			})

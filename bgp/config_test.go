@@ -64,14 +64,14 @@ func TestConfigFor(t *testing.T) {
 			mesh("n2", "10.0.0.1", "10.0.0.2"), mesh("n3", "10.0.0.1", "10.0.0.3"), mesh("n2", "fd00::1", "fd00::2"),
 		}},
 	}, {
-		name: "a node's own AS number counts on both sides, the listening port and the restart time for all",
+		name: "each node has its own AS number and port, and the restart time is for all",
 		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true, ListenPort: 1790, MeshMaxRestartSeconds: 300},
 			Hosts: []*wire.Host{
 				host("n1", "10.0.0.1/24", "", func(h *wire.Host) { h.ASNumber = 65001 }),
-				host("n2", "10.0.0.2/24", "", func(h *wire.Host) { h.ASNumber = 65002 }),
+				host("n2", "10.0.0.2/24", "", func(h *wire.Host) { h.ASNumber, h.BGPPort = 65002, 2790 }),
 			}},
 		want: Config{ASNumber: 65001, RouterID: addr("10.0.0.1"), ListenPort: 1790, Peers: []Peer{{
-			Name: "Mesh_n2", Addr: addr("10.0.0.2"), LocalAddr: addr("10.0.0.1"), Port: 1790, ASNumber: 65002,
+			Name: "Mesh_n2", Addr: addr("10.0.0.2"), LocalAddr: addr("10.0.0.1"), Port: 2790, ASNumber: 65002,
 			Mesh: true, RestartTime: 300 * time.Second,
 		}}},
 	}, {

@@ -26,13 +26,18 @@ const firstUpdate = 1
 
 // session is the peer as GoBGP wants it.
 func (e *embedded) session(peer bgp.Peer) *api.Peer {
+	keepalive, hold := uint64(keepaliveInterval), uint64(holdTime)
+	if peer.Keepalive > 0 {
+		keepalive = uint64(peer.Keepalive / time.Second)
+		hold = 3 * keepalive
+	}
 	p := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: peer.Addr.String(), PeerAsn: peer.ASNumber,
 			LocalAsn: peer.LocalASNumber, Description: peer.Name,
 		},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			ConnectRetry: connectRetry, HoldTime: holdTime, KeepaliveInterval: keepaliveInterval,
+			ConnectRetry: connectRetry, HoldTime: hold, KeepaliveInterval: keepalive,
 		}},
 		Transport: &api.Transport{
 			LocalAddress: peer.LocalAddr.String(), RemotePort: uint32(peer.Port),
@@ -89,48 +94,4 @@ func packed(message proto.Message) *anypb.Any {
 		panic(err)
 	}
 	return wrapped
-}
-
-const exportPolicyName = "export"
-
-// exportPolicy lets out the node's own destinations and, of what was learned, the pools of PassOn. GoBGP has
-// no policies for one neighbour, so this is one for all with conditions on the neighbour.
-func exportPolicy(config bgp.Config) *api.SetPoliciesRequest {
-	request := &api.SetPoliciesRequest{}
-	statements := []*api.Statement{{
-		Name:       "own",
-		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
-		Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
-	}}
-	var keep []string
-	for _, peer := range config.Peers {
-		if peer.KeepNextHop {
-			keep = append(keep, netip.PrefixFrom(peer.Addr, peer.Addr.BitLen()).String())
-		}
-	}
-	if len(keep) > 0 {
-		request.DefinedSets = append(request.DefinedSets,
-			&api.DefinedSet{DefinedType: api.DefinedType_NEIGHBOR, Name: "keep", List: keep})
-		statements = append(statements, &api.Statement{
-			Name:       "keep",
-			Conditions: &api.Conditions{NeighborSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: "keep"}},
-			Actions:    &api.Actions{Nexthop: &api.NexthopAction{Unchanged: true}},
-		})
-	}
-	for _, pool := range config.PassOn {
-		name := "pool " + pool.String()
-		request.DefinedSets = append(request.DefinedSets, &api.DefinedSet{
-			DefinedType: api.DefinedType_PREFIX, Name: name,
-			Prefixes: []*api.Prefix{{
-				IpPrefix: pool.String(), MaskLengthMin: uint32(pool.Bits()), MaskLengthMax: uint32(pool.Addr().BitLen()),
-			}},
-		})
-		statements = append(statements, &api.Statement{
-			Name:       name,
-			Conditions: &api.Conditions{PrefixSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: name}},
-			Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
-		})
-	}
-	request.Policies = []*api.Policy{{Name: exportPolicyName, Statements: statements}}
-	return request
 }

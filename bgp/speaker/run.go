@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -81,7 +82,7 @@ func (r *run) loop(ctx context.Context) error {
 			if r.config.ASNumber == 0 && config.ASNumber != 0 && !r.synced {
 				r.deferring.Reset(r.deferral)
 			}
-			if !slices.Equal(r.config.Peers, config.Peers) {
+			if !reflect.DeepEqual(r.config.Peers, config.Peers) {
 				r.peersSince = time.Now()
 			}
 			r.config = config

@@ -117,25 +117,27 @@ func (e *embedded) start(ctx context.Context, config bgp.Config) error {
 }
 
 func (e *embedded) applyPolicies(ctx context.Context, config bgp.Config) error {
-	want := exportPolicy(config)
+	want := routePolicies(config)
 	if e.policies != nil && reflect.DeepEqual(want, e.policies) {
 		return nil
 	}
 	if err := e.bgp.SetPolicies(ctx, want); err != nil {
-		return fmt.Errorf("set BGP export policy: %w", err)
+		return fmt.Errorf("set BGP policies: %w", err)
 	}
-	err := e.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
-		Name: "global", Direction: api.PolicyDirection_EXPORT,
-		Policies: []*api.Policy{{Name: exportPolicyName}}, DefaultAction: api.RouteAction_REJECT,
-	}})
-	if err != nil {
-		return fmt.Errorf("assign BGP export policy: %w", err)
+	for _, a := range []*api.PolicyAssignment{
+		{Direction: api.PolicyDirection_IMPORT, Policies: []*api.Policy{{Name: importPolicyName}}, DefaultAction: api.RouteAction_ACCEPT},
+		{Direction: api.PolicyDirection_EXPORT, Policies: []*api.Policy{{Name: exportPolicyName}}, DefaultAction: api.RouteAction_REJECT},
+	} {
+		a.Name = "global"
+		if err := e.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: a}); err != nil {
+			return fmt.Errorf("assign BGP policy %s: %w", a.Policies[0].Name, err)
+		}
 	}
 	e.policies = want
 	if len(e.peers) == 0 {
 		return nil
 	}
-	err = e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Soft: true, Direction: api.ResetPeerRequest_OUT})
+	err := e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Soft: true, Direction: api.ResetPeerRequest_OUT})
 	if err != nil {
 		return fmt.Errorf("announce again under a new export policy: %w", err)
 	}
@@ -174,7 +176,7 @@ func (e *embedded) applyPeers(ctx context.Context, want []bgp.Peer) error {
 	for addr, old := range e.peers {
 		peer, keep := wanted[addr]
 		old.Name = peer.Name
-		if keep && old == peer {
+		if keep && reflect.DeepEqual(old, peer) {
 			e.peers[addr] = peer
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 func TestExchangeWithBIRD(t *testing.T) {
@@ -232,4 +233,57 @@ func TestBusyPortIsReportedAndRetried(t *testing.T) {
 	second.wait("the failure is reported", func(r report) bool { return strings.Contains(r.Status.Error, "port 179") })
 	kill(first.cmd)
 	second.wait("the port is free again", func(r report) bool { return r.Status.Error == "" && r.Status.ASNumber == 64512 })
+}
+
+// TestFilters rejects one of two routes in each direction, changes the one that is accepted, and then takes the filters away.
+func TestFilters(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	router := l.bird(2, static("172.31.0.0/24", "fd31::/64")+
+		`protocol static marked { ipv4; route 172.31.1.0/24 blackhole { bgp_community.add((65002,7)); }; }
+protocol static longer { ipv4; route 172.32.0.0/25 blackhole { bgp_large_community.add((65002,7,9)); }; }
+`+external("v4", 65002, "10.91.0.1", 64512, "ipv4")+external("v6", 65002, "fd91::1", 64512, "ipv6"))
+	node := l.speaker(1)
+	unfiltered := config(1, 64512, "10.244.0.0/26", "10.245.0.0/26", "fd00:244::/122")
+	unfiltered.Peers = peers(1, 2, 65002)
+	filtered := unfiltered
+	filtered.Peers = peers(1, 2, 65002)
+	filtered.Peers[0].Import = []wire.BGPRule{
+		{Community: "65002:7", ASPathPrefix: []uint32{65002}},
+		{Reject: true, Community: "65002:7:9"},
+		{Reject: true, CIDR: netip.MustParsePrefix("172.31.0.0/16"), MinLength: 24, MaxLength: 32},
+	}
+	filtered.Peers[0].Export = []wire.BGPRule{
+		{Reject: true, CIDR: netip.MustParsePrefix("10.244.0.0/16"), MinLength: 16, MaxLength: 32, NotCIDR: true},
+		{Reject: true, Learned: true},
+		{AddCommunities: []string{"64512:100", "64512:1:2"}, PrependASPath: []uint32{65010, 65011}},
+	}
+	node.configure(filtered)
+
+	router.waitRoute("10.244.0.0/26", "10.91.0.1")
+	router.wait("the path and the communities", "show route all for 10.244.0.0/26", func(s string) bool {
+		return strings.Contains(s, "64512 65010 65011 64512") && strings.Contains(s, "(64512,100)") && strings.Contains(s, "(64512, 1, 2)")
+	})
+	router.waitRoute("fd00:244::/122", "fd91::1")
+	all := func(r report) bool {
+		return hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4)) && hasRoute(r, "172.32.0.0/25", hostAddr(2, 4))
+	}
+	node.wait("what the filter accepts, and the other family, are learned", func(r report) bool {
+		return r.Status.Synced && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4)) && hasRoute(r, "fd31::/64", hostAddr(2, 6))
+	})
+	if r := node.last; !hasRoute(r, "172.31.0.0/24") || !hasRoute(r, "172.32.0.0/25") {
+		t.Errorf("a route that the import filter rejects was learned: %+v", r.Routes)
+	}
+	if s := router.show("show route for 10.245.0.0/26"); strings.Contains(s, "10.91.0.1") {
+		t.Errorf("a route that the export filter rejects was sent:\n%s", s)
+	}
+
+	node.configure(unfiltered)
+	node.wait("everything is learned without filters", all)
+	router.waitRoute("10.245.0.0/26", "10.91.0.1")
+	node.configure(filtered)
+	node.wait("filters reject what was learned before", func(r report) bool {
+		return hasRoute(r, "172.31.0.0/24") && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4))
+	})
+	router.wait("filters withdraw what was sent before", "show route for 10.245.0.0/26", func(s string) bool { return !strings.Contains(s, "10.91.0.1") })
 }

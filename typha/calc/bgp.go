@@ -23,6 +23,7 @@ const (
 type bgpState struct {
 	configurations map[string]*v3.BGPConfigurationSpec // "default" and "node.<name>"
 	peers          map[string]*bgpPeer
+	filters        map[string]*bgpFilter
 	dirty          map[string]struct{} // nodes to resolve again
 	allDirty       bool
 }
@@ -35,15 +36,18 @@ type bgpPeer struct {
 	remote  func(*wire.Host) bool // the peers, where they are nodes
 	addr    netip.AddrPort        // the peer, where it is an address; port 0 is the default
 	restart time.Duration
+	// keepalive is whole seconds; 0 is the default.
+	keepalive time.Duration
 }
 
 func newBGPState() bgpState {
-	return bgpState{configurations: map[string]*v3.BGPConfigurationSpec{}, peers: map[string]*bgpPeer{}, dirty: map[string]struct{}{}}
+	return bgpState{configurations: map[string]*v3.BGPConfigurationSpec{}, peers: map[string]*bgpPeer{},
+		filters: map[string]*bgpFilter{}, dirty: map[string]struct{}{}}
 }
 
 func (e *Engine) upsertBGPConfiguration(o *v3.BGPConfiguration) {
 	reason := ""
-	if _, err := restartTime(o.Spec.NodeMeshMaxRestartTime); err != nil {
+	if _, err := seconds(o.Spec.NodeMeshMaxRestartTime); err != nil {
 		reason = "spec.nodeMeshMaxRestartTime: " + err.Error() // everything else of it still holds
 	}
 	e.judge(KindBGPConfiguration, "", o.Name, reason)
@@ -120,8 +124,11 @@ func bgpPeerOf(o *v3.BGPPeer) (*bgpPeer, error) {
 			return nil, fmt.Errorf("spec.peerIP: %w", err)
 		}
 	}
-	if p.restart, err = restartTime(spec.MaxRestartTime); err != nil {
+	if p.restart, err = seconds(spec.MaxRestartTime); err != nil {
 		return nil, fmt.Errorf("spec.maxRestartTime: %w", err)
+	}
+	if p.keepalive, err = seconds(spec.KeepaliveTime); err != nil {
+		return nil, fmt.Errorf("spec.keepaliveTime: %w", err)
 	}
 	if hops := spec.TTLSecurity; hops != nil && (*hops < 0 || *hops > 255) {
 		return nil, fmt.Errorf("spec.ttlSecurity: %d is not within 0 to 255", *hops)
@@ -129,8 +136,8 @@ func bgpPeerOf(o *v3.BGPPeer) (*bgpPeer, error) {
 	return p, nil
 }
 
-// restartTime reads how long a peer keeps routes during a restart; no text is 0, the default.
-func restartTime(text string) (time.Duration, error) {
+// seconds reads a duration; no text is 0, the default.
+func seconds(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
@@ -194,6 +201,12 @@ func (e *Engine) flushBGP() {
 	}
 	for name := range e.bgp.dirty {
 		if h := e.hosts[name]; h != nil {
+			if port := e.bgpPort(name); port != h.BGPPort {
+				moved := *h
+				moved.BGPPort = port
+				h, e.hosts[name] = &moved, &moved
+				e.out.set(h)
+			}
 			e.setNodeObject(name, e.resolveBGP(h))
 		} else {
 			e.removeNodeObject(name, wire.ID{Kind: wire.KindBGP, Name: name})
@@ -215,6 +228,19 @@ func bgpSetting[T any](e *Engine, node string, fallback T, get func(*v3.BGPConfi
 	return fallback
 }
 
+// listenPort is where a node's speaker listens.
+func (e *Engine) listenPort(node string) uint16 {
+	return uint16(bgpSetting(e, node, defaultListenPort, func(c *v3.BGPConfigurationSpec) *int { return c.ListenPort }))
+}
+
+// bgpPort is listenPort, or 0 for the default.
+func (e *Engine) bgpPort(node string) uint16 {
+	if port := e.listenPort(node); port != defaultListenPort {
+		return port
+	}
+	return 0
+}
+
 // asNumber gives a node's AS number: its own, or that of its configuration.
 func (e *Engine) asNumber(h *wire.Host) uint32 {
 	if h.ASNumber != 0 {
@@ -224,16 +250,15 @@ func (e *Engine) asNumber(h *wire.Host) uint32 {
 }
 
 func (e *Engine) resolveBGP(h *wire.Host) *wire.BGP {
-	out := &wire.BGP{Node: h.Name, ASNumber: e.asNumber(h)}
-	out.ListenPort = uint16(bgpSetting(e, h.Name, defaultListenPort, func(c *v3.BGPConfigurationSpec) *int { return c.ListenPort }))
+	out := &wire.BGP{Node: h.Name, ASNumber: e.asNumber(h), ListenPort: e.listenPort(h.Name)}
 	out.Mesh = bgpSetting(e, h.Name, true, func(c *v3.BGPConfigurationSpec) *bool { return c.NodeToNodeMeshEnabled })
 	out.MeshMaxRestartSeconds = bgpSetting(e, h.Name, 0, func(c *v3.BGPConfigurationSpec) *uint32 {
-		restart, err := restartTime(c.NodeMeshMaxRestartTime)
+		restart, err := seconds(c.NodeMeshMaxRestartTime)
 		if c.NodeMeshMaxRestartTime == "" || err != nil {
 			return nil
 		}
-		seconds := uint32(restart / time.Second)
-		return &seconds
+		whole := uint32(restart / time.Second)
+		return &whole
 	})
 	program := bgpSetting(e, h.Name, "", func(c *v3.BGPConfigurationSpec) *string {
 		if c.ProgramClusterRoutes == "" {
@@ -260,6 +285,7 @@ func (e *Engine) sessions(h *wire.Host, p *bgpPeer, local uint32) []wire.BGPPeer
 		Name: p.name, Addr: p.addr.Addr(), Port: p.addr.Port(), ASNumber: p.spec.ASNumber,
 		KeepNextHop:       p.spec.KeepOriginalNextHop || p.spec.NextHopMode == "Keep",
 		MaxRestartSeconds: uint32(p.restart / time.Second),
+		KeepaliveSeconds:  uint32(p.keepalive / time.Second),
 	}
 	if p.spec.LocalASNumber != nil {
 		template.LocalASNumber = *p.spec.LocalASNumber
@@ -274,6 +300,7 @@ func (e *Engine) sessions(h *wire.Host, p *bgpPeer, local uint32) []wire.BGPPeer
 		if h.RouteReflectorClusterID != "" {
 			e.reflect(h, &template, local, e.hostWith(p.addr.Addr()))
 		}
+		e.filter(&template, p.spec.Filters, local)
 		return []wire.BGPPeer{template}
 	}
 	var out []wire.BGPPeer
@@ -287,9 +314,10 @@ func (e *Engine) sessions(h *wire.Host, p *bgpPeer, local uint32) []wire.BGPPeer
 			}
 			session := template
 			session.Addr, session.ASNumber = pair[1].Addr(), e.asNumber(other)
-			session.Port = uint16(bgpSetting(e, other.Name, 0, func(c *v3.BGPConfigurationSpec) *int { return c.ListenPort }))
+			session.Port = e.bgpPort(other.Name)
 			session.Name = fmt.Sprintf("%s/%s/%d", p.name, other.Name, familyOf(session.Addr))
 			e.reflect(h, &session, local, other)
+			e.filter(&session, p.spec.Filters, local)
 			out = append(out, session)
 		}
 	}

@@ -108,6 +108,8 @@ func (e *Engine) Upsert(object metav1.Object) {
 		e.upsertBlock(o)
 	case *v3.BGPConfiguration:
 		e.upsertBGPConfiguration(o)
+	case *v3.BGPFilter:
+		e.upsertBGPFilter(o)
 	case *v3.BGPPeer:
 		e.upsertBGPPeer(o)
 	case *v3.FelixConfiguration:
@@ -133,6 +135,8 @@ func (e *Engine) Delete(kind, ns, name string) {
 		e.deleteBlock(name)
 	case KindBGPConfiguration:
 		e.deleteBGPConfiguration(name)
+	case KindBGPFilter:
+		e.deleteBGPFilter(name)
 	case KindBGPPeer:
 		e.deleteBGPPeer(name)
 	case KindFelixConfiguration:

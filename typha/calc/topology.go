@@ -86,6 +86,7 @@ func (e *Engine) upsertNode(o *corev1.Node) {
 		reason = err.Error()
 	}
 	e.judge(KindNode, "", o.Name, reason)
+	h.BGPPort = e.bgpPort(o.Name)
 	e.out.set(h)
 	e.setHost(o.Name, h)
 	e.setVTEP(o, 4, h.IPv4)

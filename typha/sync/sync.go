@@ -32,7 +32,7 @@ func Kinds() []datastore.Kind {
 	return []datastore.Kind{
 		datastore.Namespaces, datastore.Nodes, datastore.Pods, datastore.NetworkPolicies,
 		datastore.IPPools, datastore.IPAMBlocks,
-		datastore.BGPConfigurations, datastore.BGPPeers, datastore.FelixConfigurations,
+		datastore.BGPConfigurations, datastore.BGPFilters, datastore.BGPPeers, datastore.FelixConfigurations,
 	}
 }
 

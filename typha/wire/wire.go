@@ -108,6 +108,8 @@ type Host struct {
 	Labels   map[string]string `cbor:"5,keyasint,omitempty"`
 	// RouteReflectorClusterID as in the annotation; empty for a node that is none.
 	RouteReflectorClusterID string `cbor:"6,keyasint,omitempty"`
+	// BGPPort is where the node's speaker listens; 0 is 179.
+	BGPPort uint16 `cbor:"7,keyasint,omitempty"`
 }
 
 // ID of the host.
@@ -158,36 +160,3 @@ type Route struct {
 
 // ID of the route; a destination has one owner.
 func (r *Route) ID() ID { return ID{KindRoute, r.Dst.String()} }
-
-// BGP is one node's BGP configuration. Mesh peers are not listed: they follow from the Hosts.
-type BGP struct {
-	Node       string    `cbor:"1,keyasint"`
-	ASNumber   uint32    `cbor:"2,keyasint"`
-	ListenPort uint16    `cbor:"3,keyasint"`
-	Mesh       bool      `cbor:"4,keyasint,omitempty"` // node-to-node mesh enabled
-	Peers      []BGPPeer `cbor:"5,keyasint,omitempty"` // sorted by Name
-	// ProgramClusterRoutes: Felix programs the routes between nodes from the stream, also for
-	// pools without encapsulation; otherwise BGP does so.
-	ProgramClusterRoutes bool `cbor:"6,keyasint,omitempty"`
-	// MeshMaxRestartSeconds is how long the nodes of the mesh are asked to keep this node's routes
-	// while its speaker restarts; 0 is the speaker's default.
-	MeshMaxRestartSeconds uint32 `cbor:"7,keyasint,omitempty"`
-}
-
-// ID of the node's BGP configuration.
-func (b *BGP) ID() ID { return ID{KindBGP, b.Node} }
-
-// BGPPeer is one session to open. Name is the BGPPeer resource's, with the
-// peer node's appended where a selector yields several.
-type BGPPeer struct {
-	Name               string     `cbor:"1,keyasint"`
-	Addr               netip.Addr `cbor:"2,keyasint"`
-	Port               uint16     `cbor:"3,keyasint,omitempty"` // 0 is 179
-	ASNumber           uint32     `cbor:"4,keyasint"`
-	LocalASNumber      uint32     `cbor:"5,keyasint,omitempty"`
-	KeepNextHop        bool       `cbor:"6,keyasint,omitempty"`
-	RouteReflectorPeer bool       `cbor:"7,keyasint,omitempty"` // the peer is our client
-	ClusterID          string     `cbor:"8,keyasint,omitempty"`
-	TTLSecurity        uint8      `cbor:"9,keyasint,omitempty"`
-	MaxRestartSeconds  uint32     `cbor:"10,keyasint,omitempty"` // as BGP.MeshMaxRestartSeconds
-}

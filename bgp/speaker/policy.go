@@ -1,0 +1,181 @@
+package speaker
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	api "github.com/osrg/gobgp/v3/api"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+const (
+	importPolicyName = "import"
+	exportPolicyName = "export"
+)
+
+// policies collects what GoBGP calls a policy: statements, each with conditions that name sets. GoBGP has no policies for
+// one neighbour, so there is one a direction for all, with conditions on the neighbour.
+type policies struct {
+	sets []*api.DefinedSet
+}
+
+// routePolicies lets in what the peers' filters do not reject. It lets out what they accept, and of what they do not
+// mention the node's own destinations and, of what was learned, the pools of PassOn.
+func routePolicies(config bgp.Config) *api.SetPoliciesRequest {
+	var p policies
+	var in []*api.Statement
+	out := p.keepNextHop(config.Peers)
+	for _, peer := range config.Peers {
+		if len(peer.Import)+len(peer.Export) == 0 {
+			continue
+		}
+		neighbor := p.neighbors("peer "+peer.Addr.String(), peer)
+		for i, r := range peer.Import {
+			r.Learned = false // they all are
+			in = append(in, p.rule(fmt.Sprintf("import %s %d", peer.Addr, i), neighbor, r)...)
+		}
+		for i, r := range peer.Export {
+			out = append(out, p.rule(fmt.Sprintf("export %s %d", peer.Addr, i), neighbor, exported(r, peer, config.ASNumber))...)
+		}
+	}
+	out = append(out, &api.Statement{
+		Name:       "own",
+		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
+		Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
+	})
+	for _, pool := range config.PassOn {
+		within := p.prefixes("pool "+pool.String(), pool, uint32(pool.Bits()), uint32(pool.Addr().BitLen()))
+		out = append(out, &api.Statement{
+			Name:       "pool " + pool.String(),
+			Conditions: &api.Conditions{PrefixSet: within},
+			Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
+		})
+	}
+	return &api.SetPoliciesRequest{DefinedSets: p.sets, Policies: []*api.Policy{
+		{Name: importPolicyName, Statements: in}, {Name: exportPolicyName, Statements: out}}}
+}
+
+// exported is an export rule as GoBGP has to be told: it asks for the path when the AS number of the node is already in front
+// of it, as it is towards another AS, and the path that is sent has to begin with that number (RFC 4271 section 5.1.2).
+func exported(r wire.BGPRule, peer bgp.Peer, asn uint32) wire.BGPRule {
+	own := cmp.Or(peer.LocalASNumber, asn)
+	if peer.ASNumber == own {
+		return r
+	}
+	if len(r.ASPathPrefix) > 0 {
+		r.ASPathPrefix = slices.Concat([]uint32{own}, r.ASPathPrefix)
+	}
+	if len(r.PrependASPath) > 0 && r.PrependASPath[0] != own {
+		r.PrependASPath = slices.Concat([]uint32{own}, r.PrependASPath)
+	}
+	return r
+}
+
+func (p *policies) add(set *api.DefinedSet) *api.MatchSet {
+	p.sets = append(p.sets, set)
+	return &api.MatchSet{Type: api.MatchSet_ANY, Name: set.Name}
+}
+
+func (p *policies) neighbors(name string, peers ...bgp.Peer) *api.MatchSet {
+	var list []string
+	for _, peer := range peers {
+		list = append(list, netip.PrefixFrom(peer.Addr, peer.Addr.BitLen()).String())
+	}
+	return p.add(&api.DefinedSet{DefinedType: api.DefinedType_NEIGHBOR, Name: name, List: list})
+}
+
+func (p *policies) prefixes(name string, cidr netip.Prefix, shortest, longest uint32) *api.MatchSet {
+	return p.add(&api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: name, Prefixes: []*api.Prefix{{
+		IpPrefix: cidr.String(), MaskLengthMin: shortest, MaskLengthMax: longest}}})
+}
+
+// keepNextHop decides nothing and goes on.
+func (p *policies) keepNextHop(peers []bgp.Peer) []*api.Statement {
+	keep := slices.DeleteFunc(slices.Clone(peers), func(p bgp.Peer) bool { return !p.KeepNextHop })
+	if len(keep) == 0 {
+		return nil
+	}
+	return []*api.Statement{{
+		Name:       "keep",
+		Conditions: &api.Conditions{NeighborSet: p.neighbors("keep", keep...)},
+		Actions:    &api.Actions{Nexthop: &api.NexthopAction{Unchanged: true}},
+	}}
+}
+
+// rule gives the statements of a rule: one for each AS number that it prepends, which go on, and one that decides.
+func (p *policies) rule(name string, neighbor *api.MatchSet, r wire.BGPRule) []*api.Statement {
+	conditions := &api.Conditions{NeighborSet: neighbor}
+	if r.CIDR.IsValid() {
+		conditions.PrefixSet = p.prefixes(name, r.CIDR, uint32(r.MinLength), uint32(r.MaxLength))
+		if r.NotCIDR {
+			conditions.PrefixSet.Type = api.MatchSet_INVERT
+		}
+	}
+	if large := strings.Count(r.Community, ":") == 2; r.Community != "" && large {
+		conditions.LargeCommunitySet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_LARGE_COMMUNITY, Name: name, List: []string{r.Community}})
+	} else if r.Community != "" {
+		conditions.CommunitySet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_COMMUNITY, Name: name, List: []string{r.Community}})
+	}
+	types := []api.Conditions_RouteType{api.Conditions_ROUTE_TYPE_NONE}
+	if r.Learned {
+		types = []api.Conditions_RouteType{api.Conditions_ROUTE_TYPE_INTERNAL, api.Conditions_ROUTE_TYPE_EXTERNAL}
+	}
+	var statements []*api.Statement
+	for _, routeType := range types {
+		statements = append(statements, p.steps(fmt.Sprintf("%s %d", name, routeType), conditions, routeType, r)...)
+	}
+	return statements
+}
+
+// steps are the statements of a rule for routes of one type. A later one sees what the earlier have changed, so the path that
+// is asked for grows with what was prepended.
+func (p *policies) steps(name string, conditions *api.Conditions, routeType api.Conditions_RouteType, r wire.BGPRule) []*api.Statement {
+	var statements []*api.Statement
+	path := r.ASPathPrefix
+	step := func(actions *api.Actions) {
+		s := &api.Statement{Name: fmt.Sprintf("%s %d", name, len(statements)), Actions: actions, Conditions: &api.Conditions{
+			NeighborSet: conditions.NeighborSet, PrefixSet: conditions.PrefixSet, RouteType: routeType,
+			CommunitySet: conditions.CommunitySet, LargeCommunitySet: conditions.LargeCommunitySet}}
+		if len(path) > 0 {
+			s.Conditions.AsPathSet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_AS_PATH, Name: s.Name, List: []string{pathPattern(path)}})
+		}
+		statements = append(statements, s)
+	}
+	if r.Reject {
+		step(&api.Actions{RouteAction: api.RouteAction_REJECT})
+		return statements
+	}
+	for _, asn := range slices.Backward(r.PrependASPath) {
+		step(&api.Actions{AsPrepend: &api.AsPrependAction{Asn: asn, Repeat: 1}})
+		if len(path) > 0 {
+			path = slices.Concat([]uint32{asn}, path)
+		}
+	}
+	accept := &api.Actions{RouteAction: api.RouteAction_ACCEPT}
+	for _, community := range r.AddCommunities {
+		field := &accept.Community
+		if strings.Count(community, ":") == 2 {
+			field = &accept.LargeCommunity
+		}
+		if *field == nil {
+			*field = &api.CommunityAction{Type: api.CommunityAction_ADD}
+		}
+		(*field).Communities = append((*field).Communities, community)
+	}
+	step(accept)
+	return statements
+}
+
+// pathPattern is GoBGP's regular expression for paths that begin so; _ is the end of a number.
+func pathPattern(asns []uint32) string {
+	pattern := "^"
+	for _, asn := range asns {
+		pattern += fmt.Sprintf("%d_", asn)
+	}
+	return pattern
+}

@@ -1,0 +1,106 @@
+package calc_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// sessionsOf gives the sessions of node n1 in a delta that has them.
+func sessionsOf(t *testing.T, d calc.Delta) []wire.BGPPeer {
+	t.Helper()
+	for _, o := range d.Upserts {
+		if b, ok := o.(*wire.BGP); ok && b.Node == "n1" {
+			return b.Peers
+		}
+	}
+	t.Fatalf("no BGP object of n1 in %+v", d)
+	return nil
+}
+
+func TestBGPFiltersAreResolvedBySession(t *testing.T) {
+	e := calc.New()
+	number := func(n int) *int { return &n }
+	length := func(n int32) *int32 { return &n }
+	e.Upsert(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{
+		v3.NodeIPv4Address: "172.30.0.11/24", v3.NodeIPv6Address: "fd00::11/64"}}})
+	for name, spec := range map[string]v3.BGPPeerSpec{
+		"a-four": {PeerIP: "172.30.0.1", ASNumber: 65001, Filters: []string{"first", "missing", "second"}, KeepaliveTime: "20s"},
+		"b-six":  {PeerIP: "fd00::1", ASNumber: 64512, Filters: []string{"first"}},
+	} {
+		e.Upsert(&v3.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec})
+	}
+	e.Upsert(&v3.BGPFilter{ObjectMeta: metav1.ObjectMeta{Name: "first"}, Spec: v3.BGPFilterSpec{
+		ImportV4: []v3.BGPFilterRuleV4{
+			{Action: v3.Accept, CIDR: "10.0.0.0/8", MatchOperator: v3.MatchOperatorNotEqual, PeerType: v3.BGPFilterPeerTypeEBGP},
+			{Action: v3.Accept, PeerType: v3.BGPFilterPeerTypeIBGP},
+			{Action: v3.Accept, Interface: "eth0"},
+			{Action: v3.Reject, Priority: number(3)},
+		},
+		ExportV6: []v3.BGPFilterRuleV6{{Action: v3.Accept, CIDR: "fd00::/8", MatchOperator: v3.MatchOperatorIn,
+			PrefixLength: &v3.BGPFilterPrefixLengthV6{Max: length(64)}, Source: v3.BGPFilterSourceRemotePeers,
+			Operations: []v3.BGPFilterOperation{
+				{PrependASPath: &v3.BGPFilterPrependASPath{Prefix: []uint32{2}}}, {PrependASPath: &v3.BGPFilterPrependASPath{Prefix: []uint32{1}}},
+				{AddCommunity: &v3.BGPFilterAddCommunity{Value: "1:2"}}}}},
+	}})
+	e.Upsert(&v3.BGPFilter{ObjectMeta: metav1.ObjectMeta{Name: "second"}, Spec: v3.BGPFilterSpec{
+		ImportV4: []v3.BGPFilterRuleV4{{Action: v3.Reject, Communities: &v3.BGPFilterCommunityMatch{Values: []v3.BGPCommunityValue{"7:7"}}}}}})
+	d := e.Flush()
+	want := []wire.BGPPeer{
+		{Name: "a-four", Addr: netip.MustParseAddr("172.30.0.1"), ASNumber: 65001, KeepaliveSeconds: 20, Import: []wire.BGPRule{
+			{CIDR: netip.MustParsePrefix("10.0.0.0/8"), MinLength: 8, MaxLength: 8, NotCIDR: true},
+			{Reject: true},
+			{Reject: true, Community: "7:7"},
+		}},
+		{Name: "b-six", Addr: netip.MustParseAddr("fd00::1"), ASNumber: 64512, Export: []wire.BGPRule{
+			{CIDR: netip.MustParsePrefix("fd00::/8"), MinLength: 8, MaxLength: 64, Learned: true,
+				AddCommunities: []string{"1:2"}, PrependASPath: []uint32{1, 2}}}},
+	}
+	if diff := cmp.Diff(want, sessionsOf(t, d), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		t.Errorf("sessions differ (-want +got):\n%s", diff)
+	}
+	if len(d.Verdicts) != 1 || d.Verdicts[0].Name != "first" || !strings.Contains(d.Verdicts[0].Reason, "spec.importV4[2].interface") {
+		t.Errorf("verdicts %+v, want one of the rule that names an interface", d.Verdicts)
+	}
+
+	e.Delete(calc.KindBGPFilter, "", "first")
+	for _, s := range sessionsOf(t, e.Flush()) {
+		if len(s.Export) > 0 || s.Name == "a-four" && len(s.Import) != 1 {
+			t.Errorf("rules of the deleted filter stay: %+v", s)
+		}
+	}
+}
+
+func TestNodesKnowEachOthersBGPPorts(t *testing.T) {
+	e := calc.New()
+	port := 2179
+	e.Upsert(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
+	e.Flush()
+	configuration := &v3.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "node.n1"}, Spec: v3.BGPConfigurationSpec{ListenPort: &port}}
+	e.Upsert(configuration)
+	portOf := func(d calc.Delta) uint16 {
+		for _, o := range d.Upserts {
+			if h, ok := o.(*wire.Host); ok {
+				return h.BGPPort
+			}
+		}
+		t.Fatalf("no host in %+v", d)
+		return 0
+	}
+	if got := portOf(e.Flush()); got != 2179 {
+		t.Errorf("port %d, want 2179", got)
+	}
+	e.Delete(calc.KindBGPConfiguration, "", "node.n1")
+	if got := portOf(e.Flush()); got != 0 {
+		t.Errorf("port %d, want 0 for the default", got)
+	}
+}
