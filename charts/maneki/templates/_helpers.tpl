@@ -35,3 +35,30 @@ runAsNonRoot: true
 runAsUser: 65532
 capabilities: {drop: [ALL]}
 {{- end }}
+
+{{- /* Rules to read what is computed from: the kinds of typha/sync. The argument is the verbs. */}}
+{{- define "maneki.computedFrom" }}
+  - apiGroups: [projectcalico.org]
+    resources:
+    - bgpconfigurations
+    - bgpfilters
+    - bgppeers
+    - clusterinformations
+    - felixconfigurations
+    - globalnetworkpolicies
+    - globalnetworksets
+    - hostendpoints
+    - ipamblocks
+    - ippools
+    - networkpolicies
+    - networksets
+    - stagedglobalnetworkpolicies
+    - stagedkubernetesnetworkpolicies
+    - stagednetworkpolicies
+    - tiers
+    verbs: [{{ . }}]
+  - {apiGroups: [""], resources: [nodes, namespaces, pods, serviceaccounts, services], verbs: [{{ . }}]}
+  - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [{{ . }}]}
+  - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [{{ . }}]}
+  - {apiGroups: [policy.networking.k8s.io], resources: [clusternetworkpolicies], verbs: [{{ . }}]}
+{{- end }}
