@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -97,8 +98,13 @@ type Agent struct {
 	config  *config.Config
 
 	workloads map[string]cniserver.Workload // by the host's end
-	// sysctls are the devices whose settings are desired.
-	sysctls map[string]bool
+	// external are those that the datastore tells of, as of the last rendering.
+	external map[string]cniserver.Workload
+	// sysctls are the devices whose settings are desired, with the addresses that they are for.
+	sysctls   map[string][]netip.Addr
+	renderers map[dataplane.Family]*policy.Renderer
+	// chains are the Keys of what each table was rendered from.
+	chains  map[tableKey]map[string]any
 	adds    []addWaiter
 	waiters []annotationWaiter
 
@@ -106,9 +112,10 @@ type Agent struct {
 	programming bool // the kernel is ours to change: inSync, or the journal was taken for it
 	patient     bool // the stream, and the node's addresses, are still waited for
 	everApplied bool
-	applied     uint64 // number of the last commit taken in
-	complaint   string // the last pass's errors, as logged
-	problems    []string
+	applied     uint64   // number of the last commit taken in
+	complaint   string   // the last pass's errors, as logged
+	problems    []string // destinations that cannot be reached
+	unusable    []string // endpoints that cannot be enforced as they are written
 	bgpConfig   bgp.Config
 	marks       policy.Marks
 	tunnels     map[dataplane.Family]bool // whether the node has the family's tunnel
@@ -133,7 +140,8 @@ func NewAgent(opts Options) (*Agent, error) {
 	a := &Agent{
 		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
-		workloads: map[string]cniserver.Workload{}, sysctls: map[string]bool{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
+		workloads: map[string]cniserver.Workload{}, sysctls: map[string][]netip.Addr{},
+		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	for _, object := range opts.Journal.State().Objects {
@@ -326,6 +334,9 @@ func (a *Agent) observe(e dataplane.Event) bool {
 		a.opts.Facts.Check()
 	}
 	act := false
+	if a.opts.Drivers.Interfaces.Observe(e) && a.state.followsInterfaces() {
+		a.state.dirty.rules, a.state.dirty.routes, act = true, true, true
+	}
 	for _, o := range a.opts.Drivers.observers() {
 		if o.Observe(e) {
 			act = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -37,9 +38,12 @@ type fake struct {
 	log    []string
 	fail   map[string]error
 	routes []route.Route
-	sets   map[string]int // members
-	chains []iptables.Chain
-	forget []netip.Addr // whose connections the next apply deletes
+	sets   map[string]int            // members
+	chains map[string]iptables.Chain // by table and name
+	// rendered counts the chains that were set.
+	rendered int
+	addrs    map[netip.Addr]string // of interfaces
+	forget   []netip.Addr          // whose connections the next apply deletes
 	// hold, when set, keeps an apply waiting until it is closed.
 	hold chan struct{}
 }
@@ -60,6 +64,7 @@ type (
 		*fake
 		table string
 	}
+	ifaces      struct{ *fake }
 	routes      struct{ *fake }
 	connections struct{ *fake }
 )
@@ -84,7 +89,7 @@ func (s sets) Set(set ipset.Set)                      { s.sets[set.Name] = len(s
 func (s sets) Remove(name string)                     { delete(s.sets, name) }
 func (r rules) Name() string                          { return "iptables" }
 func (r rules) Apply(context.Context) error           { return r.do(r.table) }
-func (r rules) SetHooks(string, iptables.Hooks)       {}
+func (r rules) Hook(map[string]iptables.Hooks)        {}
 func (r routes) Name() string                         { return "route" }
 func (r routes) Apply(context.Context) error          { return r.do("routes") }
 func (r routes) Replace(list []route.Route)           { r.fake.routes = list }
@@ -101,11 +106,17 @@ func (c connections) Apply(context.Context) error {
 	}
 	return err
 }
-func (r rules) Replace(chains []iptables.Chain) {
-	if r.table == "filter" {
-		r.fake.chains = chains
-	}
+func (r rules) Set(c iptables.Chain) {
+	r.rendered++
+	r.fake.chains[r.table+" "+c.Name] = c
 }
+func (r rules) Remove(name string)           { delete(r.fake.chains, r.table+" "+name) }
+func (i ifaces) Apply(context.Context) error { return nil }
+func (i ifaces) Exists(name string) bool {
+	return slices.Contains(slices.Collect(maps.Values(i.addrs)), name)
+}
+func (i ifaces) WithAddr(addr netip.Addr) string { return i.addrs[addr] }
+func (i ifaces) Observe(e dataplane.Event) bool  { return e.Kind == dataplane.EventAddr }
 func (r routes) InPlace(k route.Key) bool {
 	return r.fail["routes"] == nil && slices.ContainsFunc(r.fake.routes, func(have route.Route) bool { return have.Dst == k.Dst })
 }
@@ -156,7 +167,8 @@ func newRig(t *testing.T, known ...wire.Object) *rig {
 
 func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 	t.Helper()
-	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{}}, source: &source{commits: make(chan wire.Commit)}, ended: make(chan error, 1)}
+	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{},
+		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)}, ended: make(chan error, 1)}
 	j, err := journal.Open(filepath.Join(t.TempDir(), "stream"))
 	if err != nil {
 		t.Fatal(err)
@@ -171,8 +183,8 @@ func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 		t.Fatal(err)
 	}
 	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
-		Drivers: felix.Drivers{Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
-			Sets: sets{r.fake}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Connections: connections{r.fake}}}},
+		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
+			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Connections: connections{r.fake}}}},
 		FirstFacts: facts,
 		Config:     c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -194,7 +206,8 @@ func (r *rig) commit(objects ...wire.Object) {
 }
 
 func (r *rig) hasChain(name string) bool {
-	return slices.ContainsFunc(r.chains, func(c iptables.Chain) bool { return c.Name == name })
+	_, has := r.chains["filter "+name]
+	return has
 }
 
 // bubble runs a test in virtual time: its sleeps only let the agent's timers come due.
@@ -219,7 +232,7 @@ func TestOrder(t *testing.T) {
 			t.Fatalf("before the stream is in sync: %v", r.log)
 		}
 		r.commit(pool, set, deny, endpoint)
-		want := []string{"links", "sysctls", "grow", "filter", "nat", "routes", "shrink"}
+		want := []string{"links", "sysctls", "grow", "raw", "mangle", "filter", "nat", "routes", "shrink"}
 		if diff := cmp.Diff(want, r.log); diff != "" {
 			t.Errorf("order (-want +got):\n%s", diff)
 		}

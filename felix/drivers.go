@@ -44,8 +44,9 @@ type (
 	Rules interface {
 		dataplane.Driver
 		dataplane.Observer
-		Replace([]iptables.Chain)
-		SetHooks(kernelChain string, hooks iptables.Hooks)
+		Set(iptables.Chain)
+		Remove(name string)
+		Hook(map[string]iptables.Hooks)
 		Changed(context.Context) (bool, error)
 	}
 	// Routes is a *route.Table.
@@ -55,6 +56,14 @@ type (
 		Replace([]route.Route)
 		InPlace(route.Key) bool
 	}
+	// Interfaces is a *iface.Interfaces.
+	Interfaces interface {
+		dataplane.Observer
+		Apply(context.Context) error
+		Resync()
+		Exists(name string) bool
+		WithAddr(netip.Addr) string
+	}
 	// Connections is a *conntrack.Connections.
 	Connections interface {
 		dataplane.Driver
@@ -63,28 +72,36 @@ type (
 	}
 )
 
-// Drivers are the kernel's state that the agent programs.
+// Drivers are the kernel's state that the agent programs, and that it follows.
 type Drivers struct {
-	Links    Links
-	Sysctls  Sysctls
-	Families []FamilyDrivers
+	// Interfaces knows the node's interfaces and changes nothing.
+	Interfaces Interfaces
+	Links      Links
+	Sysctls    Sysctls
+	Families   []FamilyDrivers
 	// Polls says that changes of the rules by others make no events, as with iptables-legacy.
 	Polls bool
 }
 
 // FamilyDrivers are those of one IP family.
 type FamilyDrivers struct {
-	Family      dataplane.Family
-	Sets        Sets
-	Filter, NAT Rules
-	Routes      Routes
-	Connections Connections
+	Family                   dataplane.Family
+	Sets                     Sets
+	Raw, Mangle, Filter, NAT Rules
+	Routes                   Routes
+	Connections              Connections
 }
+
+// tables are in the order to apply them: a mark of an earlier one counts in the next.
+func (f FamilyDrivers) tables() []Rules { return []Rules{f.Raw, f.Mangle, f.Filter, f.NAT} }
 
 func (d *Drivers) observers() []dataplane.Observer {
 	observers := []dataplane.Observer{d.Links, d.Sysctls}
 	for _, f := range d.Families {
-		observers = append(observers, f.Filter, f.NAT, f.Routes)
+		for _, rules := range f.tables() {
+			observers = append(observers, rules)
+		}
+		observers = append(observers, f.Routes)
 	}
 	return observers
 }
@@ -103,8 +120,9 @@ func (d *Drivers) changed(ctx context.Context) (bool, error) {
 	for _, f := range d.Families {
 		ask(f.Sets)
 		if d.Polls {
-			ask(f.Filter)
-			ask(f.NAT)
+			for _, rules := range f.tables() {
+				ask(rules)
+			}
 		}
 	}
 	return any, errors.Join(errs...)
@@ -112,8 +130,9 @@ func (d *Drivers) changed(ctx context.Context) (bool, error) {
 
 func (d *Drivers) resyncRules() {
 	for _, f := range d.Families {
-		f.Filter.Resync()
-		f.NAT.Resync()
+		for _, rules := range f.tables() {
+			rules.Resync()
+		}
 	}
 }
 
@@ -130,6 +149,7 @@ func (d *Drivers) resyncRoutes() {
 }
 
 func (d *Drivers) resyncLinks() {
+	d.Interfaces.Resync()
 	d.Links.Resync()
 	d.Sysctls.Resync()
 }

@@ -8,12 +8,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -31,11 +33,13 @@ func (a *Agent) pass(ctx context.Context) error {
 	if !a.mayProgram() {
 		return nil
 	}
+	interfaces := a.opts.Drivers.Interfaces.Apply(ctx)
 	a.renderSets()
 	a.renderRoutes()
 	a.renderRules()
 	start := time.Now()
 	enforced, err := a.apply(ctx)
+	err = errors.Join(interfaces, err)
 	a.metrics.applyTime.Observe(time.Since(start).Seconds())
 	if ctx.Err() != nil {
 		return nil // an apply that was cut short says nothing
@@ -88,25 +92,58 @@ func resolve(local []config.Source, configs map[string]*wire.Config, node string
 // says for which families the sets and rules are enforced.
 func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 	enforced := map[dataplane.Family]bool{}
+	families := a.opts.Drivers.Families
 	errs := []error{a.count(a.opts.Drivers.Links.Name(), a.opts.Drivers.Links.Apply(ctx)),
 		a.count(a.opts.Drivers.Sysctls.Name(), a.opts.Drivers.Sysctls.Apply(ctx))}
-	for _, f := range a.opts.Drivers.Families {
-		grown := a.count(f.Sets.Name(), f.Sets.Grow(ctx))
-		filter := a.count(f.Filter.Name(), f.Filter.Apply(ctx))
-		nat := a.count(f.NAT.Name(), f.NAT.Apply(ctx))
-		a.guarded[f.Family] = a.guarded[f.Family] || grown == nil && filter == nil
+	grown := make([]error, len(families))
+	for i, f := range families {
+		grown[i] = a.count(f.Sets.Name(), f.Sets.Grow(ctx))
+	}
+	rules := a.applyRules(ctx)
+	for i, f := range families {
+		held := !enforces(rules[i])
+		a.guarded[f.Family] = a.guarded[f.Family] || grown[i] == nil && !held
 		var routes error
 		if a.guarded[f.Family] { // pods are not to be reached before their policy is
 			routes = a.count(f.Routes.Name(), f.Routes.Apply(ctx))
 		}
 		connections := a.count(f.Connections.Name(), f.Connections.Apply(ctx)) // last: what comes after meets the rules
-		enforced[f.Family] = grown == nil && filter == nil && nat == nil
-		errs = append(errs, grown, filter, nat, routes, connections)
-		if filter == nil && nat == nil {
+		enforced[f.Family] = grown[i] == nil && !held
+		errs = append(errs, grown[i], rules[i], routes, connections)
+		if !held {
 			errs = append(errs, a.count(f.Sets.Name(), f.Sets.Shrink(ctx)))
 		}
 	}
 	return enforced, errors.Join(errs...)
+}
+
+// applyRules applies the tables of all families, each family on a goroutine of its own, since what takes time is the
+// commands: nothing else is done meanwhile.
+func (a *Agent) applyRules(ctx context.Context) []error {
+	families := a.opts.Drivers.Families
+	errs := make([]error, len(families))
+	var wait sync.WaitGroup
+	for i, f := range families {
+		wait.Go(func() {
+			for _, table := range f.tables() {
+				errs[i] = errors.Join(errs[i], a.count(table.Name(), table.Apply(ctx)))
+			}
+		})
+	}
+	wait.Wait()
+	return errs
+}
+
+// enforces says whether the rules stand, be it that some chains deny because the kernel refused them.
+func enforces(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err == nil
+	}
+	return !slices.ContainsFunc(joined.Unwrap(), func(err error) bool {
+		_, refused := errors.AsType[*iptables.RefusedError](err)
+		return !refused && !enforces(err)
+	})
 }
 
 // count counts one driver's failure, and gives it back.
@@ -120,7 +157,7 @@ func (a *Agent) count(driver string, err error) error {
 
 // account tells the log, the timer and Typha how the pass went.
 func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
-	report := wire.Report{Applied: a.applied, Errors: slices.Clone(a.problems)}
+	report := wire.Report{Applied: a.applied, Errors: slices.Concat(a.problems, a.unusable)}
 	complaint := ""
 	if err != nil {
 		complaint = err.Error()

@@ -2,15 +2,12 @@ package felix
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/maneki-net/maneki/bgp"
-	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
@@ -26,9 +23,6 @@ const (
 	vxlanOverheadV4 = 50
 	vxlanOverheadV6 = 70
 )
-
-// interfaces matches the host's ends of all pods, as cniserver.HostIface names them.
-const interfaces = "cali+"
 
 // renderSets makes the sets of policies that changed desired.
 func (a *Agent) renderSets() {
@@ -172,15 +166,11 @@ func podMTU(network int, c *config.Config, pools map[string]*wire.Pool) int {
 func (a *Agent) routedWorkloads() []routing.Workload {
 	var workloads []routing.Workload
 	for _, w := range a.sortedWorkloads() {
-		workloads = append(workloads, routing.Workload{Interface: w.HostIface, Addrs: w.Addrs})
+		if a.hasInterface(w) {
+			workloads = append(workloads, routing.Workload{Interface: w.HostIface, Addrs: w.Addrs})
+		}
 	}
 	return workloads
-}
-
-func (a *Agent) sortedWorkloads() []cniserver.Workload {
-	return slices.SortedFunc(maps.Values(a.workloads), func(x, y cniserver.Workload) int {
-		return strings.Compare(x.HostIface, y.HostIface)
-	})
 }
 
 // networkSets makes the sets desired that the chains name besides those of policies.
@@ -218,87 +208,11 @@ func (a *Agent) renderNAT(f FamilyDrivers, tunnel *link.VXLAN) {
 	if tunnel != nil {
 		nat.Tunnel, nat.TunnelAddr = tunnel.Name, tunnel.Addr
 	}
-	chains, hooks := a.renderer(f.Family, tunnel != nil).NAT(nat)
-	f.NAT.Replace(chains)
-	for chain, h := range hooks {
-		f.NAT.SetHooks(chain, h)
-	}
 	if has := tunnel != nil; a.tunnels[f.Family] != has {
 		a.tunnels[f.Family] = has
 		a.state.dirty.rules = true
 	}
+	a.program(f, iptables.NAT, f.NAT, a.renderer(f.Family).NAT(nat))
 }
 
 func usesVXLAN(p *wire.Pool) bool { return p.VXLAN != wire.EncapNever }
-
-// renderRules makes the chains of endpoints and policies desired, and the settings of their interfaces.
-func (a *Agent) renderRules() {
-	if !a.state.dirty.rules {
-		return
-	}
-	a.state.dirty.rules = false
-	var endpoints []policy.Endpoint
-	for _, w := range a.sortedWorkloads() {
-		endpoints = append(endpoints, policy.Endpoint{Interface: w.HostIface, Addrs: w.Addrs, Policy: a.state.endpointOf(w)})
-	}
-	for _, f := range a.opts.Drivers.Families {
-		chains, hooks := a.renderer(f.Family, a.tunnels[f.Family]).Filter(endpoints, a.state.policies)
-		f.Filter.Replace(chains)
-		for chain, h := range hooks {
-			f.Filter.SetHooks(chain, h)
-		}
-		a.metrics.chains.WithLabelValues(f.Family.String(), iptables.Filter).Set(float64(len(chains)))
-	}
-	a.renderSysctls()
-}
-
-func (a *Agent) renderer(f dataplane.Family, tunnel bool) *policy.Renderer {
-	c := a.config
-	r := &policy.Renderer{Family: f, Marks: a.marks, Interfaces: interfaces, ToHost: iptables.Drop{}, Deny: iptables.Drop{},
-		AllowReturns: c.IptablesFilterAllowAction == "RETURN", NoInvalidCheck: c.DisableConntrackInvalidCheck,
-		AnySource: c.WorkloadSourceSpoofing == "Any", LogPrefix: c.LogPrefix}
-	switch c.DefaultEndpointToHostAction {
-	case "ACCEPT":
-		r.ToHost = iptables.Accept{}
-	case "RETURN":
-		r.ToHost = iptables.Return{}
-	}
-	if c.IptablesFilterDenyAction == "REJECT" {
-		r.Deny = iptables.Reject{}
-	}
-	if tunnel {
-		r.VXLANPort = c.VXLANPort
-	}
-	return r
-}
-
-// renderSysctls makes the kernel route between interfaces, and answer for the gateway that pods are given.
-func (a *Agent) renderSysctls() {
-	s := a.opts.Drivers.Sysctls
-	for device := range a.sysctls {
-		if _, exists := a.workloads[device]; !exists {
-			s.RemoveDevice(device)
-			delete(a.sysctls, device)
-		}
-	}
-	for _, f := range a.opts.Drivers.Families {
-		if a.config.IPForwarding == "Enabled" {
-			s.Set(fmt.Sprintf("net/%s/conf/all/forwarding", sysctlName(f.Family)), "1")
-		}
-	}
-	for device, w := range a.workloads {
-		a.sysctls[device] = true
-		for _, addr := range w.Addrs {
-			family := dataplane.FamilyOf(addr)
-			conf := fmt.Sprintf("net/%s/conf/%s/", sysctlName(family), device)
-			s.Set(conf+"forwarding", "1")
-			if family == dataplane.IPv4 {
-				s.Set(conf+"proxy_arp", "1") // answers for 169.254.1.1
-				s.Set(conf+"rp_filter", "1")
-				s.Set("net/ipv4/neigh/"+device+"/proxy_delay", "0") // the kernel's default is up to 0.8 s
-			}
-		}
-	}
-}
-
-func sysctlName(f dataplane.Family) string { return strings.ToLower(f.String()) }

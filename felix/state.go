@@ -22,6 +22,9 @@ type state struct {
 	sets      map[string]*wire.IPSet
 	policies  map[string]*wire.Policy
 	endpoints map[string]*wire.Endpoint // by wire.EndpointName
+	// external are those of endpoints that name their interface, by that.
+	external      map[string]*wire.Endpoint
+	hostEndpoints map[string]*wire.HostEndpoint
 
 	dirty dirty
 }
@@ -41,6 +44,7 @@ func newState() *state {
 		vteps:  map[dataplane.Family]map[string]*wire.VTEP{dataplane.IPv4: {}, dataplane.IPv6: {}},
 		routes: map[netip.Prefix]*wire.Route{}, sets: map[string]*wire.IPSet{},
 		policies: map[string]*wire.Policy{}, endpoints: map[string]*wire.Endpoint{},
+		external: map[string]*wire.Endpoint{}, hostEndpoints: map[string]*wire.HostEndpoint{},
 		dirty: dirty{config: true, rules: true, routes: true, sets: map[string]bool{}},
 	}
 }
@@ -66,7 +70,9 @@ func (s *state) upsert(object wire.Object) {
 	case *wire.Policy:
 		s.policies[o.Name] = o
 	case *wire.Endpoint:
-		s.endpoints[wire.EndpointName(o.Namespace, o.Pod)] = o
+		s.setEndpoint(o.ID().Name, o)
+	case *wire.HostEndpoint:
+		s.hostEndpoints[o.Name] = o
 	}
 }
 
@@ -95,8 +101,40 @@ func (s *state) delete(id wire.ID) {
 	case wire.KindPolicy:
 		delete(s.policies, id.Name)
 	case wire.KindEndpoint:
-		delete(s.endpoints, id.Name)
+		s.setEndpoint(id.Name, nil)
+	case wire.KindHostEndpoint:
+		delete(s.hostEndpoints, id.Name)
 	}
+}
+
+// setEndpoint takes in an endpoint, or forgets it when it is nil.
+func (s *state) setEndpoint(name string, e *wire.Endpoint) {
+	if former := s.endpoints[name]; former != nil && s.external[former.Interface] == former {
+		delete(s.external, former.Interface)
+		s.dirty.routes = true
+	}
+	if e == nil {
+		delete(s.endpoints, name)
+		return
+	}
+	s.endpoints[name] = e
+	if e.Interface != "" {
+		s.external[e.Interface] = e
+		s.dirty.routes = true
+	}
+}
+
+// followsInterfaces says whether anything depends on which interfaces and addresses the node has.
+func (s *state) followsInterfaces() bool {
+	if len(s.external) > 0 {
+		return true
+	}
+	for _, h := range s.hostEndpoints {
+		if h.Interface == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *state) touch(id wire.ID) {
@@ -105,7 +143,7 @@ func (s *state) touch(id wire.ID) {
 		s.dirty.config = true
 	case wire.KindIPSet:
 		s.dirty.sets[id.Name] = true
-	case wire.KindPolicy, wire.KindEndpoint:
+	case wire.KindPolicy, wire.KindEndpoint, wire.KindHostEndpoint:
 		s.dirty.rules = true
 	default:
 		s.dirty.routes = true

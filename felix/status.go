@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/maneki-net/maneki/bgp"
@@ -26,10 +28,12 @@ type Status struct {
 	Problems  []string         `json:"problems,omitempty"`
 	Facts     node.Facts       `json:"facts"`
 	Endpoints []EndpointStatus `json:"endpoints"`
-	Policies  int              `json:"policies"`
-	IPSets    int              `json:"ipSets"`
-	Routes    int              `json:"streamRoutes"`
-	BGP       bgp.Status       `json:"bgp"`
+	// HostEndpoints are the host endpoints of this node, by name.
+	HostEndpoints []*wire.HostEndpoint `json:"hostEndpoints,omitempty"`
+	Policies      int                  `json:"policies"`
+	IPSets        int                  `json:"ipSets"`
+	Routes        int                  `json:"streamRoutes"`
+	BGP           bgp.Status           `json:"bgp"`
 	// Learned are the routes that BGP has learned.
 	Learned []bgp.Route `json:"learned,omitempty"`
 }
@@ -56,7 +60,7 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 
 func (a *Agent) status() Status {
 	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
-		Error: a.complaint, Problems: a.problems, Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets),
+		Error: a.complaint, Problems: slices.Concat(a.problems, a.unusable), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets),
 		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Endpoints: []EndpointStatus{}}
 	for _, w := range a.sortedWorkloads() {
 		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}
@@ -64,6 +68,9 @@ func (a *Agent) status() Status {
 			e.Closed, e.Tiers = false, endpoint.Tiers
 		}
 		s.Endpoints = append(s.Endpoints, e)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.state.hostEndpoints)) {
+		s.HostEndpoints = append(s.HostEndpoints, a.state.hostEndpoints[name])
 	}
 	return s
 }

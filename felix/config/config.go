@@ -40,7 +40,9 @@ type Config struct {
 
 	Ipv6Support                                            bool
 	IPForwarding                                           string
+	InterfacePrefix                                        Prefixes
 	DefaultEndpointToHostAction                            string
+	FailsafeInboundHostPorts, FailsafeOutboundHostPorts    ProtoPorts
 	IptablesBackend                                        string
 	IptablesFilterAllowAction, IptablesFilterDenyAction    string
 	IptablesMarkMask                                       uint32

@@ -65,6 +65,12 @@ var Table = []Setting{
 		"Whether Felix turns on forwarding between interfaces in the kernel."),
 	setting("DefaultEndpointToHostAction", "DROP", oneOf("DROP", "RETURN", "ACCEPT"), func(c *Config) *string { return &c.DefaultEndpointToHostAction },
 		"What becomes of packets from a pod to its own node, after the pod's policy allowed them."),
+	setting("InterfacePrefix", "cali", prefixes(), func(c *Config) *Prefixes { return &c.InterfacePrefix },
+		"What the names of the host's ends of workloads begin with. Those of pods, cali, count always."),
+	setting("FailsafeInboundHostPorts", "tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667", protoPorts(), func(c *Config) *ProtoPorts { return &c.FailsafeInboundHostPorts },
+		"Ports of the node that no policy of a host endpoint closes, each for all peers or for a network."),
+	setting("FailsafeOutboundHostPorts", "udp:53,udp:67,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667", protoPorts(), func(c *Config) *ProtoPorts { return &c.FailsafeOutboundHostPorts },
+		"Ports of others that the node reaches whatever policy of a host endpoint says."),
 	setting("IptablesBackend", "auto", oneOf("auto", "legacy", "nft"), func(c *Config) *string { return &c.IptablesBackend },
 		"Which iptables to use; auto is the one that the rest of the node uses.").atStart(),
 	setting("IptablesFilterAllowAction", "ACCEPT", oneOf("ACCEPT", "RETURN"), func(c *Config) *string { return &c.IptablesFilterAllowAction },
@@ -130,10 +136,10 @@ bpfprofiling bpfpsnatports bpfredirecttopeer cgroupv2path chaininsertmode datapl
 debugcpuprofilepath debugdisablelogdropping debughost debugmemoryprofilepath debugpanicafter debugport
 debugsimulatecalcgraphhangafter debugsimulatedataplaneapplydelay debugsimulatedataplanehangafter
 debugsimulatedatarace endpointreportingdelaysecs endpointreportingenabled endpointstatuspathprefix etcdaddr
-etcdcafile etcdcertfile etcdendpoints etcdkeyfile etcdscheme externalnodescidrlist failsafeinboundhostports
-failsafeoutboundhostports featuredetectoverride featuregates floatingips flowlogscollectordebugtrace
+etcdcafile etcdcertfile etcdendpoints etcdkeyfile etcdscheme externalnodescidrlist 
+featuredetectoverride featuregates floatingips flowlogscollectordebugtrace
 flowlogsflushinterval flowlogsgoldmaneserver flowlogslocalreporter flowlogspolicyevaluationmode
-genericxdpenabled healthtimeoutoverrides interfaceexclude interfaceprefix ipinipenabled ipinipmtu
+genericxdpenabled healthtimeoutoverrides interfaceexclude ipinipenabled ipinipmtu
 iptableslockprobeintervalmillis iptablesmangleallowaction iptablespostwritecheckintervalsecs
 ipv4elevatedroutepriority ipv4normalroutepriority ipv6elevatedroutepriority ipv6normalroutepriority
 istioambientmode istiodscpmark kubenodeportranges livemigrationrouteconvergencetime localsubnetl2reachability

@@ -39,7 +39,7 @@ func cleanKernel(ctx context.Context, c config.Config) error {
 			if !hasOurs(ctx, backend, f.Family) {
 				continue
 			}
-			for _, rules := range []felix.Rules{f.Filter, f.NAT} {
+			for _, rules := range []felix.Rules{f.Raw, f.Mangle, f.Filter, f.NAT} {
 				if err := rules.Apply(ctx); err != nil {
 					errs = append(errs, fmt.Errorf("remove %s rules of iptables-%s: %w", f.Family, backend, err))
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/conntrack"
+	"github.com/maneki-net/maneki/felix/dataplane/iface"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
@@ -51,9 +52,10 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
 	k.drivers = felix.Drivers{
-		Links:   link.New(k.links, link.VXLANv4Name, link.VXLANv6Name),
-		Sysctls: sysctl.New(sysctl.Root),
-		Polls:   k.backend == iptables.Legacy,
+		Interfaces: iface.New(k.links),
+		Links:      link.New(k.links, link.VXLANv4Name, link.VXLANv6Name),
+		Sysctls:    sysctl.New(sysctl.Root),
+		Polls:      k.backend == iptables.Legacy,
 	}
 	for _, family := range k.families {
 		sets, err := ipset.Open(ipset.Config{Family: family, MaxElements: uint32(c.MaxIpsetSize)})
@@ -68,10 +70,12 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 			return nil, err
 		}
 		k.flows = append(k.flows, connections)
+		rules := func(table string) *iptables.Table {
+			return iptables.New(iptables.Config{Family: family, Table: table, Backend: k.backend, Runner: iptables.Exec{}})
+		}
 		k.drivers.Families = append(k.drivers.Families, felix.FamilyDrivers{
 			Family: family, Sets: sets,
-			Filter:      iptables.New(iptables.Config{Family: family, Table: iptables.Filter, Backend: k.backend, Runner: iptables.Exec{}}),
-			NAT:         iptables.New(iptables.Config{Family: family, Table: iptables.NAT, Backend: k.backend, Runner: iptables.Exec{}}),
+			Raw: rules(iptables.Raw), Mangle: rules(iptables.Mangle), Filter: rules(iptables.Filter), NAT: rules(iptables.NAT),
 			Routes:      route.New(k.handle, route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP}}),
 			Connections: connections,
 		})

@@ -68,7 +68,7 @@ func randomMatch(r *rand.Rand, ported, destination bool) wire.Match {
 	}
 	var m wire.Match
 	if r.IntN(2) == 0 {
-		m.Nets, m.NotNets = pick(r, someNets, 4), pick(r, someNets[4:6], 2)
+		m.Nets, m.NotNets = pick(r, someNets, 4), pick(r, append(someNets[4:6:6], someNets[3]), 2)
 	} else if m.Sets = names(); r.IntN(3) == 0 {
 		m.NotSets = names()
 	}
@@ -135,8 +135,21 @@ func matchesEnd(m wire.Match, addr netip.Addr, port uint16) bool {
 		!inPorts(m.NotPorts) && (len(m.NotPortSets) == 0 || !inPortSet)
 }
 
-// allowed evaluates the tiers of one direction as the API's documentation has it.
+// allowed evaluates the tiers of one direction, and then the profiles, as the API's documentation has it.
 func allowed(e *wire.Endpoint, policies map[string]*wire.Policy, ingress bool, p packet) bool {
+	// verdict is the action of the first rule that decides, 0 if none does.
+	verdict := func(name string) wire.Action {
+		rules := policies[name].Egress
+		if ingress {
+			rules = policies[name].Ingress
+		}
+		for _, rule := range rules {
+			if rule.Action != wire.Log && matches(rule, p) {
+				return rule.Action
+			}
+		}
+		return 0
+	}
 tiers:
 	for _, tier := range e.Tiers {
 		names := tier.Egress
@@ -147,27 +160,25 @@ tiers:
 			continue
 		}
 		for _, name := range names {
-			rules := policies[name].Egress
-			if ingress {
-				rules = policies[name].Ingress
-			}
-			for _, rule := range rules {
-				switch {
-				case !matches(rule, p):
-				case rule.Action == wire.Allow:
-					return true
-				case rule.Action == wire.Deny:
-					return false
-				case rule.Action == wire.Pass:
-					continue tiers
-				}
+			switch verdict(name) {
+			case wire.Allow:
+				return true
+			case wire.Deny:
+				return false
+			case wire.Pass:
+				continue tiers
 			}
 		}
 		if tier.DefaultAction == wire.Deny {
 			return false
 		}
 	}
-	return true
+	for _, name := range e.Profiles {
+		if action := verdict(name); action == wire.Allow || action == wire.Deny {
+			return action == wire.Allow
+		}
+	}
+	return false
 }
 
 // world is the namespaces of the kernel test.
@@ -245,11 +256,7 @@ func (w *world) apply(t *testing.T, policies map[string]*wire.Policy) {
 	for family, driver := range w.drivers {
 		r := renderer(family)
 		r.Deny, r.VXLANPort = iptables.Reject{}, 0 // who is rejected need not wait
-		chains, hooks := r.Filter(w.endpoints, policies)
-		driver.Replace(chains)
-		for chain, h := range hooks {
-			driver.SetHooks(chain, h)
-		}
+		program(driver, r.Filter(policy.Input{Endpoints: w.endpoints, Policies: policies}))
 		if err := driver.Apply(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -334,6 +341,16 @@ func randomEndpoint(r *rand.Rand, prefix string, policies map[string]*wire.Polic
 			}
 		}
 		e.Tiers = append(e.Tiers, tier)
+	}
+	for i := range r.IntN(3) { // the last, as of a namespace, allows everything
+		p := &wire.Policy{Name: fmt.Sprint("kns.", prefix, i)}
+		for range r.IntN(2) {
+			p.Ingress, p.Egress = append(p.Ingress, randomRule(r)), append(p.Egress, randomRule(r))
+		}
+		if r.IntN(4) > 0 {
+			p.Ingress, p.Egress = append(p.Ingress, wire.Rule{Action: wire.Allow}), append(p.Egress, wire.Rule{Action: wire.Allow})
+		}
+		policies[p.Name], e.Profiles = p, append(e.Profiles, p.Name)
 	}
 	return e
 }

@@ -24,8 +24,9 @@ const (
 	chainOutgoing    = "cali-nat-outgoing"
 )
 
-// NAT renders the nat table, as Filter does the filter table.
-func (r *Renderer) NAT(n NAT) ([]iptables.Chain, map[string]iptables.Hooks) {
+// NAT renders the nat table.
+func (r *Renderer) NAT(n NAT) Table {
+	t := r.table(iptables.NAT, nil)
 	post := []iptables.Rule{{Action: iptables.Jump{Chain: chainOutgoing}}}
 	if n.Tunnel != "" && n.TunnelAddr.IsValid() {
 		// A connection of the node itself to a Service chooses its source before kube-proxy turns it to a pod
@@ -46,10 +47,10 @@ func (r *Renderer) NAT(n NAT) ([]iptables.Chain, map[string]iptables.Hooks) {
 	if n.Address.IsValid() {
 		action = iptables.SNAT{To: n.Address, RandomFully: true}
 	}
-	return []iptables.Chain{
-			{Name: chainPostrouting, Rules: post},
-			{Name: chainOutgoing, Rules: []iptables.Rule{{Match: m, Action: action}}},
-		}, map[string]iptables.Hooks{
-			"POSTROUTING": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainPostrouting}}}},
-		}
+	t.add(chainPostrouting, n, func() []iptables.Rule { return post })
+	t.add(chainOutgoing, n, func() []iptables.Rule { return []iptables.Rule{{Match: m, Action: action}} })
+	t.out.Hooks = map[string]iptables.Hooks{
+		"POSTROUTING": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainPostrouting}}}},
+	}
+	return t.out
 }

@@ -2,18 +2,28 @@
 // them in one IP family.
 //
 // It is pure: values in, chains out, no I/O, no state. The agent calls it on its own goroutine and
-// hands what it gives to the iptables driver. It names IP sets and never fills them.
+// hands what it gives to the iptables drivers. It names IP sets and never fills them.
 //
-// The path of a packet, with the chains in Calico's names:
+// The path of a packet through the filter table, with the chains in Calico's names:
 //
-//	FORWARD ─ cali-FORWARD ─┬ from a pod ─ cali-from-wl-dispatch ─ cali-fw-<iface> ─ cali-po-<policy> …
-//	                        └ to a pod ─── cali-to-wl-dispatch ─── cali-tw-<iface> ─ cali-pi-<policy> …
-//	INPUT ─── cali-INPUT ───┬ from a pod ─ cali-wl-to-host ─ cali-from-wl-dispatch …, then the configured action
-//	                        └ VXLAN, from known nodes alone
-//	OUTPUT ── cali-OUTPUT ─── VXLAN to known nodes; the node itself may always reach its pods
+//	FORWARD ─ cali-FORWARD ─┬ anything ──── cali-from-hep-forward ─ cali-fhfw-<iface> ┬ cali-pi-<policy> …
+//	                        ├ from a pod ── cali-from-wl-dispatch ─ cali-fw-<iface> ──┼ cali-po-<policy> … cali-pro-<profile> …
+//	                        ├ to a pod ──── cali-to-wl-dispatch ─── cali-tw-<iface> ──┼ cali-pi-<policy> … cali-pri-<profile> …
+//	                        └ anything ──── cali-to-hep-forward ─── cali-thfw-<iface> ┴ cali-po-<policy> …
+//	INPUT ─── cali-INPUT ───┬ from a pod ── cali-wl-to-host ─ cali-from-wl-dispatch …, then the configured action
+//	                        ├ VXLAN, from known nodes alone
+//	                        └ the rest ──── cali-from-host-endpoint ─ cali-fh-<iface> ─ cali-failsafe-in, policies, profiles
+//	OUTPUT ── cali-OUTPUT ──┬ VXLAN to known nodes; the node itself may always reach its pods
+//	                        └ the rest ──── cali-to-host-endpoint ─── cali-th-<iface> ─ cali-failsafe-out, policies, profiles
+//
+// The chains of host endpoints exist while there are any. The raw table then asks the policies with doNotTrack, and
+// mangle those with preDNAT, and, as output by an address that was translated is decided after the filter table, the
+// ordinary ones of what the node itself sends.
 //
 // A chain drops what is denied, and returns with the accept mark what is allowed, so that a
-// packet from a pod to a pod of the same node passes both sides.
+// packet from a pod to a pod of the same node passes both sides. The mark stays from table to table: what raw
+// or mangle allowed is not asked about again at the same end. Raw, or without it filter, clears what an outer packet
+// of a tunnel may have left.
 package policy
 
 import (
@@ -22,6 +32,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"regexp"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
@@ -59,16 +70,18 @@ func MarksOf(mask uint32) (Marks, error) {
 	return Marks{Accept: next(), Pass: next(), All: next(), Part: next()}, nil
 }
 
-// Renderer says how to render. It is a value and is not changed.
+func (m Marks) every() uint32 { return m.Accept | m.Pass | m.All | m.Part }
+
+// Renderer says how to render. It is not changed once it has rendered: the Keys of Chains hold its address.
 type Renderer struct {
 	Family dataplane.Family
 	Marks  Marks
-	// Interfaces matches the host's ends of all pods, "cali+".
-	Interfaces string
+	// Interfaces match the host's ends of all workloads, "cali+".
+	Interfaces []string
 	// ToHost is what becomes of a packet from a pod to its node that the pod's policy
 	// allows: Accept, Drop or Return.
 	ToHost iptables.Action
-	// Deny is what becomes of a denied packet: Drop or Reject.
+	// Deny is what becomes of a denied packet: Drop or Reject. Raw and mangle only drop.
 	Deny iptables.Action
 	// AllowReturns leaves the final word on an allowed packet to the rules that follow ours.
 	AllowReturns bool
@@ -80,55 +93,140 @@ type Renderer struct {
 	VXLANPort uint16
 	// LogPrefix begins the kernel log's lines of Log rules.
 	LogPrefix string
+	// FailsafeIn and FailsafeOut are what no policy of a host endpoint closes.
+	FailsafeIn, FailsafeOut []Failsafe
 }
 
-// Endpoint is a pod's interface, and what applies to it.
+// Failsafe is a port of the node, or one that the node reaches.
+type Failsafe struct {
+	Protocol uint8        // IANA number: TCP, UDP or SCTP
+	Net      netip.Prefix // of the peer; invalid for any
+	Port     uint16
+}
+
+// Endpoint is a workload's interface, and what applies to it.
 type Endpoint struct {
-	Interface string // the host's end
+	Interface string // the host's end, for which ValidInterface is true
 	Addrs     []netip.Addr
+	// Sources are networks that it may send from beside Addrs.
+	Sources []netip.Prefix
 	// Policy is nil while it is not known: the endpoint is closed.
 	Policy *wire.Endpoint
 }
 
-// Filter renders the filter table: our chains, and the rules in the kernel's chains by
-// their names. policies holds what the endpoints name; one that is missing denies.
-func (r *Renderer) Filter(endpoints []Endpoint, policies map[string]*wire.Policy) ([]iptables.Chain, map[string]iptables.Hooks) {
-	chains := append(r.static(), r.dispatch(endpoints)...)
-	done := map[string]bool{}
-	for _, e := range endpoints {
-		chains = append(chains, r.fromWorkload(e), r.toWorkload(e))
-		if e.Policy == nil {
-			continue
-		}
-		for _, tier := range e.Policy.Tiers {
-			for _, name := range tier.Ingress {
-				if chain := ingressChain(name); !done[chain] {
-					done[chain] = true
-					chains = append(chains, r.policy(chain, policies[name], true))
-				}
-			}
-			for _, name := range tier.Egress {
-				if chain := egressChain(name); !done[chain] {
-					done[chain] = true
-					chains = append(chains, r.policy(chain, policies[name], false))
-				}
-			}
-		}
-	}
-	return chains, r.hooks()
+// AnyInterface is the interface of the host endpoint that stands for all that have none of their own.
+const AnyInterface = "*"
+
+// HostEndpoint is an interface of the node that policies select.
+type HostEndpoint struct {
+	Interface string // for which ValidInterface is true, or AnyInterface
+	Policy    *wire.HostEndpoint
 }
 
-func (r *Renderer) hooks() map[string]iptables.Hooks {
-	forward := iptables.Hooks{Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainForward}}}}
-	if !r.AllowReturns {
-		forward.Append = []iptables.Rule{{Match: r.marked(r.Marks.Accept), Action: iptables.Accept{},
-			Comment: "Policy explicitly accepted packet."}}
+// Input is what there is to enforce.
+type Input struct {
+	Endpoints []Endpoint
+	// Hosts has each interface once.
+	Hosts []HostEndpoint
+	// Policies holds what the endpoints name; one that is missing denies.
+	Policies map[string]*wire.Policy
+}
+
+var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9:._-]{1,15}$`)
+
+// ValidInterface says whether a name can be that of an interface in a rule.
+func ValidInterface(name string) bool {
+	return interfaceName.MatchString(name) && name != "." && name != ".."
+}
+
+// Chain is a chain that is rendered when it is needed.
+type Chain struct {
+	Name string
+	// Key is comparable: Chains of one name and equal Keys render alike.
+	Key    any
+	Render func() iptables.Chain
+}
+
+// Table is the chains of one table, and the rules in the kernel's chains by their names.
+type Table struct {
+	Chains []Chain
+	Hooks  map[string]iptables.Hooks
+}
+
+// table collects the chains of one table.
+type table struct {
+	*Renderer
+	key      *Renderer // of the Keys
+	name     string
+	policies map[string]*wire.Policy
+	named    map[string]bool // the chains of policies and profiles that there are
+	out      Table
+}
+
+func (r *Renderer) table(name string, policies map[string]*wire.Policy) *table {
+	t := &table{Renderer: r, key: r, name: name, policies: policies, named: map[string]bool{}}
+	if name != iptables.Filter {
+		own := *r
+		own.Deny = iptables.Drop{} // the kernel rejects in the filter table alone
+		t.Renderer = &own
 	}
-	return map[string]iptables.Hooks{
-		"FORWARD": forward,
-		"INPUT":   {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainInput}}}},
-		"OUTPUT":  {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainOutput}}}},
+	return t
+}
+
+// chainKey is what a chain is made of beside its name.
+type chainKey struct {
+	renderer *Renderer
+	of       any
+}
+
+// add adds a chain that depends on the renderer and on what of has, which is comparable.
+func (t *table) add(name string, of any, render func() []iptables.Rule) {
+	t.out.Chains = append(t.out.Chains, Chain{Name: name, Key: chainKey{t.key, of},
+		Render: func() iptables.Chain { return iptables.Chain{Name: name, Rules: render()} }})
+}
+
+// addClosing adds a chain that denies if the kernel refuses what it ought to be.
+func (t *table) addClosing(name, about string, of any, render func() []iptables.Rule) {
+	t.out.Chains = append(t.out.Chains, Chain{Name: name, Key: chainKey{t.key, of},
+		Render: func() iptables.Chain {
+			return iptables.Chain{Name: name, Rules: render(), About: about,
+				Fallback: []iptables.Rule{{Action: t.Deny, Comment: "The kernel refused the rules"}}}
+		}})
+}
+
+// policyKey is what the chain of a policy is made of.
+type policyKey struct {
+	policy  *wire.Policy
+	ingress bool
+}
+
+// addPolicies adds the chains of the policies of tiers, and of profiles, in one direction.
+func (t *table) addPolicies(tiers []wire.Tier, profiles []string, ingress bool) {
+	for _, tier := range tiers {
+		for _, name := range namesOf(tier, ingress) {
+			t.addPolicy(policyChain(name, ingress), name, ingress)
+		}
 	}
+	for _, name := range profiles {
+		t.addPolicy(profileChain(name, ingress), name, ingress)
+	}
+}
+
+func (t *table) addPolicy(chain, name string, ingress bool) {
+	if t.named[chain] {
+		return
+	}
+	t.named[chain] = true
+	p := t.policies[name]
+	t.addClosing(chain, "policy "+name, policyKey{p, ingress}, func() []iptables.Rule { return t.policy(p, ingress) })
+}
+
+// namesOf gives the policies of a tier in one direction.
+func namesOf(tier wire.Tier, ingress bool) []string {
+	if ingress {
+		return tier.Ingress
+	}
+	return tier.Egress
 }
 
 // marked matches a packet that has a mark's bit.
@@ -137,12 +235,38 @@ func (r *Renderer) marked(bit uint32) iptables.Match { return iptables.Match(nil
 // unmarked matches a packet that has not.
 func (r *Renderer) unmarked(bit uint32) iptables.Match { return iptables.Match(nil).Mark(0, bit) }
 
+func (r *Renderer) setMark(bit uint32) iptables.Action {
+	return iptables.SetMark{Value: bit, Mask: bit}
+}
+
 func (r *Renderer) set(id string) string { return ipset.SetName(r.Family, id) }
 
-func ingressChain(policy string) string { return "cali-pi-" + short(policy) }
-func egressChain(policy string) string  { return "cali-po-" + short(policy) }
+func policyChain(policy string, ingress bool) string {
+	if ingress {
+		return "cali-pi-" + short(policy)
+	}
+	return "cali-po-" + short(policy)
+}
 
-// short identifies a policy's name within the length of a chain's name.
+// profileChain has the profile's name in it where that fits, as in Calico.
+func profileChain(profile string, ingress bool) string {
+	if ingress {
+		return named("cali-pri-", profile)
+	}
+	return named("cali-pro-", profile)
+}
+
+var chainName = regexp.MustCompile(`^[a-zA-Z0-9.-]+$`)
+
+// named gives the chain of a prefix and a name, with a hash for a name that does not fit.
+func named(prefix, name string) string {
+	if chain := prefix + name; chainName.MatchString(name) && len(chain) <= iptables.MaxChainName {
+		return chain
+	}
+	return (prefix + "_" + short(name))[:iptables.MaxChainName]
+}
+
+// short identifies a name within the length of a chain's name.
 func short(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return base64.RawURLEncoding.EncodeToString(sum[:15])

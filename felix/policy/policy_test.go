@@ -1,11 +1,14 @@
 package policy_test
 
 import (
+	"crypto/sha256"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,19 +47,16 @@ func renderer(family dataplane.Family) *policy.Renderer {
 	if err != nil {
 		panic(err)
 	}
-	return &policy.Renderer{Family: family, Marks: marks, Interfaces: "cali+", ToHost: iptables.Accept{}, Deny: iptables.Drop{},
+	return &policy.Renderer{Family: family, Marks: marks, Interfaces: []string{"cali+"}, ToHost: iptables.Accept{}, Deny: iptables.Drop{},
 		VXLANPort: 4789, LogPrefix: "calico-packet"}
 }
 
 // show gives a table as iptables-save does, which also proves that every chain that is named exists.
-func show(t *testing.T, family dataplane.Family, table string, chains []iptables.Chain, hooks map[string]iptables.Hooks) string {
+func show(t *testing.T, family dataplane.Family, table string, desired policy.Table) string {
 	t.Helper()
 	fake := iptables.NewFake()
 	driver := iptables.New(iptables.Config{Family: family, Table: table, Backend: iptables.NFT, Runner: fake})
-	driver.Replace(chains)
-	for chain, h := range hooks {
-		driver.SetHooks(chain, h)
-	}
+	program(driver, desired)
 	if err := driver.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +75,15 @@ func show(t *testing.T, family dataplane.Family, table string, chains []iptables
 		}
 	}
 	return strings.Join(lines, "")
+}
+
+func program(driver *iptables.Table, desired policy.Table) {
+	var chains []iptables.Chain
+	for _, c := range desired.Chains {
+		chains = append(chains, c.Render())
+	}
+	driver.Replace(chains)
+	driver.Hook(desired.Hooks)
 }
 
 func golden(t *testing.T, name, got string) {
@@ -102,6 +111,7 @@ var shopPolicies = map[string]*wire.Policy{
 	}, Egress: []wire.Rule{
 		{Action: wire.Allow, Protocol: 17, Dst: wire.Match{Nets: prefixes("10.2.0.0/16", "10.3.0.0/16"), Ports: ports(53, 53), PortSets: []string{"n:dns"}}},
 	}},
+	"kns.shop": {Name: "kns.shop", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}},
 	"icmp": {Name: "icmp", Tier: "platform", Ingress: []wire.Rule{
 		{Action: wire.Log, Protocol: 1, ICMP: &wire.ICMP{Type: 8}},
 		{Action: wire.Pass, Protocol: 1, ICMP: &wire.ICMP{Type: 3, Code: 4, HasCode: true}},
@@ -120,16 +130,16 @@ var shopEndpoints = []policy.Endpoint{
 		Policy: &wire.Endpoint{Tiers: []wire.Tier{
 			{Name: "platform", Ingress: []string{"icmp"}, DefaultAction: wire.Pass},
 			{Name: "default", Ingress: []string{"knp.default/shop/web"}, Egress: []string{"knp.default/shop/web"}, DefaultAction: wire.Deny},
-		}}},
-	{Interface: "cali22222222222", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.3")}, Policy: &wire.Endpoint{}},
+		}, Profiles: []string{"kns.shop", "ksa.shop.a-long-name-of-a-service-account"}}},
+	{Interface: "cali22222222222", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.3")}, Policy: &wire.Endpoint{Profiles: []string{"kns.shop"}}},
 	{Interface: "cali33333333333", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.4")}},
-	{Interface: "cali44444444444", Policy: &wire.Endpoint{Tiers: []wire.Tier{{Name: "default", Egress: []string{"missing"}, DefaultAction: wire.Deny}}}},
+	{Interface: "cali44444444444", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.5"), netip.MustParseAddr("10.65.0.6")}, Sources: prefixes("10.66.0.0/24", "fd00:66::/64"), Policy: &wire.Endpoint{Tiers: []wire.Tier{{Name: "default", Egress: []string{"missing"}, DefaultAction: wire.Deny}}}},
 }
 
 func TestFilter(t *testing.T) {
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		chains, hooks := renderer(family).Filter(shopEndpoints, shopPolicies)
-		golden(t, "filter-"+family.String(), show(t, family, iptables.Filter, chains, hooks))
+		desired := renderer(family).Filter(policy.Input{Endpoints: shopEndpoints, Policies: shopPolicies})
+		golden(t, "filter-"+family.String(), show(t, family, iptables.Filter, desired))
 	}
 }
 
@@ -137,8 +147,87 @@ func TestFilterOptions(t *testing.T) {
 	r := renderer(dataplane.IPv4)
 	r.AllowReturns, r.NoInvalidCheck, r.AnySource, r.VXLANPort = true, true, true, 0
 	r.ToHost, r.Deny = iptables.Drop{}, iptables.Reject{}
-	chains, hooks := r.Filter(shopEndpoints[2:3], nil)
-	golden(t, "filter-options", show(t, dataplane.IPv4, iptables.Filter, chains, hooks))
+	desired := r.Filter(policy.Input{Endpoints: shopEndpoints[2:3]})
+	golden(t, "filter-options", show(t, dataplane.IPv4, iptables.Filter, desired))
+}
+
+// TestHosts: host endpoints in all tables.
+func TestHosts(t *testing.T) {
+	tiers := func(name string) []wire.Tier {
+		return []wire.Tier{{Name: "default", Ingress: []string{name}, Egress: []string{name}, DefaultAction: wire.Deny}}
+	}
+	in := policy.Input{Endpoints: shopEndpoints[1:2], Policies: shopPolicies, Hosts: []policy.HostEndpoint{
+		{Interface: policy.AnyInterface, Policy: &wire.HostEndpoint{Name: "any", Tiers: tiers("icmp"), Untracked: tiers("icmp"), Profiles: []string{"kns.shop"}}},
+		{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth", Tiers: tiers("local"), Forward: tiers("forward"),
+			PreDNAT: []wire.Tier{{Name: "default", Ingress: []string{"early"}}}, Untracked: tiers("untracked")}},
+	}}
+	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		r := renderer(family)
+		r.VXLANPort, r.Deny = 0, iptables.Reject{}
+		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 17, Net: prefixes("10.0.0.0/8")[0], Port: 68}}
+		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Net: prefixes("fd00::/8")[0], Port: 53}, {Protocol: 6, Port: 443}}
+		for table, desired := range map[string]policy.Table{iptables.Filter: r.Filter(in), iptables.Mangle: r.Mangle(in), iptables.Raw: r.Raw(in)} {
+			golden(t, "host-"+table+"-"+family.String(), show(t, family, table, desired))
+		}
+	}
+	in.Hosts = nil
+	if r := renderer(dataplane.IPv4); len(r.Mangle(in).Chains)+len(r.Raw(in).Chains)+len(r.Raw(in).Hooks) > 0 {
+		t.Error("without host endpoints there is something in mangle or raw")
+	}
+}
+
+// TestDispatch: each of many interfaces comes to its own chain, any other to none.
+func TestDispatch(t *testing.T) {
+	in := policy.Input{}
+	names := []string{"cali", "cali_", "cali_a", "tap:1"}
+	for i := range 300 {
+		names = append(names, fmt.Sprintf("cali%x", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))[:4+i%12])
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for _, name := range names {
+		in.Endpoints = append(in.Endpoints, policy.Endpoint{Interface: name})
+	}
+	chains := map[string]iptables.Chain{}
+	for _, c := range renderer(dataplane.IPv4).Filter(in).Chains {
+		if _, twice := chains[c.Name]; twice {
+			t.Fatalf("two chains %s", c.Name)
+		}
+		if chain := c.Render(); len(c.Name) <= iptables.MaxChainName {
+			chains[c.Name] = chain
+		}
+	}
+	// walk gives the chain that a packet of an interface comes to, and how many rules looked at it.
+	walk := func(iface string) (string, int) {
+		chain, looked := "cali-from-wl-dispatch", 0
+	next:
+		for strings.HasPrefix(chain, "cali-from-wl") {
+			for _, rule := range chains[chain].Rules {
+				looked++
+				target, isGoto := rule.Action.(iptables.Goto)
+				if !isGoto {
+					return "", looked
+				}
+				pattern, _ := strings.CutPrefix(rule.Match[0], "-i ")
+				if prefix, wild := strings.CutSuffix(pattern, "+"); wild && strings.HasPrefix(iface, prefix) || pattern == iface {
+					chain = target.Chain
+					continue next
+				}
+			}
+			t.Fatalf("chain %s has no end", chain)
+		}
+		return chain, looked
+	}
+	for _, name := range names {
+		if chain, looked := walk(name); chain != "cali-fw-"+name || looked > 60 {
+			t.Errorf("%s comes to %q after %d rules", name, chain, looked)
+		}
+	}
+	for _, name := range []string{"cal", "caliX", "cali0123456789g", "tap", "eth0"} {
+		if chain, _ := walk(name); chain != "" {
+			t.Errorf("%s comes to %s", name, chain)
+		}
+	}
 }
 
 func TestNAT(t *testing.T) {
@@ -147,8 +236,7 @@ func TestNAT(t *testing.T) {
 		"nat":         {},
 		"nat-options": {Address: addr("192.0.2.1"), SpareHosts: true, OutInterface: "eth0", Tunnel: "vxlan.calico", TunnelAddr: addr("10.65.0.1")},
 	} {
-		chains, hooks := renderer(dataplane.IPv4).NAT(n)
-		golden(t, name, show(t, dataplane.IPv4, iptables.NAT, chains, hooks))
+		golden(t, name, show(t, dataplane.IPv4, iptables.NAT, renderer(dataplane.IPv4).NAT(n)))
 	}
 }
 

@@ -2,28 +2,34 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// policy renders one direction of a policy.
-func (r *Renderer) policy(chain string, p *wire.Policy, ingress bool) iptables.Chain {
-	c := iptables.Chain{Name: chain}
+// policy renders one direction of a policy or a profile.
+func (r *Renderer) policy(p *wire.Policy, ingress bool) []iptables.Rule {
 	if p == nil {
-		c.Rules = []iptables.Rule{{Action: r.Deny, Comment: "The policy is not known"}}
-		return c
+		return []iptables.Rule{{Action: r.Deny, Comment: "The policy is not known"}}
 	}
-	c.Rules = []iptables.Rule{{Comment: "Policy " + p.Name}} // counts, and says whose chain it is
+	list := []iptables.Rule{{Comment: about(p)}} // counts, and says whose chain it is
 	rules := p.Egress
 	if ingress {
 		rules = p.Ingress
 	}
 	for _, rule := range rules {
-		c.Rules = append(c.Rules, r.rule(rule)...)
+		list = append(list, r.rule(rule)...)
 	}
-	return c
+	return list
+}
+
+func about(p *wire.Policy) string {
+	if p.Tier == "" {
+		return "Profile " + p.Name
+	}
+	return "Policy " + p.Name
 }
 
 // rule renders one rule, into none when it can match nothing in this family.
@@ -136,7 +142,11 @@ func (m *matcher) end(end wire.Match, s side) bool {
 		return false
 	}
 	m.oneOf(alternatives(nets, s.net))
-	if not := m.ofFamily(end.NotNets); len(not) == 1 && len(nets) != 1 { // a rule can name one network an end
+	not := m.ofFamily(end.NotNets)
+	if slices.ContainsFunc(not, func(n netip.Prefix) bool { return n.Bits() == 0 }) {
+		return false // nothing is outside; the kernel refuses to be asked (Linux 6.18)
+	}
+	if len(not) == 1 && len(nets) != 1 { // a rule can name one network an end
 		m.match = s.notNet(m.match, not[0])
 	} else {
 		m.noneOf(alternatives(not, s.net))

@@ -169,6 +169,11 @@ func (m Match) Conntrack(states ...string) Match {
 	return m.add("-m conntrack --ctstate %s", strings.Join(states, ","))
 }
 
+// NotConntrack matches every other state. "DNAT" and "SNAT" are states too: the address was translated.
+func (m Match) NotConntrack(states ...string) Match {
+	return m.add("-m conntrack ! --ctstate %s", strings.Join(states, ","))
+}
+
 // SourceType matches a source address that routing says is of this type: "LOCAL", "UNICAST", ….
 func (m Match) SourceType(t string) Match { return m.add("-m addrtype --src-type %s", t) }
 

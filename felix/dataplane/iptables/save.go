@@ -12,13 +12,25 @@ type saved struct {
 	foreign map[string][]line
 }
 
-// save reads the table.
+// save reads the table. One that nothing is wanted of is read with all others: the command makes a table that it is
+// asked for by name, through which packets would pass from then on.
 func (t *Table) save(ctx context.Context) (saved, error) {
-	out, err := t.run(ctx, "save", nil, "-t", t.cfg.Table)
+	args := []string{"-t", t.cfg.Table}
+	if len(t.chains.AllDesired())+len(t.hooks) == 0 {
+		args = nil
+	}
+	out, err := t.run(ctx, "save", nil, args...)
 	if err != nil {
 		return saved{}, fmt.Errorf("read table %s: %w", t.cfg.Table, err)
 	}
-	return parse(string(out)), nil
+	return parse(section(string(out), t.cfg.Table)), nil
+}
+
+// section gives the part of the save command's output that is about a table.
+func section(text, table string) string {
+	_, rest, _ := strings.Cut("\n"+text, "\n*"+table+"\n")
+	part, _, _ := strings.Cut(rest, "\nCOMMIT")
+	return part
 }
 
 // parse reads the output of the save command for one table.

@@ -8,7 +8,6 @@ package iptables
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -34,6 +33,10 @@ const (
 type Chain struct {
 	Name  string // begins with ChainPrefix, at most MaxChainName bytes
 	Rules []Rule
+	// Fallback takes the place of Rules that the kernel refuses, so that they hold up nothing else. A chain without
+	// it has to be taken with the rest.
+	Fallback []Rule
+	About    string // what the chain is made of, for messages; may be empty
 }
 
 // Hooks are our rules in one of the kernel's chains.
@@ -57,6 +60,10 @@ type Table struct {
 	// chains is our chains. Of an actual rule that was read back only the hash is known.
 	chains *delta.Map[string, []line]
 	hooks  map[string]hooks
+	// closable are the desired chains that have a fallback, and refused those that it stands for.
+	closable map[string]closable
+	refused  map[string]error
+	turn     int // of the refused, to be tried again
 	// foreign is the kernel's chains, and any other chain that has a rule of ours; a rule that is not ours is empty.
 	foreign map[string][]line
 	// pids are of our last commands, by which events that we caused are recognised.
@@ -73,12 +80,18 @@ type hooks struct {
 	insert, append []line
 }
 
+// closable is both forms of a chain with a fallback.
+type closable struct {
+	rules, fallback []line
+	about           string
+}
+
 // New returns a driver that wants no chains and has not read the kernel yet.
 func New(cfg Config) *Table {
 	return &Table{
 		cfg:    cfg,
 		chains: delta.New[string](sameRules),
-		hooks:  map[string]hooks{},
+		hooks:  map[string]hooks{}, closable: map[string]closable{}, refused: map[string]error{},
 	}
 }
 
@@ -95,23 +108,50 @@ func render(rules []Rule) []line {
 }
 
 // Set makes a chain desired, in place of what was desired under its name.
-func (t *Table) Set(c Chain) { t.chains.Set(c.Name, render(c.Rules)) }
+func (t *Table) Set(c Chain) {
+	rules := render(c.Rules)
+	if c.Fallback == nil {
+		t.Remove(c.Name)
+		t.chains.Set(c.Name, rules)
+		return
+	}
+	if former, ok := t.closable[c.Name]; ok && t.refused[c.Name] != nil && sameRules(former.rules, rules) {
+		return
+	}
+	delete(t.refused, c.Name)
+	t.closable[c.Name] = closable{rules, render(c.Fallback), c.About}
+	t.chains.Set(c.Name, rules)
+}
 
 // Remove makes a chain not desired.
-func (t *Table) Remove(name string) { t.chains.Unset(name) }
+func (t *Table) Remove(name string) {
+	delete(t.closable, name)
+	delete(t.refused, name)
+	t.chains.Unset(name)
+}
 
 // Replace makes exactly these chains desired. It leaves the hooks.
 func (t *Table) Replace(chains []Chain) {
-	desired := make(map[string][]line, len(chains))
+	wanted := map[string]bool{}
 	for _, c := range chains {
-		desired[c.Name] = render(c.Rules)
+		wanted[c.Name] = true
 	}
-	t.chains.Replace(desired)
+	for name := range t.chains.AllDesired() {
+		if !wanted[name] {
+			t.Remove(name)
+		}
+	}
+	for _, c := range chains {
+		t.Set(c)
+	}
 }
 
-// SetHooks makes these rules desired in one of the kernel's chains, in place of what was desired there.
-func (t *Table) SetHooks(kernelChain string, h Hooks) {
-	t.hooks[kernelChain] = hooks{render(h.Insert), render(h.Append)}
+// Hook makes exactly these rules desired in the kernel's chains, by their names.
+func (t *Table) Hook(all map[string]Hooks) {
+	clear(t.hooks)
+	for name, h := range all {
+		t.hooks[name] = hooks{render(h.Insert), render(h.Append)}
+	}
 }
 
 // Name is "iptables".
@@ -168,43 +208,6 @@ func (t *Table) Changed(ctx context.Context) (bool, error) {
 		t.Resync()
 	}
 	return changed, nil
-}
-
-// Apply makes the table match in one transaction. If the kernel refuses it, the deletion of chains is tried apart from
-// the rest: a foreign rule that jumps to a chain of ours hinders nothing but that chain's end.
-func (t *Table) Apply(ctx context.Context) error {
-	if err := t.load(ctx); err != nil {
-		return err
-	}
-	_, dead := t.chains.Pending()
-	firstErr := t.restore(ctx, t.transaction(dead))
-	if firstErr == nil {
-		return nil
-	}
-	t.Resync()
-	if len(dead) == 0 || ctx.Err() != nil {
-		return firstErr
-	}
-	if err := t.load(ctx); err != nil {
-		return err
-	}
-	if err := t.restore(ctx, t.transaction(nil)); err != nil {
-		t.Resync()
-		return err
-	}
-	_, dead = t.chains.Pending()
-	slices.Sort(dead)
-	var failed []string
-	for _, name := range dead {
-		if t.restore(ctx, t.transaction([]string{name})) != nil {
-			failed = append(failed, name)
-		}
-	}
-	if len(failed) > 0 {
-		t.Resync()
-		return fmt.Errorf("delete chains %s of table %s: %w", strings.Join(failed, " "), t.cfg.Table, firstErr)
-	}
-	return nil
 }
 
 func (t *Table) load(ctx context.Context) error {

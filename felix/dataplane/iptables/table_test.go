@@ -114,13 +114,13 @@ func mark(n uint32) Rule { return Rule{Action: SetMark{n, 0xf}} }
 // program is a small desired state: two chains, one of which jumps to the other, and hooks.
 func program(table *Table) {
 	table.Replace([]Chain{
-		{"cali-a", []Rule{{Action: Jump{"cali-b"}}, mark(1), {Action: Return{}}}},
-		{"cali-b", nil},
+		{Name: "cali-a", Rules: []Rule{{Action: Jump{"cali-b"}}, mark(1), {Action: Return{}}}},
+		{Name: "cali-b", Rules: nil},
 	})
-	table.SetHooks("FORWARD", Hooks{
+	table.Hook(map[string]Hooks{"FORWARD": {
 		Insert: []Rule{{Action: Jump{"cali-a"}}, {Match: Match(nil).Mark(1, 1), Action: Drop{}}},
 		Append: []Rule{{Match: Match(nil).Mark(2, 2), Action: Accept{}}},
-	})
+	}})
 }
 
 var programmed = []string{
@@ -154,7 +154,7 @@ func TestProgram(t *testing.T) {
 		}
 
 		restarted.Replace(nil)
-		restarted.SetHooks("FORWARD", Hooks{})
+		restarted.Hook(nil)
 		apply(t, restarted)
 		w.expect(t, "removed", ":foreign", "FORWARD -j foreign", "foreign -j RETURN")
 
@@ -224,7 +224,7 @@ func TestEdits(t *testing.T) {
 				rules = append(rules, mark(n))
 				want = append(want, fmt.Sprintf("cali-a -j MARK --set-xmark 0x%x/0xf", n))
 			}
-			table.Set(Chain{"cali-a", rules})
+			table.Set(Chain{Name: "cali-a", Rules: rules})
 			apply(t, table)
 			w.expect(t, "chain", want...)
 		}
@@ -239,11 +239,11 @@ func TestFewLines(t *testing.T) {
 	for n := range uint32(100) {
 		rules = append(rules, Rule{Action: SetMark{n, 0xff}})
 	}
-	table.Set(Chain{"cali-a", rules})
+	table.Set(Chain{Name: "cali-a", Rules: rules})
 	apply(t, table)
 	var input string
 	fake.Fail = func(c Command) error { input += string(c.Stdin); return nil }
-	table.Set(Chain{"cali-a", slices.Insert(rules, 50, mark(1))})
+	table.Set(Chain{Name: "cali-a", Rules: slices.Insert(rules, 50, mark(1))})
 	apply(t, table)
 	if lines := strings.Count(input, "\n"); lines != 3 {
 		t.Errorf("input of %d lines, want 3:\n%s", lines, input)
@@ -254,10 +254,10 @@ func TestFewLines(t *testing.T) {
 func TestChainInUse(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w world) {
 		table := New(w.Config)
-		table.Replace([]Chain{{"cali-a", nil}, {"cali-b", nil}})
+		table.Replace([]Chain{{Name: "cali-a", Rules: nil}, {Name: "cali-b", Rules: nil}})
 		apply(t, table)
 		w.byHand(t, "-A OUTPUT -j cali-a")
-		table.Replace([]Chain{{"cali-c", []Rule{{Action: Drop{}}}}})
+		table.Replace([]Chain{{Name: "cali-c", Rules: []Rule{{Action: Drop{}}}}})
 		if err := table.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "cali-a") {
 			t.Errorf("Apply: %v, want an error that names cali-a", err)
 		}
@@ -288,7 +288,7 @@ func TestRefused(t *testing.T) {
 			w.expect(t, fmt.Sprint(lines), ":cali-a", ":cali-b", "cali-a -j cali-b")
 		}
 		table := New(w.Config)
-		table.Set(Chain{"cali-c", []Rule{{Action: Jump{"cali-missing"}}}})
+		table.Set(Chain{Name: "cali-c", Rules: []Rule{{Action: Jump{"cali-missing"}}}})
 		if err := table.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "filter") {
 			t.Errorf("jump to a missing chain: %v", err)
 		}
@@ -367,9 +367,9 @@ func TestEveryRule(t *testing.T) {
 					n := 0
 					cfg := Config{Family: f, Table: name, Backend: b, Runner: counting{restores: &n}}
 					program := func(table *Table) {
-						table.Replace([]Chain{{"cali-a", rules}, {"cali-x", nil}})
+						table.Replace([]Chain{{Name: "cali-a", Rules: rules}, {Name: "cali-x", Rules: nil}})
 						if name == NAT {
-							table.Set(Chain{"cali-d", []Rule{{Action: DNAT{To: to}}, {Match: m.Protocol(6), Action: DNAT{to, 8080}}}})
+							table.Set(Chain{Name: "cali-d", Rules: []Rule{{Action: DNAT{To: to}}, {Match: m.Protocol(6), Action: DNAT{to, 8080}}}})
 						}
 					}
 					table := New(cfg)
