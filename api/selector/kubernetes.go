@@ -38,7 +38,7 @@ func FromLabelSelector(ls *metav1.LabelSelector) (*Selector, error) {
 	case 1:
 		return newSelector(operands[0]), nil
 	}
-	return newSelector(conjunction(operands)), nil
+	return newSelector(&junction{false, operands}), nil
 }
 
 func requirement(key string, op metav1.LabelSelectorOperator, values []string) (node, error) {

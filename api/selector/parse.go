@@ -61,7 +61,7 @@ func (p *parser) or(depth int) (node, error) {
 	if err != nil || len(operands) == 1 {
 		return first(operands), err
 	}
-	return disjunction(operands), nil
+	return &junction{true, operands}, nil
 }
 
 func (p *parser) and(depth int) (node, error) {
@@ -69,7 +69,7 @@ func (p *parser) and(depth int) (node, error) {
 	if err != nil || len(operands) == 1 {
 		return first(operands), err
 	}
-	return conjunction(operands), nil
+	return &junction{false, operands}, nil
 }
 
 func (p *parser) joined(operator string, depth int, operand func(*parser, int) (node, error)) ([]node, error) {

@@ -25,21 +25,6 @@ type Selector struct {
 	canonical string
 }
 
-// Labels is what a selector looks at: a set of names with one value each.
-type Labels interface {
-	// Get returns the value of a label and whether the label is there.
-	Get(name string) (value string, ok bool)
-}
-
-// Map is Labels in the form that Kubernetes objects carry. Nil has no labels.
-type Map map[string]string
-
-// Get implements Labels.
-func (m Map) Get(name string) (string, bool) {
-	value, ok := m[name]
-	return value, ok
-}
-
 // All selects everything.
 func All() *Selector { return newSelector(&constant{"all()", true}) }
 
@@ -49,12 +34,9 @@ func newSelector(root node) *Selector {
 	return &Selector{root: root, canonical: b.String()}
 }
 
-// Evaluate says whether the labels satisfy the selector. It does not allocate.
-// A label that is not there satisfies !=, not in and negations, as in Calico.
-func (s *Selector) Evaluate(labels Labels) bool { return s.root.matches(labels) }
-
-// Matches is Evaluate for a plain map.
-func (s *Selector) Matches(labels map[string]string) bool { return s.root.matches(Map(labels)) }
+// Matches says whether labels satisfy the selector; nil has none. It does not allocate. A label that is not there satisfies
+// !=, not in and negations, as in Calico.
+func (s *Selector) Matches(labels map[string]string) bool { return s.root.matches(labels) }
 
 // String gives the canonical form: spaces, quotes, parentheses and the order within
 // braces are normalised, so that selectors written alike are equal. Parsing it gives an
@@ -68,9 +50,12 @@ func (s *Selector) UniqueID() string {
 	return "s:" + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// labels are names with one value each.
+type labels = map[string]string
+
 // node is a part of an expression.
 type node interface {
-	matches(Labels) bool
+	matches(labels) bool
 	write(*strings.Builder)
 }
 
@@ -80,13 +65,13 @@ type constant struct {
 	value bool
 }
 
-func (n *constant) matches(Labels) bool      { return n.value }
+func (n *constant) matches(labels) bool      { return n.value }
 func (n *constant) write(b *strings.Builder) { b.WriteString(n.text) }
 
 type has struct{ label string }
 
-func (n *has) matches(l Labels) bool {
-	_, ok := l.Get(n.label)
+func (n *has) matches(l labels) bool {
+	_, ok := l[n.label]
 	return ok
 }
 
@@ -123,8 +108,8 @@ type comparison struct {
 	operand string
 }
 
-func (n *comparison) matches(l Labels) bool {
-	value, ok := l.Get(n.label)
+func (n *comparison) matches(l labels) bool {
+	value, ok := l[n.label]
 	switch n.op {
 	case opEqual:
 		return ok && value == n.operand
@@ -164,8 +149,8 @@ func newMembership(label string, op operator, values []string) *membership {
 	return &membership{label, op, slices.Compact(values)}
 }
 
-func (n *membership) matches(l Labels) bool {
-	value, ok := l.Get(n.label)
+func (n *membership) matches(l labels) bool {
+	value, ok := l[n.label]
 	if ok {
 		i := sort.SearchStrings(n.values, value) // half the time of slices.BinarySearch
 		ok = i < len(n.values) && n.values[i] == value
@@ -187,70 +172,56 @@ func (n *membership) write(b *strings.Builder) {
 
 type negation struct{ operand node }
 
-func (n *negation) matches(l Labels) bool { return !n.operand.matches(l) }
+func (n *negation) matches(l labels) bool { return !n.operand.matches(l) }
 
 func (n *negation) write(b *strings.Builder) {
 	b.WriteByte('!')
 	n.operand.write(b)
 }
 
-// conjunction is two or more operands joined by &&.
-type conjunction []node
+// junction is two or more operands joined by && or, if it is any, by ||.
+type junction struct {
+	any      bool
+	operands []node
+}
 
-func (n conjunction) matches(l Labels) bool {
-	for _, operand := range n {
-		if !operand.matches(l) {
-			return false
+func (n *junction) matches(l labels) bool {
+	for _, operand := range n.operands {
+		if operand.matches(l) == n.any {
+			return n.any
 		}
 	}
-	return true
+	return !n.any
 }
 
-func (n conjunction) write(b *strings.Builder) { writeJoined(b, n, " && ") }
-
-// disjunction is two or more operands joined by ||.
-type disjunction []node
-
-func (n disjunction) matches(l Labels) bool {
-	for _, operand := range n {
-		if operand.matches(l) {
-			return true
-		}
+func (n *junction) write(b *strings.Builder) {
+	separator := " && "
+	if n.any {
+		separator = " || "
 	}
-	return false
-}
-
-func (n disjunction) write(b *strings.Builder) { writeJoined(b, n, " || ") }
-
-// depth is how many parentheses stand within each other when a node is written.
-func depth(n node) int {
-	var operands []node
-	switch n := n.(type) {
-	case *negation:
-		return depth(n.operand)
-	case conjunction:
-		operands = n
-	case disjunction:
-		operands = n
-	default:
-		return 0
-	}
-	deepest := 0
-	for _, operand := range operands {
-		deepest = max(deepest, depth(operand))
-	}
-	return deepest + 1
-}
-
-func writeJoined(b *strings.Builder, operands []node, separator string) {
 	b.WriteByte('(')
-	for i, operand := range operands {
+	for i, operand := range n.operands {
 		if i > 0 {
 			b.WriteString(separator)
 		}
 		operand.write(b)
 	}
 	b.WriteByte(')')
+}
+
+// depth is how many parentheses stand within each other when a node is written.
+func depth(n node) int {
+	switch n := n.(type) {
+	case *negation:
+		return depth(n.operand)
+	case *junction:
+		deepest := 0
+		for _, operand := range n.operands {
+			deepest = max(deepest, depth(operand))
+		}
+		return deepest + 1
+	}
+	return 0
 }
 
 // writeString quotes as Parse reads: the language has no escapes, so a string holds one

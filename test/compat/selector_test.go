@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	public "github.com/projectcalico/calico/libcalico-go/lib/selector"
-	"github.com/projectcalico/calico/libcalico-go/lib/selector/parser"
 
 	"github.com/maneki-net/maneki/api/selector"
 )
@@ -205,17 +204,15 @@ func BenchmarkEvaluate(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.Run(s.name+"/theirs", func(b *testing.B) {
-			labels := parser.MapAsLabels(benchmarkLabels)
 			b.ReportAllocs()
 			for b.Loop() {
-				theirs.EvaluateLabels(labels)
+				theirs.Evaluate(benchmarkLabels)
 			}
 		})
 		b.Run(s.name+"/ours", func(b *testing.B) {
-			labels := selector.Map(benchmarkLabels)
 			b.ReportAllocs()
 			for b.Loop() {
-				ours.Evaluate(labels)
+				ours.Matches(benchmarkLabels)
 			}
 		})
 	}
