@@ -1,18 +1,51 @@
 package selector
 
+import "slices"
+
+// Labels is a set of names with one value each that is no map.
+type Labels interface {
+	// Get returns the value of a label and whether the label is there.
+	Get(name string) (value string, ok bool)
+}
+
+// Evaluate is Matches for labels that are no map. It does not allocate.
+func (s *Selector) Evaluate(l Labels) bool { return evaluate(s.root, l) }
+
+func evaluate(n node, l Labels) bool {
+	switch n := n.(type) {
+	case *has:
+		_, ok := l.Get(n.label)
+		return ok
+	case *comparison:
+		value, ok := l.Get(n.label)
+		return n.holds(value, ok)
+	case *membership:
+		value, ok := l.Get(n.label)
+		return n.holds(value, ok)
+	case *negation:
+		return !evaluate(n.operand, l)
+	case *junction:
+		for _, operand := range n.operands {
+			if evaluate(operand, l) == n.any {
+				return n.any
+			}
+		}
+		return !n.any
+	}
+	return n.matches(nil) // a constant
+}
+
 // And gives a selector of what all the given ones select; of none, all(). Operands that are all() add nothing.
 func And(selectors ...*Selector) *Selector {
-	var operands conjunction
+	var operands []node
 	for _, s := range selectors {
-		switch n := s.root.(type) {
-		case conjunction:
-			operands = append(operands, n...)
-		case constant:
-			if !n.value {
-				operands = append(operands, n)
-			}
-		default:
-			operands = append(operands, n)
+		j, joined := s.root.(*junction)
+		c, fixed := s.root.(*constant)
+		switch {
+		case joined && !j.any:
+			operands = append(operands, j.operands...)
+		case !fixed || !c.value:
+			operands = append(operands, s.root)
 		}
 	}
 	switch len(operands) {
@@ -21,98 +54,76 @@ func And(selectors ...*Selector) *Selector {
 	case 1:
 		return newSelector(operands[0])
 	}
-	return newSelector(operands)
+	return newSelector(&junction{operands: operands})
 }
 
 // Or gives a selector of what one of the two selects.
-func Or(a, b *Selector) *Selector { return newSelector(disjunction{a.root, b.root}) }
+func Or(a, b *Selector) *Selector {
+	return newSelector(&junction{any: true, operands: []node{a.root, b.root}})
+}
 
 // Not gives a selector of everything else.
-func Not(s *Selector) *Selector { return newSelector(negation{s.root}) }
+func Not(s *Selector) *Selector { return newSelector(&negation{s.root}) }
 
 // Has gives has(label).
-func Has(label string) *Selector { return newSelector(has{label}) }
+func Has(label string) *Selector { return newSelector(&has{label}) }
 
 // In gives label in {…}, or label == "…" for one value.
 func In(label string, values ...string) *Selector {
-	m := newMembership(label, values, false)
+	m := newMembership(label, opIn, slices.Clone(values))
 	if len(m.values) == 1 {
-		return newSelector(comparison{label, opEqual, m.values[0]})
+		return newSelector(&comparison{label, opEqual, m.values[0]})
 	}
 	return newSelector(m)
 }
 
 // Prefixed gives the selector with a prefix before the names of its labels, for labels that are inherited under such
 // names.
-func (s *Selector) Prefixed(prefix string) *Selector { return newSelector(prefixed(s.root, prefix)) }
-
-func prefixed(n node, prefix string) node {
-	switch n := n.(type) {
-	case has:
-		return has{prefix + n.label}
-	case comparison:
-		n.label = prefix + n.label
+func (s *Selector) Prefixed(prefix string) *Selector {
+	return newSelector(rewrite(s.root, func(n node) node {
+		switch n := n.(type) {
+		case *has:
+			return &has{prefix + n.label}
+		case *comparison:
+			return &comparison{prefix + n.label, n.op, n.operand}
+		case *membership:
+			return &membership{prefix + n.label, n.op, n.values}
+		}
 		return n
-	case membership:
-		n.label = prefix + n.label
-		return n
-	case negation:
-		return negation{prefixed(n.operand, prefix)}
-	case conjunction:
-		return conjunction(prefixedList(n, prefix))
-	case disjunction:
-		return disjunction(prefixedList(n, prefix))
-	}
-	return n
-}
-
-func prefixedList(operands []node, prefix string) []node {
-	out := make([]node, len(operands))
-	for i, operand := range operands {
-		out[i] = prefixed(operand, prefix)
-	}
-	return out
+	}))
 }
 
 // WithGlobal gives the selector with global() replaced: by all() if value is true, and else by a selector of nothing. It
 // also says whether there was one.
 func (s *Selector) WithGlobal(value bool) (*Selector, bool) {
-	root, found := withGlobal(s.root, value)
-	if !found {
-		return s, false
-	}
-	return newSelector(root), true
-}
-
-func withGlobal(n node, value bool) (node, bool) {
-	switch n := n.(type) {
-	case constant:
-		if n.text != "global()" {
-			return n, false
+	found := false
+	root := rewrite(s.root, func(n node) node {
+		c, ok := n.(*constant)
+		if !ok || c.text != "global()" {
+			return n
 		}
+		found = true
 		if value {
-			return constant{"all()", true}, true
+			return All().root
 		}
-		return negation{constant{"all()", true}}, true
-	case negation:
-		operand, found := withGlobal(n.operand, value)
-		return negation{operand}, found
-	case conjunction:
-		operands, found := withGlobalList(n, value)
-		return conjunction(operands), found
-	case disjunction:
-		operands, found := withGlobalList(n, value)
-		return disjunction(operands), found
-	}
-	return n, false
+		return &negation{All().root}
+	})
+	return newSelector(root), found
 }
 
-func withGlobalList(operands []node, value bool) (out []node, found bool) {
-	for _, operand := range operands {
-		replaced, had := withGlobal(operand, value)
-		out, found = append(out, replaced), found || had
+// rewrite makes the same expression with other leaves.
+func rewrite(n node, leaf func(node) node) node {
+	switch n := n.(type) {
+	case *negation:
+		return &negation{rewrite(n.operand, leaf)}
+	case *junction:
+		out := &junction{any: n.any, operands: make([]node, len(n.operands))}
+		for i, operand := range n.operands {
+			out.operands[i] = rewrite(operand, leaf)
+		}
+		return out
 	}
-	return out, found
+	return leaf(n)
 }
 
 // Fact is something that labels can have: a name, and unless Any is set the value.
@@ -127,15 +138,18 @@ func (s *Selector) Facts(rank func(Fact) int) ([]Fact, bool) { return facts(s.ro
 
 func facts(n node, rank func(Fact) int) ([]Fact, bool) {
 	switch n := n.(type) {
-	case has:
+	case *has:
 		return []Fact{{Label: n.label, Any: true}}, true
-	case comparison:
+	case *comparison:
 		if n.op == opEqual {
 			return []Fact{{Label: n.label, Value: n.operand}}, true
 		}
-		return []Fact{{Label: n.label, Any: true}}, n.op != opNotEqual
-	case membership:
-		if n.negated {
+		if n.op == opNotEqual {
+			return nil, false
+		}
+		return []Fact{{Label: n.label, Any: true}}, true
+	case *membership:
+		if n.op != opIn {
 			return nil, false
 		}
 		list := make([]Fact, len(n.values))
@@ -143,14 +157,15 @@ func facts(n node, rank func(Fact) int) ([]Fact, bool) {
 			list[i] = Fact{Label: n.label, Value: v}
 		}
 		return list, true
-	case negation:
-		c, ok := n.operand.(constant)
+	case *negation:
+		c, ok := n.operand.(*constant)
 		return nil, ok && c.value // a selector of nothing
-	case conjunction:
-		return bestFacts(n, rank)
-	case disjunction:
+	case *junction:
+		if !n.any {
+			return bestFacts(n.operands, rank)
+		}
 		var all []Fact
-		for _, operand := range n {
+		for _, operand := range n.operands {
 			list, ok := facts(operand, rank)
 			if !ok {
 				return nil, false

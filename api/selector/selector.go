@@ -110,6 +110,11 @@ type comparison struct {
 
 func (n *comparison) matches(l labels) bool {
 	value, ok := l[n.label]
+	return n.holds(value, ok)
+}
+
+// holds judges the label's value, or that there is none.
+func (n *comparison) holds(value string, ok bool) bool {
 	switch n.op {
 	case opEqual:
 		return ok && value == n.operand
@@ -151,6 +156,10 @@ func newMembership(label string, op operator, values []string) *membership {
 
 func (n *membership) matches(l labels) bool {
 	value, ok := l[n.label]
+	return n.holds(value, ok)
+}
+
+func (n *membership) holds(value string, ok bool) bool {
 	if ok {
 		i := sort.SearchStrings(n.values, value) // half the time of slices.BinarySearch
 		ok = i < len(n.values) && n.values[i] == value
