@@ -63,7 +63,7 @@ func Or(a, b *Selector) *Selector {
 }
 
 // Not gives a selector of everything else.
-func Not(s *Selector) *Selector { return newSelector(&negation{s.root}) }
+func Not(s *Selector) *Selector { return newSelector(negated(s.root)) }
 
 // Has gives has(label).
 func Has(label string) *Selector { return newSelector(&has{label}) }
@@ -115,7 +115,7 @@ func (s *Selector) WithGlobal(value bool) (*Selector, bool) {
 func rewrite(n node, leaf func(node) node) node {
 	switch n := n.(type) {
 	case *negation:
-		return &negation{rewrite(n.operand, leaf)}
+		return negated(rewrite(n.operand, leaf))
 	case *junction:
 		out := &junction{any: n.any, operands: make([]node, len(n.operands))}
 		for i, operand := range n.operands {

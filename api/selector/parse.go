@@ -95,21 +95,15 @@ func first(operands []node) node {
 
 // operation is a comparison, a function or a parenthesis, with any number of !.
 func (p *parser) operation(depth int) (node, error) {
-	negated := false
+	negate := false
 	for p.take("!") {
-		negated = !negated
+		negate = !negate
 	}
 	n, err := p.primary(depth)
-	if err != nil {
-		return nil, err
+	if err != nil || !negate {
+		return n, err
 	}
-	if !negated {
-		return n, nil
-	}
-	if twice, ok := n.(*negation); ok { // of !(!a)
-		return twice.operand, nil
-	}
-	return &negation{n}, nil
+	return negated(n), nil
 }
 
 func (p *parser) primary(depth int) (node, error) {

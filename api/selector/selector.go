@@ -179,7 +179,15 @@ func (n *membership) write(b *strings.Builder) {
 	b.WriteByte('}')
 }
 
+// negation is of anything but a negation: every selector has one canonical form.
 type negation struct{ operand node }
+
+func negated(n node) node {
+	if twice, ok := n.(*negation); ok {
+		return twice.operand
+	}
+	return &negation{n}
+}
 
 func (n *negation) matches(l labels) bool { return !n.operand.matches(l) }
 

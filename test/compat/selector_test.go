@@ -1,7 +1,6 @@
 package compat
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -147,73 +146,5 @@ func TestSelectors(t *testing.T) {
 	t.Logf("%d selectors that both accept alike, %d that both refuse", accepted, refused)
 	if accepted == 0 || refused == 0 {
 		t.Error("one of the two was not tested")
-	}
-}
-
-// benchmarked are selectors as users write them.
-var benchmarked = []struct{ name, text string }{
-	{"all", "all()"},
-	{"equal", "role == 'database'"},
-	{"has", "has(app.kubernetes.io/name)"},
-	{"and", "role == 'database' && env in {'production', 'staging', 'canary'} && !has(legacy)"},
-	{"namespace", "projectcalico.org/namespace == 'shop' && projectcalico.org/orchestrator == 'k8s' && app == 'web'"},
-	{"set", "role in {" + strings.Join(manyValues(), ", ") + "}"},
-	{"nested", "(role == 'web' || role starts with 'data') && (env ends with 'ion' || env contains 'stag') && !(tier == 'x' || has(legacy))"},
-}
-
-func manyValues() []string {
-	values := make([]string, 50)
-	for i := range values {
-		values[i] = fmt.Sprintf("'database-%d'", i)
-	}
-	return values
-}
-
-var benchmarkLabels = map[string]string{
-	"role": "database", "env": "production", "tier": "backend", "app": "web", "app.kubernetes.io/name": "shop",
-	"projectcalico.org/namespace": "shop", "projectcalico.org/orchestrator": "k8s", "pod-template-hash": "5d8c7b9f4",
-}
-
-func BenchmarkParse(b *testing.B) {
-	for _, s := range benchmarked {
-		b.Run(s.name+"/theirs", func(b *testing.B) {
-			for b.Loop() {
-				if _, err := public.Parse(s.text); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-		b.Run(s.name+"/ours", func(b *testing.B) {
-			for b.Loop() {
-				if _, err := selector.Parse(s.text); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-func BenchmarkEvaluate(b *testing.B) {
-	for _, s := range benchmarked {
-		theirs, err := public.Parse(s.text)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ours, err := selector.Parse(s.text)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(s.name+"/theirs", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				theirs.Evaluate(benchmarkLabels)
-			}
-		})
-		b.Run(s.name+"/ours", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				ours.Matches(benchmarkLabels)
-			}
-		})
 	}
 }

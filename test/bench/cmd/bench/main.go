@@ -33,7 +33,9 @@ func main() {
 	case os.Getenv(insideNamespace) != "":
 		err = measure(ctx, *pattern, *runs, *file)
 	case os.Geteuid() == 0:
-		err = again(ctx)
+		if err = buildSelectors(ctx); err == nil {
+			err = again(ctx)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -76,6 +78,11 @@ func measure(ctx context.Context, pattern string, runs int, file string) error {
 			pair.Cleanup()
 		}
 	}
+	selectors, err := measureSelectors(ctx, pattern, runs)
+	if err != nil {
+		return err
+	}
+	results = append(results, selectors...)
 	if len(results) == 0 {
 		return fmt.Errorf("-run %s selects no pair", pattern)
 	}
