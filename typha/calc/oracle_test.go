@@ -1,224 +1,380 @@
 package calc_test
 
 import (
+	"cmp"
+	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/intstr"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// oracle judges flows straight from the resources, in the words of
-// https://kubernetes.io/docs/concepts/services-networking/network-policies/ : slow and obvious, and sharing
-// nothing with the engine.
+// oracle judges flows straight from the resources, in the words of their documentation: slow and obvious, and sharing
+// nothing with the engine. What a policy says, each kind of policy in a file of its own, is a statement; the order in
+// which statements are asked is that of https://docs.tigera.io/calico/latest/reference/resources/tier .
 type oracle struct {
 	pods       []*corev1.Pod
-	namespaces []*corev1.Namespace
-	policies   []*networkingv1.NetworkPolicy
+	namespaces map[string]*corev1.Namespace
+	accounts   map[ref]*corev1.ServiceAccount
+	nodes      []*corev1.Node
+	slices     []*discoveryv1.EndpointSlice
 	blocks     []*v3.IPAMBlock
+	hosts      []*v3.HostEndpoint
+	sets       []*v3.NetworkSet
+	globalSets []*v3.GlobalNetworkSet
+	profiles   map[string]*v3.Profile
+	tiers      map[string]*v3.Tier
+	statements []*statement
+	selectors  selectors
+
+	known map[netip.Addr][]*entity // by address, once asked
+	ofPod map[*corev1.Pod]*entity
+	asked map[question][]stage
 }
 
+// flow is the first packet of a connection.
 type flow struct {
-	src, dst   netip.Addr
-	protocol   corev1.Protocol
-	port       int32
-	srcp, dstp *corev1.Pod // nil: not a pod
+	src, dst     netip.Addr
+	protocol     uint8
+	sport, dport uint16
+	icmpType     uint8
+	icmpCode     uint8
 }
 
-// participates: host-network pods and pods that ended are not subject to policy.
-func participates(p *corev1.Pod) bool {
-	return !p.Spec.HostNetwork && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded
+// The numbers of protocols by the names that policies may use.
+var protocols = map[string]uint8{"ICMP": 1, "TCP": 6, "UDP": 17, "ICMPv6": 58, "SCTP": 132, "UDPLite": 136}
+
+// statement is what one policy says.
+type statement struct {
+	at         ref
+	tier       string
+	order      float64
+	directions []v3.PolicyType
+	selects    func(*entity) bool
+	rules      map[v3.PolicyType][]rule
+	// Of GlobalNetworkPolicies, for host endpoints.
+	forward, preDNAT, untracked bool
+	// features of the policy itself, for the coverage.
+	features []string
 }
 
-// owner gives the pod that has an address now.
-func (o *oracle) owner(addr netip.Addr) *corev1.Pod {
-	for _, b := range o.blocks {
-		cidr := netip.MustParsePrefix(b.Spec.CIDR)
-		if !cidr.Contains(addr) {
+// rule is an action and the parts that must all hold. A part that cannot be read is broken: holds is then the widest
+// that may have been meant.
+type rule struct {
+	action   v3.Action
+	parts    []part
+	features []string
+}
+
+type part struct {
+	feature string
+	broken  bool
+	holds   func(*flow) bool
+}
+
+// fit is what becomes of a packet at a rule.
+type fit int
+
+const (
+	misses fit = iota
+	hits
+	either // the rule cannot be read, and may deny even what it did not mean
+)
+
+// meets says whether a packet fits a rule and with which action: in a rule that cannot be read Allow and Log match
+// nothing, and Deny and Pass deny all that they may have meant. only is the one part that kept the packet out.
+func (r *rule) meets(f *flow) (fit fit, action v3.Action, only string) {
+	missed, broken := 0, false
+	for _, p := range r.parts {
+		broken = broken || p.broken
+		if !p.holds(f) {
+			missed, only = missed+1, p.feature
+		}
+	}
+	switch restrictive := r.action == v3.Deny || r.action == v3.Pass; {
+	case broken && !restrictive:
+		return misses, r.action, ""
+	case broken && missed > 0:
+		return either, v3.Deny, ""
+	case broken:
+		return hits, v3.Deny, ""
+	case missed == 1:
+		return misses, r.action, only
+	case missed > 1:
+		return misses, r.action, ""
+	}
+	return hits, r.action, ""
+}
+
+// verdict is what becomes of a packet.
+type verdict string
+
+const (
+	allowed   verdict = "allowed"
+	denied    verdict = "denied"
+	undecided verdict = "undecided" // goes on to what comes after
+	unknown   verdict = "unknown"   // allowed or denied, both will do
+)
+
+// decision is a verdict and who gave it: a rule of a policy or profile, or the end of a tier.
+type decision struct {
+	verdict  verdict
+	tier     string
+	policy   *statement
+	profile  string
+	rule     int
+	features []string // of what decided, and of those that were passed over by a single part
+}
+
+// chain is one of the places where policies are asked. Pods have the first alone.
+type chain string
+
+const (
+	normal    chain = "normal"
+	forward   chain = "forward"
+	preDNAT   chain = "preDNAT"
+	untracked chain = "untracked"
+)
+
+// has says whether a policy is asked in a chain: "applyOnForward indicates to apply the rules in this policy on
+// forwarded traffic as well as to locally terminated traffic"; doNotTrack and preDNAT "are meaningful only when applying
+// policy to a host endpoint".
+func (c chain) has(s *statement, e *entity) bool {
+	if e.host == nil {
+		return c == normal
+	}
+	switch c {
+	case untracked:
+		return s.untracked
+	case preDNAT:
+		return s.preDNAT
+	case forward:
+		return s.forward && !s.preDNAT && !s.untracked
+	}
+	return !s.preDNAT && !s.untracked
+}
+
+// question is for which policies concern an entity.
+type question struct {
+	of        *entity
+	direction v3.PolicyType
+	chain     chain
+}
+
+// stage is a tier and the policies in it that concern an entity, in their order.
+type stage struct {
+	tier       string
+	end        v3.Action
+	statements []*statement
+}
+
+func (o *oracle) stages(q question) []stage {
+	if found, ok := o.asked[q]; ok {
+		return found
+	}
+	byTier := map[string][]*statement{}
+	for _, s := range o.statements {
+		if q.chain.has(s, q.of) && slices.Contains(s.directions, q.direction) && s.selects(q.of) {
+			byTier[s.tier] = append(byTier[s.tier], s)
+		}
+	}
+	var stages []stage
+	for tier, statements := range byTier {
+		slices.SortFunc(statements, func(a, b *statement) int {
+			return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.at.name, b.at.name))
+		})
+		_, end := o.tier(tier)
+		stages = append(stages, stage{tier, end, statements})
+	}
+	slices.SortFunc(stages, func(a, b stage) int {
+		first, _ := o.tier(a.tier)
+		second, _ := o.tier(b.tier)
+		return cmp.Or(cmp.Compare(first, second), cmp.Compare(a.tier, b.tier))
+	})
+	o.asked[q] = stages
+	return stages
+}
+
+// tier gives a tier's order, "smallest number first", without one last, and its default action.
+func (o *oracle) tier(name string) (float64, v3.Action) {
+	switch name {
+	case v3.DefaultTier:
+		return 1_000_000, v3.Deny
+	case v3.KubeAdminTier:
+		return 1_000, v3.Pass
+	case v3.KubeBaselineTier:
+		return 10_000_000, v3.Pass
+	}
+	order, end := math.Inf(1), v3.Deny
+	if t := o.tiers[name]; t != nil {
+		if t.Spec.Order != nil {
+			order = *t.Spec.Order
+		}
+		if t.Spec.DefaultAction != nil {
+			end = *t.Spec.DefaultAction
+		}
+	}
+	return order, end
+}
+
+// decide asks the policies of one chain, and in the first chain the profiles after them.
+func (o *oracle) decide(q question, f *flow) decision {
+	var d decision
+tiers:
+	for _, stage := range o.stages(q) {
+		for _, s := range stage.statements {
+			for n, r := range s.rules[q.direction] {
+				fit, action, only := r.meets(f)
+				if only != "" {
+					d.features = append(d.features, "not "+only)
+				}
+				if fit == misses || action == v3.Log {
+					continue
+				}
+				d.tier, d.policy, d.rule = stage.tier, s, n
+				for _, p := range r.parts {
+					d.features = append(d.features, p.feature)
+				}
+				d.features = append(append(append(d.features, r.features...), s.features...), "action "+string(r.action), "tier "+stage.tier)
+				switch {
+				case fit == either:
+					d.verdict = unknown
+					return d
+				case action == v3.Pass:
+					continue tiers
+				}
+				d.verdict = verdictOf(action)
+				return d
+			}
+		}
+		d.policy = nil
+		if q.chain == preDNAT || q.chain == untracked || stage.end == v3.Pass {
+			d.features = append(d.features, "end Pass")
 			continue
 		}
-		at := cidr.Addr()
-		for _, index := range b.Spec.Allocations {
-			if at == addr && index != nil {
-				attrs := b.Spec.Attributes[*index].ActiveOwnerAttrs
-				for _, p := range o.pods {
-					if p.Namespace == attrs["namespace"] && p.Name == attrs["pod"] && participates(p) &&
-						(attrs["uid"] == "" || attrs["uid"] == string(p.UID)) {
-						return p
-					}
-				}
+		d.features = append(d.features, "end Deny")
+		d.verdict, d.tier = denied, stage.tier
+		return d
+	}
+	d.policy, d.tier = nil, ""
+	if q.chain != normal {
+		d.verdict = undecided
+		return d
+	}
+	return o.ask(q, f, d)
+}
+
+func verdictOf(a v3.Action) verdict {
+	if a == v3.Allow {
+		return allowed
+	}
+	return denied
+}
+
+// ask asks the profiles of an endpoint in their order. "What policies and profiles do not allow there is denied."
+func (o *oracle) ask(q question, f *flow, d decision) decision {
+	for _, name := range q.of.profiles {
+		for n, r := range o.profileRules(name, q.direction) {
+			fit, action, _ := r.meets(f)
+			if fit == misses || action == v3.Log {
+				continue
 			}
-			at = at.Next()
+			d.profile, d.rule, d.verdict = name, n, verdictOf(action)
+			if fit == either {
+				d.verdict = unknown
+			}
+			d.features = append(d.features, "profile")
+			return d
 		}
+	}
+	d.verdict = denied
+	d.features = append(d.features, "no profile")
+	return d
+}
+
+// profileRules: those of Kubernetes' namespaces allow what policies leave undecided, those of service accounts have no
+// rules, projectcalico-default-allow "consists of allow-all ingress and egress rules".
+func (o *oracle) profileRules(name string, direction v3.PolicyType) []rule {
+	if name == "projectcalico-default-allow" || len(name) > 4 && name[:4] == v3.NamespaceProfilePrefix {
+		return []rule{{action: v3.Allow}}
+	}
+	p := o.profiles[name]
+	if p == nil {
 		return nil
 	}
-	var best *corev1.Pod
-	for _, p := range o.pods {
-		if participates(p) && hasStatusIP(p, addr) && (best == nil || newerPod(p, best)) {
-			best = p
-		}
+	list := p.Spec.Ingress
+	if direction == v3.PolicyTypeEgress {
+		list = p.Spec.Egress
 	}
-	return best
+	var rules []rule
+	for _, r := range list {
+		rules = append(rules, o.calicoRule(&r, ""))
+	}
+	return rules
 }
 
-func hasStatusIP(p *corev1.Pod, addr netip.Addr) bool {
-	for _, ip := range p.Status.PodIPs {
-		if ip.IP == addr.String() {
-			return true
-		}
+func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
+	o := &oracle{
+		namespaces: map[string]*corev1.Namespace{}, accounts: map[ref]*corev1.ServiceAccount{},
+		profiles: map[string]*v3.Profile{}, tiers: map[string]*v3.Tier{}, selectors: s,
+		known: map[netip.Addr][]*entity{}, ofPod: map[*corev1.Pod]*entity{}, asked: map[question][]stage{},
 	}
-	return false
+	for at, object := range live {
+		switch x := object.(type) {
+		case *corev1.Pod:
+			o.pods = append(o.pods, x)
+		case *corev1.Namespace:
+			o.namespaces[x.Name] = x
+		case *corev1.ServiceAccount:
+			o.accounts[ref{"", x.Namespace, x.Name}] = x
+		case *corev1.Node:
+			o.nodes = append(o.nodes, x)
+		case *discoveryv1.EndpointSlice:
+			o.slices = append(o.slices, x)
+		case *v3.IPAMBlock:
+			o.blocks = append(o.blocks, x)
+		case *v3.HostEndpoint:
+			o.hosts = append(o.hosts, x)
+		case *v3.NetworkSet:
+			o.sets = append(o.sets, x)
+		case *v3.GlobalNetworkSet:
+			o.globalSets = append(o.globalSets, x)
+		case *v3.Profile:
+			o.profiles[x.Name] = x
+		case *v3.Tier:
+			o.tiers[x.Name] = x
+		}
+		o.read(at, object)
+	}
+	// The flows drawn with a seed must not depend on the order of a map.
+	slices.SortFunc(o.pods, func(a, b *corev1.Pod) int { return cmpNames(a, b) })
+	slices.SortFunc(o.hosts, func(a, b *v3.HostEndpoint) int { return cmpNames(a, b) })
+	return o
 }
 
-// newerPod: of two pods that claim an address the one that is not terminating, then the younger one, has it.
-func newerPod(p, q *corev1.Pod) bool {
-	switch pt, qt := p.DeletionTimestamp != nil, q.DeletionTimestamp != nil; {
-	case pt != qt:
-		return qt
-	case !p.CreationTimestamp.Equal(&q.CreationTimestamp):
-		return p.CreationTimestamp.After(q.CreationTimestamp.Time)
+// read takes in a policy that is in force.
+func (o *oracle) read(at ref, object metav1.Object) {
+	switch x := object.(type) {
+	case *networkingv1.NetworkPolicy:
+		o.statements = append(o.statements, o.kubernetes(at, x))
+	case *v3.NetworkPolicy:
+		o.statements = append(o.statements, o.calico(at, x))
+	case *v3.GlobalNetworkPolicy:
+		o.statements = append(o.statements, o.global(at, x))
+	case *policyv1alpha2.ClusterNetworkPolicy:
+		o.statements = append(o.statements, o.cluster(at, x))
 	}
-	return p.UID > q.UID
 }
 
-func (o *oracle) allows(f flow) bool {
-	return o.directionAllows(f, networkingv1.PolicyTypeEgress) && o.directionAllows(f, networkingv1.PolicyTypeIngress)
-}
-
-func (o *oracle) directionAllows(f flow, direction networkingv1.PolicyType) bool {
-	subject, peer, peerAddr := f.srcp, f.dstp, f.dst
-	if direction == networkingv1.PolicyTypeIngress {
-		subject, peer, peerAddr = f.dstp, f.srcp, f.src
-	}
-	if subject == nil || subject.Spec.NodeName == "" {
-		return true
-	}
-	isolated := false
-	for _, np := range o.policies {
-		if np.Namespace != subject.Namespace || !selects(&np.Spec.PodSelector, subject.Labels) || !applies(np, direction) {
-			continue
-		}
-		isolated = true
-		if direction == networkingv1.PolicyTypeIngress {
-			for _, r := range np.Spec.Ingress {
-				if o.peersMatch(np, r.From, peer, peerAddr) && portsMatch(r.Ports, f) {
-					return true
-				}
-			}
-		} else {
-			for _, r := range np.Spec.Egress {
-				if o.peersMatch(np, r.To, peer, peerAddr) && portsMatch(r.Ports, f) {
-					return true
-				}
-			}
-		}
-	}
-	return !isolated
-}
-
-func applies(np *networkingv1.NetworkPolicy, direction networkingv1.PolicyType) bool {
-	if np.Spec.PolicyTypes == nil {
-		return direction == networkingv1.PolicyTypeIngress || len(np.Spec.Egress) > 0
-	}
-	for _, t := range np.Spec.PolicyTypes {
-		if t == direction {
-			return true
-		}
-	}
-	return false
-}
-
-func selects(s *metav1.LabelSelector, on map[string]string) bool {
-	selector, err := metav1.LabelSelectorAsSelector(s)
-	return err == nil && selector.Matches(labels.Set(on))
-}
-
-func (o *oracle) peersMatch(np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer, pod *corev1.Pod, addr netip.Addr) bool {
-	if len(peers) == 0 {
-		return true
-	}
-	for _, p := range peers {
-		if p.IPBlock != nil {
-			if blockMatches(p.IPBlock, addr) {
-				return true
-			}
-			continue
-		}
-		if pod == nil {
-			continue
-		}
-		if p.NamespaceSelector == nil {
-			if pod.Namespace == np.Namespace && selects(p.PodSelector, pod.Labels) {
-				return true
-			}
-			continue
-		}
-		podsMatch := p.PodSelector == nil || selects(p.PodSelector, pod.Labels)
-		if podsMatch && len(p.NamespaceSelector.MatchLabels)+len(p.NamespaceSelector.MatchExpressions) == 0 {
-			return true // all namespaces, the pod's own whatever is known of it
-		}
-		for _, ns := range o.namespaces {
-			if ns.Name == pod.Namespace && selects(p.NamespaceSelector, ns.Labels) && podsMatch {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func blockMatches(b *networkingv1.IPBlock, addr netip.Addr) bool {
-	cidr, err := netip.ParsePrefix(b.CIDR)
-	if err != nil || !cidr.Contains(addr) {
-		return false
-	}
-	for _, e := range b.Except {
-		except, err := netip.ParsePrefix(e)
-		if err != nil || except.Contains(addr) {
-			return false
-		}
-	}
-	return true
-}
-
-func portsMatch(ports []networkingv1.NetworkPolicyPort, f flow) bool {
-	if len(ports) == 0 {
-		return true
-	}
-	for _, p := range ports {
-		protocol := corev1.ProtocolTCP
-		if p.Protocol != nil {
-			protocol = *p.Protocol
-		}
-		if protocol != f.protocol {
-			continue
-		}
-		switch {
-		case p.Port == nil:
-			return true
-		case p.Port.Type == intstr.Int && p.EndPort == nil:
-			if p.Port.IntVal == f.port {
-				return true
-			}
-		case p.Port.Type == intstr.Int:
-			if p.Port.IntVal <= f.port && f.port <= *p.EndPort {
-				return true
-			}
-		case f.dstp != nil:
-			for _, c := range f.dstp.Spec.Containers {
-				for _, cp := range c.Ports {
-					if cp.Name == p.Port.StrVal && cp.ContainerPort == f.port && (cp.Protocol == protocol || cp.Protocol == "" && protocol == corev1.ProtocolTCP) {
-						return true
-					}
-				}
-			}
-		}
-	}
-	return false
+func cmpNames(a, b metav1.Object) int {
+	return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 }
 
 func at(second int64) metav1.Time { return metav1.NewTime(time.Unix(second, 0)) }

@@ -13,11 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/calc"
 )
 
-// random makes resources from small vocabularies, so that they concern each other.
-type random struct{ *rand.Rand }
+// random makes resources from small vocabularies, so that they concern each other, and remembers the selectors that it wrote.
+type random struct {
+	*rand.Rand
+	selectors selectors
+}
 
 func pick[T any](r random, of ...T) T { return of[r.IntN(len(of))] }
 
@@ -29,22 +31,24 @@ func (r random) labels() map[string]string {
 	out := map[string]string{}
 	for _, key := range []string{"app", "tier", "env"} {
 		if r.chance(60) {
-			out[key] = pick(r, "a", "b", "c")
+			out[key] = r.value()
 		}
 	}
 	return out
 }
 
-func (r random) selector() metav1.LabelSelector {
+func (r random) value() string { return pick(r, "aa", "ab", "bb") }
+
+func (r random) labelSelector() metav1.LabelSelector {
 	var s metav1.LabelSelector
 	if r.chance(45) {
-		s.MatchLabels = map[string]string{pick(r, "app", "tier", "env"): pick(r, "a", "b", "c")}
+		s.MatchLabels = map[string]string{pick(r, "app", "tier", "env"): r.value()}
 	}
 	for r.chance(35) {
 		e := metav1.LabelSelectorRequirement{Key: pick(r, "app", "tier", "env", "none")}
 		e.Operator = pick(r, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist)
 		if e.Operator == metav1.LabelSelectorOpIn || e.Operator == metav1.LabelSelectorOpNotIn {
-			e.Values = []string{pick(r, "a", "b"), pick(r, "b", "c")}
+			e.Values = []string{pick(r, "aa", "ab"), pick(r, "ab", "bb")}
 		}
 		s.MatchExpressions = append(s.MatchExpressions, e)
 	}
@@ -79,6 +83,7 @@ func (r random) pod(ns, name string) *corev1.Pod {
 		p.Spec.NodeName = pick(r, "n1", "n2", "n3")
 	}
 	p.Spec.HostNetwork = r.chance(8)
+	p.Spec.ServiceAccountName = pick(r, "sa0", "sa1", "")
 	p.Status.Phase = corev1.PodRunning
 	if r.chance(10) {
 		p.Status.Phase = pick(r, corev1.PodSucceeded, corev1.PodFailed)
@@ -141,7 +146,7 @@ func (r random) podName() string { return fmt.Sprintf("p%d", r.IntN(5)) }
 
 func (r random) policy(ns, name string) *networkingv1.NetworkPolicy {
 	np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
-	np.Spec.PodSelector = r.selector()
+	np.Spec.PodSelector = r.labelSelector()
 	in, out := networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
 	np.Spec.PolicyTypes = pick(r, nil, []networkingv1.PolicyType{in}, []networkingv1.PolicyType{out}, []networkingv1.PolicyType{in, out})
 	for r.chance(60) {
@@ -158,16 +163,16 @@ func (r random) peers() (peers []networkingv1.NetworkPolicyPeer) {
 		var p networkingv1.NetworkPolicyPeer
 		switch r.IntN(5) {
 		case 0, 1:
-			s := r.selector()
+			s := r.labelSelector()
 			p.PodSelector = &s
 		case 2:
-			s := r.selector()
+			s := r.labelSelector()
 			if r.chance(30) {
 				s = metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": r.namespaceName()}}
 			}
 			p.NamespaceSelector = &s
 		case 3:
-			s, n := r.selector(), r.selector()
+			s, n := r.labelSelector(), r.labelSelector()
 			p.PodSelector, p.NamespaceSelector = &s, &n
 		default:
 			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.300/8")}
@@ -221,31 +226,31 @@ func (r random) node() *corev1.Node {
 	return n
 }
 
-func (r random) pool() (ref, metav1.Object) {
+func (r random) pool() *v3.IPPool {
 	p := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "a", "b")}}
 	p.Spec.CIDR = pick(r, "10.0.0.0/16", "10.0.0.0/24", "fd00::/64", "10.0.0.1/16")
 	p.Spec.VXLANMode = pick(r, v3.VXLANModeNever, v3.VXLANModeAlways, "Sometimes")
-	return ref{calc.KindIPPool, "", p.Name}, p
+	return p
 }
 
-func (r random) configuration() (ref, metav1.Object) {
+func (r random) configuration() metav1.Object {
 	name := pick(r, "default", "node.n1", "node.n2", "other")
 	switch r.IntN(3) {
 	case 0:
 		c := &v3.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		number, mesh := uint32(64512+r.IntN(3)), r.chance(50)
 		c.Spec.ASNumber, c.Spec.NodeToNodeMeshEnabled = &number, &mesh
-		return ref{calc.KindBGPConfiguration, "", name}, c
+		return c
 	case 1:
 		c := &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		port := 4789 + r.IntN(2)
 		c.Spec.VXLANPort = &port
-		return ref{calc.KindFelixConfiguration, "", name}, c
+		return c
 	}
 	p := &v3.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "x", "y")}}
 	p.Spec.ASNumber = 64512
 	p.Spec.PeerIP = pick(r, "", "172.30.0.1", "172.31.0.1:1790", "nonsense")
 	p.Spec.PeerSelector = pick(r, "", "app == 'a'")
 	p.Spec.NodeSelector = pick(r, "", "has(tier)", "((")
-	return ref{calc.KindBGPPeer, "", p.Name}, p
+	return p
 }

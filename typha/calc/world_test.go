@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -26,6 +27,9 @@ func (w *world) apply(t *testing.T, d calc.Delta) {
 	t.Helper()
 	for _, o := range d.Upserts {
 		w.objects[o.ID()] = o
+		if p, is := o.(*wire.Policy); is {
+			checkRules(t, p.Name, slices.Concat(p.Ingress, p.Egress))
+		}
 	}
 	for _, id := range d.Deletes {
 		if w.objects[id] == nil {
@@ -69,6 +73,21 @@ func (w *world) apply(t *testing.T, d calc.Delta) {
 			if w.objects[id] == nil {
 				t.Errorf("%s needs %s, which does not exist", node, id)
 			}
+		}
+	}
+}
+
+// checkRules looks for what no kernel can match: ports and types are parts of some protocols.
+func checkRules(t *testing.T, name string, rules []wire.Rule) {
+	t.Helper()
+	for n, r := range rules {
+		icmp := r.Protocol == 1 || r.Protocol == 58
+		if (r.ICMP != nil || r.NotICMP != nil) && !icmp {
+			t.Errorf("%s rule %d matches ICMP in protocol %d", name, n, r.Protocol)
+		}
+		ranges := len(r.Src.Ports) + len(r.Dst.Ports) + len(r.Src.NotPorts) + len(r.Dst.NotPorts)
+		if ranges > 0 && r.Protocol != 6 && r.Protocol != 17 && r.Protocol != 132 {
+			t.Errorf("%s rule %d matches ports in protocol %d", name, n, r.Protocol)
 		}
 	}
 }
@@ -118,106 +137,163 @@ func get[T wire.Object](w *world, node string, id wire.ID) (o T, err error) {
 	return o, nil
 }
 
-// allows evaluates a flow as the nodes would.
-func (w *world) allows(f flow) (bool, error) {
-	if f.srcp != nil {
-		if ok, err := w.endpointAllows(f, f.srcp.Spec.NodeName, wire.EndpointName(f.srcp.Namespace, f.srcp.Name), false); err != nil || !ok {
-			return false, err
+// decide evaluates a flow at a pod or host endpoint as its node would.
+func (w *world) decide(q question, f *flow) (verdict, error) {
+	v := &viewer{world: w, flow: f, ingress: q.direction == v3.PolicyTypeIngress}
+	if h := q.of.host; h != nil {
+		v.node = h.Spec.Node
+		e, err := get[*wire.HostEndpoint](w, v.node, wire.ID{Kind: wire.KindHostEndpoint, Name: h.Name})
+		if err != nil {
+			return "", err
 		}
+		switch q.chain {
+		case untracked:
+			return v.tiers(e.Untracked)
+		case preDNAT:
+			return v.tiers(e.PreDNAT)
+		case forward:
+			return v.tiers(e.Forward)
+		}
+		return v.endpoint(e.Tiers, e.Profiles)
 	}
-	if f.dstp != nil {
-		return w.endpointAllows(f, f.dstp.Spec.NodeName, wire.EndpointName(f.dstp.Namespace, f.dstp.Name), true)
+	v.node = q.of.pod.Spec.NodeName
+	e, err := get[*wire.Endpoint](w, v.node, wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(q.of.pod.Namespace, q.of.pod.Name)})
+	if err != nil {
+		return "", err
 	}
-	return true, nil
+	return v.endpoint(e.Tiers, e.Profiles)
 }
 
-func (w *world) endpointAllows(f flow, node, name string, ingress bool) (bool, error) {
-	if node == "" {
-		return true, nil
+// viewer looks at a flow with what a node was given.
+type viewer struct {
+	*world
+	node    string
+	flow    *flow
+	ingress bool
+}
+
+// endpoint asks the tiers, then the profiles: what none decides is denied.
+func (v *viewer) endpoint(tiers []wire.Tier, profiles []string) (verdict, error) {
+	decided, err := v.tiers(tiers)
+	if err != nil || decided != undecided {
+		return decided, err
 	}
-	e, err := get[*wire.Endpoint](w, node, wire.ID{Kind: wire.KindEndpoint, Name: name})
-	if err != nil {
-		return false, err
-	}
-	for _, tier := range e.Tiers {
+	action, err := v.policies(profiles, wire.Deny)
+	return verdicts[action], err
+}
+
+var verdicts = map[wire.Action]verdict{wire.Allow: allowed, wire.Deny: denied}
+
+func (v *viewer) tiers(tiers []wire.Tier) (verdict, error) {
+	for _, tier := range tiers {
 		names := tier.Egress
-		if ingress {
+		if v.ingress {
 			names = tier.Ingress
 		}
 		if len(names) == 0 {
 			continue
 		}
-		action := tier.DefaultAction
-	policies:
-		for _, name := range names {
-			p, err := get[*wire.Policy](w, node, wire.ID{Kind: wire.KindPolicy, Name: name})
-			if err != nil {
-				return false, err
-			}
-			rules := p.Egress
-			if ingress {
-				rules = p.Ingress
-			}
-			for _, r := range rules {
-				matches, err := w.ruleMatches(f, node, r)
-				if err != nil {
-					return false, err
-				}
-				if matches && r.Action != wire.Log {
-					action = r.Action
-					break policies
-				}
-			}
+		action, err := v.policies(names, tier.DefaultAction)
+		if err != nil {
+			return "", err
 		}
 		if action != wire.Pass {
-			return action == wire.Allow, nil
+			return verdicts[action], nil
 		}
 	}
-	return true, nil
+	return undecided, nil
 }
 
-var protocolNumbers = map[string]uint8{"TCP": 6, "UDP": 17, "SCTP": 132}
+// policies gives the action of the first rule that matches, or otherwise that at the end.
+func (v *viewer) policies(names []string, end wire.Action) (wire.Action, error) {
+	for _, name := range names {
+		p, err := get[*wire.Policy](v.world, v.node, wire.ID{Kind: wire.KindPolicy, Name: name})
+		if err != nil {
+			return 0, err
+		}
+		rules := p.Egress
+		if v.ingress {
+			rules = p.Ingress
+		}
+		for _, r := range rules {
+			matches, err := v.matches(&r)
+			if err != nil {
+				return 0, err
+			}
+			if matches && r.Action != wire.Log {
+				return r.Action, nil
+			}
+		}
+	}
+	return end, nil
+}
 
-func (w *world) ruleMatches(f flow, node string, r wire.Rule) (bool, error) {
-	protocol := protocolNumbers[string(f.protocol)]
-	if r.Protocol != 0 && r.Protocol != protocol || r.Family == 4 && !f.src.Is4() || r.Family == 6 && f.src.Is4() {
+func (v *viewer) matches(r *wire.Rule) (bool, error) {
+	f := v.flow
+	family := uint8(6)
+	if f.src.Is4() {
+		family = 4
+	}
+	icmp := func(m *wire.ICMP) bool {
+		return (f.protocol == 1 || f.protocol == 58) && m.Type == f.icmpType && (!m.HasCode || m.Code == f.icmpCode)
+	}
+	switch {
+	case r.Protocol != 0 && r.Protocol != f.protocol, r.NotProtocol != 0 && r.NotProtocol == f.protocol,
+		r.Family != 0 && r.Family != family, r.ICMP != nil && !icmp(r.ICMP), r.NotICMP != nil && icmp(r.NotICMP):
 		return false, nil
 	}
-	src, err := w.endMatches(node, r.Src, f.src, protocol, 0)
+	src, err := v.end(&r.Src, f.src, f.sport)
 	if err != nil || !src {
 		return false, err
 	}
-	return w.endMatches(node, r.Dst, f.dst, protocol, uint16(f.port))
+	return v.end(&r.Dst, f.dst, f.dport)
 }
 
-func (w *world) endMatches(node string, m wire.Match, addr netip.Addr, protocol uint8, port uint16) (bool, error) {
+func (v *viewer) end(m *wire.Match, addr netip.Addr, port uint16) (bool, error) {
 	in := func(p netip.Prefix) bool { return p.Contains(addr) }
 	if len(m.Nets) > 0 && !slices.ContainsFunc(m.Nets, in) || slices.ContainsFunc(m.NotNets, in) {
 		return false, nil
 	}
-	for _, name := range m.Sets {
-		s, err := get[*wire.IPSet](w, node, wire.ID{Kind: wire.KindIPSet, Name: name})
+	for _, list := range []struct {
+		sets []string
+		want bool
+	}{{m.Sets, true}, {m.NotSets, false}} {
+		for _, name := range list.sets {
+			s, err := v.set(name, wire.SetNet)
+			if err != nil || slices.ContainsFunc(s.Nets, in) != list.want {
+				return false, err
+			}
+		}
+	}
+	if len(m.Ports)+len(m.PortSets) > 0 {
+		if there, err := v.ports(m.Ports, m.PortSets, addr, port); err != nil || !there {
+			return false, err
+		}
+	}
+	there, err := v.ports(m.NotPorts, m.NotPortSets, addr, port)
+	return !there, err
+}
+
+func (v *viewer) ports(ranges []wire.PortRange, sets []string, addr netip.Addr, port uint16) (bool, error) {
+	if slices.ContainsFunc(ranges, func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }) {
+		return true, nil
+	}
+	for _, name := range sets {
+		s, err := v.set(name, wire.SetPort)
 		if err != nil {
 			return false, err
 		}
-		if !slices.ContainsFunc(s.Nets, in) {
-			return false, nil
-		}
-	}
-	if len(m.Ports)+len(m.PortSets) == 0 {
-		return true, nil
-	}
-	if slices.ContainsFunc(m.Ports, func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }) {
-		return true, nil
-	}
-	for _, name := range m.PortSets {
-		s, err := get[*wire.IPSet](w, node, wire.ID{Kind: wire.KindIPSet, Name: name})
-		if err != nil {
-			return false, err
-		}
-		if slices.Contains(s.Ports, wire.PortMember{Addr: addr, Protocol: protocol, Port: port}) {
+		if slices.Contains(s.Ports, wire.PortMember{Addr: addr, Protocol: v.flow.protocol, Port: port}) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+func (v *viewer) set(name string, kind wire.SetType) (*wire.IPSet, error) {
+	s, err := get[*wire.IPSet](v.world, v.node, wire.ID{Kind: wire.KindIPSet, Name: name})
+	if err == nil && s.Type != kind {
+		err = fmt.Errorf("set %s is of type %d, and used as %d", name, s.Type, kind)
+	}
+	return s, err
 }

@@ -1,0 +1,197 @@
+package calc_test
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// entity is what selectors select: a pod, a host endpoint, or a network set.
+type entity struct {
+	pod           *corev1.Pod
+	host          *v3.HostEndpoint
+	namespace     string // empty: in none
+	own           map[string]string
+	labels        map[string]string // own, and those that it has by its namespace, account and profiles
+	account       string
+	accountLabels map[string]string
+	spaceLabels   map[string]string // of the namespace
+	ports         []namedPort
+	profiles      []string
+}
+
+type namedPort struct {
+	name     string
+	protocol uint8
+	port     uint16
+}
+
+// participates: host-network pods and pods that ended are not subject to policy.
+func participates(p *corev1.Pod) bool {
+	return !p.Spec.HostNetwork && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded
+}
+
+// owner gives the pod that has an address now.
+func (o *oracle) owner(addr netip.Addr) *corev1.Pod {
+	for _, b := range o.blocks {
+		cidr := netip.MustParsePrefix(b.Spec.CIDR)
+		if !cidr.Contains(addr) {
+			continue
+		}
+		at := cidr.Addr()
+		for _, index := range b.Spec.Allocations {
+			if at == addr && index != nil {
+				attrs := b.Spec.Attributes[*index].ActiveOwnerAttrs
+				for _, p := range o.pods {
+					if p.Namespace == attrs["namespace"] && p.Name == attrs["pod"] && participates(p) &&
+						(attrs["uid"] == "" || attrs["uid"] == string(p.UID)) {
+						return p
+					}
+				}
+			}
+			at = at.Next()
+		}
+		return nil
+	}
+	var best *corev1.Pod
+	for _, p := range o.pods {
+		if participates(p) && hasStatusIP(p, addr) && (best == nil || newerPod(p, best)) {
+			best = p
+		}
+	}
+	return best
+}
+
+func hasStatusIP(p *corev1.Pod, addr netip.Addr) bool {
+	for _, ip := range p.Status.PodIPs {
+		if ip.IP == addr.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// newerPod: of two pods that claim an address the one that is not terminating, then the younger one, has it.
+func newerPod(p, q *corev1.Pod) bool {
+	switch pt, qt := p.DeletionTimestamp != nil, q.DeletionTimestamp != nil; {
+	case pt != qt:
+		return qt
+	case !p.CreationTimestamp.Equal(&q.CreationTimestamp):
+		return p.CreationTimestamp.After(q.CreationTimestamp.Time)
+	}
+	return p.UID > q.UID
+}
+
+// at gives everything that has an address.
+func (o *oracle) at(addr netip.Addr) []*entity {
+	if found, ok := o.known[addr]; ok {
+		return found
+	}
+	var found []*entity
+	if p := o.owner(addr); p != nil {
+		found = append(found, o.podEntity(p))
+	}
+	for _, h := range o.hosts {
+		if slices.Contains(h.Spec.ExpectedIPs, addr.String()) {
+			found = append(found, o.hostEntity(h))
+		}
+	}
+	for _, s := range o.sets {
+		if inAny(s.Spec.Nets, addr) {
+			e := &entity{namespace: s.Namespace, own: s.Labels}
+			o.inherit(e)
+			found = append(found, e)
+		}
+	}
+	for _, s := range o.globalSets {
+		if inAny(s.Spec.Nets, addr) {
+			found = append(found, &entity{own: s.Labels, labels: s.Labels})
+		}
+	}
+	o.known[addr] = found
+	return found
+}
+
+func inAny(nets []string, addr netip.Addr) bool {
+	for _, text := range nets {
+		if n, ok := network(text); ok && n.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// network reads a network, or an address.
+func network(text string) (netip.Prefix, bool) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), true
+	}
+	n, err := netip.ParsePrefix(text)
+	return n.Masked(), err == nil
+}
+
+// podEntity: a pod has its labels, and "projectcalico.org/" ones that say where it belongs; those of its namespace and its
+// service account are its own too, behind the prefixes pcns. and pcsa. .
+func (o *oracle) podEntity(p *corev1.Pod) *entity {
+	if e := o.ofPod[p]; e != nil {
+		return e
+	}
+	e := &entity{pod: p, namespace: p.Namespace, own: p.Labels, account: p.Spec.ServiceAccountName,
+		profiles: []string{"kns." + p.Namespace}}
+	o.inherit(e)
+	e.labels["projectcalico.org/orchestrator"] = "k8s"
+	if e.account != "" {
+		e.profiles = append(e.profiles, "ksa."+p.Namespace+"."+e.account)
+		e.labels["projectcalico.org/serviceaccount"] = e.account
+		if a := o.accounts[ref{"", p.Namespace, e.account}]; a != nil {
+			e.accountLabels = maps.Clone(a.Labels)
+			e.accountLabels["projectcalico.org/name"] = a.Name
+		}
+		for key, value := range e.accountLabels {
+			e.labels["pcsa."+key] = value
+		}
+	}
+	for _, c := range p.Spec.Containers {
+		for _, cp := range c.Ports {
+			protocol := protocols["TCP"]
+			if cp.Protocol != "" {
+				protocol = protocols[string(cp.Protocol)]
+			}
+			e.ports = append(e.ports, namedPort{cp.Name, protocol, uint16(cp.ContainerPort)})
+		}
+	}
+	o.ofPod[p] = e
+	return e
+}
+
+// inherit gives something in a namespace the labels that it has by that.
+func (o *oracle) inherit(e *entity) {
+	e.labels, e.spaceLabels = map[string]string{}, map[string]string{}
+	if ns := o.namespaces[e.namespace]; ns != nil {
+		maps.Copy(e.spaceLabels, ns.Labels)
+		e.spaceLabels["projectcalico.org/name"] = ns.Name
+	}
+	for key, value := range e.spaceLabels {
+		e.labels["pcns."+key] = value
+	}
+	maps.Copy(e.labels, e.own)
+	e.labels["projectcalico.org/namespace"] = e.namespace
+}
+
+func (o *oracle) hostEntity(h *v3.HostEndpoint) *entity {
+	e := &entity{host: h, own: h.Labels, labels: map[string]string{}, profiles: h.Spec.Profiles}
+	for _, name := range h.Spec.Profiles {
+		if p := o.profiles[name]; p != nil {
+			maps.Copy(e.labels, p.Spec.LabelsToApply)
+		}
+	}
+	maps.Copy(e.labels, h.Labels)
+	for _, p := range h.Spec.Ports {
+		e.ports = append(e.ports, namedPort{p.Name, protocols[p.Protocol.String()], p.Port})
+	}
+	return e
+}
