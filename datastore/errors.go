@@ -19,6 +19,8 @@ var (
 	// ErrInvalid: the datastore refused the object's content. The cause says what to
 	// write instead.
 	ErrInvalid = errors.New("invalid")
+	// ErrUnusable: what is stored under the name cannot be decoded. It can be deleted.
+	ErrUnusable = errors.New("stored object is unusable")
 	// ErrUnavailable: the datastore could not be reached; retrying later may succeed.
 	ErrUnavailable = errors.New("datastore unavailable")
 )

@@ -42,8 +42,17 @@ func KeyOf(o metav1.Object) Key {
 type List struct {
 	// Items are owned by the caller.
 	Items []Object
+	// Unusable are objects that are stored, but not in a form that can be decoded. They are not among
+	// the Items.
+	Unusable []Unusable
 	// Revision is where a Watch continues without missing or repeating a change.
 	Revision string
+}
+
+// Unusable is an object whose stored content cannot be decoded. Readers take it for missing, and say so.
+type Unusable struct {
+	Key Key
+	Err error
 }
 
 // ListOptions narrow a List or a Watch. The zero value is everything, at the newest revision.
@@ -76,6 +85,9 @@ type Event struct {
 	Type     EventType
 	Object   Object
 	Revision string
+	// Err says of a Deleted object that it is still stored, but not in a form that can be decoded (see
+	// List.Unusable). The Object has a name, and more only if the state before is known.
+	Err error
 }
 
 // Watcher delivers the changes of one kind in order.

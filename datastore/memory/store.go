@@ -10,18 +10,14 @@ package memory
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/uuid"
-
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/lifecycle"
 )
 
 // Store implements datastore.Store. Make one by New.
@@ -83,7 +79,7 @@ func (s *Store) Get(ctx context.Context, kind datastore.Kind, key datastore.Key)
 	if !ok {
 		return nil, datastore.OpError("get", kind, key, datastore.ErrNotFound, nil)
 	}
-	return clone(o), nil
+	return lifecycle.Clone(o), nil
 }
 
 // List implements datastore.Store. Items are sorted by namespace and name.
@@ -91,7 +87,7 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	if err := ctx.Err(); err != nil {
 		return datastore.List{}, datastore.OpError("list", kind, datastore.Key{}, nil, err)
 	}
-	selects, err := filter(kind, opts)
+	selects, err := lifecycle.Filter(kind, opts)
 	if err != nil {
 		return datastore.List{}, datastore.OpError("list", kind, datastore.Key{}, datastore.ErrInvalid, err)
 	}
@@ -100,7 +96,7 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	list := datastore.List{Revision: format(s.revision)}
 	for _, key := range slices.SortedFunc(maps.Keys(s.objects[kind]), compareKeys) {
 		if o := s.objects[kind][key]; selects(o) {
-			list.Items = append(list.Items, clone(o))
+			list.Items = append(list.Items, lifecycle.Clone(o))
 		}
 	}
 	return list, nil
@@ -120,51 +116,28 @@ func (s *Store) Create(ctx context.Context, kind datastore.Kind, object datastor
 	if _, ok := s.objects[kind][key]; ok {
 		return nil, datastore.OpError("create", kind, key, datastore.ErrExists, nil)
 	}
-	o := normal(kind, object)
-	o.SetUID(uuid.NewUUID())
-	o.SetCreationTimestamp(timestamp())
-	o.SetDeletionTimestamp(nil)
-	o.SetGeneration(1)
-	if statusApart(kind) {
-		clearStatus(o)
-	}
-	s.put(kind, key, nil, o)
-	return clone(o), nil
+	change := lifecycle.Create(kind, object)
+	s.put(kind, key, change)
+	return lifecycle.Clone(change.After), nil
 }
 
 // Update implements datastore.Store.
 func (s *Store) Update(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
-	return s.update(ctx, "update", kind, object, func(before, after datastore.Object) datastore.Object {
-		after.SetUID(before.GetUID())
-		after.SetCreationTimestamp(before.GetCreationTimestamp())
-		after.SetDeletionTimestamp(before.GetDeletionTimestamp())
-		after.SetDeletionGracePeriodSeconds(before.GetDeletionGracePeriodSeconds())
-		after.SetGeneration(before.GetGeneration())
-		if statusApart(kind) {
-			copyStatus(after, before)
-		}
-		if !equalButMeta(before, after) {
-			after.SetGeneration(before.GetGeneration() + 1)
-		}
-		return after
-	})
+	return s.update(ctx, "update", kind, object, lifecycle.Update)
 }
 
 // UpdateStatus implements datastore.Store.
 func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
+	const operation = "update status of"
 	if !kind.HasStatus {
-		return nil, datastore.OpError("update status of", kind, datastore.KeyOf(object), datastore.ErrInvalid, errors.New("the kind has no status"))
+		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid, lifecycle.ErrNoStatus)
 	}
-	return s.update(ctx, "update status of", kind, object, func(before, after datastore.Object) datastore.Object {
-		merged := clone(before)
-		copyStatus(merged, after)
-		return merged
-	})
+	return s.update(ctx, operation, kind, object, lifecycle.UpdateStatus)
 }
 
-// update replaces an object by what merge makes of its state and of the caller's copy.
+// update replaces an object by what decide makes of its state and of the caller's copy.
 func (s *Store) update(ctx context.Context, operation string, kind datastore.Kind, object datastore.Object,
-	merge func(before, after datastore.Object) datastore.Object) (datastore.Object, error) {
+	decide func(kind datastore.Kind, before, object datastore.Object) (lifecycle.Change, error)) (datastore.Object, error) {
 	key := datastore.KeyOf(object)
 	if err := ctx.Err(); err != nil {
 		return nil, datastore.OpError(operation, kind, key, nil, err)
@@ -178,19 +151,12 @@ func (s *Store) update(ctx context.Context, operation string, kind datastore.Kin
 	if !ok {
 		return nil, datastore.OpError(operation, kind, key, datastore.ErrNotFound, nil)
 	}
-	if err := current(before, datastore.Preconditions{UID: object.GetUID(), Revision: object.GetResourceVersion()}); err != nil {
+	change, err := decide(kind, before, object)
+	if err != nil {
 		return nil, datastore.OpError(operation, kind, key, datastore.ErrConflict, err)
 	}
-	after := merge(before, normal(kind, object))
-	switch {
-	case after.GetDeletionTimestamp() != nil && len(after.GetFinalizers()) == 0:
-		s.put(kind, key, before, nil)
-	case equal(before, after):
-		return clone(before), nil
-	default:
-		s.put(kind, key, before, after)
-	}
-	return clone(after), nil
+	s.put(kind, key, change)
+	return lifecycle.Clone(change.After), nil
 }
 
 // Delete implements datastore.Store.
@@ -204,28 +170,25 @@ func (s *Store) Delete(ctx context.Context, kind datastore.Kind, key datastore.K
 	if !ok {
 		return datastore.OpError("delete", kind, key, datastore.ErrNotFound, nil)
 	}
-	if err := current(before, pre); err != nil {
+	change, err := lifecycle.Delete(before, pre)
+	if err != nil {
 		return datastore.OpError("delete", kind, key, datastore.ErrConflict, err)
 	}
-	switch {
-	case len(before.GetFinalizers()) == 0:
-		s.put(kind, key, before, nil)
-	case before.GetDeletionTimestamp() == nil:
-		after := clone(before)
-		now := timestamp()
-		after.SetDeletionTimestamp(&now)
-		after.SetGeneration(before.GetGeneration() + 1)
-		s.put(kind, key, before, after)
-	}
+	s.put(kind, key, change)
 	return nil
 }
 
-// put records a change and gives the object its revision; after is nil for a deletion.
-func (s *Store) put(kind datastore.Kind, key datastore.Key, before, after datastore.Object) {
+// put records a change, if it is one, and gives the object its revision.
+func (s *Store) put(kind datastore.Kind, key datastore.Key, change lifecycle.Change) {
+	if change.None() {
+		return
+	}
+	before, after := change.Before, change.After
 	revision := format(s.revision + 1)
-	if after == nil {
+	if change.Gone {
+		after = nil
 		delete(s.objects[kind], key)
-		before = clone(before)
+		before = lifecycle.Clone(before)
 		before.SetResourceVersion(revision)
 	} else {
 		if s.objects[kind] == nil {
@@ -249,20 +212,6 @@ func (s *Store) record(r record) {
 func (s *Store) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
-}
-
-// timestamp has the precision of the wire format.
-func timestamp() metav1.Time { return metav1.Now().Rfc3339Copy() }
-
-// current says in what an object differs from preconditions.
-func current(o datastore.Object, pre datastore.Preconditions) error {
-	if pre.UID != "" && pre.UID != o.GetUID() {
-		return fmt.Errorf("the object has uid %s, not %s", o.GetUID(), pre.UID)
-	}
-	if pre.Revision != "" && pre.Revision != o.GetResourceVersion() {
-		return fmt.Errorf("the object is at revision %s, not %s", o.GetResourceVersion(), pre.Revision)
-	}
-	return nil
 }
 
 func compareKeys(a, b datastore.Key) int {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/lifecycle"
 )
 
 // Watch implements datastore.Store.
@@ -21,7 +22,7 @@ func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
 	if err != nil || seen == 0 {
 		return fail(datastore.ErrInvalid, fmt.Errorf("%q is not the revision of a list or an event", revision))
 	}
-	selects, err := filter(kind, opts)
+	selects, err := lifecycle.Filter(kind, opts)
 	if err != nil {
 		return fail(datastore.ErrInvalid, err)
 	}
@@ -153,7 +154,7 @@ func (w *watcher) event(r record) (datastore.Event, bool) {
 		before := r.before
 		if r.after != nil {
 			// Not selected any more: the revision is that of the change, as for a deletion.
-			before = clone(before)
+			before = lifecycle.Clone(before)
 			before.SetResourceVersion(r.after.GetResourceVersion())
 		}
 		return datastore.Event{Type: datastore.Deleted, Object: before}, true

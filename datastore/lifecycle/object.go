@@ -1,4 +1,4 @@
-package memory
+package lifecycle
 
 import (
 	"errors"
@@ -14,13 +14,14 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-func clone(o datastore.Object) datastore.Object {
+// Clone is a deep copy.
+func Clone(o datastore.Object) datastore.Object {
 	return o.DeepCopyObject().(datastore.Object)
 }
 
 // normal copies a caller's object into the form in which objects are kept.
 func normal(kind datastore.Kind, o datastore.Object) datastore.Object {
-	o = clone(o)
+	o = Clone(o)
 	o.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
 	o.SetManagedFields(nil)
 	return o
@@ -43,14 +44,14 @@ func copyStatus(to, from datastore.Object) { part(to, "Status").Set(part(from, "
 
 // equal compares all but the revision, which follows from the rest.
 func equal(a, b datastore.Object) bool {
-	b = clone(b)
+	b = Clone(b)
 	b.SetResourceVersion(a.GetResourceVersion())
 	return equality.Semantic.DeepEqual(a, b)
 }
 
 // equalButMeta compares what a generation counts: neither metadata nor status.
 func equalButMeta(a, b datastore.Object) bool {
-	a, b = clone(a), clone(b)
+	a, b = Clone(a), Clone(b)
 	for _, o := range []datastore.Object{a, b} {
 		part(o, "ObjectMeta").Set(reflect.ValueOf(metav1.ObjectMeta{}))
 		if status := part(o, "Status"); status.IsValid() {
@@ -60,8 +61,8 @@ func equalButMeta(a, b datastore.Object) bool {
 	return equality.Semantic.DeepEqual(a, b)
 }
 
-// filter compiles list options into a predicate.
-func filter(kind datastore.Kind, opts datastore.ListOptions) (func(datastore.Object) bool, error) {
+// Filter compiles list options into a predicate.
+func Filter(kind datastore.Kind, opts datastore.ListOptions) (func(datastore.Object) bool, error) {
 	if opts.Namespace != "" && !kind.Namespaced {
 		return nil, errors.New("a namespace is given for a cluster-scoped kind")
 	}
