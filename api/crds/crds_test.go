@@ -11,13 +11,16 @@ import (
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
+	"github.com/maneki-net/maneki/api/crds"
 	"github.com/maneki-net/maneki/api/validate/validatetest"
 	"github.com/maneki-net/maneki/test/apiserver"
 )
 
+// objects has one of each kind, with as little as can be but for what has defaults within.
 const objects = `
 apiVersion: projectcalico.org/v3
 kind: IPPool
@@ -27,12 +30,22 @@ spec: {cidr: 10.244.0.0/16, vxlanMode: CrossSubnet, natOutgoing: true}
 apiVersion: projectcalico.org/v3
 kind: BGPPeer
 metadata: {name: peer}
-spec: {peerIP: 192.168.1.1, asNumber: 64512, node: n1}
+spec: {peerIP: 192.168.1.1, asNumber: 64512, node: n1, password: {secretKeyRef: {key: k}}}
+---
+apiVersion: projectcalico.org/v3
+kind: BGPFilter
+metadata: {name: filter}
+spec: {exportV4: [{action: Reject}]}
 ---
 apiVersion: projectcalico.org/v3
 kind: BlockAffinity
 metadata: {name: n1-10-244-0-0-26}
-spec: {cidr: 10.244.0.0/26, node: n1, state: confirmed, deleted: false, type: host}
+spec: {cidr: 10.244.0.0/26, node: n1, state: confirmed, type: host}
+---
+apiVersion: projectcalico.org/v3
+kind: CalicoNodeStatus
+metadata: {name: n1}
+spec: {node: n1, classes: [Agent, BGP]}
 ---
 apiVersion: projectcalico.org/v3
 kind: ClusterInformation
@@ -42,12 +55,12 @@ spec: {calicoVersion: v3.31.0, datastoreReady: true, clusterType: k8s}
 apiVersion: projectcalico.org/v3
 kind: IPAMConfiguration
 metadata: {name: default}
-spec: {maxBlocksPerHost: 4}
+spec: {}
 ---
 apiVersion: projectcalico.org/v3
 kind: BGPConfiguration
 metadata: {name: default}
-spec: {}
+spec: {nodeMeshPassword: {secretKeyRef: {key: k}}}
 ---
 apiVersion: projectcalico.org/v3
 kind: FelixConfiguration
@@ -55,9 +68,69 @@ metadata: {name: default}
 spec: {}
 ---
 apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: gnp}
+spec: {order: 5.5}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {name: gns}
+spec: {nets: [198.51.100.0/24]}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: hep}
+spec: {node: n1, interfaceName: eth0}
+---
+apiVersion: projectcalico.org/v3
 kind: IPAMBlock
 metadata: {name: 10-244-0-0-30}
 spec: {cidr: 10.244.0.0/30, affinity: "host:n1", strictAffinity: false, allocations: [0, null, null, null], attributes: [{}], unallocated: [1, 2, 3]}
+---
+apiVersion: projectcalico.org/v3
+kind: IPAMHandle
+metadata: {name: handle}
+spec: {handleID: k8s.web, block: {10.244.0.0/30: 1}}
+---
+apiVersion: projectcalico.org/v3
+kind: IPReservation
+metadata: {name: reservation}
+spec: {reservedCIDRs: [10.244.0.0/28]}
+---
+apiVersion: projectcalico.org/v3
+kind: KubeControllersConfiguration
+metadata: {name: default}
+spec: {controllers: {loadBalancer: {}, migration: {}}}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: np, namespace: default}
+spec: {order: 7}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkSet
+metadata: {name: ns, namespace: default}
+spec: {nets: [fd00::/8]}
+---
+apiVersion: projectcalico.org/v3
+kind: StagedGlobalNetworkPolicy
+metadata: {name: sgnp}
+spec: {order: 1}
+---
+apiVersion: projectcalico.org/v3
+kind: StagedKubernetesNetworkPolicy
+metadata: {name: sknp, namespace: default}
+spec: {policyTypes: [Ingress]}
+---
+apiVersion: projectcalico.org/v3
+kind: StagedNetworkPolicy
+metadata: {name: snp, namespace: default}
+spec: {order: 2}
+---
+apiVersion: projectcalico.org/v3
+kind: Tier
+metadata: {name: security}
+spec: {order: 100}
 `
 
 // TestVerdicts sends manifests as kubectl sends them.
@@ -123,10 +196,24 @@ func TestKubectl(t *testing.T) {
 		{"bgppeers bgppeer", "NAME NODE SELECTOR NODE LOCAL ASN PEER SELECTOR PEER IP PEER ASN", "peer n1 192.168.1.1 64512"},
 		{"blockaffinities affinity affinities", "NAME CIDR NODE TYPE", "n1-10-244-0-0-26 10.244.0.0/26 n1 host"},
 		{"clusterinformations clusterinfo clusterinfos", "NAME VERSION READY TYPES", "default v3.31.0 true k8s"},
-		{"ipamconfigurations ipamconfig ipamconfigs", "NAME STRICTAFFINITY MAXBLOCKSPERHOST AUTOALLOCATEBLOCKS", "default false 4 true"},
+		{"ipamconfigurations ipamconfig ipamconfigs", "NAME STRICTAFFINITY MAXBLOCKSPERHOST AUTOALLOCATEBLOCKS", "default false 0 true"},
 		{"bgpconfigurations bgpconfig bgpconfigs", "NAME AGE", "default"},
 		{"felixconfigurations felixconfiguration", "NAME AGE", "default"},
 		{"ipamblocks ipamblock", "NAME CIDR AFFINITY CLAIMTIME", "10-244-0-0-30 10.244.0.0/30 host:n1"},
+		{"bgpfilters bgpfilter", "NAME AGE", "filter"},
+		{"caliconodestatuses caliconodestatus", "NAME NODE CLASSES", `n1 n1 ["Agent","BGP"]`},
+		{"globalnetworkpolicies gnp cgnp", "NAME TIER ORDER AGE", "gnp default 5.5"},
+		{"globalnetworksets gns", "NAME AGE", "gns"},
+		{"hostendpoints hep heps", "NAME NODE INTERFACE", "hep n1 eth0"},
+		{"ipamhandles ipamhandle", "NAME ID", "handle k8s.web"},
+		{"ipreservations ipreservation", "NAME AGE", "reservation"},
+		{"kubecontrollersconfigurations kcc kccs", "NAME AGE", "default"},
+		{"networkpolicies.projectcalico.org cnp caliconetworkpolicy", "NAME TIER ORDER", "np default 7"},
+		{"networksets networkset", "NAME AGE", "ns"},
+		{"stagedglobalnetworkpolicies sgnp", "NAME TIER ORDER", "sgnp default 1"},
+		{"stagedkubernetesnetworkpolicies sknp", "NAME AGE", "sknp"},
+		{"stagednetworkpolicies scnp snp", "NAME TIER ORDER", "snp default 2"},
+		{"tiers tier", "NAME ORDER DEFAULTACTION STATUS", "security 100 Deny"},
 	}
 	for _, tt := range tests {
 		for name := range strings.FieldsSeq(tt.names) {
@@ -139,9 +226,7 @@ func TestKubectl(t *testing.T) {
 			}
 		}
 	}
-	if got := kubectl("", "get", "ippool", "pool", "-o=jsonpath={.spec.nodeSelector} {.spec.assignmentMode}"); got != "all() Automatic" {
-		t.Errorf("defaults of a pool are %q", got)
-	}
+	checkDefaults(t, kubectl("", "get", resources(), "-A", "-o=json"))
 	for _, patch := range []string{`{"spec":{"cidr":"10.245.0.0/16"}}`, `{"spec":{"blockSize":27}}`} {
 		out, err := exec.CommandContext(t.Context(), server.Kubectl, "--kubeconfig="+server.Kubeconfig,
 			"patch", "ippool", "pool", "--type=merge", "--patch="+patch).CombinedOutput()
@@ -152,6 +237,54 @@ func TestKubectl(t *testing.T) {
 	if got := kubectl("", "explain", "ippool.spec.vxlanMode"); !strings.Contains(got, "VXLAN carries packets between nodes") {
 		t.Errorf("kubectl explain gives\n%s", got)
 	}
+}
+
+// resources are all of ours, as kubectl takes them.
+func resources() string {
+	var names []string
+	for _, m := range crds.All() {
+		name := strings.TrimSuffix(strings.TrimPrefix(m.File, "projectcalico.org_"), ".yaml")
+		names = append(names, name+".projectcalico.org")
+	}
+	return strings.Join(names, ",")
+}
+
+// checkDefaults finds every default of the field table in stored objects: in each where the field's parent is.
+func checkDefaults(t *testing.T, list string) {
+	t.Helper()
+	var stored struct{ Items []map[string]any }
+	if err := json.Unmarshal([]byte(list), &stored); err != nil {
+		t.Fatal(err)
+	}
+	kinds, checked := map[any]bool{}, 0
+	for _, object := range stored.Items {
+		kinds[object["kind"]] = true
+	}
+	if len(kinds) != len(crds.All()) {
+		t.Errorf("there are objects of %d kinds, want all %d", len(kinds), len(crds.All()))
+	}
+	for key, f := range tableOfFile(t) {
+		if f["default"] == "" || strings.HasPrefix(key[1], "status.") {
+			continue
+		}
+		checked++
+		found := false
+		parent, name := key[1][:strings.LastIndex(key[1], ".")], key[1][strings.LastIndex(key[1], ".")+1:]
+		for _, object := range stored.Items {
+			within, ok, err := unstructured.NestedMap(object, strings.Split(parent, ".")...)
+			if object["kind"] != key[0] || !ok || err != nil {
+				continue
+			}
+			found = true
+			if got := text(within[name]); got != f["default"] {
+				t.Errorf("%s %s is %s in a new object, want the default %s", key[0], key[1], got, f["default"])
+			}
+		}
+		if !found {
+			t.Errorf("%s %s: no object could have the default", key[0], key[1])
+		}
+	}
+	t.Logf("%d defaults come out", checked)
 }
 
 func squeeze(line string) string { return strings.Join(strings.Fields(line), " ") }
