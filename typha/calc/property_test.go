@@ -15,7 +15,10 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/test/long"
@@ -24,8 +27,8 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", 0, "seed of the random clusters; 0 takes the time")
-	clusters = flag.Int("clusters", long.Or(20_000, 400), "random clusters to try")
-	flows    = flag.Int("flows", 300, "random flows in each cluster")
+	clusters = flag.Int("clusters", long.Or(50_000, 1000), "random clusters to try")
+	flows    = flag.Int("flows", 200, "random flows in each cluster")
 	only     = flag.Int("cluster", -1, "the only cluster to try")
 )
 
@@ -64,68 +67,61 @@ func cmpRefs(a, b ref) int {
 type history struct {
 	r      random
 	live   map[ref]metav1.Object
-	makers []func() (string, metav1.Object)
+	makers []func() metav1.Object
 }
 
-// makers are the kinds of resources that a cluster has: Kubernetes' always, of the others some, so that
-// few things meet often. The weight of a kind is how often it stands in the list.
-func (r random) makers() (out []func() (string, metav1.Object)) {
-	add := func(weight int, kind string, make func() metav1.Object) {
-		for range weight {
-			out = append(out, func() (string, metav1.Object) { return kind, make() })
+// makers gives the kinds of resources that a cluster has, not all of them, so that those it has meet often.
+func (r random) makers() (out []func() metav1.Object) {
+	for _, m := range makers {
+		if !r.chance(m.percent) {
+			continue
 		}
-	}
-	add(4, calc.KindPod, func() metav1.Object { return r.pod(r.namespaceName(), r.podName()) })
-	add(2, calc.KindNamespace, func() metav1.Object { return r.namespace(r.namespaceName()) })
-	add(1, calc.KindServiceAccount, func() metav1.Object { return r.serviceAccount() })
-	add(1, calc.KindNode, func() metav1.Object { return r.node() })
-	add(1, calc.KindIPPool, func() metav1.Object { return r.pool() })
-	add(1, calc.KindIPAMBlock, func() metav1.Object { return r.block(r.IntN(3)) })
-	add(1, "", r.configuration)
-	if r.chance(50) {
-		add(3, calc.KindNetworkPolicy, func() metav1.Object { return r.policy(r.namespaceName(), fmt.Sprintf("np%d", r.IntN(3))) })
-	}
-	for _, f := range features {
-		if f.on && r.chance(f.percent) {
-			add(f.weight, f.kind, func() metav1.Object { return f.make(r) })
+		for range m.weight {
+			out = append(out, func() metav1.Object { return m.make(r) })
 		}
 	}
 	return out
 }
 
-// features are the kinds of which a cluster has some.
-var features = []struct {
-	on              bool
+// makers are the kinds of resources, and in how many of the clusters they are.
+var makers = []struct {
 	percent, weight int
-	kind            string
 	make            func(random) metav1.Object
 }{
-	{false, 60, 1, calc.KindTier, func(r random) metav1.Object { return r.tier() }},
-	{false, 50, 3, calc.KindCalicoNetworkPolicy, func(r random) metav1.Object { return r.calicoPolicy() }},
-	{false, 60, 3, calc.KindGlobalNetworkPolicy, func(r random) metav1.Object { return r.globalPolicy() }},
-	{false, 50, 1, calc.KindNetworkSet, func(r random) metav1.Object { return r.networkSet() }},
-	{false, 50, 1, calc.KindGlobalNetworkSet, func(r random) metav1.Object { return r.globalNetworkSet() }},
-	{false, 60, 1, calc.KindHostEndpoint, func(r random) metav1.Object { return r.hostEndpoint() }},
-	{false, 40, 1, calc.KindProfile, func(r random) metav1.Object { return r.profile() }},
-	{false, 60, 2, calc.KindEndpointSlice, func(r random) metav1.Object { return r.slice() }},
-	{false, 40, 3, calc.KindClusterNetworkPolicy, func(r random) metav1.Object { return r.clusterPolicy() }},
-	{false, 30, 1, calc.KindStagedNetworkPolicy, func(r random) metav1.Object { return r.stagedPolicy() }},
-	{false, 30, 1, calc.KindStagedGlobalNetworkPolicy, func(r random) metav1.Object { return r.stagedGlobalPolicy() }},
-	{false, 30, 1, calc.KindStagedKubernetesNetworkPolicy, func(r random) metav1.Object { return r.stagedKubernetesPolicy() }},
+	{100, 4, func(r random) metav1.Object { return r.pod(r.namespaceName(), r.podName()) }},
+	{100, 2, func(r random) metav1.Object { return r.namespace(r.namespaceName()) }},
+	{100, 1, func(r random) metav1.Object { return r.serviceAccount() }},
+	{100, 1, func(r random) metav1.Object { return r.node() }},
+	{100, 1, func(r random) metav1.Object { return r.pool() }},
+	{100, 1, func(r random) metav1.Object { return r.block(r.IntN(3)) }},
+	{100, 1, random.configuration},
+	{50, 3, func(r random) metav1.Object { return r.policy(r.namespaceName(), fmt.Sprintf("np%d", r.IntN(3))) }},
+	{60 * full, 1, func(r random) metav1.Object { return r.tier() }},
+	{50 * full, 3, func(r random) metav1.Object { return r.calicoPolicy() }},
+	{60 * full, 3, func(r random) metav1.Object { return r.globalPolicy() }},
+	{50 * full, 1, func(r random) metav1.Object { return r.networkSet() }},
+	{50 * full, 1, func(r random) metav1.Object { return r.globalNetworkSet() }},
+	{60 * full, 1, func(r random) metav1.Object { return r.hostEndpoint() }},
+	{40 * full, 1, func(r random) metav1.Object { return r.profile() }},
+	{60 * full, 2, func(r random) metav1.Object { return r.slice() }},
+	{40 * full, 3, func(r random) metav1.Object { return r.clusterPolicy() }},
+	{30 * full, 1, func(r random) metav1.Object { return r.stagedPolicy() }},
+	{30 * full, 1, func(r random) metav1.Object { return r.stagedGlobalPolicy() }},
+	{30 * full, 1, func(r random) metav1.Object { return r.stagedKubernetesPolicy() }},
 }
+
+// full is 1 once the engine takes all kinds.
+const full = 0
 
 // step makes or removes a random resource and tells the engine.
 func (h *history) step(e *calc.Engine) {
-	kind, o := pick(h.r, h.makers...)()
+	o := pick(h.r, h.makers...)()
 	if p, is := o.(*corev1.Pod); is && h.r.chance(45) {
 		if o = h.changedPod(p); o == nil {
 			return
 		}
 	}
-	at := ref{kind, o.GetNamespace(), o.GetName()}
-	if kind == "" {
-		at.kind = kindOf(o)
-	}
+	at := refOf(o)
 	if h.r.chance(15) {
 		e.Delete(at.kind, at.ns, at.name)
 		delete(h.live, at)
@@ -135,14 +131,56 @@ func (h *history) step(e *calc.Engine) {
 	h.live[at] = o
 }
 
+func refOf(o metav1.Object) ref { return ref{kindOf(o), o.GetNamespace(), o.GetName()} }
+
 func kindOf(o metav1.Object) string {
 	switch o.(type) {
+	case *corev1.Pod:
+		return calc.KindPod
+	case *corev1.Namespace:
+		return calc.KindNamespace
+	case *corev1.ServiceAccount:
+		return calc.KindServiceAccount
+	case *corev1.Node:
+		return calc.KindNode
+	case *discoveryv1.EndpointSlice:
+		return calc.KindEndpointSlice
+	case *networkingv1.NetworkPolicy:
+		return calc.KindNetworkPolicy
+	case *policyv1alpha2.ClusterNetworkPolicy:
+		return calc.KindClusterNetworkPolicy
+	case *v3.IPPool:
+		return calc.KindIPPool
+	case *v3.IPAMBlock:
+		return calc.KindIPAMBlock
 	case *v3.BGPConfiguration:
 		return calc.KindBGPConfiguration
+	case *v3.BGPPeer:
+		return calc.KindBGPPeer
 	case *v3.FelixConfiguration:
 		return calc.KindFelixConfiguration
+	case *v3.Tier:
+		return calc.KindTier
+	case *v3.NetworkPolicy:
+		return calc.KindCalicoNetworkPolicy
+	case *v3.GlobalNetworkPolicy:
+		return calc.KindGlobalNetworkPolicy
+	case *v3.StagedNetworkPolicy:
+		return calc.KindStagedNetworkPolicy
+	case *v3.StagedGlobalNetworkPolicy:
+		return calc.KindStagedGlobalNetworkPolicy
+	case *v3.StagedKubernetesNetworkPolicy:
+		return calc.KindStagedKubernetesNetworkPolicy
+	case *v3.NetworkSet:
+		return calc.KindNetworkSet
+	case *v3.GlobalNetworkSet:
+		return calc.KindGlobalNetworkSet
+	case *v3.HostEndpoint:
+		return calc.KindHostEndpoint
+	case *v3.Profile:
+		return calc.KindProfile
 	}
-	return calc.KindBGPPeer
+	panic(fmt.Sprintf("no kind of %T", o))
 }
 
 // changedPod gives a pod that exists with one thing about it changed, or nil.
