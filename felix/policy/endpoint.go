@@ -282,7 +282,8 @@ func (t *table) decide(s stages) []iptables.Rule {
 		}
 	}
 	for _, name := range s.profiles {
-		rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: profileChain(name, s.ingress)}},
+		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.Pass}}, // as a tier or a profile left it
+			iptables.Rule{Action: iptables.Jump{Chain: profileChain(name, s.ingress)}},
 			iptables.Rule{Match: accepted, Action: iptables.Return{}, Comment: "Return if profile accepted"})
 	}
 	if s.last.Action != nil {

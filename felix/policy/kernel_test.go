@@ -37,6 +37,9 @@ var (
 	}
 	portSet = &wire.IPSet{Name: "http", Type: wire.SetPort, Ports: []wire.PortMember{
 		{Addr: podAddrs[2][0], Protocol: 6, Port: 80}, {Addr: podAddrs[2][1], Protocol: 6, Port: 443}}}
+	serviceSet = &wire.IPSet{Name: "services", Type: wire.SetPort, Ports: []wire.PortMember{
+		{Addr: podAddrs[2][0], Protocol: 6, Port: 80}, {Addr: podAddrs[2][1], Protocol: 6, Port: 80}, {Addr: podAddrs[2][0], Protocol: 17, Port: 53},
+		{Addr: podAddrs[2][1], Protocol: 17, Port: 53}, {Addr: podAddrs[2][0], Protocol: 132, Port: 36412}, {Addr: podAddrs[2][1], Protocol: 132, Port: 36412}}}
 	somePorts = ports(80, 80, 443, 8080, 1, 79, 0, 65535, 8080, 8080)
 )
 
@@ -186,12 +189,14 @@ type world struct {
 	endpoints []policy.Endpoint
 	pods      []*os.File
 	drivers   map[dataplane.Family]*iptables.Table
+	deny      iptables.Action
+	anyState  bool // also what connection tracking calls invalid
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	kerneltest.Enter(t)
-	w := &world{drivers: map[dataplane.Family]*iptables.Table{}}
+	w := &world{drivers: map[dataplane.Family]*iptables.Table{}, deny: iptables.Reject{}} // who is rejected need not wait
 	// Rejections need an address to come from, and are many.
 	kerneltest.Run(t, "ip addr add 192.0.2.1/32 dev lo")
 	kerneltest.Run(t, "ip addr add fd00::1/128 dev lo")
@@ -222,11 +227,13 @@ func newWorld(t *testing.T) *world {
 			}
 			sets.Set(ipset.Set{Name: ipset.SetName(family, s.Name), Type: ipset.HashNet, Members: members})
 		}
-		var members []ipset.Member
-		for _, p := range portSet.Ports {
-			members = append(members, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+		for _, set := range []*wire.IPSet{portSet, serviceSet} {
+			var members []ipset.Member
+			for _, p := range set.Ports {
+				members = append(members, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+			}
+			sets.Set(ipset.Set{Name: ipset.SetName(family, set.Name), Type: ipset.HashIPPort, Members: members})
 		}
-		sets.Set(ipset.Set{Name: ipset.SetName(family, portSet.Name), Type: ipset.HashIPPort, Members: members})
 		if err := sets.Apply(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +262,7 @@ func (w *world) apply(t *testing.T, policies map[string]*wire.Policy) {
 	t.Helper()
 	for family, driver := range w.drivers {
 		r := renderer(family)
-		r.Deny, r.VXLANPort = iptables.Reject{}, 0 // who is rejected need not wait
+		r.Deny, r.NoInvalidCheck, r.VXLANPort = w.deny, w.anyState, 0
 		program(driver, r.Filter(policy.Input{Endpoints: w.endpoints, Policies: policies}))
 		if err := driver.Apply(t.Context()); err != nil {
 			t.Fatal(err)
