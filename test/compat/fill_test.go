@@ -39,8 +39,13 @@ func (f filler) value(v reflect.Value, name string) {
 		if f.IntN(4) > 0 {
 			v.Set(reflect.New(v.Type().Elem()))
 			f.value(v.Elem(), name)
-			if v.Elem().Kind() == reflect.String { // one that is empty passes no validation
+			switch v.Elem().Kind() {
+			case reflect.String: // one that is empty passes no validation
 				v.Elem().SetString(f.word())
+			case reflect.Slice: // one that is there but empty is not the same as none
+				if v.Elem().IsNil() {
+					v.Elem().Set(reflect.MakeSlice(v.Elem().Type(), 0, 0))
+				}
 			}
 		}
 	case reflect.Struct:
