@@ -99,8 +99,7 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self)",message="must be an address such as 192.168.1.254 or fd00::fe"
 	ReachableBy string `json:"reachableBy,omitempty"`
 	// ReversePeering says whether selected peers that are nodes get the session configured towards us too: Auto or
-	// Manual.
-	// Absent means Auto.
+	// Manual. Absent means Auto.
 	ReversePeering string `json:"reversePeering,omitempty"`
 	// SourceAddress is the source of the session: UseNodeIP, which is the default, or None, which leaves it to the
 	// kernel.

@@ -42,8 +42,7 @@ type BlockAffinitySpec struct {
 	// +required
 	Node string `json:"node"`
 	// State is where the claim stands: pending before the block is written, confirmed after, pendingDeletion while it
-	// is
-	// given up.
+	// is given up.
 	// +kubebuilder:validation:Enum="";"confirmed";"pending";"pendingDeletion"
 	// +required
 	State BlockAffinityState `json:"state"`

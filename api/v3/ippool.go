@@ -59,14 +59,12 @@ type IPPoolSpec struct {
 	// +kubebuilder:validation:items:Enum=Workload;Tunnel;LoadBalancer
 	AllowedUses []IPPoolAllowedUse `json:"allowedUses,omitempty"`
 	// AssignmentMode says who gets addresses of the pool: with Automatic every pod that asks for none in particular,
-	// with Manual
-	// only those that name the pool or an address.
+	// with Manual only those that name the pool or an address.
 	// +kubebuilder:validation:Enum="Automatic";"Manual"
 	// +kubebuilder:default="Automatic"
 	AssignmentMode AssignmentMode `json:"assignmentMode,omitempty"`
-	// BlockSize is the prefix length of the blocks that nodes take from the pool: 20 to 32 for IPv4 and 116 to 128
-	// for IPv6.
-	// Zero or absent means 26 or 122. It cannot be changed.
+	// BlockSize is the prefix length of the blocks that nodes take from the pool: 20 to 32 for IPv4 and 116 to 128 for
+	// IPv6. Zero or absent means 26 or 122. It cannot be changed.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed: make another pool, move the pods and delete this one"
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=128
@@ -94,8 +92,7 @@ type IPPoolSpec struct {
 	// +kubebuilder:default="all()"
 	// +kubebuilder:validation:MaxLength=1024
 	NodeSelector string `json:"nodeSelector,omitempty"`
-	// VXLANMode says when VXLAN carries packets between nodes: Never, Always, or CrossSubnet, which is between nodes
-	// of
+	// VXLANMode says when VXLAN carries packets between nodes: Never, Always, or CrossSubnet, which is between nodes of
 	// different subnets only. Absent means Never.
 	// +kubebuilder:validation:Enum="Never";"Always";"CrossSubnet"
 	VXLANMode VXLANMode `json:"vxlanMode,omitempty"`
