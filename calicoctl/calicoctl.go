@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,8 @@ type Environment struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Getenv   func(string) string
+	// Version of the program; empty is what it was built from.
+	Version string
 	// Open connects to the datastore and Agents to the nodes' agents.
 	Open   func(Connection) (datastore.Store, error)
 	Agents func(Connection) (Agents, error)
@@ -59,7 +62,9 @@ func Run(ctx context.Context, env Environment, args []string) int {
 // tool is one run of the program.
 type tool struct {
 	Environment
-	connection Connection
+	connection    Connection // of flags
+	configFile    string
+	allowMismatch bool
 }
 
 func newCommand(env Environment) *cobra.Command {
@@ -68,27 +73,45 @@ func newCommand(env Environment) *cobra.Command {
 		Use:   "calicoctl",
 		Short: "Manage the network and network policy of a cluster",
 		Long: "Manage the projectcalico.org/v3 resources of a cluster and show the state of its nodes.\n\n" +
-			"Resources are named as in Kubernetes: by kind, plural or short name (ippool, ippools).",
+			"Resources are named as in Kubernetes: by kind, plural or short name (ippool, ippools, ipp).\n" +
+			"Every variable of Calico's calicoctl for connecting is also a flag: ETCD_CA_CERT_FILE is --etcd-ca-cert-file.",
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	called := root.Use
 	if filepath.Base(env.Name) == "kubectl-calico" {
-		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl calico"}
+		called = "kubectl calico"
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: called}
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	flags := root.PersistentFlags()
-	flags.StringVar(&t.connection.Kubeconfig, "kubeconfig", "", "kubeconfig file (default $KUBECONFIG, then ~/.kube/config)")
-	flags.StringVar(&t.connection.Context, "context", "", "context of the kubeconfig file (default its current one)")
-	flags.StringVarP(&t.connection.ConfigFile, "config", "c", defaultConfigFile, "file with connection settings (CalicoAPIConfig)")
-	root.AddCommand(t.applyCommand(), t.createCommand(), t.replaceCommand(), t.getCommand(), t.deleteCommand(),
+	t.connectionFlags(root)
+	root.PersistentFlags().BoolVar(&t.allowMismatch, "allow-version-mismatch", false, "work on a cluster that is more than one minor version older or newer")
+	for _, w := range writings {
+		root.AddCommand(t.writeCommand(w))
+	}
+	root.AddCommand(t.getCommand(), t.patchCommand(), t.labelCommand(), t.validateCommand(), t.convertCommand(),
 		t.versionCommand(), t.nodeCommand())
+	for _, command := range root.Commands() {
+		command.Example = strings.ReplaceAll(command.Example, root.Use+" ", called+" ")
+		if command.Flags().Lookup("namespace") != nil {
+			t.completeNamespaces(command)
+		}
+	}
 	return root
 }
 
-// store connects to the datastore.
-func (t *tool) store() (datastore.Store, error) {
-	connection, err := t.connection.complete(t.Getenv)
+// store connects to the datastore of a cluster that the program is fit for.
+func (t *tool) store(ctx context.Context, dry dryRun) (datastore.Store, error) {
+	connection, err := t.connection.complete(t.Getenv, t.configFile)
 	if err != nil {
 		return nil, err
 	}
-	return t.Open(connection)
+	store, err := t.Open(connection)
+	if err != nil {
+		return nil, err
+	}
+	if !t.allowMismatch {
+		if err := t.checkVersion(ctx, store); err != nil {
+			return nil, err
+		}
+	}
+	return dry.over(store)
 }

@@ -16,6 +16,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/kubernetes/derived"
 	"github.com/maneki-net/maneki/datastore/memory"
 )
 
@@ -27,9 +28,12 @@ type bench struct {
 	connection Connection
 	env        map[string]string
 	name       string
+	version    string
 }
 
-func newBench(t *testing.T) *bench { return &bench{t: t, store: memory.New(), name: "calicoctl"} }
+func newBench(t *testing.T) *bench {
+	return &bench{t: t, store: derived.New(memory.New()), name: "calicoctl"}
+}
 
 // Status implements Agents.
 func (b *bench) Status(_ context.Context, node string) ([]NodeStatus, error) {
@@ -42,15 +46,29 @@ func (b *bench) Status(_ context.Context, node string) ([]NodeStatus, error) {
 	return asked, nil
 }
 
-// run executes a command line, and gives what it printed and its exit code.
+// run executes a command line, and gives what it printed and its exit code. In a word of it, ~ stands for a space.
 func (b *bench) run(line, input string) (out, errs string, code int) {
+	words := strings.Fields(line)
+	for i := range words {
+		words[i] = strings.ReplaceAll(words[i], "~", " ")
+	}
+	return b.execute(words, input)
+}
+
+func (b *bench) execute(words []string, input string) (out, errs string, code int) {
 	var stdout, stderr bytes.Buffer
 	code = Run(context.Background(), Environment{
-		Name: b.name, In: strings.NewReader(input), Out: &stdout, Err: &stderr,
+		Name: b.name, Version: b.version, In: strings.NewReader(input), Out: &stdout, Err: &stderr,
 		Getenv: func(name string) string { return b.env[name] },
-		Open:   func(c Connection) (datastore.Store, error) { b.connection = c; return b.store, nil },
+		Open: func(c Connection) (datastore.Store, error) {
+			b.connection = c
+			if b.store == nil {
+				return nil, errors.New("unreachable")
+			}
+			return b.store, nil
+		},
 		Agents: func(c Connection) (Agents, error) { b.connection = c; return b, nil },
-	}, strings.Fields(line))
+	}, words)
 	return stdout.String(), stderr.String(), code
 }
 
@@ -126,25 +144,40 @@ func TestOutputFormats(t *testing.T) {
 			b.want("apply -f -", out, "IPPool a unchanged\n")
 		}
 	}
-	b.refused("get ippools -o xml", "", "-o xml: must be one of wide, yaml, json, name")
+	for format, want := range map[string]string{
+		"xml": "-o xml: must be one of ps, wide, yaml, json, name, custom-columns=", "yaml=x": "must be one of",
+		"custom-columns": "say what after custom-columns=", "go-template=": "say what", "go-template={{": "-o go-template:",
+		"go-template-file=/nonexistent": "no such file", "custom-columns=NAME,CIDER": "IPPool has no column CIDER; it has CIDR, DISABLEBGPEXPORT, DISABLED, ",
+		"custom-columns=A:{[": "column A: path", `go-template={{config~"x"}}`: "asnumber", "go-template={{.None}}": "execute the template",
+	} {
+		b.refused("get ippools -o "+format, "", want)
+	}
 	b.refused("get ippool a nobody", "", "IPPool nobody", "not found")
 }
 
-// What is refused changes nothing, not even what stands next to it.
+// What cannot be used is named and changes nothing.
 func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name, line, input string
 		want              []string
 	}{
-		{"misspelt field", "apply -f -", pool("good", "cidr: 10.1.0.0/16") + pool("bad", "cidr: 10.2.0.0/16, natOutgoin: true"),
-			[]string{"IPPool bad (standard input:7): line 10: spec.natOutgoin: unknown field; did you mean natOutgoing?", "nothing was changed: 1 of 2"}},
-		{"values that cannot be", "apply -f -", pool("good", "cidr: 10.1.0.0/16") + pool("bad", "cidr: 10.2.0.0/28, ipipMode: Always, vxlanMode: Always"),
-			[]string{"IPPool bad (standard input:7): spec.", "blockSize", "vxlanMode", "nothing was changed: 1 of 2"}},
+		{"misspelt field", "apply -f -", pool("bad", "cidr: 10.2.0.0/16, natOutgoin: true"),
+			[]string{"IPPool bad (standard input:2): line 5: spec.natOutgoin: unknown field; did you mean natOutgoing?", "failed to apply 1 of 1"}},
+		{"values that cannot be", "create -f -", pool("bad", "cidr: 10.2.0.0/28, ipipMode: Always, vxlanMode: Always"),
+			[]string{"IPPool bad (standard input:2): spec.", "blockSize", "vxlanMode", "failed to create 1 of 1"}},
+		{"a URL", "apply -f https://example.org/pool.yaml", "", []string{"-f https://example.org/pool.yaml: URLs are not read"}},
+		{"older manifests", "apply -f -", "apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.0.0.0/8}\n", []string{"calicoctl convert"}},
+		{"-A with a name", "get ippool a -A", "", []string{"-A is for lists"}},
+		{"-l with a name", "get ippool a -l x=y", "", []string{"-l is for lists"}},
+		{"bad selector", "get ippools -l ((", "", []string{"-l ((:"}},
+		{"watch of two", "get ippool a b -w", "", []string{"-w watches one"}},
+		{"bad dry run", "apply --dry-run=perhaps -f -", pool("a", "cidr: 10.1.0.0/16"), []string{"must be none, client or server"}},
+		{"dry run without a server", "apply --dry-run=server -f -", pool("a", "cidr: 10.1.0.0/16"), []string{"use --dry-run=client"}},
 		{"unknown type", "get ippol", "", []string{`no resource type "ippol"; did you mean ipp`}},
 		{"nothing like it", "get services", "", []string{`no resource type "services"; known are bgpconfigurations`}},
-		{"empty input", "apply -f -", "---\n", []string{"no resource in -"}},
+		{"empty input", "apply -f -", "---\n", []string{"no resource in -", "--skip-empty"}},
 		{"missing file", "apply -f /nonexistent/x.yaml", "", []string{"/nonexistent/x.yaml"}},
-		{"no file", "apply", "", []string{"filename"}},
+		{"no file", "apply", "", []string{"say what: -f FILE"}},
 		{"delete without a name", "delete ippools", "", []string{"say which ippools"}},
 		{"delete of nothing", "delete", "", []string{"TYPE NAME"}},
 		{"both ways", "delete ippool a -f -", "", []string{"not both"}},
@@ -154,7 +187,7 @@ func TestRefusals(t *testing.T) {
 			b := newBench(t)
 			b.t = t
 			b.refused(test.line, test.input, test.want...)
-			b.want("get ippools", "", "NAME   CIDR   SELECTOR\n")
+			b.want("get ippools -o name", "", "")
 		})
 	}
 }
@@ -169,11 +202,12 @@ func (r refusing) Create(ctx context.Context, kind datastore.Kind, o datastore.O
 	return r.Store.Create(ctx, kind, o)
 }
 
-func TestOneRefusalByTheServerStopsNoOther(t *testing.T) {
+func TestWhatCanBeDoneIsDone(t *testing.T) {
 	b := newBench(t)
 	b.store = refusing{b.store}
-	b.refused("apply -f -", pool("bad", "cidr: 10.1.0.0/16")+pool("good", "cidr: 10.1.0.0/16"),
-		"IPPool bad (standard input:2)", "spec.cidr: overlaps IPPool good", "failed to apply 1 of 2 resources")
+	b.refused("apply -f -", pool("bad", "cidr: 10.1.0.0/16")+pool("worse", "cidr: true")+pool("good", "cidr: 10.1.0.0/16"),
+		"IPPool bad (standard input:2)", "spec.cidr: overlaps IPPool good", "IPPool worse (standard input:7): line 10: spec.cidr: must be a string",
+		"failed to apply 2 of 3 resources")
 	b.want("get ippools -o name", "", "ippool/good\n")
 }
 
@@ -238,36 +272,6 @@ func TestFolders(t *testing.T) {
 	b.want("apply -R -f "+dir, "", "IPPool a unchanged\nIPPool b unchanged\nIPPool c created\n")
 }
 
-func TestConnection(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "calicoctl.cfg")
-	text := "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  datastoreType: kubernetes\n  kubeconfig: /from/file\n"
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		name, flags string
-		env         map[string]string
-		want        string
-	}{
-		{"file", "-c " + file, nil, "/from/file"},
-		{"Calico's variable before file", "-c " + file, map[string]string{"CALICO_KUBECONFIG": "/from/env"}, "/from/env"},
-		{"KUBECONFIG is the loader's", "-c " + file, map[string]string{"KUBECONFIG": "/a:/b"}, ""},
-		{"flag before all", "--kubeconfig /from/flag -c " + file, map[string]string{"KUBECONFIG": "/a", "CALICO_KUBECONFIG": "/b"}, "/from/flag"},
-	} {
-		b := newBench(t)
-		b.env = test.env
-		b.want("get ippools -o name "+test.flags, "", "")
-		if b.connection.Kubeconfig != test.want {
-			t.Errorf("%s: kubeconfig %q, want %q", test.name, b.connection.Kubeconfig, test.want)
-		}
-	}
-	b := newBench(t)
-	b.env = map[string]string{"DATASTORE_TYPE": "etcdv3"}
-	b.refused("get ippools", "", `datastore type "etcdv3" is not supported`)
-	b.env = nil
-	b.refused("get ippools -c /nonexistent", "", "read connection settings")
-}
-
 func TestNodeStatus(t *testing.T) {
 	since := time.Date(2024, 5, 6, 7, 8, 9, 0, time.Local)
 	b := newBench(t)
@@ -306,11 +310,39 @@ func TestVersionAndPlugin(t *testing.T) {
 		t.Errorf("version: exit code %d: %s", code, out)
 	}
 	b.refused("version", "", "no ClusterInformation default")
-	b.run("apply -f -", "{apiVersion: projectcalico.org/v3, kind: ClusterInformation, metadata: {name: default}, spec: {calicoVersion: v3.31, clusterType: k8s}}")
-	if out, _, code := b.run("version", ""); code != 0 || !strings.Contains(out, "Cluster Version:   v3.31\n") {
+	b.cluster("v3.31.2")
+	if out, _, code := b.run("version", ""); code != 0 || !strings.Contains(out, "Cluster Version:   v3.31.2\n") {
 		t.Errorf("version: exit code %d: %s", code, out)
 	}
-	if out, _, _ := b.run("--help", ""); !strings.Contains(out, "kubectl calico [command]") {
-		t.Errorf("help of the plugin:\n%s", out)
+	for _, line := range []string{"--help", "get --help", "label --help"} {
+		if out, _, _ := b.run(line, ""); !strings.Contains(out, "kubectl calico ") || strings.Contains(out, "  calicoctl ") {
+			t.Errorf("%s of the plugin:\n%s", line, out)
+		}
+	}
+}
+
+// cluster makes the datastore that of a cluster of a version.
+func (b *bench) cluster(version string) {
+	b.t.Helper()
+	b.run("apply -f - --allow-version-mismatch",
+		"{apiVersion: projectcalico.org/v3, kind: ClusterInformation, metadata: {name: default}, spec: {calicoVersion: "+version+", clusterType: k8s}}")
+}
+
+func TestVersionsThatAreFarApart(t *testing.T) {
+	for _, test := range []struct {
+		ours, theirs string
+		works        bool
+	}{
+		{"v3.30.1", "v3.30.0", true}, {"v3.30.1", "v3.31.5", true}, {"v3.30.1", "v3.29.0", true},
+		{"v3.30.1", "v3.32.0", false}, {"v3.30.1", "v3.28.4", false}, {"v4.30.0", "v3.30.0", false},
+		{"(devel)", "v3.28.4", true}, {"v3.30.0", "", true}, {"v0.0.0-20260102030405-abcdef123456", "v3.30.0", true},
+	} {
+		b := newBench(t)
+		b.cluster(test.theirs)
+		b.version = test.ours
+		if _, errs, code := b.run("get ippools", ""); (code == 0) != test.works || !test.works && !strings.Contains(errs, "--allow-version-mismatch") {
+			t.Errorf("%s on a cluster of %s: exit code %d: %s", test.ours, test.theirs, code, errs)
+		}
+		b.want("get ippools -o name --allow-version-mismatch", "", "")
 	}
 }

@@ -6,70 +6,204 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
+
+	"github.com/maneki-net/maneki/calicoctl/manifest"
 )
 
 const defaultConfigFile = "/etc/calico/calicoctl.cfg"
 
-// Connection says how to reach the cluster.
+// The types of datastores.
+const (
+	Kubernetes = "kubernetes"
+	Etcd       = "etcdv3"
+)
+
+// Connection says how to reach the datastore.
 type Connection struct {
-	// Kubeconfig is a file; empty is as kubectl finds it.
-	Kubeconfig string
-	// Context of the kubeconfig; empty is its current one.
-	Context string
-	// ConfigFile is a CalicoAPIConfig file; the default one need not exist.
-	ConfigFile string
+	// DatastoreType is Kubernetes or Etcd.
+	DatastoreType string
+	// Kubeconfig is a file, or several joined as in KUBECONFIG; empty is as kubectl finds it. KubeconfigInline is the
+	// content of one and goes before it. Context is one of its contexts; empty is its current one.
+	Kubeconfig, KubeconfigInline, Context string
+	// K8sEndpoint is the URL of an API server to reach without a kubeconfig, with what it takes.
+	K8sEndpoint, K8sCertFile, K8sKeyFile, K8sCAFile, K8sToken, K8sInsecure string
+	// EtcdEndpoints are URLs joined by commas; EtcdDiscoverySRV is a domain whose SRV records name them.
+	EtcdEndpoints, EtcdDiscoverySRV, EtcdUsername, EtcdPassword string
+	// The files, or the PEM texts themselves, of etcd's mutual TLS.
+	EtcdCertFile, EtcdKeyFile, EtcdCAFile, EtcdCert, EtcdKey, EtcdCA string
 }
 
-// apiConfig is the part of Calico's CalicoAPIConfig that applies to the Kubernetes datastore.
-type apiConfig struct {
-	Spec struct {
-		DatastoreType string `json:"datastoreType"`
-		Kubeconfig    string `json:"kubeconfig"`
-	} `json:"spec"`
+// setting is a value of a Connection and the names it has. An empty env means that it is in files alone.
+type setting struct {
+	env, file, doc string
+	of             func(*Connection) *string
 }
 
-// complete fills in what flags left open: from the environment, then from the file.
-func (c Connection) complete(getenv func(string) string) (Connection, error) {
-	var file apiConfig
-	data, err := os.ReadFile(c.ConfigFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && c.ConfigFile == defaultConfigFile:
-	case err != nil:
-		return c, fmt.Errorf("read connection settings: %w", err)
-	default:
-		if err := yaml.Unmarshal(data, &file); err != nil {
-			return c, fmt.Errorf("read connection settings %s: %w", c.ConfigFile, err)
+// settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes.
+var settings = []setting{
+	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default etcdv3 if its endpoints are known, else kubernetes)", func(c *Connection) *string { return &c.DatastoreType }},
+	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)", func(c *Connection) *string { return &c.Kubeconfig }},
+	{"", "kubeconfigInline", "", func(c *Connection) *string { return &c.KubeconfigInline }},
+	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file (default its current one)", func(c *Connection) *string { return &c.Context }},
+	{"K8S_API_ENDPOINT", "k8sAPIEndpoint", "URL of the API server, in place of a kubeconfig file", func(c *Connection) *string { return &c.K8sEndpoint }},
+	{"K8S_CERT_FILE", "k8sCertFile", "file with the client certificate for it", func(c *Connection) *string { return &c.K8sCertFile }},
+	{"K8S_KEY_FILE", "k8sKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.K8sKeyFile }},
+	{"K8S_CA_FILE", "k8sCAFile", "file with the certificates of the API server's authority", func(c *Connection) *string { return &c.K8sCAFile }},
+	{"K8S_API_TOKEN", "k8sAPIToken", "bearer token for the API server", func(c *Connection) *string { return &c.K8sToken }},
+	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: believe any certificate of the API server", func(c *Connection) *string { return &c.K8sInsecure }},
+	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas", func(c *Connection) *string { return &c.EtcdEndpoints }},
+	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name the endpoints of etcd", func(c *Connection) *string { return &c.EtcdDiscoverySRV }},
+	{"ETCD_USERNAME", "etcdUsername", "user of etcd", func(c *Connection) *string { return &c.EtcdUsername }},
+	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd", func(c *Connection) *string { return &c.EtcdPassword }},
+	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd", func(c *Connection) *string { return &c.EtcdCertFile }},
+	{"ETCD_KEY_FILE", "etcdKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.EtcdKeyFile }},
+	{"ETCD_CA_CERT_FILE", "etcdCACertFile", "file with the certificates of etcd's authority", func(c *Connection) *string { return &c.EtcdCAFile }},
+	{"", "etcdCert", "", func(c *Connection) *string { return &c.EtcdCert }},
+	{"", "etcdKey", "", func(c *Connection) *string { return &c.EtcdKey }},
+	{"", "etcdCACert", "", func(c *Connection) *string { return &c.EtcdCA }},
+}
+
+// ignoredSettings are settings in Calico's files that mean nothing here.
+var ignoredSettings = []string{"k8sDisableNodePoll", "usePodCIDR", "k8sClientQPS", "calicoAPIGroup", "alphaFeatures"}
+
+func (s setting) flag() string {
+	if s.env == "K8S_CURRENT_CONTEXT" {
+		return "context"
+	}
+	return strings.ReplaceAll(strings.ToLower(s.env), "_", "-")
+}
+
+// connectionFlags adds a flag for each setting that has a variable; most are left out of the help.
+func (t *tool) connectionFlags(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	flags.StringVarP(&t.configFile, "config", "c", defaultConfigFile, "file with connection settings (CalicoAPIConfig)")
+	for _, s := range settings {
+		if s.env == "" {
+			continue
+		}
+		flags.StringVar(s.of(&t.connection), s.flag(), "", s.doc+" ($"+s.env+")")
+		if strings.HasPrefix(s.flag(), "k8s-") || strings.HasPrefix(s.flag(), "etcd-") && s.flag() != "etcd-endpoints" {
+			_ = flags.MarkHidden(s.flag()) // it is there
 		}
 	}
-	kind := cmp.Or(getenv("DATASTORE_TYPE"), getenv("CALICO_DATASTORE_TYPE"), file.Spec.DatastoreType, "kubernetes")
-	if kind != "kubernetes" {
-		return c, fmt.Errorf("datastore type %q is not supported (DATASTORE_TYPE, or spec.datastoreType in %s): use kubernetes", kind, c.ConfigFile)
+}
+
+// complete fills in what flags left open: from the environment, where CALICO_ in front goes before without, then from a
+// file, which need not exist if it is the default one.
+func (c Connection) complete(getenv func(string) string, file string) (Connection, error) {
+	inFile, err := readSettings(file)
+	if err != nil {
+		return c, err
 	}
-	if c.Kubeconfig == "" {
-		c.Kubeconfig = getenv("CALICO_KUBECONFIG")
+	implied := c.implies()
+	for _, level := range []func(setting) string{
+		func(s setting) string { return cmp.Or(getenv("CALICO_"+s.env), getenv(s.env)) },
+		func(s setting) string { return inFile[s.file] },
+	} {
+		for _, s := range settings {
+			value := s.of(&c)
+			*value = cmp.Or(*value, level(s))
+		}
+		implied = cmp.Or(implied, c.implies())
 	}
-	// KUBECONFIG, which may be a list of files, is left to the loader; it goes before the file.
-	if c.Kubeconfig == "" && getenv("KUBECONFIG") == "" {
-		c.Kubeconfig = file.Spec.Kubeconfig
+	c.DatastoreType = cmp.Or(c.DatastoreType, implied, Kubernetes)
+	if c.DatastoreType != Kubernetes && c.DatastoreType != Etcd {
+		return c, fmt.Errorf("datastore type %q (--datastore-type, DATASTORE_TYPE, or spec.datastoreType in %s): must be %s or %s",
+			c.DatastoreType, file, Kubernetes, Etcd)
 	}
 	return c, nil
 }
 
-// REST gives the settings of a Kubernetes client: of the kubeconfig, or without one those of the
-// pod that the program runs in.
+// implies is the type of datastore that other settings are for; empty when there are none.
+func (c Connection) implies() string {
+	switch {
+	case c.EtcdEndpoints != "" || c.EtcdDiscoverySRV != "":
+		return Etcd
+	case c.Kubeconfig != "" || c.KubeconfigInline != "" || c.K8sEndpoint != "":
+		return Kubernetes
+	}
+	return ""
+}
+
+// readSettings gives the settings of a CalicoAPIConfig file by their names.
+func readSettings(file string) (map[string]string, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) && file == defaultConfigFile {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read connection settings: %w", err)
+	}
+	var config struct {
+		APIVersion string         `json:"apiVersion"`
+		Kind       string         `json:"kind"`
+		Metadata   any            `json:"metadata"`
+		Spec       map[string]any `json:"spec"`
+	}
+	if err := yaml.UnmarshalStrict(data, &config); err != nil {
+		return nil, fmt.Errorf("read connection settings %s: %w", file, err)
+	}
+	if config.Kind != "CalicoAPIConfig" || config.APIVersion != "projectcalico.org/v3" {
+		return nil, fmt.Errorf("connection settings %s: must be apiVersion: projectcalico.org/v3, kind: CalicoAPIConfig", file)
+	}
+	known := append([]string(nil), ignoredSettings...)
+	for _, s := range settings {
+		known = append(known, s.file)
+	}
+	values := map[string]string{}
+	for name, value := range config.Spec {
+		if !slices.Contains(known, name) {
+			message := fmt.Sprintf("connection settings %s: spec.%s: unknown field", file, name)
+			if near := manifest.Meant(name, known); near != "" {
+				message += "; did you mean " + near + "?"
+			}
+			return nil, errors.New(message)
+		}
+		if value != nil {
+			values[name] = fmt.Sprint(value)
+		}
+	}
+	return values, nil
+}
+
+// REST gives the settings of a client of the API server: of its endpoint, else of the kubeconfig, else those of the pod
+// that the program runs in.
 func (c Connection) REST() (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = c.Kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
-		&clientcmd.ConfigOverrides{CurrentContext: c.Context}).ClientConfig()
+	config, err := c.rest()
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster (--kubeconfig, KUBECONFIG): %w", err)
 	}
 	// A person waits: no reason to be slower than the server wants.
 	config.QPS, config.Burst = 200, 400
 	return config, nil
+}
+
+func (c Connection) rest() (*rest.Config, error) {
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: c.Context}
+	switch {
+	case c.KubeconfigInline != "":
+		inline, err := clientcmd.Load([]byte(c.KubeconfigInline))
+		if err != nil {
+			return nil, err
+		}
+		return clientcmd.NewDefaultClientConfig(*inline, overrides).ClientConfig()
+	case c.Kubeconfig == "" && c.K8sEndpoint != "":
+		return &rest.Config{Host: c.K8sEndpoint, BearerToken: c.K8sToken, TLSClientConfig: rest.TLSClientConfig{
+			CertFile: c.K8sCertFile, KeyFile: c.K8sKeyFile, CAFile: c.K8sCAFile, Insecure: c.K8sInsecure == "true"}}, nil
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	if files := filepath.SplitList(c.Kubeconfig); len(files) > 1 {
+		rules.Precedence = files
+	} else {
+		rules.ExplicitPath = c.Kubeconfig
+	}
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 }

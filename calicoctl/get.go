@@ -1,81 +1,199 @@
 package calicoctl
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 )
 
+// getting is one run of get.
+type getting struct {
+	*tool
+	in                                input
+	format, selector                  string
+	everywhere, export, watch, events bool
+
+	store    datastore.Store
+	printer  *printer
+	selects  labels.Selector
+	selected selection
+}
+
 func (t *tool) getCommand() *cobra.Command {
-	var files []string
-	var namespace, format string
-	var recursive, everywhere bool
+	g := getting{tool: t}
 	command := &cobra.Command{
 		Use: "get (TYPE [NAME...] | -f FILE)", Short: "Show resources",
-		RunE: func(command *cobra.Command, args []string) error {
-			if err := checkFormat(format); err != nil {
-				return err
-			}
-			store, err := t.store()
-			if err != nil {
-				return err
-			}
-			if everywhere {
-				namespace = ""
-			}
-			var found []datastore.Object
-			failed := error(nil)
-			if len(args) == 1 && len(files) == 0 {
-				s, err := selected(args, namespace)
-				if err != nil {
-					return err
-				}
-				if len(s.names) == 0 {
-					if found, err = list(command.Context(), store, s); err != nil {
-						return err
-					}
-					return t.print(s.kind, found, format, true)
-				}
-			}
-			documents, err := t.named(args, files, recursive, namespace)
-			if err != nil {
-				return err
-			}
-			for _, d := range documents {
-				object, err := store.Get(command.Context(), d.Kind, datastore.KeyOf(d.Object))
-				if err != nil {
-					t.complain(d.Name(), err)
-					failed = errReported
-					continue
-				}
-				found = append(found, object)
-			}
-			for _, group := range byKind(found) {
-				if err := t.print(group.kind, group.objects, format, len(documents) > 1); err != nil {
-					return err
-				}
-			}
-			return failed
-		},
+		Example: "  calicoctl get ippools -o wide\n  calicoctl get networkpolicies -A\n" +
+			"  calicoctl get ippool default-pool -o yaml --export > pool.yaml\n" +
+			"  calicoctl get nodes -o custom-columns=NAME,IPV4\n" +
+			"  calicoctl get ippools -o go-template='{{range .}}{{range .Items}}{{.Spec.CIDR}} {{end}}{{end}}'",
+		ValidArgsFunction: t.completeNames,
+		RunE:              g.run,
 	}
-	command.Flags().StringSliceVarP(&files, "filename", "f", nil, "file or folder that names the resources; - is standard input")
-	command.Flags().BoolVarP(&recursive, "recursive", "R", false, "read the folders in a folder too")
-	command.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of namespaced resources")
-	command.Flags().BoolVarP(&everywhere, "all-namespaces", "A", false, "list the resources of all namespaces")
-	command.Flags().StringVarP(&format, "output", "o", "", "wide, yaml, json or name (default a table)")
+	g.in.flags(command)
+	f := command.Flags()
+	f.BoolVarP(&g.everywhere, "all-namespaces", "A", false, "list the resources of all namespaces")
+	f.BoolVarP(&g.everywhere, "all", "a", false, "")
+	_ = f.MarkHidden("all") // as older versions call it
+	f.StringVarP(&g.format, "output", "o", "ps", "ps (a table), wide, yaml, json, name, custom-columns=COLUMN,…, go-template=TEMPLATE or go-template-file=FILE")
+	f.StringVarP(&g.selector, "selector", "l", "", "show those with these labels, as in kubectl: rack=1,env!=prod")
+	f.BoolVar(&g.export, "export", false, "leave out what belongs to this cluster, so that the output can be applied to another")
+	f.BoolVarP(&g.watch, "watch", "w", false, "go on and show every change")
+	f.BoolVar(&g.events, "output-watch-events", false, "with --watch: say what happened to each")
+	fixed(command, "output", formats...)
 	return command
 }
 
-// list gives all objects of a kind, which the API sorts by name.
-func list(ctx context.Context, store datastore.Store, s selection) ([]datastore.Object, error) {
-	found, err := store.List(ctx, s.kind, datastore.ListOptions{Namespace: s.namespace})
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", s.kind.Plural, err)
+func (g *getting) run(command *cobra.Command, args []string) error {
+	ctx := command.Context()
+	var err error
+	if g.printer, err = newPrinter(g.Out, g.format); err != nil {
+		return err
 	}
-	return found.Items, nil
+	if g.selects, err = labels.Parse(g.selector); err != nil {
+		return fmt.Errorf("-l %s: %w", g.selector, err)
+	}
+	g.printer.namespaces = g.everywhere || command.Flags().Changed("namespace")
+	g.printer.globalASN = func() string { return globalASN(ctx, g.store) }
+	list := len(args) > 0 && len(g.in.files) == 0
+	if list {
+		if g.selected, err = selected(args, g.in.namespace); err != nil {
+			return err
+		}
+		list = len(g.selected.names) == 0
+	}
+	switch {
+	case !list && g.everywhere && len(args) > 0:
+		return errors.New("-A is for lists: a name is in one namespace, -n")
+	case !list && g.selector != "":
+		return errors.New("-l is for lists")
+	case g.watch && len(g.in.files) > 0, g.watch && len(g.selected.names) > 1:
+		return errors.New("-w watches one TYPE, or one TYPE NAME")
+	}
+	if g.everywhere {
+		g.selected.namespace = ""
+	}
+	if g.store, err = g.tool.store(ctx, dryNone); err != nil {
+		return err
+	}
+	switch {
+	case g.watch:
+		return g.follow(ctx)
+	case list:
+		found, _, err := g.list(ctx, "")
+		if err != nil {
+			return err
+		}
+		return g.printer.print(g.selected.kind, found, true)
+	}
+	return g.some(ctx, args)
+}
+
+// some shows the resources that arguments or files name.
+func (g *getting) some(ctx context.Context, args []string) error {
+	documents, bad, err := g.named(&g.in, args, false)
+	if err != nil {
+		return err
+	}
+	var found []datastore.Object
+	for _, d := range documents {
+		object, err := g.store.Get(ctx, d.Kind, datastore.KeyOf(d.Object))
+		if err != nil {
+			g.complain(d.Name(), err)
+			bad++
+			continue
+		}
+		found = append(found, g.clean(object))
+	}
+	if err := g.printAll(found, len(documents) > 1); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return errReported
+	}
+	return nil
+}
+
+// printAll shows objects of any kinds, in their order.
+func (g *getting) printAll(objects []datastore.Object, asList bool) error {
+	groups := byKind(objects)
+	if encoded := g.printer.format == "yaml" || g.printer.format == "json"; encoded && len(groups) > 1 {
+		return encode(g.Out, g.printer.format, listing("v1", "List", objects))
+	}
+	for i, group := range groups {
+		if i > 0 && g.printer.isTable() {
+			fmt.Fprintln(g.Out)
+		}
+		if err := g.printer.print(group.kind, group.objects, asList && g.printer.format != "go-template"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list gives the objects of the selected kind, which are sorted by name but for tiers, and the revision to watch from.
+func (g *getting) list(ctx context.Context, name string) ([]datastore.Object, string, error) {
+	options := datastore.ListOptions{Namespace: g.selected.namespace}
+	if name != "" {
+		options.Field = "metadata.name=" + name
+	}
+	list, err := g.store.List(ctx, g.selected.kind, options)
+	if err != nil {
+		return nil, "", explained(err)
+	}
+	var found []datastore.Object
+	for _, object := range list.Items {
+		if g.selects.Matches(labels.Set(object.GetLabels())) {
+			found = append(found, g.clean(object))
+		}
+	}
+	if g.selected.kind == datastore.Tiers {
+		slices.SortStableFunc(found, func(a, b datastore.Object) int { return compareOrder(a.(*v3.Tier), b.(*v3.Tier)) })
+	}
+	return found, list.Revision, nil
+}
+
+// clean leaves of an object what was asked for.
+func (g *getting) clean(object datastore.Object) datastore.Object {
+	if g.export {
+		object = object.DeepCopyObject().(datastore.Object)
+		export(object)
+	}
+	return object
+}
+
+// compareOrder puts tiers in the order in which they decide.
+func compareOrder(a, b *v3.Tier) int {
+	switch {
+	case a.Spec.Order == nil && b.Spec.Order == nil:
+		return 0
+	case a.Spec.Order == nil:
+		return 1
+	case b.Spec.Order == nil:
+		return -1
+	}
+	return cmp.Compare(*a.Spec.Order, *b.Spec.Order)
+}
+
+// globalASN is the AS number of nodes that have none of their own.
+func globalASN(ctx context.Context, store datastore.Store) string {
+	const standard = "64512"
+	config, err := datastore.Get[*v3.BGPConfiguration](ctx, store, datastore.BGPConfigurations, datastore.Key{Name: "default"})
+	switch {
+	case errors.Is(err, datastore.ErrNotFound):
+		return standard
+	case err != nil:
+		return "unknown"
+	}
+	return cmp.Or(ifSet(config.Spec.ASNumber), standard)
 }
 
 type group struct {

@@ -3,96 +3,129 @@ package calicoctl
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/spf13/cobra"
+
 	"github.com/maneki-net/maneki/calicoctl/manifest"
 )
 
-// documents reads manifests: a file, "-" for standard input, or the .yaml, .yml and .json files of a
-// folder. judge finds what else is wrong with a resource that could be read; nil finds nothing. Nothing is returned
-// when anything is wrong, so that a command changes nothing rather than a part; the
-// errors have then been printed.
-func (t *tool) documents(files []string, recursive bool, judge func(runtime.Object) field.ErrorList) ([]manifest.Document, error) {
+// input is the flags that name manifests, and the namespace of resources that name none.
+type input struct {
+	files                []string
+	recursive, skipEmpty bool
+	namespace            string
+}
+
+func (in *input) flags(command *cobra.Command) {
+	f := command.Flags()
+	f.StringSliceVarP(&in.files, "filename", "f", nil, "file or folder with resources; - is standard input")
+	f.BoolVarP(&in.recursive, "recursive", "R", false, "read the folders in a folder too")
+	f.BoolVar(&in.skipEmpty, "skip-empty", false, "succeed when there is no resource in the files")
+	in.namespaceFlag(command)
+}
+
+func (in *input) namespaceFlag(command *cobra.Command) {
+	command.Flags().StringVarP(&in.namespace, "namespace", "n", defaultNamespace, "namespace of namespaced resources that name none")
+}
+
+const defaultNamespace = "default"
+
+// read gives the resources of the files that can be used, and how many cannot; what is wrong with those has then been
+// printed. judge finds what else is wrong with a resource that could be read; nil finds nothing.
+func (t *tool) read(in *input, judge func(runtime.Object) field.ErrorList) (good []manifest.Document, bad int, err error) {
 	var all []manifest.Document
-	for _, file := range files {
-		documents, err := t.read(file, recursive)
+	for _, file := range in.files {
+		documents, err := t.readFiles(file, in.recursive)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		all = append(all, documents...)
 	}
-	bad := 0
+	if len(all) == 0 && !in.skipEmpty {
+		return nil, 0, fmt.Errorf("no resource in %s (--skip-empty accepts that)", strings.Join(in.files, ", "))
+	}
 	for _, d := range all {
+		if d.Err == nil && d.Kind.Namespaced && d.Object.GetNamespace() == "" {
+			d.Object.SetNamespace(in.namespace)
+		}
 		if d.Err == nil && judge != nil {
 			d.Err = judge(d.Object).ToAggregate()
 		}
 		if d.Err != nil {
 			bad++
 			t.complain(d.Name(), d.Err)
+			continue
 		}
+		good = append(good, d)
 	}
-	switch {
-	case bad > 0:
-		return nil, fmt.Errorf("nothing was changed: %d of %d resources cannot be used", bad, len(all))
-	case len(all) == 0:
-		return nil, fmt.Errorf("no resource in %s", strings.Join(files, ", "))
-	}
-	return all, nil
+	return good, bad, nil
 }
 
-func (t *tool) read(file string, recursive bool) ([]manifest.Document, error) {
-	if file == "-" {
-		return manifest.Read("standard input", t.In), nil
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
-	}
-	if !info.IsDir() {
-		return readFile(file)
-	}
+// readFiles reads a file, standard input, or the .yaml, .yml and .json files of a folder.
+func (t *tool) readFiles(file string, recursive bool) ([]manifest.Document, error) {
 	var all []manifest.Document
-	err = filepath.WalkDir(file, func(path string, entry fs.DirEntry, err error) error {
+	err := t.open(file, recursive, func(source string, in io.Reader) error {
+		all = append(all, manifest.Read(source, in)...)
+		return nil
+	})
+	return all, err
+}
+
+// open calls each with the contents of a file, of standard input, or of the manifests of a folder.
+func (t *tool) open(file string, recursive bool, each func(source string, in io.Reader) error) error {
+	if file == "-" {
+		return each("standard input", t.In)
+	}
+	if strings.Contains(file, "://") {
+		return fmt.Errorf("-f %s: URLs are not read, so that what is applied is what you have seen: curl -O it, or pipe it into -f -", file)
+	}
+	err := filepath.WalkDir(file, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case entry.IsDir() && path != file && !recursive:
 			return fs.SkipDir
-		case entry.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
+		case entry.IsDir(), path != file && !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)):
 			return nil
 		}
-		documents, err := readFile(path)
-		all = append(all, documents...)
-		return err
+		in, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		return each(path, in)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read manifests of %s: %w", file, err)
+		return fmt.Errorf("read manifests of %s: %w", file, err)
 	}
-	return all, nil
-}
-
-func readFile(path string) ([]manifest.Document, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
-	}
-	defer in.Close()
-	return manifest.Read(path, in), nil
+	return nil
 }
 
 // complain prints what is wrong with one resource, a line for each error.
 func (t *tool) complain(name string, err error) {
 	for _, one := range flatten(err) {
-		fmt.Fprintf(t.Err, "%s: %s\n", name, one)
+		fmt.Fprintf(t.Err, "%s: %s\n", name, explained(one))
 	}
+}
+
+// explained says more of an error than the server does.
+func explained(err error) error {
+	if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+		return fmt.Errorf("the cluster does not serve this kind: it is older than this program, or its CRDs are not installed: %w", err)
+	}
+	return err
 }
 
 // flatten takes apart errors that were joined.

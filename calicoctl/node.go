@@ -39,7 +39,7 @@ func (t *tool) nodeStatusCommand() *cobra.Command {
 			if format != "" && format != "json" && format != "yaml" {
 				return fmt.Errorf("-o %s: must be json or yaml", format)
 			}
-			connection, err := t.connection.complete(t.Getenv)
+			connection, err := t.connection.complete(t.Getenv, t.configFile)
 			if err != nil {
 				return err
 			}

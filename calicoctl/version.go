@@ -1,9 +1,13 @@
 package calicoctl
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime/debug"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +20,13 @@ func (t *tool) versionCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "version", Short: "Show the versions of this program and of the cluster", Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			version, commit := build()
+			version, commit := t.build()
 			fmt.Fprintf(t.Out, "Client Version:    %s\nGit commit:        %s\n", version, commit)
 			if client {
 				return nil
 			}
-			store, err := t.store()
+			t.allowMismatch = true
+			store, err := t.store(command.Context(), dryNone)
 			if err != nil {
 				return err
 			}
@@ -42,17 +47,39 @@ func (t *tool) versionCommand() *cobra.Command {
 }
 
 // build says what this program was built from.
-func build() (version, commit string) {
+func (t *tool) build() (version, commit string) {
 	version, commit = "unknown", "unknown"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return version, commit
-	}
-	version = info.Main.Version
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			commit = setting.Value
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				commit = setting.Value
+			}
 		}
 	}
-	return version, commit
+	return cmp.Or(t.Version, version), commit
+}
+
+// release finds the major and minor number of a version.
+var release = regexp.MustCompile(`^v?(\d+)\.(\d+)\.`)
+
+// checkVersion refuses a cluster that is more than one minor version away: what the one does not know of the other could be
+// lost. Versions that are no releases, and clusters that do not say theirs, are not compared.
+func (t *tool) checkVersion(ctx context.Context, store datastore.Store) error {
+	info, err := datastore.Get[*v3.ClusterInformation](ctx, store, datastore.ClusterInformations, datastore.Key{Name: "default"})
+	if err != nil {
+		return nil // what the command itself reads says why, if it matters
+	}
+	version, _ := t.build()
+	ours, theirs := release.FindStringSubmatch(version), release.FindStringSubmatch(info.Spec.CalicoVersion)
+	if ours == nil || theirs == nil || ours[1]+ours[2] == "00" || theirs[1]+theirs[2] == "00" {
+		return nil
+	}
+	minor, _ := strconv.Atoi(ours[2])
+	other, _ := strconv.Atoi(theirs[2])
+	if ours[1] == theirs[1] && max(minor-other, other-minor) <= 1 {
+		return nil
+	}
+	return fmt.Errorf("this program is %s and the cluster %s, more than one minor version apart: use a version like the cluster's, or --allow-version-mismatch",
+		version, info.Spec.CalicoVersion)
 }

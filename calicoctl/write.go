@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
@@ -14,90 +15,125 @@ import (
 
 // writing is a verb that takes manifests. do changes the datastore and says what it did.
 type writing struct {
-	verb, past, short string
-	do                func(context.Context, datastore.Store, manifest.Document) (string, error)
+	verb, short string
+	do          func(context.Context, datastore.Store, manifest.Document) (string, error)
 }
 
-func (t *tool) applyCommand() *cobra.Command {
-	return t.writeCommand(writing{"apply", "applied", "Create resources, or replace those that exist", apply})
-}
-
-func (t *tool) createCommand() *cobra.Command {
-	return t.writeCommand(writing{"create", "created", "Create resources that do not exist", create})
-}
-
-func (t *tool) replaceCommand() *cobra.Command {
-	return t.writeCommand(writing{"replace", "replaced", "Replace resources that exist", replace})
+var writings = []writing{
+	{"apply", "Create resources, or replace those that exist", apply},
+	{"create", "Create resources that do not exist", create},
+	{"replace", "Replace resources that exist", replace},
+	{"delete", "Delete resources", remove},
 }
 
 func (t *tool) writeCommand(w writing) *cobra.Command {
-	var files []string
-	var namespace string
-	var recursive, skipExists bool
+	var in input
+	var dry dryRun
+	var skip bool
 	command := &cobra.Command{
 		Use: w.verb + " -f FILE", Short: w.short, Args: cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
-			documents, err := t.documents(files, recursive, validate.Object)
+		RunE: func(command *cobra.Command, args []string) error {
+			documents, bad, err := t.named(&in, args, w.verb != "delete")
 			if err != nil {
 				return err
 			}
-			store, err := t.store()
+			store, err := t.store(command.Context(), dry)
 			if err != nil {
 				return err
 			}
-			place(documents, namespace)
-			return t.each(w.verb, documents, func(d manifest.Document) (string, error) {
+			return t.each(w.verb, documents, bad, func(d manifest.Document) (string, error) {
 				done, err := w.do(command.Context(), store, d)
-				if skipExists && errors.Is(err, datastore.ErrExists) {
+				switch {
+				case skip && errors.Is(err, datastore.ErrExists):
 					return "exists already", nil
+				case skip && errors.Is(err, datastore.ErrNotFound):
+					return "does not exist", nil
 				}
-				return done, err
+				return done + dry.suffix(), err
 			})
 		},
 	}
-	command.Flags().StringSliceVarP(&files, "filename", "f", nil, "file or folder with resources; - is standard input")
-	command.Flags().BoolVarP(&recursive, "recursive", "R", false, "read the folders in a folder too")
-	command.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of resources that name none")
-	if w.verb == "create" {
-		command.Flags().BoolVar(&skipExists, "skip-exists", false, "leave resources alone that exist already")
-	}
-	if err := command.MarkFlagRequired("filename"); err != nil {
-		panic(err)
+	in.flags(command)
+	dry.flag(command)
+	switch w.verb {
+	case "create":
+		command.Flags().BoolVar(&skip, "skip-exists", false, "leave resources alone that exist already")
+	case "delete":
+		command.Use, command.Args = "delete (TYPE NAME... | -f FILE)", cobra.ArbitraryArgs
+		command.ValidArgsFunction = t.completeNames
+		command.Flags().BoolVarP(&skip, "skip-not-exists", "s", false, "succeed also for resources that do not exist")
 	}
 	return command
 }
 
-// place gives namespaced resources that name no namespace one.
-func place(documents []manifest.Document, namespace string) {
-	for _, d := range documents {
-		if d.Kind.Namespaced && d.Object.GetNamespace() == "" {
-			d.Object.SetNamespace(namespace)
-		}
+// named gives the resources that arguments or files name; either, not both.
+func (t *tool) named(in *input, args []string, judge bool) (good []manifest.Document, bad int, err error) {
+	switch {
+	case len(in.files) > 0 && len(args) > 0:
+		return nil, 0, errors.New("give either TYPE NAME or -f FILE, not both")
+	case len(in.files) > 0 && judge:
+		return t.read(in, validate.Object)
+	case len(in.files) > 0:
+		return t.read(in, nil)
+	case judge:
+		return nil, 0, errors.New("say what: -f FILE, -f FOLDER, or -f - for standard input")
+	case len(args) == 0:
+		return nil, 0, errors.New("say what: TYPE NAME, or -f FILE")
 	}
+	s, err := selected(args, in.namespace)
+	if err != nil {
+		return nil, 0, err
+	}
+	good, err = s.documents()
+	return good, 0, err
 }
 
-// each does something with every resource and says how it went; one that fails does not stop the others.
-func (t *tool) each(verb string, documents []manifest.Document, do func(manifest.Document) (string, error)) error {
-	failed := 0
+// each does something with every resource and says how it went; one that fails does not stop the others. bad is how
+// many failed before.
+func (t *tool) each(verb string, documents []manifest.Document, bad int, do func(manifest.Document) (string, error)) error {
+	total := len(documents) + bad
 	for _, d := range documents {
 		done, err := do(d)
 		if err != nil {
-			failed++
+			bad++
 			t.complain(d.Name(), err)
 			continue
 		}
 		fmt.Fprintf(t.Out, "%s %s %s\n", d.Kind, datastore.KeyOf(d.Object), done)
 	}
-	if failed == 0 {
+	if bad == 0 {
 		return nil
 	}
-	fmt.Fprintf(t.Err, "Error: failed to %s %d of %d resources\n", verb, failed, len(documents))
+	fmt.Fprintf(t.Err, "Error: failed to %s %d of %d resources\n", verb, bad, total)
 	return errReported
+}
+
+// validateCommand judges without a datastore.
+func (t *tool) validateCommand() *cobra.Command {
+	var in input
+	command := &cobra.Command{
+		Use: "validate -f FILE", Short: "Judge resources without a cluster", Args: cobra.NoArgs,
+		Long: "Judge resources without a cluster: their form, their values, and what the values say together. What depends on\n" +
+			"other resources, such as pools that overlap, only the cluster knows: apply --dry-run=server asks it.",
+		RunE: func(*cobra.Command, []string) error {
+			documents, bad, err := t.named(&in, nil, true)
+			if err != nil {
+				return err
+			}
+			return t.each("validate", documents, bad, func(manifest.Document) (string, error) { return "valid", nil })
+		},
+	}
+	in.flags(command)
+	return command
 }
 
 func create(ctx context.Context, store datastore.Store, d manifest.Document) (string, error) {
 	_, err := store.Create(ctx, d.Kind, d.Object)
 	return "created", err
+}
+
+func remove(ctx context.Context, store datastore.Store, d manifest.Document) (string, error) {
+	return "deleted", store.Delete(ctx, d.Kind, datastore.KeyOf(d.Object), datastore.Preconditions{})
 }
 
 func replace(ctx context.Context, store datastore.Store, d manifest.Document) (string, error) {
@@ -107,10 +143,18 @@ func replace(ctx context.Context, store datastore.Store, d manifest.Document) (s
 	}
 	keep(d.Object, current)
 	updated, err := store.Update(ctx, d.Kind, d.Object)
-	if err == nil && current.GetResourceVersion() == updated.GetResourceVersion() {
+	if err == nil && same(current, updated) {
 		return "unchanged", nil
 	}
 	return "replaced", err
+}
+
+// same compares all but the revision, which a dry run does not move.
+func same(a, b datastore.Object) bool {
+	b = b.DeepCopyObject().(datastore.Object)
+	b.SetResourceVersion(a.GetResourceVersion())
+	b.SetGeneration(a.GetGeneration())
+	return equality.Semantic.DeepEqual(a, b)
 }
 
 // apply creates or replaces; when somebody comes in between, it starts over.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -81,7 +80,7 @@ func read(source string, node *yaml.Node) []Document {
 	if node.Kind != yaml.MappingNode {
 		return fail("line %d: a resource is a mapping with apiVersion, kind, metadata and spec", node.Line)
 	}
-	version, kind := scalar(node, "apiVersion"), scalar(node, "kind")
+	kind := scalar(node, "kind")
 	if items := child(node, "items"); items != nil && items.Kind == yaml.SequenceNode && strings.HasSuffix(kind, "List") {
 		var documents []Document
 		for _, item := range items.Content {
@@ -92,22 +91,64 @@ func read(source string, node *yaml.Node) []Document {
 	if kind == "" {
 		return fail("line %d: kind: must be set, one of %s", node.Line, kindNames())
 	}
-	found := slices.IndexFunc(datastore.CalicoKinds(), func(k datastore.Kind) bool { return k.String() == kind })
-	if version != v3.GroupVersion.String() {
-		if found < 0 {
-			return fail("line %d: %s of %q: calicoctl is for resources of %s; use kubectl for this one", node.Line, kind, version, v3.GroupVersion)
-		}
-		return fail("line %d: apiVersion: must be %s for kind %s, not %q", node.Line, v3.GroupVersion, kind, version)
+	if err := checkVersion(scalar(node, "apiVersion"), kind); err != nil {
+		return fail("line %d: %w", node.Line, err)
 	}
-	if found < 0 {
+	found, ok := KindNamed(kind)
+	if !ok {
 		return fail("line %d: kind: there is no %q%s; known are %s", lineOf(node, "kind"), kind, meant(kind, kindList()), kindNames())
 	}
-	document.Kind = datastore.CalicoKinds()[found]
-	return []Document{document.decode(node)}
+	document.Kind = found
+	return []Document{document.decode(node, &reader{})}
+}
+
+// KindNamed finds a kind of projectcalico.org/v3 by its name as in manifests.
+func KindNamed(name string) (datastore.Kind, bool) {
+	for _, kind := range datastore.EtcdKinds() {
+		if kind.String() == name {
+			return kind, true
+		}
+	}
+	return datastore.Kind{}, false
+}
+
+// convertHint is what to do about resources of older versions.
+const convertHint = "calicoctl convert rewrites older manifests"
+
+// checkVersion explains an apiVersion that is not ours.
+func checkVersion(version, kind string) error {
+	_, known := KindNamed(kind)
+	group, _, _ := strings.Cut(version, "/")
+	switch {
+	case version == v3.GroupVersion.String():
+		return nil
+	case group == "crd.projectcalico.org":
+		return fmt.Errorf("apiVersion: must be %s for kind %s, not %q: %s", v3.GroupVersion, kind, version, convertHint)
+	case version == "v1" && kind != "" && kind[0] >= 'a' && kind[0] <= 'z':
+		return fmt.Errorf("kind: %s is of Calico 2, before %s: %s", kind, v3.GroupVersion, convertHint)
+	case known && (kind == "Node" && version == "v1" || kind == "NetworkPolicy" && group == "networking.k8s.io"), !known && version != "":
+		return fmt.Errorf("%s of %q: calicoctl is for resources of %s; use kubectl for this one", kind, version, v3.GroupVersion)
+	}
+	return fmt.Errorf("apiVersion: must be %s for kind %s, not %q", v3.GroupVersion, kind, version)
+}
+
+// Decode reads one resource of projectcalico.org/v3 that is not a user's file: its errors have no lines. With
+// unknown, fields that the resource does not have are left out and told to it, by their paths.
+func Decode(data []byte, unknown func(path string)) Document {
+	var root yaml.Node
+	if err := yaml.Unmarshal(data, &root); err != nil || len(root.Content) != 1 {
+		return Document{Err: fmt.Errorf("not YAML: %w", err)}
+	}
+	node := root.Content[0]
+	kind, ok := KindNamed(scalar(node, "kind"))
+	if !ok {
+		return Document{Err: fmt.Errorf("kind: there is no %q", scalar(node, "kind"))}
+	}
+	return Document{Kind: kind}.decode(node, &reader{noLines: true, unknown: unknown})
 }
 
 // decode fills in the Object. It is set even when there is an error, if only its name, so that messages can name it.
-func (d Document) decode(node *yaml.Node) Document {
+func (d Document) decode(node *yaml.Node, r *reader) Document {
 	made, err := scheme.New(d.Kind.GroupVersionKind)
 	if err != nil {
 		d.Err = fmt.Errorf("make a %s: %w", d.Kind, err)
@@ -118,7 +159,6 @@ func (d Document) decode(node *yaml.Node) Document {
 	object.SetNamespace(scalar(child(node, "metadata"), "namespace"))
 	d.Object = object
 
-	var r reader
 	value := r.value(node, reflect.TypeOf(object).Elem(), "", 0)
 	if object.GetName() == "" {
 		r.fail(node, "metadata.name", "must be set")
@@ -167,7 +207,7 @@ func lineOf(node *yaml.Node, key string) int {
 
 func kindList() []string {
 	var names []string
-	for _, kind := range datastore.CalicoKinds() {
+	for _, kind := range datastore.EtcdKinds() {
 		names = append(names, kind.String())
 	}
 	return names

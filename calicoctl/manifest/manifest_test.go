@@ -1,15 +1,19 @@
 package manifest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
 )
 
 const header = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: p\nspec:\n"
+
+const policy = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: p}\n"
 
 func TestErrorsSayWhereAndWhat(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
@@ -27,11 +31,24 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{"scalar for a list", header + "  allowedUses: Workload\n", "line 6: spec.allowedUses: must be a list"},
 		{"list item", header + "  allowedUses: [Workload, 7]\n", `line 6: spec.allowedUses[1]: must be a string, put it in quotes: "7"`},
 		{"scalar for a mapping", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: none\n", "line 4: spec: must be a mapping with allowedUses, assignmentMode, blockSize, cidr, disableBGPExport, disabled, ipipMode, namespaceSelector, …"},
-		{"bad time", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, creationTimestamp: soon}\n", `line 3: metadata.creationTimestamp: "soon" is not a time`},
+		{"bad time", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, creationTimestamp: soon}\n", `line 3: metadata.creationTimestamp: must be a time, for example 2024-05-06T07:08:09Z, not "soon"`},
 		{"no name", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {}\n", "line 1: metadata.name: must be set"},
 		{"unknown kind", "apiVersion: projectcalico.org/v3\nkind: IPool\n", `line 2: kind: there is no "IPool"; did you mean IPPool?`},
-		{"no kind", "apiVersion: projectcalico.org/v3\n", "line 1: kind: must be set, one of BGPConfiguration, BGPPeer,"},
-		{"wrong version", "apiVersion: crd.projectcalico.org/v1\nkind: IPPool\n", `apiVersion: must be projectcalico.org/v3 for kind IPPool, not "crd.projectcalico.org/v1"`},
+		{"no kind", "apiVersion: projectcalico.org/v3\n", "line 1: kind: must be set, one of BGPConfiguration, BGPFilter, BGPPeer,"},
+		{"wrong version", "apiVersion: crd.projectcalico.org/v1\nkind: IPPool\n", `apiVersion: must be projectcalico.org/v3 for kind IPPool, not "crd.projectcalico.org/v1": calicoctl convert`},
+		{"no version", "kind: IPPool\n", `line 1: apiVersion: must be projectcalico.org/v3 for kind IPPool, not ""`},
+		{"version of another kind", "apiVersion: v1\nkind: IPPool\n", `line 1: apiVersion: must be projectcalico.org/v3 for kind IPPool, not "v1"`},
+		{"Calico 2", "apiVersion: v1\nkind: ipPool\n", "kind: ipPool is of Calico 2, before projectcalico.org/v3: calicoctl convert"},
+		{"Kubernetes' Node", "apiVersion: v1\nkind: Node\n", "use kubectl for this one"},
+		{"Kubernetes' NetworkPolicy", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n", "use kubectl for this one"},
+		{"text for an order", policy + "spec: {order: first}\n", `line 4: spec.order: must be a number, not "first"`},
+		{"no number", policy + "spec: {order: .nan}\n", `line 4: spec.order: must be a number, not ".nan"`},
+		{"in a rule", policy + "spec:\n  ingress:\n  - action: Allow\n    source: {net: 10.0.0.0/8}\n",
+			"line 7: spec.ingress[0].source.net: unknown field; did you mean nets?"},
+		{"a port", policy + "spec: {ingress: [{action: Allow, destination: {ports: [1.5]}}]}\n",
+			"line 4: spec.ingress[0].destination.ports[0]: must be a whole number or a string, not 1.5"},
+		{"a duration", "apiVersion: projectcalico.org/v3\nkind: KubeControllersConfiguration\nmetadata: {name: default}\nspec: {controllers: {node: {leakGracePeriod: soon}}}\n",
+			`line 4: spec.controllers.node.leakGracePeriod: must be a duration, for example 90s, 5m or 1h, not "soon"`},
 		{"a Kubernetes resource", "apiVersion: v1\nkind: Pod\n", "use kubectl for this one"},
 		{"not a mapping", "- a\n", "line 1: a resource is a mapping"},
 		{"not YAML", header + "  cidr: [\n", "not YAML: line 6"},
@@ -56,6 +73,49 @@ func TestEveryErrorOfADocumentIsNamed(t *testing.T) {
 	}
 	if got, want := documents[0].Name(), "IPPool p (f.yaml:1)"; got != want {
 		t.Errorf("name %q, want %q", got, want)
+	}
+}
+
+// The commonest slips, in every kind.
+func TestEveryKindIsReadStrictly(t *testing.T) {
+	for _, kind := range datastore.EtcdKinds() {
+		header := "apiVersion: projectcalico.org/v3\nkind: " + kind.String() + "\nmetadata:\n  name: x\n"
+		for text, want := range map[string]string{
+			"spec: {}\n":                   "",
+			"spec:\n  misspelt: 1\n":       "line 6: spec.misspelt: unknown field",
+			"spec: text\n":                 "line 5: spec: must be a mapping with",
+			"spec: []\n":                   "line 5: spec: must be a mapping with",
+			"spec: {}\nspec: {}\n":         "line 6: spec: given twice, first in line 5",
+			"spek: {}\n":                   "line 5: spek: unknown field; did you mean spec?",
+			"  label: {}\nspec: {}\n":      "line 5: metadata.label: unknown field; did you mean labels?",
+			"  labels: {a: 1}\nspec: {}\n": `line 5: metadata.labels.a: must be a string, put it in quotes: "1"`,
+		} {
+			documents := Read("f.yaml", strings.NewReader(header+text))
+			if err := fmt.Sprint(documents[0].Err); !strings.Contains(err, want) || (documents[0].Err == nil) != (want == "") {
+				t.Errorf("%s with %q: %s, want %q", kind, text, err, want)
+			}
+		}
+		wrong := strings.Replace(header, "/v3", "/v2", 1)
+		if d := Read("f.yaml", strings.NewReader(wrong))[0]; d.Err == nil || !strings.Contains(d.Err.Error(), "apiVersion: must be projectcalico.org/v3 for kind "+kind.String()) {
+			t.Errorf("%s of another version: %v", kind, d.Err)
+		}
+		misspelt := kind.String() + "x"
+		wrong = strings.Replace(header, "kind: "+kind.String(), "kind: "+misspelt, 1)
+		if d := Read("f.yaml", strings.NewReader(wrong))[0]; d.Err == nil || !strings.Contains(d.Err.Error(), `line 2: kind: there is no "`+misspelt+`"; did you mean `+kind.String()+"?") {
+			t.Errorf("%s: %v", misspelt, d.Err)
+		}
+	}
+}
+
+func TestDecodeTellsWhatItLeavesOut(t *testing.T) {
+	data := []byte(`{"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "p"}, "spec": {"cidr": "10.0.0.0/16", "new": {"a": 1}}}`)
+	var left []string
+	d := Decode(data, func(path string) { left = append(left, path) })
+	if d.Err != nil || d.Object.(*v3.IPPool).Spec.CIDR != "10.0.0.0/16" || len(left) != 1 || left[0] != "spec.new" {
+		t.Errorf("decoded %+v, left out %v", d, left)
+	}
+	if d := Decode(data, nil); d.Err == nil || d.Err.Error() != "spec.new: unknown field" {
+		t.Errorf("strictly: %v", d.Err)
 	}
 }
 

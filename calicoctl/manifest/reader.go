@@ -1,23 +1,35 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // maxDepth bounds the nesting of values, and so aliases that contain themselves.
 const maxDepth = 64
 
 // reader turns YAML into values for encoding/json, guided by the Go type they are for, and gathers what is wrong.
-type reader struct{ errs []error }
+type reader struct {
+	noLines bool              // in errors
+	unknown func(path string) // takes unknown fields, which otherwise are errors; may be nil
+	errs    []error
+}
 
 func (r *reader) fail(node *yaml.Node, path, format string, args ...any) {
-	r.errs = append(r.errs, fmt.Errorf("line %d: %s: %s", node.Line, path, fmt.Sprintf(format, args...)))
+	err := fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...))
+	if !r.noLines {
+		err = fmt.Errorf("line %d: %w", node.Line, err)
+	}
+	r.errs = append(r.errs, err)
 }
 
 // value reads a node for a Go type. What it returns is meaningless once there are errors.
@@ -63,9 +75,17 @@ func (r *reader) special(node *yaml.Node, t reflect.Type, path string) any {
 		err = json.Unmarshal(data, reflect.New(t).Interface())
 	}
 	if err != nil {
-		r.fail(node, path, "%s is not a %s: %v", data, strings.ToLower(t.Name()), err)
+		r.fail(node, path, "must be %s, not %s", cmp.Or(special[t], "a value that can be read: "+fmt.Sprint(err)), data)
 	}
 	return value
+}
+
+// special describes types with a JSON form of their own.
+var special = map[reflect.Type]string{
+	reflect.TypeFor[metav1.Time]():        "a time, for example 2024-05-06T07:08:09Z",
+	reflect.TypeFor[metav1.MicroTime]():   "a time, for example 2024-05-06T07:08:09.000000Z",
+	reflect.TypeFor[metav1.Duration]():    "a duration, for example 90s, 5m or 1h",
+	reflect.TypeFor[intstr.IntOrString](): "a whole number or a string",
 }
 
 func (r *reader) structure(node *yaml.Node, t reflect.Type, path string, depth int) any {
@@ -75,6 +95,10 @@ func (r *reader) structure(node *yaml.Node, t reflect.Type, path string, depth i
 	r.pairs(node, path, "a mapping with "+fieldNames(fields), func(key, value *yaml.Node) {
 		name := join(path, key.Value)
 		field, ok := fields[key.Value]
+		if !ok && r.unknown != nil {
+			r.unknown(name)
+			return
+		}
 		if !ok {
 			r.fail(key, name, "unknown field%s", meant(key.Value, keysOf(fields)))
 			return
@@ -166,6 +190,12 @@ func (r *reader) scalar(node *yaml.Node, t reflect.Type, path string) any {
 			r.fail(node, path, "%v", err)
 		}
 		return value
+	case reflect.Float32, reflect.Float64:
+		var value float64
+		if (node.Tag == "!!int" || node.Tag == "!!float") && node.Decode(&value) == nil && !math.IsNaN(value) && !math.IsInf(value, 0) {
+			return value
+		}
+		r.fail(node, path, "must be a number, not %q", node.Value)
 	default:
 		if value, ok := number(node.Value, t); ok && node.Tag == "!!int" {
 			return value
@@ -202,6 +232,8 @@ func describe(t reflect.Type) string {
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64:
 		limit := uint64(1) << (t.Bits() - 1)
 		return fmt.Sprintf("a whole number from -%d to %d", limit, limit-1)
+	case t.Kind() == reflect.Float32 || t.Kind() == reflect.Float64:
+		return "a number"
 	}
 	return "a single value"
 }

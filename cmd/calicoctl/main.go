@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -11,6 +12,7 @@ import (
 	"github.com/maneki-net/maneki/calicoctl"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/datastore/kubernetes/derived"
 )
 
 func main() {
@@ -23,11 +25,18 @@ func main() {
 }
 
 func open(c calicoctl.Connection) (datastore.Store, error) {
+	if c.DatastoreType == calicoctl.Etcd {
+		return nil, errors.New("datastore type etcdv3 is not built into this program")
+	}
 	config, err := c.REST()
 	if err != nil {
 		return nil, err
 	}
-	return kubernetes.New(config)
+	store, err := kubernetes.New(config)
+	if err != nil {
+		return nil, err
+	}
+	return derived.New(store.Merging()), nil
 }
 
 func agents(c calicoctl.Connection) (calicoctl.Agents, error) {
