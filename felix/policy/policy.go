@@ -33,6 +33,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"regexp"
+	"strings"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
@@ -248,8 +249,9 @@ func policyChain(policy string, ingress bool) string {
 	return "cali-po-" + short(policy)
 }
 
-// profileChain has the profile's name in it where that fits, as in Calico.
+// profileChain has the name of the Profile resource in it where that fits, as in Calico.
 func profileChain(profile string, ingress bool) string {
+	profile = strings.TrimPrefix(profile, "profile/")
 	if ingress {
 		return named("cali-pri-", profile)
 	}
