@@ -23,7 +23,7 @@ func (o *oracle) calico(at ref, p *v3.NetworkPolicy) *statement {
 	byAccount := o.accountSelector(s, p.Spec.ServiceAccountSelector)
 	o.failClosed(s, readable)
 	s.selects = func(e *entity) bool {
-		return e.pod != nil && e.namespace == p.Namespace && byAccount(e) && (!readable || subject.holds(e.labels, false))
+		return e.workload != "" && e.namespace == p.Namespace && byAccount(e) && (!readable || subject.holds(e.labels, false))
 	}
 	return s
 }

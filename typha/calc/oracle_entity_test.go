@@ -10,9 +10,11 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// entity is what selectors select: a pod, a host endpoint, or a network set.
+// entity is what selectors select: a workload, which is a pod or a WorkloadEndpoint, a host endpoint, or a network set.
 type entity struct {
 	pod           *corev1.Pod
+	workload      string // its name
+	node          string // of workloads and host endpoints
 	host          *v3.HostEndpoint
 	namespace     string // empty: in none
 	own           map[string]string
@@ -95,6 +97,11 @@ func (o *oracle) at(addr netip.Addr) []*entity {
 	if p := o.owner(addr); p != nil {
 		found = append(found, o.podEntity(p))
 	}
+	for _, w := range o.workloads {
+		if inAny(w.Spec.IPNetworks, addr) {
+			found = append(found, o.workloadEntity(w))
+		}
+	}
 	for _, h := range o.hosts {
 		if slices.Contains(h.Spec.ExpectedIPs, addr.String()) {
 			found = append(found, o.hostEntity(h))
@@ -140,7 +147,7 @@ func (o *oracle) podEntity(p *corev1.Pod) *entity {
 	if e := o.ofPod[p]; e != nil {
 		return e
 	}
-	e := &entity{pod: p, namespace: p.Namespace, own: p.Labels, account: p.Spec.ServiceAccountName,
+	e := &entity{pod: p, workload: p.Name, node: p.Spec.NodeName, namespace: p.Namespace, own: p.Labels, account: p.Spec.ServiceAccountName,
 		profiles: []string{"kns." + p.Namespace}}
 	o.inherit(e)
 	e.labels["projectcalico.org/orchestrator"] = "k8s"
@@ -182,14 +189,34 @@ func (o *oracle) inherit(e *entity) {
 	e.labels["projectcalico.org/namespace"] = e.namespace
 }
 
-func (o *oracle) hostEntity(h *v3.HostEndpoint) *entity {
-	e := &entity{host: h, own: h.Labels, labels: map[string]string{}, profiles: h.Spec.Profiles}
-	for _, name := range h.Spec.Profiles {
+// workloadEntity: the orchestrator wrote the labels that say where a WorkloadEndpoint belongs.
+func (o *oracle) workloadEntity(w *v3.WorkloadEndpoint) *entity {
+	if e := o.ofWorkload[w]; e != nil {
+		return e
+	}
+	e := &entity{workload: w.Name, node: w.Spec.Node, namespace: w.Namespace, own: w.Labels, profiles: w.Spec.Profiles}
+	o.ofWorkload[w] = e
+	o.inherit(e)
+	o.apply(e)
+	for _, p := range w.Spec.Ports {
+		e.ports = append(e.ports, namedPort{p.Name, protocols[p.Protocol.String()], p.Port})
+	}
+	return e
+}
+
+// apply gives an endpoint the labels of its profiles: "their own win".
+func (o *oracle) apply(e *entity) {
+	for _, name := range e.profiles {
 		if p := o.profiles[name]; p != nil {
 			maps.Copy(e.labels, p.Spec.LabelsToApply)
 		}
 	}
-	maps.Copy(e.labels, h.Labels)
+	maps.Copy(e.labels, e.own)
+}
+
+func (o *oracle) hostEntity(h *v3.HostEndpoint) *entity {
+	e := &entity{host: h, node: h.Spec.Node, own: h.Labels, labels: map[string]string{}, profiles: h.Spec.Profiles}
+	o.apply(e)
 	for _, p := range h.Spec.Ports {
 		e.ports = append(e.ports, namedPort{p.Name, protocols[p.Protocol.String()], p.Port})
 	}

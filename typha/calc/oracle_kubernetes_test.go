@@ -110,6 +110,16 @@ func (o *oracle) podAt(addr netip.Addr) *entity {
 	return nil
 }
 
+// workloadAt gives the workload that has an address, or nil.
+func (o *oracle) workloadAt(addr netip.Addr) *entity {
+	for _, e := range o.at(addr) {
+		if e.workload != "" {
+			return e
+		}
+	}
+	return nil
+}
+
 // spaceSelected: an empty selector selects all namespaces, a pod's own whatever is known of it.
 func (o *oracle) spaceSelected(s *metav1.LabelSelector, namespace string) bool {
 	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {

@@ -3,6 +3,7 @@ package calc_test
 import (
 	"slices"
 	"strings"
+	"testing"
 )
 
 // expr is an expression of Calico's selector language as a tree, which is written out for the resources and
@@ -97,4 +98,26 @@ func (s selectors) read(text string) (expr, bool) {
 	}
 	x, ok := s[text]
 	return x, ok
+}
+
+// TestPrecedence is the example of the documentation, which is to be read without parentheses.
+func TestPrecedence(t *testing.T) {
+	x := expr{op: "||", parts: []expr{
+		{op: "!", parts: []expr{{op: "has", label: "my-label"}}},
+		{op: "&&", parts: []expr{
+			{op: "starts with", label: "my-label", values: []string{"prod"}},
+			{op: "in", label: "role", values: []string{"frontend", "business"}}}},
+	}}
+	if got, want := x.String(), "!has(my-label) || my-label starts with 'prod' && role in {'frontend', 'business'}"; got != want {
+		t.Errorf("written as %s, want %s", got, want)
+	}
+	for labels, want := range map[string]bool{"": true, "prod-1/frontend": true, "prod-1/other": false, "test/frontend": false} {
+		on := map[string]string{}
+		if value, role, ok := strings.Cut(labels, "/"); ok {
+			on["my-label"], on["role"] = value, role
+		}
+		if x.holds(on, false) != want {
+			t.Errorf("on %v it does not give %v", on, want)
+		}
+	}
 }

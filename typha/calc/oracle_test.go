@@ -2,6 +2,7 @@ package calc_test
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -29,14 +30,16 @@ type oracle struct {
 	hosts      []*v3.HostEndpoint
 	sets       []*v3.NetworkSet
 	globalSets []*v3.GlobalNetworkSet
+	workloads  []*v3.WorkloadEndpoint
 	profiles   map[string]*v3.Profile
 	tiers      map[string]*v3.Tier
 	statements []*statement
 	selectors  selectors
 
-	known map[netip.Addr][]*entity // by address, once asked
-	ofPod map[*corev1.Pod]*entity
-	asked map[question][]stage
+	known      map[netip.Addr][]*entity // by address, once asked
+	ofPod      map[*corev1.Pod]*entity
+	ofWorkload map[*v3.WorkloadEndpoint]*entity
+	asked      map[question][]stage
 }
 
 // flow is the first packet of a connection.
@@ -46,6 +49,10 @@ type flow struct {
 	sport, dport uint16
 	icmpType     uint8
 	icmpCode     uint8
+}
+
+func (f *flow) String() string {
+	return fmt.Sprintf("%s:%d -> %s:%d protocol %d type %d code %d", f.src, f.sport, f.dst, f.dport, f.protocol, f.icmpType, f.icmpCode)
 }
 
 // The numbers of protocols by the names that policies may use.
@@ -235,6 +242,9 @@ tiers:
 				if only != "" {
 					d.features = append(d.features, "not "+only)
 				}
+				if fit == hits && action == v3.Log {
+					d.features = append(d.features, "action Log")
+				}
 				if fit == misses || action == v3.Log {
 					continue
 				}
@@ -324,7 +334,7 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 	o := &oracle{
 		namespaces: map[string]*corev1.Namespace{}, accounts: map[ref]*corev1.ServiceAccount{},
 		profiles: map[string]*v3.Profile{}, tiers: map[string]*v3.Tier{}, selectors: s,
-		known: map[netip.Addr][]*entity{}, ofPod: map[*corev1.Pod]*entity{}, asked: map[question][]stage{},
+		known: map[netip.Addr][]*entity{}, ofPod: map[*corev1.Pod]*entity{}, ofWorkload: map[*v3.WorkloadEndpoint]*entity{}, asked: map[question][]stage{},
 	}
 	for at, object := range live {
 		switch x := object.(type) {
@@ -342,6 +352,8 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 			o.blocks = append(o.blocks, x)
 		case *v3.HostEndpoint:
 			o.hosts = append(o.hosts, x)
+		case *v3.WorkloadEndpoint:
+			o.workloads = append(o.workloads, x)
 		case *v3.NetworkSet:
 			o.sets = append(o.sets, x)
 		case *v3.GlobalNetworkSet:

@@ -27,8 +27,8 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", 0, "seed of the random clusters; 0 takes the time")
-	clusters = flag.Int("clusters", long.Or(50_000, 1000), "random clusters to try")
-	flows    = flag.Int("flows", 200, "random flows in each cluster")
+	clusters = flag.Int("clusters", long.Or(50_000, 2000), "random clusters to try")
+	flows    = flag.Int("flows", 150, "random flows in each cluster")
 	only     = flag.Int("cluster", -1, "the only cluster to try")
 )
 
@@ -70,10 +70,15 @@ type history struct {
 	makers []func() metav1.Object
 }
 
-// makers gives the kinds of resources that a cluster has, not all of them, so that those it has meet often.
+// makers gives the kinds of resources that a cluster has: those of its datastore, and not all of them, so that those it
+// has meet often.
 func (r random) makers() (out []func() metav1.Object) {
+	store := kubernetes
+	if r.chance(15 * full) {
+		store = etcd
+	}
 	for _, m := range makers {
-		if !r.chance(m.percent) {
+		if m.in&store == 0 || !r.chance(m.percent) {
 			continue
 		}
 		for range m.weight {
@@ -83,31 +88,38 @@ func (r random) makers() (out []func() metav1.Object) {
 	return out
 }
 
-// makers are the kinds of resources, and in how many of the clusters they are.
+const (
+	kubernetes = 1 << iota
+	etcd
+	both = kubernetes | etcd
+)
+
+// makers are the kinds of resources, in which datastores and in how many of the clusters they are.
 var makers = []struct {
-	percent, weight int
-	make            func(random) metav1.Object
+	in, percent, weight int
+	make                func(random) metav1.Object
 }{
-	{100, 4, func(r random) metav1.Object { return r.pod(r.namespaceName(), r.podName()) }},
-	{100, 2, func(r random) metav1.Object { return r.namespace(r.namespaceName()) }},
-	{100, 1, func(r random) metav1.Object { return r.serviceAccount() }},
-	{100, 1, func(r random) metav1.Object { return r.node() }},
-	{100, 1, func(r random) metav1.Object { return r.pool() }},
-	{100, 1, func(r random) metav1.Object { return r.block(r.IntN(3)) }},
-	{100, 1, random.configuration},
-	{50, 3, func(r random) metav1.Object { return r.policy(r.namespaceName(), fmt.Sprintf("np%d", r.IntN(3))) }},
-	{60 * full, 1, func(r random) metav1.Object { return r.tier() }},
-	{50 * full, 3, func(r random) metav1.Object { return r.calicoPolicy() }},
-	{60 * full, 3, func(r random) metav1.Object { return r.globalPolicy() }},
-	{50 * full, 1, func(r random) metav1.Object { return r.networkSet() }},
-	{50 * full, 1, func(r random) metav1.Object { return r.globalNetworkSet() }},
-	{60 * full, 1, func(r random) metav1.Object { return r.hostEndpoint() }},
-	{40 * full, 1, func(r random) metav1.Object { return r.profile() }},
-	{60 * full, 2, func(r random) metav1.Object { return r.slice() }},
-	{40 * full, 3, func(r random) metav1.Object { return r.clusterPolicy() }},
-	{30 * full, 1, func(r random) metav1.Object { return r.stagedPolicy() }},
-	{30 * full, 1, func(r random) metav1.Object { return r.stagedGlobalPolicy() }},
-	{30 * full, 1, func(r random) metav1.Object { return r.stagedKubernetesPolicy() }},
+	{kubernetes, 100, 4, func(r random) metav1.Object { return r.pod(r.namespaceName(), r.podName()) }},
+	{kubernetes, 100, 2, func(r random) metav1.Object { return r.namespace(r.namespaceName()) }},
+	{kubernetes, 100, 1, func(r random) metav1.Object { return r.serviceAccount() }},
+	{kubernetes, 100, 1, func(r random) metav1.Object { return r.node() }},
+	{both, 100, 1, func(r random) metav1.Object { return r.pool() }},
+	{both, 100, 1, func(r random) metav1.Object { return r.block(r.IntN(3)) }},
+	{both, 100, 1, random.configuration},
+	{kubernetes, 50, 3, func(r random) metav1.Object { return r.policy(r.namespaceName(), fmt.Sprintf("np%d", r.IntN(3))) }},
+	{both, 60 * full, 1, func(r random) metav1.Object { return r.tier() }},
+	{both, 50 * full, 3, func(r random) metav1.Object { return r.calicoPolicy() }},
+	{both, 60 * full, 3, func(r random) metav1.Object { return r.globalPolicy() }},
+	{both, 50 * full, 1, func(r random) metav1.Object { return r.networkSet() }},
+	{both, 50 * full, 1, func(r random) metav1.Object { return r.globalNetworkSet() }},
+	{both, 60 * full, 1, func(r random) metav1.Object { return r.hostEndpoint() }},
+	{etcd, 100, 4, func(r random) metav1.Object { return r.workload() }},
+	{both, 60 * full, 1, func(r random) metav1.Object { return r.profile() }},
+	{kubernetes, 60 * full, 2, func(r random) metav1.Object { return r.slice() }},
+	{kubernetes, 40 * full, 3, func(r random) metav1.Object { return r.clusterPolicy() }},
+	{both, 30 * full, 1, func(r random) metav1.Object { return r.stagedPolicy() }},
+	{both, 30 * full, 1, func(r random) metav1.Object { return r.stagedGlobalPolicy() }},
+	{kubernetes, 30 * full, 1, func(r random) metav1.Object { return r.stagedKubernetesPolicy() }},
 }
 
 // full is 1 once the engine takes all kinds.
@@ -177,6 +189,8 @@ func kindOf(o metav1.Object) string {
 		return calc.KindGlobalNetworkSet
 	case *v3.HostEndpoint:
 		return calc.KindHostEndpoint
+	case *v3.WorkloadEndpoint:
+		return calc.KindWorkloadEndpoint
 	case *v3.Profile:
 		return calc.KindProfile
 	}
@@ -260,6 +274,10 @@ func (o *oracle) addresses() []netip.Addr {
 		} {
 			o.at(a)
 		}
+	}
+	for last := range 4 {
+		o.at(netip.AddrFrom4([4]byte{192, 168, 9, byte(last)}))
+		o.at(netip.AddrFrom16([16]byte{0xfd, 13: 9, 15: byte(last)}))
 	}
 	return slices.DeleteFunc(slices.SortedFunc(maps.Keys(o.known), netip.Addr.Compare), func(a netip.Addr) bool { return len(o.known[a]) == 0 })
 }

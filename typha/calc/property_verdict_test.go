@@ -62,9 +62,9 @@ func TestVerdictsEqualTheOracles(t *testing.T) {
 				want := o.decide(q, f)
 				got, err := w.decide(q, f)
 				if err != nil {
-					t.Errorf("%s: %+v: %v", q, *f, err)
+					t.Errorf("%s: %s: %v", q, f, err)
 				} else if got != want.verdict && want.verdict != unknown {
-					t.Errorf("%s: %+v: engine says %s, oracle %s", q, *f, got, want)
+					t.Errorf("%s: %s: engine says %s, oracle %s", q, f, got, want)
 				}
 				if t.Failed() {
 					return
@@ -73,24 +73,24 @@ func TestVerdictsEqualTheOracles(t *testing.T) {
 			}
 		}
 	})
-	counts.decided(t, wanted)
+	counts.decided(t, wanted())
 }
 
 // questions are what has to be decided about a flow: that its source may send and its destination receive. A host endpoint
 // sees any flow, in one of its chains.
 func (o *oracle) questions(f *flow, hosts []*entity, r random) (qs []question) {
-	if p := o.podAt(f.src); p != nil && p.pod.Spec.NodeName != "" {
-		qs = append(qs, question{p, v3.PolicyTypeEgress, normal})
+	if e := o.workloadAt(f.src); e != nil && e.node != "" {
+		qs = append(qs, question{e, v3.PolicyTypeEgress, normal})
 	}
-	if p := o.podAt(f.dst); p != nil && p.pod.Spec.NodeName != "" {
-		qs = append(qs, question{p, v3.PolicyTypeIngress, normal})
+	if e := o.workloadAt(f.dst); e != nil && e.node != "" {
+		qs = append(qs, question{e, v3.PolicyTypeIngress, normal})
 	}
 	if len(hosts) > 0 && r.chance(30) {
 		q := question{pick(r, hosts...), pick(r, v3.PolicyTypeIngress, v3.PolicyTypeEgress), pick(r, normal, forward, preDNAT, untracked)}
 		switch {
 		case q.chain == untracked && q.of.host.Spec.InterfaceName == "*": // "… do not support untracked policy."
-		case q.chain == normal && q.direction == v3.PolicyTypeIngress && o.podAt(f.dst) != nil,
-			q.chain == normal && q.direction == v3.PolicyTypeEgress && o.podAt(f.src) != nil: // is not the host's own
+		case q.chain == normal && q.direction == v3.PolicyTypeIngress && o.workloadAt(f.dst) != nil,
+			q.chain == normal && q.direction == v3.PolicyTypeEgress && o.workloadAt(f.src) != nil: // is not the host's own
 		default:
 			qs = append(qs, q)
 		}
@@ -99,10 +99,8 @@ func (o *oracle) questions(f *flow, hosts []*entity, r random) (qs []question) {
 }
 
 func (q question) String() string {
-	name := ""
-	if q.of.pod != nil {
-		name = "pod " + q.of.pod.Namespace + "/" + q.of.pod.Name
-	} else {
+	name := "workload " + q.of.namespace + "/" + q.of.workload
+	if q.of.host != nil {
 		name = "host endpoint " + q.of.host.Name
 	}
 	return fmt.Sprintf("%s %s %s", name, q.chain, q.direction)
@@ -115,7 +113,29 @@ func (d decision) String() string {
 	return fmt.Sprintf("%s by tier %q, profile %q rule %d", d.verdict, d.tier, d.profile, d.rule)
 }
 
-// wanted are the features each of which has to decide flows.
-var wanted = []string{
-	"kubernetes peers", "kubernetes ports", "not kubernetes peers", "not kubernetes ports", "profile", "end Deny",
+// wanted are the features each of which has to decide flows: some because it let a packet through to the rule that decided,
+// and some because it alone kept one from a rule.
+func wanted() (all []string) {
+	parts := []string{"kubernetes peers", "kubernetes ports"}
+	all = []string{"NetworkPolicy of Kubernetes", "end Deny", "profile", "normal allowed", "normal denied"}
+	if full == 1 {
+		parts = append(parts, "protocol", "notProtocol", "icmp", "notICMP", "ipVersion", "cluster peers", "cluster protocols")
+		for _, end := range []string{"source ", "destination "} {
+			for _, part := range []string{"nets", "notNets", "ports", "notPorts", "selector", "notSelector", "namespaceSelector", "global()", "serviceAccounts", "services"} {
+				parts = append(parts, end+part)
+			}
+			all = append(all, end+"named ports", "unusable "+end+"nets", "unusable "+end+"selector", "unusable "+end+"ports")
+		}
+		all = append(all, "NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy Admin", "ClusterNetworkPolicy Baseline",
+			"policy namespaceSelector", "policy serviceAccountSelector", "order", "end Pass", "no profile",
+			"tier t1", "tier default", "tier kube-admin", "tier kube-baseline",
+			"action Allow", "action Deny", "action Pass", "action Log",
+			"peer namespaces", "peer pods", "peer nodes", "peer networks", "unusable peer", "unusable protocol", "unusable subject",
+			"forward allowed", "forward denied", "forward undecided", "preDNAT allowed", "preDNAT denied", "preDNAT undecided",
+			"untracked allowed", "untracked denied", "untracked undecided")
+	}
+	for _, part := range parts {
+		all = append(all, part, "not "+part)
+	}
+	return all
 }

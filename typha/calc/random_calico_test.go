@@ -109,7 +109,7 @@ func (r random) types() []v3.PolicyType {
 }
 
 func (r random) calicoPolicy() *v3.NetworkPolicy {
-	p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespaceName(), Name: fmt.Sprintf("cnp%d", r.IntN(3))}}
+	p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: r.spaceName(), Name: fmt.Sprintf("cnp%d", r.IntN(3))}}
 	p.Spec.Tier, p.Spec.Order, p.Spec.Types = r.tierName(), r.order(), r.types()
 	if r.chance(75) {
 		p.Spec.Selector = r.selector()
@@ -171,9 +171,12 @@ func (r random) rule(direction v3.PolicyType, namespaced bool) v3.Rule {
 	case 5:
 		r.icmp(&rule)
 	case 6:
-		rule.Protocol = pointer(pick(r, intstr.FromString("UDPLite"), intstr.FromInt32(47), intstr.FromInt32(136), intstr.FromString("Carrier"), intstr.FromInt32(300)))
+		rule.Protocol = pointer(pick(r, intstr.FromString("UDPLite"), intstr.FromInt32(47), intstr.FromInt32(136)))
+		if r.chance(15) {
+			rule.Protocol = pointer(pick(r, intstr.FromString("Carrier"), intstr.FromInt32(300)))
+		}
 	case 7:
-		rule.NotProtocol = pointer(pick(r, intstr.FromString("TCP"), intstr.FromString("UDP"), intstr.FromInt32(132), intstr.FromString("Carrier")))
+		rule.NotProtocol = pointer(pick(r, intstr.FromString("TCP"), intstr.FromString("UDP"), intstr.FromInt32(132)))
 	}
 	if rule.Protocol == nil && r.chance(10) {
 		rule.IPVersion = pointer(pick(r, 4, 6))
@@ -181,7 +184,7 @@ func (r random) rule(direction v3.PolicyType, namespaced bool) v3.Rule {
 	rule.Source, rule.Destination = r.entity(ports), r.entity(ports)
 	if r.chance(12) {
 		services := &v3.ServiceMatch{Name: pick(r, "svc0", "svc1"), Namespace: r.namespaceName()}
-		if r.chance(30) {
+		if namespaced && r.chance(40) || r.chance(3) {
 			services.Namespace = "" // its own; of no use in a GlobalNetworkPolicy
 		}
 		if direction == v3.PolicyTypeIngress {
@@ -246,7 +249,7 @@ func (r random) net() string {
 	if r.chance(2) {
 		return pick(r, "10.0.0.300/8", "nonsense", "10.0.0.0/33")
 	}
-	return pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.8/29", "192.168.0.2", "fd00::8/125", "172.30.0.0/24", "10.0.0.0/27")
+	return pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.8/29", "192.168.0.2", "fd00::8/125", "172.30.0.0/24", "10.0.0.0/27", "192.168.9.0/31")
 }
 
 func (r random) calicoPorts() (ports []intstr.IntOrString) {
@@ -255,14 +258,14 @@ func (r random) calicoPorts() (ports []intstr.IntOrString) {
 			intstr.FromInt32(80+int32(r.IntN(4))), intstr.FromString(fmt.Sprintf("%d:%d", 79+r.IntN(3), 81+r.IntN(3))),
 			intstr.FromString("http"), intstr.FromString("dns")))
 	}
-	if r.chance(3) {
+	if r.chance(10) {
 		ports = append(ports, pick(r, intstr.FromString("90:80"), intstr.FromInt32(70_000)))
 	}
 	return ports
 }
 
 func (r random) networkSet() *v3.NetworkSet {
-	s := &v3.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespaceName(), Name: fmt.Sprintf("set%d", r.IntN(2)), Labels: r.labels()}}
+	s := &v3.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: r.spaceName(), Name: fmt.Sprintf("set%d", r.IntN(2)), Labels: r.labels()}}
 	s.Spec.Nets = r.setNets()
 	return s
 }
@@ -275,7 +278,7 @@ func (r random) globalNetworkSet() *v3.GlobalNetworkSet {
 
 func (r random) setNets() (nets []string) {
 	for range r.IntN(3) {
-		nets = append(nets, pick(r, "10.0.0.0/29", "192.168.0.0/30", "192.168.0.1", "fd00::/125", "fd00::3", "172.30.0.0/31", "10.0.1.0/24"))
+		nets = append(nets, pick(r, "10.0.0.0/29", "192.168.0.0/30", "192.168.0.1", "fd00::/125", "fd00::3", "172.30.0.0/31", "10.0.1.0/24", "192.168.9.0/31"))
 	}
 	return nets
 }
@@ -307,14 +310,45 @@ func (r random) hostEndpoint() *v3.HostEndpoint {
 			h.Spec.ExpectedIPs = append(h.Spec.ExpectedIPs, fmt.Sprintf("fd00::30:%d", n))
 		}
 	}
-	for r.chance(50) {
-		h.Spec.Profiles = append(h.Spec.Profiles, pick(r, "projectcalico-default-allow", "prof0", "prof1", "none"))
-	}
+	h.Spec.Profiles = r.profileNames()
 	for r.chance(30) {
 		h.Spec.Ports = append(h.Spec.Ports, v3.EndpointPort{Name: pick(r, "http", "dns"), Port: 80 + uint16(r.IntN(4)),
 			Protocol: intstr.FromString(pick(r, "TCP", "UDP"))})
 	}
 	return h
+}
+
+// spaceName gives a namespace of pods, or that of WorkloadEndpoints.
+func (r random) spaceName() string {
+	if r.chance(20) {
+		return "etcd"
+	}
+	return r.namespaceName()
+}
+
+// workload gives an endpoint as an orchestrator without Kubernetes writes it, with addresses that nothing else has.
+func (r random) workload() *v3.WorkloadEndpoint {
+	n := r.IntN(4)
+	w := &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "etcd", Name: fmt.Sprintf("n1-cni-w%d-eth0", n), Labels: r.labels()}}
+	w.Labels["projectcalico.org/namespace"], w.Labels["projectcalico.org/orchestrator"] = "etcd", "cni"
+	w.Spec.Orchestrator, w.Spec.Workload, w.Spec.Endpoint = "cni", fmt.Sprintf("w%d", n), "eth0"
+	w.Spec.Node, w.Spec.InterfaceName = "n1", fmt.Sprintf("cali%d", n)
+	w.Spec.IPNetworks = []string{fmt.Sprintf("192.168.9.%d/32", n), fmt.Sprintf("fd00::9:%d/128", n)}[:1+r.IntN(2)]
+	w.Spec.Profiles = r.profileNames()
+	for r.chance(30) {
+		w.Spec.Ports = append(w.Spec.Ports, v3.WorkloadEndpointPort{Name: pick(r, "http", "dns"), Port: 80 + uint16(r.IntN(4)),
+			Protocol: intstr.FromString(pick(r, "TCP", "UDP"))})
+	}
+	return w
+}
+
+func (r random) profileNames() (names []string) {
+	for _, name := range []string{"prof1", "none", "prof0", "projectcalico-default-allow"} {
+		if r.chance(35) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // profile gives labels that no other profile gives, since which would win is not documented.

@@ -139,9 +139,8 @@ func get[T wire.Object](w *world, node string, id wire.ID) (o T, err error) {
 
 // decide evaluates a flow at a pod or host endpoint as its node would.
 func (w *world) decide(q question, f *flow) (verdict, error) {
-	v := &viewer{world: w, flow: f, ingress: q.direction == v3.PolicyTypeIngress}
+	v := &viewer{world: w, flow: f, node: q.of.node, ingress: q.direction == v3.PolicyTypeIngress}
 	if h := q.of.host; h != nil {
-		v.node = h.Spec.Node
 		e, err := get[*wire.HostEndpoint](w, v.node, wire.ID{Kind: wire.KindHostEndpoint, Name: h.Name})
 		if err != nil {
 			return "", err
@@ -156,8 +155,7 @@ func (w *world) decide(q question, f *flow) (verdict, error) {
 		}
 		return v.endpoint(e.Tiers, e.Profiles)
 	}
-	v.node = q.of.pod.Spec.NodeName
-	e, err := get[*wire.Endpoint](w, v.node, wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(q.of.pod.Namespace, q.of.pod.Name)})
+	e, err := get[*wire.Endpoint](w, v.node, wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(q.of.namespace, q.of.workload)})
 	if err != nil {
 		return "", err
 	}
