@@ -8,6 +8,8 @@ type Commit struct {
 	// Number grows by at least one with each commit of one source.
 	Number  uint64
 	Upserts []Object
+	// Sets are changes of sets that the receiver has, to be applied with the Upserts, which do not name them.
+	Sets    []SetDelta
 	Deletes []ID
 	// InSync says that with this commit everything the source knew when the node connected has
 	// been delivered. Until the first such commit nothing may be removed from the kernel.
