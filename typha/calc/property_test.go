@@ -23,6 +23,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/test/long"
 	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 var (
@@ -336,4 +337,75 @@ func TestDeletionLeavesNothing(t *testing.T) {
 			t.Errorf("left in the engine: %v", residue)
 		}
 	})
+}
+
+// TestWhatComesAndGoesLeavesNothing makes a resource come and go again, or change and change back, and expects that
+// nodes and engine have what they had.
+func TestWhatComesAndGoesLeavesNothing(t *testing.T) {
+	eachCluster(t, func(n int, h *history) {
+		e, w := h.run(t, 40)
+		objects, needs, residue := maps.Clone(w.objects), needsOf(w), e.Residue()
+		for range 10 {
+			o := pick(h.r, h.makers...)()
+			at := refOf(o)
+			e.Upsert(o)
+			if h.r.chance(70) {
+				w.apply(t, e.Flush())
+			}
+			if before, was := h.live[at]; was {
+				e.Upsert(before)
+			} else {
+				e.Delete(at.kind, at.ns, at.name)
+			}
+		}
+		w.apply(t, e.Flush())
+		if diff := gocmp.Diff(objects, w.objects, compareWorlds); diff != "" {
+			t.Errorf("objects (-before +after):\n%s", diff)
+		}
+		if diff := gocmp.Diff(needs, needsOf(w)); diff != "" {
+			t.Errorf("needs (-before +after):\n%s", diff)
+		}
+		if diff := gocmp.Diff(residue, e.Residue()); diff != "" {
+			t.Errorf("the engine remembers (-before +after):\n%s", diff)
+		}
+	})
+}
+
+func needsOf(w *world) map[string]map[wire.ID]bool {
+	needs := map[string]map[wire.ID]bool{}
+	for node, ids := range w.needs {
+		needs[node] = maps.Clone(ids)
+	}
+	return needs
+}
+
+// TestNodesGetNoMoreThanTheyNeed: a node has its endpoints, the policies and profiles that these name, and the sets that those
+// name. A policy that is hinted to be needed on every node may be more.
+func TestNodesGetNoMoreThanTheyNeed(t *testing.T) {
+	eachCluster(t, func(n int, h *history) {
+		_, w := h.run(t, 60)
+		for _, o := range h.live {
+			if hinted(o) {
+				return
+			}
+		}
+		for node, ids := range w.needs {
+			named := w.named(node)
+			for id := range ids {
+				if (id.Kind == wire.KindPolicy || id.Kind == wire.KindIPSet) && !named[id] {
+					t.Errorf("%s is given %s, which nothing of it names", node, id)
+				}
+			}
+		}
+	})
+}
+
+func hinted(o metav1.Object) bool {
+	switch p := o.(type) {
+	case *v3.NetworkPolicy:
+		return len(p.Spec.PerformanceHints) > 0
+	case *v3.GlobalNetworkPolicy:
+		return len(p.Spec.PerformanceHints) > 0
+	}
+	return false
 }

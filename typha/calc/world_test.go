@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -25,7 +27,14 @@ func newWorld() *world {
 // apply takes a delta in, and checks that it says nothing superfluous and leaves nothing dangling.
 func (w *world) apply(t *testing.T, d calc.Delta) {
 	t.Helper()
+	checkOrder(t, d)
 	for _, o := range d.Upserts {
+		switch before := w.objects[o.ID()]; {
+		case before != nil && o.ID().Kind == wire.KindIPSet:
+			t.Errorf("%s is sent whole, although it was there", o.ID())
+		case reflect.DeepEqual(before, o):
+			t.Errorf("%s is sent again, although it did not change", o.ID())
+		}
 		w.objects[o.ID()] = o
 		if p, is := o.(*wire.Policy); is {
 			checkRules(t, p.Name, slices.Concat(p.Ingress, p.Egress))
@@ -74,6 +83,18 @@ func (w *world) apply(t *testing.T, d calc.Delta) {
 				t.Errorf("%s needs %s, which does not exist", node, id)
 			}
 		}
+	}
+}
+
+// checkOrder: additions by kind and name, deletions the other way about.
+func checkOrder(t *testing.T, d calc.Delta) {
+	t.Helper()
+	compare := func(a, b wire.ID) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name)) }
+	if !slices.IsSortedFunc(d.Upserts, func(a, b wire.Object) int { return compare(a.ID(), b.ID()) }) {
+		t.Errorf("upserts are not in order")
+	}
+	if !slices.IsSortedFunc(d.Deletes, func(a, b wire.ID) int { return compare(b, a) }) {
+		t.Errorf("deletes are not in order: %v", d.Deletes)
 	}
 }
 
@@ -135,6 +156,43 @@ func get[T wire.Object](w *world, node string, id wire.ID) (o T, err error) {
 		return o, fmt.Errorf("%s does not exist", id)
 	}
 	return o, nil
+}
+
+// named gives the policies that the endpoints of a node name, and the sets that these name.
+func (w *world) named(node string) map[wire.ID]bool {
+	all := map[wire.ID]bool{}
+	name := func(kind wire.Kind, names ...string) {
+		for _, name := range names {
+			all[wire.ID{Kind: kind, Name: name}] = true
+		}
+	}
+	for id := range w.needs[node] {
+		var tiers []wire.Tier
+		switch e := w.objects[id].(type) {
+		case *wire.Endpoint:
+			tiers = e.Tiers
+			name(wire.KindPolicy, e.Profiles...)
+		case *wire.HostEndpoint:
+			tiers = slices.Concat(e.Tiers, e.Forward, e.PreDNAT, e.Untracked)
+			name(wire.KindPolicy, e.Profiles...)
+		}
+		for _, tier := range tiers {
+			name(wire.KindPolicy, tier.Ingress...)
+			name(wire.KindPolicy, tier.Egress...)
+		}
+	}
+	for id := range all {
+		p, ok := w.objects[id].(*wire.Policy)
+		if !ok {
+			continue
+		}
+		for _, r := range slices.Concat(p.Ingress, p.Egress) {
+			for _, m := range []wire.Match{r.Src, r.Dst} {
+				name(wire.KindIPSet, slices.Concat(m.Sets, m.NotSets, m.PortSets, m.NotPortSets)...)
+			}
+		}
+	}
+	return all
 }
 
 // decide evaluates a flow at a pod or host endpoint as its node would.
