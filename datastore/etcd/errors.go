@@ -18,7 +18,7 @@ func (s *Store) opError(ctx context.Context, operation string, kind datastore.Ki
 		return datastore.OpError(operation, kind, key, ended, err)
 	}
 	cause := err
-	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
+	if answer := (interface{ GRPCStatus() *status.Status })(nil); errors.As(err, &answer) {
 		cause = errors.New(answer.GRPCStatus().Message())
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

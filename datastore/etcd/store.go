@@ -23,8 +23,9 @@ import (
 	"github.com/maneki-net/maneki/datastore/lifecycle"
 )
 
-// answerWithin bounds each question to etcd, and the connecting.
-const answerWithin = 5 * time.Second
+// answerWithin bounds each question to etcd, and the connecting. It is longer than etcd itself waits for a majority, 7 s,
+// so that its answer is seen.
+const answerWithin = 10 * time.Second
 
 // A silent connection is probed and given up after these.
 const (

@@ -38,8 +38,8 @@ type watcher struct {
 	// seen is the revision up to which everything is in pending or handed on.
 	seen    int64
 	pending []datastore.Event
-	// fresh says that nothing came since the watch was started, the last time.
-	fresh bool
+	// failures counts the starts since something came.
+	failures int
 }
 
 // Watch implements datastore.Store. A lost connection, a new leader, and a token that has run out are not seen by the
@@ -93,7 +93,6 @@ func (w *watcher) start(ctx context.Context) error {
 	if !waiting() {
 		return ctx.Err()
 	}
-	w.fresh = true
 	w.asking.Do(func() { go w.askProgress(client) })
 	return nil
 }
@@ -154,16 +153,18 @@ func (w *watcher) take(ctx context.Context, answer clientv3.WatchResponse, ok bo
 	switch {
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return fmt.Errorf("revision %d: %w", w.seen, err)
-	case err != nil && w.fresh:
-		return temporary{err}
 	case err != nil:
-		return w.start(ctx)
+		return w.restart(ctx, err)
 	case answer.Header.Revision < w.seen:
-		return rpctypes.ErrFutureRev // etcd was set back to an older state
+		return w.start(ctx) // a member that lags behind; or etcd was set back, which the start finds out
 	}
-	w.fresh = false
+	w.failures = 0
+	had := w.seen
 	for i, change := range answer.Events {
 		at := change.Kv.ModRevision
+		if at <= had {
+			continue // etcd's client goes back to the progress of a member that lags behind
+		}
 		revision := at
 		if i+1 < len(answer.Events) && answer.Events[i+1].Kv.ModRevision == at {
 			revision = at - 1 // a transaction of another's: only its last event completes it
@@ -179,6 +180,28 @@ func (w *watcher) take(ctx context.Context, answer clientv3.WatchResponse, ok bo
 		w.pending = append(w.pending, datastore.Event{Type: datastore.Bookmark, Revision: format(w.seen)})
 	}
 	return nil
+}
+
+// A watch that ends before anything came is started again so often, with waits between. One member may know of a login
+// or of a new leader later than another.
+const (
+	mostFailures = 5
+	failureWait  = 100 * time.Millisecond
+)
+
+// restart starts a watch again that ended for a reason that may be over.
+func (w *watcher) restart(ctx context.Context, reason error) error {
+	if w.failures++; w.failures > mostFailures {
+		return temporary{reason}
+	}
+	select {
+	case <-time.After(time.Duration(w.failures-1) * failureWait):
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.connection.Done():
+		return w.connection.Err()
+	}
+	return w.start(ctx)
 }
 
 // event is what a change is to the reader.

@@ -27,11 +27,15 @@ type Backend struct {
 	New func(t *testing.T) datastore.Store
 	// Compact makes the store forget the changes up to now; nil if it can't be made to.
 	Compact func(t *testing.T, s datastore.Store)
+	// Corrupt overwrites a stored object with what cannot be decoded, or not by type; nil if nothing can.
+	Corrupt func(t *testing.T, kind datastore.Kind, key datastore.Key)
+	// CalicoOnly says that the backend has no kinds of Kubernetes' own.
+	CalicoOnly bool
 }
 
 // Run runs the suite as subtests.
 func Run(t *testing.T, b Backend) {
-	for name, test := range map[string]func(*testing.T, Backend){
+	tests := map[string]func(*testing.T, Backend){
 		"create and get":               testCreateGet,
 		"names exist once":             testExists,
 		"missing objects":              testMissing,
@@ -39,6 +43,10 @@ func Run(t *testing.T, b Backend) {
 		"status is written apart":      testStatus,
 		"delete with preconditions":    testDelete,
 		"list is complete when paged":  testList,
+		"list is of one revision":      testListAtOnce,
+		"namespaces are apart":         testNamespaces,
+		"status of new objects":        testStatusRules,
+		"nothing missed or doubled":    testNothingMissedOrDoubled,
 		"watch from a list":            testWatch,
 		"watch of an expired revision": testExpired,
 		"watch ends with its context":  testWatchEnds,
@@ -48,9 +56,17 @@ func Run(t *testing.T, b Backend) {
 		"bad objects are refused":      testInvalid,
 		"finalizers hold a deletion":   testFinalizers,
 		"no change makes no event":     testNoChange,
-		"pods of one node":             testFieldSelector,
-		"nodes keep what others wrote": testNode,
-	} {
+	}
+	if b.CalicoOnly {
+		tests["kinds of others are refused"] = testForeignKinds
+	} else {
+		tests["pods of one node"] = testFieldSelector
+		tests["nodes keep what others wrote"] = testNode
+	}
+	if b.Corrupt != nil {
+		tests["unusable objects are apart"] = testUnusable
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(t, b) })
 	}
 }

@@ -16,12 +16,10 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
@@ -31,12 +29,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/crds"
 	"github.com/maneki-net/maneki/test/build"
-)
-
-// The bounds of what is waited for, and how often the server is asked.
-const (
-	readyWithin = time.Minute
-	askEvery    = 50 * time.Millisecond
+	"github.com/maneki-net/maneki/test/process"
 )
 
 // token is the bearer token of the only user. The server listens on loopback alone.
@@ -55,7 +48,7 @@ type Server struct {
 	apiserver string
 	port      int
 	etcdURL   string
-	api       *process
+	api       *process.Process
 }
 
 // Start builds what is needed, starts the servers and installs the CRDs; it fails the
@@ -70,11 +63,10 @@ func Start(t testing.TB) *Server {
 }
 
 func start(t testing.TB) (*Server, error) {
-	root, err := checkout()
+	builder, err := build.Here(os.Stderr)
 	if err != nil {
 		return nil, err
 	}
-	builder := build.Builder{Root: root, Progress: os.Stderr}
 	kubernetes, err := builder.Module(t.Context(), "kubernetes")
 	if err != nil {
 		return nil, err
@@ -83,7 +75,7 @@ func start(t testing.TB) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3)
+	ports, err := process.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +90,7 @@ func start(t testing.TB) (*Server, error) {
 		return nil, err
 	}
 	peer := fmt.Sprintf("http://127.0.0.1:%d", ports[2])
-	database, err := launch(filepath.Join(s.dir, "etcd.log"), filepath.Join(etcd, "etcd"),
+	database, err := process.Launch(filepath.Join(s.dir, "etcd.log"), filepath.Join(etcd, "etcd"),
 		"--data-dir="+filepath.Join(s.dir, "etcd"),
 		"--listen-client-urls="+s.etcdURL, "--advertise-client-urls="+s.etcdURL,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
@@ -106,10 +98,10 @@ func start(t testing.TB) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(database.kill)
+	t.Cleanup(database.Kill)
 	t.Cleanup(func() {
 		if s.api != nil {
-			s.api.kill()
+			s.api.Kill()
 		}
 	})
 	if err := s.run(t.Context()); err != nil {
@@ -125,7 +117,7 @@ func start(t testing.TB) (*Server, error) {
 // remembers no revision before now, so that older watches and lists are expired.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	s.api.kill()
+	s.api.Kill()
 	if err := s.run(t.Context()); err != nil {
 		t.Fatalf("restart the API server: %v", err)
 	}
@@ -135,7 +127,7 @@ func (s *Server) Restart(t testing.TB) {
 func (s *Server) run(ctx context.Context) error {
 	key := filepath.Join(s.dir, "service-accounts.key")
 	var err error
-	s.api, err = launch(filepath.Join(s.dir, "kube-apiserver.log"), s.apiserver,
+	s.api, err = process.Launch(filepath.Join(s.dir, "kube-apiserver.log"), s.apiserver,
 		"--etcd-servers="+s.etcdURL,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port),
 		"--endpoint-reconciler-type=none",
@@ -150,7 +142,7 @@ func (s *Server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.api.until(ctx, "ready", func(ctx context.Context) error {
+	return s.api.Until(ctx, "ready", func(ctx context.Context) error {
 		return s.request(ctx, http.MethodGet, "/readyz", nil)
 	})
 }
@@ -169,7 +161,7 @@ func (s *Server) installCRDs(ctx context.Context) error {
 			return fmt.Errorf("install %s: %w", m.File, err)
 		}
 		served := fmt.Sprintf("/apis/%s/%s/%s", crd.Spec.Group, crd.Spec.Versions[0].Name, crd.Spec.Names.Plural)
-		if err := s.api.until(ctx, crd.Name+" served", func(ctx context.Context) error {
+		if err := s.api.Until(ctx, crd.Name+" served", func(ctx context.Context) error {
 			return s.request(ctx, http.MethodGet, served, nil)
 		}); err != nil {
 			return err
@@ -237,36 +229,4 @@ func (s *Server) request(ctx context.Context, method, path string, body []byte) 
 		return fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, text)
 	}
 	return nil
-}
-
-// freePorts asks the kernel for ports that nobody listens on.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
-}
-
-// checkout is the folder of go.mod, which is above every test's working directory.
-func checkout() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", fmt.Errorf("no go.mod above the working directory")
-		}
-		dir = parent
-	}
 }

@@ -43,6 +43,22 @@ func New(root string, progress io.Writer) (Builder, error) {
 	return Builder{Root: abs, Progress: progress}, nil
 }
 
+// Here returns a Builder of the checkout that the working directory lies in, as a test's does.
+func Here(progress io.Writer) (Builder, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return Builder{}, err
+	}
+	for !exists(filepath.Join(dir, "go.mod")) {
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return Builder{}, errors.New("no go.mod above the working directory")
+		}
+		dir = parent
+	}
+	return Builder{Root: dir, Progress: progress}, nil
+}
+
 // module is a folder under hack/ and what is built of it.
 type module struct {
 	name     string

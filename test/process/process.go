@@ -1,9 +1,15 @@
-package apiserver
+// Package process runs servers on loopback for tests: started with their output in a file, waited for, and killed with the
+// test, also when that is killed.
+//
+// It owns a process for as long as its Process lives, and nothing of what the program does. Packages apiserver and
+// etcdserver call it. A Process may be used by any number of goroutines.
+package process
 
 import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +18,14 @@ import (
 	"time"
 )
 
-// process is a running program whose output goes to a file.
-type process struct {
+// The bounds of what is waited for, and how often it is asked.
+const (
+	readyWithin = time.Minute
+	askEvery    = 50 * time.Millisecond
+)
+
+// Process is a running program whose output goes to a file.
+type Process struct {
 	name string
 	log  string
 	cmd  *exec.Cmd
@@ -22,12 +34,13 @@ type process struct {
 	err   error
 }
 
-func launch(log, program string, args ...string) (*process, error) {
+// Launch starts a program. Its output is appended to the log.
+func Launch(log, program string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: filepath.Base(program), log: log, cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	p := &Process{name: filepath.Base(program), log: log, cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -49,14 +62,17 @@ func launch(log, program string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// kill ends the process and waits until it is gone. It may be called twice.
-func (p *process) kill() {
+// Kill ends the process and waits until it is gone. It may be called twice.
+func (p *Process) Kill() {
 	p.cmd.Process.Kill() // fails only if it is gone already
 	<-p.ended
 }
 
-// until repeats a question until its answer is no error.
-func (p *process) until(ctx context.Context, state string, ask func(context.Context) error) error {
+// Signal sends the process a signal.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Until repeats a question until its answer is no error.
+func (p *Process) Until(ctx context.Context, state string, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	tick := time.NewTicker(askEvery)
@@ -77,7 +93,7 @@ func (p *process) until(ctx context.Context, state string, ask func(context.Cont
 }
 
 // tail is the end of the process's output.
-func (p *process) tail() []byte {
+func (p *Process) tail() []byte {
 	const most = 4000
 	body, err := os.ReadFile(p.log)
 	if err != nil {
@@ -87,4 +103,18 @@ func (p *process) tail() []byte {
 		body = body[len(body)-most:]
 	}
 	return bytes.TrimSpace(body)
+}
+
+// FreePorts asks the kernel for ports that nobody listens on.
+func FreePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
 }
