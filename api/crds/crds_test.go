@@ -163,8 +163,16 @@ func post(t *testing.T, client *http.Client, host string, m validatetest.Manifes
 	if err != nil {
 		t.Fatal(err)
 	}
+	var meta metav1.PartialObjectMetadata
+	if err := json.Unmarshal(body, &meta); err != nil {
+		t.Fatal(err)
+	}
 	plural, _ := apimeta.UnsafeGuessKindToResource(m.GroupVersionKind())
-	url := fmt.Sprintf("%s/apis/%s/%s?dryRun=All&fieldValidation=Strict", host, m.APIVersion, plural.Resource)
+	path := plural.Resource
+	if meta.Namespace != "" {
+		path = "namespaces/" + meta.Namespace + "/" + path
+	}
+	url := fmt.Sprintf("%s/apis/%s/%s?dryRun=All&fieldValidation=Strict", host, m.APIVersion, path)
 	answer, err := client.Post(url, "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ type TierSpec struct {
 	// DefaultAction is what happens to a packet that no policy of the tier decides, at an endpoint that one of them
 	// selects: Deny, or Pass, which goes on with the next tier.
 	// +kubebuilder:default="Deny"
+	// +kubebuilder:validation:XValidation:rule="self in ['Deny', 'Pass']",message="must be Deny or Pass"
 	DefaultAction *Action `json:"defaultAction,omitempty"`
 	// Order is the tier's place: lower is earlier. Absent is last. Of equal orders the name decides.
 	Order *float64 `json:"order,omitempty"`
