@@ -282,6 +282,11 @@ func (a *Agent) commit(c wire.Commit) {
 	for _, object := range c.Upserts {
 		a.state.upsert(object)
 	}
+	for _, d := range c.Sets {
+		if !a.state.change(d) {
+			a.log.Error("change of an IP set that is not known", "set", d.Name)
+		}
+	}
 	for _, id := range c.Deletes {
 		a.state.delete(id)
 	}

@@ -69,33 +69,35 @@ type (
 	connections struct{ *fake }
 )
 
-func (f *fake) Resync()                               {}
-func (f *fake) Observe(dataplane.Event) bool          { return false }
-func (f *fake) Changed(context.Context) (bool, error) { return false, nil }
-func (l links) Name() string                          { return "link" }
-func (l links) Apply(context.Context) error           { return l.do("links") }
-func (l links) Set(link.VXLAN)                        {}
-func (l links) Remove(string)                         {}
-func (s sysctls) Name() string                        { return "sysctl" }
-func (s sysctls) Apply(context.Context) error         { return s.do("sysctls") }
-func (s sysctls) Set(string, string)                  {}
-func (s sysctls) RemoveDevice(string)                 {}
-func (s sysctls) InPlace(string) bool                 { return s.fail["sysctls"] == nil }
-func (s sets) Name() string                           { return "ipset" }
-func (s sets) Apply(context.Context) error            { return s.do("sets") }
-func (s sets) Grow(context.Context) error             { return s.do("grow") }
-func (s sets) Shrink(context.Context) error           { return s.do("shrink") }
-func (s sets) Set(set ipset.Set)                      { s.sets[set.Name] = len(set.Members) }
-func (s sets) Remove(name string)                     { delete(s.sets, name) }
-func (r rules) Name() string                          { return "iptables" }
-func (r rules) Apply(context.Context) error           { return r.do(r.table) }
-func (r rules) Hook(map[string]iptables.Hooks)        {}
-func (r routes) Name() string                         { return "route" }
-func (r routes) Apply(context.Context) error          { return r.do("routes") }
-func (r routes) Replace(list []route.Route)           { r.fake.routes = list }
-func (c connections) Name() string                    { return "conntrack" }
-func (c connections) Forget(addr netip.Addr)          { c.forget = append(c.forget, addr) }
-func (c connections) InPlace(addr netip.Addr) bool    { return !slices.Contains(c.forget, addr) }
+func (f *fake) Resync()                                     {}
+func (f *fake) Observe(dataplane.Event) bool                { return false }
+func (f *fake) Changed(context.Context) (bool, error)       { return false, nil }
+func (l links) Name() string                                { return "link" }
+func (l links) Apply(context.Context) error                 { return l.do("links") }
+func (l links) Set(link.VXLAN)                              {}
+func (l links) Remove(string)                               {}
+func (s sysctls) Name() string                              { return "sysctl" }
+func (s sysctls) Apply(context.Context) error               { return s.do("sysctls") }
+func (s sysctls) Set(string, string)                        {}
+func (s sysctls) RemoveDevice(string)                       {}
+func (s sysctls) InPlace(string) bool                       { return s.fail["sysctls"] == nil }
+func (s sets) Name() string                                 { return "ipset" }
+func (s sets) Apply(context.Context) error                  { return s.do("sets") }
+func (s sets) Grow(context.Context) error                   { return s.do("grow") }
+func (s sets) Shrink(context.Context) error                 { return s.do("shrink") }
+func (s sets) Set(set ipset.Set)                            { s.sets[set.Name] = len(set.Members) }
+func (s sets) AddMembers(name string, m ...ipset.Member)    { s.sets[name] += len(m) }
+func (s sets) RemoveMembers(name string, m ...ipset.Member) { s.sets[name] -= len(m) }
+func (s sets) Remove(name string)                           { delete(s.sets, name) }
+func (r rules) Name() string                                { return "iptables" }
+func (r rules) Apply(context.Context) error                 { return r.do(r.table) }
+func (r rules) Hook(map[string]iptables.Hooks)              {}
+func (r routes) Name() string                               { return "route" }
+func (r routes) Apply(context.Context) error                { return r.do("routes") }
+func (r routes) Replace(list []route.Route)                 { r.fake.routes = list }
+func (c connections) Name() string                          { return "conntrack" }
+func (c connections) Forget(addr netip.Addr)                { c.forget = append(c.forget, addr) }
+func (c connections) InPlace(addr netip.Addr) bool          { return !slices.Contains(c.forget, addr) }
 func (c connections) Apply(context.Context) error {
 	if len(c.forget) == 0 {
 		return nil
@@ -156,6 +158,7 @@ func (nothing) Check()                     {}
 type rig struct {
 	*fake
 	agent  *felix.Agent
+	events chan dataplane.Event
 	source *source
 	ended  chan error
 }
@@ -168,7 +171,8 @@ func newRig(t *testing.T, known ...wire.Object) *rig {
 func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 	t.Helper()
 	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{},
-		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)}, ended: make(chan error, 1)}
+		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)},
+		events: make(chan dataplane.Event), ended: make(chan error, 1)}
 	j, err := journal.Open(filepath.Join(t.TempDir(), "stream"))
 	if err != nil {
 		t.Fatal(err)
@@ -185,8 +189,8 @@ func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
 		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
 			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Connections: connections{r.fake}}}},
-		FirstFacts: facts,
-		Config:     c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
+		Events: r.events, FirstFacts: facts,
+		Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,6 +315,144 @@ func TestAddNamesWhatItWaitedFor(t *testing.T) {
 		r.commit(endpoint, deny)
 		if _, err := r.agent.Annotations(t.Context(), "shop", "web", ""); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestSetChanges: members come and go by themselves, in a set that was delivered whole before or in the same breath.
+func TestSetChanges(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		more := wire.SetDelta{Name: "s", AddedNets: []netip.Prefix{netip.MustParsePrefix("10.65.0.8/32"), netip.MustParsePrefix("10.65.0.7/32")}}
+		r.source.commits <- wire.Commit{Number: 1, Upserts: []wire.Object{pool, set, deny, endpoint}, Sets: []wire.SetDelta{more}, InSync: true}
+		synctest.Wait()
+		if r.sets["cali40s"] != 3 {
+			t.Errorf("%d members, want 3", r.sets["cali40s"])
+		}
+		rendered := r.rendered
+		r.source.commits <- wire.Commit{Number: 2, InSync: true, Sets: []wire.SetDelta{{Name: "s", RemovedNets: more.AddedNets}, {Name: "unknown"}}}
+		synctest.Wait()
+		if r.sets["cali40s"] != 1 || r.rendered != rendered {
+			t.Errorf("%d members, want 1; %d chains rendered for it", r.sets["cali40s"], r.rendered-rendered)
+		}
+		if last := r.source.reports[len(r.source.reports)-1]; last.Applied != 2 {
+			t.Errorf("report %+v", last)
+		}
+	})
+}
+
+// TestRenderedOnce: a change renders the chains that it changes, whatever else there is.
+func TestRenderedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(pool, set, deny, endpoint)
+		go r.agent.Add(t.Context(), workload) //nolint:errcheck // what it programs is looked at
+		synctest.Wait()
+		before := r.rendered
+		r.commit(&wire.Policy{Name: "deny", Tier: "default", Ingress: []wire.Rule{{Action: wire.Allow}}})
+		if got := r.rendered - before; got != 1 { // its only direction
+			t.Errorf("one policy changed: %d chains rendered, want 1", got)
+		}
+		before = r.rendered
+		moved := *endpoint
+		moved.Profiles = []string{"deny"}
+		r.commit(&moved)
+		if got := r.rendered - before; got != 2+2 { // both directions of the endpoint and of the profile
+			t.Errorf("one endpoint changed: %d chains rendered, want 4", got)
+		}
+		before = r.rendered
+		r.commit(&wire.Config{Name: "global", Values: map[string]string{"LogPrefix": "other"}})
+		if r.rendered == before {
+			t.Error("a setting of all chains changed, and none was rendered")
+		}
+	})
+}
+
+// TestHostEndpoints: an interface is found by its name or its addresses, one has one endpoint, and what cannot be
+// enforced is said.
+func TestHostEndpoints(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		addr := netip.MustParseAddr
+		r.addrs[addr("172.30.0.11")], r.addrs[addr("172.30.1.11")] = "eth0", "eth1"
+		r.commit(pool,
+			&wire.HostEndpoint{Name: "b-named", Node: "n1", Interface: "eth0"},
+			&wire.HostEndpoint{Name: "a-by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.0.11")}},
+			&wire.HostEndpoint{Name: "c-by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.9.9"), addr("172.30.1.11")}},
+			&wire.HostEndpoint{Name: "d-nowhere", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.2.11")}},
+			&wire.HostEndpoint{Name: "e-pod", Node: "n1", Interface: "cali1"},
+			&wire.HostEndpoint{Name: "f-strange", Node: "n1", Interface: "eth+"},
+			&wire.HostEndpoint{Name: "g-any", Node: "n1", Interface: "*"})
+		for chain, want := range map[string]bool{"cali-fh-eth0": true, "cali-th-eth1": true, "cali-fh-any-interface-at-all": true,
+			"cali-fh-eth2": false, "cali-fh-cali1": false, "cali-fh-eth+": false} {
+			if r.hasChain(chain) != want {
+				t.Errorf("chain %s: %v, want %v", chain, !want, want)
+			}
+		}
+		problems := strings.Join(r.source.reports[len(r.source.reports)-1].Errors, "\n")
+		for _, name := range []string{"a-by-address: interface eth0 has host endpoint b-named", "d-nowhere", "e-pod", "f-strange"} {
+			if !strings.Contains(problems, "host endpoint "+name) {
+				t.Errorf("nothing said of %s in:\n%s", name, problems)
+			}
+		}
+		r.addrs[addr("172.30.2.11")] = "eth2"
+		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
+		synctest.Wait()
+		if !r.hasChain("cali-fh-eth2") {
+			t.Error("an interface that gets its address has no policy")
+		}
+		for _, name := range []string{"a-by-address", "b-named", "c-by-address", "d-nowhere", "e-pod", "f-strange", "g-any"} {
+			r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{{Kind: wire.KindHostEndpoint, Name: name}}}
+		}
+		synctest.Wait()
+		for name := range r.chains {
+			if strings.HasPrefix(name, "raw") || strings.HasPrefix(name, "mangle") {
+				t.Errorf("without host endpoints there is chain %s", name)
+			}
+		}
+	})
+}
+
+// TestExternalWorkload: a workload that the datastore tells of has rules at once, and routes when its interface exists.
+func TestExternalWorkload(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		external := &wire.Endpoint{Namespace: "vm", Pod: "vm-1", Node: "n1", Interface: "tap1", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.30")}}
+		r.commit(pool, external)
+		if errs := r.source.reports[0].Errors; r.hasChain("cali-tw-tap1") || len(errs) != 1 || !strings.Contains(errs[0], "InterfacePrefix") {
+			t.Errorf("an interface that is no workload's has rules, or nothing is said of it: %v", errs)
+		}
+		r.commit(&wire.Config{Name: "global", Values: map[string]string{"InterfacePrefix": "tap"}})
+		if !r.hasChain("cali-tw-tap1") || len(r.routes) != 0 {
+			t.Errorf("before the interface exists: rules %v, routes %v", r.hasChain("cali-tw-tap1"), r.routes)
+		}
+		r.addrs[netip.MustParseAddr("169.254.0.1")] = "tap1"
+		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
+		synctest.Wait()
+		if len(r.routes) != 1 || r.routes[0].Dst.Addr() != external.Addrs[0] {
+			t.Errorf("with the interface: routes %v", r.routes)
+		}
+		r.log = nil
+		r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{external.ID()}}
+		synctest.Wait()
+		if r.hasChain("cali-tw-tap1") || len(r.routes) != 0 || !slices.Contains(r.log, "connections") {
+			t.Errorf("after it went: rules %v, routes %v, %v", r.hasChain("cali-tw-tap1"), r.routes, r.log)
+		}
+	})
+}
+
+// TestRefusedChain: a chain that denies because the kernel refused it holds nothing up, and is reported.
+func TestRefusedChain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fail["filter"] = &iptables.RefusedError{Table: "filter", Errs: []error{errors.New("policy deny was refused")}}
+		r.commit(pool, deny, endpoint)
+		if err := r.agent.Add(t.Context(), workload); err != nil {
+			t.Error(err)
+		}
+		last := r.source.reports[len(r.source.reports)-1]
+		if !slices.Contains(r.log, "shrink") || r.agent.Ready() != nil || last.Applied == 0 || !slices.Contains(last.Errors, "policy deny was refused") {
+			t.Errorf("%v, %v, report %+v", r.log, r.agent.Ready(), last)
 		}
 	})
 }

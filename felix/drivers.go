@@ -35,6 +35,8 @@ type (
 	Sets interface {
 		dataplane.Driver
 		Set(ipset.Set)
+		AddMembers(name string, members ...ipset.Member)
+		RemoveMembers(name string, members ...ipset.Member)
 		Remove(name string)
 		Changed(context.Context) (bool, error)
 		Grow(context.Context) error

@@ -24,15 +24,26 @@ const (
 	vxlanOverheadV6 = 70
 )
 
-// renderSets makes the sets of policies that changed desired.
+// renderSets makes the sets of policies desired, as far as they changed.
 func (a *Agent) renderSets() {
 	for name := range a.state.dirty.sets {
+		set := a.state.sets[name]
 		for _, f := range a.opts.Drivers.Families {
-			if set := a.state.sets[name]; set != nil {
-				f.Sets.Set(ipset.Set{Name: ipset.SetName(f.Family, name), Type: setType(set.Type), Members: members(set)})
-			} else {
-				f.Sets.Remove(ipset.SetName(f.Family, name))
+			kernel := ipset.SetName(f.Family, name)
+			if set == nil {
+				f.Sets.Remove(kernel)
+				continue
 			}
+			if w := set.whole; w != nil {
+				f.Sets.Set(ipset.Set{Name: kernel, Type: setType(w.Type), Members: members(w.Nets, w.Ports)})
+			}
+			for _, d := range set.changes {
+				f.Sets.RemoveMembers(kernel, members(d.RemovedNets, d.RemovedPorts)...)
+				f.Sets.AddMembers(kernel, members(d.AddedNets, d.AddedPorts)...)
+			}
+		}
+		if set != nil {
+			set.whole, set.changes = nil, nil
 		}
 	}
 	clear(a.state.dirty.sets)
@@ -45,12 +56,12 @@ func setType(t wire.SetType) ipset.Type {
 	return ipset.HashNet
 }
 
-func members(set *wire.IPSet) []ipset.Member {
-	list := make([]ipset.Member, 0, len(set.Nets)+len(set.Ports))
-	for _, n := range set.Nets {
+func members(nets []netip.Prefix, ports []wire.PortMember) []ipset.Member {
+	list := make([]ipset.Member, 0, len(nets)+len(ports))
+	for _, n := range nets {
 		list = append(list, ipset.Member{Net: n})
 	}
-	for _, p := range set.Ports {
+	for _, p := range ports {
 		list = append(list, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
 	}
 	return list

@@ -19,7 +19,7 @@ type state struct {
 	vteps     map[dataplane.Family]map[string]*wire.VTEP // by node
 	routes    map[netip.Prefix]*wire.Route
 	bgp       *wire.BGP
-	sets      map[string]*wire.IPSet
+	sets      map[string]*set
 	policies  map[string]*wire.Policy
 	endpoints map[string]*wire.Endpoint // by wire.EndpointName
 	// external are those of endpoints that name their interface, by that.
@@ -27,6 +27,12 @@ type state struct {
 	hostEndpoints map[string]*wire.HostEndpoint
 
 	dirty dirty
+}
+
+// set is what of an IP set was not rendered yet. What was, only the driver and the journal hold.
+type set struct {
+	whole   *wire.IPSet // nil if it was rendered
+	changes []wire.SetDelta
 }
 
 // dirty is what has to be rendered again.
@@ -42,7 +48,7 @@ func newState() *state {
 	return &state{
 		configs: map[string]*wire.Config{}, pools: map[string]*wire.Pool{}, hosts: map[string]*wire.Host{},
 		vteps:  map[dataplane.Family]map[string]*wire.VTEP{dataplane.IPv4: {}, dataplane.IPv6: {}},
-		routes: map[netip.Prefix]*wire.Route{}, sets: map[string]*wire.IPSet{},
+		routes: map[netip.Prefix]*wire.Route{}, sets: map[string]*set{},
 		policies: map[string]*wire.Policy{}, endpoints: map[string]*wire.Endpoint{},
 		external: map[string]*wire.Endpoint{}, hostEndpoints: map[string]*wire.HostEndpoint{},
 		dirty: dirty{config: true, rules: true, routes: true, sets: map[string]bool{}},
@@ -66,7 +72,7 @@ func (s *state) upsert(object wire.Object) {
 	case *wire.BGP:
 		s.bgp = o
 	case *wire.IPSet:
-		s.sets[o.Name] = o
+		s.sets[o.Name] = &set{whole: o}
 	case *wire.Policy:
 		s.policies[o.Name] = o
 	case *wire.Endpoint:
@@ -74,6 +80,17 @@ func (s *state) upsert(object wire.Object) {
 	case *wire.HostEndpoint:
 		s.hostEndpoints[o.Name] = o
 	}
+}
+
+// change takes in a change of a set that is known, and says whether it is.
+func (s *state) change(d wire.SetDelta) bool {
+	set := s.sets[d.Name]
+	if set == nil {
+		return false
+	}
+	set.changes = append(set.changes, d)
+	s.dirty.sets[d.Name] = true
+	return true
 }
 
 // delete forgets an object of the stream.

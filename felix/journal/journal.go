@@ -8,14 +8,17 @@
 package journal
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -32,8 +35,10 @@ type Journal struct {
 	path  string
 	file  *os.File
 	state State
-	size  int64 // of the file
-	base  int64 // of the file when it was last replaced
+	// changes are of sets in state, and not in it yet: a change costs what changed.
+	changes map[wire.ID][]wire.SetDelta
+	size    int64 // of the file
+	base    int64 // of the file when it was last replaced
 	// behind: the file lacks a commit that could not be written.
 	behind bool
 }
@@ -53,6 +58,7 @@ type record struct {
 	Upserts  []entry           `cbor:"1,keyasint,omitempty"`
 	Deletes  []wire.ID         `cbor:"2,keyasint,omitempty"`
 	Versions map[string]string `cbor:"3,keyasint,omitempty"`
+	Sets     []wire.SetDelta   `cbor:"4,keyasint,omitempty"`
 }
 
 type entry struct {
@@ -66,7 +72,7 @@ func Open(path string) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
-	j := &Journal{path: path, state: State{Objects: map[wire.ID]wire.Object{}, Versions: map[string]string{}}}
+	j := &Journal{path: path, changes: map[wire.ID][]wire.SetDelta{}, state: State{Objects: map[wire.ID]wire.Object{}, Versions: map[string]string{}}}
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read journal: %w", err)
@@ -108,30 +114,77 @@ func (j *Journal) replay(data []byte) (int64, error) {
 	if err := wire.Decode(body, &r); err != nil {
 		return 0, err
 	}
+	c := wire.Commit{Sets: r.Sets, Deletes: r.Deletes, Versions: r.Versions}
 	for _, e := range r.Upserts {
 		if object, err := wire.DecodeObject(e.Kind, e.Body); err == nil {
-			j.state.Objects[object.ID()] = object
+			c.Upserts = append(c.Upserts, object)
 		}
 	}
-	j.take(nil, r.Deletes, r.Versions)
+	j.take(c)
 	return headerSize + length, nil
 }
 
-func (j *Journal) take(upserts []wire.Object, deletes []wire.ID, versions map[string]string) {
-	for _, object := range upserts {
+func (j *Journal) take(c wire.Commit) {
+	for _, object := range c.Upserts {
 		j.state.Objects[object.ID()] = object
+		delete(j.changes, object.ID())
 	}
-	for _, id := range deletes {
+	for _, d := range c.Sets {
+		id := wire.ID{Kind: wire.KindIPSet, Name: d.Name}
+		j.changes[id] = append(j.changes[id], d)
+	}
+	for _, id := range c.Deletes {
 		delete(j.state.Objects, id)
+		delete(j.changes, id)
 	}
-	maps.Copy(j.state.Versions, versions)
+	maps.Copy(j.state.Versions, c.Versions)
 }
 
 // State gives everything that was delivered.
-func (j *Journal) State() State { return j.state }
+func (j *Journal) State() State {
+	for id, changes := range j.changes {
+		if set, ok := j.state.Objects[id].(*wire.IPSet); ok {
+			j.state.Objects[id] = fold(set, changes)
+		}
+	}
+	clear(j.changes)
+	return j.state
+}
+
+// fold makes a set out of one and its changes.
+func fold(set *wire.IPSet, changes []wire.SetDelta) *wire.IPSet {
+	nets, ports := map[netip.Prefix]bool{}, map[wire.PortMember]bool{}
+	add(nets, set.Nets, true)
+	add(ports, set.Ports, true)
+	for _, d := range changes {
+		add(nets, d.RemovedNets, false)
+		add(nets, d.AddedNets, true)
+		add(ports, d.RemovedPorts, false)
+		add(ports, d.AddedPorts, true)
+	}
+	return &wire.IPSet{Name: set.Name, Type: set.Type,
+		Nets: slices.SortedFunc(maps.Keys(nets), func(a, b netip.Prefix) int {
+			return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+		}),
+		Ports: slices.SortedFunc(maps.Keys(ports), func(a, b wire.PortMember) int {
+			return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+		})}
+}
+
+// add makes keys present in a map, or absent.
+func add[K comparable](m map[K]bool, keys []K, present bool) {
+	for _, k := range keys {
+		if present {
+			m[k] = true
+		} else {
+			delete(m, k)
+		}
+	}
+}
 
 // Held gives the hash of each object, for a stream to deliver what differs.
 func (j *Journal) Held() (map[wire.ID]wire.Hash, error) {
+	j.State()
 	held := make(map[wire.ID]wire.Hash, len(j.state.Objects))
 	for id, object := range j.state.Objects {
 		body, err := wire.Encode(object)
@@ -145,11 +198,11 @@ func (j *Journal) Held() (map[wire.ID]wire.Hash, error) {
 
 // Append records a commit. State has it also when that fails; the next Append then writes everything.
 func (j *Journal) Append(c wire.Commit) error {
-	j.take(c.Upserts, c.Deletes, c.Versions)
+	j.take(c)
 	if j.behind || j.size > 2*j.base+slack {
 		return j.replace()
 	}
-	data, err := encode(c.Upserts, c.Deletes, c.Versions)
+	data, err := encode(c)
 	if err == nil {
 		_, err = j.file.WriteAt(data, j.size)
 	}
@@ -163,11 +216,8 @@ func (j *Journal) Append(c wire.Commit) error {
 
 // replace puts a file with one record of everything in the place of the present one.
 func (j *Journal) replace() error {
-	objects := make([]wire.Object, 0, len(j.state.Objects))
-	for _, object := range j.state.Objects {
-		objects = append(objects, object)
-	}
-	data, err := encode(objects, nil, j.state.Versions)
+	j.State()
+	data, err := encode(wire.Commit{Upserts: slices.Collect(maps.Values(j.state.Objects)), Versions: j.state.Versions})
 	if err != nil {
 		return fmt.Errorf("replace journal: %w", err)
 	}
@@ -191,9 +241,9 @@ func (j *Journal) replace() error {
 	return nil
 }
 
-func encode(upserts []wire.Object, deletes []wire.ID, versions map[string]string) ([]byte, error) {
-	r := record{Deletes: deletes, Versions: versions}
-	for _, object := range upserts {
+func encode(c wire.Commit) ([]byte, error) {
+	r := record{Sets: c.Sets, Deletes: c.Deletes, Versions: c.Versions}
+	for _, object := range c.Upserts {
 		body, err := wire.Encode(object)
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", object.ID(), err)

@@ -55,6 +55,55 @@ func TestReopen(t *testing.T) {
 	compare(t, want, open(t, path).State())
 }
 
+// TestSetChanges: changes of a set are part of it at once, after a restart, and after the file was replaced; what is held
+// has the hash of the set that was delivered whole.
+func TestSetChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stream")
+	j := open(t, path)
+	nets := func(list ...string) []netip.Prefix {
+		var all []netip.Prefix
+		for _, s := range list {
+			all = append(all, netip.MustParsePrefix(s))
+		}
+		return all
+	}
+	port := func(n uint16) wire.PortMember {
+		return wire.PortMember{Addr: netip.MustParseAddr("10.0.0.1"), Protocol: 6, Port: n}
+	}
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{
+		&wire.IPSet{Name: "s", Type: wire.SetNet, Nets: nets("10.0.0.1/32", "10.0.0.3/32", "fd00::/64")},
+		&wire.IPSet{Name: "p", Type: wire.SetPort, Ports: []wire.PortMember{port(80), port(443)}},
+		&wire.IPSet{Name: "gone", Type: wire.SetNet}}})
+	appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{
+		{Name: "s", AddedNets: nets("10.0.0.2/32", "10.0.0.0/8"), RemovedNets: nets("10.0.0.3/32")},
+		{Name: "p", AddedPorts: []wire.PortMember{port(81)}, RemovedPorts: []wire.PortMember{port(80), port(443)}},
+		{Name: "gone", AddedNets: nets("10.0.0.2/32")}}})
+	appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{{Name: "s", AddedNets: nets("10.0.0.3/32"), RemovedNets: nets("10.0.0.2/32")}},
+		Deletes: []wire.ID{{Kind: wire.KindIPSet, Name: "gone"}}})
+	s := &wire.IPSet{Name: "s", Type: wire.SetNet, Nets: nets("10.0.0.0/8", "10.0.0.1/32", "10.0.0.3/32", "fd00::/64")}
+	p := &wire.IPSet{Name: "p", Type: wire.SetPort, Ports: []wire.PortMember{port(81)}}
+	want := journal.State{Objects: map[wire.ID]wire.Object{s.ID(): s, p.ID(): p}, Versions: map[string]string{}}
+	again := open(t, path)
+	compare(t, want, j.State())
+	compare(t, want, again.State())
+	held, err := again.Held()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range []*wire.IPSet{s, p} {
+		body, err := wire.Encode(set)
+		if err != nil || held[set.ID()] != wire.HashOf(body) {
+			t.Errorf("%s: held as %x, want %x, %v", set.Name, held[set.ID()], wire.HashOf(body), err)
+		}
+	}
+	for range 3 { // each is more than the slack: the file is replaced
+		appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{{Name: "s", AddedNets: nets("10.0.0.2/32")}, {Name: "s", RemovedNets: nets("10.0.0.2/32")}},
+			Upserts: []wire.Object{&wire.Config{Name: "global", Values: map[string]string{"LogPrefix": string(make([]byte, 2<<20))}}},
+			Deletes: []wire.ID{wire.ID{Kind: wire.KindConfig, Name: "global"}}})
+	}
+	compare(t, want, open(t, path).State())
+}
+
 // TestTorn cuts the file at every length: what is read is a state that there was, and what is appended
 // afterwards is read too.
 func TestTorn(t *testing.T) {

@@ -10,7 +10,11 @@ type Map[K comparable, V any] struct {
 	desired map[K]V
 	actual  map[K]V
 	pending map[K]struct{}
+	peak    int // most that pending has held
 }
+
+// small is how many entries a map may have had to be kept: to go over one costs what it once held.
+const small = 64
 
 // New returns an empty Map. equal says whether an actual value is as good as the desired one.
 func New[K comparable, V any](equal func(desired, actual V) bool) *Map[K, V] {
@@ -97,8 +101,12 @@ func (m *Map[K, V]) judge(k K) {
 	a, there := m.actual[k]
 	if wanted == there && (!wanted || m.equal(d, a)) {
 		delete(m.pending, k)
+		if len(m.pending) == 0 && m.peak > small {
+			m.pending, m.peak = map[K]struct{}{}, 0
+		}
 	} else {
 		m.pending[k] = struct{}{}
+		m.peak = max(m.peak, len(m.pending))
 	}
 }
 

@@ -48,6 +48,8 @@ type set struct {
 	typ     Type    // if wanted
 	actual  *header // nil if there is none
 	members *delta.Map[Member, struct{}]
+	// wide are the desired members of which more than one makes the kernel have a half of all addresses: /0 and /1.
+	wide map[Member]bool
 }
 
 // Sets is the driver.
@@ -83,7 +85,7 @@ func (s *Sets) Close() error { return s.kernel.close() }
 func (s *Sets) entry(name string) *set {
 	e, ok := s.sets[name]
 	if !ok {
-		e = &set{members: delta.New[Member](func(_, _ struct{}) bool { return true })}
+		e = &set{members: delta.New[Member](func(_, _ struct{}) bool { return true }), wide: map[Member]bool{}}
 		s.sets[name] = e
 	}
 	s.dirty[name] = true
@@ -95,40 +97,62 @@ func (s *Sets) Set(d Set) {
 	e := s.entry(d.Name)
 	e.wanted, e.typ = true, d.Type
 	members := make(map[Member]struct{}, len(d.Members))
+	clear(e.wide)
 	for _, m := range d.Members {
-		for _, m := range m.expand(s.cfg.Family) {
-			members[m] = struct{}{}
+		for _, half := range m.expand(s.cfg.Family) {
+			members[half] = struct{}{}
+			if m.Net.Bits() <= 1 {
+				e.wide[m] = true
+			}
 		}
 	}
 	e.members.Replace(members)
 }
 
 // AddMembers makes further members of a desired set desired; of a set that is not, it panics.
-func (s *Sets) AddMembers(name string, members ...Member) {
-	s.each(name, members, func(e *set, m Member) { e.members.Set(m, struct{}{}) })
-}
+func (s *Sets) AddMembers(name string, members ...Member) { s.change(name, members, true) }
 
 // RemoveMembers is the reverse of AddMembers.
-func (s *Sets) RemoveMembers(name string, members ...Member) {
-	s.each(name, members, func(e *set, m Member) { e.members.Unset(m) })
-}
+func (s *Sets) RemoveMembers(name string, members ...Member) { s.change(name, members, false) }
 
-func (s *Sets) each(name string, members []Member, do func(*set, Member)) {
+func (s *Sets) change(name string, members []Member, add bool) {
 	e := s.entry(name)
 	if !e.wanted {
 		panic("ipset: members of " + name + ", which is not desired")
 	}
 	for _, m := range members {
-		for _, m := range m.expand(s.cfg.Family) {
-			do(e, m)
+		halves := m.expand(s.cfg.Family)
+		if len(halves) > 0 && m.Net.Bits() <= 1 {
+			e.wide[m] = true
+			if !add {
+				delete(e.wide, m)
+			}
+		}
+		for _, half := range halves {
+			if add {
+				e.members.Set(half, struct{}{})
+			} else if !e.covers(half) {
+				e.members.Unset(half)
+			}
 		}
 	}
+}
+
+// covers says whether a wide member is, or has in it, one that the kernel holds.
+func (e *set) covers(half Member) bool {
+	for m := range e.wide {
+		if m.Net.Bits() <= half.Net.Bits() && m.Net.Contains(half.Net.Addr()) && half.Net.Bits() <= 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // Remove makes a set not desired.
 func (s *Sets) Remove(name string) {
 	e := s.entry(name)
 	e.wanted = false
+	clear(e.wide)
 	e.members.Replace(map[Member]struct{}{})
 }
 

@@ -241,6 +241,33 @@ func TestLimitChanges(t *testing.T) {
 	}
 }
 
+// TestHalves: /0 is two halves to the kernel, each of which may be wanted for itself too.
+func TestHalves(t *testing.T) {
+	kerneltest.Enter(t)
+	s, _ := open(t, Config{Family: dataplane.IPv4})
+	low := "0.0.0.0/1"
+	s.Set(Set{"cali40a", HashNet, nets("0.0.0.0/0", low)})
+	for _, step := range []struct {
+		add, remove []Member
+		want        string
+	}{
+		{nil, nil, "0.0.0.0/1 128.0.0.0/1"},
+		{nil, nets(low), "0.0.0.0/1 128.0.0.0/1"},
+		{nets(low), nil, "0.0.0.0/1 128.0.0.0/1"},
+		{nil, nets("0.0.0.0/0"), "0.0.0.0/1"},
+		{nets("128.0.0.0/1", "10.0.0.1/32"), nil, "0.0.0.0/1 10.0.0.1 128.0.0.0/1"},
+		{nets("0.0.0.0/0", "::/0"), nets(low, "128.0.0.0/1"), "0.0.0.0/1 10.0.0.1 128.0.0.0/1"},
+		{nil, nets("0.0.0.0/0"), "10.0.0.1"},
+	} {
+		s.RemoveMembers("cali40a", step.remove...)
+		s.AddMembers("cali40a", step.add...)
+		apply(t, s)
+		if got := strings.Join(listed(t, "cali40a"), " "); got != step.want {
+			t.Errorf("%+v: members %s", step, got)
+		}
+	}
+}
+
 func TestManyMembers(t *testing.T) {
 	kerneltest.Enter(t)
 	s, c := open(t, Config{Family: dataplane.IPv6})
@@ -289,5 +316,38 @@ func TestSetName(t *testing.T) {
 	a, b := SetName(dataplane.IPv6, long), SetName(dataplane.IPv6, long+"x")
 	if len(a) != MaxNameLength || a == b || !strings.HasPrefix(a, "cali60s:ABC") {
 		t.Errorf("names of long ids: %q and %q", a, b)
+	}
+}
+
+// BenchmarkChange is one member more and one less: what it costs must not follow the size of the set.
+func BenchmarkChange(b *testing.B) {
+	for _, size := range []int{100, 10000, 250000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			kerneltest.Enter(b)
+			s, err := Open(Config{Family: dataplane.IPv6})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			var members []Member
+			for i := range size {
+				members = append(members, nets(fmt.Sprintf("fd00:%x::%x/128", i>>8+1, i&255+1))...)
+			}
+			s.Set(Set{"cali60many", HashNet, members})
+			if err := s.Apply(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			one := nets("fd99::1/128")
+			for b.Loop() {
+				s.AddMembers("cali60many", one...)
+				if err := s.Apply(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				s.RemoveMembers("cali60many", one...)
+				if err := s.Apply(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
