@@ -55,7 +55,7 @@ func New(cfg *rest.Config) (*Store, error) {
 	codecs := serializer.NewCodecFactory(s.scheme).WithoutConversion()
 	for _, gv := range []schema.GroupVersion{corev1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, v3.GroupVersion} {
 		c := rest.CopyConfig(cfg)
-		c.GroupVersion, c.NegotiatedSerializer = &gv, codecs
+		c.GroupVersion, c.NegotiatedSerializer = &gv, lenient{codecs}
 		c.APIPath = "/apis"
 		if gv.Group == "" {
 			c.APIPath = "/api"
@@ -125,21 +125,7 @@ func (s *Store) list(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	var list datastore.List
 	params := metav1.ListOptions{FieldSelector: opts.Field, Limit: limit}
 	for {
-		page, err := s.scheme.New(kind.GroupVersion().WithKind(kind.String() + "List"))
-		if err != nil {
-			return list, err
-		}
-		if err := s.request(s.client(kind).Get(), kind, opts, params).Do(ctx).Into(page); err != nil {
-			return list, err
-		}
-		// Each item apart, so that one which is kept does not keep the others.
-		if err := meta.EachListItemWithAlloc(page, func(o runtime.Object) error {
-			list.Items = append(list.Items, received(kind, o))
-			return nil
-		}); err != nil {
-			return list, fmt.Errorf("items of a page: %w", err)
-		}
-		m, err := meta.ListAccessor(page)
+		m, err := s.page(kind, s.request(s.client(kind).Get(), kind, opts, params).Do(ctx), &list)
 		if err != nil {
 			return list, err
 		}
@@ -148,6 +134,32 @@ func (s *Store) list(ctx context.Context, kind datastore.Kind, opts datastore.Li
 			return list, nil
 		}
 	}
+}
+
+// page adds a page to a list, and gives the page's metadata.
+func (s *Store) page(kind datastore.Kind, answer rest.Result, list *datastore.List) (metav1.ListInterface, error) {
+	if kind.GroupVersion() == v3.GroupVersion {
+		body, err := answer.Raw()
+		if err != nil {
+			return nil, err
+		}
+		return s.customPage(kind, body, list)
+	}
+	page, err := s.scheme.New(kind.GroupVersion().WithKind(kind.String() + "List"))
+	if err != nil {
+		return nil, err
+	}
+	if err := answer.Into(page); err != nil {
+		return nil, err
+	}
+	// Each item apart, so that one which is kept does not keep the others.
+	if err := meta.EachListItemWithAlloc(page, func(o runtime.Object) error {
+		list.Items = append(list.Items, received(kind, o))
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("items of a page: %w", err)
+	}
+	return meta.ListAccessor(page)
 }
 
 // Create implements datastore.Store.
@@ -204,8 +216,12 @@ func (s *Store) object(ctx context.Context, kind datastore.Kind, r *rest.Request
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Do(ctx).Into(o); err != nil {
+	answer := r.Do(ctx)
+	if err := answer.Error(); err != nil {
 		return nil, err
+	}
+	if err := answer.Into(o); err != nil {
+		return nil, errUnusable(err)
 	}
 	return received(kind, o), nil
 }

@@ -3,6 +3,7 @@ package kubernetes_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -21,6 +22,10 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Backend{
 		New:     func(t *testing.T) datastore.Store { return empty(t, server) },
 		Compact: func(t *testing.T, _ datastore.Store) { server.Restart(t) },
+		Corrupt: func(t *testing.T, kind datastore.Kind, key datastore.Key) {
+			server.Overwrite(t, kind.Group, kind.Plural, key.Name, fmt.Sprintf(
+				`{"apiVersion": %q, "kind": %q, "metadata": {"name": %q}, "spec": {"cidr": ["what?"]}}`, kind.GroupVersion(), kind, key.Name))
+		},
 	})
 	t.Run("the server's message is kept", func(t *testing.T) {
 		bad := &v3.IPPool{Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/33"}}

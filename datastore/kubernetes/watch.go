@@ -97,6 +97,9 @@ func (w *watcher) event(e watch.Event) (datastore.Event, error) {
 	default:
 		return datastore.Event{}, w.fail(datastore.ErrUnavailable, fmt.Errorf("unknown event %q", e.Type))
 	}
+	if u, ok := e.Object.(*unusable); ok && event.Type != datastore.Deleted {
+		event.Type, event.Err = datastore.Deleted, u.err
+	}
 	return event, nil
 }
 

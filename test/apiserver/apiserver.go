@@ -29,6 +29,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/crds"
 	"github.com/maneki-net/maneki/test/build"
+	"github.com/maneki-net/maneki/test/etcdserver"
 	"github.com/maneki-net/maneki/test/process"
 )
 
@@ -47,7 +48,7 @@ type Server struct {
 	dir       string
 	apiserver string
 	port      int
-	etcdURL   string
+	database  *etcdserver.Cluster
 	api       *process.Process
 }
 
@@ -71,11 +72,7 @@ func start(t testing.TB) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := builder.Module(t.Context(), "etcd")
-	if err != nil {
-		return nil, err
-	}
-	ports, err := process.FreePorts(3)
+	ports, err := process.FreePorts(1)
 	if err != nil {
 		return nil, err
 	}
@@ -84,21 +81,11 @@ func start(t testing.TB) (*Server, error) {
 		dir:       t.TempDir(),
 		apiserver: filepath.Join(kubernetes, "kube-apiserver"),
 		port:      ports[0],
-		etcdURL:   fmt.Sprintf("http://127.0.0.1:%d", ports[1]),
+		database:  etcdserver.Start(t, etcdserver.Options{}),
 	}
 	if err := s.writeFiles(); err != nil {
 		return nil, err
 	}
-	peer := fmt.Sprintf("http://127.0.0.1:%d", ports[2])
-	database, err := process.Launch(filepath.Join(s.dir, "etcd.log"), filepath.Join(etcd, "etcd"),
-		"--data-dir="+filepath.Join(s.dir, "etcd"),
-		"--listen-client-urls="+s.etcdURL, "--advertise-client-urls="+s.etcdURL,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
-		"--unsafe-no-fsync", "--log-level=warn")
-	if err != nil {
-		return nil, err
-	}
-	t.Cleanup(database.Kill)
 	t.Cleanup(func() {
 		if s.api != nil {
 			s.api.Kill()
@@ -123,12 +110,20 @@ func (s *Server) Restart(t testing.TB) {
 	}
 }
 
+// Overwrite replaces what is stored of a cluster-scoped custom resource by any JSON, behind the API server's back.
+func (s *Server) Overwrite(t testing.TB, group, plural, name, value string) {
+	t.Helper()
+	if _, err := s.database.Admin().Put(t.Context(), "/registry/"+group+"/"+plural+"/"+name, value); err != nil {
+		t.Fatalf("overwrite %s %s: %v", plural, name, err)
+	}
+}
+
 // run starts the API server and waits until it is ready.
 func (s *Server) run(ctx context.Context) error {
 	key := filepath.Join(s.dir, "service-accounts.key")
 	var err error
 	s.api, err = process.Launch(filepath.Join(s.dir, "kube-apiserver.log"), s.apiserver,
-		"--etcd-servers="+s.etcdURL,
+		"--etcd-servers="+s.database.Endpoint(0),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port),
 		"--endpoint-reconciler-type=none",
 		"--cert-dir="+s.dir,
