@@ -28,7 +28,7 @@ redeploy: ## rebuild a component and put it into the running cluster (NAME= C=fe
 images: ## build the product's images as OCI archives in .cache/images (VERSION= I="node typha …")
 	@go run ./test/images/cmd/images -version=$(or $(VERSION),dev) $(I)
 
-.PHONY: demo test test-unit test-kernel test-cluster test-long test-conformance bench generate lint
+.PHONY: demo test fuzz test-unit test-kernel test-cluster test-long test-conformance bench generate lint
 demo: ## bring a cluster up, install Maneki with Helm and show what it does (NAME=demo)
 	@go run ./test/demo/cmd/demo $(if $(filter command line,$(origin NAME)),-name=$(NAME))
 test: ## every test, as continuous integration runs them
@@ -39,6 +39,8 @@ test-kernel: ## tests on the real kernel, in network namespaces (PKG= RUN=)
 	@go run ./test/run $(if $(PKG),-pkg="$(PKG)") $(if $(RUN),-run="$(RUN)") kernel
 test-cluster: ## tests on a real Kubernetes (RUN=; KEEP=1 leaves the cluster of a failed test standing)
 	@go run ./test/run $(if $(RUN),-run="$(RUN)") cluster
+fuzz: ## look for input that breaks a parser or validator, each for a while (PKG= TIME=1m)
+	@go run ./test/run $(if $(PKG),-pkg="$(PKG)") $(if $(TIME),-fuzztime=$(TIME)) fuzz
 test-long: ## every test with long random histories and more faults
 	@go run ./test/run -long
 test-conformance: ## the upstream NetworkPolicy tests of Kubernetes on a cluster of their own

@@ -3,8 +3,8 @@
 //
 //	go run ./test/run [-pkg ./ipam/...] [-run REGEXP] [-long] [part ...]
 //
-// Parts: checks, unit, compat, kernel, cluster. Without any: all of them, in that order, and all are run even
-// if one fails.
+// Parts: checks, unit, compat, kernel, cluster, fuzz. Without any: all of them, in that order, and all are run even
+// if one fails; fuzz only with -long.
 package main
 
 import (
@@ -27,34 +27,38 @@ import (
 type part struct {
 	name string
 	run  func(context.Context, options) tally
+	long bool // only with -long, if it is not asked for by name
 }
 
 type options struct {
 	pkg, run string
 	long     bool
+	fuzzTime time.Duration
 	module   string // the folder of the module, if it is not the main one
 }
 
 // parts in the order in which they run: what fails soonest first.
 var parts = []part{
-	{"checks", runChecks},
-	{"unit", func(ctx context.Context, o options) tally { return goTest(ctx, o, unitPackages, "-timeout=20m") }},
-	{"compat", func(ctx context.Context, o options) tally {
+	{name: "checks", run: runChecks},
+	{name: "unit", run: func(ctx context.Context, o options) tally { return goTest(ctx, o, unitPackages, "-timeout=20m") }},
+	{name: "compat", run: func(ctx context.Context, o options) tally {
 		o.module, o.pkg = "test/compat", ""
 		return goTest(ctx, o, unitPackages, "-timeout=20m")
 	}},
-	{"kernel", func(ctx context.Context, o options) tally {
+	{name: "kernel", run: func(ctx context.Context, o options) tally {
 		return goTest(ctx, o, kernelPackages, "-timeout=30m", "-p=1")
 	}},
-	{"cluster", func(ctx context.Context, o options) tally {
+	{name: "cluster", run: func(ctx context.Context, o options) tally {
 		return goTest(ctx, o, clusterPackages, "-timeout=50m", "-p=1", "-v")
 	}},
+	{name: "fuzz", run: fuzz, long: true},
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.pkg, "pkg", "", "packages to test instead of all of the part's")
 	flag.StringVar(&o.run, "run", "", "tests to run, as in go test -run")
+	flag.DurationVar(&o.fuzzTime, "fuzztime", time.Minute, "how long each fuzz test looks for input that fails")
 	flag.BoolVar(&o.long, "long", false, "run what takes longer: matrices, faults, long random histories")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -71,7 +75,7 @@ func main() {
 func run(ctx context.Context, o options, names []string) (bool, error) {
 	for _, name := range names {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
-			return false, fmt.Errorf("no part %q: want checks, unit, compat, kernel or cluster", name)
+			return false, fmt.Errorf("no part %q: want checks, unit, compat, kernel, cluster or fuzz", name)
 		}
 	}
 	if os.Geteuid() == 0 {
@@ -82,7 +86,7 @@ func run(ctx context.Context, o options, names []string) (bool, error) {
 	var total tally
 	var summary bytes.Buffer
 	for _, p := range parts {
-		if len(names) > 0 && !slices.Contains(names, p.name) {
+		if len(names) > 0 && !slices.Contains(names, p.name) || len(names) == 0 && p.long && !o.long {
 			continue
 		}
 		fmt.Printf("\n=== %s\n", p.name)
