@@ -8,7 +8,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/maneki-net/maneki/api/selector"
+	"github.com/maneki-net/maneki/api/rule"
+	"github.com/maneki-net/maneki/api/schema"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
@@ -40,14 +41,16 @@ func peer(spec *field.Path, s *v3.BGPPeerSpec) field.ErrorList {
 	case s.PeerIP != "" && s.ASNumber == 0:
 		errs = append(errs, field.Required(spec.Child("asNumber"), "the AS number of the peer, for example 64512"))
 	}
-	if s.PeerIP != "" && !isPeerAddress(s.PeerIP) {
+	if s.PeerIP != "" && !peerAddress(s.PeerIP).IsValid() {
 		invalid("peerIP", s.PeerIP, "must be an address such as 192.168.1.1 or fd00::1, with a port as in 192.168.1.1:1790 or [fd00::1]:1790")
 	}
 	if s.ReachableBy != "" && s.PeerIP == "" {
 		invalid("reachableBy", s.ReachableBy, "needs peerIP: it is the gateway to that address")
 	}
-	if _, err := netip.ParseAddr(s.ReachableBy); s.ReachableBy != "" && err != nil {
+	if gateway, err := netip.ParseAddr(s.ReachableBy); s.ReachableBy != "" && err != nil {
 		invalid("reachableBy", s.ReachableBy, "must be an address such as 192.168.1.254 or fd00::fe")
+	} else if peer := peerAddress(s.PeerIP); err == nil && peer.IsValid() && peer.Is4() != gateway.Is4() {
+		invalid("reachableBy", s.ReachableBy, "must be of the same IP version as peerIP")
 	}
 	if s.KeepOriginalNextHop && s.NextHopMode != "" {
 		invalid("keepOriginalNextHop", true, "cannot be combined with nextHopMode: write nextHopMode: Keep alone")
@@ -55,20 +58,22 @@ func peer(spec *field.Path, s *v3.BGPPeerSpec) field.ErrorList {
 	if s.TTLSecurity != nil && (*s.TTLSecurity < 0 || *s.TTLSecurity > 255) {
 		invalid("ttlSecurity", *s.TTLSecurity, "must be 0 to 255")
 	}
-	errs = append(errs, selectorSyntax(spec.Child("nodeSelector"), s.NodeSelector)...)
-	errs = append(errs, selectorSyntax(spec.Child("peerSelector"), s.PeerSelector)...)
-	errs = append(errs, selectorSyntax(spec.Child("localWorkloadSelector"), s.LocalWorkloadSelector)...)
+	errs = append(errs, rule.Selector(spec.Child("nodeSelector"), s.NodeSelector)...)
+	errs = append(errs, rule.Selector(spec.Child("peerSelector"), s.PeerSelector)...)
+	errs = append(errs, rule.Selector(spec.Child("localWorkloadSelector"), s.LocalWorkloadSelector)...)
 	errs = append(errs, duration(spec.Child("keepaliveTime"), s.KeepaliveTime)...)
 	return append(errs, duration(spec.Child("maxRestartTime"), s.MaxRestartTime)...)
 }
 
-// isPeerAddress takes an address, and one with a port.
-func isPeerAddress(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
+// peerAddress reads an address, and one with a port; it gives the zero Addr for anything else.
+func peerAddress(s string) netip.Addr {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a
 	}
-	a, err := netip.ParseAddrPort(s)
-	return err == nil && a.Port() != 0
+	if a, err := netip.ParseAddrPort(s); err == nil && a.Port() != 0 {
+		return a.Addr()
+	}
+	return netip.Addr{}
 }
 
 func bgpConfiguration(spec *field.Path, s *v3.BGPConfigurationSpec) field.ErrorList {
@@ -94,27 +99,20 @@ func bgpConfiguration(spec *field.Path, s *v3.BGPConfigurationSpec) field.ErrorL
 // communityReferences finds names that no community has.
 func communityReferences(path *field.Path, s *v3.BGPConfigurationSpec) field.ErrorList {
 	var errs field.ErrorList
-	value := schemas()["BGPConfiguration"].Properties["spec"].Properties["communities"].Items.Properties["value"].pattern
+	value := schema.Of("BGPConfiguration").Properties["spec"].Properties["communities"].Items.Properties["value"]
 	names := map[string]bool{}
 	for _, c := range s.Communities {
 		names[c.Name] = true
 	}
 	for i, advertisement := range s.PrefixAdvertisements {
 		for j, c := range advertisement.Communities {
-			if !names[c] && !value.MatchString(c) {
+			if !names[c] && !value.Accepts(c) {
 				errs = append(errs, field.Invalid(path.Index(i).Child("communities").Index(j), c,
 					"must be a community such as 65001:100, or the name of one in spec.communities"))
 			}
 		}
 	}
 	return errs
-}
-
-func selectorSyntax(path *field.Path, text string) field.ErrorList {
-	if _, err := selector.Parse(text); err != nil {
-		return field.ErrorList{field.Invalid(path, text, err.Error())}
-	}
-	return nil
 }
 
 func duration(path *field.Path, text string) field.ErrorList {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
@@ -25,7 +26,7 @@ func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.Er
 	errs = append(errs, address(spec.Child("natOutgoingAddress"), text(s.NATOutgoingAddress), false)...)
 	errs = append(errs, address(spec.Child("deviceRouteSourceAddress"), text(s.DeviceRouteSourceAddress), false)...)
 	errs = append(errs, address(spec.Child("deviceRouteSourceAddressIPv6"), text(s.DeviceRouteSourceAddressIPv6), true)...)
-	errs = append(errs, selectorSyntax(spec.Child("nodeSelector"), text(s.NodeSelector))...)
+	errs = append(errs, rule.Selector(spec.Child("nodeSelector"), text(s.NodeSelector))...)
 	for i, p := range s.HealthTimeoutOverrides {
 		errs = append(errs, duration(spec.Child("healthTimeoutOverrides").Index(i).Child("timeout"), p.Timeout)...)
 	}

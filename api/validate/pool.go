@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -28,14 +27,8 @@ func pool(spec *field.Path, s *v3.IPPoolSpec) field.ErrorList {
 	if on(string(s.IPIPMode)) && on(string(s.VXLANMode)) {
 		invalid("vxlanMode", s.VXLANMode, "cannot be combined with ipipMode: set one of the two to Never")
 	}
-	for _, selects := range []struct{ name, value, what string }{
-		{"nodeSelector", s.NodeSelector, "node"}, {"namespaceSelector", s.NamespaceSelector, "namespace"},
-	} {
-		if strings.Contains(selects.value, "global(") {
-			invalid(selects.name, selects.value, "cannot use global(): write all() to select every "+selects.what)
-		}
-		errs = append(errs, selectorSyntax(spec.Child(selects.name), selects.value)...)
-	}
+	errs = append(errs, subject(spec.Child("nodeSelector"), s.NodeSelector, "node")...)
+	errs = append(errs, subject(spec.Child("namespaceSelector"), s.NamespaceSelector, "namespace")...)
 	errs = append(errs, poolUses(spec, s)...)
 	if cidr, err := netip.ParsePrefix(s.CIDR); err == nil {
 		errs = append(errs, poolRange(spec, s, cidr)...)

@@ -11,43 +11,110 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/maneki-net/maneki/api/schema"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
 // Object judges an object by itself. Kinds of other API groups are always right.
 func Object(object runtime.Object) field.ErrorList {
-	s, ok := schemas()[kindOf(object)]
-	if !ok {
+	o, ok := object.(metav1.Object)
+	if !ok || !ours(object) {
 		return nil
 	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	if err != nil {
-		return field.ErrorList{field.InternalError(nil, fmt.Errorf("convert to JSON: %w", err))}
-	}
-	var errs field.ErrorList
-	for _, part := range []string{"spec", "status"} {
-		if sub, ok := s.Properties[part]; ok && content[part] != nil {
-			errs = append(errs, sub.check(field.NewPath(part), content[part])...)
+	errs := metadata(o)
+	if s := schema.For(object); s != nil {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+		if err != nil {
+			return field.ErrorList{field.InternalError(nil, fmt.Errorf("convert to JSON: %w", err))}
+		}
+		for _, part := range []string{"spec", "status"} {
+			if sub, ok := s.Properties[part]; ok && content[part] != nil {
+				errs = append(errs, sub.Check(field.NewPath(part), content[part])...)
+			}
 		}
 	}
+	return distinct(append(errs, spec(object)...))
+}
+
+// spec judges what the schema of a kind does not say.
+func spec(object runtime.Object) field.ErrorList {
 	spec := field.NewPath("spec")
 	switch o := object.(type) {
-	case *v3.IPPool:
-		errs = append(errs, pool(spec, &o.Spec)...)
-	case *v3.BGPPeer:
-		errs = append(errs, peer(spec, &o.Spec)...)
 	case *v3.BGPConfiguration:
-		errs = append(errs, bgpConfiguration(spec, &o.Spec)...)
+		return bgpConfiguration(spec, &o.Spec)
+	case *v3.BGPFilter:
+		return bgpFilter(spec, &o.Spec)
+	case *v3.BGPPeer:
+		return peer(spec, &o.Spec)
+	case *v3.CalicoNodeStatus:
+		return nodeStatus(spec, &o.Spec)
 	case *v3.FelixConfiguration:
-		errs = append(errs, felixConfiguration(spec, &o.Spec)...)
+		return felixConfiguration(spec, &o.Spec)
+	case *v3.GlobalNetworkPolicy:
+		return globalPolicy(spec, &o.Spec)
+	case *v3.GlobalNetworkSet:
+		return append(setMetadata(o), networks(spec.Child("nets"), o.Spec.Nets)...)
+	case *v3.HostEndpoint:
+		return hostEndpoint(spec, &o.Spec)
 	case *v3.IPAMBlock:
-		errs = append(errs, block(spec, &o.Spec)...)
+		return block(spec, &o.Spec)
+	case *v3.IPAMHandle:
+		return handle(spec, &o.Spec)
+	case *v3.IPPool:
+		return pool(spec, &o.Spec)
+	case *v3.KubeControllersConfiguration:
+		return kubeControllers(spec, &o.Spec)
+	case *v3.NetworkPolicy:
+		return policyOf(&o.Spec).check(spec)
+	case *v3.NetworkSet:
+		return append(setMetadata(o), networks(spec.Child("nets"), o.Spec.Nets)...)
+	case *v3.Node:
+		return node(o)
+	case *v3.Profile:
+		return profile(spec, &o.Spec)
+	case *v3.StagedGlobalNetworkPolicy:
+		return stagedGlobalPolicy(spec, &o.Spec)
+	case *v3.StagedKubernetesNetworkPolicy:
+		return stagedKubernetesPolicy(spec, &o.Spec)
+	case *v3.StagedNetworkPolicy:
+		return stagedPolicy(spec, &o.Spec)
+	case *v3.Tier:
+		return tier(spec, o)
+	case *v3.WorkloadEndpoint:
+		return workloadEndpoint(spec, o)
 	}
-	return errs
+	return nil
+}
+
+// Warnings tells what of an object is not wrong, and still not what its author can have meant.
+func Warnings(object runtime.Object) []string {
+	switch o := object.(type) {
+	case *v3.NetworkPolicy:
+		return policyOf(&o.Spec).warnings()
+	case *v3.GlobalNetworkPolicy:
+		return globalPolicyOf(&o.Spec).warnings()
+	}
+	return nil
+}
+
+// distinct leaves out what was said of a field before: the schema and the rules overlap.
+func distinct(errs field.ErrorList) field.ErrorList {
+	var kept field.ErrorList
+	for _, e := range errs {
+		said := func(k *field.Error) bool {
+			return k.Field == e.Field && (k.Type == field.ErrorTypeRequired || k.Detail == e.Detail)
+		}
+		if !slices.ContainsFunc(kept, said) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }
 
 // Update judges an object that replaces another of the same kind and name: Object, and
@@ -91,11 +158,7 @@ func Pools(pool *v3.IPPool, others []*v3.IPPool) field.ErrorList {
 	return errs
 }
 
-// kindOf gives the kind by the Go type's name, since objects need not carry theirs.
-func kindOf(object runtime.Object) string {
-	t := reflect.TypeOf(object).Elem()
-	if t.PkgPath() != reflect.TypeFor[v3.IPPool]().PkgPath() {
-		return ""
-	}
-	return t.Name()
+// ours says whether an object is of projectcalico.org/v3.
+func ours(object runtime.Object) bool {
+	return reflect.TypeOf(object).Elem().PkgPath() == reflect.TypeFor[v3.IPPool]().PkgPath()
 }

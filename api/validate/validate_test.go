@@ -1,6 +1,9 @@
 package validate_test
 
 import (
+	"encoding/json"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	"github.com/maneki-net/maneki/api/defaults"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/api/validate/validatetest"
@@ -39,7 +43,7 @@ func text(errs field.ErrorList) string {
 }
 
 func TestRefused(t *testing.T) {
-	for _, m := range validatetest.Refused() {
+	for _, m := range append(validatetest.Refused(), validatetest.RefusedEtcd()...) {
 		o := decode(t, m)
 		if o == nil {
 			continue // whoever decodes it refuses it
@@ -52,7 +56,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestAccepted(t *testing.T) {
-	for _, m := range validatetest.Accepted() {
+	for _, m := range append(validatetest.Accepted(), validatetest.AcceptedEtcd()...) {
 		if got := text(validate.Object(decode(t, m))); got != "" {
 			t.Errorf("%s: refused: %s", m, got)
 		}
@@ -60,7 +64,7 @@ func TestAccepted(t *testing.T) {
 }
 
 func TestUpdate(t *testing.T) {
-	old := &v3.IPPool{Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16"}}
+	old := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16"}}
 	tests := []struct {
 		change func(*v3.IPPoolSpec)
 		want   string
@@ -100,20 +104,92 @@ func TestPools(t *testing.T) {
 	}
 }
 
-// FuzzObject looks for input that a validator cannot take.
+// TestEveryKindIsRefusedSomething: the table has the kinds.
+func TestEveryKindIsRefusedSomething(t *testing.T) {
+	refused, accepted := map[string]bool{}, map[string]bool{}
+	for _, m := range append(validatetest.Refused(), validatetest.RefusedEtcd()...) {
+		refused[m.Kind] = true
+	}
+	for _, m := range append(validatetest.Accepted(), validatetest.AcceptedEtcd()...) {
+		accepted[m.Kind] = true
+	}
+	for _, o := range objects(t) {
+		if kind := reflect.TypeOf(o).Elem().Name(); !refused[kind] || !accepted[kind] {
+			t.Errorf("%s: a manifest is refused: %v, is accepted: %v", kind, refused[kind], accepted[kind])
+		}
+	}
+}
+
+// objects gives an empty one of each kind.
+func objects(t testing.TB) []runtime.Object {
+	scheme := runtime.NewScheme()
+	if err := v3.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	var all []runtime.Object
+	for kind := range scheme.KnownTypes(v3.GroupVersion) {
+		o, err := scheme.New(v3.GroupVersion.WithKind(kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := o.(metav1.Object); ok && reflect.TypeOf(o).Elem().PkgPath() == reflect.TypeFor[v3.IPPool]().PkgPath() {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+func TestWarnings(t *testing.T) {
+	p := &v3.NetworkPolicy{Spec: v3.NetworkPolicySpec{Types: []v3.PolicyType{v3.PolicyTypeEgress}, Ingress: []v3.Rule{{Action: v3.Allow}}}}
+	if got := validate.Warnings(p); len(got) != 1 || got[0] != "spec.ingress: these rules have no effect: add Ingress to spec.types" {
+		t.Errorf("got %q", got)
+	}
+	p.Spec.Types = nil
+	if got := validate.Warnings(p); got != nil {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestDeleteTier(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		policies   []string
+	}{
+		{"ops", "", nil},
+		{"default", "tier default cannot be deleted: it always exists", nil},
+		{"kube-baseline", "it always exists", nil},
+		{"ops", "tier ops cannot be deleted while it has policies: delete them first, or give them another tier: a, b", []string{"a", "b"}},
+		{"ops", ": a, b, c, d, e and 2 more", strings.Split("abcdefg", "")},
+	} {
+		err := validate.DeleteTier(tt.name, tt.policies)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s with %q: %v, want %q", tt.name, tt.policies, err, tt.want)
+		}
+	}
+}
+
+// FuzzObject looks for input that a validator cannot take, in every kind that it decodes into.
 func FuzzObject(f *testing.F) {
-	for _, m := range append(validatetest.Accepted(), validatetest.Refused()...) {
+	for _, m := range slices.Concat(validatetest.Accepted(), validatetest.Refused(), validatetest.AcceptedEtcd(), validatetest.RefusedEtcd()) {
 		if json, err := yaml.YAMLToJSON([]byte(m.YAML)); err == nil {
 			f.Add(json)
 		}
 	}
-	f.Fuzz(func(_ *testing.T, body []byte) {
-		for _, o := range []runtime.Object{
-			&v3.IPPool{}, &v3.BGPPeer{}, &v3.BGPConfiguration{}, &v3.FelixConfiguration{},
-			&v3.IPAMBlock{}, &v3.BlockAffinity{}, &v3.IPAMConfiguration{}, &v3.ClusterInformation{},
-		} {
-			if yaml.Unmarshal(body, o) == nil {
-				validate.Update(o, o)
+	kinds := objects(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, empty := range kinds {
+			o := empty.DeepCopyObject()
+			if json.Unmarshal(body, o) != nil {
+				continue
+			}
+			right := len(validate.Object(o)) == 0
+			validate.Update(o, o)
+			validate.Warnings(o)
+			if err := defaults.Set(o); err != nil {
+				t.Errorf("defaults of %T: %v", o, err)
+			}
+			if errs := validate.Object(o); right && len(errs) > 0 {
+				t.Errorf("%T is wrong with defaults: %v", o, errs)
 			}
 		}
 	})

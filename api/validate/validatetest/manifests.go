@@ -14,13 +14,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-//go:embed accepted.yaml refused.yaml
+//go:embed *.yaml
 var files embed.FS
 
 // Manifest is one object in YAML.
 type Manifest struct {
 	metav1.TypeMeta
-	Name, YAML string
+	Namespace, Name, YAML string
 	// Server and Library are what the messages of the API server and of the library contain, if the manifest is
 	// to be refused; empty where it accepts.
 	Server, Library string
@@ -29,28 +29,36 @@ type Manifest struct {
 // String is kind/name.
 func (m Manifest) String() string { return m.Kind + "/" + m.Name }
 
-// Accepted returns one or more manifests of each kind that nothing is wrong with.
+// Accepted returns one or more manifests of each kind that has a CRD, with nothing wrong in them.
 func Accepted() []Manifest { return read("accepted.yaml") }
 
-// Refused returns manifests with one thing wrong in each.
-func Refused() []Manifest { return read("refused.yaml") }
+// Refused returns manifests of these kinds with one thing wrong in each.
+func Refused() []Manifest { return read("refused.yaml", "refused-policy.yaml", "refused-other.yaml") }
+
+// AcceptedEtcd is Accepted for the kinds that are stored in etcd alone.
+func AcceptedEtcd() []Manifest { return read("accepted-etcd.yaml") }
+
+// RefusedEtcd is Refused for the kinds that are stored in etcd alone.
+func RefusedEtcd() []Manifest { return read("refused-etcd.yaml") }
 
 // read panics, since the files are part of the program.
-func read(file string) []Manifest {
-	body, err := files.ReadFile(file)
-	if err != nil {
-		panic(err)
-	}
+func read(names ...string) []Manifest {
 	var all []Manifest
-	for text := range strings.SplitSeq(string(body), "\n---\n") {
-		var meta metav1.PartialObjectMetadata
-		if err := yaml.Unmarshal([]byte(text), &meta); err != nil {
-			panic(fmt.Sprintf("%s: %v in\n%s", file, err, text))
+	for _, name := range names {
+		body, err := files.ReadFile(name)
+		if err != nil {
+			panic(err)
 		}
-		all = append(all, Manifest{
-			TypeMeta: meta.TypeMeta, Name: meta.Name, YAML: text,
-			Server: comment(text, "# server: "), Library: comment(text, "# library: "),
-		})
+		for text := range strings.SplitSeq(string(body), "\n---\n") {
+			var meta metav1.PartialObjectMetadata
+			if err := yaml.Unmarshal([]byte(text), &meta); err != nil {
+				panic(fmt.Sprintf("%s: %v in\n%s", name, err, text))
+			}
+			all = append(all, Manifest{
+				TypeMeta: meta.TypeMeta, Namespace: meta.Namespace, Name: meta.Name, YAML: text,
+				Server: comment(text, "# server: "), Library: comment(text, "# library: "),
+			})
+		}
 	}
 	return all
 }

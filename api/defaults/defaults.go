@@ -1,0 +1,81 @@
+// Package defaults completes resources of projectcalico.org/v3 that are about to be stored: with what their CRDs have
+// as defaults, and with what follows from the rest of the object: the types of a policy, and the label with its tier.
+//
+// calicoctl calls it before it writes, and kube-controllers in a mutating webhook for everyone else. Who reads an object
+// does not count on it: what it sets is what its absence means. The package is pure, and any number of goroutines may call it.
+package defaults
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/maneki-net/maneki/api/rule"
+	"github.com/maneki-net/maneki/api/schema"
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// Raw sets the defaults of a kind's CRD in an object's decoded JSON, as an API server does before it reads the object. Once it
+// is a Go value, a field that is absent can't always be told from one that is false.
+func Raw(kind string, content map[string]any) {
+	if s := schema.Of(kind); s != nil {
+		s.SetDefaults(content)
+	}
+}
+
+// Set completes an object. Kinds of other API groups stay as they are.
+func Set(object runtime.Object) error {
+	if s := schema.For(object); s != nil {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+		if err != nil {
+			return fmt.Errorf("convert %T to JSON: %w", object, err)
+		}
+		if s.SetDefaults(content) {
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, object); err != nil {
+				return fmt.Errorf("convert %T from JSON: %w", object, err)
+			}
+		}
+	}
+	Derive(object)
+	return nil
+}
+
+// Derive sets what follows from the rest of the object, and no schema can say.
+func Derive(object runtime.Object) {
+	switch o := object.(type) {
+	case *v3.NetworkPolicy:
+		o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
+		o.Spec.Tier = label(o, o.Spec.Tier)
+	case *v3.GlobalNetworkPolicy:
+		o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
+		o.Spec.Tier = label(o, o.Spec.Tier)
+	case *v3.StagedNetworkPolicy:
+		if o.Spec.StagedAction != v3.StagedActionDelete { // which says nothing but what it removes
+			o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
+		}
+		o.Spec.Tier = label(o, o.Spec.Tier)
+	case *v3.StagedGlobalNetworkPolicy:
+		if o.Spec.StagedAction != v3.StagedActionDelete {
+			o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
+		}
+		o.Spec.Tier = label(o, o.Spec.Tier)
+	}
+}
+
+// label has a policy carry the name of its tier, by which policies of a tier are listed, and gives the tier.
+func label(policy metav1.Object, tier string) string {
+	if tier == "" {
+		tier = v3.DefaultTier
+	}
+	if labels := policy.GetLabels(); labels[v3.TierLabel] != tier {
+		changed := map[string]string{v3.TierLabel: tier}
+		for key, value := range labels {
+			if key != v3.TierLabel {
+				changed[key] = value
+			}
+		}
+		policy.SetLabels(changed)
+	}
+	return tier
+}

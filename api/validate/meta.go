@@ -1,0 +1,78 @@
+package validate
+
+import (
+	"fmt"
+	"strings"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// metadata judges what all kinds have, as an API server does. A namespace may be absent: who writes the object knows it.
+func metadata(o metav1.Object) field.ErrorList {
+	path := field.NewPath("metadata")
+	var errs field.ErrorList
+	if o.GetName() == "" && o.GetGenerateName() == "" {
+		errs = append(errs, field.Required(path.Child("name"), "name or generateName is required"))
+	}
+	if o.GetName() != "" {
+		for _, wrong := range apivalidation.NameIsDNSSubdomain(o.GetName(), false) {
+			errs = append(errs, field.Invalid(path.Child("name"), o.GetName(), wrong))
+		}
+	}
+	errs = append(errs, metav1validation.ValidateLabels(o.GetLabels(), path.Child("labels"))...)
+	return append(errs, apivalidation.ValidateAnnotations(o.GetAnnotations(), path.Child("annotations"))...)
+}
+
+// setMetadata judges a network set's: one label is made for its pods and sets by the system.
+func setMetadata(o metav1.Object) field.ErrorList {
+	if value, there := o.GetLabels()[v3.LabelNamespace]; there {
+		return field.ErrorList{field.Invalid(field.NewPath("metadata", "labels").Key(v3.LabelNamespace), value,
+			"is set by the system: remove it")}
+	}
+	return nil
+}
+
+// builtinTiers are the tiers that always exist, with their order, which other things rely on.
+var builtinTiers = map[string]float64{
+	v3.DefaultTier:      v3.DefaultTierOrder,
+	v3.KubeAdminTier:    v3.KubeAdminTierOrder,
+	v3.KubeBaselineTier: v3.KubeBaselineTierOrder,
+}
+
+func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
+	var errs field.ErrorList
+	// A tier's name is the value of a label.
+	for _, wrong := range validation.IsDNS1123Label(o.Name) {
+		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), o.Name, wrong))
+	}
+	if action := o.Spec.DefaultAction; action != nil && *action != v3.Deny && *action != v3.Pass {
+		errs = append(errs, field.Invalid(spec.Child("defaultAction"), *action, "must be Deny or Pass"))
+	}
+	order, builtin := builtinTiers[o.Name]
+	if builtin && (o.Spec.Order == nil || *o.Spec.Order != order) {
+		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order, fmt.Sprintf("must be %.0f in the tier %s", order, o.Name)))
+	}
+	return errs
+}
+
+// DeleteTier judges the removal of a tier, given the names of some policies of the tier, if there are any.
+func DeleteTier(name string, policies []string) error {
+	const most = 5
+	if _, builtin := builtinTiers[name]; builtin {
+		return fmt.Errorf("tier %s cannot be deleted: it always exists", name)
+	}
+	if len(policies) == 0 {
+		return nil
+	}
+	named := strings.Join(policies[:min(most, len(policies))], ", ")
+	if len(policies) > most {
+		named += fmt.Sprintf(" and %d more", len(policies)-most)
+	}
+	return fmt.Errorf("tier %s cannot be deleted while it has policies: delete them first, or give them another tier: %s", name, named)
+}

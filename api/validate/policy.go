@@ -1,0 +1,128 @@
+package validate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/maneki-net/maneki/api/rule"
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// policy is what the kinds of policies have in common.
+type policy struct {
+	selector, accounts string
+	types              []v3.PolicyType
+	ingress, egress    []v3.Rule
+	namespaced         bool
+}
+
+func policyOf(s *v3.NetworkPolicySpec) policy {
+	return policy{s.Selector, s.ServiceAccountSelector, s.Types, s.Ingress, s.Egress, true}
+}
+
+func globalPolicyOf(s *v3.GlobalNetworkPolicySpec) policy {
+	return policy{s.Selector, s.ServiceAccountSelector, s.Types, s.Ingress, s.Egress, false}
+}
+
+func (p policy) check(spec *field.Path) field.ErrorList {
+	errs := subject(spec.Child("selector"), p.selector, "endpoint")
+	errs = append(errs, subject(spec.Child("serviceAccountSelector"), p.accounts, "service account")...)
+	return append(errs, rules(spec, p.ingress, p.egress, p.namespaced)...)
+}
+
+// subject judges a selector of what a policy or pool applies to; what says in words what that is.
+func subject(path *field.Path, text, what string) field.ErrorList {
+	var errs field.ErrorList
+	if strings.Contains(text, "global(") {
+		errs = append(errs, field.Invalid(path, text, "cannot use global(): write all() to select every "+what))
+	}
+	return append(errs, rule.Selector(path, text)...)
+}
+
+func rules(spec *field.Path, ingress, egress []v3.Rule, namespaced bool) field.ErrorList {
+	var errs field.ErrorList
+	for i := range ingress {
+		at := spec.Child("ingress").Index(i)
+		errs = append(errs, oneRule(at, &ingress[i], namespaced)...)
+		if ingress[i].Destination.Services != nil {
+			errs = append(errs, field.Forbidden(at.Child("destination", "services"), "is for egress rules: here a Service can be the source"))
+		}
+	}
+	for i := range egress {
+		at := spec.Child("egress").Index(i)
+		errs = append(errs, oneRule(at, &egress[i], namespaced)...)
+		if egress[i].Source.Services != nil {
+			errs = append(errs, field.Forbidden(at.Child("source", "services"), "is for ingress rules: here a Service can be the destination"))
+		}
+		if egress[i].HTTP != nil {
+			errs = append(errs, field.Forbidden(at.Child("http"), "is for ingress rules"))
+		}
+	}
+	return errs
+}
+
+func globalPolicy(spec *field.Path, s *v3.GlobalNetworkPolicySpec) field.ErrorList {
+	errs := globalPolicyOf(s).check(spec)
+	errs = append(errs, subject(spec.Child("namespaceSelector"), s.NamespaceSelector, "namespace")...)
+	if s.DoNotTrack && s.PreDNAT {
+		errs = append(errs, field.Invalid(spec.Child("preDNAT"), true, "cannot be combined with doNotTrack: remove one of the two"))
+	}
+	if s.PreDNAT && len(s.Egress) > 0 {
+		errs = append(errs, field.Forbidden(spec.Child("egress"), "must be empty with preDNAT, which is for ingress only"))
+	}
+	if s.PreDNAT && slices.Contains(s.Types, v3.PolicyTypeEgress) {
+		errs = append(errs, field.Invalid(spec.Child("types"), s.Types, "must be Ingress alone with preDNAT"))
+	}
+	if !s.ApplyOnForward && (s.DoNotTrack || s.PreDNAT) {
+		errs = append(errs, field.Invalid(spec.Child("applyOnForward"), false, "must be true with doNotTrack or preDNAT"))
+	}
+	return errs
+}
+
+const removesOnly = "must say nothing but the tier with stagedAction Delete: it removes the policy of the same name"
+
+func stagedPolicy(spec *field.Path, s *v3.StagedNetworkPolicySpec) field.ErrorList {
+	tried := v3.NetworkPolicySpec{Tier: s.Tier, Order: s.Order, Ingress: s.Ingress, Egress: s.Egress, Selector: s.Selector, Types: s.Types,
+		ServiceAccountSelector: s.ServiceAccountSelector, PerformanceHints: s.PerformanceHints}
+	if s.StagedAction == v3.StagedActionDelete {
+		return emptyBut(spec, tried, v3.NetworkPolicySpec{Tier: s.Tier})
+	}
+	return policyOf(&tried).check(spec)
+}
+
+func stagedGlobalPolicy(spec *field.Path, s *v3.StagedGlobalNetworkPolicySpec) field.ErrorList {
+	tried := v3.GlobalNetworkPolicySpec{Tier: s.Tier, Order: s.Order, Ingress: s.Ingress, Egress: s.Egress, Selector: s.Selector, Types: s.Types,
+		ServiceAccountSelector: s.ServiceAccountSelector, NamespaceSelector: s.NamespaceSelector, PerformanceHints: s.PerformanceHints,
+		DoNotTrack: s.DoNotTrack, PreDNAT: s.PreDNAT, ApplyOnForward: s.ApplyOnForward}
+	if s.StagedAction == v3.StagedActionDelete {
+		return emptyBut(spec, tried, v3.GlobalNetworkPolicySpec{Tier: s.Tier})
+	}
+	return globalPolicy(spec, &tried)
+}
+
+func emptyBut(spec *field.Path, tried, wanted any) field.ErrorList {
+	if !equality.Semantic.DeepEqual(tried, wanted) {
+		return field.ErrorList{field.Forbidden(spec, removesOnly)}
+	}
+	return nil
+}
+
+// warnings of a policy: rules of a direction that types leave out.
+func (p policy) warnings() []string {
+	var said []string
+	types := rule.Types(p.types, p.ingress, p.egress)
+	for _, d := range []struct {
+		name      string
+		direction v3.PolicyType
+		rules     []v3.Rule
+	}{{"ingress", v3.PolicyTypeIngress, p.ingress}, {"egress", v3.PolicyTypeEgress, p.egress}} {
+		if len(d.rules) > 0 && !slices.Contains(types, d.direction) {
+			said = append(said, fmt.Sprintf("spec.%s: these rules have no effect: add %s to spec.types", d.name, d.direction))
+		}
+	}
+	return said
+}

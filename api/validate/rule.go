@@ -1,0 +1,164 @@
+package validate
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/maneki-net/maneki/api/rule"
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// oneRule judges a rule: what of it has no meaning, and what contradicts itself.
+func oneRule(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
+	errs := rule.Unusable(path, r, namespaced)
+	errs = append(errs, families(path, r)...)
+	errs = append(errs, http(path, r)...)
+	errs = append(errs, end(path.Child("source"), &r.Source)...)
+	errs = append(errs, end(path.Child("destination"), &r.Destination)...)
+	if r.ICMP != nil && r.Protocol != nil && r.Protocol.Type == intstr.String && !strings.HasPrefix(r.Protocol.StrVal, "ICMP") {
+		errs = append(errs, field.Forbidden(path.Child("icmp"), "needs protocol: ICMP or protocol: ICMPv6"))
+	}
+	if d := &r.Destination; d.Services != nil && len(d.Ports)+len(d.NotPorts) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("destination", "services"), "cannot be combined with ports or notPorts: the service's own ports are matched"))
+	}
+	if r.Metadata != nil {
+		errs = append(errs, apivalidation.ValidateAnnotations(r.Metadata.Annotations, path.Child("metadata", "annotations"))...)
+	}
+	return errs
+}
+
+// families judges what a rule says of the IP version, by word and by its networks.
+func families(path *field.Path, r *v3.Rule) field.ErrorList {
+	var errs field.ErrorList
+	if r.IPVersion != nil {
+		errs = append(errs, icmpFamily(path.Child("ipVersion"), *r.IPVersion, "protocol", r.Protocol)...)
+		errs = append(errs, icmpFamily(path.Child("ipVersion"), *r.IPVersion, "notProtocol", r.NotProtocol)...)
+	}
+	var seen *field.Path // where the first network was
+	six := false
+	for _, list := range []struct {
+		path *field.Path
+		nets []string
+	}{{path.Child("source", "nets"), r.Source.Nets}, {path.Child("destination", "nets"), r.Destination.Nets}} {
+		four, both := familiesOf(list.nets)
+		switch {
+		case both || len(list.nets) == 0:
+		case r.IPVersion != nil && four != (*r.IPVersion == 4):
+			errs = append(errs, field.Invalid(list.path, list.nets, fmt.Sprintf("none is of ipVersion %d: the rule would match nothing", *r.IPVersion)))
+		case seen == nil:
+			seen, six = list.path, !four
+		case six == four:
+			errs = append(errs, field.Invalid(list.path, list.nets, fmt.Sprintf("are of another IP version than %s: the rule would match nothing", seen)))
+		}
+	}
+	return errs
+}
+
+// icmpFamily judges an IP version beside a protocol that has one of its own.
+func icmpFamily(path *field.Path, version int, name string, p *intstr.IntOrString) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	number, err := rule.ParseProtocol(*p)
+	right, written, instead := 4, "ICMP", "ICMPv6"
+	if number == rule.ICMPv6 {
+		right, written, instead = 6, "ICMPv6", "ICMP"
+	}
+	if err != nil || number != rule.ICMP && number != rule.ICMPv6 || version == right {
+		return nil
+	}
+	detail := fmt.Sprintf("must be %d or absent with %s %s", right, name, written)
+	if name == "protocol" {
+		detail += fmt.Sprintf(": for IPv%d write protocol: %s", 10-right, instead)
+	}
+	return field.ErrorList{field.Invalid(path, version, detail)}
+}
+
+// familiesOf says whether some networks are IPv4, or of both versions, or can't be told, which is said elsewhere.
+func familiesOf(nets []string) (four, both bool) {
+	var six bool
+	for _, text := range nets {
+		net, err := rule.ParseNet(text)
+		if err != nil {
+			return false, true
+		}
+		four = four || net.Addr().Is4()
+		six = six || net.Addr().Is6()
+	}
+	return four, four && six
+}
+
+func end(path *field.Path, e *v3.EntityRule) field.ErrorList {
+	errs := append(strict(path.Child("nets"), e.Nets), strict(path.Child("notNets"), e.NotNets)...)
+	if strings.Contains(e.Selector, "global(") {
+		errs = append(errs, field.Invalid(path.Child("selector"), e.Selector, "cannot use global(): write namespaceSelector: global()"))
+	}
+	if text := strings.Join(strings.Fields(e.NamespaceSelector), ""); strings.Contains(text, "global(") && text != "global()" {
+		errs = append(errs, field.Invalid(path.Child("namespaceSelector"), e.NamespaceSelector,
+			"global() stands alone: make a rule for it and one for the namespaces"))
+	}
+	if e.Services == nil {
+		return errs
+	}
+	for _, other := range []struct {
+		there bool
+		names string
+		todo  string
+	}{
+		{e.NamespaceSelector != "", "namespaceSelector", "write the namespace into services.namespace"},
+		{e.ServiceAccounts != nil, "serviceAccounts", "make a rule for each"},
+		{e.Selector != "" || e.NotSelector != "", "selector or notSelector", "make a rule for each"},
+		{len(e.Nets)+len(e.NotNets) > 0, "nets or notNets", "make a rule for each"},
+	} {
+		if other.there {
+			errs = append(errs, field.Forbidden(path.Child("services"), fmt.Sprintf("cannot be combined with %s: %s", other.names, other.todo)))
+		}
+	}
+	return errs
+}
+
+// strict finds networks that are written with the address of something in them.
+func strict(path *field.Path, nets []string) field.ErrorList {
+	var errs field.ErrorList
+	for i, text := range nets {
+		if net, err := netip.ParsePrefix(text); err == nil && net != net.Masked() {
+			errs = append(errs, field.Invalid(path.Index(i), text, fmt.Sprintf("has bits set beyond its prefix length: write %s", net.Masked())))
+		}
+	}
+	return errs
+}
+
+func http(path *field.Path, r *v3.Rule) field.ErrorList {
+	if r.HTTP == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if p := r.Protocol; p != nil && *p != intstr.FromString("TCP") && *p != intstr.FromInt32(rule.TCP) {
+		errs = append(errs, field.Invalid(path.Child("protocol"), p.String(), "must be TCP or absent in a rule with http"))
+	}
+	if r.Action != v3.Allow {
+		errs = append(errs, field.Forbidden(path.Child("http"), "goes with action Allow only: remove it or change the action"))
+	}
+	for i, method := range r.HTTP.Methods {
+		if slices.Contains(r.HTTP.Methods[:i], method) {
+			errs = append(errs, field.Duplicate(path.Child("http", "methods").Index(i), method))
+		}
+	}
+	for i, p := range r.HTTP.Paths {
+		at := path.Child("http", "paths").Index(i)
+		text := p.Exact + p.Prefix
+		switch {
+		case (p.Exact == "") == (p.Prefix == ""):
+			errs = append(errs, field.Invalid(at, text, "must have one of exact and prefix"))
+		case !strings.HasPrefix(text, "/") || strings.ContainsAny(text, "? #"):
+			errs = append(errs, field.Invalid(at, text, "must be the path of a URL, for example /shop/cart"))
+		}
+	}
+	return errs
+}
