@@ -176,10 +176,8 @@ func (o *oracle) entityParts(er *v3.EntityRule, at end, namespace string, portsA
 	isSelected := func(*entity) bool { return true }
 	if er.Selector != "" || er.NamespaceSelector != "" || er.ServiceAccounts != nil {
 		p := o.selected(er, namespace)
-		add(p.feature, !p.broken, func(f *flow) bool { return p.broken || slices.ContainsFunc(o.at(at.addr(f)), p.holds) })
-		if !p.broken {
-			isSelected = p.holds
-		}
+		add(p.feature, !p.broken, func(f *flow) bool { return slices.ContainsFunc(o.at(at.addr(f)), p.holds) })
+		isSelected = p.holds
 	}
 	if len(er.Ports) > 0 {
 		readable := portsAllowed && !slices.ContainsFunc(er.Ports, badPort)
@@ -204,6 +202,7 @@ func (o *oracle) entityParts(er *v3.EntityRule, at end, namespace string, portsA
 	return parts
 }
 
+// selection is what selectors select. Of one that cannot be read nobody knows which it meant, but not more than there is.
 type selection struct {
 	feature string
 	broken  bool
@@ -224,6 +223,9 @@ func (o *oracle) selected(er *v3.EntityRule, namespace string) selection {
 			out.feature = "global()"
 		}
 		inScope = func(e *entity) bool {
+			if !spacesReadable {
+				return true
+			}
 			if e.namespace == "" {
 				return spaces.saysGlobal() && spaces.holds(nil, true)
 			}
@@ -237,11 +239,14 @@ func (o *oracle) selected(er *v3.EntityRule, namespace string) selection {
 		var accounts expr
 		accounts, accountsReadable = o.selectors.read(m.Selector)
 		byAccount = func(e *entity) bool {
-			return e.account != "" && (len(m.Names) == 0 || slices.Contains(m.Names, e.account)) && accounts.holds(e.accountLabels, false)
+			return e.account != "" && (len(m.Names) == 0 || slices.Contains(m.Names, e.account)) &&
+				(!accountsReadable || accounts.holds(e.accountLabels, false))
 		}
 	}
 	out.broken = !readable || !spacesReadable || !accountsReadable
-	out.holds = func(e *entity) bool { return inScope(e) && byAccount(e) && pods.holds(e.labels, e.namespace == "") }
+	out.holds = func(e *entity) bool {
+		return inScope(e) && byAccount(e) && (!readable || pods.holds(e.labels, e.namespace == ""))
+	}
 	return out
 }
 

@@ -62,9 +62,9 @@ func TestVerdictsEqualTheOracles(t *testing.T) {
 				want := o.decide(q, f)
 				got, err := w.decide(q, f)
 				if err != nil {
-					t.Errorf("%s: %s: %v", q, f, err)
+					t.Errorf("%s: %s: %v; %s", q, f, err, h.shrink(t, q, f))
 				} else if got != want.verdict && want.verdict != unknown {
-					t.Errorf("%s: %s: engine says %s, oracle %s", q, f, got, want)
+					t.Errorf("%s: %s: engine says %s, oracle %s; %s", q, f, got, want, h.shrink(t, q, f))
 				}
 				if t.Failed() {
 					return
