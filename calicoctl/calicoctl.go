@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/connect"
 )
 
 // Environment is what the tool works with.
@@ -65,6 +66,8 @@ type tool struct {
 	connection    Connection // of flags
 	configFile    string
 	allowMismatch bool
+	// complete: the datastore sets no defaults.
+	complete bool
 }
 
 func newCommand(env Environment) *cobra.Command {
@@ -112,6 +115,10 @@ func (t *tool) store(ctx context.Context, dry dryRun) (datastore.Store, error) {
 		if err := t.checkVersion(ctx, store); err != nil {
 			return nil, err
 		}
+	}
+	if connection.Type == connect.Etcd {
+		t.complete = true
+		return dry.overEtcd(store)
 	}
 	return dry.over(store)
 }

@@ -31,21 +31,21 @@ func (t *tool) completeNames(command *cobra.Command, args []string, prefix strin
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	names := slices.DeleteFunc(t.complete(command, s.kind, s.namespace), func(name string) bool { return slices.Contains(s.names, name) })
+	names := slices.DeleteFunc(t.namesOf(command, s.kind, s.namespace), func(name string) bool { return slices.Contains(s.names, name) })
 	return starting(names, prefix), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeNamespaces completes the flag --namespace.
 func (t *tool) completeNamespaces(command *cobra.Command) {
 	err := command.RegisterFlagCompletionFunc("namespace", func(command *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		return starting(t.complete(command, datastore.Namespaces, ""), prefix), cobra.ShellCompDirectiveNoFileComp
+		return starting(t.namesOf(command, datastore.Namespaces, ""), prefix), cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
 		panic(err) // only commands with the flag come here
 	}
 }
 
-func (t *tool) complete(command *cobra.Command, kind datastore.Kind, namespace string) []string {
+func (t *tool) namesOf(command *cobra.Command, kind datastore.Kind, namespace string) []string {
 	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
 	defer cancel()
 	t.allowMismatch = true

@@ -16,29 +16,23 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/maneki-net/maneki/calicoctl/manifest"
+	"github.com/maneki-net/maneki/datastore/connect"
+	"github.com/maneki-net/maneki/datastore/etcd"
 )
 
 const defaultConfigFile = "/etc/calico/calicoctl.cfg"
 
-// The types of datastores.
-const (
-	Kubernetes = "kubernetes"
-	Etcd       = "etcdv3"
-)
-
 // Connection says how to reach the datastore.
 type Connection struct {
-	// DatastoreType is Kubernetes or Etcd.
-	DatastoreType string
+	Type connect.Type
 	// Kubeconfig is a file, or several joined as in KUBECONFIG; empty is as kubectl finds it. KubeconfigInline is the
 	// content of one and goes before it. Context is one of its contexts; empty is its current one.
 	Kubeconfig, KubeconfigInline, Context string
 	// K8sEndpoint is the URL of an API server to reach without a kubeconfig, with what it takes.
 	K8sEndpoint, K8sCertFile, K8sKeyFile, K8sCAFile, K8sToken, K8sInsecure string
-	// EtcdEndpoints are URLs joined by commas; EtcdDiscoverySRV is a domain whose SRV records name them.
-	EtcdEndpoints, EtcdDiscoverySRV, EtcdUsername, EtcdPassword string
-	// The files, or the PEM texts themselves, of etcd's mutual TLS.
-	EtcdCertFile, EtcdKeyFile, EtcdCAFile, EtcdCert, EtcdKey, EtcdCA string
+	Etcd                                                                   etcd.Config
+
+	datastoreType string // as it was written
 }
 
 // setting is a value of a Connection and the names it has. An empty env means that it is in files alone.
@@ -49,7 +43,7 @@ type setting struct {
 
 // settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes.
 var settings = []setting{
-	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default etcdv3 if its endpoints are known, else kubernetes)", func(c *Connection) *string { return &c.DatastoreType }},
+	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default etcdv3 if its endpoints are known, else kubernetes)", func(c *Connection) *string { return &c.datastoreType }},
 	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)", func(c *Connection) *string { return &c.Kubeconfig }},
 	{"", "kubeconfigInline", "", func(c *Connection) *string { return &c.KubeconfigInline }},
 	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file (default its current one)", func(c *Connection) *string { return &c.Context }},
@@ -59,16 +53,16 @@ var settings = []setting{
 	{"K8S_CA_FILE", "k8sCAFile", "file with the certificates of the API server's authority", func(c *Connection) *string { return &c.K8sCAFile }},
 	{"K8S_API_TOKEN", "k8sAPIToken", "bearer token for the API server", func(c *Connection) *string { return &c.K8sToken }},
 	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: believe any certificate of the API server", func(c *Connection) *string { return &c.K8sInsecure }},
-	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas", func(c *Connection) *string { return &c.EtcdEndpoints }},
-	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name the endpoints of etcd", func(c *Connection) *string { return &c.EtcdDiscoverySRV }},
-	{"ETCD_USERNAME", "etcdUsername", "user of etcd", func(c *Connection) *string { return &c.EtcdUsername }},
-	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd", func(c *Connection) *string { return &c.EtcdPassword }},
-	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd", func(c *Connection) *string { return &c.EtcdCertFile }},
-	{"ETCD_KEY_FILE", "etcdKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.EtcdKeyFile }},
-	{"ETCD_CA_CERT_FILE", "etcdCACertFile", "file with the certificates of etcd's authority", func(c *Connection) *string { return &c.EtcdCAFile }},
-	{"", "etcdCert", "", func(c *Connection) *string { return &c.EtcdCert }},
-	{"", "etcdKey", "", func(c *Connection) *string { return &c.EtcdKey }},
-	{"", "etcdCACert", "", func(c *Connection) *string { return &c.EtcdCA }},
+	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas", func(c *Connection) *string { return &c.Etcd.Endpoints }},
+	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name the endpoints of etcd", func(c *Connection) *string { return &c.Etcd.DiscoverySRV }},
+	{"ETCD_USERNAME", "etcdUsername", "user of etcd", func(c *Connection) *string { return &c.Etcd.Username }},
+	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd", func(c *Connection) *string { return &c.Etcd.Password }},
+	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd", func(c *Connection) *string { return &c.Etcd.CertFile }},
+	{"ETCD_KEY_FILE", "etcdKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.Etcd.KeyFile }},
+	{"ETCD_CA_CERT_FILE", "etcdCACertFile", "file with the certificates of etcd's authority", func(c *Connection) *string { return &c.Etcd.CAFile }},
+	{"ETCD_CERT", "etcdCert", "the certificate itself, as PEM", func(c *Connection) *string { return &c.Etcd.Cert }},
+	{"ETCD_KEY", "etcdKey", "the key itself, as PEM", func(c *Connection) *string { return &c.Etcd.Key }},
+	{"ETCD_CA_CERT", "etcdCACert", "the authority's certificates themselves, as PEM", func(c *Connection) *string { return &c.Etcd.CA }},
 }
 
 // ignoredSettings are settings in Calico's files that mean nothing here.
@@ -105,30 +99,38 @@ func (c Connection) complete(getenv func(string) string, file string) (Connectio
 	}
 	implied := c.implies()
 	for _, level := range []func(setting) string{
-		func(s setting) string { return cmp.Or(getenv("CALICO_"+s.env), getenv(s.env)) },
+		func(s setting) string {
+			if s.env == "" {
+				return ""
+			}
+			return cmp.Or(getenv("CALICO_"+s.env), getenv(s.env))
+		},
 		func(s setting) string { return inFile[s.file] },
 	} {
+		known := c.Etcd // endpoints and the records that name them are alternatives: the nearest counts
 		for _, s := range settings {
 			value := s.of(&c)
 			*value = cmp.Or(*value, level(s))
 		}
+		if known.Endpoints != "" || known.DiscoverySRV != "" {
+			c.Etcd.Endpoints, c.Etcd.DiscoverySRV = known.Endpoints, known.DiscoverySRV
+		}
 		implied = cmp.Or(implied, c.implies())
 	}
-	c.DatastoreType = cmp.Or(c.DatastoreType, implied, Kubernetes)
-	if c.DatastoreType != Kubernetes && c.DatastoreType != Etcd {
-		return c, fmt.Errorf("datastore type %q (--datastore-type, DATASTORE_TYPE, or spec.datastoreType in %s): must be %s or %s",
-			c.DatastoreType, file, Kubernetes, Etcd)
+	c.Type, err = connect.ParseType(cmp.Or(c.datastoreType, string(implied)))
+	if err != nil {
+		return c, fmt.Errorf("--datastore-type, or spec.datastoreType in %s: %w", file, err)
 	}
 	return c, nil
 }
 
 // implies is the type of datastore that other settings are for; empty when there are none.
-func (c Connection) implies() string {
+func (c Connection) implies() connect.Type {
 	switch {
-	case c.EtcdEndpoints != "" || c.EtcdDiscoverySRV != "":
-		return Etcd
+	case c.Etcd.Endpoints != "" || c.Etcd.DiscoverySRV != "":
+		return connect.Etcd
 	case c.Kubeconfig != "" || c.KubeconfigInline != "" || c.K8sEndpoint != "":
-		return Kubernetes
+		return connect.Kubernetes
 	}
 	return ""
 }

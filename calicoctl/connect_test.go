@@ -7,6 +7,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/maneki-net/maneki/datastore/connect"
+	"github.com/maneki-net/maneki/datastore/etcd"
 )
 
 func settingsFile(t *testing.T, spec string) string {
@@ -21,37 +25,39 @@ func settingsFile(t *testing.T, spec string) string {
 
 func TestConnection(t *testing.T) {
 	kubernetes := settingsFile(t, "  datastoreType: kubernetes\n  kubeconfig: /from/file\n  usePodCIDR: false\n")
-	etcd := settingsFile(t, "  datastoreType: etcdv3\n  etcdEndpoints: https://file:2379\n  etcdCACert: PEM\n  etcdUsername: file\n")
+	inEtcd := settingsFile(t, "  datastoreType: etcdv3\n  etcdEndpoints: https://file:2379\n  etcdCACert: PEM\n  etcdUsername: file\n")
 	untyped := settingsFile(t, "  etcdEndpoints: https://file:2379\n")
 	for _, test := range []struct {
 		name, flags string
 		env         map[string]string
 		want        Connection
 	}{
-		{"nothing", "-c " + settingsFile(t, "  {}\n"), nil, Connection{DatastoreType: Kubernetes}},
-		{"file", "-c " + kubernetes, nil, Connection{DatastoreType: Kubernetes, Kubeconfig: "/from/file"}},
-		{"environment before file", "-c " + kubernetes, map[string]string{"KUBECONFIG": "/a:/b"}, Connection{DatastoreType: Kubernetes, Kubeconfig: "/a:/b"}},
+		{"nothing", "-c " + settingsFile(t, "  {}\n"), nil, Connection{Type: connect.Kubernetes}},
+		{"file", "-c " + kubernetes, nil, Connection{Type: connect.Kubernetes, Kubeconfig: "/from/file"}},
+		{"environment before file", "-c " + kubernetes, map[string]string{"KUBECONFIG": "/a:/b"}, Connection{Type: connect.Kubernetes, Kubeconfig: "/a:/b"}},
 		{"Calico's variable before the common one", "-c " + kubernetes, map[string]string{"KUBECONFIG": "/a", "CALICO_KUBECONFIG": "/b"},
-			Connection{DatastoreType: Kubernetes, Kubeconfig: "/b"}},
+			Connection{Type: connect.Kubernetes, Kubeconfig: "/b"}},
 		{"flag before all", "--kubeconfig /from/flag -c " + kubernetes, map[string]string{"KUBECONFIG": "/a", "CALICO_KUBECONFIG": "/b"},
-			Connection{DatastoreType: Kubernetes, Kubeconfig: "/from/flag"}},
-		{"etcd from everywhere", "--etcd-username flag -c " + etcd, map[string]string{"ETCD_PASSWORD": "env", "ETCD_USERNAME": "env", "KUBECONFIG": "/a"},
-			Connection{DatastoreType: Etcd, Kubeconfig: "/a", EtcdEndpoints: "https://file:2379", EtcdCA: "PEM", EtcdUsername: "flag", EtcdPassword: "env"}},
-		{"type from a variable", "-c " + etcd, map[string]string{"CALICO_DATASTORE_TYPE": "kubernetes", "DATASTORE_TYPE": "etcdv3"},
-			Connection{DatastoreType: Kubernetes, EtcdEndpoints: "https://file:2379", EtcdCA: "PEM", EtcdUsername: "file"}},
-		{"type from endpoints", "", map[string]string{"ETCD_ENDPOINTS": "https://e:2379"}, Connection{DatastoreType: Etcd, EtcdEndpoints: "https://e:2379"}},
+			Connection{Type: connect.Kubernetes, Kubeconfig: "/from/flag"}},
+		{"etcd from everywhere", "--etcd-username flag -c " + inEtcd, map[string]string{"ETCD_PASSWORD": "env", "ETCD_USERNAME": "env", "KUBECONFIG": "/a"},
+			Connection{Type: connect.Etcd, Kubeconfig: "/a", Etcd: etcd.Config{Endpoints: "https://file:2379", CA: "PEM", Username: "flag", Password: "env"}}},
+		{"type from a variable", "-c " + inEtcd, map[string]string{"CALICO_DATASTORE_TYPE": "kubernetes", "DATASTORE_TYPE": "etcdv3"},
+			Connection{Type: connect.Kubernetes, Etcd: etcd.Config{Endpoints: "https://file:2379", CA: "PEM", Username: "file"}}},
+		{"type from endpoints", "", map[string]string{"ETCD_ENDPOINTS": "https://e:2379"}, Connection{Type: connect.Etcd, Etcd: etcd.Config{Endpoints: "https://e:2379"}}},
 		{"the nearest implies the type", "--kubeconfig /from/flag -c " + untyped, nil,
-			Connection{DatastoreType: Kubernetes, Kubeconfig: "/from/flag", EtcdEndpoints: "https://file:2379"}},
+			Connection{Type: connect.Kubernetes, Kubeconfig: "/from/flag", Etcd: etcd.Config{Endpoints: "https://file:2379"}}},
+		{"the nearest way to find etcd", "-c " + untyped, map[string]string{"ETCD_DISCOVERY_SRV": "example.org"},
+			Connection{Type: connect.Etcd, Etcd: etcd.Config{DiscoverySRV: "example.org"}}},
 		{"context", "--context other -c " + kubernetes, map[string]string{"K8S_CURRENT_CONTEXT": "env"},
-			Connection{DatastoreType: Kubernetes, Kubeconfig: "/from/file", Context: "other"}},
+			Connection{Type: connect.Kubernetes, Kubeconfig: "/from/file", Context: "other"}},
 		{"an endpoint of Kubernetes", "--k8s-ca-file /ca", map[string]string{"K8S_API_ENDPOINT": "https://k", "K8S_API_TOKEN": "t"},
-			Connection{DatastoreType: Kubernetes, K8sEndpoint: "https://k", K8sToken: "t", K8sCAFile: "/ca"}},
+			Connection{Type: connect.Kubernetes, K8sEndpoint: "https://k", K8sToken: "t", K8sCAFile: "/ca"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t)
 			b.env = test.env
 			b.want("get ippools -o name "+test.flags, "", "")
-			if diff := cmp.Diff(test.want, b.connection); diff != "" {
+			if diff := cmp.Diff(test.want, b.connection, cmpopts.IgnoreUnexported(Connection{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -64,7 +70,7 @@ func TestBadConnectionSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ flags, want string }{
-		{"--datastore-type consul", `datastore type "consul" (--datastore-type, DATASTORE_TYPE, or spec.datastoreType in /etc/calico/calicoctl.cfg): must be kubernetes or etcdv3`},
+		{"--datastore-type consul", `--datastore-type, or spec.datastoreType in /etc/calico/calicoctl.cfg: datastore type "consul" is not known (DATASTORE_TYPE): use kubernetes or etcdv3`},
 		{"-c /nonexistent", "read connection settings: open /nonexistent"},
 		{"-c " + settingsFile(t, "  etcdEndpoint: a\n"), "spec.etcdEndpoint: unknown field; did you mean etcdEndpoints?"},
 		{"-c " + other, "must be apiVersion: projectcalico.org/v3, kind: CalicoAPIConfig"},

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/convert"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -64,7 +63,7 @@ func (t *tool) converted(results []convert.Result, format string, judge, acceptE
 			}
 		}
 		for _, d := range r.Resources {
-			if err := validate.Object(d.Object).ToAggregate(); judge && err != nil {
+			if err := judged(d.Complete); judge && err != nil {
 				t.complain(d.Name(), err)
 				bad++
 				continue

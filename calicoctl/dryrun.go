@@ -54,6 +54,14 @@ func (d dryRun) over(store datastore.Store) (datastore.Store, error) {
 	return nil, fmt.Errorf("--dry-run=%s: must be none, client or server", d)
 }
 
+// overEtcd is over for a datastore where this program is who judges.
+func (d dryRun) overEtcd(store datastore.Store) (datastore.Store, error) {
+	if d == dryServer {
+		return admitting{reading{store}}, nil
+	}
+	return d.over(admitting{store})
+}
+
 // reading is a store that only seems to write.
 type reading struct{ datastore.Store }
 

@@ -25,6 +25,7 @@ type getting struct {
 	printer  *printer
 	selects  labels.Selector
 	selected selection
+	unusable error // when something that is stored could not be shown
 }
 
 func (t *tool) getCommand() *cobra.Command {
@@ -92,7 +93,10 @@ func (g *getting) run(command *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		return g.printer.print(g.selected.kind, found, true)
+		if err := g.printer.print(g.selected.kind, found, true); err != nil {
+			return err
+		}
+		return g.unusable
 	}
 	return g.some(ctx, args)
 }
@@ -150,6 +154,10 @@ func (g *getting) list(ctx context.Context, name string) ([]datastore.Object, st
 		return nil, "", explained(err)
 	}
 	var found []datastore.Object
+	for _, u := range list.Unusable {
+		g.complain(fmt.Sprintf("%s %s", g.selected.kind, u.Key), u.Err)
+		g.unusable = errReported
+	}
 	for _, object := range list.Items {
 		if g.selects.Matches(labels.Set(object.GetLabels())) {
 			found = append(found, g.clean(object))

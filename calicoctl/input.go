@@ -10,15 +10,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/spf13/cobra"
-
+	"github.com/maneki-net/maneki/api/defaults"
+	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
+	"github.com/maneki-net/maneki/datastore"
 )
 
 // input is the flags that name manifests, and the namespace of resources that name none.
@@ -43,8 +43,8 @@ func (in *input) namespaceFlag(command *cobra.Command) {
 const defaultNamespace = "default"
 
 // read gives the resources of the files that can be used, and how many cannot; what is wrong with those has then been
-// printed. judge finds what else is wrong with a resource that could be read; nil finds nothing.
-func (t *tool) read(in *input, judge func(runtime.Object) field.ErrorList) (good []manifest.Document, bad int, err error) {
+// printed. With judge, values are judged as well.
+func (t *tool) read(in *input, judge bool) (good []manifest.Document, bad int, err error) {
 	var all []manifest.Document
 	for _, file := range in.files {
 		documents, err := t.readFiles(file, in.recursive)
@@ -59,9 +59,10 @@ func (t *tool) read(in *input, judge func(runtime.Object) field.ErrorList) (good
 	for _, d := range all {
 		if d.Err == nil && d.Kind.Namespaced && d.Object.GetNamespace() == "" {
 			d.Object.SetNamespace(in.namespace)
+			d.Complete.SetNamespace(in.namespace)
 		}
-		if d.Err == nil && judge != nil {
-			d.Err = judge(d.Object).ToAggregate()
+		if d.Err == nil && judge {
+			d.Err = judged(d.Complete)
 		}
 		if d.Err != nil {
 			bad++
@@ -71,6 +72,15 @@ func (t *tool) read(in *input, judge func(runtime.Object) field.ErrorList) (good
 		good = append(good, d)
 	}
 	return good, bad, nil
+}
+
+// judged says what is wrong with an object as it will be stored.
+func judged(object datastore.Object) error {
+	object = object.DeepCopyObject().(datastore.Object)
+	if err := defaults.Set(object); err != nil {
+		return err
+	}
+	return validate.Object(object).ToAggregate()
 }
 
 // readFiles reads a file, standard input, or the .yaml, .yml and .json files of a folder.

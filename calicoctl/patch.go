@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
-	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -95,7 +94,7 @@ func patchObject(object datastore.Object, patch []byte, apply patcher) (datastor
 	if key := datastore.KeyOf(d.Object); d.Object.GetObjectKind().GroupVersionKind() != object.GetObjectKind().GroupVersionKind() || key != datastore.KeyOf(object) {
 		return nil, errors.New("a patch cannot change the kind, namespace or name")
 	}
-	return d.Object, validate.Object(d.Object).ToAggregate()
+	return d.Object, judged(d.Object)
 }
 
 func (t *tool) labelCommand() *cobra.Command {

@@ -64,6 +64,9 @@ func (g *getting) followFrom(ctx context.Context, name, revision string, known m
 		case event.Object == nil:
 			continue
 		}
+		if event.Err != nil {
+			g.complain(fmt.Sprintf("%s %s", g.selected.kind, datastore.KeyOf(event.Object)), event.Err)
+		}
 		event.Object = event.Object.DeepCopyObject().(datastore.Object)
 		key := datastore.KeyOf(event.Object)
 		_, shown := known[key]

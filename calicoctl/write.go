@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/equality"
 
-	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -42,6 +41,9 @@ func (t *tool) writeCommand(w writing) *cobra.Command {
 				return err
 			}
 			return t.each(w.verb, documents, bad, func(d manifest.Document) (string, error) {
+				if t.complete && d.Complete != nil {
+					d.Object = d.Complete
+				}
 				done, err := w.do(command.Context(), store, d)
 				switch {
 				case skip && errors.Is(err, datastore.ErrExists):
@@ -71,10 +73,8 @@ func (t *tool) named(in *input, args []string, judge bool) (good []manifest.Docu
 	switch {
 	case len(in.files) > 0 && len(args) > 0:
 		return nil, 0, errors.New("give either TYPE NAME or -f FILE, not both")
-	case len(in.files) > 0 && judge:
-		return t.read(in, validate.Object)
 	case len(in.files) > 0:
-		return t.read(in, nil)
+		return t.read(in, judge)
 	case judge:
 		return nil, 0, errors.New("say what: -f FILE, -f FOLDER, or -f - for standard input")
 	case len(args) == 0:

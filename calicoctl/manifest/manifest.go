@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
+	"github.com/maneki-net/maneki/api/defaults"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -37,7 +38,10 @@ type Document struct {
 	// Kind and Object are set when the document could be read; otherwise Err says why not.
 	Kind   datastore.Kind
 	Object datastore.Object
-	Err    error
+	// Complete is the Object with the defaults of its CRD: what an API server makes of it, and what is stored where there
+	// is none. They are set while it can still be told what the user left out.
+	Complete datastore.Object
+	Err      error
 }
 
 // Name is how messages call the document: kind and name as far as they are known, and where it stands.
@@ -136,8 +140,11 @@ func checkVersion(version, kind string) error {
 // unknown, fields that the resource does not have are left out and told to it, by their paths.
 func Decode(data []byte, unknown func(path string)) Document {
 	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil || len(root.Content) != 1 {
+	if err := yaml.Unmarshal(data, &root); err != nil {
 		return Document{Err: fmt.Errorf("not YAML: %w", err)}
+	}
+	if len(root.Content) != 1 {
+		return Document{Err: errors.New("nothing is there")}
 	}
 	node := root.Content[0]
 	kind, ok := KindNamed(scalar(node, "kind"))
@@ -149,12 +156,7 @@ func Decode(data []byte, unknown func(path string)) Document {
 
 // decode fills in the Object. It is set even when there is an error, if only its name, so that messages can name it.
 func (d Document) decode(node *yaml.Node, r *reader) Document {
-	made, err := scheme.New(d.Kind.GroupVersionKind)
-	if err != nil {
-		d.Err = fmt.Errorf("make a %s: %w", d.Kind, err)
-		return d
-	}
-	object := made.(datastore.Object)
+	object := empty(d.Kind)
 	object.SetName(scalar(child(node, "metadata"), "name"))
 	object.SetNamespace(scalar(child(node, "metadata"), "namespace"))
 	d.Object = object
@@ -169,13 +171,46 @@ func (d Document) decode(node *yaml.Node, r *reader) Document {
 	}
 	data, err := json.Marshal(value)
 	if err == nil {
-		err = json.Unmarshal(data, object)
+		err = d.fill(object, data)
+	}
+	if err == nil {
+		d.Complete = empty(d.Kind)
+		err = d.fillComplete(data)
 	}
 	if err != nil {
 		d.Err = fmt.Errorf("line %d: %w", node.Line, err)
 	}
-	object.GetObjectKind().SetGroupVersionKind(d.Kind.GroupVersionKind)
 	return d
+}
+
+func (d Document) fill(object datastore.Object, data []byte) error {
+	if err := json.Unmarshal(data, object); err != nil {
+		return err
+	}
+	object.GetObjectKind().SetGroupVersionKind(d.Kind.GroupVersionKind)
+	return nil
+}
+
+func (d Document) fillComplete(data []byte) error {
+	var content map[string]any
+	if err := json.Unmarshal(data, &content); err != nil {
+		return err
+	}
+	defaults.Raw(d.Kind.String(), content)
+	completed, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	return d.fill(d.Complete, completed)
+}
+
+// empty gives a resource of a kind without anything in it.
+func empty(kind datastore.Kind) datastore.Object {
+	object, err := scheme.New(kind.GroupVersionKind)
+	if err != nil {
+		panic(err) // every kind of ours is registered
+	}
+	return object.(datastore.Object)
 }
 
 // child is the value of a mapping's key, or nil.
@@ -217,11 +252,7 @@ func kindNames() string { return strings.Join(kindList(), ", ") }
 
 // Named is a document that is nothing but an object's name, as a command line gives it.
 func Named(kind datastore.Kind, key datastore.Key) Document {
-	made, err := scheme.New(kind.GroupVersionKind)
-	if err != nil {
-		panic(err) // every Calico kind is registered
-	}
-	object := made.(datastore.Object)
+	object := empty(kind)
 	object.SetNamespace(key.Namespace)
 	object.SetName(key.Name)
 	return Document{Kind: kind, Object: object}

@@ -4,13 +4,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/maneki-net/maneki/calicoctl"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/connect"
+	"github.com/maneki-net/maneki/datastore/etcd"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/datastore/kubernetes/derived"
 )
@@ -25,8 +26,8 @@ func main() {
 }
 
 func open(c calicoctl.Connection) (datastore.Store, error) {
-	if c.DatastoreType == calicoctl.Etcd {
-		return nil, errors.New("datastore type etcdv3 is not built into this program")
+	if c.Type == connect.Etcd {
+		return etcd.New(c.Etcd)
 	}
 	config, err := c.REST()
 	if err != nil {
