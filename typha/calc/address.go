@@ -3,7 +3,6 @@ package calc
 import (
 	"cmp"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -12,9 +11,10 @@ import (
 // whose status names it.
 type addresses struct {
 	attributed map[netip.Addr]attribution
-	byPod      map[podKey]map[netip.Addr]struct{} // the reverse of attributed
-	claims     map[netip.Addr]map[*pod]struct{}   // by status.podIPs
-	owners     map[netip.Addr]*pod
+	byPod      map[podKey][]netip.Addr // the reverse of attributed
+	claims     map[netip.Addr]*item    // by status.podIPs; nearly always one claims an address
+	more       map[netip.Addr][]*item  // the others
+	owners     map[netip.Addr]*item
 	blocks     map[netip.Prefix]int // covering prefixes, counted
 	lengths    map[int]int          // their prefix lengths (of 128 bits), counted
 }
@@ -30,67 +30,69 @@ type attribution struct {
 func newAddresses() addresses {
 	return addresses{
 		attributed: map[netip.Addr]attribution{},
-		byPod:      map[podKey]map[netip.Addr]struct{}{},
-		claims:     map[netip.Addr]map[*pod]struct{}{},
-		owners:     map[netip.Addr]*pod{},
+		byPod:      map[podKey][]netip.Addr{},
+		claims:     map[netip.Addr]*item{},
+		more:       map[netip.Addr][]*item{},
+		owners:     map[netip.Addr]*item{},
 		blocks:     map[netip.Prefix]int{},
 		lengths:    map[int]int{},
 	}
 }
 
-// claim takes in the addresses of a pod's status and settles all that concern the pod.
-func (a *addresses) claim(e *Engine, p *pod, before []netip.Addr) {
+// claim takes in the addresses of a pod's status, none when it is gone, and settles all that concern the pod.
+func (a *addresses) claim(e *Engine, it *item, now []netip.Addr) {
+	p := it.detail.(*podDetail)
+	before := p.claims
 	for _, addr := range before {
-		a.unclaim(addr, p)
+		a.unclaim(addr, it)
 	}
-	for _, addr := range p.claims {
+	p.claims = now
+	for _, addr := range now {
 		if a.claims[addr] == nil {
-			a.claims[addr] = map[*pod]struct{}{}
+			a.claims[addr] = it
+		} else {
+			a.more[addr] = append(a.more[addr], it)
 		}
-		a.claims[addr][p] = struct{}{}
 	}
-	a.settlePod(e, p, before)
+	for _, addr := range before {
+		a.settle(e, addr)
+	}
+	for _, addr := range now {
+		a.settle(e, addr)
+	}
+	for _, addr := range a.byPod[it.key.podKey] {
+		a.settle(e, addr)
+	}
 }
 
-// disclaim takes a pod's claims out; the pod must be unknown to the engine by now.
-func (a *addresses) disclaim(e *Engine, p *pod) {
-	for _, addr := range p.claims {
-		a.unclaim(addr, p)
-	}
-	a.settlePod(e, p, nil)
-}
-
-func (a *addresses) unclaim(addr netip.Addr, p *pod) {
-	delete(a.claims[addr], p)
-	if len(a.claims[addr]) == 0 {
+func (a *addresses) unclaim(addr netip.Addr, it *item) {
+	others := a.more[addr]
+	switch {
+	case a.claims[addr] != it:
+		others = without(others, it)
+	case len(others) == 0:
 		delete(a.claims, addr)
+	default:
+		a.claims[addr], others = others[0], others[1:]
 	}
-}
-
-func (a *addresses) settlePod(e *Engine, p *pod, more []netip.Addr) {
-	for _, addr := range slices.Concat(more, p.claims) {
-		a.settle(e, addr)
-	}
-	for addr := range a.byPod[p.key] {
-		a.settle(e, addr)
+	if len(others) == 0 {
+		delete(a.more, addr)
+	} else {
+		a.more[addr] = others
 	}
 }
 
 // attribute notes what a block says of an address; ok is false when it is not allocated.
 func (a *addresses) attribute(e *Engine, addr netip.Addr, to attribution, ok bool) {
-	if was, had := a.attributed[addr]; had {
-		delete(a.byPod[was.pod], addr)
-		if len(a.byPod[was.pod]) == 0 {
+	if was, had := a.attributed[addr]; had && was.pod.name != "" {
+		if a.byPod[was.pod] = without(a.byPod[was.pod], addr); len(a.byPod[was.pod]) == 0 {
 			delete(a.byPod, was.pod)
 		}
 	}
 	if ok {
 		a.attributed[addr] = to
 		if to.pod.name != "" {
-			if a.byPod[to.pod] == nil {
-				a.byPod[to.pod] = map[netip.Addr]struct{}{}
-			}
-			a.byPod[to.pod][addr] = struct{}{}
+			a.byPod[to.pod] = append(a.byPod[to.pod], addr)
 		}
 	} else {
 		delete(a.attributed, addr)
@@ -130,43 +132,46 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 	if now == was {
 		return
 	}
+	net := netip.PrefixFrom(addr, addr.BitLen())
 	if was != nil {
-		was.addrs = slices.DeleteFunc(was.addrs, func(x netip.Addr) bool { return x == addr })
-		e.touchSets(was)
+		e.lose(was, net)
 		delete(a.owners, addr)
 	}
 	if now != nil {
-		now.addrs = append(now.addrs, addr)
-		e.touchSets(now)
+		e.gain(now, net)
 		a.owners[addr] = now
 	}
 }
 
-func (a *addresses) decide(e *Engine, addr netip.Addr) *pod {
+func (a *addresses) decide(e *Engine, addr netip.Addr) *item {
 	if to, ok := a.attributed[addr]; ok {
-		p := e.pod(to.pod)
-		if p == nil || !p.eligible() || to.uid != "" && to.uid != p.uid {
+		it := e.items[itemKey{itemPod, to.pod}]
+		if it == nil || !it.selectable() || to.uid != "" && to.uid != it.detail.(*podDetail).uid {
 			return nil
 		}
-		return p
+		return it
 	}
 	if a.covered(addr) {
 		return nil // released: the status is out of date
 	}
-	var best *pod
-	for p := range a.claims[addr] {
-		if p.eligible() && (best == nil || p.laterThan(best)) {
-			best = p
+	best := a.claims[addr]
+	if best != nil && !best.selectable() {
+		best = nil
+	}
+	for _, it := range a.more[addr] {
+		if it.selectable() && (best == nil || laterThan(it, best)) {
+			best = it
 		}
 	}
 	return best
 }
 
 // laterThan orders pods that claim the same address.
-func (p *pod) laterThan(q *pod) bool {
+func laterThan(a, b *item) bool {
+	p, q := a.detail.(*podDetail), b.detail.(*podDetail)
 	if p.terminating != q.terminating {
 		return q.terminating
 	}
 	return cmp.Or(cmp.Compare(p.created, q.created), strings.Compare(p.uid, q.uid),
-		strings.Compare(p.key.namespace, q.key.namespace), strings.Compare(p.key.name, q.key.name)) > 0
+		strings.Compare(a.key.namespace, b.key.namespace), strings.Compare(a.key.name, b.key.name)) > 0
 }

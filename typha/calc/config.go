@@ -47,15 +47,15 @@ func configName(resource string) (name, node string, ok bool) {
 
 // setNodeObject sets an object that belongs to one node, or with an empty name to all.
 func (e *Engine) setNodeObject(node string, o wire.Object) {
-	if id := o.ID(); node != "" && e.interest.nodes[node][id] == 0 {
-		e.interest.add(node, id, 1)
+	if node != "" {
+		e.own(node, o.ID(), true)
 	}
 	e.out.set(o)
 }
 
 func (e *Engine) removeNodeObject(node string, id wire.ID) {
-	if node != "" && e.interest.nodes[node][id] > 0 {
-		e.interest.add(node, id, -1)
+	if node != "" {
+		e.own(node, id, false)
 	}
 	e.out.remove(id)
 }

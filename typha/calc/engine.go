@@ -4,8 +4,10 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -49,12 +51,24 @@ type Engine struct {
 	verdicts map[Verdict]Verdict // by the verdict without its reason; changed since the last Flush
 	judged   map[Verdict]string  // the reasons that stand
 
-	namespaces map[string]*namespace
-	selectors  map[string]*selector // by canonical form
-	index      map[indexKey]map[*selector]struct{}
-	sets       map[string]*ipSet
-	policies   map[podKey]*policy
-	profiles   map[string]int // by namespace, the endpoints that have it
+	// What can be selected, and where it is.
+	items    map[itemKey]*item
+	places   map[string]*place   // by key
+	spaces   map[string][]*place // by namespace
+	profiles map[string]*profile
+	nets     netTable
+
+	// What selects it.
+	selectors    map[specKey]*selector
+	nextSelector int32
+	index        selectorIndex
+	sets         map[string]*ipSet
+	services     services
+	policies     map[policyKey]*policy
+	policyNames  map[string]*policy // those in force, by their names on the wire
+	tiers        map[string]*tier
+	stacks       map[string]*stack
+	everywhere   group // the nodes that there are
 
 	addresses addresses
 	pools     map[string]*wire.Pool
@@ -62,30 +76,48 @@ type Engine struct {
 	hosts     map[string]*wire.Host
 	bgp       bgpState
 
-	dirtySets map[*ipSet]struct{}
-	dirtyPods map[podKey]struct{} // whose Endpoint has to be made again
+	// What has to be decided again at the next Flush.
+	dirty         []*item
+	fresh         []*selector
+	dirtyStacks   []*stack
+	dirtyProfiles map[*profile]struct{}
+	dirtySets     map[*ipSet]struct{}
+	dirtyGroups   []*group
+	needs         map[need]bool
+
+	// Room that calls share.
+	scratch []*selector
+	names   []string
 }
 
 // New makes an Engine that knows of no resource.
 func New() *Engine {
 	return &Engine{
-		out:        output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}},
-		interest:   interest{nodes: map[string]map[wire.ID]int{}, before: map[string]map[wire.ID]bool{}},
-		verdicts:   map[Verdict]Verdict{},
-		judged:     map[Verdict]string{},
-		namespaces: map[string]*namespace{},
-		selectors:  map[string]*selector{},
-		index:      map[indexKey]map[*selector]struct{}{},
-		sets:       map[string]*ipSet{},
-		policies:   map[podKey]*policy{},
-		profiles:   map[string]int{},
-		addresses:  newAddresses(),
-		pools:      map[string]*wire.Pool{},
-		blocks:     map[string]*block{},
-		hosts:      map[string]*wire.Host{},
-		bgp:        newBGPState(),
-		dirtySets:  map[*ipSet]struct{}{},
-		dirtyPods:  map[podKey]struct{}{},
+		out:           newOutput(),
+		interest:      newInterest(),
+		verdicts:      map[Verdict]Verdict{},
+		judged:        map[Verdict]string{},
+		items:         map[itemKey]*item{},
+		places:        map[string]*place{},
+		spaces:        map[string][]*place{},
+		profiles:      map[string]*profile{},
+		nets:          newNetTable(),
+		selectors:     map[specKey]*selector{},
+		index:         selectorIndex{files: map[indexKey][]*selector{}, labels: map[string]int{}},
+		sets:          map[string]*ipSet{},
+		services:      newServices(),
+		policies:      map[policyKey]*policy{},
+		policyNames:   map[string]*policy{},
+		tiers:         map[string]*tier{},
+		stacks:        map[string]*stack{},
+		addresses:     newAddresses(),
+		pools:         map[string]*wire.Pool{},
+		blocks:        map[string]*block{},
+		hosts:         map[string]*wire.Host{},
+		bgp:           newBGPState(),
+		dirtyProfiles: map[*profile]struct{}{},
+		dirtySets:     map[*ipSet]struct{}{},
+		needs:         map[need]bool{},
 	}
 }
 
@@ -98,10 +130,48 @@ func (e *Engine) Upsert(object metav1.Object) {
 		e.upsertPod(o)
 	case *corev1.Namespace:
 		e.upsertNamespace(o)
+	case *corev1.ServiceAccount:
+		e.upsertServiceAccount(o)
+	case *discoveryv1.EndpointSlice:
+		e.upsertEndpointSlice(o)
 	case *corev1.Node:
 		e.upsertNode(o)
 	case *networkingv1.NetworkPolicy:
 		e.upsertNetworkPolicy(o)
+	case *policyv1alpha2.ClusterNetworkPolicy:
+		e.upsertClusterNetworkPolicy(o)
+	default:
+		e.upsertCalico(object)
+	}
+}
+
+// upsertCalico takes in the resources of projectcalico.org/v3.
+func (e *Engine) upsertCalico(object metav1.Object) {
+	switch o := object.(type) {
+	case *v3.Tier:
+		e.upsertTier(o)
+	case *v3.NetworkPolicy:
+		e.upsertCalicoNetworkPolicy(o)
+	case *v3.GlobalNetworkPolicy:
+		e.upsertGlobalNetworkPolicy(o)
+	case *v3.StagedNetworkPolicy:
+		e.upsertStagedNetworkPolicy(o)
+	case *v3.StagedGlobalNetworkPolicy:
+		e.upsertStagedGlobalNetworkPolicy(o)
+	case *v3.StagedKubernetesNetworkPolicy:
+		e.upsertStagedKubernetesNetworkPolicy(o)
+	case *v3.NetworkSet:
+		e.setNetworks(KindNetworkSet, podKey{o.Namespace, o.Name}, o.Labels, o.Spec.Nets)
+	case *v3.GlobalNetworkSet:
+		e.setNetworks(KindGlobalNetworkSet, podKey{name: o.Name}, o.Labels, o.Spec.Nets)
+	case *v3.HostEndpoint:
+		e.upsertHostEndpoint(o)
+	case *v3.WorkloadEndpoint:
+		e.upsertWorkloadEndpoint(o)
+	case *v3.Profile:
+		e.upsertProfile(o)
+	case *v3.Node:
+		e.upsertCalicoNode(o)
 	case *v3.IPPool:
 		e.upsertPool(o)
 	case *v3.IPAMBlock:
@@ -124,11 +194,26 @@ func (e *Engine) Delete(kind, ns, name string) {
 	case KindPod:
 		e.deletePod(podKey{ns, name})
 	case KindNamespace:
-		e.deleteNamespace(name)
-	case KindNode:
+		e.deleteKubeProfile(v3.NamespaceProfilePrefix + name)
+	case KindServiceAccount:
+		e.deleteKubeProfile(serviceAccountProfile(ns, name))
+	case KindNode, KindCalicoNode:
 		e.deleteNode(name)
-	case KindNetworkPolicy:
-		e.deleteNetworkPolicy(podKey{ns, name})
+	case KindEndpointSlice:
+		e.setSlice(podKey{ns, name}, nil)
+	case KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy, KindGlobalNetworkPolicy,
+		KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy:
+		e.removePolicyAt(policyKey{kind, ns, name})
+	case KindTier:
+		e.deleteTier(name)
+	case KindNetworkSet, KindGlobalNetworkSet:
+		e.removeItem(itemKey{itemSet, podKey{ns, name}})
+	case KindHostEndpoint:
+		e.removeItem(itemKey{itemHost, podKey{name: name}})
+	case KindWorkloadEndpoint:
+		e.removeItem(itemKey{itemWorkload, podKey{ns, name}})
+	case KindProfile:
+		e.deleteProfile(name)
 	case KindIPPool:
 		e.deletePool(name)
 	case KindIPAMBlock:
@@ -147,21 +232,49 @@ func (e *Engine) Delete(kind, ns, name string) {
 
 // Flush gives what changed since the last call.
 func (e *Engine) Flush() Delta {
-	for s := range e.dirtySets {
-		e.out.set(s.build())
+	e.flushItems()
+	for len(e.dirtyProfiles) > 0 {
+		profiles := e.dirtyProfiles
+		e.dirtyProfiles = map[*profile]struct{}{}
+		for p := range profiles {
+			e.flushProfile(p)
+		}
 	}
-	for key := range e.dirtyPods {
-		e.flushEndpoint(key)
-	}
-	e.flushBGP()
-	// New maps, because clearing one costs what it ever held.
-	e.dirtySets, e.dirtyPods = map[*ipSet]struct{}{}, map[podKey]struct{}{}
-
 	var d Delta
-	d.Upserts, d.Sets, d.Deletes = e.out.flush()
+	d.Sets = e.flushSets()
+	e.flushBGP()
+	e.flushNeeds()
+	d.Upserts, d.Deletes = e.out.flush()
 	d.Interest = e.interest.flush()
 	d.Verdicts = e.flushVerdicts()
 	return d
+}
+
+// flushItems decides again what selects the items that changed, what applies to them, and what their nodes get.
+func (e *Engine) flushItems() {
+	e.askFresh()
+	for i := 0; i < len(e.dirty); i++ {
+		if it := e.dirty[i]; it.dirty&dirtyMatches != 0 {
+			e.match(it)
+		}
+	}
+	for _, it := range e.dirty {
+		if it.dirty&(dirtyMatches|dirtyStack) != 0 {
+			e.restack(it)
+		}
+	}
+	e.flushStacks()
+	for _, it := range e.dirty {
+		if it.dirty&dirtyEndpoint != 0 && it.key.kind <= itemHost {
+			e.flushEndpoint(it)
+		}
+		it.dirty = 0
+		if it.gone {
+			e.moveTo(it, nil)
+			delete(e.items, it.key)
+		}
+	}
+	e.dirty = nil
 }
 
 // covering gives the pool that contains a prefix, the most specific one.

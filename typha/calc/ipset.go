@@ -7,102 +7,267 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// setSpec says what an IP set contains: the addresses of the selected pods, or, with a port
-// name, those of their ports that have the name and the protocol.
+// setSpec says what an IP set contains: the networks of the selected items, or, with a port name, those of their
+// ports that have the name and the protocol; or else the endpoints of a Service.
 type setSpec struct {
-	pods     podSelector
+	items    spec
 	port     string
 	protocol uint8
+	service  podKey
+	ports    bool // of a service, its ports too
 }
 
 // name is a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.
 func (s setSpec) name() string {
-	prefix, text := "s:", s.pods.canonical()
-	if s.port != "" {
-		prefix, text = "n:", fmt.Sprintf("%d %q %s", s.protocol, s.port, text)
+	prefix, text := "s:", ""
+	switch {
+	case s.service.name != "":
+		text = fmt.Sprintf("service %s/%s", s.service.namespace, s.service.name)
+		if s.ports {
+			prefix = "n:"
+		}
+	case s.port != "":
+		prefix, text = "n:", fmt.Sprintf("%d %q %s", s.protocol, s.port, s.items.canonical())
+	default:
+		text = s.items.canonical()
 	}
 	sum := sha256.Sum256([]byte(text))
 	return prefix + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// ipSet is a set that policies name. It is made again, from its selector's members, when
-// one of them changed.
+// member is a network, or an address with a protocol and a port.
+type member struct {
+	net      netip.Prefix
+	protocol uint8
+	port     uint16
+}
+
+func compareMembers(a, b member) int {
+	return cmp.Or(a.net.Addr().Compare(b.net.Addr()), cmp.Compare(a.net.Bits(), b.net.Bits()),
+		cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port))
+}
+
+// ipSet is a set that policies name. It holds no members: they follow from those of its selector, or of its service.
 type ipSet struct {
 	name     string
-	port     string
-	protocol uint8
+	spec     setSpec
 	users    int
-	selector *selector
+	sent     bool
+	selector *selector // nil for a service
+	counts   counts    // of the groups that use it, by node
+	// before says of members that something happened to since the last Flush whether they were in the set.
+	before map[member]bool
 }
 
 func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.name} }
 
-func (s *ipSet) build() *wire.IPSet {
-	out := &wire.IPSet{Name: s.name, Type: wire.SetNet}
-	if s.port != "" {
-		out.Type = wire.SetPort
+func (s *ipSet) byPort() bool { return s.spec.port != "" || s.spec.ports }
+
+// each passes what an item with a network, and these packed ports, adds to the set.
+func (s *ipSet) each(net netip.Prefix, ports string, visit func(member)) {
+	if s.spec.port == "" {
+		visit(member{net: net})
+		return
 	}
-	for p := range s.selector.members {
-		for _, addr := range p.addrs {
-			if s.port == "" {
-				out.Nets = append(out.Nets, netip.PrefixFrom(addr, addr.BitLen()))
-				continue
-			}
-			for _, named := range p.ports {
-				if named.name == s.port && named.protocol == s.protocol {
-					out.Ports = append(out.Ports, wire.PortMember{Addr: addr, Protocol: named.protocol, Port: named.port})
-				}
+	if net.IsSingleIP() {
+		eachPort(ports, s.spec.port, s.spec.protocol, func(port uint16) { visit(member{net, s.spec.protocol, port}) })
+	}
+}
+
+// contains says whether a member is in the set now.
+func (e *Engine) contains(s *ipSet, m member) bool {
+	if s.selector == nil {
+		return e.services.members(s.spec)[m] > 0
+	}
+	return e.nets.any(m.net, func(it *item) bool {
+		if _, selected := s.selector.members[it]; !selected {
+			return false
+		}
+		has := false
+		s.each(m.net, it.ports, func(x member) { has = has || x == m })
+		return has
+	})
+}
+
+// note remembers whether a member is in the set, before something happens to it.
+func (e *Engine) note(s *ipSet, m member) {
+	if !s.sent {
+		return
+	}
+	if s.before == nil {
+		s.before = map[member]bool{}
+		e.dirtySets[s] = struct{}{}
+	}
+	if _, noted := s.before[m]; !noted {
+		s.before[m] = e.contains(s, m)
+	}
+}
+
+// noteNet notes what a network of an item is to all sets that the item is in, or to those of ports alone.
+func (e *Engine) noteNet(it *item, net netip.Prefix, portsOnly bool) {
+	for _, selector := range it.matches {
+		for _, set := range selector.sets {
+			if set.sent && (!portsOnly || set.byPort()) {
+				set.each(net, it.ports, func(m member) { e.note(set, m) })
 			}
 		}
 	}
-	slices.SortFunc(out.Nets, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	slices.SortFunc(out.Ports, func(a, b wire.PortMember) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
-	})
-	out.Ports = slices.Compact(out.Ports)
+}
+
+// noteGained notes the ports that an item has now and had not before; nobody else's are touched by it.
+func (e *Engine) noteGained(it *item, net netip.Prefix, before string) {
+	now := it.ports
+	for _, selector := range it.matches {
+		for _, set := range selector.sets {
+			if !set.sent || set.spec.port == "" {
+				continue
+			}
+			set.each(net, now, func(m member) {
+				it.ports = before
+				e.note(set, m)
+				it.ports = now
+			})
+		}
+	}
+}
+
+// noteMember notes all that an item is to the sets of one selector.
+func (e *Engine) noteMember(s *selector, it *item) {
+	for _, set := range s.sets {
+		if set.sent {
+			for _, net := range it.nets {
+				set.each(net, it.ports, func(m member) { e.note(set, m) })
+			}
+		}
+	}
+}
+
+// build gives the whole set.
+func (e *Engine) build(s *ipSet) *wire.IPSet {
+	var members []member
+	if s.selector == nil {
+		for m := range e.services.members(s.spec) {
+			members = append(members, m)
+		}
+	} else {
+		for it := range s.selector.members {
+			for _, net := range it.nets {
+				s.each(net, it.ports, func(m member) { members = append(members, m) })
+			}
+		}
+	}
+	slices.SortFunc(members, compareMembers)
+	out := &wire.IPSet{Name: s.name, Type: wire.SetNet}
+	if s.byPort() {
+		out.Type = wire.SetPort
+	}
+	out.Nets, out.Ports = split(s, slices.Compact(members))
 	return out
 }
 
-// touchSet notes that a member of a set came, went or changed.
-func (e *Engine) touchSet(s *ipSet, p *pod) {
-	if len(p.addrs) > 0 {
-		e.dirtySets[s] = struct{}{}
-	}
-}
-
-// touchSets notes that the addresses or ports of a pod changed.
-func (e *Engine) touchSets(p *pod) {
-	for s := range p.matches {
-		for set := range s.sets {
-			e.dirtySets[set] = struct{}{}
+func split(s *ipSet, members []member) (nets []netip.Prefix, ports []wire.PortMember) {
+	switch {
+	case len(members) == 0:
+	case s.byPort():
+		ports = make([]wire.PortMember, len(members))
+		for i, m := range members {
+			ports[i] = wire.PortMember{Addr: m.net.Addr(), Protocol: m.protocol, Port: m.port}
+		}
+	default:
+		nets = make([]netip.Prefix, len(members))
+		for i, m := range members {
+			nets[i] = m.net
 		}
 	}
+	return nets, ports
 }
 
-func (e *Engine) acquireSet(spec setSpec) *ipSet {
-	name := spec.name()
-	if s := e.sets[name]; s != nil {
-		s.users++
-		return s
+// flushSets gives the sets that changed, and hands the new ones out whole.
+func (e *Engine) flushSets() []wire.SetDelta {
+	var deltas []wire.SetDelta
+	for s := range e.dirtySets {
+		if s.users == 0 {
+			e.dropSet(s)
+			continue
+		}
+		if !s.sent {
+			s.sent = true
+			e.out.changed(e.build(s))
+			continue
+		}
+		var added, removed []member
+		for m, was := range s.before {
+			switch is := e.contains(s, m); {
+			case is && !was:
+				added = append(added, m)
+			case was && !is:
+				removed = append(removed, m)
+			}
+		}
+		s.before = nil
+		if len(added)+len(removed) == 0 {
+			continue
+		}
+		slices.SortFunc(added, compareMembers)
+		slices.SortFunc(removed, compareMembers)
+		d := wire.SetDelta{Name: s.name}
+		d.AddedNets, d.AddedPorts = split(s, added)
+		d.RemovedNets, d.RemovedPorts = split(s, removed)
+		deltas = append(deltas, d)
 	}
-	s := &ipSet{name: name, port: spec.port, protocol: spec.protocol, users: 1, selector: e.acquireSelector(spec.pods)}
-	s.selector.sets[s] = struct{}{}
-	e.sets[name] = s
-	e.dirtySets[s] = struct{}{}
+	e.dirtySets = map[*ipSet]struct{}{}
+	slices.SortFunc(deltas, func(a, b wire.SetDelta) int { return strings.Compare(a.Name, b.Name) })
+	return deltas
+}
+
+// IPSet gives a set whole, as it is after the last Flush, or nil if there is none of that name. Call it between a Flush and
+// the next Upsert or Delete.
+func (e *Engine) IPSet(name string) *wire.IPSet {
+	s := e.sets[name]
+	if s == nil {
+		return nil
+	}
+	return e.build(s)
+}
+
+func (e *Engine) acquireSet(want setSpec) *ipSet {
+	name := want.name()
+	s := e.sets[name]
+	if s == nil {
+		s = &ipSet{name: name, spec: want}
+		if want.service.name == "" {
+			s.selector = e.acquireSelector(want.items)
+			s.selector.sets = append(s.selector.sets, s)
+		} else {
+			e.services.use(want.service, s)
+		}
+		e.sets[name] = s
+		e.dirtySets[s] = struct{}{}
+	}
+	s.users++
 	return s
 }
 
 func (e *Engine) releaseSet(s *ipSet) {
-	if s.users--; s.users > 0 {
-		return
+	if s.users--; s.users == 0 {
+		e.dirtySets[s] = struct{}{} // Flush drops it, unless it is used again by then
 	}
+}
+
+func (e *Engine) dropSet(s *ipSet) {
 	delete(e.sets, s.name)
-	delete(e.dirtySets, s)
-	delete(s.selector.sets, s)
-	e.releaseSelector(s.selector)
-	e.out.remove(s.id())
+	if s.selector != nil {
+		s.selector.sets = without(s.selector.sets, s)
+		e.releaseSelector(s.selector)
+	} else {
+		e.services.release(s.spec.service, s)
+	}
+	if s.sent {
+		e.out.gone(s.id())
+	}
 }

@@ -2,12 +2,17 @@ package calc
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	expression "github.com/maneki-net/maneki/api/selector"
+	v3 "github.com/maneki-net/maneki/api/v3"
 
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -31,10 +36,13 @@ func protocolNumber(p corev1.Protocol) (uint8, bool) {
 	return 0, false
 }
 
+// kubeOrder is the order of Kubernetes NetworkPolicies in the default tier.
+var kubeOrder float64 = 1000
+
 // networkPolicyCompiler gathers the outcome of one NetworkPolicy.
 type networkPolicyCompiler struct {
 	namespace string
-	subject   podSelector
+	subject   spec
 	sets      setsOf
 	reason    string // the first thing that cannot be used
 }
@@ -43,11 +51,14 @@ type networkPolicyCompiler struct {
 // (https://kubernetes.io/docs/concepts/services-networking/network-policies/).
 func compileNetworkPolicy(o *networkingv1.NetworkPolicy) compiled {
 	c := networkPolicyCompiler{namespace: o.Namespace}
-	requirements, err := compileSelector(&o.Spec.PodSelector)
-	c.subject = podSelector{namespace: o.Namespace, pods: requirements}
+	pods, err := expression.FromLabelSelector(&o.Spec.PodSelector)
+	if err != nil {
+		pods = readable(&o.Spec.PodSelector)
+	}
+	c.subject = spec{scopePods, o.Namespace, pods}
 	out := compiled{
-		subject: c.subject,
-		policy:  &wire.Policy{Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: defaultTier},
+		subject: c.subject, order: &kubeOrder,
+		policy: &wire.Policy{Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: v3.DefaultTier},
 	}
 	out.ingress, out.egress = directions(o)
 	if err != nil {
@@ -68,6 +79,33 @@ func compileNetworkPolicy(o *networkingv1.NetworkPolicy) compiled {
 	}
 	out.sets, out.reason = c.sets.specs, c.reason
 	return out
+}
+
+// readable gives a selector of what those requirements leave that can be read.
+func readable(s *metav1.LabelSelector) *expression.Selector {
+	all := []*expression.Selector{}
+	add := func(part metav1.LabelSelector) {
+		if one, err := expression.FromLabelSelector(&part); err == nil {
+			all = append(all, one)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.MatchLabels)) {
+		add(metav1.LabelSelector{MatchLabels: map[string]string{key: s.MatchLabels[key]}})
+	}
+	for _, r := range s.MatchExpressions {
+		add(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{r}})
+	}
+	return expression.And(all...)
+}
+
+// inNamespaces gives a selector of the pods in the namespaces that a selector selects, which need be known unless it
+// selects all.
+func inNamespaces(s *metav1.LabelSelector) (*expression.Selector, error) {
+	namespaces, err := expression.FromLabelSelector(s)
+	if err != nil || len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		return namespaces, err
+	}
+	return expression.And(namespaces.Prefixed(v3.NamespaceLabelPrefix), expression.Has(v3.NamespaceLabelPrefix+v3.LabelName)), nil
 }
 
 // directions gives what policyTypes says, or its default: ingress always, and egress if there
@@ -101,7 +139,7 @@ func (c *networkPolicyCompiler) rules(path string, peers []networkingv1.NetworkP
 		allowed = []ports{{all: true}}
 	}
 	if len(peers) == 0 {
-		return c.peerRules(peer{pods: podSelector{}, any: true}, allowed, ingress)
+		return c.peerRules(peer{pods: spec{scopePods, "", expression.All()}, any: true}, allowed, ingress)
 	}
 	var rules []wire.Rule
 	for i, p := range peers {
@@ -122,7 +160,7 @@ type peer struct {
 	isBlock bool
 	// pods also bound where a named port of an egress rule is looked up; for a peer that does
 	// not select pods that is every pod.
-	pods podSelector
+	pods spec
 }
 
 func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, error) {
@@ -130,7 +168,7 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 	case p.IPBlock != nil && (p.PodSelector != nil || p.NamespaceSelector != nil):
 		return peer{}, fmt.Errorf("ipBlock cannot be combined with selectors")
 	case p.IPBlock != nil:
-		out := peer{isBlock: true}
+		out := peer{isBlock: true, pods: spec{scopePods, "", expression.All()}}
 		var err error
 		if out.block, err = parseCIDR(p.IPBlock.CIDR); err != nil {
 			return peer{}, fmt.Errorf("ipBlock.cidr: %w", err)
@@ -146,18 +184,20 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 	case p.PodSelector == nil && p.NamespaceSelector == nil:
 		return peer{}, fmt.Errorf("none of podSelector, namespaceSelector and ipBlock is set")
 	}
-	var out peer
+	pods, namespaces := expression.All(), expression.All()
+	out := peer{}
 	var err error
 	if p.PodSelector != nil {
-		if out.pods.pods, err = compileSelector(p.PodSelector); err != nil {
-			return peer{}, err
+		if pods, err = expression.FromLabelSelector(p.PodSelector); err != nil {
+			return peer{}, fmt.Errorf("podSelector: %w", err)
 		}
 	}
 	if p.NamespaceSelector == nil {
 		out.pods.namespace = c.namespace
-	} else if out.pods.namespaces, err = compileSelector(p.NamespaceSelector); err != nil {
-		return peer{}, err
+	} else if namespaces, err = inNamespaces(p.NamespaceSelector); err != nil {
+		return peer{}, fmt.Errorf("namespaceSelector: %w", err)
 	}
+	out.pods.scope, out.pods.Selector = scopePods, expression.And(namespaces, pods)
 	return out, nil
 }
 
@@ -241,7 +281,7 @@ func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool)
 				rule.Family = 6
 			}
 		default:
-			far.Sets = []string{c.sets.add(setSpec{pods: p.pods})}
+			far.Sets = []string{c.sets.add(setSpec{items: p.pods})}
 		}
 		if !group.all {
 			dst.Ports = group.ranges
@@ -250,7 +290,7 @@ func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool)
 				owners = c.subject
 			}
 			for _, name := range group.names {
-				dst.PortSets = append(dst.PortSets, c.sets.add(setSpec{pods: owners, port: name, protocol: group.protocol}))
+				dst.PortSets = append(dst.PortSets, c.sets.add(setSpec{items: owners, port: name, protocol: group.protocol}))
 			}
 		}
 		if ingress {

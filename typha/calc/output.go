@@ -9,126 +9,125 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// output holds the objects that were handed out and those that may differ from them.
+// output holds the objects that were handed out and those that may differ from them. Of sets and endpoints, of which
+// there are many, others remember what was handed out.
 type output struct {
 	current map[wire.ID]wire.Object
 	pending map[wire.ID]wire.Object // nil: gone
+	upserts []wire.Object           // that certainly differ
+	deletes []wire.ID
+}
+
+func newOutput() output {
+	return output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}}
 }
 
 func (o *output) set(object wire.Object) { o.pending[object.ID()] = object }
 
 func (o *output) remove(id wire.ID) { o.pending[id] = nil }
 
-func (o *output) flush() (upserts []wire.Object, sets []wire.SetDelta, deletes []wire.ID) {
+// changed hands out an object that is new or differs, gone takes one back: once between two flushes.
+func (o *output) changed(object wire.Object) { o.upserts = append(o.upserts, object) }
+
+func (o *output) gone(id wire.ID) { o.deletes = append(o.deletes, id) }
+
+func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 	for id, object := range o.pending {
 		before, existed := o.current[id]
 		switch {
 		case object == nil && existed:
 			delete(o.current, id)
-			deletes = append(deletes, id)
+			o.gone(id)
 		case object != nil && !(existed && equal(before, object)):
 			o.current[id] = object
-			if set, is := object.(*wire.IPSet); is && existed {
-				sets = append(sets, setDelta(before.(*wire.IPSet), set))
-				continue
-			}
-			upserts = append(upserts, object)
+			o.changed(object)
 		}
 	}
-	o.pending = map[wire.ID]wire.Object{}
-	slices.SortFunc(upserts, func(a, b wire.Object) int { return compareIDs(a.ID(), b.ID()) })
+	upserts, deletes = sortObjects(o.upserts), o.deletes
 	slices.SortFunc(deletes, func(a, b wire.ID) int { return compareIDs(b, a) })
-	slices.SortFunc(sets, func(a, b wire.SetDelta) int { return strings.Compare(a.Name, b.Name) })
-	return upserts, sets, deletes
+	o.upserts, o.deletes = nil, nil
+	if len(o.pending) > 0 {
+		o.pending = map[wire.ID]wire.Object{}
+	}
+	return upserts, deletes
 }
 
-func setDelta(before, after *wire.IPSet) wire.SetDelta {
-	return wire.SetDelta{
-		Name:      after.Name,
-		AddedNets: without(after.Nets, before.Nets), RemovedNets: without(before.Nets, after.Nets),
-		AddedPorts: without(after.Ports, before.Ports), RemovedPorts: without(before.Ports, after.Ports),
+// sortObjects sorts by ID, which it asks for once.
+func sortObjects(objects []wire.Object) []wire.Object {
+	type named struct {
+		id wire.ID
+		wire.Object
 	}
+	list := make([]named, len(objects))
+	for i, o := range objects {
+		list[i] = named{o.ID(), o}
+	}
+	slices.SortFunc(list, func(a, b named) int { return compareIDs(a.id, b.id) })
+	for i, n := range list {
+		objects[i] = n.Object
+	}
+	return objects
 }
 
-// without gives what of a is not in b.
-func without[T comparable](a, b []T) (rest []T) {
-	there := make(map[T]bool, len(b))
-	for _, x := range b {
-		there[x] = true
-	}
-	for _, x := range a {
-		if !there[x] {
-			rest = append(rest, x)
-		}
-	}
-	return rest
-}
-
-func equal(a, b wire.Object) bool {
-	x, ok := a.(*wire.IPSet)
-	if y, both := b.(*wire.IPSet); ok && both { // large; reflection would be slow
-		return x.Type == y.Type && slices.Equal(x.Nets, y.Nets) && slices.Equal(x.Ports, y.Ports)
-	}
-	return reflect.DeepEqual(a, b)
-}
+func equal(a, b wire.Object) bool { return reflect.DeepEqual(a, b) }
 
 func compareIDs(a, b wire.ID) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 }
 
-// interest counts, by node, the reasons for which it needs an object.
+// interest says what nodes need of that which not every node gets.
 type interest struct {
-	nodes  map[string]map[wire.ID]int
-	before map[string]map[wire.ID]bool // whether it was needed at the last flush, for what changed
+	nodes   map[string]map[wire.ID]bool // of what belongs to a node by itself
+	changes map[string]*Interest
 }
 
-// add changes the count of reasons by n.
-func (i *interest) add(node string, id wire.ID, n int) {
-	counts := i.nodes[node]
-	if counts == nil {
-		counts = map[wire.ID]int{}
-		i.nodes[node] = counts
+func newInterest() interest {
+	return interest{nodes: map[string]map[wire.ID]bool{}, changes: map[string]*Interest{}}
+}
+
+// change notes that a node needs something from now on, or no longer: once between two flushes.
+func (i *interest) change(node string, id wire.ID, needed bool) {
+	c := i.changes[node]
+	if c == nil {
+		c = &Interest{}
+		i.changes[node] = c
 	}
-	was := counts[id]
-	if now := was + n; now > 0 {
-		counts[id] = now
+	if needed {
+		c.Added = append(c.Added, id)
 	} else {
-		delete(counts, id)
-		if len(counts) == 0 {
-			delete(i.nodes, node)
-		}
+		c.Removed = append(c.Removed, id)
 	}
-	if (was > 0) == (was+n > 0) {
+}
+
+// own notes that an object belongs to a node, or no longer.
+func (e *Engine) own(node string, id wire.ID, owned bool) {
+	nodes := e.interest.nodes
+	if nodes[node][id] == owned {
 		return
 	}
-	if i.before[node] == nil {
-		i.before[node] = map[wire.ID]bool{}
+	e.noteNeed(node, id, !owned)
+	if owned {
+		if nodes[node] == nil {
+			nodes[node] = map[wire.ID]bool{}
+		}
+		nodes[node][id] = true
+		return
 	}
-	if _, noted := i.before[node][id]; !noted {
-		i.before[node][id] = was > 0
+	if delete(nodes[node], id); len(nodes[node]) == 0 {
+		delete(nodes, node)
 	}
 }
 
 func (i *interest) flush() map[string]Interest {
-	changes := map[string]Interest{}
-	for node, ids := range i.before {
-		var change Interest
-		for id, was := range ids {
-			now := i.nodes[node][id] > 0
-			switch {
-			case now && !was:
-				change.Added = append(change.Added, id)
-			case was && !now:
-				change.Removed = append(change.Removed, id)
-			}
-		}
-		if len(change.Added)+len(change.Removed) > 0 {
-			slices.SortFunc(change.Added, compareIDs)
-			slices.SortFunc(change.Removed, compareIDs)
-			changes[node] = change
-		}
+	changes := make(map[string]Interest, len(i.changes))
+	for node, c := range i.changes {
+		slices.SortFunc(c.Added, compareIDs)
+		slices.SortFunc(c.Removed, compareIDs)
+		changes[node] = *c
 	}
-	i.before = map[string]map[wire.ID]bool{}
+	if len(i.changes) > 0 {
+		i.changes = map[string]*Interest{}
+	}
 	return changes
 }
 

@@ -3,120 +3,243 @@ package calc
 import (
 	"slices"
 
-	networkingv1 "k8s.io/api/networking/v1"
-
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// defaultTier is the tier of Kubernetes NetworkPolicies.
-const defaultTier = "default"
+// policyKey names a policy resource, or a profile.
+type policyKey struct{ kind, namespace, name string }
 
-// policy is a policy in force.
+// policy is a policy or profile in use.
 type policy struct {
-	name            string
-	subject         *selector
-	ingress, egress bool
-	sets            []*ipSet
-	nodes           map[string]int // endpoints that it selects, by node
+	key    policyKey
+	policy *wire.Policy
+	tier   *tier // nil for a profile
+	order  *float64
+
+	ingress, egress                bool
+	doNotTrack, preDNAT, onForward bool
+	staged                         v3.StagedAction // empty for one in force
+
+	subject *selector   // nil for a profile
+	group   *group      // whose nodes need it; nil for a staged one
+	sets    []*ipSet    // of one in force
+	trial   []*selector // of the sets of a staged one
+	specs   map[string]setSpec
 }
 
-func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.name} }
+func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.policy.Name} }
 
 // compiled is what a policy resource says, independent of the rest of the cluster.
 type compiled struct {
-	subject         podSelector
-	ingress, egress bool
-	policy          *wire.Policy
-	sets            []setSpec // that the rules name, each once
-	reason          string    // what of it cannot be used
+	policy  *wire.Policy
+	subject spec
+	order   *float64
+
+	ingress, egress                bool
+	doNotTrack, preDNAT, onForward bool
+	everywhere                     bool
+	staged                         v3.StagedAction
+
+	sets   []setSpec // that the rules name, each once
+	group  *group    // of a profile
+	reason string    // what of it cannot be used
 }
 
-func (e *Engine) upsertNetworkPolicy(o *networkingv1.NetworkPolicy) {
-	c := compileNetworkPolicy(o)
-	e.judge(KindNetworkPolicy, o.Namespace, o.Name, c.reason)
-	e.upsertPolicy(podKey{o.Namespace, o.Name}, c)
+// setPolicy takes a policy in, new or changed.
+func (e *Engine) setPolicy(key policyKey, c compiled) {
+	before := e.policies[key]
+	p := &policy{key: key, policy: c.policy, order: c.order, ingress: c.ingress, egress: c.egress,
+		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, staged: c.staged, group: c.group,
+		specs: make(map[string]setSpec, len(c.sets))}
+	for _, s := range c.sets {
+		p.specs[s.name()] = s
+		switch {
+		case c.staged == "":
+			p.sets = append(p.sets, e.acquireSet(s))
+		case s.service.name == "":
+			p.trial = append(p.trial, e.acquireSelector(s.items))
+		}
+	}
+	if c.group == nil {
+		p.subject = e.acquireSelector(c.subject)
+		p.tier = e.acquireTier(c.policy.Tier)
+		if p.group = &p.subject.group; c.everywhere {
+			p.group = &e.everywhere
+		}
+	}
+	if c.staged != "" {
+		p.group = nil
+	}
+	if before != nil {
+		e.detach(before)
+	}
+	e.policies[key] = p
+	e.attach(p)
+	if before != nil {
+		e.release(before)
+	}
+	if p.staged == "" {
+		e.out.set(p.policy)
+	}
 }
 
-func (e *Engine) upsertPolicy(key podKey, c compiled) {
+func (e *Engine) removePolicyAt(key policyKey) {
 	p := e.policies[key]
-	subject := e.acquireSelector(c.subject)
-	sets := make([]*ipSet, 0, len(c.sets))
-	for _, spec := range c.sets {
-		sets = append(sets, e.acquireSet(spec))
-	}
-	if p != nil && (p.subject != subject || p.ingress != c.ingress || p.egress != c.egress) {
-		e.removePolicy(p)
-		p = nil
-	}
 	if p == nil {
-		p = &policy{name: c.policy.Name, subject: subject, ingress: c.ingress, egress: c.egress, sets: sets, nodes: map[string]int{}}
-		e.policies[key] = p
-		subject.policies[p] = struct{}{}
-		for pod := range subject.members {
-			e.attach(p, pod)
-		}
-	} else {
-		for node := range p.nodes {
-			e.needSets(node, sets, 1)
-			e.needSets(node, p.sets, -1)
-		}
-		e.releaseSelector(subject)
-		e.releaseSets(p.sets)
-		p.sets = sets
+		return
 	}
-	e.out.set(c.policy)
-}
-
-func (e *Engine) deleteNetworkPolicy(key podKey) {
-	if p := e.policies[key]; p != nil {
-		delete(e.policies, key)
-		e.removePolicy(p)
+	delete(e.policies, key)
+	e.detach(p)
+	if p.staged == "" {
 		e.out.remove(p.id())
 	}
+	e.release(p)
 }
 
-func (e *Engine) removePolicy(p *policy) {
-	delete(p.subject.policies, p)
-	for pod := range p.subject.members {
-		e.detach(p, pod)
+// attach has the policy apply to what it selects.
+func (e *Engine) attach(p *policy) {
+	if p.staged != "" {
+		p.subject.staged = append(p.subject.staged, p)
+		return
 	}
-	e.releaseSelector(p.subject)
-	e.releaseSets(p.sets)
+	e.policyNames[p.policy.Name] = p
+	e.join(p.group, p, true)
+	if s := p.subject; s != nil {
+		if s.inForce = append(s.inForce, p); len(s.inForce) == 1 {
+			e.restackMembers(s)
+		}
+		e.dirtyStacksOf(s)
+	}
 }
 
-func (e *Engine) releaseSets(sets []*ipSet) {
-	for _, s := range sets {
+// detach undoes attach.
+func (e *Engine) detach(p *policy) {
+	if p.staged != "" {
+		p.subject.staged = without(p.subject.staged, p)
+		return
+	}
+	delete(e.policyNames, p.policy.Name)
+	e.join(p.group, p, false)
+	if s := p.subject; s != nil {
+		if s.inForce = without(s.inForce, p); len(s.inForce) == 0 {
+			e.restackMembers(s)
+		}
+		e.dirtyStacksOf(s)
+	}
+}
+
+// release gives up what the policy uses.
+func (e *Engine) release(p *policy) {
+	for _, s := range p.sets {
 		e.releaseSet(s)
 	}
-}
-
-func (e *Engine) needSets(node string, sets []*ipSet, n int) {
-	for _, s := range sets {
-		e.interest.add(node, s.id(), n)
+	for _, s := range p.trial {
+		e.releaseSelector(s)
+	}
+	if p.subject != nil {
+		e.releaseSelector(p.subject)
+		e.releaseTier(p.tier)
 	}
 }
 
-// attach notes that a policy selects a pod. The node needs the policy from the first one on.
-func (e *Engine) attach(p *policy, on *pod) {
-	if on.node == "" {
+func (e *Engine) restackMembers(s *selector) {
+	for it := range s.members {
+		e.mark(it, dirtyStack)
+	}
+}
+
+func (e *Engine) dirtyStacksOf(s *selector) {
+	for _, st := range s.stacks {
+		e.dirtyStack(st)
+	}
+}
+
+// tier is a tier that has a Tier, policies, or both.
+type tier struct {
+	name          string
+	object        bool
+	order         *float64 // nil is last
+	defaultAction wire.Action
+	policies      int
+}
+
+func (e *Engine) acquireTier(name string) *tier {
+	t := e.tiers[name]
+	if t == nil {
+		t = &tier{name: name}
+		t.set(nil)
+		e.tiers[name] = t
+	}
+	t.policies++
+	return t
+}
+
+func (e *Engine) releaseTier(t *tier) {
+	t.policies--
+	e.dropTierIfUnused(t)
+}
+
+func (e *Engine) dropTierIfUnused(t *tier) {
+	if t.policies == 0 && !t.object {
+		delete(e.tiers, t.name)
+	}
+}
+
+// set takes in what a Tier says, or with nil that there is none. The tiers of Kubernetes and the default one exist
+// without. A policy in any other that does not exist counts as in a last one: what it denies stays denied.
+func (t *tier) set(spec *v3.TierSpec) {
+	t.object, t.order, t.defaultAction = spec != nil, nil, wire.Deny
+	builtIn := func(order float64, action wire.Action) { t.order, t.defaultAction = &order, action }
+	switch t.name {
+	case v3.DefaultTier:
+		builtIn(v3.DefaultTierOrder, wire.Deny)
+	case v3.KubeAdminTier:
+		builtIn(v3.KubeAdminTierOrder, wire.Pass)
+	case v3.KubeBaselineTier:
+		builtIn(v3.KubeBaselineTierOrder, wire.Pass)
+	default:
+		if spec != nil {
+			t.order = spec.Order
+		}
+	}
+	if spec != nil && spec.DefaultAction != nil {
+		t.defaultAction = wire.Deny
+		if *spec.DefaultAction == v3.Pass {
+			t.defaultAction = wire.Pass
+		}
+	}
+}
+
+func (e *Engine) upsertTier(o *v3.Tier) {
+	t := e.tiers[o.Name]
+	if t == nil {
+		t = &tier{name: o.Name}
+		e.tiers[o.Name] = t
+	}
+	reason := ""
+	if a := o.Spec.DefaultAction; a != nil && *a != v3.Deny && *a != v3.Pass {
+		reason = "spec.defaultAction: " + string(*a) + " is none of Deny, Pass; it is taken for Deny"
+	}
+	e.judge(KindTier, "", o.Name, reason)
+	e.setTier(t, &o.Spec)
+}
+
+func (e *Engine) deleteTier(name string) {
+	if t := e.tiers[name]; t != nil && t.object {
+		e.setTier(t, nil)
+		e.dropTierIfUnused(t)
+	}
+}
+
+func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
+	before := *t
+	t.set(spec)
+	if before.defaultAction == t.defaultAction && compareOrders(before.order, t.order) == 0 {
 		return
 	}
-	e.dirtyPods[on.key] = struct{}{}
-	if p.nodes[on.node]++; p.nodes[on.node] == 1 {
-		e.interest.add(on.node, p.id(), 1)
-		e.needSets(on.node, p.sets, 1)
-	}
-}
-
-func (e *Engine) detach(p *policy, on *pod) {
-	if on.node == "" {
-		return
-	}
-	e.dirtyPods[on.key] = struct{}{}
-	if p.nodes[on.node]--; p.nodes[on.node] == 0 {
-		delete(p.nodes, on.node)
-		e.interest.add(on.node, p.id(), -1)
-		e.needSets(on.node, p.sets, -1)
+	for _, st := range e.stacks {
+		e.dirtyStack(st)
 	}
 }
 

@@ -1,249 +1,280 @@
 package calc
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	expression "github.com/maneki-net/maneki/api/selector"
+	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// requirement is one condition on labels. matchLabels are In with one value.
-type requirement struct {
-	key    string
-	op     metav1.LabelSelectorOperator
-	values []string // sorted
-}
-
-func (r requirement) matches(labels map[string]string) bool {
-	value, has := labels[r.key]
-	switch r.op {
-	case metav1.LabelSelectorOpIn:
-		return has && slices.Contains(r.values, value)
-	case metav1.LabelSelectorOpNotIn:
-		return !has || !slices.Contains(r.values, value)
-	case metav1.LabelSelectorOpExists:
-		return has
-	default:
-		return !has
-	}
-}
-
-func matchAll(requirements []requirement, labels map[string]string) bool {
-	for _, r := range requirements {
-		if !r.matches(labels) {
-			return false
-		}
-	}
-	return true
-}
-
-// compileSelector gives the requirements of a selector in a canonical order. What
-// cannot be read is left out and reported as an error: a superset of what was meant remains.
-func compileSelector(s *metav1.LabelSelector) ([]requirement, error) {
-	var requirements []requirement
-	var errs []error
-	for key, value := range s.MatchLabels {
-		requirements = append(requirements, requirement{key, metav1.LabelSelectorOpIn, []string{value}})
-	}
-	for _, expression := range s.MatchExpressions {
-		values := slices.Clone(expression.Values)
-		slices.Sort(values)
-		r := requirement{expression.Key, expression.Operator, slices.Compact(values)}
-		switch r.op {
-		case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn:
-			if len(values) == 0 {
-				errs = append(errs, fmt.Errorf("selector on label %q: %s needs at least one value", r.key, r.op))
-				continue
-			}
-		case metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist:
-			if len(values) > 0 {
-				errs = append(errs, fmt.Errorf("selector on label %q: %s takes no values", r.key, r.op))
-				continue
-			}
-		default:
-			errs = append(errs, fmt.Errorf("selector on label %q: operator %q is none of In, NotIn, Exists, DoesNotExist", r.key, r.op))
-			continue
-		}
-		requirements = append(requirements, r)
-	}
-	slices.SortFunc(requirements, func(a, b requirement) int { return strings.Compare(a.canonical(), b.canonical()) })
-	return slices.CompactFunc(requirements, func(a, b requirement) bool { return a.canonical() == b.canonical() }), errors.Join(errs...)
-}
-
-func (r requirement) canonical() string {
-	quoted := make([]string, len(r.values))
-	for i, v := range r.values {
-		quoted[i] = strconv.Quote(v)
-	}
-	return strconv.Quote(r.key) + " " + string(r.op) + " (" + strings.Join(quoted, ",") + ")"
-}
-
-func canonical(requirements []requirement) string {
-	parts := make([]string, len(requirements))
-	for i, r := range requirements {
-		parts[i] = r.canonical()
-	}
-	return strings.Join(parts, " && ")
-}
-
-// podSelector says which pods are meant: those of one namespace, or of the namespaces with certain
-// labels, that have certain labels.
-type podSelector struct {
-	namespace string // empty: see namespaces
-	// namespaces are what the labels of the pod's Namespace must meet; none is every namespace.
-	namespaces []requirement
-	pods       []requirement
-}
-
-func (s podSelector) canonical() string {
-	if s.namespace != "" {
-		return "in " + s.namespace + ": " + canonical(s.pods)
-	}
-	return "where " + canonical(s.namespaces) + ": " + canonical(s.pods)
-}
-
-// selector is a podSelector in use, with the pods that it selects.
-type selector struct {
-	podSelector
-	id       string
-	users    int
-	members  map[*pod]struct{}
-	sets     map[*ipSet]struct{}
-	policies map[*policy]struct{} // whose subject it is
-}
-
-func (s *selector) selectsNamespace(ns *namespace) bool {
-	if s.namespace != "" {
-		return s.namespace == ns.name
-	}
-	return len(s.namespaces) == 0 || ns.known && matchAll(s.namespaces, ns.labels)
-}
-
-func (s *selector) selects(p *pod) bool {
-	return p.eligible() && s.selectsNamespace(p.namespace) && matchAll(s.pods, p.labels)
-}
-
-// indexKey is a fact about a pod that a selector requires. A selector is filed under one
-// fact, or under each value of an In, the most telling it has; a pod looks under all its facts.
-type indexKey struct {
-	scope      byte
-	namespace  string
-	key, value string
-}
+// scope bounds which items a selector is asked about, beside its expression.
+type scope uint8
 
 const (
-	scopeAll            byte = iota // every pod
-	scopeNamespace                  // pods in namespace
-	scopeNamespaceLabel             // pods in namespaces with a label
-	scopeLabel                      // pods with a label
-	scopeLabelInNS                  // pods in namespace with a label
+	scopeAll  scope = iota // endpoints and network sets
+	scopePods              // pods
+	scopeNodes
 )
 
-// indexKeys gives the facts under which to file.
-func (s *selector) indexKeys() []indexKey {
-	const nameLabel = "kubernetes.io/metadata.name" // selects one namespace, so it tells most
-	in := func(requirements []requirement, scope byte, want string) (keys []indexKey) {
-		for _, r := range requirements {
-			if r.op != metav1.LabelSelectorOpIn || want != "" && r.key != want {
-				continue
-			}
-			for _, v := range r.values {
-				keys = append(keys, indexKey{scope, s.namespace, r.key, v})
-			}
-			return keys
-		}
-		return nil
-	}
-	if s.namespace != "" {
-		if keys := in(s.pods, scopeLabelInNS, ""); keys != nil {
-			return keys
-		}
-		return []indexKey{{scope: scopeNamespace, namespace: s.namespace}}
-	}
-	if keys := in(s.namespaces, scopeNamespaceLabel, nameLabel); keys != nil {
-		return keys
-	}
-	if keys := in(s.pods, scopeLabel, ""); keys != nil {
-		return keys
-	}
-	if keys := in(s.namespaces, scopeNamespaceLabel, ""); keys != nil {
-		return keys
-	}
-	return []indexKey{{scope: scopeAll}}
+// spec says which items are meant. An empty namespace is every one, and none.
+type spec struct {
+	scope     scope
+	namespace string
+	*expression.Selector
 }
 
-// candidates passes the selectors that may select the pod, each once.
-func (e *Engine) candidates(p *pod, visit func(*selector)) {
-	look := func(k indexKey) {
-		for s := range e.index[k] {
-			visit(s)
+// specKey is what specs of one meaning have in common.
+type specKey struct {
+	scope           scope
+	namespace, text string
+}
+
+func (s spec) key() specKey { return specKey{s.scope, s.namespace, s.String()} }
+
+// canonical gives a text that no spec of another meaning has.
+func (s spec) canonical() string { return fmt.Sprintf("%d %q %s", s.scope, s.namespace, s.String()) }
+
+func (s spec) selects(it *item) bool {
+	if !it.selectable() || s.namespace != "" && s.namespace != it.place.namespace {
+		return false
+	}
+	switch s.scope {
+	case scopePods:
+		if it.place.orchestrator != v3.OrchestratorK8s {
+			return false
+		}
+	case scopeNodes:
+		return it.key.kind == itemNode && s.Evaluate(it)
+	}
+	return it.key.kind != itemNode && s.Evaluate(it)
+}
+
+// selector is a spec in use, with the items that it selects as of the last Flush.
+type selector struct {
+	spec
+	number  int32 // for a stable order within the engine
+	users   int
+	fresh   bool // not yet asked about the items that were there before it
+	members map[*item]struct{}
+	sets    []*ipSet
+	inForce []*policy // whose subject it is
+	staged  []*policy // likewise
+	stacks  []*stack
+	group
+}
+
+// indexKey is a fact that a selector requires: in a namespace or anywhere, a label with a value, a label, or nothing
+// more. A selector is filed under the most telling facts that it has; an item looks under all its facts.
+type indexKey struct {
+	namespace, label, value string
+	any, node               bool
+}
+
+// selectorIndex finds the selectors that may select an item.
+type selectorIndex struct {
+	files  map[indexKey][]*selector
+	labels map[string]int // how many files speak of a label
+}
+
+// rank orders facts by how few items have them.
+func rank(f expression.Fact) int {
+	inherited := strings.HasPrefix(f.Label, v3.NamespaceLabelPrefix) || strings.HasPrefix(f.Label, v3.ServiceAccountLabelPrefix)
+	switch {
+	case f.Any && (inherited || strings.HasPrefix(f.Label, "projectcalico.org/")):
+		return 4
+	case f.Any:
+		return 3
+	case f.Label == v3.LabelOrchestrator:
+		return 4
+	case f.Label == v3.NamespaceLabelPrefix+v3.LabelName, f.Label == v3.NamespaceLabelPrefix+"kubernetes.io/metadata.name", f.Label == v3.LabelNamespace:
+		return 1
+	case inherited:
+		return 2
+	}
+	return 0
+}
+
+func (s *selector) indexKeys() []indexKey {
+	key := indexKey{namespace: s.namespace, node: s.scope == scopeNodes}
+	facts, ok := s.Facts(rank)
+	if !ok {
+		return []indexKey{key}
+	}
+	keys := make([]indexKey, 0, len(facts))
+	for _, f := range facts {
+		key.label, key.value, key.any = f.Label, f.Value, f.Any
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
 		}
 	}
-	look(indexKey{scope: scopeAll})
-	look(indexKey{scope: scopeNamespace, namespace: p.key.namespace})
-	for k, v := range p.namespace.labels {
-		look(indexKey{scopeNamespaceLabel, "", k, v})
+	return keys
+}
+
+func (x *selectorIndex) add(s *selector) {
+	for _, k := range s.indexKeys() {
+		x.files[k] = append(x.files[k], s)
+		x.labels[k.label]++
 	}
-	for k, v := range p.labels {
-		look(indexKey{scopeLabel, "", k, v})
-		look(indexKey{scopeLabelInNS, p.key.namespace, k, v})
+}
+
+func (x *selectorIndex) remove(s *selector) {
+	for _, k := range s.indexKeys() {
+		if x.files[k] = without(x.files[k], s); len(x.files[k]) == 0 {
+			delete(x.files, k)
+		}
+		if x.labels[k.label]--; x.labels[k.label] == 0 {
+			delete(x.labels, k.label)
+		}
 	}
+}
+
+// candidates appends the selectors that may select the item, some perhaps more than once.
+func (x *selectorIndex) candidates(it *item, found []*selector) []*selector {
+	key := indexKey{node: it.key.kind == itemNode}
+	look := func(label, value string) {
+		key.label, key.value, key.any = label, value, label == ""
+		key.namespace = ""
+		for i := 0; i < 2; i++ {
+			if label == "" {
+				key.any = false
+			}
+			found = append(found, x.files[key]...)
+			if label != "" {
+				key.value, key.any = "", true
+				found = append(found, x.files[key]...)
+				key.value, key.any = value, false
+			}
+			if key.namespace = it.place.namespace; key.namespace == "" {
+				break
+			}
+		}
+	}
+	each := func(l labels) {
+		for len(l) > 0 {
+			var label, value string
+			if label, value, l = l.next(); x.labels[label] > 0 {
+				look(label, value)
+			}
+		}
+	}
+	look("", "")
+	for _, label := range [...]string{v3.LabelNamespace, v3.LabelServiceAccount, v3.LabelOrchestrator} {
+		if value, ok := it.Get(label); ok && x.labels[label] > 0 {
+			look(label, value)
+		}
+	}
+	each(it.labels)
+	for _, p := range it.place.profiles {
+		each(p.labels)
+	}
+	return found
 }
 
 // acquireSelector gives the selector in use with this meaning; release it after use.
-func (e *Engine) acquireSelector(spec podSelector) *selector {
-	id := spec.canonical()
-	if s := e.selectors[id]; s != nil {
-		s.users++
-		return s
+func (e *Engine) acquireSelector(want spec) *selector {
+	key := want.key()
+	s := e.selectors[key]
+	if s == nil {
+		s = &selector{spec: want, fresh: true, number: e.nextSelector}
+		e.nextSelector++
+		e.selectors[key] = s
+		e.index.add(s)
+		e.fresh = append(e.fresh, s)
 	}
-	s := &selector{podSelector: spec, id: id, users: 1, members: map[*pod]struct{}{},
-		sets: map[*ipSet]struct{}{}, policies: map[*policy]struct{}{}}
-	e.selectors[id] = s
-	for _, k := range s.indexKeys() {
-		if e.index[k] == nil {
-			e.index[k] = map[*selector]struct{}{}
-		}
-		e.index[k][s] = struct{}{}
-	}
-	if s.namespace != "" {
-		if ns := e.namespaces[s.namespace]; ns != nil {
-			e.findMembers(s, ns)
-		}
-		return s
-	}
-	for _, ns := range e.namespaces {
-		e.findMembers(s, ns)
-	}
+	s.users++
 	return s
-}
-
-func (e *Engine) findMembers(s *selector, ns *namespace) {
-	if !s.selectsNamespace(ns) {
-		return
-	}
-	for _, p := range ns.pods {
-		if s.selects(p) {
-			e.join(p, s)
-		}
-	}
 }
 
 func (e *Engine) releaseSelector(s *selector) {
 	if s.users--; s.users > 0 {
 		return
 	}
-	delete(e.selectors, s.id)
-	for _, k := range s.indexKeys() {
-		delete(e.index[k], s)
-		if len(e.index[k]) == 0 {
-			delete(e.index, k)
+	delete(e.selectors, s.key())
+	e.index.remove(s)
+	for it := range s.members {
+		it.matches = slices.DeleteFunc(it.matches, func(m *selector) bool { return m == s })
+	}
+	s.members = nil
+}
+
+// fewSelectors are asked about every item one by one; for more of them the index is faster.
+const fewSelectors = 4
+
+// askFresh marks the items that new selectors may select.
+func (e *Engine) askFresh() {
+	wide := 0
+	for _, s := range e.fresh {
+		if s.users > 0 && s.namespace == "" {
+			wide++
 		}
 	}
-	for p := range s.members {
-		delete(p.matches, s)
+	for _, s := range e.fresh {
+		s.fresh = false
+		switch {
+		case s.users == 0:
+		case s.namespace != "":
+			for _, p := range e.spaces[s.namespace] {
+				e.askItems(s, p.items)
+			}
+		case wide <= fewSelectors:
+			for _, p := range e.places {
+				e.askItems(s, p.items)
+			}
+		}
 	}
+	if wide > fewSelectors {
+		for _, it := range e.items {
+			e.mark(it, dirtyMatches)
+		}
+	}
+	e.fresh = nil
+}
+
+func (e *Engine) askItems(s *selector, items []*item) {
+	for _, it := range items {
+		if it.dirty&dirtyMatches == 0 && s.selects(it) {
+			e.mark(it, dirtyMatches)
+		}
+	}
+}
+
+// match makes the item a member of the selectors that select it and of no others.
+func (e *Engine) match(it *item) {
+	found := e.scratch[:0]
+	if it.selectable() {
+		found = e.index.candidates(it, found)
+		slices.SortFunc(found, func(a, b *selector) int { return int(a.number - b.number) })
+		found = slices.Compact(found)
+		found = slices.DeleteFunc(found, func(s *selector) bool { return !s.selects(it) })
+	}
+	e.scratch = found
+	if slices.Equal(found, it.matches) {
+		return
+	}
+	i, j := 0, 0
+	for i < len(it.matches) || j < len(found) {
+		switch {
+		case j == len(found) || i < len(it.matches) && it.matches[i].number < found[j].number:
+			e.noteMember(it.matches[i], it)
+			delete(it.matches[i].members, it)
+			i++
+		case i == len(it.matches) || found[j].number < it.matches[i].number:
+			s := found[j]
+			e.noteMember(s, it)
+			if s.members == nil {
+				s.members = map[*item]struct{}{}
+			}
+			s.members[it] = struct{}{}
+			j++
+		default:
+			i, j = i+1, j+1
+		}
+	}
+	it.matches = slices.Clone(found)
+	if cap(e.scratch) > 1<<16 {
+		e.scratch = nil
+	}
+	e.mark(it, dirtyStack)
 }

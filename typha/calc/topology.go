@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/maneki-net/maneki/api/derive"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -79,25 +81,56 @@ func encapOf(mode string) (wire.Encap, error) {
 	return 0, fmt.Errorf("%q is none of Never, Always, CrossSubnet", mode)
 }
 
-func (e *Engine) upsertNode(o *corev1.Node) {
+func (e *Engine) upsertNode(o *corev1.Node) { e.setNode(KindNode, o) }
+
+// upsertCalicoNode takes in a node of a datastore that has no Nodes of Kubernetes.
+func (e *Engine) upsertCalicoNode(o *v3.Node) {
+	as := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: o.Name}}
+	derive.ApplyNode(o, as)
+	as.Labels = o.Labels
+	for _, a := range o.Spec.Addresses {
+		address, _, _ := strings.Cut(a.Address, "/")
+		as.Status.Addresses = append(as.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeAddressType(a.Type), Address: address})
+	}
+	e.setNode(KindCalicoNode, as)
+}
+
+func (e *Engine) setNode(kind string, o *corev1.Node) {
 	h, err := hostOf(o)
 	reason := ""
 	if err != nil {
 		reason = err.Error()
 	}
-	e.judge(KindNode, "", o.Name, reason)
+	e.judge(kind, "", o.Name, reason)
 	h.BGPPort = e.bgpPort(o.Name)
 	e.out.set(h)
+	if e.hosts[o.Name] == nil {
+		e.countNode(&e.everywhere, o.Name, 1)
+	}
 	e.setHost(o.Name, h)
+	e.setNodeItem(h, nodeAddresses(o))
 	e.setVTEP(o, 4, h.IPv4)
 	e.setVTEP(o, 6, h.IPv6)
 }
 
-func (e *Engine) deleteNode(name string) {
-	if h := e.hosts[name]; h != nil {
-		e.out.remove(h.ID())
+func nodeAddresses(o *corev1.Node) (addrs []netip.Addr) {
+	for _, address := range o.Status.Addresses {
+		if a, err := netip.ParseAddr(address.Address); err == nil {
+			addrs = append(addrs, a.Unmap().WithZone(""))
+		}
 	}
+	return addrs
+}
+
+func (e *Engine) deleteNode(name string) {
+	h := e.hosts[name]
+	if h == nil {
+		return
+	}
+	e.out.remove(h.ID())
+	e.countNode(&e.everywhere, name, -1)
 	e.setHost(name, nil)
+	e.removeItem(itemKey{itemNode, podKey{name: name}})
 	for _, family := range []uint8{4, 6} {
 		e.out.remove(wire.VTEPID(name, family))
 	}
@@ -257,7 +290,7 @@ func (e *Engine) attribute(before, now map[netip.Addr]attribution) {
 // settleClaims decides again on the addresses that only pods' status speaks of.
 func (e *Engine) settleClaims(cidr netip.Prefix) {
 	for addr := cidr.Addr(); cidr.Contains(addr); addr = addr.Next() {
-		if len(e.addresses.claims[addr]) > 0 {
+		if e.addresses.claims[addr] != nil {
 			e.addresses.settle(e, addr)
 		}
 	}

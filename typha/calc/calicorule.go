@@ -1,0 +1,202 @@
+package calc
+
+import (
+	"net/netip"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/maneki-net/maneki/api/rule"
+	expression "github.com/maneki-net/maneki/api/selector"
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+var wireActions = map[v3.Action]wire.Action{v3.Allow: wire.Allow, v3.Deny: wire.Deny, v3.Pass: wire.Pass, v3.Log: wire.Log}
+
+func (c *calicoCompiler) rules(path *field.Path, rules []v3.Rule, ingress bool) []wire.Rule {
+	var out []wire.Rule
+	for i := range rules {
+		if r, ok := c.rule(path.Index(i), &rules[i], ingress); ok {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// rule reads one rule. It is false for one that matches nothing. Of an unusable rule that denies, or passes on, the
+// parts that can be read remain: it denies at least what was meant.
+func (c *calicoCompiler) rule(path *field.Path, r *v3.Rule, ingress bool) (wire.Rule, bool) {
+	errs := rule.Unusable(path, r, c.namespace != "")
+	if r.HTTP != nil {
+		errs = append(errs, field.Forbidden(path.Child("http"), "requests are not read"))
+	}
+	if r.NotICMP != nil && r.NotICMP.Type == nil && len(errs) == 0 {
+		return wire.Rule{}, false // no message is unlike any message
+	}
+	action, known := wireActions[r.Action]
+	if len(errs) > 0 {
+		closed := !known || action == wire.Deny || action == wire.Pass
+		c.unusable(errs, closed)
+		if !closed {
+			return wire.Rule{}, false
+		}
+		action = wire.Deny
+	}
+	out := wire.Rule{Action: action}
+	if v := r.IPVersion; v != nil && (*v == 4 || *v == 6) {
+		out.Family = uint8(*v)
+	}
+	out.Protocol, out.NotProtocol = protocolOf(r.Protocol), protocolOf(r.NotProtocol)
+	if out.Protocol == rule.ICMP || out.Protocol == rule.ICMPv6 {
+		out.ICMP, out.NotICMP = icmpOf(r.ICMP), icmpOf(r.NotICMP)
+	}
+	out.Src = c.end(path.Child("source"), &r.Source, out.Protocol, ingress, false)
+	out.Dst = c.end(path.Child("destination"), &r.Destination, out.Protocol, ingress, true)
+	return out, true
+}
+
+func protocolOf(p *intstr.IntOrString) uint8 {
+	if p == nil {
+		return 0
+	}
+	number, err := rule.ParseProtocol(*p)
+	if err != nil {
+		return 0
+	}
+	return number
+}
+
+// icmpOf gives nil for every message, and for what cannot be read.
+func icmpOf(f *v3.ICMPFields) *wire.ICMP {
+	if f == nil || f.Type == nil || *f.Type < 0 || *f.Type > 254 || f.Code != nil && (*f.Code < 0 || *f.Code > 255) {
+		return nil
+	}
+	out := &wire.ICMP{Type: uint8(*f.Type)}
+	if f.Code != nil {
+		out.Code, out.HasCode = uint8(*f.Code), true
+	}
+	return out
+}
+
+// end reads one end of a rule. What cannot be read is left out; rule has reported it.
+func (c *calicoCompiler) end(path *field.Path, r *v3.EntityRule, protocol uint8, ingress, destination bool) wire.Match {
+	var out wire.Match
+	before := len(c.errs)
+	out.Nets = netsOf(r.Nets, true)
+	out.NotNets = netsOf(r.NotNets, false)
+	selected, any := c.selected(path, r)
+	if !any {
+		out.Sets = append(out.Sets, c.sets.add(setSpec{items: selected}))
+	}
+	if r.NotSelector != "" {
+		if s, err := expression.Parse(r.NotSelector); err == nil {
+			out.NotSets = append(out.NotSets, c.sets.add(setSpec{items: spec{scopeAll, "", s}}))
+		}
+	}
+	if r.Services != nil && r.Services.Name != "" {
+		if s := (podKey{r.Services.Namespace, r.Services.Name}); s.namespace != "" || c.namespace != "" {
+			if s.namespace == "" {
+				s.namespace = c.namespace
+			}
+			name := c.sets.add(setSpec{service: s, ports: destination})
+			if destination {
+				out.PortSets = append(out.PortSets, name)
+			} else {
+				out.Sets = append(out.Sets, name)
+			}
+		}
+	}
+	c.errs = c.errs[:before]
+	if rule.HasPorts(protocol) {
+		owners := selected
+		if ingress && destination && !c.onForward && any {
+			owners = c.subject
+		}
+		ranges, sets := c.ports(r.Ports, protocol, owners)
+		out.Ports, out.PortSets = ranges, append(out.PortSets, sets...)
+		out.NotPorts, out.NotPortSets = c.ports(readablePorts(r.NotPorts), protocol, owners)
+	}
+	return out
+}
+
+// netsOf reads networks. If one of a list of alternatives cannot be read any network may have been meant.
+func netsOf(texts []string, alternatives bool) []netip.Prefix {
+	var errs field.ErrorList
+	nets := readNets(nil, texts, &errs)
+	if len(errs) > 0 && alternatives {
+		return nil
+	}
+	return nets
+}
+
+// ports gives ranges, and sets for names. If one cannot be read any port may have been meant.
+func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners spec) (ranges []wire.PortRange, sets []string) {
+	if len(readablePorts(list)) < len(list) {
+		return nil, nil
+	}
+	for _, text := range list {
+		p, _ := rule.ParsePort(text)
+		if p.Name != "" {
+			sets = append(sets, c.sets.add(setSpec{items: owners, port: p.Name, protocol: protocol}))
+		} else {
+			ranges = append(ranges, wire.PortRange{First: p.First, Last: p.Last})
+		}
+	}
+	return ranges, sets
+}
+
+func readablePorts(list []intstr.IntOrString) []intstr.IntOrString {
+	var readable []intstr.IntOrString
+	for _, p := range list {
+		if _, err := rule.ParsePort(p); err == nil {
+			readable = append(readable, p)
+		}
+	}
+	return readable
+}
+
+// selected gives the items that selector, namespaceSelector and serviceAccounts mean together; any says that none of them
+// is there.
+func (c *calicoCompiler) selected(path *field.Path, r *v3.EntityRule) (selected spec, any bool) {
+	if r.Selector == "" && r.NamespaceSelector == "" && r.ServiceAccounts == nil {
+		return spec{scopeAll, "", expression.All()}, true
+	}
+	parts := []*expression.Selector{c.selector(path, r.Selector)}
+	out := spec{scope: scopeAll}
+	if r.NamespaceSelector != "" {
+		parts = append(parts, namespaceScope(c.selector(path, r.NamespaceSelector)))
+	} else {
+		out.namespace = c.namespace
+	}
+	if a := r.ServiceAccounts; a != nil {
+		parts = append(parts, expression.Has(v3.LabelServiceAccount))
+		if len(a.Names) > 0 {
+			parts = append(parts, expression.In(v3.LabelServiceAccount, a.Names...))
+		}
+		if a.Selector != "" {
+			parts = append(parts, c.selector(path, a.Selector).Prefixed(v3.ServiceAccountLabelPrefix))
+		}
+	}
+	out.Selector = expression.And(parts...)
+	return out, false
+}
+
+// namespaceScope gives a selector of what is in the namespaces that a selector selects and, where it says global(), of
+// what is in none.
+func namespaceScope(s *expression.Selector) *expression.Selector {
+	within, global := s.WithGlobal(false)
+	inside := expression.And(expression.Has(v3.LabelNamespace), within.Prefixed(v3.NamespaceLabelPrefix))
+	if !global {
+		return inside
+	}
+	without, _ := s.WithGlobal(true)
+	if !without.Matches(nil) {
+		return inside
+	}
+	outside := expression.Not(expression.Has(v3.LabelNamespace))
+	if !within.Matches(nil) && s.String() == "global()" {
+		return outside
+	}
+	return expression.Or(inside, outside)
+}

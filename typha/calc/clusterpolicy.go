@@ -1,0 +1,284 @@
+package calc
+
+import (
+	"fmt"
+	"net/netip"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/maneki-net/maneki/api/rule"
+	expression "github.com/maneki-net/maneki/api/selector"
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// clusterCompiler gathers the outcome of one ClusterNetworkPolicy
+// (https://network-policy-api.sigs.k8s.io/reference/spec/).
+type clusterCompiler struct {
+	calicoCompiler
+}
+
+func (e *Engine) upsertClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) {
+	c := compileClusterNetworkPolicy(o)
+	e.judge(KindClusterNetworkPolicy, "", o.Name, c.reason)
+	e.setPolicy(policyKey{KindClusterNetworkPolicy, "", o.Name}, c)
+}
+
+func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compiled {
+	c := clusterCompiler{}
+	spec := field.NewPath("spec")
+	tier := v3.KubeAdminTier
+	switch o.Spec.Tier {
+	case policyv1alpha2.AdminTier:
+	case policyv1alpha2.BaselineTier:
+		tier = v3.KubeBaselineTier
+	default:
+		c.errs = append(c.errs, field.NotSupported(spec.Child("tier"), o.Spec.Tier, []string{"Admin", "Baseline"}))
+	}
+	order := float64(o.Spec.Priority)
+	out := compiled{
+		policy: &wire.Policy{Name: "kcnp." + tier + "/" + o.Name, Tier: tier}, order: &order,
+		ingress: len(o.Spec.Ingress) > 0, egress: len(o.Spec.Egress) > 0,
+	}
+	subject, err := podsIn(o.Spec.Subject.Namespaces, o.Spec.Subject.Pods)
+	if err != nil {
+		c.errs = append(c.errs, field.Invalid(spec.Child("subject"), "", err.Error()+"; the policy denies all"))
+		subject.Selector = expression.All()
+	}
+	c.subject, out.subject = subject, subject
+	for i, r := range o.Spec.Ingress {
+		var peers []clusterPeer
+		for _, p := range r.From {
+			peers = append(peers, clusterPeer{namespaces: p.Namespaces, pods: p.Pods})
+		}
+		out.policy.Ingress = append(out.policy.Ingress, c.clusterRule(spec.Child("ingress").Index(i), r.Action, peers, r.Protocols, true)...)
+	}
+	for i, r := range o.Spec.Egress {
+		var peers []clusterPeer
+		for _, p := range r.To {
+			peers = append(peers, clusterPeer{p.Namespaces, p.Pods, p.Nodes, p.Networks, p.DomainNames})
+		}
+		out.policy.Egress = append(out.policy.Egress, c.clusterRule(spec.Child("egress").Index(i), r.Action, peers, r.Protocols, false)...)
+	}
+	if err != nil {
+		out.policy.Ingress, out.policy.Egress, c.sets.specs = denyAll, denyAll, nil
+	}
+	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
+	return out
+}
+
+// podsIn gives the pods that one of the two means. After an error its Selector is not set.
+func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) (spec, error) {
+	out := spec{scope: scopePods}
+	switch {
+	case (namespaces == nil) == (pods == nil):
+		return out, fmt.Errorf("exactly one of namespaces and pods has to be set")
+	case namespaces != nil:
+		s, err := inNamespaces(namespaces)
+		out.Selector = s
+		return out, err
+	}
+	in, err := inNamespaces(&pods.NamespaceSelector)
+	if err != nil {
+		return out, fmt.Errorf("pods.namespaceSelector: %w", err)
+	}
+	own, err := expression.FromLabelSelector(&pods.PodSelector)
+	if err != nil {
+		return out, fmt.Errorf("pods.podSelector: %w", err)
+	}
+	out.Selector = expression.And(in, own)
+	return out, nil
+}
+
+// clusterPeer is a peer of either direction; exactly one of its parts has to be set.
+type clusterPeer struct {
+	namespaces  *metav1.LabelSelector
+	pods        *policyv1alpha2.NamespacedPod
+	nodes       *metav1.LabelSelector
+	networks    []policyv1alpha2.CIDR
+	domainNames []policyv1alpha2.DomainName
+}
+
+// clusterEnd is a peer as it is compiled.
+type clusterEnd struct {
+	match wire.Match
+	// owners are whose named ports are meant.
+	owners spec
+}
+
+// clusterRule gives a wire rule for each peer and protocol. An unusable rule that accepts gives none, and one that denies
+// or passes denies all that it may have meant.
+func (c *clusterCompiler) clusterRule(path *field.Path, action policyv1alpha2.ClusterNetworkPolicyRuleAction, peers []clusterPeer,
+	protocols []policyv1alpha2.ClusterNetworkPolicyProtocol, ingress bool) []wire.Rule {
+	actions := map[policyv1alpha2.ClusterNetworkPolicyRuleAction]wire.Action{
+		policyv1alpha2.ClusterNetworkPolicyRuleActionAccept: wire.Allow,
+		policyv1alpha2.ClusterNetworkPolicyRuleActionDeny:   wire.Deny,
+		policyv1alpha2.ClusterNetworkPolicyRuleActionPass:   wire.Pass,
+	}
+	var errs field.ErrorList
+	act, ok := actions[action]
+	if !ok {
+		errs = append(errs, field.NotSupported(path.Child("action"), action, []string{"Accept", "Deny", "Pass"}))
+	}
+	side := path.Child("to")
+	if ingress {
+		side = path.Child("from")
+	}
+	if len(peers) == 0 {
+		errs = append(errs, field.Required(side, "at least one peer"))
+	}
+	saved := len(c.sets.specs)
+	var ends []clusterEnd
+	for i, p := range peers {
+		end, err := c.peer(p)
+		if err != nil {
+			errs = append(errs, field.Invalid(side.Index(i), "", err.Error()))
+			continue
+		}
+		ends = append(ends, end)
+	}
+	var ports []clusterPort
+	for i, p := range protocols {
+		port, err := readClusterPort(p)
+		if err != nil {
+			errs = append(errs, field.Invalid(path.Child("protocols").Index(i), "", err.Error()))
+			continue
+		}
+		ports = append(ports, port...)
+	}
+	if len(protocols) == 0 {
+		ports = []clusterPort{{}}
+	}
+	if len(errs) > 0 {
+		c.sets.specs = c.sets.specs[:saved]
+		closed := !ok || act != wire.Allow
+		c.unusable(errs, closed)
+		if !closed {
+			return nil
+		}
+		return denyAll
+	}
+	var rules []wire.Rule
+	for _, end := range ends {
+		for _, port := range ports {
+			rules = append(rules, c.wireRule(act, end, port, ingress))
+		}
+	}
+	return rules
+}
+
+func (c *clusterCompiler) wireRule(action wire.Action, end clusterEnd, port clusterPort, ingress bool) wire.Rule {
+	out := wire.Rule{Action: action, Protocol: port.protocol, Dst: end.match}
+	owners := end.owners
+	if ingress {
+		out.Src, out.Dst = end.match, wire.Match{}
+		owners = c.subject
+	}
+	if port.name != "" {
+		out.Dst.PortSets = []string{c.sets.add(setSpec{items: owners, port: port.name, protocol: port.protocol})}
+	} else if port.ports.Last > 0 {
+		out.Dst.Ports = []wire.PortRange{port.ports}
+	}
+	return out
+}
+
+func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
+	set := 0
+	for _, is := range []bool{p.namespaces != nil, p.pods != nil, p.nodes != nil, p.networks != nil, p.domainNames != nil} {
+		if is {
+			set++
+		}
+	}
+	end := clusterEnd{owners: spec{scopePods, "", expression.All()}}
+	switch {
+	case len(p.domainNames) > 0:
+		return end, fmt.Errorf("domainNames: names are not resolved")
+	case set != 1:
+		return end, fmt.Errorf("exactly one of namespaces, pods, nodes and networks has to be set")
+	case p.networks != nil:
+		for _, text := range p.networks {
+			net, err := netip.ParsePrefix(string(text))
+			if err != nil {
+				return end, fmt.Errorf("networks: %q is not a network such as 10.0.0.0/8", text)
+			}
+			end.match.Nets = append(end.match.Nets, net.Masked())
+		}
+		if len(p.networks) == 0 {
+			return end, fmt.Errorf("networks: at least one is needed")
+		}
+		return end, nil
+	case p.nodes != nil:
+		nodes, err := expression.FromLabelSelector(p.nodes)
+		if err != nil {
+			return end, fmt.Errorf("nodes: %w", err)
+		}
+		end.match.Sets = []string{c.sets.add(setSpec{items: spec{scopeNodes, "", nodes}})}
+		return end, nil
+	}
+	pods, err := podsIn(p.namespaces, p.pods)
+	if err != nil {
+		return end, err
+	}
+	end.owners = pods
+	end.match.Sets = []string{c.sets.add(setSpec{items: pods})}
+	return end, nil
+}
+
+// clusterPort is what a rule says of a protocol: every port, some, or those of a name.
+type clusterPort struct {
+	protocol uint8
+	ports    wire.PortRange
+	name     string
+}
+
+// readClusterPort gives one for each protocol that is meant.
+func readClusterPort(p policyv1alpha2.ClusterNetworkPolicyProtocol) ([]clusterPort, error) {
+	var out []clusterPort
+	add := func(protocol uint8, port *policyv1alpha2.Port) error {
+		one := clusterPort{protocol: protocol}
+		var first, last int32
+		switch {
+		case port == nil:
+			out = append(out, one)
+			return nil
+		case port.Range != nil && port.Number != 0:
+			return fmt.Errorf("destinationPort: number and range exclude each other")
+		case port.Range != nil:
+			first, last = port.Range.Start, port.Range.End
+		default:
+			first, last = port.Number, port.Number
+		}
+		if first < 1 || last > 65535 || last < first {
+			return fmt.Errorf("destinationPort: %d to %d is not a range within 1 to 65535", first, last)
+		}
+		one.ports = wire.PortRange{First: uint16(first), Last: uint16(last)}
+		out = append(out, one)
+		return nil
+	}
+	set := 0
+	var err error
+	if p.TCP != nil {
+		set++
+		err = add(rule.TCP, p.TCP.DestinationPort)
+	}
+	if p.UDP != nil && err == nil {
+		set++
+		err = add(rule.UDP, p.UDP.DestinationPort)
+	}
+	if p.SCTP != nil && err == nil {
+		set++
+		err = add(rule.SCTP, p.SCTP.DestinationPort)
+	}
+	if p.DestinationNamedPort != "" {
+		set++
+		for _, protocol := range []uint8{rule.TCP, rule.UDP, rule.SCTP} {
+			out = append(out, clusterPort{protocol: protocol, name: p.DestinationNamedPort})
+		}
+	}
+	if err == nil && set != 1 {
+		err = fmt.Errorf("exactly one of tcp, udp, sctp and destinationNamedPort has to be set")
+	}
+	return out, err
+}

@@ -1,0 +1,229 @@
+package calc
+
+import (
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/maneki-net/maneki/api/rule"
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
+	it := e.item(itemKey{itemHost, podKey{name: o.Name}})
+	var errs field.ErrorList
+	spec := field.NewPath("spec")
+	nets := readNets(spec.Child("expectedIPs"), o.Spec.ExpectedIPs, &errs)
+	var ports []namedPort
+	for i, p := range o.Spec.Ports {
+		ports = addPort(ports, spec.Child("ports").Index(i), namedPort{name: p.Name, port: p.Port}, p.Protocol, &errs)
+	}
+	if o.Spec.InterfaceName == "" && len(nets) == 0 {
+		errs = append(errs, field.Required(spec.Child("interfaceName"), "or else expectedIPs: they say which interface it is"))
+	}
+	e.judge(KindHostEndpoint, "", o.Name, reasonOf(errs))
+	it.detail = &o.Spec
+	it.node = intern(o.Spec.Node)
+	it.absent = o.Spec.InterfaceName == "" && len(nets) == 0
+	e.mark(it, dirtyMatches|dirtyStack|dirtyEndpoint)
+	e.setLabels(it, o.Labels, placeSpec{profiles: o.Spec.Profiles})
+	e.setPorts(it, packPorts(ports))
+	e.setNets(it, nets)
+}
+
+// upsertWorkloadEndpoint takes in a workload of a datastore that has no pods.
+func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
+	it := e.item(itemKey{itemWorkload, podKey{o.Namespace, o.Name}})
+	var errs field.ErrorList
+	spec := field.NewPath("spec")
+	nets := readNets(spec.Child("ipNetworks"), o.Spec.IPNetworks, &errs)
+	var ports []namedPort
+	for i, p := range o.Spec.Ports {
+		if p.Name != "" {
+			ports = addPort(ports, spec.Child("ports").Index(i), namedPort{name: p.Name, port: p.Port}, p.Protocol, &errs)
+		}
+	}
+	readNets(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes, &errs)
+	e.judge(KindWorkloadEndpoint, o.Namespace, o.Name, reasonOf(errs))
+	it.detail = &o.Spec
+	it.node = intern(o.Spec.Node)
+	e.mark(it, dirtyStack|dirtyEndpoint)
+	e.setLabels(it, o.Labels, placeSpec{o.Namespace, o.Spec.ServiceAccountName, o.Spec.Orchestrator, o.Spec.Profiles})
+	e.setPorts(it, packPorts(ports))
+	e.setNets(it, nets)
+}
+
+func addPort(list []namedPort, path *field.Path, p namedPort, protocol intstr.IntOrString, errs *field.ErrorList) []namedPort {
+	number, err := rule.ParseProtocol(protocol)
+	if err != nil {
+		*errs = append(*errs, field.Invalid(path.Child("protocol"), protocol.String(), err.Error()))
+		return list
+	}
+	p.protocol = number
+	return append(list, p)
+}
+
+// readNets reads networks and addresses, each once. What cannot be read is left out and reported.
+func readNets(path *field.Path, texts []string, errs *field.ErrorList) []netip.Prefix {
+	if len(texts) == 0 {
+		return nil
+	}
+	nets := make([]netip.Prefix, 0, len(texts))
+	for i, text := range texts {
+		net, err := rule.ParseNet(text)
+		if err != nil {
+			*errs = append(*errs, field.Invalid(path.Index(i), text, err.Error()))
+			continue
+		}
+		nets = append(nets, net)
+	}
+	slices.SortFunc(nets, comparePrefixes)
+	return slices.Clip(slices.Compact(nets))
+}
+
+func comparePrefixes(a, b netip.Prefix) int { return compareMembers(member{net: a}, member{net: b}) }
+
+func reasonOf(errs field.ErrorList) string {
+	if err := errs.ToAggregate(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// setNetworks takes in a NetworkSet, or with an empty namespace a GlobalNetworkSet.
+func (e *Engine) setNetworks(kind string, key podKey, own map[string]string, texts []string) {
+	it := e.item(itemKey{itemSet, key})
+	var errs field.ErrorList
+	nets := readNets(field.NewPath("spec", "nets"), texts, &errs)
+	e.judge(kind, key.namespace, key.name, reasonOf(errs))
+	to := placeSpec{namespace: key.namespace}
+	if key.namespace != "" {
+		to.profiles = []string{v3.NamespaceProfilePrefix + key.namespace}
+	}
+	e.setLabels(it, own, to)
+	e.setNets(it, nets)
+}
+
+// setNodeItem takes in a node, whose addresses ClusterNetworkPolicies can select by its labels.
+func (e *Engine) setNodeItem(h *wire.Host, addrs []netip.Addr) {
+	it := e.item(itemKey{itemNode, podKey{name: h.Name}})
+	var nets []netip.Prefix
+	for _, a := range addrs {
+		nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
+	}
+	slices.SortFunc(nets, comparePrefixes)
+	e.setLabels(it, h.Labels, placeSpec{})
+	e.setNets(it, slices.Compact(nets))
+}
+
+// flushEndpoint makes the endpoint object of an item again.
+func (e *Engine) flushEndpoint(it *item) {
+	now := e.endpointOf(it)
+	before := it.sent
+	if now == nil && before == nil || now != nil && before != nil && sameEndpoint(before, now) {
+		return
+	}
+	it.sent = now
+	from, to := nodeOf(before), nodeOf(now)
+	if from != to && from != "" {
+		e.interest.change(from, before.ID(), false)
+	}
+	if from != to && to != "" {
+		e.interest.change(to, now.ID(), true)
+	}
+	if now == nil {
+		e.out.gone(before.ID())
+	} else {
+		e.out.changed(now)
+	}
+}
+
+// nodeOf gives the node of an endpoint, empty for none.
+func nodeOf(o wire.Object) string {
+	switch o := o.(type) {
+	case *wire.HostEndpoint:
+		return o.Node
+	case *wire.Endpoint:
+		return o.Node
+	}
+	return ""
+}
+
+func sameEndpoint(a, b wire.Object) bool {
+	x, ok := a.(*wire.Endpoint)
+	y, both := b.(*wire.Endpoint)
+	if !ok || !both {
+		return reflect.DeepEqual(a, b)
+	}
+	return x.UID == y.UID && x.Node == y.Node && sameSlice(x.Tiers, y.Tiers) && slices.Equal(x.Profiles, y.Profiles) &&
+		maps.Equal(x.Annotations, y.Annotations) && x.Interface == y.Interface &&
+		slices.Equal(x.Addrs, y.Addrs) && slices.Equal(x.AllowedSources, y.AllowedSources)
+}
+
+// sameSlice compares tiers, which endpoints share.
+func sameSlice(a, b []wire.Tier) bool {
+	if len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) {
+		return true
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+// endpointOf gives what applies to an item, nil if it is no endpoint.
+func (e *Engine) endpointOf(it *item) wire.Object {
+	if !it.isEndpoint() {
+		return nil
+	}
+	if spec, ok := it.detail.(*v3.HostEndpointSpec); ok {
+		return e.hostEndpointOf(it, spec)
+	}
+	out := &wire.Endpoint{Namespace: it.key.namespace, Pod: it.key.name, Node: it.node, Profiles: it.place.names}
+	if it.stack != nil {
+		out.Tiers = it.stack.tiers
+	}
+	switch d := it.detail.(type) {
+	case *podDetail:
+		out.UID = d.uid
+		out.Annotations = d.annotations
+		if of := it.place.profiles[0].annotations; len(of) > 0 {
+			out.Annotations = maps.Clone(of)
+			maps.Copy(out.Annotations, d.annotations)
+		}
+	case *v3.WorkloadEndpointSpec:
+		out.Interface = d.InterfaceName
+		for _, net := range it.nets {
+			out.Addrs = append(out.Addrs, net.Addr())
+		}
+		out.AllowedSources = readNets(nil, d.AllowSpoofedSourcePrefixes, &field.ErrorList{})
+	}
+	return out
+}
+
+func (e *Engine) hostEndpointOf(it *item, spec *v3.HostEndpointSpec) wire.Object {
+	out := &wire.HostEndpoint{Name: it.key.name, Node: it.node, Interface: strings.TrimSpace(spec.InterfaceName), Profiles: it.place.names}
+	for _, net := range it.nets {
+		out.ExpectedIPs = append(out.ExpectedIPs, net.Addr())
+	}
+	normal := func(p *policy) bool { return !p.doNotTrack && !p.preDNAT }
+	out.Tiers = e.tiersOf(it.stack, normal)
+	out.Forward = e.tiersOf(it.stack, func(p *policy) bool { return normal(p) && p.onForward })
+	out.PreDNAT = undecided(e.tiersOf(it.stack, func(p *policy) bool { return p.preDNAT && p.ingress }))
+	for i := range out.PreDNAT {
+		out.PreDNAT[i].Egress = nil
+	}
+	out.Untracked = undecided(e.tiersOf(it.stack, func(p *policy) bool { return p.doNotTrack }))
+	return out
+}
+
+// undecided has what the tiers leave undecided go on.
+func undecided(tiers []wire.Tier) []wire.Tier {
+	for i := range tiers {
+		tiers[i].DefaultAction = wire.Pass
+	}
+	return tiers
+}

@@ -1,0 +1,185 @@
+package calc
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// counts is how often something is the case on a node, sorted by node.
+type counts []count
+
+type count struct {
+	node string
+	n    int32
+}
+
+func (c counts) find(node string) (int, bool) {
+	return slices.BinarySearchFunc(c, node, func(x count, node string) int { return strings.Compare(x.node, node) })
+}
+
+func (c counts) has(node string) bool {
+	_, ok := c.find(node)
+	return ok
+}
+
+// add changes the count of a node and says whether it came or went.
+func (c *counts) add(node string, n int32) bool {
+	i, ok := c.find(node)
+	if !ok {
+		*c = slices.Insert(*c, i, count{node, n})
+		return true
+	}
+	if (*c)[i].n += n; (*c)[i].n == 0 {
+		if *c = slices.Delete(*c, i, i+1); len(*c) == 0 {
+			*c = nil
+		}
+		return true
+	}
+	return false
+}
+
+// group is what nodes need policies for: the endpoints that a selector selects, those that have a profile, or every node.
+// A node that has one of them needs all the group's policies and their sets.
+type group struct {
+	counts   counts
+	policies []*policy
+	sets     []setUse
+	before   map[string]bool // of nodes that came or went since the last Flush, whether they were there
+}
+
+type setUse struct {
+	set *ipSet
+	n   int
+}
+
+// need is one object at one node.
+type need struct {
+	node string
+	id   wire.ID
+}
+
+// noteNeed remembers whether a node needed an object, before that changes.
+func (e *Engine) noteNeed(node string, id wire.ID, was bool) {
+	k := need{node, id}
+	if _, noted := e.needs[k]; !noted {
+		e.needs[k] = was
+	}
+}
+
+// countNode changes how many of a group a node has.
+func (e *Engine) countNode(g *group, node string, n int32) {
+	if !g.counts.add(node, n) {
+		return
+	}
+	came := n > 0
+	if g.before == nil {
+		g.before = map[string]bool{}
+		e.dirtyGroups = append(e.dirtyGroups, g)
+	}
+	if _, noted := g.before[node]; !noted {
+		g.before[node] = !came
+	}
+	for _, use := range g.sets {
+		e.countSet(use.set, node, n > 0)
+	}
+}
+
+func (e *Engine) countSet(s *ipSet, node string, more bool) {
+	n := int32(-1)
+	if more {
+		n = 1
+	}
+	if s.counts.add(node, n) {
+		e.noteNeed(node, s.id(), !more)
+	}
+}
+
+// join adds a policy to a group, or takes it out.
+func (e *Engine) join(g *group, p *policy, in bool) {
+	if in {
+		g.policies = append(g.policies, p)
+		for _, c := range g.counts {
+			e.noteNeed(c.node, p.id(), false)
+		}
+		for node := range g.before {
+			e.noteNeed(node, p.id(), false)
+		}
+	} else {
+		g.policies = without(g.policies, p)
+		for _, c := range g.counts {
+			if was, changed := g.before[c.node]; !changed || was {
+				e.noteNeed(c.node, p.id(), true)
+			}
+		}
+		for node, was := range g.before {
+			if was {
+				e.noteNeed(node, p.id(), true)
+			}
+		}
+	}
+	for _, s := range p.sets {
+		e.useSet(g, s, in)
+	}
+}
+
+func (e *Engine) useSet(g *group, s *ipSet, in bool) {
+	i := slices.IndexFunc(g.sets, func(u setUse) bool { return u.set == s })
+	switch {
+	case in && i >= 0:
+		g.sets[i].n++
+		return
+	case in:
+		g.sets = append(g.sets, setUse{s, 1})
+	default:
+		if g.sets[i].n--; g.sets[i].n > 0 {
+			return
+		}
+		g.sets[i] = g.sets[len(g.sets)-1]
+		g.sets = g.sets[:len(g.sets)-1]
+	}
+	for _, c := range g.counts {
+		e.countSet(s, c.node, in)
+	}
+}
+
+// needed says whether a node needs an object that was noted.
+func (e *Engine) needed(k need) bool {
+	switch k.id.Kind {
+	case wire.KindIPSet:
+		s := e.sets[k.id.Name]
+		return s != nil && s.counts.has(k.node)
+	case wire.KindPolicy:
+		p := e.policyNames[k.id.Name]
+		return p != nil && p.group.counts.has(k.node)
+	}
+	return e.interest.nodes[k.node][k.id]
+}
+
+// flushNeeds adds what nodes need now and no longer to what is handed out.
+func (e *Engine) flushNeeds() {
+	for _, g := range e.dirtyGroups {
+		for node, was := range g.before {
+			is := g.counts.has(node)
+			if is == was {
+				continue
+			}
+			for _, p := range g.policies {
+				if _, noted := e.needs[need{node, p.id()}]; !noted {
+					e.interest.change(node, p.id(), is)
+				}
+			}
+		}
+		g.before = nil
+	}
+	for k, was := range e.needs {
+		if is := e.needed(k); is != was {
+			e.interest.change(k.node, k.id, is)
+		}
+	}
+	e.dirtyGroups = nil
+	if len(e.needs) > 0 {
+		e.needs = map[need]bool{}
+	}
+}

@@ -1,0 +1,288 @@
+package calc
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// profile is what gives items labels and, after all tiers, rules: a Namespace or ServiceAccount of Kubernetes, or a
+// Profile.
+type profile struct {
+	name   string // "kns.default"
+	places []*place
+	// labels are those that the profile gives, under their full names.
+	labels labels
+	// kube says that the Kubernetes object is there, object that the Profile is.
+	kube   bool
+	object *v3.ProfileSpec
+	// pods counts the places of pods, which have a namespace's rules whether or not it is known.
+	pods        int
+	annotations map[string]string // of a Namespace, for CNI
+	group                         // the nodes that have endpoints with it
+}
+
+// wireName is the name of the profile's Policy.
+func (p *profile) wireName() string { return "profile/" + p.name }
+
+// allowProfile exists always, for automatic host endpoints.
+const allowProfile = "projectcalico-default-allow"
+
+// hasRules says whether there is a Policy of the profile.
+func (p *profile) hasRules() bool {
+	return p.object != nil || p.name == allowProfile ||
+		strings.HasPrefix(p.name, v3.NamespaceProfilePrefix) && (p.kube || p.pods > 0)
+}
+
+// place is where items belong: what decides, beside their own labels, what selects them.
+type place struct {
+	namespace, account, orchestrator string
+	profiles                         []*profile // in order
+	key                              string
+	items                            []*item
+	names                            []string // wire names of the profiles that have rules
+	pods                             bool     // its items are pods
+}
+
+type placeSpec struct {
+	namespace, account, orchestrator string
+	profiles                         []string
+}
+
+func (s placeSpec) key() string {
+	return s.namespace + "\x00" + s.account + "\x00" + s.orchestrator + "\x00" + strings.Join(s.profiles, "\x00")
+}
+
+func (p *place) is(s placeSpec) bool {
+	return p.namespace == s.namespace && p.account == s.account && p.orchestrator == s.orchestrator &&
+		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name == name })
+}
+
+// placeOf gives the place that the item has to be in, which may be its own.
+func (e *Engine) placeOf(it *item, s placeSpec) *place {
+	if it.place != nil && it.place.is(s) {
+		return it.place
+	}
+	key := s.key()
+	if p := e.places[key]; p != nil {
+		return p
+	}
+	key = strings.Clone(key)
+	p := &place{namespace: strings.Clone(s.namespace), account: strings.Clone(s.account), orchestrator: strings.Clone(s.orchestrator),
+		key: key, pods: it.key.kind == itemPod}
+	for _, name := range s.profiles {
+		profile := e.profile(name)
+		p.profiles = append(p.profiles, profile)
+		profile.places = append(profile.places, p)
+		if p.pods {
+			profile.pods++
+		}
+	}
+	e.places[key] = p
+	e.spaces[p.namespace] = append(e.spaces[p.namespace], p)
+	e.setNames(p)
+	return p
+}
+
+// moveTo puts the item into a place, or with nil in none.
+func (e *Engine) moveTo(it *item, to *place) {
+	if from := it.place; from != nil {
+		last := from.items[len(from.items)-1]
+		from.items[it.at], last.at = last, it.at
+		from.items[len(from.items)-1] = nil
+		from.items = from.items[:len(from.items)-1]
+		if len(from.items) == 0 {
+			e.dropPlace(from)
+		}
+	}
+	if it.place = to; to != nil {
+		it.at = int32(len(to.items))
+		to.items = append(to.items, it)
+	}
+}
+
+func (e *Engine) dropPlace(p *place) {
+	delete(e.places, p.key)
+	if e.spaces[p.namespace] = without(e.spaces[p.namespace], p); len(e.spaces[p.namespace]) == 0 {
+		delete(e.spaces, p.namespace)
+	}
+	for _, profile := range p.profiles {
+		profile.places = without(profile.places, p)
+		if p.pods {
+			profile.pods--
+		}
+		e.dropProfileIfUnused(profile)
+	}
+}
+
+// without takes one value out of a list whose order means nothing.
+func without[T comparable](list []T, x T) []T {
+	if i := slices.Index(list, x); i >= 0 {
+		var zero T
+		list[i], list[len(list)-1] = list[len(list)-1], zero
+		list = list[:len(list)-1]
+	}
+	return list
+}
+
+func (e *Engine) profile(name string) *profile {
+	p := e.profiles[name]
+	if p == nil {
+		p = &profile{name: strings.Clone(name)}
+		e.profiles[p.name] = p
+	}
+	return p
+}
+
+func (e *Engine) dropProfileIfUnused(p *profile) {
+	if !p.kube && p.object == nil && len(p.places) == 0 {
+		delete(e.profiles, p.name)
+	}
+}
+
+// setNames makes the list of a place's Policies again, and says whether it differs.
+func (e *Engine) setNames(p *place) bool {
+	var names []string
+	for _, profile := range p.profiles {
+		if profile.hasRules() {
+			names = append(names, profile.wireName())
+		}
+	}
+	if slices.Equal(names, p.names) {
+		return false
+	}
+	p.names = names
+	return true
+}
+
+// setProfile notes that a profile changed: its labels, and whether it has rules.
+func (e *Engine) setProfile(p *profile, l labels) {
+	relabelled := p.labels != l
+	p.labels = l
+	for _, place := range p.places {
+		var d dirt
+		if e.setNames(place) {
+			d = dirtyEndpoint | dirtyStack
+		}
+		if relabelled {
+			d |= dirtyMatches
+		}
+		if d != 0 {
+			for _, it := range place.items {
+				e.mark(it, d)
+			}
+		}
+	}
+	e.touchProfile(p)
+	e.dropProfileIfUnused(p)
+}
+
+// labelsOf gives the labels that a profile has by what is known of it.
+func (p *profile) labelsOf(prefix, name string, own map[string]string) labels {
+	all := make(map[string]string, len(own)+1)
+	for k, v := range own {
+		all[k] = v
+	}
+	all[v3.LabelName] = name
+	return packPrefixed(all, prefix)
+}
+
+func (e *Engine) upsertNamespace(o *corev1.Namespace) {
+	p := e.profile(v3.NamespaceProfilePrefix + o.Name)
+	e.setAnnotations(p, withPrefix(o.Annotations, cniAnnotations))
+	p.kube = true
+	e.setProfile(p, p.labelsOf(v3.NamespaceLabelPrefix, o.Name, o.Labels))
+}
+
+func (e *Engine) upsertServiceAccount(o *corev1.ServiceAccount) {
+	p := e.profile(serviceAccountProfile(o.Namespace, o.Name))
+	p.kube = true
+	e.setProfile(p, p.labelsOf(v3.ServiceAccountLabelPrefix, o.Name, o.Labels))
+}
+
+func serviceAccountProfile(ns, name string) string {
+	return v3.ServiceAccountProfilePrefix + ns + "." + name
+}
+
+// deleteKubeProfile takes a Namespace's or a ServiceAccount's profile out.
+func (e *Engine) deleteKubeProfile(name string) {
+	p := e.profiles[name]
+	if p == nil || !p.kube {
+		return
+	}
+	e.setAnnotations(p, nil)
+	p.kube = false
+	e.setProfile(p, objectLabels(p.object))
+}
+
+func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
+	if maps.Equal(p.annotations, annotations) {
+		return
+	}
+	p.annotations = annotations
+	for _, place := range p.places {
+		for _, it := range place.items {
+			e.mark(it, dirtyEndpoint)
+		}
+	}
+}
+
+func (e *Engine) upsertProfile(o *v3.Profile) {
+	p := e.profile(o.Name)
+	p.object = &o.Spec
+	l := p.labels
+	if !p.kube {
+		l = objectLabels(p.object)
+	}
+	e.setProfile(p, l)
+}
+
+func (e *Engine) deleteProfile(name string) {
+	p := e.profiles[name]
+	if p == nil || p.object == nil {
+		return
+	}
+	p.object = nil
+	l := p.labels
+	if !p.kube {
+		l = ""
+	}
+	e.setProfile(p, l)
+}
+
+func objectLabels(spec *v3.ProfileSpec) labels {
+	if spec == nil {
+		return ""
+	}
+	return pack(spec.LabelsToApply)
+}
+
+// touchProfile makes the profile's Policy again, which exists while it has rules and endpoints have it.
+func (e *Engine) touchProfile(p *profile) {
+	e.dirtyProfiles[p] = struct{}{}
+}
+
+func (e *Engine) flushProfile(p *profile) {
+	if now := e.profiles[p.name]; now != nil && now != p {
+		return // this one was forgotten before it had endpoints
+	}
+	policyKey := policyKey{KindProfile, "", p.name}
+	if !p.hasRules() || len(p.group.counts) == 0 {
+		e.removePolicyAt(policyKey)
+		return
+	}
+	c := compiled{policy: &wire.Policy{Name: p.wireName(), Ingress: allowAll, Egress: allowAll}}
+	if p.object != nil {
+		c = compileProfile(p.name, p.object)
+	}
+	c.group = &p.group
+	e.judge(KindProfile, "", p.name, c.reason)
+	e.setPolicy(policyKey, c)
+}
+
+var allowAll = []wire.Rule{{Action: wire.Allow}}

@@ -1,0 +1,173 @@
+package calc
+
+import (
+	"maps"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// services hold the endpoints of Services by EndpointSlice. Of those that rules name they also hold the members of sets.
+type services struct {
+	slices map[podKey]*slice
+	names  map[podKey]*service // that have slices, or that rules name
+}
+
+// slice is what one EndpointSlice says.
+type slice struct {
+	service podKey
+	addrs   []netip.Addr
+	ports   []namedPort
+}
+
+type service struct {
+	slices map[podKey]*slice
+	sets   []*ipSet // one for addresses, one for ports at most
+	// In use, how many slices have a member.
+	addrs, ports map[member]int
+}
+
+func newServices() services {
+	return services{slices: map[podKey]*slice{}, names: map[podKey]*service{}}
+}
+
+func (s *services) get(key podKey) *service {
+	v := s.names[key]
+	if v == nil {
+		v = &service{slices: map[podKey]*slice{}}
+		s.names[key] = v
+	}
+	return v
+}
+
+func (s *services) dropIfUnused(key podKey) {
+	if v := s.names[key]; v != nil && len(v.slices)+len(v.sets) == 0 {
+		delete(s.names, key)
+	}
+}
+
+func (s *services) members(of setSpec) map[member]int {
+	v := s.names[of.service]
+	switch {
+	case v == nil:
+		return nil
+	case of.ports:
+		return v.ports
+	}
+	return v.addrs
+}
+
+// use makes the members of a service for a set.
+func (s *services) use(key podKey, set *ipSet) {
+	v := s.get(key)
+	if v.sets = append(v.sets, set); len(v.sets) > 1 {
+		return
+	}
+	v.addrs, v.ports = map[member]int{}, map[member]int{}
+	for _, slice := range v.slices {
+		slice.count(v, 1)
+	}
+}
+
+func (s *services) release(key podKey, set *ipSet) {
+	v := s.names[key]
+	if v.sets = without(v.sets, set); len(v.sets) == 0 {
+		v.addrs, v.ports = nil, nil
+		s.dropIfUnused(key)
+	}
+}
+
+// each passes the members of a slice.
+func (s *slice) each(addr, port func(member)) {
+	for _, a := range s.addrs {
+		net := netip.PrefixFrom(a, a.BitLen())
+		addr(member{net: net})
+		for _, p := range s.ports {
+			port(member{net, p.protocol, p.port})
+		}
+	}
+}
+
+func (s *slice) count(v *service, n int) {
+	add := func(m map[member]int) func(member) {
+		return func(x member) {
+			if m[x] += n; m[x] == 0 {
+				delete(m, x)
+			}
+		}
+	}
+	s.each(add(v.addrs), add(v.ports))
+}
+
+func (e *Engine) upsertEndpointSlice(o *discoveryv1.EndpointSlice) {
+	e.setSlice(podKey{o.Namespace, o.Name}, sliceOf(o))
+}
+
+// setSlice replaces a slice, by none if it is nil.
+func (e *Engine) setSlice(key podKey, now *slice) {
+	if before := e.services.slices[key]; before != nil {
+		e.changeSlice(before, -1)
+		delete(e.services.names[before.service].slices, key)
+		delete(e.services.slices, key)
+		defer e.services.dropIfUnused(before.service)
+	}
+	if now != nil {
+		e.services.slices[key] = now
+		e.services.get(now.service).slices[key] = now
+		e.changeSlice(now, 1)
+	}
+}
+
+func (e *Engine) changeSlice(s *slice, n int) {
+	v := e.services.names[s.service]
+	if len(v.sets) == 0 {
+		return
+	}
+	note := func(byPort bool) func(member) {
+		return func(m member) {
+			for _, set := range v.sets {
+				if set.byPort() == byPort {
+					e.note(set, m)
+				}
+			}
+		}
+	}
+	s.each(note(false), note(true))
+	s.count(v, n)
+}
+
+// sliceOf gives nil for one that belongs to no Service or has names instead of addresses.
+func sliceOf(o *discoveryv1.EndpointSlice) *slice {
+	name := o.Labels[discoveryv1.LabelServiceName]
+	if name == "" || o.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	s := &slice{service: podKey{o.Namespace, name}}
+	seen := map[netip.Addr]struct{}{}
+	for _, endpoint := range o.Endpoints {
+		for _, text := range endpoint.Addresses {
+			if a, err := netip.ParseAddr(text); err == nil {
+				seen[a.Unmap().WithZone("")] = struct{}{}
+			}
+		}
+	}
+	for a := range maps.Keys(seen) {
+		s.addrs = append(s.addrs, a)
+	}
+	ports := map[namedPort]struct{}{}
+	for _, p := range o.Ports {
+		protocol := corev1.ProtocolTCP
+		if p.Protocol != nil {
+			protocol = *p.Protocol
+		}
+		number, ok := protocolNumber(protocol)
+		if ok && p.Port != nil && *p.Port > 0 && *p.Port <= 65535 {
+			ports[namedPort{protocol: number, port: uint16(*p.Port)}] = struct{}{}
+		}
+	}
+	for p := range ports {
+		s.ports = append(s.ports, p)
+	}
+	return s
+}
