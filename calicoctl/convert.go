@@ -63,7 +63,7 @@ func (t *tool) converted(results []convert.Result, format string, judge, acceptE
 			}
 		}
 		for _, d := range r.Resources {
-			if err := judged(d.Complete); judge && err != nil {
+			if err := judged(d.Complete, d.Missing); judge && err != nil {
 				t.complain(d.Name(), err)
 				bad++
 				continue

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/maneki-net/maneki/api/defaults"
 	"github.com/maneki-net/maneki/datastore"
 )
 
@@ -93,6 +94,7 @@ func (r reading) Update(ctx context.Context, kind datastore.Kind, object datasto
 		return nil, datastore.OpError("update", kind, datastore.KeyOf(object), datastore.ErrConflict,
 			fmt.Errorf("the object is at revision %s, not %s", current.GetResourceVersion(), object.GetResourceVersion()))
 	}
+	defaults.Derive(object)
 	return object, nil
 }
 

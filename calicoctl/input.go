@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/defaults"
 	"github.com/maneki-net/maneki/api/validate"
@@ -62,7 +63,10 @@ func (t *tool) read(in *input, judge bool) (good []manifest.Document, bad int, e
 			d.Complete.SetNamespace(in.namespace)
 		}
 		if d.Err == nil && judge {
-			d.Err = judged(d.Complete)
+			d.Err = judged(d.Complete, d.Missing)
+			for _, warning := range validate.Warnings(d.Complete) {
+				fmt.Fprintf(t.Err, "Warning: %s: %s\n", d.Name(), warning)
+			}
 		}
 		if d.Err != nil {
 			bad++
@@ -74,13 +78,19 @@ func (t *tool) read(in *input, judge bool) (good []manifest.Document, bad int, e
 	return good, bad, nil
 }
 
-// judged says what is wrong with an object as it will be stored.
-func judged(object datastore.Object) error {
+// judged says what is wrong with an object as it will be stored, and with what of it is missing.
+func judged(object datastore.Object, missing field.ErrorList) error {
 	object = object.DeepCopyObject().(datastore.Object)
 	if err := defaults.Set(object); err != nil {
 		return err
 	}
-	return validate.Object(object).ToAggregate()
+	errs := validate.Object(object)
+	for _, m := range missing {
+		if !slices.ContainsFunc(errs, func(e *field.Error) bool { return e.Field == m.Field }) {
+			errs = append(errs, m)
+		}
+	}
+	return errs.ToAggregate()
 }
 
 // readFiles reads a file, standard input, or the .yaml, .yml and .json files of a folder.

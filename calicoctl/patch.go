@@ -94,7 +94,7 @@ func patchObject(object datastore.Object, patch []byte, apply patcher) (datastor
 	if key := datastore.KeyOf(d.Object); d.Object.GetObjectKind().GroupVersionKind() != object.GetObjectKind().GroupVersionKind() || key != datastore.KeyOf(object) {
 		return nil, errors.New("a patch cannot change the kind, namespace or name")
 	}
-	return d.Object, judged(d.Object)
+	return d.Object, judged(d.Object, d.Missing)
 }
 
 func (t *tool) labelCommand() *cobra.Command {

@@ -145,6 +145,7 @@ func (s server) dryRun() {
 	s.want("apply --dry-run=server -f -", pool("a", "cidr: 10.1.0.0/16, disabled: true")+pool("b", "cidr: 10.2.0.0/16"),
 		"IPPool a configured (server dry run)\nIPPool b created (server dry run)\n")
 	s.want("apply --dry-run=server -f -", pool("a", "cidr: 10.1.0.0/16"), "IPPool a unchanged (server dry run)\n")
+	s.want("apply --dry-run=client -f -", pool("a", "cidr: 10.1.0.0/16"), "IPPool a unchanged (dry run)\n")
 	s.refused("apply --dry-run=server -f -", pool("a", "cidr: 10.9.0.0/16"), "IPPool a", "spec.cidr")
 	s.want("patch ippool a -p {spec:~{disabled:~true}} --dry-run=server", "", "IPPool a patched (server dry run)\n")
 	s.want("label ippool a x=y --dry-run=server", "", "IPPool a labeled (server dry run)\n")

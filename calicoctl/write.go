@@ -41,7 +41,7 @@ func (t *tool) writeCommand(w writing) *cobra.Command {
 				return err
 			}
 			return t.each(w.verb, documents, bad, func(d manifest.Document) (string, error) {
-				if t.complete && d.Complete != nil {
+				if d.Complete != nil && (t.complete || dry == dryClient) {
 					d.Object = d.Complete
 				}
 				done, err := w.do(command.Context(), store, d)

@@ -17,8 +17,10 @@ import (
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/defaults"
+	"github.com/maneki-net/maneki/api/schema"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -41,7 +43,9 @@ type Document struct {
 	// Complete is the Object with the defaults of its CRD: what an API server makes of it, and what is stored where there
 	// is none. They are set while it can still be told what the user left out.
 	Complete datastore.Object
-	Err      error
+	// Missing are the fields that the CRD wants and the user left out; a Go value does not tell.
+	Missing field.ErrorList
+	Err     error
 }
 
 // Name is how messages call the document: kind and name as far as they are known, and where it stands.
@@ -174,8 +178,7 @@ func (d Document) decode(node *yaml.Node, r *reader) Document {
 		err = d.fill(object, data)
 	}
 	if err == nil {
-		d.Complete = empty(d.Kind)
-		err = d.fillComplete(data)
+		err = d.complete(data)
 	}
 	if err != nil {
 		d.Err = fmt.Errorf("line %d: %w", node.Line, err)
@@ -191,16 +194,25 @@ func (d Document) fill(object datastore.Object, data []byte) error {
 	return nil
 }
 
-func (d Document) fillComplete(data []byte) error {
+// complete sets what depends on which fields there are.
+func (d *Document) complete(data []byte) error {
 	var content map[string]any
 	if err := json.Unmarshal(data, &content); err != nil {
 		return err
 	}
 	defaults.Raw(d.Kind.String(), content)
+	if s := schema.Of(d.Kind.String()); s != nil && content["spec"] != nil {
+		for _, err := range s.Properties["spec"].Check(field.NewPath("spec"), content["spec"]) {
+			if err.Type == field.ErrorTypeRequired {
+				d.Missing = append(d.Missing, err)
+			}
+		}
+	}
 	completed, err := json.Marshal(content)
 	if err != nil {
 		return err
 	}
+	d.Complete = empty(d.Kind)
 	return d.fill(d.Complete, completed)
 }
 
