@@ -23,6 +23,8 @@ var (
 	ErrUnusable = errors.New("stored object is unusable")
 	// ErrUnavailable: the datastore could not be reached; retrying later may succeed.
 	ErrUnavailable = errors.New("datastore unavailable")
+	// ErrNoKind: the datastore does not know the kind, or not yet; it is an ErrUnavailable.
+	ErrNoKind = fmt.Errorf("%w: unknown kind", ErrUnavailable)
 )
 
 // OpError makes the error of an operation on one object, or with the zero key on a

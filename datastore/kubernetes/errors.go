@@ -33,7 +33,7 @@ func sentinel(err error) error {
 	}
 	switch {
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) && apierrors.IsNotFound(err):
-		return datastore.ErrUnavailable // the kind's CRD is not there, or not yet
+		return datastore.ErrNoKind // its CRD is not there, or not yet
 	case apierrors.IsNotFound(err):
 		return datastore.ErrNotFound
 	case apierrors.IsAlreadyExists(err):

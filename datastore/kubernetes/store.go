@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
@@ -43,7 +45,8 @@ var _ datastore.Store = (*Store)(nil)
 // the configuration says so, since the API server does that better.
 func New(cfg *rest.Config) (*Store, error) {
 	s := &Store{scheme: runtime.NewScheme(), clients: map[schema.GroupVersion]rest.Interface{}}
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, v3.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, policyv1alpha2.Install, v3.AddToScheme} {
 		if err := add(s.scheme); err != nil {
 			return nil, fmt.Errorf("register API types: %w", err)
 		}
@@ -53,7 +56,8 @@ func New(cfg *rest.Config) (*Store, error) {
 		return nil, fmt.Errorf("client of %s: %w", cfg.Host, err)
 	}
 	codecs := serializer.NewCodecFactory(s.scheme).WithoutConversion()
-	for _, gv := range []schema.GroupVersion{corev1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, v3.GroupVersion} {
+	for _, gv := range []schema.GroupVersion{
+		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, policyv1alpha2.SchemeGroupVersion, v3.GroupVersion} {
 		c := rest.CopyConfig(cfg)
 		c.GroupVersion, c.NegotiatedSerializer = &gv, lenient{codecs}
 		c.APIPath = "/apis"
@@ -61,7 +65,7 @@ func New(cfg *rest.Config) (*Store, error) {
 			c.APIPath = "/api"
 		}
 		c.AcceptContentTypes, c.ContentType = "", runtime.ContentTypeJSON
-		if gv != v3.GroupVersion {
+		if gv != v3.GroupVersion && gv != policyv1alpha2.SchemeGroupVersion {
 			// Custom resources have JSON only.
 			c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 			c.ContentType = runtime.ContentTypeProtobuf

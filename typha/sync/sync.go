@@ -30,11 +30,18 @@ type Sink interface {
 // Kinds are the kinds that are read.
 func Kinds() []datastore.Kind {
 	return []datastore.Kind{
-		datastore.Namespaces, datastore.Nodes, datastore.Pods, datastore.NetworkPolicies,
+		datastore.Namespaces, datastore.ServiceAccounts, datastore.Nodes, datastore.Pods, datastore.EndpointSlices,
+		datastore.NetworkPolicies, datastore.ClusterNetworkPolicies,
+		datastore.Tiers, datastore.CalicoNetworkPolicies, datastore.GlobalNetworkPolicies,
+		datastore.StagedNetworkPolicies, datastore.StagedGlobalNetworkPolicies, datastore.StagedKubernetesNetworkPolicies,
+		datastore.NetworkSets, datastore.GlobalNetworkSets, datastore.HostEndpoints,
 		datastore.IPPools, datastore.IPAMBlocks,
 		datastore.BGPConfigurations, datastore.BGPFilters, datastore.BGPPeers, datastore.FelixConfigurations,
 	}
 }
+
+// optional kinds have a CRD that a cluster can be without: there are none of them, then.
+func optional(k datastore.Kind) bool { return k == datastore.ClusterNetworkPolicies }
 
 // KindNames are the IDs of Kinds, as a Hub knows them.
 func KindNames() []string {
@@ -60,6 +67,8 @@ func Run(ctx context.Context, store datastore.Store, sink Sink, log *slog.Logger
 const (
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 2 * time.Second
+	// absentBackoff is how long to wait for a CRD to appear.
+	absentBackoff = 20 * time.Second
 )
 
 // loop follows one kind.
@@ -98,6 +107,12 @@ func (l *loop) run(ctx context.Context) error {
 			return ctx.Err()
 		case errors.Is(err, errSink):
 			return err
+		case optional(l.kind) && errors.Is(err, datastore.ErrNoKind):
+			if err := l.none(ctx); err != nil {
+				return err
+			}
+			revision, complaint = "", ""
+			backoff = absentBackoff
 		case errors.Is(err, datastore.ErrExpired):
 			l.log.Info("revision expired, listing again")
 			revision = ""
@@ -136,6 +151,15 @@ func (l *loop) list(ctx context.Context) (string, error) {
 	}
 	l.log.Debug("listed", "objects", len(list.Items), "revision", list.Revision)
 	return list.Revision, l.hand(ctx, u)
+}
+
+// none hands on that there is nothing of the kind. What was there before stays: objects go one by one before their CRD
+// does, so that it is an API server that has just started which does not know the kind yet.
+func (l *loop) none(ctx context.Context) error {
+	if len(l.known) > 0 {
+		return nil
+	}
+	return l.hand(ctx, stream.Update{Kind: l.kind.ID(), Listed: true})
 }
 
 // watch hands on changes until the watch ends, and gives the revision reached, and how many events there were.

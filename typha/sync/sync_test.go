@@ -14,13 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
-// recorder is a Sink that remembers the updates of namespaces.
+// recorder is a Sink that remembers the updates of namespaces and ClusterNetworkPolicies.
 type recorder struct {
 	mu      sync.Mutex
 	updates []stream.Update
@@ -29,7 +30,7 @@ type recorder struct {
 func (r *recorder) Update(_ context.Context, u stream.Update) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u.Kind == "Namespace" {
+	if u.Kind == "Namespace" || u.Kind == datastore.ClusterNetworkPolicies.ID() {
 		r.updates = append(r.updates, u)
 	}
 	return nil
@@ -47,10 +48,14 @@ func (r *recorder) take() []stream.Update {
 type flaky struct {
 	*memory.Store
 	down atomic.Bool
+	err  error // of a list, if it is not ErrUnavailable
 }
 
 func (f *flaky) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
 	if f.down.Load() {
+		if f.err != nil {
+			return datastore.List{}, f.err
+		}
 		return datastore.List{}, datastore.ErrUnavailable
 	}
 	return f.Store.List(ctx, kind, opts)
@@ -129,6 +134,35 @@ func TestLoop(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
+	})
+}
+
+// TestAbsentKind: a kind without a CRD is empty, and read once it has one.
+func TestAbsentKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, sink := &flaky{Store: memory.New(), err: datastore.ErrNoKind}, &recorder{}
+		store.down.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := loop{store: store, sink: sink, kind: datastore.ClusterNetworkPolicies, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
+		ended := make(chan error, 1)
+		go func() { ended <- l.run(ctx) }()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := sink.take(); len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 0 {
+			t.Errorf("without the CRD: %+v", got)
+		}
+		store.down.Store(false)
+		policy := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
+		if _, err := store.Create(t.Context(), datastore.ClusterNetworkPolicies, policy); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * absentBackoff)
+		synctest.Wait()
+		if got := sink.take(); len(got) == 0 || len(got[len(got)-1].Upserts) != 1 {
+			t.Errorf("with the CRD: %+v", got)
+		}
+		cancel()
+		<-ended
 	})
 }
 

@@ -2,6 +2,7 @@ package sync
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maneki-net/maneki/datastore"
@@ -20,8 +21,21 @@ func trim(o datastore.Object) metav1.Object {
 		}
 	case *corev1.Namespace:
 		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta)}
+	case *corev1.ServiceAccount:
+		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta)}
+	case *discoveryv1.EndpointSlice:
+		return trimSlice(o)
 	}
 	return o
+}
+
+func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: trimMeta(o.ObjectMeta), AddressType: o.AddressType, Ports: o.Ports}
+	slice.Annotations = nil
+	for _, e := range o.Endpoints {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: e.Addresses})
+	}
+	return slice
 }
 
 func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
