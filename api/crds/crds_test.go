@@ -145,8 +145,10 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s: refused: %s", m, message)
 		}
 	}
+	var messages strings.Builder
 	for _, m := range validatetest.Refused() {
 		code, message := post(t, client, server.Config.Host, m)
+		fmt.Fprintln(&messages, message)
 		switch {
 		case m.Server == "" && code != http.StatusCreated:
 			t.Errorf("%s: refused, which the library should do alone: %s", m, message)
@@ -154,6 +156,49 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s:\n got %d %s\nwant %s", m, code, message, m.Server)
 		}
 	}
+	for message, rule := range rules(t) {
+		if !strings.Contains(messages.String(), message) {
+			t.Errorf("no wrong manifest gets the message %q of the rule %s", message, rule)
+		}
+	}
+}
+
+// rules are those of CEL in our CRDs that judge an object alone, by their messages; of one that is computed it is the
+// longest constant part.
+func rules(t *testing.T) map[string]string {
+	t.Helper()
+	messages := map[string]string{}
+	var collect func(schema any)
+	collect = func(schema any) {
+		switch s := schema.(type) {
+		case []any:
+			for _, v := range s {
+				collect(v)
+			}
+		case map[string]any:
+			for _, v := range s {
+				collect(v)
+			}
+			rule, _ := s["rule"].(string)
+			message, _ := s["message"].(string)
+			for part := range strings.SplitSeq(fmt.Sprint(s["messageExpression"]), "'") {
+				if message == "" || s["messageExpression"] != nil && len(part) > len(message) {
+					message = part
+				}
+			}
+			if rule != "" && !strings.Contains(rule, "oldSelf") {
+				messages[message] = rule
+			}
+		}
+	}
+	for _, m := range crds.All() {
+		var crd any
+		if err := yaml.Unmarshal(m.YAML, &crd); err != nil {
+			t.Fatal(err)
+		}
+		collect(crd)
+	}
+	return messages
 }
 
 // post makes the object of a manifest without keeping it.
