@@ -1,9 +1,14 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
@@ -17,14 +22,48 @@ func (s *Store) opError(ctx context.Context, operation string, kind datastore.Ki
 	if ended := ctx.Err(); ended != nil {
 		return datastore.OpError(operation, kind, key, ended, err)
 	}
-	cause := err
+	cause, found := err, sentinel(err)
 	if answer := (interface{ GRPCStatus() *status.Status })(nil); errors.As(err, &answer) {
 		cause = errors.New(answer.GRPCStatus().Message())
+		if found == datastore.ErrUnavailable && !strings.Contains(cause.Error(), "tls: ") {
+			cause = cmp.Or(s.alert(ctx), cause)
+		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		cause = fmt.Errorf("no answer within %s", answerWithin)
 	}
-	return datastore.OpError(operation, kind, key, sentinel(err), fmt.Errorf("etcd at %s: %w", s.where(), cause))
+	return datastore.OpError(operation, kind, key, found, fmt.Errorf("etcd at %s: %w", s.where(), cause))
+}
+
+// alertWithin bounds the waiting for an alert.
+const alertWithin = time.Second
+
+// alert asks why etcd ends connections; nil if it does not say. With TLS 1.3 a server judges the client's certificate when
+// the client takes the connection for made, and a write that fails hides the alert from gRPC.
+func (s *Store) alert(ctx context.Context) error {
+	endpoints, err := s.config.resolve(ctx)
+	if err != nil {
+		return nil
+	}
+	address, secure := strings.CutPrefix(endpoints[0], "https://")
+	settings, err := s.config.tls()
+	if err != nil || !secure {
+		return nil
+	}
+	settings.NextProtos = []string{"h2"}
+	ctx, cancel := context.WithTimeout(ctx, alertWithin)
+	defer cancel()
+	connection, err := (&tls.Dialer{Config: settings}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil
+	}
+	defer connection.Close()
+	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
+	_, err = connection.Read(make([]byte, 1))
+	if failed := (*net.OpError)(nil); errors.As(err, &failed) && failed.Op == "remote error" {
+		return err
+	}
+	return nil
 }
 
 // temporary marks errors that time may mend.

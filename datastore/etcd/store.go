@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/lifecycle"
@@ -102,7 +104,7 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	settings := clientv3.Config{
 		Endpoints: endpoints, Username: s.config.Username, Password: s.config.Password,
 		DialTimeout: answerWithin, DialKeepAliveTime: keepAliveAfter, DialKeepAliveTimeout: keepAliveWithin,
-		Logger: zap.NewNop(),
+		Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)},
 	}
 	if strings.HasPrefix(endpoints[0], "https:") {
 		if settings.TLS, err = s.config.tls(); err != nil {
@@ -111,6 +113,12 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	}
 	s.client, err = clientv3.New(settings)
 	return s.client, err
+}
+
+// failFast has a question fail with the cause as soon as no endpoint can be connected to. Otherwise etcd's client waits for
+// one, and keeps the cause for itself.
+func failFast(ctx context.Context, method string, question, answer any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	return invoke(ctx, method, question, answer, connection, append(slices.Clip(options), grpc.WaitForReady(false))...)
 }
 
 // do asks etcd one question in bounded time.
