@@ -7,6 +7,7 @@ package defaults
 
 import (
 	"fmt"
+	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,39 +44,60 @@ func Set(object runtime.Object) error {
 
 // Derive sets what follows from the rest of the object, and no schema can say.
 func Derive(object runtime.Object) {
-	switch o := object.(type) {
-	case *v3.NetworkPolicy:
-		o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
-		o.Spec.Tier = label(o, o.Spec.Tier)
-	case *v3.GlobalNetworkPolicy:
-		o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
-		o.Spec.Tier = label(o, o.Spec.Tier)
-	case *v3.StagedNetworkPolicy:
-		if o.Spec.StagedAction != v3.StagedActionDelete { // which says nothing but what it removes
-			o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
-		}
-		o.Spec.Tier = label(o, o.Spec.Tier)
-	case *v3.StagedGlobalNetworkPolicy:
-		if o.Spec.StagedAction != v3.StagedActionDelete {
-			o.Spec.Types = rule.Types(o.Spec.Types, o.Spec.Ingress, o.Spec.Egress)
-		}
-		o.Spec.Tier = label(o, o.Spec.Tier)
+	p, ok := policyOf(object)
+	if !ok {
+		return
 	}
+	if p.staged != v3.StagedActionDelete { // which says nothing but what it removes
+		*p.types = rule.Types(*p.types, p.ingress, p.egress)
+	}
+	*p.tier = Tier(object)
+	label(p.meta, *p.tier)
 }
 
-// label has a policy carry the name of its tier, by which policies of a tier are listed, and gives the tier.
-func label(policy metav1.Object, tier string) string {
-	if tier == "" {
-		tier = v3.DefaultTier
+// Tier gives the name of a policy's tier, and nothing for other objects.
+func Tier(object runtime.Object) string {
+	p, ok := policyOf(object)
+	if ok && *p.tier == "" {
+		return v3.DefaultTier
 	}
-	if labels := policy.GetLabels(); labels[v3.TierLabel] != tier {
-		changed := map[string]string{v3.TierLabel: tier}
-		for key, value := range labels {
-			if key != v3.TierLabel {
-				changed[key] = value
-			}
-		}
-		policy.SetLabels(changed)
+	if ok {
+		return *p.tier
 	}
-	return tier
+	return ""
+}
+
+// policy is what the kinds of policies have in common.
+type policy struct {
+	meta            metav1.Object
+	tier            *string
+	types           *[]v3.PolicyType
+	ingress, egress []v3.Rule
+	staged          v3.StagedAction
+}
+
+func policyOf(object runtime.Object) (policy, bool) {
+	switch o := object.(type) {
+	case *v3.NetworkPolicy:
+		return policy{o, &o.Spec.Tier, &o.Spec.Types, o.Spec.Ingress, o.Spec.Egress, ""}, true
+	case *v3.GlobalNetworkPolicy:
+		return policy{o, &o.Spec.Tier, &o.Spec.Types, o.Spec.Ingress, o.Spec.Egress, ""}, true
+	case *v3.StagedNetworkPolicy:
+		return policy{o, &o.Spec.Tier, &o.Spec.Types, o.Spec.Ingress, o.Spec.Egress, o.Spec.StagedAction}, true
+	case *v3.StagedGlobalNetworkPolicy:
+		return policy{o, &o.Spec.Tier, &o.Spec.Types, o.Spec.Ingress, o.Spec.Egress, o.Spec.StagedAction}, true
+	}
+	return policy{}, false
+}
+
+// label has a policy carry the name of its tier, by which policies of a tier are listed. Labels that somebody else may hold are
+// not changed.
+func label(o metav1.Object, tier string) {
+	if o.GetLabels()[v3.TierLabel] == tier {
+		return
+	}
+	labels := map[string]string{}
+	maps.Copy(labels, o.GetLabels())
+	labels[v3.TierLabel] = tier
+	o.SetLabels(labels)
 }

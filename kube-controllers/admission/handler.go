@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -14,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/maneki-net/maneki/api/defaults"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
 )
@@ -34,11 +37,14 @@ func newHandler(live client.Reader, scheme *runtime.Scheme) *handler {
 // Handle allows an object, or denies it with every field that is wrong.
 func (h *handler) Handle(ctx context.Context, request admission.Request) admission.Response {
 	kind := schema.GroupVersionKind(request.Kind)
+	if request.Operation == admissionv1.Delete {
+		return h.handleDeletion(ctx, request)
+	}
 	object, err := h.decode(kind, request.Object)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, fmt.Errorf("%s %s: %w", kind.Kind, request.Name, err))
 	}
-	if meta, ok := object.(metav1.Object); ok && !meta.GetDeletionTimestamp().IsZero() {
+	if o, ok := object.(metav1.Object); ok && !o.GetDeletionTimestamp().IsZero() {
 		// Finalizers must be able to go from an object that is wrong, too.
 		return admission.Allowed("")
 	}
@@ -60,10 +66,60 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) admissi
 		errs = append(errs, validate.Pools(pool, pointers(others.Items))...)
 	}
 	if len(errs) == 0 {
-		return admission.Allowed("")
+		return admission.Allowed("").WithWarnings(validate.Warnings(object)...)
 	}
 	status := apierrors.NewInvalid(kind.GroupKind(), request.Name, errs).Status()
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Result: &status}}
+}
+
+// handleDeletion judges the removal of a tier; other kinds come here only if somebody else changes the webhook's rules.
+func (h *handler) handleDeletion(ctx context.Context, request admission.Request) admission.Response {
+	if request.Kind.Kind != "Tier" {
+		return admission.Allowed("")
+	}
+	policies, err := h.policiesOf(ctx, request.Name)
+	if err != nil {
+		return admission.Errored(http.StatusInternalServerError, err)
+	}
+	if err := validate.DeleteTier(request.Name, policies); err != nil {
+		return admission.Denied(err.Error())
+	}
+	return admission.Allowed("")
+}
+
+// policiesOf names the policies of a tier.
+func (h *handler) policiesOf(ctx context.Context, tier string) ([]string, error) {
+	var names []string
+	for _, list := range []client.ObjectList{
+		&v3.GlobalNetworkPolicyList{}, &v3.NetworkPolicyList{}, &v3.StagedGlobalNetworkPolicyList{}, &v3.StagedNetworkPolicyList{},
+	} {
+		if err := h.live.List(ctx, list); err != nil {
+			return nil, fmt.Errorf("list the policies of tier %s: %w", tier, err)
+		}
+		err := meta.EachListItem(list, func(o runtime.Object) error {
+			if defaults.Tier(o) == tier {
+				names = append(names, nameOf(o))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list the policies of tier %s: %w", tier, err)
+		}
+	}
+	return names, nil
+}
+
+// nameOf gives kind, namespace and name, for messages.
+func nameOf(o runtime.Object) string {
+	kind := reflect.TypeOf(o).Elem().Name()
+	accessor, ok := o.(metav1.Object)
+	switch {
+	case !ok:
+		return kind
+	case accessor.GetNamespace() != "":
+		return kind + " " + accessor.GetNamespace() + "/" + accessor.GetName()
+	}
+	return kind + " " + accessor.GetName()
 }
 
 func (h *handler) decode(kind schema.GroupVersionKind, raw runtime.RawExtension) (runtime.Object, error) {

@@ -1,10 +1,10 @@
 // Package admission refuses projectcalico.org/v3 resources that cannot be used, with a
-// message that says what to write.
+// message that says what to write, and completes policies.
 //
-// It owns the webhook's server, its certificate in a Secret, and the contents of the
-// ValidatingWebhookConfiguration. What is valid is decided by api/validate; this package
-// only asks it, with the other pools as the API server has them at that moment. It never
-// changes an object.
+// It owns the server of two webhooks, its certificate in a Secret, and the contents of the
+// ValidatingWebhookConfiguration and the MutatingWebhookConfiguration. What is valid is decided by
+// api/validate, and what is missing by api/defaults; this package only asks them, with the other pools and a
+// tier's policies as the API server has them at that moment.
 //
 // Server runs on every replica, without leader election: its own goroutine keeps the
 // certificate, the HTTP server's goroutines validate and hold no state.
@@ -40,8 +40,8 @@ type Options struct {
 	Service string
 	// Secret holds the certificate; it is created when missing.
 	Secret string
-	// Configuration names the ValidatingWebhookConfiguration, which exists already and
-	// whose webhooks are replaced. Deleting it deletes the Secret too.
+	// Configuration names the ValidatingWebhookConfiguration and the MutatingWebhookConfiguration, which exist
+	// already and whose webhooks are replaced. Deleting the former deletes the Secret too.
 	Configuration string
 	// FailurePolicy says what API servers do when no replica answers.
 	FailurePolicy registration.FailurePolicyType
@@ -98,7 +98,9 @@ func (s *Server) Start(ctx context.Context) error {
 			c.GetCertificate = s.certificate
 		}},
 	})
-	server.Register(path, &admission.Webhook{Handler: newHandler(s.options.Client, s.options.Scheme)})
+	handler := newHandler(s.options.Client, s.options.Scheme)
+	server.Register(validatingPath, &admission.Webhook{Handler: handler})
+	server.Register(mutatingPath, &admission.Webhook{Handler: defaulter{handler}})
 	stopped := make(chan error, 1) // one value, from the goroutine below
 	go func() { stopped <- server.Start(ctx) }()
 	for {
@@ -122,18 +124,18 @@ func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return nil, errors.New("there is no certificate yet")
 }
 
-// maintain brings Secret, configuration and served certificate to one state. A new
+// maintain brings Secret, configurations and served certificate to one state. A new
 // authority is published before a certificate that it signed is served.
 func (s *Server) maintain(ctx context.Context) error {
-	config, err := s.configuration(ctx)
+	config, err := s.configurations(ctx)
 	if err != nil {
 		return err
 	}
 	current, err := s.certificates.ensure(ctx, metav1.OwnerReference{
 		APIVersion: registration.SchemeGroupVersion.String(),
 		Kind:       "ValidatingWebhookConfiguration",
-		Name:       config.Name,
-		UID:        config.UID,
+		Name:       config.validating.Name,
+		UID:        config.validating.UID,
 	})
 	if err != nil {
 		return err

@@ -36,10 +36,11 @@ const (
 	controllerNode        = "node"
 	controllerIPPool      = "ippool"
 	controllerClusterInfo = "clusterinfo"
+	controllerTier        = "tier"
 	controllerAdmission   = "admission"
 )
 
-var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerAdmission}
+var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier, controllerAdmission}
 
 // foreign are Calico's controllers that have nothing to do here: they serve a datastore
 // other than the Kubernetes API. Naming them is no error, so that settings carry over.
@@ -68,7 +69,7 @@ func (c *Config) settings() []setting {
 		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
 		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
 		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in"},
-		{"WEBHOOK_CONFIGURATION", &c.WebhookConfiguration, "ValidatingWebhookConfiguration to publish the webhook in"},
+		{"WEBHOOK_CONFIGURATION", &c.WebhookConfiguration, "ValidatingWebhookConfiguration and MutatingWebhookConfiguration to publish the webhooks in"},
 		{"WEBHOOK_FAILURE_POLICY", &c.WebhookFailurePolicy, "what API servers do when no webhook answers: Ignore or Fail"},
 	}
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/clusterinfo"
 	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
 	"github.com/maneki-net/maneki/kube-controllers/ippool"
+	"github.com/maneki-net/maneki/kube-controllers/tier"
 )
 
 // leaseName is the Lease by which one replica becomes the leader.
@@ -148,6 +149,8 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 		return ippool.Add(mgr, log)
 	case controllerClusterInfo:
 		return clusterinfo.Add(mgr, version(), log)
+	case controllerTier:
+		return tier.Add(mgr, log)
 	}
 	return addAdmission(mgr, config, log)
 }

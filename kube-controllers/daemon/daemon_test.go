@@ -85,7 +85,8 @@ func start(t *testing.T) *world {
 	w.create(t, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "maneki-webhook"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
-	}, &registration.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "maneki"}})
+	}, &registration.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "maneki"}},
+		&registration.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "maneki"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -133,6 +134,8 @@ func TestProgram(t *testing.T) {
 	t.Run("cluster information", w.clusterInformation)
 	t.Run("admission", w.admission)
 	t.Run("pool status", w.poolStatus)
+	t.Run("defaults of policies", w.policyDefaults)
+	t.Run("tiers", w.tiers)
 	t.Run("addresses", w.addresses)
 	t.Run("metrics", func(t *testing.T) {
 		if _, body := w.get(t, "/metrics"); !strings.Contains(body, `ipam_ippool_size{ippool="first"} 65536`) ||
@@ -162,19 +165,27 @@ func pool(name, cidr string) *v3.IPPool {
 	return &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.IPPoolSpec{CIDR: cidr}}
 }
 
-func (w *world) admission(t *testing.T) {
-	config := &registration.ValidatingWebhookConfiguration{}
-	if err := w.client.Get(t.Context(), client.ObjectKey{Name: "maneki"}, config); err != nil {
+// reroute has the API server call the webhooks at the port where they are, since nothing forwards the Service's.
+func (w *world) reroute(t *testing.T) {
+	var validating registration.ValidatingWebhookConfiguration
+	var mutating registration.MutatingWebhookConfiguration
+	key := client.ObjectKey{Name: "maneki"}
+	if err := errors.Join(w.client.Get(t.Context(), key, &validating), w.client.Get(t.Context(), key, &mutating)); err != nil {
 		t.Fatal(err)
 	}
-	if len(config.Webhooks) != 1 {
-		t.Fatalf("ready, with webhooks %+v", config.Webhooks)
+	if len(validating.Webhooks) != 1 || len(mutating.Webhooks) != 1 {
+		t.Fatalf("ready, with webhooks %+v and %+v", validating.Webhooks, mutating.Webhooks)
 	}
 	port := int32(w.config.WebhookPort)
-	config.Webhooks[0].ClientConfig.Service.Port = &port
-	if err := w.client.Update(t.Context(), config); err != nil {
+	validating.Webhooks[0].ClientConfig.Service.Port = &port
+	mutating.Webhooks[0].ClientConfig.Service.Port = &port
+	if err := errors.Join(w.client.Update(t.Context(), &validating), w.client.Update(t.Context(), &mutating)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (w *world) admission(t *testing.T) {
+	w.reroute(t)
 	w.create(t, pool("first", "10.0.0.0/16"))
 	eventually(t, "refusal of a pool that overlaps", func() error {
 		err := w.client.Create(t.Context(), pool("second", "10.0.128.0/20"), client.DryRunAll)
@@ -207,6 +218,48 @@ func (w *world) poolStatus(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func (w *world) policyDefaults(t *testing.T) {
+	eventually(t, "a policy with what it left out", func() error {
+		p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"},
+			Spec: v3.NetworkPolicySpec{Egress: []v3.Rule{{Action: v3.Allow}}}}
+		if err := w.client.Create(t.Context(), p, client.DryRunAll); err != nil {
+			return err
+		}
+		if len(p.Spec.Types) != 1 || p.Spec.Types[0] != v3.PolicyTypeEgress || p.Spec.Tier != "default" || p.Labels["projectcalico.org/tier"] != "default" {
+			return fmt.Errorf("got labels %v, spec %+v", p.Labels, p.Spec)
+		}
+		return nil
+	})
+}
+
+// tiers: the built-in ones exist, come back, and can't be deleted; others can't while they have policies.
+func (w *world) tiers(t *testing.T) {
+	for _, name := range []string{"default", "kube-admin", "kube-baseline"} {
+		eventually(t, "tier "+name, func() error {
+			tier := &v3.Tier{}
+			if err := w.client.Get(t.Context(), client.ObjectKey{Name: name}, tier); err != nil {
+				return err
+			}
+			if !meta.IsStatusConditionTrue(tier.Status.Conditions, "Ready") {
+				return fmt.Errorf("conditions %+v", tier.Status.Conditions)
+			}
+			if err := w.client.Delete(t.Context(), tier); err == nil || !strings.Contains(err.Error(), "tier "+name+" cannot be deleted: it always exists") {
+				t.Errorf("deletion of tier %s: %v", name, err)
+			}
+			return nil
+		})
+	}
+	ops := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: "ops"}}
+	policy := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.GlobalNetworkPolicySpec{Tier: "ops"}}
+	w.create(t, ops, policy)
+	if err := w.client.Delete(t.Context(), ops); err == nil || !strings.Contains(err.Error(), "GlobalNetworkPolicy p") {
+		t.Errorf("deletion of a tier with a policy: %v", err)
+	}
+	if err := errors.Join(w.client.Delete(t.Context(), policy), w.client.Delete(t.Context(), ops)); err != nil {
+		t.Errorf("deletion of an empty tier: %v", err)
+	}
 }
 
 // addresses assigns for a pod that exists and for one that does not, and then removes

@@ -1,0 +1,137 @@
+// Package tier keeps the tiers that always exist, and writes the condition Ready into the status of every Tier: whether its
+// policies are used at its place, and if not, why.
+//
+// It makes a built-in tier that is missing, at the start and whenever one goes; that one can't be deleted is admission's to say. It
+// changes nothing of a tier that exists but status. One controller-runtime worker on the leader calls it.
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/api/validate"
+)
+
+// The condition and its reasons.
+const (
+	ConditionReady = "Ready"
+
+	ReasonOK          = "OK"
+	ReasonTerminating = "Terminating"
+	ReasonInvalid     = "InvalidSpec"
+)
+
+// builtin are the tiers that always exist.
+var builtin = []struct {
+	name   string
+	order  float64
+	action v3.Action
+}{
+	{v3.KubeAdminTier, v3.KubeAdminTierOrder, v3.Pass},
+	{v3.DefaultTier, v3.DefaultTierOrder, v3.Deny},
+	{v3.KubeBaselineTier, v3.KubeBaselineTierOrder, v3.Pass},
+}
+
+// Controller is the reconciler; its one request stands for all tiers, since some may be missing.
+type Controller struct {
+	client client.Client
+	log    *slog.Logger
+}
+
+// New makes a Controller.
+func New(c client.Client, log *slog.Logger) *Controller { return &Controller{client: c, log: log} }
+
+// Add registers the controller with a manager.
+func Add(mgr ctrl.Manager, log *slog.Logger) error {
+	// The first request comes from no object: there may be none.
+	start := make(chan event.GenericEvent, 1)
+	start <- event.GenericEvent{Object: &v3.Tier{}}
+	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "all"}}}
+	})
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("tier").
+		Watches(&v3.Tier{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(source.Channel(start, all)).
+		Complete(New(mgr.GetClient(), log))
+	if err != nil {
+		return fmt.Errorf("set up the tier controller: %w", err)
+	}
+	return nil
+}
+
+// Reconcile makes what is missing, and writes the conditions that changed.
+func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	var list v3.TierList
+	if err := c.client.List(ctx, &list); err != nil {
+		return reconcile.Result{}, fmt.Errorf("list tiers: %w", err)
+	}
+	there := map[string]bool{}
+	var errs []error
+	for i := range list.Items {
+		t := &list.Items[i]
+		there[t.Name] = true
+		errs = append(errs, c.tell(ctx, t))
+	}
+	for _, b := range builtin {
+		if !there[b.name] {
+			errs = append(errs, c.create(ctx, b.name, b.order, b.action))
+		}
+	}
+	return reconcile.Result{}, errors.Join(errs...)
+}
+
+func (c *Controller) create(ctx context.Context, name string, order float64, action v3.Action) error {
+	t := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.TierSpec{Order: &order, DefaultAction: &action}}
+	err := c.client.Create(ctx, t)
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("create Tier %s: %w", name, err)
+	}
+	c.log.Info("created built-in tier", "tier", name)
+	return nil
+}
+
+func (c *Controller) tell(ctx context.Context, t *v3.Tier) error {
+	condition := Judge(t)
+	if !meta.SetStatusCondition(&t.Status.Conditions, condition) {
+		return nil
+	}
+	if err := c.client.Status().Update(ctx, t); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write status of Tier %s: %w", t.Name, err)
+	}
+	c.log.Info("judged tier", "tier", t.Name, "ready", condition.Status, "reason", condition.Reason)
+	return nil
+}
+
+// Judge gives the condition Ready of a tier.
+func Judge(t *v3.Tier) metav1.Condition {
+	condition := metav1.Condition{Type: ConditionReady, ObservedGeneration: t.Generation,
+		Status: metav1.ConditionTrue, Reason: ReasonOK, Message: "the tier's policies are used"}
+	errs := validate.Object(t)
+	switch {
+	case !t.DeletionTimestamp.IsZero():
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonTerminating, "the tier is being deleted"
+	case len(errs) > 0:
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonInvalid, errs.ToAggregate().Error()
+	}
+	return condition
+}
