@@ -91,6 +91,7 @@ func (s sets) RemoveMembers(name string, m ...ipset.Member) { s.sets[name] -= le
 func (s sets) Remove(name string)                           { delete(s.sets, name) }
 func (r rules) Name() string                                { return "iptables" }
 func (r rules) Apply(context.Context) error                 { return r.do(r.table) }
+func (r rules) Start(ctx context.Context) func() error      { return func() error { return r.Apply(ctx) } }
 func (r rules) Hook(map[string]iptables.Hooks)              {}
 func (r routes) Name() string                               { return "route" }
 func (r routes) Apply(context.Context) error                { return r.do("routes") }

@@ -46,6 +46,7 @@ type (
 	Rules interface {
 		dataplane.Driver
 		dataplane.Observer
+		Start(context.Context) (finish func() error)
 		Set(iptables.Chain)
 		Remove(name string)
 		Hook(map[string]iptables.Hooks)
@@ -94,8 +95,11 @@ type FamilyDrivers struct {
 	Connections              Connections
 }
 
+// tables is how many tables of rules a family has.
+const tables = 4
+
 // tables are in the order to apply them: a mark of an earlier one counts in the next.
-func (f FamilyDrivers) tables() []Rules { return []Rules{f.Raw, f.Mangle, f.Filter, f.NAT} }
+func (f FamilyDrivers) tables() [tables]Rules { return [tables]Rules{f.Raw, f.Mangle, f.Filter, f.NAT} }
 
 func (d *Drivers) observers() []dataplane.Observer {
 	observers := []dataplane.Observer{d.Links, d.Sysctls}

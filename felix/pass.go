@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/maneki-net/maneki/bgp"
@@ -117,20 +116,18 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 	return enforced, errors.Join(errs...)
 }
 
-// applyRules applies the tables of all families, each family on a goroutine of its own, since what takes time is the
-// commands: nothing else is done meanwhile.
+// applyRules applies one table after another, each of all families at a time: what takes time is the commands.
 func (a *Agent) applyRules(ctx context.Context) []error {
 	families := a.opts.Drivers.Families
-	errs := make([]error, len(families))
-	var wait sync.WaitGroup
-	for i, f := range families {
-		wait.Go(func() {
-			for _, table := range f.tables() {
-				errs[i] = errors.Join(errs[i], a.count(table.Name(), table.Apply(ctx)))
-			}
-		})
+	errs, finish := make([]error, len(families)), make([]func() error, len(families))
+	for table := range tables {
+		for i, f := range families {
+			finish[i] = f.tables()[table].Start(ctx)
+		}
+		for i, f := range families {
+			errs[i] = errors.Join(errs[i], a.count(f.tables()[table].Name(), finish[i]()))
+		}
 	}
-	wait.Wait()
 	return errs
 }
 

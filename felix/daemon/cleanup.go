@@ -63,6 +63,6 @@ func hasOurs(ctx context.Context, backend iptables.Backend, family dataplane.Fam
 	if family == dataplane.IPv6 {
 		name = "ip6" + strings.TrimPrefix(name, "ip")
 	}
-	out, _, err := iptables.Exec{}.Run(ctx, iptables.Command{Name: name})
+	out, _, err := iptables.Run(ctx, iptables.Exec{}, iptables.Command{Name: name})
 	return err == nil && strings.Contains(string(out), iptables.ChainPrefix)
 }

@@ -64,7 +64,7 @@ func show(t *testing.T, family dataplane.Family, table string, desired policy.Ta
 	if family == dataplane.IPv6 {
 		name = "ip6tables-nft-save"
 	}
-	out, _, err := fake.Run(t.Context(), iptables.Command{Name: name, Args: []string{"-t", table}})
+	out, _, err := iptables.Run(t.Context(), fake, iptables.Command{Name: name, Args: []string{"-t", table}})
 	if err != nil {
 		t.Fatal(err)
 	}

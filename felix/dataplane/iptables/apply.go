@@ -21,25 +21,33 @@ func (e *RefusedError) Error() string { return errors.Join(e.Errs...).Error() }
 // Apply makes the table match in one transaction. If the kernel refuses it, it is taken apart, so that what cannot be done
 // hinders nothing else: chains that have a fallback get it, a *RefusedError saying so, and each deletion is tried
 // alone: a foreign rule that jumps to a chain of ours hinders that chain's end only.
-func (t *Table) Apply(ctx context.Context) error {
+func (t *Table) Apply(ctx context.Context) error { return t.Start(ctx)() }
+
+// Start begins what Apply does; finish does the rest. Until then the Table is not used otherwise.
+func (t *Table) Start(ctx context.Context) (finish func() error) {
 	if err := t.load(ctx); err != nil {
-		return err
+		return func() error { return err }
 	}
 	retried := slices.Sorted(maps.Keys(t.refused))
 	_, dead := t.chains.Pending()
-	err := t.restore(ctx, t.transaction(dead))
-	if err != nil {
-		t.Resync()
-		if ctx.Err() != nil {
-			return err
+	wait := t.begin(ctx, t.transaction(dead))
+	return func() error {
+		if err := wait(); err != nil {
+			t.Resync()
+			if ctx.Err() != nil {
+				return err
+			}
+			if err := t.apart(ctx, err); err != nil {
+				return err
+			}
 		}
-		if err := t.apart(ctx, err); err != nil {
-			return err
-		}
-	}
-	if len(retried) > 0 {
 		t.retry(ctx, retried)
+		return t.refusals()
 	}
+}
+
+// refusals gives an error that names the chains that stand in their fallback.
+func (t *Table) refusals() error {
 	if len(t.refused) == 0 {
 		return nil
 	}

@@ -34,7 +34,7 @@ func Detect(ctx context.Context, r Runner) (Backend, error) {
 	for _, b := range []Backend{NFT, Legacy} {
 		for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 			// Without a table's name the command reads those that exist, and makes none.
-			out, _, err := r.Run(ctx, Command{Name: command(f, b, "save")})
+			out, _, err := Run(ctx, r, Command{Name: command(f, b, "save")})
 			if err != nil {
 				failed = err // a variant, or a family, that the machine lacks
 				continue

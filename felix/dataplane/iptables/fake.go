@@ -46,8 +46,13 @@ func newFakeTable(name string) *fakeTable {
 	return t
 }
 
-// Run does what the command of that name does.
-func (f *Fake) Run(ctx context.Context, c Command) ([]byte, int, error) {
+// Start does what the command of that name does, at once.
+func (f *Fake) Start(ctx context.Context, c Command) func() ([]byte, int, error) {
+	out, pid, err := f.run(ctx, c)
+	return func() ([]byte, int, error) { return out, pid, err }
+}
+
+func (f *Fake) run(ctx context.Context, c Command) ([]byte, int, error) {
 	f.pid++
 	if f.Fail != nil {
 		if err := f.Fail(c); err != nil {

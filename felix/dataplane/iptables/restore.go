@@ -112,18 +112,24 @@ func (h hooks) inPlace(actual []line) bool {
 }
 
 // restore executes a transaction.
-func (t *Table) restore(ctx context.Context, x *transaction) error {
+func (t *Table) restore(ctx context.Context, x *transaction) error { return t.begin(ctx, x)() }
+
+// begin starts a transaction, whose end finish waits for.
+func (t *Table) begin(ctx context.Context, x *transaction) (finish func() error) {
 	if x.text.Len() == 0 {
-		return nil
+		return func() error { return nil }
 	}
 	stdin := "*" + t.cfg.Table + "\n" + x.text.String() + "COMMIT\n"
-	if _, err := t.run(ctx, "restore", []byte(stdin), "--noflush", fmt.Sprintf("--wait=%d", waitSeconds)); err != nil {
-		return fmt.Errorf("change table %s: %w%s", t.cfg.Table, err, culprit(stdin, err))
+	wait := t.start(ctx, "restore", []byte(stdin), "--noflush", fmt.Sprintf("--wait=%d", waitSeconds))
+	return func() error {
+		if _, err := wait(); err != nil {
+			return fmt.Errorf("change table %s: %w%s", t.cfg.Table, err, culprit(stdin, err))
+		}
+		for _, done := range x.done {
+			done()
+		}
+		return nil
 	}
-	for _, done := range x.done {
-		done()
-	}
-	return nil
 }
 
 // culprit quotes the line of the input that an error of the restore command names by number.

@@ -20,25 +20,33 @@ func (c Command) String() string { return strings.Join(append([]string{c.Name}, 
 
 // Runner runs commands: Exec, or a Fake.
 type Runner interface {
-	// Run returns what the command wrote to its standard output and its process id (0 if it did not start).
-	// The error contains what it wrote to its standard error.
-	Run(ctx context.Context, c Command) (stdout []byte, pid int, err error)
+	// Start starts the command, whose end finish waits for. finish returns what the command wrote to its standard output
+	// and its process id (0 if it did not start). The error contains what it wrote to its standard error.
+	Start(ctx context.Context, c Command) (finish func() (stdout []byte, pid int, err error))
+}
+
+// Run starts a command and waits for it.
+func Run(ctx context.Context, r Runner, c Command) (stdout []byte, pid int, err error) {
+	return r.Start(ctx, c)()
 }
 
 // Exec runs programs of the machine, in the calling thread's network namespace.
 type Exec struct{}
 
-// Run starts the command and waits for it.
-func (Exec) Run(ctx context.Context, c Command) ([]byte, int, error) {
+// Start implements Runner.
+func (Exec) Start(ctx context.Context, c Command) func() ([]byte, int, error) {
 	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Stdin), &out, &errs
-	if err := cmd.Start(); err != nil {
-		return nil, 0, fmt.Errorf("start %s: %w", c, err)
+	started := cmd.Start()
+	return func() ([]byte, int, error) {
+		if started != nil {
+			return nil, 0, fmt.Errorf("start %s: %w", c, started)
+		}
+		pid := cmd.Process.Pid
+		if err := cmd.Wait(); err != nil {
+			return nil, pid, fmt.Errorf("%s: %w: %s", c, err, strings.TrimSpace(errs.String()))
+		}
+		return out.Bytes(), pid, nil
 	}
-	pid := cmd.Process.Pid
-	if err := cmd.Wait(); err != nil {
-		return nil, pid, fmt.Errorf("%s: %w: %s", c, err, strings.TrimSpace(errs.String()))
-	}
-	return out.Bytes(), pid, nil
 }

@@ -224,12 +224,13 @@ func (t *Table) load(ctx context.Context) error {
 	return nil
 }
 
-// run runs one of the table's commands: "save" or "restore".
-func (t *Table) run(ctx context.Context, verb string, stdin []byte, args ...string) ([]byte, error) {
-	out, pid, err := t.cfg.Runner.Run(ctx, Command{
-		Name: command(t.cfg.Family, t.cfg.Backend, verb), Args: args, Stdin: stdin,
-	})
-	t.pids[t.runs%len(t.pids)] = pid
-	t.runs++
-	return out, err
+// start starts one of the table's commands: "save" or "restore".
+func (t *Table) start(ctx context.Context, verb string, stdin []byte, args ...string) (finish func() ([]byte, error)) {
+	wait := t.cfg.Runner.Start(ctx, Command{Name: command(t.cfg.Family, t.cfg.Backend, verb), Args: args, Stdin: stdin})
+	return func() ([]byte, error) {
+		out, pid, err := wait()
+		t.pids[t.runs%len(t.pids)] = pid
+		t.runs++
+		return out, err
+	}
 }

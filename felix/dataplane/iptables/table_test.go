@@ -28,11 +28,11 @@ type counting struct {
 	restores *int
 }
 
-func (c counting) Run(ctx context.Context, cmd Command) ([]byte, int, error) {
+func (c counting) Start(ctx context.Context, cmd Command) func() ([]byte, int, error) {
 	if strings.HasSuffix(cmd.Name, "restore") {
 		*c.restores++
 	}
-	return c.Exec.Run(ctx, cmd)
+	return c.Exec.Start(ctx, cmd)
 }
 
 // eachWorld runs a test against the fake and against the kernel by both variants, for both families.
@@ -68,7 +68,7 @@ func (w world) byHand(t *testing.T, lines ...string) {
 
 func (w world) try(lines ...string) error {
 	stdin := "*filter\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
-	_, _, err := w.Runner.Run(context.Background(), Command{command(w.Family, w.Backend, "restore"), []string{"--noflush"}, []byte(stdin)})
+	_, _, err := Run(context.Background(), w.Runner, Command{command(w.Family, w.Backend, "restore"), []string{"--noflush"}, []byte(stdin)})
 	return err
 }
 
@@ -77,7 +77,7 @@ var ourComment = regexp.MustCompile(`-m comment --comment "?cali:[A-Za-z0-9_-]{1
 // rules gives what the table contains: a line for each of our chains, and each rule without its hash.
 func (w world) rules(t *testing.T) []string {
 	t.Helper()
-	out, _, err := w.Runner.Run(t.Context(), Command{Name: command(w.Family, w.Backend, "save"), Args: []string{"-t", "filter"}})
+	out, _, err := Run(t.Context(), w.Runner, Command{Name: command(w.Family, w.Backend, "save"), Args: []string{"-t", "filter"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,13 +433,15 @@ func TestDetect(t *testing.T) {
 // saves is a Runner of IPv4 save commands with a fixed output.
 type saves map[Backend]string
 
-func (s saves) Run(_ context.Context, c Command) ([]byte, int, error) {
-	for b, out := range s {
-		if c.Name == command(dataplane.IPv4, b, "save") && out != "missing" {
-			return []byte(out), 1, nil
+func (s saves) Start(_ context.Context, c Command) func() ([]byte, int, error) {
+	return func() ([]byte, int, error) {
+		for b, out := range s {
+			if c.Name == command(dataplane.IPv4, b, "save") && out != "missing" {
+				return []byte(out), 1, nil
+			}
 		}
+		return nil, 0, errors.New("no such command")
 	}
-	return nil, 0, errors.New("no such command")
 }
 
 // closing makes a chain with a fallback.
