@@ -69,6 +69,9 @@ func TestMatches(t *testing.T) {
 			t.Errorf("Parse(%q): %v", tt.text, err)
 			continue
 		}
+		if got := s.Evaluate(other(labels)); got != tt.want {
+			t.Errorf("%q evaluates to %v on %v, want %v", tt.text, got, labels, tt.want)
+		}
 		if got := s.Matches(labels); got != tt.want {
 			t.Errorf("%q matches %v = %v, want %v", tt.text, labels, got, tt.want)
 		}
@@ -190,7 +193,15 @@ func TestFromLabelSelector(t *testing.T) {
 	}
 }
 
-func TestMatchesDoesNotAllocate(t *testing.T) {
+// other is Labels that are no map to the package.
+type other map[string]string
+
+func (o other) Get(name string) (string, bool) {
+	value, ok := o[name]
+	return value, ok
+}
+
+func TestNothingAllocates(t *testing.T) {
 	s, err := Parse("role in {'db', 'web'} && env starts with 'prod' && !(has(legacy) || tier != 'x' && all()) && " +
 		"env contains 'o' && env ends with 'd' && tier not in {'y'} && global()")
 	if err != nil {
@@ -202,6 +213,10 @@ func TestMatchesDoesNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { s.Matches(labels) }); n != 0 {
 		t.Errorf("Matches allocates %v times", n)
+	}
+	var others Labels = other(labels)
+	if n := testing.AllocsPerRun(100, func() { s.Evaluate(others) }); n != 0 {
+		t.Errorf("Evaluate allocates %v times", n)
 	}
 }
 
@@ -239,6 +254,9 @@ func FuzzParse(f *testing.F) {
 		for _, labels := range []map[string]string{nil, {"a": "b"}, {"x": "", "a": "c"}} {
 			if s.Matches(labels) != again.Matches(labels) {
 				t.Fatalf("%q and its canonical form differ on %v", text, labels)
+			}
+			if s.Matches(labels) != s.Evaluate(other(labels)) {
+				t.Fatalf("%q: Matches and Evaluate differ on %v", text, labels)
 			}
 		}
 	})
