@@ -89,11 +89,11 @@ func (c *calicoCompiler) selector(path *field.Path, text string) *expression.Sel
 }
 
 func compileProfile(name string, o *v3.ProfileSpec) compiled {
-	c := calicoCompiler{}
+	c := calicoCompiler{subject: spec{scopeAll, "", expression.All()}}
 	out := compiled{policy: &wire.Policy{Name: "profile/" + name}}
-	spec := field.NewPath("spec")
-	out.policy.Ingress = c.rules(spec.Child("ingress"), o.Ingress, true)
-	out.policy.Egress = c.rules(spec.Child("egress"), o.Egress, false)
+	path := field.NewPath("spec")
+	out.policy.Ingress = c.rules(path.Child("ingress"), o.Ingress, true)
+	out.policy.Egress = c.rules(path.Child("egress"), o.Egress, false)
 	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
 	return out
 }

@@ -239,6 +239,7 @@ func (e *Engine) Flush() Delta {
 		for p := range profiles {
 			e.flushProfile(p)
 		}
+		e.flushItems() // rules of profiles may have brought new selectors
 	}
 	var d Delta
 	d.Sets = e.flushSets()

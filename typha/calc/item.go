@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,6 +28,10 @@ const (
 type itemKey struct {
 	kind itemKind
 	podKey
+}
+
+func compareItemKeys(a, b itemKey) int {
+	return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.namespace, b.namespace), strings.Compare(a.name, b.name))
 }
 
 // item is what selectors select: an endpoint, a network set or a node. Its own labels are packed; what it inherits

@@ -22,7 +22,7 @@ type policy struct {
 	staged                         v3.StagedAction // empty for one in force
 
 	subject *selector   // nil for a profile
-	group   *group      // whose nodes need it; nil for a staged one
+	group   *group      // whose nodes need it; of no node for one without a direction; nil for a staged one
 	sets    []*ipSet    // of one in force
 	trial   []*selector // of the sets of a staged one
 	specs   map[string]setSpec
@@ -64,8 +64,13 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 	if c.group == nil {
 		p.subject = e.acquireSelector(c.subject)
 		p.tier = e.acquireTier(c.policy.Tier)
-		if p.group = &p.subject.group; c.everywhere {
+		switch {
+		case !c.ingress && !c.egress:
+			p.group = &group{}
+		case c.everywhere:
 			p.group = &e.everywhere
+		default:
+			p.group = &p.subject.group
 		}
 	}
 	if c.staged != "" {
@@ -79,9 +84,13 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 	if before != nil {
 		e.release(before)
 	}
-	if p.staged == "" {
-		e.out.set(p.policy)
+	if p.staged != "" {
+		return
 	}
+	if before != nil && before.id() != p.id() { // the tier is part of the name
+		e.out.remove(before.id())
+	}
+	e.out.set(p.policy)
 }
 
 func (e *Engine) removePolicyAt(key policyKey) {

@@ -1,0 +1,307 @@
+package calc
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/maneki-net/maneki/api/rule"
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// Flow is the first packet of a connection, with the addresses that the endpoints see.
+type Flow struct {
+	Src, Dst         netip.Addr
+	Protocol         uint8  // IANA number
+	SrcPort, DstPort uint16 // of TCP, UDP and SCTP
+	ICMPType         uint8  // of ICMP and ICMPv6
+	ICMPCode         uint8
+}
+
+// Explanation says what becomes of a flow, and why.
+type Explanation struct {
+	// Allowed says that every endpoint at both ends allows the flow. Where an address is no endpoint's, that end allows
+	// everything.
+	Allowed bool
+	// Egress are the decisions of the endpoints that have the source address, Ingress those of the destination's, sorted by
+	// kind, namespace and name.
+	Egress, Ingress []Decision
+}
+
+// Decision is that of one endpoint.
+type Decision struct {
+	// Kind, Namespace and Name are those of the resource: a pod, a WorkloadEndpoint or a HostEndpoint.
+	Kind, Namespace, Name string
+	// Node is where the endpoint is.
+	Node string
+	// Outcome is what is enforced.
+	Outcome
+	// Staged is what would be enforced if the staged policies were; nil if none selects the endpoint.
+	Staged *Outcome
+}
+
+// Outcome is the end of an evaluation, and the way to it.
+type Outcome struct {
+	// Action is wire.Allow or wire.Deny.
+	Action wire.Action
+	// By is the step that decided, the last of Steps.
+	By Step
+	// Steps are the rules that were considered, in order, and the ends of tiers that were reached.
+	Steps []Step
+}
+
+// Stages of the evaluation at a host endpoint, beside that of all endpoints, which is empty.
+const (
+	StageUntracked = "untracked" // policies with doNotTrack
+	StagePreDNAT   = "preDNAT"   // policies with preDNAT
+)
+
+// Step is one rule that was considered, or the end of a tier or of all profiles.
+type Step struct {
+	Stage string
+	// Tier is empty for a profile.
+	Tier string
+	// Policy is the name of the wire.Policy; empty at the end of a tier, and of the profiles.
+	Policy string
+	// Kind, Namespace and Name are those of the policy's resource.
+	Kind, Namespace, Name string
+	// Staged says that the policy is staged.
+	Staged bool
+	// Rule is the index in the policy's rules for the direction; -1 at an end.
+	Rule int
+	// Action of the rule, or of the end.
+	Action wire.Action
+	// Matched says that the rule matches the flow.
+	Matched bool
+}
+
+// Explain says what the policies make of a flow, as of the last Flush. It takes the endpoints at both ends into account, and
+// host endpoints by their expected addresses for what begins or ends at the host; not what nodes on the way forward, nor
+// failsafe ports.
+func (e *Engine) Explain(f Flow) Explanation {
+	out := Explanation{Allowed: true}
+	out.Egress = e.decisions(f, f.Src, false)
+	out.Ingress = e.decisions(f, f.Dst, true)
+	for _, d := range slices.Concat(out.Egress, out.Ingress) {
+		out.Allowed = out.Allowed && d.Action == wire.Allow
+	}
+	return out
+}
+
+func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
+	var endpoints []*item
+	e.nets.containing(at, func(it *item) {
+		if it.isEndpoint() && !slices.Contains(endpoints, it) {
+			endpoints = append(endpoints, it)
+		}
+	})
+	slices.SortFunc(endpoints, func(a, b *item) int { return compareItemKeys(a.key, b.key) })
+	var out []Decision
+	for _, it := range endpoints {
+		q := inquiry{e: e, flow: f, ingress: ingress, host: it.key.kind == itemHost, profiles: it.place.names}
+		var enforced []*policy
+		if it.stack != nil {
+			enforced = e.policiesOf(it.stack)
+		}
+		d := Decision{Kind: itemKinds[it.key.kind], Namespace: it.key.namespace, Name: it.key.name, Node: it.node}
+		d.Outcome = q.outcome(enforced)
+		if trial, staged := withStaged(it, enforced); staged {
+			o := q.outcome(trial)
+			d.Staged = &o
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+var itemKinds = map[itemKind]string{itemPod: KindPod, itemWorkload: KindWorkloadEndpoint, itemHost: KindHostEndpoint}
+
+// withStaged gives the policies that would be in force, and whether there are staged ones.
+func withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
+	list = slices.Clone(enforced)
+	for _, s := range it.matches {
+		for _, p := range s.staged {
+			staged = true
+			if p.staged != v3.StagedActionSet && p.staged != v3.StagedActionDelete {
+				continue
+			}
+			list = slices.DeleteFunc(list, func(other *policy) bool { return other.policy.Name == p.policy.Name })
+			if p.staged == v3.StagedActionSet {
+				list = append(list, p)
+			}
+		}
+	}
+	slices.SortFunc(list, comparePolicies)
+	return list, staged
+}
+
+// inquiry is the evaluation of a flow at one endpoint.
+type inquiry struct {
+	e        *Engine
+	flow     Flow
+	ingress  bool
+	host     bool
+	profiles []string
+	steps    []Step
+}
+
+// outcome asks the policies, which are in order, and then the profiles.
+func (q inquiry) outcome(policies []*policy) Outcome {
+	normal := policies
+	if q.host {
+		normal = nil
+		var untracked, preDNAT []*policy
+		for _, p := range policies {
+			switch {
+			case p.doNotTrack:
+				untracked = append(untracked, p)
+			case p.preDNAT:
+				preDNAT = append(preDNAT, p)
+			default:
+				normal = append(normal, p)
+			}
+		}
+		for _, stage := range []struct {
+			name     string
+			policies []*policy
+		}{{StageUntracked, untracked}, {StagePreDNAT, preDNAT}} {
+			if action := q.tiers(stage.name, stage.policies); action != wire.Pass {
+				return q.end(action)
+			}
+		}
+	}
+	if action := q.tiers("", normal); action != wire.Pass {
+		return q.end(action)
+	}
+	for _, name := range q.profiles {
+		if p := q.e.policyNames[name]; p != nil {
+			if action := q.ask("", p); action != 0 && action != wire.Pass {
+				return q.end(action)
+			}
+		}
+	}
+	q.steps = append(q.steps, Step{Rule: -1, Action: wire.Deny})
+	return q.end(wire.Deny)
+}
+
+func (q *inquiry) end(action wire.Action) Outcome {
+	return Outcome{Action: action, By: q.steps[len(q.steps)-1], Steps: q.steps}
+}
+
+// tiers gives Pass if no tier decides. At the end of a tier with policies comes its default action, but for a stage of
+// its own, which goes on.
+func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
+	applies := func(p *policy) bool { return q.ingress && p.ingress || !q.ingress && p.egress }
+	policies = slices.DeleteFunc(slices.Clone(policies), func(p *policy) bool { return !applies(p) })
+	for len(policies) > 0 {
+		tier := policies[0].tier
+		n := slices.IndexFunc(policies, func(p *policy) bool { return p.tier != tier })
+		if n < 0 {
+			n = len(policies)
+		}
+		decided := wire.Action(0)
+		for _, p := range policies[:n] {
+			if decided = q.ask(stage, p); decided != 0 {
+				break
+			}
+		}
+		if decided == 0 {
+			decided = tier.defaultAction
+			if stage != "" {
+				decided = wire.Pass
+			}
+			q.steps = append(q.steps, Step{Stage: stage, Tier: tier.name, Rule: -1, Action: decided})
+		}
+		if decided != wire.Pass {
+			return decided
+		}
+		policies = policies[n:]
+	}
+	return wire.Pass
+}
+
+// ask gives the action of the first rule that matches and decides, 0 if none does.
+func (q *inquiry) ask(stage string, p *policy) wire.Action {
+	rules := p.policy.Egress
+	if q.ingress {
+		rules = p.policy.Ingress
+	}
+	for i := range rules {
+		r := &rules[i]
+		step := Step{Stage: stage, Tier: p.policy.Tier, Policy: p.policy.Name, Kind: p.key.kind, Namespace: p.key.namespace,
+			Name: p.key.name, Staged: p.staged != "", Rule: i, Action: r.Action}
+		step.Matched = q.matches(p, r)
+		q.steps = append(q.steps, step)
+		if step.Matched && r.Action != wire.Log {
+			return r.Action
+		}
+	}
+	return 0
+}
+
+func (q *inquiry) matches(p *policy, r *wire.Rule) bool {
+	f := &q.flow
+	switch {
+	case r.Family == 4 && !f.Src.Is4(), r.Family == 6 && f.Src.Is4(),
+		r.Protocol != 0 && r.Protocol != f.Protocol, r.NotProtocol != 0 && r.NotProtocol == f.Protocol,
+		r.ICMP != nil && !f.isICMP(r.ICMP), r.NotICMP != nil && f.isICMP(r.NotICMP):
+		return false
+	}
+	return q.atEnd(p, &r.Src, f.Src, f.SrcPort) && q.atEnd(p, &r.Dst, f.Dst, f.DstPort)
+}
+
+func (f *Flow) isICMP(m *wire.ICMP) bool {
+	return (f.Protocol == rule.ICMP || f.Protocol == rule.ICMPv6) && f.ICMPType == m.Type && (!m.HasCode || f.ICMPCode == m.Code)
+}
+
+func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) bool {
+	within := func(net netip.Prefix) bool { return net.Contains(addr) }
+	inSet := func(name string) bool { return q.inSet(p.specs[name], addr, port) }
+	inRange := func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }
+	if len(m.Nets) > 0 && !slices.ContainsFunc(m.Nets, within) || slices.ContainsFunc(m.NotNets, within) ||
+		slices.ContainsFunc(m.NotSets, inSet) {
+		return false
+	}
+	for _, name := range m.Sets {
+		if !inSet(name) {
+			return false
+		}
+	}
+	if len(m.Ports)+len(m.PortSets) > 0 && !slices.ContainsFunc(m.Ports, inRange) && !slices.ContainsFunc(m.PortSets, inSet) {
+		return false
+	}
+	return !slices.ContainsFunc(m.NotPorts, inRange) && !slices.ContainsFunc(m.NotPortSets, inSet)
+}
+
+// inSet says whether an address, with a port where the set is of ports, is in what a set is made from. Sets of staged
+// policies exist nowhere else.
+func (q *inquiry) inSet(s setSpec, addr netip.Addr, port uint16) bool {
+	found := false
+	if s.service.name != "" {
+		service := q.e.services.names[s.service]
+		if service == nil {
+			return false
+		}
+		net := netip.PrefixFrom(addr, addr.BitLen())
+		for _, slice := range service.slices {
+			slice.each(func(m member) { found = found || !s.ports && m.net == net },
+				func(m member) { found = found || s.ports && m == member{net, q.flow.Protocol, port} })
+		}
+		return found
+	}
+	selector := q.e.selectors[s.items.key()]
+	if selector == nil {
+		return false
+	}
+	q.e.nets.containing(addr, func(it *item) {
+		if _, selected := selector.members[it]; !selected {
+			return
+		}
+		if s.port == "" {
+			found = true
+		} else if s.protocol == q.flow.Protocol {
+			eachPort(it.ports, s.port, s.protocol, func(number uint16) { found = found || number == port })
+		}
+	})
+	return found
+}
