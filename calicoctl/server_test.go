@@ -1,7 +1,9 @@
 package calicoctl
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/datastore/kubernetes/derived"
 	"github.com/maneki-net/maneki/test/apiserver"
+	"github.com/maneki-net/maneki/test/docs"
 )
 
 // server is a bench on a real API server, with kubectl beside.
@@ -59,7 +62,7 @@ func TestAgainstAnAPIServer(t *testing.T) {
 		run  func(server)
 	}{
 		{"life of resources", server.life}, {"two resources in one stream", server.seed}, {"dry run", server.dryRun},
-		{"watch", server.watches}, {"derived kinds", server.derived}, {"agents", server.agents},
+		{"watch", server.watches}, {"derived kinds", server.derived}, {"agents", server.agents}, {"program", server.program},
 		{"newer cluster", server.newer}, {"older cluster", server.older}, // they change CRDs: last
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -212,6 +215,57 @@ func (s server) agents() {
 	if nodes, err := agents.Status(s.t.Context(), ""); err != nil || len(nodes) != 0 {
 		s.t.Errorf("agents of a cluster without nodes: %v, %v", nodes, err)
 	}
+}
+
+// The program itself does what its page of the documentation shows, also as a plugin of kubectl.
+func (s server) program() {
+	dir := s.t.TempDir()
+	build := exec.CommandContext(s.t.Context(), "go", "build", "-o", filepath.Join(dir, "calicoctl"), "../cmd/calicoctl")
+	if out, err := build.CombinedOutput(); err != nil {
+		s.t.Fatalf("build calicoctl: %v: %s", err, out)
+	}
+	for name, target := range map[string]string{"kubectl-calico": "calicoctl", "kubectl": s.api.Kubectl} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	shell := func(script string) string {
+		s.t.Helper()
+		command := exec.CommandContext(s.t.Context(), "bash", "-eu", "-c", script)
+		command.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "KUBECONFIG="+s.api.Kubeconfig, "HOME="+dir)
+		out, err := command.CombinedOutput()
+		if err != nil {
+			s.t.Fatalf("%s\n%v: %s", script, err, out)
+		}
+		return string(out)
+	}
+	s.kubectl("create -f -", "{apiVersion: v1, kind: Node, metadata: {name: node1}}")
+	s.kubectl("create -f -", pool("a", "cidr: 10.1.0.0/16"))
+	blocks, err := docs.Blocks("..")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ran := 0
+	for _, block := range blocks {
+		// The agents of nodes are in a whole cluster only.
+		if block.File == "docs/calicoctl.md" && block.Info == "sh" && !strings.Contains(block.Text, "node status") {
+			ran++
+			shell(block.Text)
+		}
+	}
+	if ran < 5 {
+		s.t.Errorf("%d blocks of the documentation ran", ran)
+	}
+	if got, want := shell("kubectl calico get nodes -o name"), "node/node1\n"; got != want {
+		s.t.Errorf("the plugin shows %q, want %q", got, want)
+	}
+	if got := shell("kubectl-calico __complete get node no"); !strings.HasPrefix(got, "node1\n") {
+		s.t.Errorf("completed to %q", got)
+	}
+	if got := shell("calicoctl get ippool nobody 2>&1 && exit 1 || echo code $?"); got != "IPPool nobody: get IPPool nobody: not found: ippools.projectcalico.org \"nobody\" not found\ncode 1\n" {
+		s.t.Errorf("a failure shows %q", got)
+	}
+	s.kubectl("delete node/node1 ippool/a", "")
 }
 
 // What a newer cluster knows and this program does not, stays when something else is changed.
