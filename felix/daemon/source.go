@@ -42,15 +42,12 @@ func (p *process) openSource(api *rest.Config, store datastore.Store, registry p
 		}
 		addresses = (&service{client: client, host: api.Host, namespace: c.TyphaK8sNamespace, name: c.TyphaK8sServiceName}).addresses
 	}
-	held, err := p.journal.Held()
-	if err != nil {
-		return source{}, err
-	}
+	known := p.journal.State()
 	client, err := stream.NewClient(stream.ClientOptions{
 		Node: p.node, Addresses: addresses, TokenFile: c.TyphaTokenFile, ReadTimeout: c.TyphaReadTimeout, Logger: p.log,
 		TLS: stream.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile,
 			PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN},
-		Held: held, Versions: p.journal.State().Versions,
+		Held: known.Objects, Versions: known.Versions,
 	})
 	if err != nil {
 		return source{}, err

@@ -182,20 +182,6 @@ func add[K comparable](m map[K]bool, keys []K, present bool) {
 	}
 }
 
-// Held gives the hash of each object, for a stream to deliver what differs.
-func (j *Journal) Held() (map[wire.ID]wire.Hash, error) {
-	j.State()
-	held := make(map[wire.ID]wire.Hash, len(j.state.Objects))
-	for id, object := range j.state.Objects {
-		body, err := wire.Encode(object)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", id, err)
-		}
-		held[id] = wire.HashOf(body)
-	}
-	return held, nil
-}
-
 // Append records a commit. State has it also when that fails; the next Append then writes everything.
 func (j *Journal) Append(c wire.Commit) error {
 	j.take(c)

@@ -55,8 +55,7 @@ func TestReopen(t *testing.T) {
 	compare(t, want, open(t, path).State())
 }
 
-// TestSetChanges: changes of a set are part of it at once, after a restart, and after the file was replaced; what is held
-// has the hash of the set that was delivered whole.
+// TestSetChanges: changes of a set are part of it at once, after a restart, and after the file was replaced.
 func TestSetChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stream")
 	j := open(t, path)
@@ -86,16 +85,6 @@ func TestSetChanges(t *testing.T) {
 	again := open(t, path)
 	compare(t, want, j.State())
 	compare(t, want, again.State())
-	held, err := again.Held()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, set := range []*wire.IPSet{s, p} {
-		body, err := wire.Encode(set)
-		if err != nil || held[set.ID()] != wire.HashOf(body) {
-			t.Errorf("%s: held as %x, want %x, %v", set.Name, held[set.ID()], wire.HashOf(body), err)
-		}
-	}
 	for range 3 { // each is more than the slack: the file is replaced
 		appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{{Name: "s", AddedNets: nets("10.0.0.2/32")}, {Name: "s", RemovedNets: nets("10.0.0.2/32")}},
 			Upserts: []wire.Object{&wire.Config{Name: "global", Values: map[string]string{"LogPrefix": string(make([]byte, 2<<20))}}},
@@ -190,20 +179,6 @@ func TestSize(t *testing.T) {
 		t.Errorf("the file has %d octets after 1000 commits of one set", info.Size())
 	}
 	compare(t, journal.State{Objects: map[wire.ID]wire.Object{set.ID(): set}, Versions: map[string]string{}}, open(t, path).State())
-}
-
-func TestHeld(t *testing.T) {
-	j := open(t, filepath.Join(t.TempDir(), "stream"))
-	n1 := host("n1", "10.0.0.1/24")
-	appendTo(t, j, wire.Commit{Upserts: []wire.Object{n1}})
-	body, err := wire.Encode(n1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	held, err := j.Held()
-	if err != nil || len(held) != 1 || held[n1.ID()] != wire.HashOf(body) {
-		t.Errorf("held %v, %v", held, err)
-	}
 }
 
 // TestFailedWrite: what could not be written is in the file after the next Append.

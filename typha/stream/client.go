@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -29,9 +30,11 @@ type ClientOptions struct {
 	// TokenFile holds the node's projected service-account token with the audience Audience; it is
 	// read for each attempt. Empty presents none.
 	TokenFile string
-	// Held and Versions are what the consumer has from an earlier run; they may be nil.
-	Held     map[wire.ID]wire.Hash
+	// Held and Versions are what the consumer has from an earlier run; they may be nil. They are read by NewClient only.
+	Held     map[wire.ID]wire.Object
 	Versions map[string]string
+	// Features are what is announced; 0 is wire.AllFeatures.
+	Features wire.Features
 	// ReadTimeout is how long a silent connection is trusted; 0 is 30 s, Felix's TyphaReadTimeout.
 	ReadTimeout time.Duration
 	Logger      *slog.Logger // nil discards
@@ -47,7 +50,8 @@ type Client struct {
 	done     chan struct{}    // closed when Run ends
 
 	// What was handed to the consumer; owned by Run.
-	held     map[wire.ID]wire.Hash
+	held     map[wire.ID]wire.Hash // but of sets
+	sets     map[string]*wire.PackedSet
 	versions map[string]string
 	number   uint64
 
@@ -78,11 +82,23 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{
 		opts: opts, log: opts.Logger,
 		commits: make(chan wire.Commit), reported: make(chan struct{}, 1), done: make(chan struct{}),
-		held: maps.Clone(opts.Held), versions: maps.Clone(opts.Versions),
+		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions),
 	}
-	if c.held == nil {
-		c.held = map[wire.ID]wire.Hash{}
+	if c.opts.Features == 0 {
+		c.opts.Features = wire.AllFeatures
 	}
+	for id, object := range opts.Held {
+		if set, ok := object.(*wire.IPSet); ok {
+			c.sets[id.Name] = wire.Pack(set)
+			continue
+		}
+		hash, err := wire.ContentHash(object)
+		if err != nil {
+			return nil, fmt.Errorf("new client: %w", err)
+		}
+		c.held[id] = hash
+	}
+	c.opts.Held = nil
 	if c.versions == nil {
 		c.versions = map[string]string{}
 	}
@@ -179,45 +195,63 @@ func (c *Client) stream(ctx context.Context, conn *grpc.ClientConn, address stri
 	if err != nil {
 		return err
 	}
-	hello := Hello{Node: c.opts.Node, Version: ProtocolVersion, Applied: c.versions}
-	for id, hash := range c.held {
-		hello.Held = append(hello.Held, HeldObject{ID: id, Hash: hash})
-	}
-	if err := sendFrame(stream, frameHello, hello); err != nil {
+	hello := c.hello()
+	up := &upward{stream: stream}
+	if err := up.send(frameHello, hello); err != nil && !errors.Is(err, io.EOF) {
 		return err
-	}
+	} // after io.EOF, reading sees how the stream ended
 	c.log.Info("connected to typha", "address", address, "held", len(hello.Held))
 
 	reporting, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	base := c.number
-	wait.Go(func() { c.sendReports(reporting, stream, base) })
+	wait.Go(func() { c.sendReports(reporting, up, base) })
 	defer wait.Wait()
 	defer stop()
-	r := reader{client: c}
+	r := newReader(c, up)
 	for {
 		var message []byte
 		if err := stream.RecvMsg(&message); err != nil {
 			return err
 		}
-		if err := decodeFrames(message, func(kind int, body []byte) error { return r.frame(ctx, kind, body) }); err != nil {
+		if err := r.frames(ctx, message); err != nil {
 			return err
 		}
 	}
 }
 
-// sendFrame sends one frame as a message.
-func sendFrame(stream grpc.ClientStream, kind int, body any) error {
+func (c *Client) hello() Hello {
+	hello := Hello{Node: c.opts.Node, Version: ProtocolVersion, Features: c.opts.Features.Names(), Applied: c.versions,
+		Held: make([]HeldObject, 0, len(c.held)+len(c.sets))}
+	for id, hash := range c.held {
+		hello.Held = append(hello.Held, HeldObject{ID: id, Hash: hash})
+	}
+	for _, set := range c.sets {
+		hello.Held = append(hello.Held, HeldObject{ID: set.ID(), Hash: set.Hash()})
+	}
+	return hello
+}
+
+// upward is the client's side of a stream, for several goroutines.
+type upward struct {
+	mu     sync.Mutex
+	stream grpc.ClientStream
+}
+
+// send sends one frame as a message.
+func (u *upward) send(kind int, body any) error {
 	encoded, err := encodeFrame(kind, body)
 	if err != nil {
 		return err
 	}
-	return stream.SendMsg([][]byte{encoded})
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stream.SendMsg([][]byte{encoded})
 }
 
 // sendReports sends the latest report whenever there is a new one. base is the number of the last
 // commit before this connection: the server counts its own from 1.
-func (c *Client) sendReports(ctx context.Context, stream grpc.ClientStream, base uint64) {
+func (c *Client) sendReports(ctx context.Context, up *upward, base uint64) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -231,94 +265,10 @@ func (c *Client) sendReports(ctx context.Context, stream grpc.ClientStream, base
 			continue // it speaks of what another connection delivered
 		}
 		r.Applied -= base
-		if err := sendFrame(stream, frameReport, r); err != nil {
+		if err := up.send(frameReport, r); err != nil {
 			return // reading sees how the stream ended
 		}
 	}
-}
-
-// reader gathers one connection's frames into commits.
-type reader struct {
-	client  *Client
-	welcome bool
-	commit  wire.Commit
-	hashes  map[wire.ID]wire.Hash
-}
-
-func (r *reader) frame(ctx context.Context, kind int, body []byte) error {
-	switch kind {
-	case frameWelcome:
-		var w welcome
-		if err := decodeBody(body, &w); err != nil {
-			return fmt.Errorf("welcome: %w", err)
-		}
-		if w.Version < ProtocolVersion-1 || w.Version > ProtocolVersion+1 {
-			return fmt.Errorf("typha speaks protocol version %d, only %d and its neighbours are understood", w.Version, ProtocolVersion)
-		}
-		r.welcome = true
-		return nil
-	case frameObject:
-		return r.object(body)
-	case frameDelete:
-		var id wire.ID
-		if err := decodeBody(body, &id); err != nil {
-			return fmt.Errorf("delete: %w", err)
-		}
-		r.commit.Deletes = append(r.commit.Deletes, id)
-		return nil
-	case frameCommit:
-		var mark commitMark
-		if err := decodeBody(body, &mark); err != nil {
-			return fmt.Errorf("commit: %w", err)
-		}
-		return r.deliver(ctx, mark)
-	}
-	return nil
-}
-
-func (r *reader) object(body []byte) error {
-	var b objectBody
-	if err := decodeBody(body, &b); err != nil {
-		return fmt.Errorf("object: %w", err)
-	}
-	if b.Kind > wire.KindEndpoint {
-		r.client.log.Debug("object of a later release passed over", "kind", b.Kind.String())
-		return nil
-	}
-	o, err := wire.DecodeObject(b.Kind, b.Data)
-	if err != nil {
-		return err
-	}
-	if r.hashes == nil {
-		r.hashes = map[wire.ID]wire.Hash{}
-	}
-	r.hashes[o.ID()] = wire.HashOf(b.Data)
-	r.commit.Upserts = append(r.commit.Upserts, o)
-	return nil
-}
-
-// deliver hands the gathered commit to the consumer and notes that it now has it.
-func (r *reader) deliver(ctx context.Context, mark commitMark) error {
-	if !r.welcome {
-		return errors.New("typha sent a commit before its welcome")
-	}
-	c := r.client
-	versions := maps.Clone(c.versions)
-	maps.Copy(versions, mark.Versions)
-	r.commit.Number, r.commit.InSync, r.commit.Versions = c.number+1, mark.InSync, versions
-	select {
-	case c.commits <- r.commit:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	c.number++
-	c.versions = versions
-	maps.Copy(c.held, r.hashes)
-	for _, id := range r.commit.Deletes {
-		delete(c.held, id)
-	}
-	r.commit, r.hashes = wire.Commit{}, nil
-	return nil
 }
 
 // tokenFile presents the token that the file holds at the time of the call.

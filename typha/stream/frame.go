@@ -16,12 +16,15 @@ const ProtocolVersion = 1
 // A gRPC message is a sequence (RFC 8742) of frames; a frame is an array of its type and its body. Receivers
 // skip types they do not know. docs/protocol.md is the reference.
 const (
-	frameHello   = 1 // up, first: Hello
-	frameReport  = 2 // up: wire.Report
-	frameWelcome = 3 // down, first: welcome
-	frameObject  = 4 // down: objectBody
-	frameDelete  = 5 // down: wire.ID
-	frameCommit  = 6 // down: commitMark; what came since the last mark is one change
+	frameHello    = 1 // up, first: Hello
+	frameReport   = 2 // up: wire.Report
+	frameWelcome  = 3 // down, first: welcome
+	frameObject   = 4 // down: objectBody
+	frameDelete   = 5 // down: wire.ID
+	frameCommit   = 6 // down: commitMark; what came since the last mark is one change
+	frameSetDelta = 7 // down: setDeltaBody; feature set-delta
+	frameDeflate  = 8 // down: octets that are, inflated (RFC 1951), a sequence of frames; feature deflate
+	framePing     = 9 // down, and back up unchanged: ping; feature ping
 )
 
 // Messages to a client are cut when they reach this size in octets, so that a snapshot
@@ -53,6 +56,17 @@ type objectBody struct {
 	Data []byte    `cbor:"2,keyasint"`
 }
 
+// setDeltaBody changes an IP set that the receiver has, or that an object earlier in the same commit began.
+type setDeltaBody struct {
+	wire.SetDelta
+	// Count is how many members the set has afterwards; 0 does not say.
+	Count int `cbor:"6,keyasint,omitempty"`
+}
+
+type ping struct {
+	Number uint64 `cbor:"1,keyasint"`
+}
+
 type commitMark struct {
 	Number uint64 `cbor:"1,keyasint"`
 	InSync bool   `cbor:"2,keyasint,omitempty"`
@@ -66,19 +80,6 @@ func encodeFrame(kind int, body any) ([]byte, error) {
 		return nil, err
 	}
 	return wire.Encode(frame{Type: kind, Body: encoded})
-}
-
-// objectFrame encodes an object, once for all receivers.
-func objectFrame(o wire.Object) ([]byte, wire.Hash, error) {
-	data, err := wire.Encode(o)
-	if err != nil {
-		return nil, wire.Hash{}, fmt.Errorf("encode %s: %w", o.ID(), err)
-	}
-	encoded, err := encodeFrame(frameObject, objectBody{Kind: o.ID().Kind, Data: data})
-	if err != nil {
-		return nil, wire.Hash{}, fmt.Errorf("encode %s: %w", o.ID(), err)
-	}
-	return encoded, wire.HashOf(data), nil
 }
 
 var frameDecoder = func() cbor.DecMode {

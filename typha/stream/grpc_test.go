@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,7 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/pki"
@@ -151,20 +155,10 @@ func TestClientReadsWhatALocalSessionReads(t *testing.T) {
 		update(t, h, revision, nil, pod("b", "n2", "db", fmt.Sprint("10.0.0.", revision)))
 	}
 	c.Report(wire.Report{Applied: 3})
-	for deadline := time.After(10 * time.Second); ; {
-		reports, err := h.Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if reports["n1"].Applied == 3 {
-			break
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("the report did not arrive: %v", reports)
-		default:
-		}
-	}
+	waitFor(t, "the report", func() bool {
+		all, err := h.Status(t.Context())
+		return err == nil && slices.ContainsFunc(all, func(s NodeStatus) bool { return s.Applied == 3 })
+	})
 }
 
 func TestStrangersAreRefused(t *testing.T) {
@@ -246,7 +240,7 @@ func TestReconnectSendsOnlyWhatDiffers(t *testing.T) {
 	c := s.client(func() string { return address.Load().(string) }, nil)
 	s.run(c)
 	first := next(t, c)
-	if len(first.Upserts) != 4 {
+	if len(first.Upserts) != 5 {
 		t.Fatalf("the first commit is %v", first)
 	}
 
@@ -274,28 +268,31 @@ func TestHeldObjectsOfAnEarlierRunAreNotSentAgain(t *testing.T) {
 	list(t, h, 10, pod("a", "n1", "web", ""), pod("b", "n1", "web", ""))
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{})
-	held := map[wire.ID]wire.Hash{{Kind: wire.KindPolicy, Name: "old"}: {}}
-	data, err := wire.Encode(&wire.Endpoint{Namespace: "ns", Pod: "a", UID: "u", Node: "n1"})
-	if err != nil {
-		t.Fatal(err)
+	held := map[wire.ID]wire.Object{}
+	for _, o := range []wire.Object{&wire.Policy{Name: "old"}, &wire.Endpoint{Namespace: "ns", Pod: "a", UID: "u", Node: "n1", Profiles: []string{"profile/kns.ns"}},
+		&wire.Endpoint{Namespace: "ns", Pod: "b", UID: "of another pod", Node: "n1"}} {
+		held[o.ID()] = o
 	}
-	held[wire.ID{Kind: wire.KindEndpoint, Name: "ns/a"}] = wire.HashOf(data)
-	held[wire.ID{Kind: wire.KindEndpoint, Name: "ns/b"}] = wire.HashOf([]byte("another content"))
 	c := s.client(fixed(address), func(o *ClientOptions) { o.Held = held })
 	s.run(c)
 	expect(t, next(t, c), []string{"Endpoint/ns/b"}, []string{"Policy/old"})
 }
 
-// TestSlowClientDelaysNobody changes a large set while one client does not read: another one is
+// TestSlowClientDelaysNobody changes a large policy while one client does not read: another one is
 // served on, and the slow one then gets the last state in few commits.
 func TestSlowClientDelaysNobody(t *testing.T) {
 	h, _ := startHub(t)
-	const members, changes = 2000, 300
-	objects := []metav1.Object{pod("a", "n1", "web", ""), pod("z", "n2", "web", ""), allowFrom("db")}
-	for i := range members { // every change sends all of them, some 30 kB
-		objects = append(objects, pod(fmt.Sprint("p", i), "n3", "db", fmt.Sprintf("10.%d.%d.1", i/250, i%250)))
+	const blocks, changes = 3000, 150
+	policy := func(revision int) *networkingv1.NetworkPolicy { // every change sends all of it, some 30 kB
+		p := allowFrom("db")
+		p.Spec.Ingress[0].Ports = []networkingv1.NetworkPolicyPort{{Port: ptr(intstr.FromInt32(int32(revision)))}}
+		for i := range blocks {
+			p.Spec.Ingress[0].From = append(p.Spec.Ingress[0].From,
+				networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("10.%d.%d.0/24", i/250, i%250)}})
+		}
+		return p
 	}
-	list(t, h, 10, objects...)
+	list(t, h, 10, pod("a", "n1", "web", ""), pod("z", "n2", "web", ""), policy(1))
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{})
 	slow := s.client(fixed(address), nil)
@@ -307,29 +304,34 @@ func TestSlowClientDelaysNobody(t *testing.T) {
 	next(t, slow)
 	next(t, quick)
 
-	size := func(c wire.Commit, before int) int {
+	revision := func(c wire.Commit, before int) int {
 		for _, o := range c.Upserts {
-			if set, ok := o.(*wire.IPSet); ok {
-				before = len(set.Nets)
+			if p, ok := o.(*wire.Policy); ok && p.Tier != "" {
+				return int(p.Ingress[0].Dst.Ports[0].First)
 			}
 		}
 		return before
 	}
-	for i := range changes {
-		update(t, h, 20000+i, nil, pod(fmt.Sprint("extra", i), "n3", "db", fmt.Sprintf("10.200.%d.%d", i/250, i%250)))
-		for got := 0; got != members+i+1; {
-			got = size(next(t, quick), got)
+	for i := 2; i <= changes; i++ {
+		u := Update{Kind: calc.KindNetworkPolicy, Upserts: []metav1.Object{policy(i)}, Changed: fmt.Sprint(i), Seen: fmt.Sprint(i)}
+		if err := h.Update(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		for got := 0; got != i; {
+			got = revision(next(t, quick), got)
 		}
 	}
 	commits, got := 0, 0
-	for got != members+changes {
-		got = size(next(t, slow), got)
+	for got != changes {
+		got = revision(next(t, slow), got)
 		commits++
 	}
 	if commits > changes/3 {
 		t.Errorf("the slow client was given %d commits for %d changes: nothing was merged", commits, changes)
 	}
 }
+
+func ptr[T any](v T) *T { return &v }
 
 func TestCertificatesAreReadAgain(t *testing.T) {
 	h, _ := startHub(t)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -32,6 +34,9 @@ type Name struct{ Namespace, Name string }
 type HubOptions struct {
 	// Kinds are the kinds that must have been listed before anything is handed out.
 	Kinds []string
+	// MaxFallBehind is how long a node may leave changes unread before its session is ended; 0 is 5 minutes. In the
+	// GracePeriod after it connected, 0 is 5 minutes too, it may take longer.
+	MaxFallBehind, GracePeriod time.Duration
 	// Logger receives what changes; nil discards.
 	Logger *slog.Logger
 	// Metrics is counted into; nil is a set of its own that nobody reads.
@@ -42,6 +47,7 @@ type HubOptions struct {
 // work is done by Run. Its methods are safe for concurrent use, and block until Run has
 // taken the request or has ended.
 type Hub struct {
+	opts    HubOptions
 	log     *slog.Logger
 	metrics *Metrics
 	ops     chan func() // written by the methods, read by Run; unbuffered
@@ -53,17 +59,46 @@ type Hub struct {
 	engine   *calc.Engine
 	missing  map[string]struct{} // kinds not yet listed
 	versions versions
+	applied  map[string]string // versions.changed as of the last flush; a new map at each change
 	sequence uint64
-	dirty    bool // the engine has input that was not flushed
-	objects  map[wire.ID]*object
-	nodes    map[string]map[wire.ID]struct{} // what each node needs beyond ForEveryNode
-	needers  map[wire.ID]map[string]struct{} // the reverse of nodes
-	sessions map[string]map[*Session]struct{}
+	dirty    bool      // the engine has input that was not flushed
+	earliest time.Time // of the next flush
+	entries  map[wire.ID]*entry
+	catalog  catalog // what every node needs, besides in entries
+	nodes    map[string]*node
+	touched  []*Session // marked since the last flush
+	hosts    int        // objects of KindHost
+}
+
+// entry is what the Hub knows of one ID.
+type entry struct {
+	object  *object // nil if there is none
+	needers []*node // of an object that not every node needs
+}
+
+// node is a node that needs objects of its own or has a session.
+type node struct {
+	name     string
+	needs    map[*entry]struct{}
+	sessions []*Session
 }
 
 // NewHub makes a Hub that knows nothing yet.
 func NewHub(opts HubOptions) *Hub {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Metrics == nil {
+		opts.Metrics = NewMetrics(nil)
+	}
+	if opts.MaxFallBehind == 0 {
+		opts.MaxFallBehind = 5 * time.Minute
+	}
+	if opts.GracePeriod == 0 {
+		opts.GracePeriod = 5 * time.Minute
+	}
 	h := &Hub{
+		opts:     opts,
 		log:      opts.Logger,
 		metrics:  opts.Metrics,
 		ops:      make(chan func()),
@@ -72,22 +107,17 @@ func NewHub(opts HubOptions) *Hub {
 		engine:   calc.New(),
 		missing:  map[string]struct{}{},
 		versions: newVersions(),
-		objects:  map[wire.ID]*object{},
-		nodes:    map[string]map[wire.ID]struct{}{},
-		needers:  map[wire.ID]map[string]struct{}{},
-		sessions: map[string]map[*Session]struct{}{},
-	}
-	if h.log == nil {
-		h.log = slog.New(slog.DiscardHandler)
-	}
-	if h.metrics == nil {
-		h.metrics = NewMetrics(nil)
+		entries:  map[wire.ID]*entry{},
+		nodes:    map[string]*node{},
 	}
 	for _, kind := range opts.Kinds {
 		h.missing[kind] = struct{}{}
 	}
 	return h
 }
+
+// inspectInterval is how often the Hub looks after its sessions.
+const inspectInterval = 5 * time.Second
 
 // Run does the Hub's work until ctx ends, and returns its error. Call it once; sessions end
 // with ErrClosed when it returns.
@@ -98,30 +128,52 @@ func (h *Hub) Run(ctx context.Context) error {
 		panic("stream: Hub.Run called twice")
 	}
 	defer close(h.done)
+	inspect := time.NewTicker(inspectInterval)
+	defer inspect.Stop()
+	due := time.NewTimer(0)
+	defer due.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case op := <-h.ops:
 			op()
+		case <-due.C:
+		case <-inspect.C:
+			h.inspect()
 		}
-		// Updates that arrive faster than they are distributed share one flush, up to a bound that
-		// keeps the delay of a single change small.
-		for range maxBatch {
-			select {
-			case op := <-h.ops:
-				op()
-				continue
-			default:
-			}
-			break
+		h.drain()
+		if wait := time.Until(h.earliest); h.dirty && wait > 0 {
+			due.Reset(wait)
+			continue
 		}
 		h.flush()
 	}
 }
 
+// drain serves requests that wait, so that updates which arrive faster than they are distributed share one flush, up
+// to a bound that keeps the delay of a single change small.
+func (h *Hub) drain() {
+	for range maxBatch {
+		select {
+		case op := <-h.ops:
+			op()
+		default:
+			return
+		}
+	}
+}
+
 // maxBatch is how many requests are served between two flushes at most.
 const maxBatch = 1000
+
+// A flush costs the senders of the sessions that it concerns some time each. The next one waits for that time,
+// up to a bound, so that under many changes all nodes get fewer and larger commits. A change after a pause
+// does not wait.
+const (
+	pacePerSession = 10 * time.Microsecond
+	maxPace        = 50 * time.Millisecond
+)
 
 // do runs op on the Hub's goroutine.
 func (h *Hub) do(ctx context.Context, op func()) error {
@@ -198,23 +250,33 @@ func (h *Hub) flush() {
 	for _, v := range delta.Verdicts {
 		h.judge(v)
 	}
+	if !maps.Equal(h.applied, h.versions.changed) {
+		h.applied = maps.Clone(h.versions.changed)
+	}
+	if !h.inSync() {
+		defer func() {
+			h.log.Info("in sync with the datastore", "objects", len(h.entries))
+			close(h.synced)
+		}()
+	}
 	if delta.Empty() {
 		h.metrics.skipped.Inc()
-	} else {
-		h.sequence++
-		h.distribute(delta)
+		return
 	}
+	h.sequence++
+	h.distribute(delta)
 	h.metrics.sequence.Set(float64(h.sequence))
-	h.metrics.cacheSize.Set(float64(len(h.objects)))
-	if !h.inSync() {
-		h.log.Info("in sync with the datastore", "objects", len(h.objects))
-		close(h.synced)
-	}
-	for _, sessions := range h.sessions {
-		for s := range sessions {
-			s.serve()
+	h.metrics.commitSize.Observe(float64(len(delta.Upserts) + len(delta.Sets) + len(delta.Deletes)))
+	h.metrics.cacheSize.Set(float64(len(h.entries)))
+	served := 0
+	for _, s := range h.touched {
+		if s.queued = false; s.serve(true) {
+			served++
 		}
 	}
+	clear(h.touched)
+	h.touched = h.touched[:0]
+	h.earliest = time.Now().Add(min(time.Duration(served)*pacePerSession, maxPace))
 }
 
 func (h *Hub) judge(v calc.Verdict) {
@@ -227,88 +289,11 @@ func (h *Hub) judge(v calc.Verdict) {
 	h.log.Warn("resource cannot be used", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name, "reason", v.Reason)
 }
 
-// distribute stores the delta and marks what changed in the sessions concerned.
-func (h *Hub) distribute(delta calc.Delta) {
-	for _, o := range delta.Upserts {
-		id := o.ID()
-		_, existed := h.objects[id]
-		h.objects[id] = &object{value: o}
-		h.markAll(id, existed)
-	}
-	for _, id := range delta.Deletes {
-		h.markAll(id, true)
-		delete(h.objects, id)
-	}
-	for node, change := range delta.Interest {
-		needs := h.nodes[node]
-		if needs == nil {
-			needs = map[wire.ID]struct{}{}
-			h.nodes[node] = needs
-		}
-		for _, id := range change.Added {
-			needs[id] = struct{}{}
-			if h.needers[id] == nil {
-				h.needers[id] = map[string]struct{}{}
-			}
-			h.needers[id][node] = struct{}{}
-			h.mark(node, id, false)
-		}
-		for _, id := range change.Removed {
-			delete(needs, id)
-			delete(h.needers[id], node)
-			if len(h.needers[id]) == 0 {
-				delete(h.needers, id)
-			}
-			h.mark(node, id, true)
-		}
-		if len(needs) == 0 {
-			delete(h.nodes, node)
-		}
-	}
-}
-
-// markAll marks a changed object in the sessions of the nodes that need it.
-func (h *Hub) markAll(id wire.ID, existed bool) {
-	if !calc.ForEveryNode(id) {
-		for node := range h.needers[id] {
-			h.mark(node, id, true)
-		}
-		return
-	}
-	for node := range h.sessions {
-		h.mark(node, id, existed)
-	}
-}
-
-func (h *Hub) mark(node string, id wire.ID, had bool) {
-	for s := range h.sessions[node] {
-		s.mark(id, had)
-	}
-}
-
-// needs says whether the object exists and the node needs it.
-func (h *Hub) needs(node string, id wire.ID) bool {
-	if calc.ForEveryNode(id) {
-		_, exists := h.objects[id]
-		return exists
-	}
-	_, needed := h.nodes[node][id]
-	return needed
-}
-
-// Status tells, by node, the last report of each node that has a session now.
-func (h *Hub) Status(ctx context.Context) (map[string]wire.Report, error) {
-	reports := map[string]wire.Report{}
-	err := h.call(ctx, func() {
-		for node, sessions := range h.sessions {
-			for s := range sessions {
-				if s.report.Applied >= reports[node].Applied {
-					reports[node] = s.report
-				}
-			}
-		}
-	})
-	return reports, err
+// Hosts gives the number of nodes in the cluster.
+func (h *Hub) Hosts(ctx context.Context) (int, error) {
+	n := 0
+	err := h.call(ctx, func() { n = h.hosts })
+	return n, err
 }
 
 // Versions gives, by kind, the resource version of the newest change taken in.
@@ -316,4 +301,15 @@ func (h *Hub) Versions(ctx context.Context) (map[string]string, error) {
 	var v map[string]string
 	err := h.call(ctx, func() { v = maps.Clone(h.versions.changed) })
 	return v, err
+}
+
+func removeFrom[T comparable](list []T, x T) []T {
+	if i := slices.Index(list, x); i >= 0 {
+		last := len(list) - 1
+		list[i] = list[last]
+		var zero T
+		list[last] = zero
+		return list[:last]
+	}
+	return list
 }

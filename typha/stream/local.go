@@ -22,7 +22,7 @@ func (l *localSource) Next(ctx context.Context) (wire.Commit, error) {
 	s := l.session.Load()
 	if s == nil {
 		var err error
-		if s, err = l.hub.Connect(ctx, Hello{Node: l.node}); err != nil {
+		if s, err = l.hub.Connect(ctx, Hello{Node: l.node, Features: wire.AllFeatures.Names()}); err != nil {
 			return wire.Commit{}, err
 		}
 		l.session.Store(s)

@@ -1,46 +1,82 @@
 package stream
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics are the figures of a Hub and a Server, by the names that Calico's dashboards use.
 type Metrics struct {
-	accepted, dropped, snapshots, updates, skipped prometheus.Counter
-	active, streaming, sequence, cacheSize         prometheus.Gauge
-	perMessage, snapshotSend, writeLatency         prometheus.Summary
-	unusable                                       *prometheus.GaugeVec
+	accepted, dropped, grace, snapshots, reused, updates, skipped, blocked, unblocked prometheus.Counter
+	active, streaming, sequence, cacheSize, rawSize, compressedSize                   prometheus.Gauge
+	nodes, lagging, failing, downgraded                                               prometheus.Gauge
+	perMessage, commitSize, nextLatency, clientLatency                                prometheus.Summary
+	snapshotSend, writeLatency, pingLatency                                           prometheus.Summary
+	unusable                                                                          *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; with a nil registry they are only counted.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
+	var all []prometheus.Collector
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		all = append(all, c)
+		return c
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		all = append(all, g)
+		return g
 	}
 	summary := func(name, help string) prometheus.Summary {
-		return prometheus.NewSummary(prometheus.SummaryOpts{Name: name, Help: help,
+		s := prometheus.NewSummary(prometheus.SummaryOpts{Name: name, Help: help,
 			Objectives: map[float64]float64{0.5: 0.05, 0.9: 0.01, 0.99: 0.001}})
+		all = append(all, s)
+		return s
 	}
 	m := &Metrics{
-		accepted:     counter("typha_connections_accepted", "Streams that nodes opened and were given."),
-		dropped:      counter("typha_connections_dropped", "Streams that were refused or ended with an error."),
-		snapshots:    counter("typha_snapshots_generated", "Snapshots made for nodes that connected."),
-		updates:      counter("typha_updates_total", "Resources taken in from the datastore."),
-		skipped:      counter("typha_updates_skipped", "Batches of resources that changed nothing for any node."),
-		active:       gauge("typha_connections_active", "Streams that are open."),
-		streaming:    gauge("typha_connections_streaming", "Streams that have been given their snapshot."),
-		sequence:     gauge("typha_breadcrumb_seq_number", "Number of the newest change that was handed out."),
-		cacheSize:    gauge("typha_cache_size", "Computed objects that are held for nodes."),
-		perMessage:   summary("typha_kvs_per_msg", "Objects and deletions in a message to a node."),
-		snapshotSend: summary("typha_client_snapshot_send_secs", "Seconds that sending a snapshot took."),
-		writeLatency: summary("typha_client_write_latency_secs", "Seconds that handing a message to the transport took; it grows when a node reads slowly."),
+		accepted:       counter("typha_connections_accepted", "Streams that nodes opened and were given."),
+		dropped:        counter("typha_connections_dropped", "Streams that were refused or ended by Typha or with an error."),
+		grace:          counter("typha_connections_grace_used", "Streams that read so slowly after they began that only the grace period kept them."),
+		snapshots:      counter("typha_snapshots_generated", "Snapshots made for nodes that connected."),
+		reused:         counter("typha_snapshots_reused", "Compressed parts of snapshots that were sent again, to another node."),
+		updates:        counter("typha_updates_total", "Resources taken in from the datastore."),
+		skipped:        counter("typha_updates_skipped", "Batches of resources that changed nothing for any node."),
+		blocked:        counter("typha_breadcrumb_block", "Times that a stream waited for the next change."),
+		unblocked:      counter("typha_breadcrumb_non_block", "Times that a change waited for the stream: the node reads more slowly than things change."),
+		active:         gauge("typha_connections_active", "Streams that are open."),
+		streaming:      gauge("typha_connections_streaming", "Streams that have been given their snapshot."),
+		sequence:       gauge("typha_breadcrumb_seq_number", "Number of the newest change that was handed out."),
+		cacheSize:      gauge("typha_cache_size", "Computed objects that are held for nodes."),
+		rawSize:        gauge("typha_snapshot_raw_bytes", "Octets of the last snapshot before compression."),
+		compressedSize: gauge("typha_snapshot_compressed_bytes", "Octets of the last snapshot as it was sent."),
+		nodes:          gauge("typha_nodes", "Nodes that are connected."),
+		lagging:        gauge("typha_nodes_lagging", "Connected nodes that have not enforced for 10 s what they were given."),
+		failing:        gauge("typha_nodes_failing", "Connected nodes that report errors."),
+		downgraded:     gauge("typha_nodes_downgraded", "Connected nodes of an older release, for which rules that they cannot express are closed."),
+		perMessage:     summary("typha_kvs_per_msg", "Objects and deletions in a message to a node."),
+		commitSize:     summary("typha_breadcrumb_size", "Objects and deletions in a change."),
+		nextLatency:    summary("typha_next_breadcrumb_latency_secs", "Seconds that a stream which is behind waited for the next change."),
+		clientLatency:  summary("typha_client_latency_secs", "Seconds that a change waited before a stream took it."),
+		snapshotSend:   summary("typha_client_snapshot_send_secs", "Seconds that sending a snapshot took."),
+		writeLatency:   summary("typha_client_write_latency_secs", "Seconds that handing a message to the transport took; it grows when a node reads slowly."),
+		pingLatency:    summary("typha_ping_latency", "Seconds until a node answered a ping, which waits its turn in the stream."),
 		unusable: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "typha_resource_unusable",
 			Help: "1 for a resource that cannot be used, in whole or in part."}, []string{"kind", "namespace", "name"}),
 	}
 	if registry != nil {
-		registry.MustRegister(m.accepted, m.dropped, m.snapshots, m.updates, m.skipped, m.active, m.streaming,
-			m.sequence, m.cacheSize, m.perMessage, m.snapshotSend, m.writeLatency, m.unusable)
+		registry.MustRegister(append(all, m.unusable)...)
 	}
 	return m
+}
+
+// took notes that a stream got a change, and how long after it asked.
+func (m *Metrics) took(waited bool, after time.Duration) {
+	if waited {
+		m.blocked.Inc()
+		return
+	}
+	m.unblocked.Inc()
+	m.nextLatency.Observe(after.Seconds())
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"strings"
 	"time"
@@ -43,8 +42,9 @@ type ServerOptions struct {
 
 // Server hands the sessions of a Hub to nodes over gRPC.
 type Server struct {
-	opts ServerOptions
-	grpc *grpc.Server
+	opts  ServerOptions
+	grpc  *grpc.Server
+	cache *compressed
 }
 
 // NewServer makes a Server. It fails if the TLS files cannot be used, or if neither a peer
@@ -62,7 +62,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	if err := opts.TLS.validate(); err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
-	s := &Server{opts: opts}
+	s := &Server{opts: opts, cache: newCompressed()}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(opts.TLS.server())),
 		grpc.ForceServerCodecV2(rawCodec{}),
@@ -234,12 +234,11 @@ func receiveReports(stream grpc.ServerStream, session *Session) error {
 
 // send streams the session's batches.
 func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Session) error {
-	w := messageWriter{stream: stream, metrics: s.opts.Metrics}
-	if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion}); err != nil {
+	w := messageWriter{stream: stream, metrics: s.opts.Metrics, cache: s.cache, lacks: session.lacks}
+	if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names()}); err != nil {
 		return err
 	}
-	sent := map[string]string{}
-	for snapshot := true; ; snapshot = false {
+	for first := true; ; first = false {
 		b, err := session.next(ctx)
 		if err != nil {
 			if stream.Context().Err() != nil {
@@ -248,78 +247,15 @@ func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Se
 			return err
 		}
 		start := time.Now()
-		if err := w.batch(b, changedVersions(sent, b.versions)); err != nil {
+		if err := w.batch(b); err != nil {
 			return err
 		}
-		sent = b.versions
-		if snapshot {
+		if first {
 			s.opts.Metrics.snapshotSend.Observe(time.Since(start).Seconds())
+			s.opts.Metrics.rawSize.Set(float64(w.raw))
+			s.opts.Metrics.compressedSize.Set(float64(w.total))
 			s.opts.Metrics.streaming.Inc()
 			defer s.opts.Metrics.streaming.Dec()
 		}
 	}
-}
-
-func changedVersions(before, now map[string]string) map[string]string {
-	changed := maps.Clone(now)
-	maps.DeleteFunc(changed, func(kind, version string) bool { return before[kind] == version })
-	return changed
-}
-
-// messageWriter gathers frames into messages of a bounded size.
-type messageWriter struct {
-	stream  grpc.ServerStream
-	metrics *Metrics
-	parts   [][]byte
-	size    int
-}
-
-func (w *messageWriter) batch(b batch, versions map[string]string) error {
-	for _, o := range b.upserts {
-		encoded, _, err := o.encoded()
-		if err != nil {
-			return err
-		}
-		if err := w.add(encoded); err != nil {
-			return err
-		}
-	}
-	for _, id := range b.deletes {
-		if err := w.addFrame(frameDelete, id); err != nil {
-			return err
-		}
-	}
-	if err := w.addFrame(frameCommit, commitMark{Number: b.number, InSync: true, Versions: versions}); err != nil {
-		return err
-	}
-	return w.flush()
-}
-
-func (w *messageWriter) addFrame(kind int, body any) error {
-	encoded, err := encodeFrame(kind, body)
-	if err != nil {
-		return err
-	}
-	return w.add(encoded)
-}
-
-func (w *messageWriter) add(encoded []byte) error {
-	w.parts = append(w.parts, encoded)
-	w.size += len(encoded)
-	if w.size < messageSize {
-		return nil
-	}
-	return w.flush()
-}
-
-func (w *messageWriter) flush() error {
-	if len(w.parts) == 0 {
-		return nil
-	}
-	start := time.Now()
-	err := w.stream.SendMsg(w.parts)
-	w.metrics.writeLatency.Observe(time.Since(start).Seconds())
-	w.metrics.perMessage.Observe(float64(len(w.parts)))
-	w.parts, w.size = nil, 0 // the transport may still read the old slice
-	return err
 }

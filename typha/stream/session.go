@@ -1,33 +1,13 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
-
-// object is one wire object and, once somebody needed it, its encoding.
-type object struct {
-	value  wire.Object
-	encode sync.Once
-	frame  []byte // as it is sent; see frame.go
-	hash   wire.Hash
-	err    error
-}
-
-// encoded gives the object's frame and hash. It may be called from any goroutine.
-func (o *object) encoded() ([]byte, wire.Hash, error) {
-	o.encode.Do(func() { o.frame, o.hash, o.err = objectFrame(o.value) })
-	return o.frame, o.hash, o.err
-}
 
 // Hello is what a node says when it opens its stream.
 type Hello struct {
@@ -51,29 +31,46 @@ type HeldObject struct {
 // ErrBehind says that a Hub has seen less than the node has already applied.
 var ErrBehind = errors.New("replica is behind what the node has applied")
 
+// ErrSlow says that a node has left changes unread for too long.
+var ErrSlow = errors.New("node reads too slowly")
+
 // Session is one node's view of a Hub. It is a Source.
 type Session struct {
 	hub   *Hub
-	node  string
+	node  *node
+	lacks wire.Features
 	reply chan batch // of a request that is under way; owned by the caller of Next
+	asked time.Time  // when that began; owned by the caller of Next
+	ended chan struct{}
 
 	// The rest is owned by the Hub's goroutine.
 	waiter chan<- batch // where the next batch goes, if the reader waits
 	first  bool         // nothing was delivered yet; held is still of use
 	held   map[wire.ID]wire.Hash
-	// dirty are the ids that changed since the last batch, and whether the node had the object
-	// before: what came and went in between is never mentioned.
-	dirty  map[wire.ID]bool
-	number uint64
-	report wire.Report
+	// dirty are the ids that changed since the last batch, with the revision that the node has, 0 for none: what
+	// came and went in between is never mentioned.
+	dirty      map[wire.ID]uint64
+	dirtySince time.Time
+	queued     bool // in Hub.touched
+	number     uint64
+	status     sessionStatus
 }
 
 // batch is a commit whose objects may have been encoded.
 type batch struct {
 	number   uint64
+	first    *snapshot // of the first batch, in place of upserts and deletes
 	upserts  []*object
+	sets     []setSteps
 	deletes  []wire.ID
 	versions map[string]string
+	waited   bool // the reader was there before the change
+}
+
+// setSteps are the changes of an IP set that a node has in an earlier version.
+type setSteps struct {
+	object *object
+	steps  []*step
 }
 
 // Connect opens a node's session once the Hub is in sync. It fails with ErrBehind (wrapped) if
@@ -89,25 +86,26 @@ func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	s := &Session{hub: h, node: hello.Node, first: true, held: map[wire.ID]wire.Hash{}, dirty: map[wire.ID]bool{}}
+	s := &Session{
+		hub: h, lacks: wire.AllFeatures &^ wire.ParseFeatures(hello.Features), ended: make(chan struct{}),
+		first: true, held: make(map[wire.ID]wire.Hash, len(hello.Held)), dirty: map[wire.ID]uint64{},
+	}
 	for _, held := range hello.Held {
 		s.held[held.ID] = held.Hash
 	}
+	s.status.connected = time.Now()
 	var behind error
 	err := h.call(ctx, func() {
-		if behind = h.versions.covers(hello.Applied); behind != nil {
-			return
+		if behind = h.versions.covers(hello.Applied); behind == nil {
+			s.node = h.node(hello.Node)
+			s.node.sessions = append(s.node.sessions, s)
 		}
-		if h.sessions[s.node] == nil {
-			h.sessions[s.node] = map[*Session]struct{}{}
-		}
-		h.sessions[s.node][s] = struct{}{}
 	})
 	if err != nil {
 		return nil, err
 	}
 	if behind != nil {
-		return nil, fmt.Errorf("connect node %s: %w: %w", s.node, ErrBehind, behind)
+		return nil, fmt.Errorf("connect node %s: %w: %w", hello.Node, ErrBehind, behind)
 	}
 	return s, nil
 }
@@ -115,24 +113,9 @@ func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) {
 // Close ends the session. It may be called twice, and after the Hub has ended.
 func (s *Session) Close() {
 	s.hub.post(func() {
-		delete(s.hub.sessions[s.node], s)
-		if len(s.hub.sessions[s.node]) == 0 {
-			delete(s.hub.sessions, s.node)
-		}
+		s.node.sessions = removeFrom(s.node.sessions, s)
+		s.hub.forget(s.node)
 	})
-}
-
-// Next implements Source.
-func (s *Session) Next(ctx context.Context) (wire.Commit, error) {
-	b, err := s.next(ctx)
-	if err != nil {
-		return wire.Commit{}, err
-	}
-	c := wire.Commit{Number: b.number, Deletes: b.deletes, InSync: true, Versions: b.versions}
-	for _, o := range b.upserts {
-		c.Upserts = append(c.Upserts, o.value)
-	}
-	return c, nil
 }
 
 // next asks the Hub for the next batch. A request whose caller gave up stays open, and its
@@ -140,7 +123,8 @@ func (s *Session) Next(ctx context.Context) (wire.Commit, error) {
 func (s *Session) next(ctx context.Context) (batch, error) {
 	if s.reply == nil {
 		reply := make(chan batch, 1)
-		if err := s.hub.do(ctx, func() { s.waiter = reply; s.serve() }); err != nil {
+		s.asked = time.Now()
+		if err := s.hub.do(ctx, func() { s.waiter = reply; s.serve(false) }); err != nil {
 			return batch{}, err
 		}
 		s.reply = reply
@@ -148,7 +132,10 @@ func (s *Session) next(ctx context.Context) (batch, error) {
 	select {
 	case b := <-s.reply:
 		s.reply = nil
+		s.hub.metrics.took(b.waited, time.Since(s.asked))
 		return b, nil
+	case <-s.ended:
+		return batch{}, ErrSlow
 	case <-s.hub.done:
 		return batch{}, ErrClosed
 	case <-ctx.Done():
@@ -156,95 +143,74 @@ func (s *Session) next(ctx context.Context) (batch, error) {
 	}
 }
 
-// Report implements Source.
-func (s *Session) Report(r wire.Report) {
-	s.hub.post(func() { s.report = r })
-}
-
-// mark notes that an object changed for the node; had says whether the node has some
-// version of it.
-func (s *Session) mark(id wire.ID, had bool) {
+// mark notes that an object changed for the node; had is the revision that the node has, 0 if it has none.
+func (s *Session) mark(id wire.ID, had uint64) {
 	if s.first {
 		return // the first batch looks at everything
+	}
+	if len(s.dirty) == 0 {
+		s.dirtySince = time.Now()
 	}
 	if _, marked := s.dirty[id]; !marked {
 		s.dirty[id] = had
 	}
+	if !s.queued {
+		s.queued = true
+		s.hub.touched = append(s.hub.touched, s)
+	}
 }
 
-// serve answers a waiting reader if there is something to say.
-func (s *Session) serve() {
+// serve answers a waiting reader if there is something to say, and says whether it did. waited says that the reader was
+// there before the change.
+func (s *Session) serve(waited bool) bool {
 	if s.waiter == nil || !s.first && len(s.dirty) == 0 {
-		return
+		return false
 	}
-	b, any := batch{}, true
+	b := batch{versions: s.hub.applied, waited: waited}
 	if s.first {
-		start := time.Now()
-		b = s.snapshot()
+		b.first = s.snapshot()
 		s.hub.metrics.snapshots.Inc()
-		s.hub.log.Debug("snapshot cut", "node", s.node, "upserts", len(b.upserts), "took", time.Since(start))
 	} else {
-		b = s.difference()
-		any = len(b.upserts)+len(b.deletes) > 0
+		s.hub.metrics.clientLatency.Observe(time.Since(s.dirtySince).Seconds())
+		if s.difference(&b); len(b.upserts)+len(b.sets)+len(b.deletes) == 0 {
+			return false
+		}
 	}
-	if !any {
-		return
-	}
-	order(b)
 	s.number++
 	b.number = s.number
-	b.versions = maps.Clone(s.hub.versions.changed)
+	s.status.cut(s.number)
 	s.waiter <- b // has room for the one answer
 	s.waiter = nil
+	return true
 }
 
-// snapshot is the difference between what the node said it holds and what it needs.
-func (s *Session) snapshot() batch {
-	var b batch
-	add := func(id wire.ID) {
-		o := s.hub.objects[id]
-		if held, ok := s.held[id]; ok {
-			delete(s.held, id)
-			if _, hash, err := o.encoded(); err == nil && hash == held {
-				return
-			}
-		}
-		b.upserts = append(b.upserts, o)
-	}
-	for id := range s.hub.objects {
-		if calc.ForEveryNode(id) {
-			add(id)
+// snapshot gives what the node needs, as references alone: the reader compares it with what the node holds.
+func (s *Session) snapshot() *snapshot {
+	first := &snapshot{catalog: s.hub.catalog, own: make([]*object, 0, len(s.node.needs)), held: s.held}
+	for e := range s.node.needs {
+		if e.object != nil {
+			first.own = append(first.own, e.object)
 		}
 	}
-	for id := range s.hub.nodes[s.node] {
-		add(id)
-	}
-	b.deletes = slices.Collect(maps.Keys(s.held))
 	s.first, s.held = false, nil
-	return b
+	return first
 }
 
 // difference is what the marks amount to.
-func (s *Session) difference() batch {
-	var b batch
+func (s *Session) difference(b *batch) {
 	for id, had := range s.dirty {
-		switch {
-		case s.hub.needs(s.node, id):
-			b.upserts = append(b.upserts, s.hub.objects[id])
-		case had:
+		switch o := s.hub.needed(s.node, id); {
+		case o == nil && had != 0:
 			b.deletes = append(b.deletes, id)
+		case o == nil:
+		case had == o.revision: // it was not needed for a while
+		default:
+			if steps, known := o.since(had); known {
+				b.sets = append(b.sets, setSteps{o, steps})
+			} else {
+				b.upserts = append(b.upserts, o)
+			}
 		}
 	}
-	s.dirty = map[wire.ID]bool{}
-	return b
-}
-
-// order sorts a batch so that it is safe to apply in sequence: what is named exists.
-func order(b batch) {
-	slices.SortFunc(b.upserts, func(x, y *object) int { return compareIDs(x.value.ID(), y.value.ID()) })
-	slices.SortFunc(b.deletes, func(x, y wire.ID) int { return compareIDs(y, x) })
-}
-
-func compareIDs(a, b wire.ID) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	s.dirty = map[wire.ID]uint64{}
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -19,7 +20,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Hash identifies an object's content: the first 16 octets of the SHA-256 of its encoding.
+// Hash identifies an object's content: the first 16 octets of the SHA-256 of its encoding, or, for an IP
+// set, what PackedSet.Hash says.
 type Hash [16]byte
 
 // Encode gives the canonical encoding of an object, or of any value made of this package's types.
@@ -31,8 +33,26 @@ func HashOf(encoded []byte) Hash {
 	return Hash(sum[:16])
 }
 
+// ContentHash gives the hash of an object.
+func ContentHash(o Object) (Hash, error) {
+	switch o := o.(type) {
+	case *PackedSet:
+		return o.Hash(), nil
+	case *IPSet:
+		return Pack(o).Hash(), nil
+	}
+	data, err := Encode(o)
+	if err != nil {
+		return Hash{}, fmt.Errorf("encode %s: %w", o.ID(), err)
+	}
+	return HashOf(data), nil
+}
+
 // Decode reads what Encode wrote into the value that v points to.
 func Decode(data []byte, v any) error { return decoder.Unmarshal(data, v) }
+
+// ErrUnknownKind says that an object is of a kind that this release does not know.
+var ErrUnknownKind = errors.New("unknown kind")
 
 // DecodeObject reads an object of a kind. An unknown kind is an error that the receiver
 // of a stream from a newer release passes over.
@@ -60,7 +80,7 @@ func DecodeObject(kind Kind, data []byte) (Object, error) {
 	case KindHostEndpoint:
 		o = &HostEndpoint{}
 	default:
-		return nil, fmt.Errorf("decode object: unknown kind %d", kind)
+		return nil, fmt.Errorf("decode object: %w %d", ErrUnknownKind, kind)
 	}
 	if err := decoder.Unmarshal(data, o); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", kind, err)

@@ -78,7 +78,7 @@ type Rule struct {
 	ICMP        *ICMP  `cbor:"5,keyasint,omitempty"`
 	Src         Match  `cbor:"6,keyasint,omitempty"`
 	Dst         Match  `cbor:"7,keyasint,omitempty"`
-	NotICMP     *ICMP  `cbor:"8,keyasint,omitempty"`
+	NotICMP     *ICMP  `cbor:"8,keyasint,omitempty" feature:"not-icmp"`
 }
 
 // ICMP matches type, and code when HasCode.

@@ -1,0 +1,126 @@
+package stream
+
+import (
+	"bytes"
+	"compress/flate"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// worthCompressing is the size in octets below which frames are sent as they are.
+const worthCompressing = 512
+
+// maxInflated bounds what one compressed frame may hold, in octets.
+const maxInflated = 64 << 20
+
+// compressed keeps parts of snapshots compressed, so that the thousandth node that joins costs what it takes to send them.
+// What is asked for stays; what was not asked for while generationSize of other parts came goes. It is safe for
+// concurrent use.
+type compressed struct {
+	mu         sync.Mutex
+	young, old map[any]*part
+	size       int // of young, in octets
+}
+
+// part is one frame of type frameDeflate, or the frames themselves where that would not be smaller.
+type part struct {
+	once  sync.Once
+	frame []byte
+	raw   int // octets of what is in it
+	err   error
+}
+
+// generationSize is about half of what is kept, in octets.
+const generationSize = 16 << 20
+
+func newCompressed() *compressed {
+	return &compressed{young: map[any]*part{}, old: map[any]*part{}}
+}
+
+// get gives the part of a key, which frames makes if it is not there. It says whether it was.
+func (c *compressed) get(key any, frames func() ([]byte, error)) (p *part, reused bool) {
+	c.mu.Lock()
+	p, reused = c.young[key]
+	if !reused {
+		if p, reused = c.old[key]; !reused {
+			p = &part{}
+		}
+		c.young[key] = p
+	}
+	c.mu.Unlock()
+	p.once.Do(func() {
+		var data []byte
+		if data, p.err = frames(); p.err == nil {
+			p.raw = len(data)
+			p.frame, p.err = deflate(data)
+		}
+	})
+	if !reused {
+		c.grow(len(p.frame))
+	}
+	return p, reused
+}
+
+func (c *compressed) grow(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.size += n; c.size > generationSize {
+		c.young, c.old, c.size = map[any]*part{}, c.young, 0
+	}
+}
+
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	return w
+}}
+
+// deflate gives a frame that holds frames, or these if that is not smaller.
+func deflate(frames []byte) ([]byte, error) {
+	if len(frames) < worthCompressing {
+		return frames, nil
+	}
+	var out bytes.Buffer
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&out)
+	if _, err := w.Write(frames); err != nil {
+		return nil, fmt.Errorf("compress: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("compress: %w", err)
+	}
+	encoded, err := encodeFrame(frameDeflate, out.Bytes())
+	if err != nil || len(encoded) >= len(frames) {
+		return frames, err
+	}
+	return encoded, nil
+}
+
+// inflate is the reverse, of the body of the frame.
+func inflate(body []byte) ([]byte, error) {
+	var data []byte
+	if err := decodeBody(body, &data); err != nil {
+		return nil, fmt.Errorf("decode compressed frame: %w", err)
+	}
+	frames, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(data)), maxInflated+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("inflate: %w", err)
+	case len(frames) > maxInflated:
+		return nil, errors.New("inflate: the frames are too large")
+	}
+	return frames, nil
+}
+
+// pieceKey names a compressed piece of an IP set by its content.
+type pieceKey struct {
+	set  string
+	hash wire.Hash
+}

@@ -1,0 +1,135 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// NodeStatus is what a node that is connected says of itself, and what it was given.
+type NodeStatus struct {
+	Node      string    `json:"node"`
+	Connected time.Time `json:"connected"`
+	// Commit is the last one that was handed out, Applied the last that the node's kernel enforces.
+	Commit  uint64 `json:"commit"`
+	Applied uint64 `json:"applied"`
+	// BehindSeconds is how long ago the oldest commit was handed out that is not enforced; 0 if all are.
+	BehindSeconds float64 `json:"behindSeconds,omitempty"`
+	// Unread is how many changed objects wait for the node to read.
+	Unread int `json:"unread,omitempty"`
+	// Reported is when the node last said anything, Errors what it could not do.
+	Reported time.Time `json:"reported,omitzero"`
+	Errors   []string  `json:"errors,omitempty"`
+	// Lacks are the features that this release has and the node has not. What needs one is handed out in a form
+	// that closes.
+	Lacks []string `json:"lacks,omitempty"`
+}
+
+// sessionStatus is what a Hub notes of how a session goes.
+type sessionStatus struct {
+	connected time.Time
+	report    wire.Report
+	reported  time.Time
+	cuts      []cut // not enforced yet, oldest first, at most maxCuts: of more the newest are not kept
+	grace     bool  // it has used the grace period
+}
+
+type cut struct {
+	number uint64
+	at     time.Time
+}
+
+const maxCuts = 16
+
+func (s *sessionStatus) cut(number uint64) {
+	if len(s.cuts) < maxCuts {
+		s.cuts = append(s.cuts, cut{number, time.Now()})
+	}
+}
+
+func (s *sessionStatus) take(r wire.Report) {
+	s.report, s.reported = r, time.Now()
+	s.cuts = slices.DeleteFunc(s.cuts, func(c cut) bool { return c.number <= r.Applied })
+}
+
+// behind gives for how long the node has had a commit that it does not enforce.
+func (s *sessionStatus) behind(now time.Time) time.Duration {
+	if len(s.cuts) == 0 {
+		return 0
+	}
+	return now.Sub(s.cuts[0].at)
+}
+
+// Report implements Source.
+func (s *Session) Report(r wire.Report) {
+	s.hub.post(func() { s.status.take(r) })
+}
+
+// Status tells of the nodes that have a session now, by name.
+func (h *Hub) Status(ctx context.Context) ([]NodeStatus, error) {
+	all := []NodeStatus{}
+	err := h.call(ctx, func() {
+		now := time.Now()
+		for s := range h.eachSession {
+			st := NodeStatus{Node: s.node.name, Connected: s.status.connected, Commit: s.number, Applied: s.status.report.Applied,
+				Unread: len(s.dirty), Reported: s.status.reported, Errors: s.status.report.Errors, Lacks: s.lacks.Names(),
+				BehindSeconds: s.status.behind(now).Seconds()}
+			all = append(all, st)
+		}
+	})
+	slices.SortFunc(all, func(a, b NodeStatus) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), a.Connected.Compare(b.Connected))
+	})
+	return all, err
+}
+
+func (h *Hub) eachSession(yield func(*Session) bool) {
+	for _, n := range h.nodes {
+		for _, s := range n.sessions {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// lagsAfter is for how long a node may have a commit before it counts as lagging when it does not enforce it.
+const lagsAfter = 10 * time.Second
+
+// inspect counts how the sessions go, and ends those that have not read for too long.
+func (h *Hub) inspect() {
+	now := time.Now()
+	sessions, lagging, failing, downgraded := 0, 0, 0, 0
+	for s := range h.eachSession {
+		sessions++
+		lagging += count(s.status.behind(now) > lagsAfter)
+		failing += count(len(s.status.report.Errors) > 0)
+		downgraded += count(s.lacks != 0)
+		if len(s.dirty) > 0 && now.Sub(s.dirtySince) > h.opts.MaxFallBehind {
+			h.fellBehind(s, now)
+		}
+	}
+	h.metrics.nodes.Set(float64(sessions))
+	h.metrics.lagging.Set(float64(lagging))
+	h.metrics.failing.Set(float64(failing))
+	h.metrics.downgraded.Set(float64(downgraded))
+}
+
+func (h *Hub) fellBehind(s *Session, now time.Time) {
+	select {
+	case <-s.ended:
+		return // its stream is about to close it
+	default:
+	}
+	if now.Sub(s.status.connected) < h.opts.GracePeriod {
+		if !s.status.grace {
+			s.status.grace = true
+			h.metrics.grace.Inc()
+		}
+		return
+	}
+	close(s.ended)
+}
