@@ -19,8 +19,9 @@ import (
 // LocalOptions configure a Local.
 type LocalOptions struct {
 	Store   datastore.Store
-	Logger  *slog.Logger    // nil discards
-	Metrics *stream.Metrics // nil counts for nobody
+	Kinds   []datastore.Kind // that are read; nil is sync.KubernetesKinds
+	Logger  *slog.Logger     // nil discards
+	Metrics *stream.Metrics  // nil counts for nobody
 }
 
 // Local is everything between the datastore and the nodes, in one process.
@@ -34,8 +35,11 @@ func NewLocal(opts LocalOptions) *Local {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.Kinds == nil {
+		opts.Kinds = sync.KubernetesKinds()
+	}
 	return &Local{opts: opts, hub: stream.NewHub(stream.HubOptions{
-		Kinds: sync.KindNames(), Logger: opts.Logger, Metrics: opts.Metrics,
+		Kinds: sync.Names(opts.Kinds), Logger: opts.Logger, Metrics: opts.Metrics,
 	})}
 }
 
@@ -43,7 +47,7 @@ func NewLocal(opts LocalOptions) *Local {
 func (l *Local) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.hub.Run(ctx) })
-	g.Go(func() error { return sync.Run(ctx, l.opts.Store, l.hub, l.opts.Logger) })
+	g.Go(func() error { return sync.Run(ctx, l.opts.Store, l.opts.Kinds, l.hub, l.opts.Logger) })
 	return g.Wait()
 }
 

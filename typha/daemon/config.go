@@ -1,19 +1,25 @@
 package daemon
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
 	"strings"
+
+	"github.com/maneki-net/maneki/datastore/connect"
+	"github.com/maneki-net/maneki/datastore/etcd"
 )
 
 // Config is how a Typha process is set up. Each field has a flag and an environment variable
 // TYPHA_<NAME>; the flag wins. Names and defaults are Calico's where Calico has the setting.
 type Config struct {
-	DatastoreType            string
-	Kubeconfig               string
+	DatastoreType string
+	Kubeconfig    string
+	// Etcd is read from Calico's ETCD_ variables, too.
+	Etcd                     etcd.Config
 	ServerHost               string
 	ServerPort               int
 	CAFile                   string
@@ -47,7 +53,11 @@ type setting struct {
 
 func (c *Config) settings() []setting {
 	return []setting{
-		{"DatastoreType", &c.DatastoreType, "datastore to read: kubernetes"},
+		{"DatastoreType", &c.DatastoreType, "datastore to read: kubernetes or etcdv3"},
+		{"EtcdEndpoints", &c.Etcd.Endpoints, "URLs of etcd, with commas between"},
+		{"EtcdCAFile", &c.Etcd.CAFile, "PEM file of the authorities that sign etcd's certificates"},
+		{"EtcdCertFile", &c.Etcd.CertFile, "PEM file of our certificate for etcd"},
+		{"EtcdKeyFile", &c.Etcd.KeyFile, "PEM file of our key for etcd"},
 		{"Kubeconfig", &c.Kubeconfig, "kubeconfig file; empty is the pod's own service account"},
 		{"ServerHost", &c.ServerHost, "address to accept nodes on; empty is every address"},
 		{"ServerPort", &c.ServerPort, "port to accept nodes on"},
@@ -56,7 +66,7 @@ func (c *Config) settings() []setting {
 		{"ServerKeyFile", &c.ServerKeyFile, "PEM file of our key"},
 		{"ClientCN", &c.ClientCN, "common name that the nodes' certificates must have"},
 		{"ClientURISAN", &c.ClientURISAN, "URI that the nodes' certificates must have, unless the common name agrees"},
-		{"ClientIdentity", &c.ClientIdentity, "how a node proves its name: Token (a service-account token bound to the node) or Certificate (common name node:<name>)"},
+		{"ClientIdentity", &c.ClientIdentity, "how a node proves its name: Token (a service-account token bound to the node; the default on kubernetes) or Certificate (common name node:<name>; all that etcdv3 has)"},
 		{"ClientServiceAccounts", &c.ClientServiceAccounts, "accepted service accounts, <namespace>:<name>, with commas between; in a pod the default is calico-node of its namespace, elsewhere any"},
 		{"HealthEnabled", &c.HealthEnabled, "serve /liveness and /readiness"},
 		{"HealthHost", &c.HealthHost, "address to serve health on"},
@@ -68,12 +78,25 @@ func (c *Config) settings() []setting {
 	}
 }
 
+// lookup gives a function like os.Getenv.
+func lookup(environ []string) func(string) string {
+	return func(name string) string {
+		for _, pair := range environ {
+			if value, ok := strings.CutPrefix(pair, name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}
+}
+
 // ParseConfig reads the environment ("NAME=value" each) and the flags. It returns flag.ErrHelp
 // after -help.
 func ParseConfig(environ, args []string) (Config, error) {
+	getenv := lookup(environ)
 	c := Config{
-		DatastoreType: "kubernetes", ServerPort: 5473, ClientIdentity: IdentityToken,
-		HealthHost: "localhost", HealthPort: 9098, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
+		DatastoreType: cmp.Or(getenv("DATASTORE_TYPE"), string(connect.Kubernetes)), Etcd: etcd.Config{}.FromEnvironment(getenv),
+		ServerPort: 5473, HealthHost: "localhost", HealthPort: 9098, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
 	}
 	flags := flag.NewFlagSet("typha", flag.ContinueOnError)
 	for _, s := range c.settings() {
@@ -103,15 +126,27 @@ func ParseConfig(environ, args []string) (Config, error) {
 	if flags.NArg() > 0 {
 		return c, fmt.Errorf("argument %q is not understood: there are only flags, see -help", flags.Arg(0))
 	}
-	return c, c.validate()
+	return c, c.complete()
 }
 
-func (c *Config) validate() error {
-	if c.DatastoreType != "kubernetes" {
-		return fmt.Errorf("DatastoreType: %q is not supported, only kubernetes", c.DatastoreType)
+// complete fills in the defaults that follow from others, and judges all.
+func (c *Config) complete() error {
+	kind, err := connect.ParseType(c.DatastoreType)
+	if err != nil {
+		return fmt.Errorf("DatastoreType: %w", err)
 	}
-	if c.ClientIdentity != IdentityToken && c.ClientIdentity != IdentityCertificate {
+	c.DatastoreType = string(kind)
+	if c.ClientIdentity == "" {
+		c.ClientIdentity = IdentityToken
+		if kind == connect.Etcd {
+			c.ClientIdentity = IdentityCertificate
+		}
+	}
+	switch {
+	case c.ClientIdentity != IdentityToken && c.ClientIdentity != IdentityCertificate:
 		return fmt.Errorf("ClientIdentity: %q is neither %s nor %s", c.ClientIdentity, IdentityToken, IdentityCertificate)
+	case c.ClientIdentity == IdentityToken && kind == connect.Etcd:
+		return fmt.Errorf("ClientIdentity: tokens are Kubernetes', and the datastore is %s: use %s", kind, IdentityCertificate)
 	}
 	for name, value := range map[string]string{"CAFile": c.CAFile, "ServerCertFile": c.ServerCertFile, "ServerKeyFile": c.ServerKeyFile} {
 		if value == "" {
@@ -123,7 +158,7 @@ func (c *Config) validate() error {
 			return fmt.Errorf("%s: %d is not a port", name, port)
 		}
 	}
-	_, err := c.level()
+	_, err = c.level()
 	return err
 }
 

@@ -1,4 +1,4 @@
-// Package daemon is the Typha process: configuration, the Kubernetes client, the listeners for
+// Package daemon is the Typha process: configuration, the datastore, the listeners for
 // nodes, health and metrics around a typha.Local.
 //
 // It is called by cmd/typha on the main goroutine and ends when its context does. It keeps no
@@ -24,9 +24,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
-	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/sync"
 )
 
 // Main runs a Typha until ctx ends, and gives the exit status.
@@ -50,25 +51,26 @@ func Main(ctx context.Context, environ, args []string, stderr io.Writer) int {
 
 // Run runs a Typha until ctx ends or something that it cannot do without fails.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	kube, err := kubernetes.Config(cfg.Kubeconfig)
+	store, err := connect.Open(connect.Config{Type: connect.Type(cfg.DatastoreType), Kubeconfig: cfg.Kubeconfig, Etcd: cfg.Etcd})
 	if err != nil {
 		return err
 	}
-	store, err := kubernetes.New(kube)
-	if err != nil {
-		return fmt.Errorf("datastore: %w", err)
+	defer func() { _ = store.Close() }()
+	kinds := sync.KubernetesKinds()
+	if store.Type == connect.Etcd {
+		kinds = sync.EtcdKinds()
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := stream.NewMetrics(registry)
-	local := typha.NewLocal(typha.LocalOptions{Store: store, Logger: log, Metrics: metrics})
+	local := typha.NewLocal(typha.LocalOptions{Store: store, Kinds: kinds, Logger: log, Metrics: metrics})
 	opts := stream.ServerOptions{
 		Hub: local.Hub(), Logger: log, Metrics: metrics,
 		TLS: stream.TLS{CAFile: cfg.CAFile, CertFile: cfg.ServerCertFile, KeyFile: cfg.ServerKeyFile,
 			PeerCN: cfg.ClientCN, PeerURISAN: cfg.ClientURISAN},
 	}
 	if cfg.ClientIdentity == IdentityToken {
-		if opts.Tokens, err = tokens(cfg, kube); err != nil {
+		if opts.Tokens, err = tokens(cfg, store.API); err != nil {
 			return err
 		}
 	}

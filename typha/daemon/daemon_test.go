@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/rest"
 
+	"github.com/maneki-net/maneki/datastore/etcd"
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
@@ -33,11 +34,31 @@ func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
 	}
 }
 
+func TestEtcdComesFromCalicosVariables(t *testing.T) {
+	environ := append([]string{"DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS=https://a:2379", "ETCD_PASSWORD=secret", "ETCD_USERNAME=u",
+		"ETCD_CA_CERT_FILE=/etcd/ca.crt", "TYPHA_ETCDCAFILE=/typha/ca.crt"}, required...)
+	got, err := ParseConfig(environ, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := etcd.Config{Endpoints: "https://a:2379", Username: "u", Password: "secret", CAFile: "/typha/ca.crt"}
+	if got.DatastoreType != "etcdv3" || got.ClientIdentity != IdentityCertificate || got.Etcd != want {
+		t.Errorf("got %+v", got)
+	}
+	_, err = ParseConfig(append(environ, "TYPHA_CLIENTIDENTITY=Token"), nil)
+	if err == nil || !strings.Contains(err.Error(), "ClientIdentity") {
+		t.Errorf("tokens without Kubernetes give %v", err)
+	}
+	if err := Run(t.Context(), Config{DatastoreType: "etcdv3"}, nil); err == nil || !strings.Contains(err.Error(), "ETCD_ENDPOINTS") {
+		t.Errorf("no endpoint gives %v", err)
+	}
+}
+
 func TestBadConfigIsNamed(t *testing.T) {
 	for environ, want := range map[string]string{
 		"TYPHA_HEALTHPORT=x":                   "TYPHA_HEALTHPORT",
 		"TYPHA_HEALTHPORT=70000":               "HealthPort: 70000",
-		"TYPHA_DATASTORETYPE=etcdv3":           "DatastoreType",
+		"TYPHA_DATASTORETYPE=consul":           "DatastoreType",
 		"TYPHA_CLIENTIDENTITY=None":            "ClientIdentity",
 		"TYPHA_LOGSEVERITYSCREEN=Loud":         "LogSeverityScreen",
 		"TYPHA_CAFILE=":                        "CAFile",

@@ -4,7 +4,7 @@
 // There is one loop, run on one goroutine for each kind: list, watch from the list's
 // revision, list again when the revision has expired. Objects are trimmed to what the calculation reads
 // before they are handed on. What cannot be reached is retried; nothing is ever taken back
-// because the datastore is away. It knows nothing of what resources mean.
+// because the datastore is away; what cannot be decoded counts as missing. It knows nothing of what resources mean.
 package sync
 
 import (
@@ -27,35 +27,44 @@ type Sink interface {
 	Update(context.Context, stream.Update) error
 }
 
-// Kinds are the kinds that are read.
-func Kinds() []datastore.Kind {
-	return []datastore.Kind{
+// calicoKinds are read of every datastore.
+var calicoKinds = []datastore.Kind{
+	datastore.Tiers, datastore.CalicoNetworkPolicies, datastore.GlobalNetworkPolicies,
+	datastore.StagedNetworkPolicies, datastore.StagedGlobalNetworkPolicies, datastore.StagedKubernetesNetworkPolicies,
+	datastore.NetworkSets, datastore.GlobalNetworkSets, datastore.HostEndpoints,
+	datastore.IPPools, datastore.IPAMBlocks,
+	datastore.BGPConfigurations, datastore.BGPFilters, datastore.BGPPeers, datastore.FelixConfigurations,
+}
+
+// KubernetesKinds are the kinds that are read of a cluster.
+func KubernetesKinds() []datastore.Kind {
+	return append([]datastore.Kind{
 		datastore.Namespaces, datastore.ServiceAccounts, datastore.Nodes, datastore.Pods, datastore.EndpointSlices,
 		datastore.NetworkPolicies, datastore.ClusterNetworkPolicies,
-		datastore.Tiers, datastore.CalicoNetworkPolicies, datastore.GlobalNetworkPolicies,
-		datastore.StagedNetworkPolicies, datastore.StagedGlobalNetworkPolicies, datastore.StagedKubernetesNetworkPolicies,
-		datastore.NetworkSets, datastore.GlobalNetworkSets, datastore.HostEndpoints,
-		datastore.IPPools, datastore.IPAMBlocks,
-		datastore.BGPConfigurations, datastore.BGPFilters, datastore.BGPPeers, datastore.FelixConfigurations,
-	}
+	}, calicoKinds...)
+}
+
+// EtcdKinds are the kinds that are read of an etcd, which has workloads, nodes and profiles in a form of its own.
+func EtcdKinds() []datastore.Kind {
+	return append([]datastore.Kind{datastore.Profiles, datastore.CalicoNodes, datastore.WorkloadEndpoints}, calicoKinds...)
 }
 
 // optional kinds have a CRD that a cluster can be without: there are none of them, then.
 func optional(k datastore.Kind) bool { return k == datastore.ClusterNetworkPolicies }
 
-// KindNames are the IDs of Kinds, as a Hub knows them.
-func KindNames() []string {
+// Names are the IDs of kinds, as a Hub knows them.
+func Names(kinds []datastore.Kind) []string {
 	var names []string
-	for _, k := range Kinds() {
+	for _, k := range kinds {
 		names = append(names, k.ID())
 	}
 	return names
 }
 
-// Run reads all kinds until ctx ends, and returns its error, or the sink's.
-func Run(ctx context.Context, store datastore.Store, sink Sink, log *slog.Logger) error {
+// Run reads the kinds until ctx ends, and returns its error, or the sink's.
+func Run(ctx context.Context, store datastore.Store, kinds []datastore.Kind, sink Sink, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, kind := range Kinds() {
+	for _, kind := range kinds {
 		l := loop{store: store, sink: sink, kind: kind, log: log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
 		g.Go(func() error { return l.run(ctx) })
 	}
@@ -145,6 +154,9 @@ func (l *loop) list(ctx context.Context) (string, error) {
 		u.Upserts = append(u.Upserts, trim(item))
 		u.Changed = newer(u.Changed, item.GetResourceVersion())
 	}
+	for _, unusable := range list.Unusable {
+		l.log.Warn("stored object is ignored", "object", unusable.Key.String(), "error", unusable.Err)
+	}
 	for key := range gone {
 		u.Deletes = append(u.Deletes, stream.Name{Namespace: key.Namespace, Name: key.Name})
 		u.Changed = list.Revision // when exactly is not known
@@ -190,6 +202,9 @@ func (l *loop) updateOf(event datastore.Event) stream.Update {
 		u.Changed = event.Revision
 	case datastore.Deleted:
 		key := datastore.KeyOf(event.Object)
+		if event.Err != nil {
+			l.log.Warn("stored object is ignored", "object", key.String(), "error", event.Err)
+		}
 		delete(l.known, key)
 		u.Deletes = []stream.Name{{Namespace: key.Namespace, Name: key.Name}}
 		u.Changed = event.Revision
