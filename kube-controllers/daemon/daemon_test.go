@@ -136,6 +136,8 @@ func TestProgram(t *testing.T) {
 	t.Run("pool status", w.poolStatus)
 	t.Run("defaults of policies", w.policyDefaults)
 	t.Run("tiers", w.tiers)
+	t.Run("verdicts", w.verdicts)
+	t.Run("changes", w.changes)
 	t.Run("addresses", w.addresses)
 	t.Run("metrics", func(t *testing.T) {
 		if _, body := w.get(t, "/metrics"); !strings.Contains(body, `ipam_ippool_size{ippool="first"} 65536`) ||
