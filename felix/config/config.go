@@ -18,6 +18,8 @@ type Config struct {
 	DatastoreType string
 	FelixHostname string
 
+	EtcdEndpoints, EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+
 	TyphaAddr, TyphaK8sServiceName, TyphaK8sNamespace string
 	TyphaCAFile, TyphaCertFile, TyphaKeyFile          string
 	TyphaCN, TyphaURISAN, TyphaTokenFile              string

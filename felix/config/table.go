@@ -7,8 +7,16 @@ import (
 
 // Table is the settings that act.
 var Table = []Setting{
-	setting("DatastoreType", "kubernetes", oneOf("kubernetes"), func(c *Config) *string { return &c.DatastoreType },
-		"Where the resources are. This release has the Kubernetes API server.").local(),
+	setting("DatastoreType", "kubernetes", oneOf("kubernetes", "etcdv3"), func(c *Config) *string { return &c.DatastoreType },
+		"Where the resources are: the Kubernetes API server, or etcd. DATASTORE_TYPE of the environment counts, too.").local(),
+	setting("EtcdEndpoints", "", text(), func(c *Config) *string { return &c.EtcdEndpoints },
+		"URLs of etcd, with commas between. Empty is ETCD_ENDPOINTS of the environment; the other ETCD_ variables count, too.").local(),
+	setting("EtcdCAFile", "", text(), func(c *Config) *string { return &c.EtcdCAFile },
+		"PEM file of the authorities that sign etcd's certificates.").local(),
+	setting("EtcdCertFile", "", text(), func(c *Config) *string { return &c.EtcdCertFile },
+		"PEM file of Felix's certificate for etcd.").local(),
+	setting("EtcdKeyFile", "", text(), func(c *Config) *string { return &c.EtcdKeyFile },
+		"PEM file of that certificate's key.").local(),
 	setting("FelixHostname", "", pattern("a node name", `^[a-zA-Z0-9_.-]*$`), func(c *Config) *string { return &c.FelixHostname },
 		"Name of this node in Kubernetes. Empty is NODENAME of the environment, then the host name.").local(),
 	setting("TyphaAddr", "", pattern("host:port, or nothing", `^([^:/]+:\d+|\[[0-9a-fA-F:]+\]:\d+)?$`), func(c *Config) *string { return &c.TyphaAddr },
@@ -136,7 +144,7 @@ bpfprofiling bpfpsnatports bpfredirecttopeer cgroupv2path chaininsertmode datapl
 debugcpuprofilepath debugdisablelogdropping debughost debugmemoryprofilepath debugpanicafter debugport
 debugsimulatecalcgraphhangafter debugsimulatedataplaneapplydelay debugsimulatedataplanehangafter
 debugsimulatedatarace endpointreportingdelaysecs endpointreportingenabled endpointstatuspathprefix etcdaddr
-etcdcafile etcdcertfile etcdendpoints etcdkeyfile etcdscheme externalnodescidrlist 
+etcdscheme externalnodescidrlist
 featuredetectoverride featuregates floatingips flowlogscollectordebugtrace
 flowlogsflushinterval flowlogsgoldmaneserver flowlogslocalreporter flowlogspolicyevaluationmode
 genericxdpenabled healthtimeoutoverrides interfaceexclude ipinipenabled ipinipmtu

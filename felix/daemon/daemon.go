@@ -18,11 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/rest"
 
 	"github.com/maneki-net/maneki/bgp/speaker"
 	"github.com/maneki-net/maneki/datastore"
-	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/datastore/connect"
+	"github.com/maneki-net/maneki/datastore/etcd"
+	"github.com/maneki-net/maneki/datastore/etcd/nodeview"
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
@@ -48,15 +49,26 @@ func Run(ctx context.Context, level *slog.LevelVar, log *slog.Logger) error {
 	defer p.journal.Close()
 	p.tuneRuntime()
 	p.setLevel(p.config)
-	api, err := kubernetes.Config(os.Getenv("KUBECONFIG"))
+	store, err := openDatastore(p.config, os.Getenv)
 	if err != nil {
 		return err
 	}
-	store, err := kubernetes.New(api)
+	defer func() { _ = store.Close() }()
+	return p.run(ctx, store)
+}
+
+// openDatastore opens what the settings name, and otherwise the environment.
+func openDatastore(c *config.Config, getenv func(string) string) (*connect.Datastore, error) {
+	found, err := connect.FromEnvironment(getenv)
 	if err != nil {
-		return fmt.Errorf("open datastore: %w", err)
+		return nil, err
 	}
-	return p.run(ctx, api, store)
+	if c.DatastoreType == string(connect.Etcd) {
+		found.Type = connect.Etcd
+	}
+	found.Etcd = etcd.Config{Endpoints: c.EtcdEndpoints, CAFile: c.EtcdCAFile, CertFile: c.EtcdCertFile,
+		KeyFile: c.EtcdKeyFile}.FromEnvironment(getenv)
+	return connect.Open(found)
 }
 
 // process is what the parts are made of.
@@ -141,7 +153,7 @@ func (p *process) setLevel(c *config.Config) {
 	}
 }
 
-func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Store) error {
+func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	kernel, err := openKernel(ctx, p.config)
 	if err != nil {
 		return err
@@ -166,12 +178,12 @@ func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Sto
 	if p.config.PrometheusProcessMetricsEnabled {
 		registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
-	source, err := p.openSource(api, store, registry)
+	source, err := p.openSource(store, registry)
 	if err != nil {
 		return err
 	}
 	client := ipam.New(store)
-	watcher := node.NewWatcher(node.Options{Node: p.node, Store: store, IPAM: client, Interfaces: kernel.links,
+	watcher := node.NewWatcher(node.Options{Node: p.node, Store: nodeStore(store), IPAM: client, Interfaces: kernel.links,
 		Families: kernel.families, MTUPattern: mtu, Log: p.log})
 	bgpSpeaker := speaker.New(p.log, speaker.Options{})
 	agent, err := felix.NewAgent(felix.Options{
@@ -205,6 +217,14 @@ func (p *process) run(ctx context.Context, api *rest.Config, store datastore.Sto
 	}
 	p.log.Info("felix ends, leaving the kernel as it is")
 	return nil
+}
+
+// nodeStore has the Node of Kubernetes for this node, on etcd as a view of Calico's.
+func nodeStore(store *connect.Datastore) datastore.Store {
+	if store.Type == connect.Etcd {
+		return nodeview.New(store.Store)
+	}
+	return store
 }
 
 // firstFacts are what the journal knew of the node, as far as its interfaces still agree.

@@ -26,7 +26,7 @@ func matrix(t *testing.T, pods []*pod, family func(netip.Addr) bool) []string {
 				continue
 			}
 			addr := to.addrs[slices.IndexFunc(to.addrs, family)]
-			if _, err := connect(t, from.ns, addr, ""); err == nil {
+			if _, err := dial(t, from.ns, addr, ""); err == nil {
 				open = append(open, from.name+">"+to.name)
 			}
 		}
@@ -87,21 +87,21 @@ func TestTwoSubnets(t *testing.T) {
 	})
 	t.Run("NodeToPod", func(t *testing.T) {
 		for _, p := range pods {
-			if _, err := connect(t, n1.ns, p.addrs[0], ""); err != nil {
+			if _, err := dial(t, n1.ns, p.addrs[0], ""); err != nil {
 				t.Errorf("from node n1 to pod %s: %v", p.name, err)
 			}
 		}
 	})
 	t.Run("Masquerade", func(t *testing.T) {
 		kerneltest.Do(t, n3.ns, func() { serve(t) })
-		seen, err := connect(t, a.ns, netip.MustParseAddr("172.31.0.13"), "")
+		seen, err := dial(t, a.ns, netip.MustParseAddr("172.31.0.13"), "")
 		if err != nil || seen != netip.MustParseAddr("172.30.0.11") {
 			t.Errorf("a node in the other subnet sees %v, %v, want the pod's node", seen, err)
 		}
 	})
 	t.Run("Spoofing", func(t *testing.T) {
 		kerneltest.Do(t, a.ns, func() { kerneltest.Run(t, "ip addr add 10.65.99.99/32 dev lo") })
-		if _, err := connect(t, a.ns, b.addrs[0], "10.65.99.99"); err == nil {
+		if _, err := dial(t, a.ns, b.addrs[0], "10.65.99.99"); err == nil {
 			t.Error("a pod connects from an address that is not its own")
 		}
 	})
@@ -153,14 +153,14 @@ func testPolicy(t *testing.T, l *lab, pods []*pod) {
 		}})
 	eventually(t, func() error {
 		for _, p := range []*pod{pods[1], pods[3]} {
-			if _, err := connect(t, pods[2].ns, p.addrs[1], ""); err == nil {
+			if _, err := dial(t, pods[2].ns, p.addrs[1], ""); err == nil {
 				return fmt.Errorf("pod c still reaches pod %s", p.name)
 			}
 		}
 		return nil
 	})
 	checkMatrix(t, pods, policed)
-	if _, err := connect(t, pods[1].on.ns, pods[1].addrs[0], ""); err != nil {
+	if _, err := dial(t, pods[1].on.ns, pods[1].addrs[0], ""); err != nil {
 		t.Errorf("from a node to its own isolated pod: %v", err)
 	}
 }

@@ -299,8 +299,8 @@ func serve(t *testing.T) {
 	}()
 }
 
-// connect opens a TCP connection from a namespace and returns the source address that the server sees.
-func connect(t *testing.T, from *os.File, to netip.Addr, local string) (netip.Addr, error) {
+// dial opens a TCP connection from a namespace and returns the source address that the server sees.
+func dial(t *testing.T, from *os.File, to netip.Addr, local string) (netip.Addr, error) {
 	t.Helper()
 	var seen netip.Addr
 	var failed error

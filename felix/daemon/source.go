@@ -16,8 +16,10 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/sync"
 )
 
 // source is where commits come from, and what has to run for it.
@@ -28,19 +30,22 @@ type source struct {
 }
 
 // openSource makes a client of Typha if one is configured, and otherwise Typha's parts in this process.
-func (p *process) openSource(api *rest.Config, store datastore.Store, registry prometheus.Registerer) (source, error) {
+func (p *process) openSource(store *connect.Datastore, registry prometheus.Registerer) (source, error) {
 	c := p.config
 	if c.TyphaAddr == "" && c.TyphaK8sServiceName == "" {
-		local := typha.NewLocal(typha.LocalOptions{Store: store, Logger: p.log, Metrics: stream.NewMetrics(registry)})
+		local := typha.NewLocal(typha.LocalOptions{Store: store, Kinds: kinds(store.Type), Logger: p.log, Metrics: stream.NewMetrics(registry)})
 		return source{local.Source(p.node), true, local.Run}, nil
 	}
 	addresses := func(context.Context) ([]string, error) { return []string{c.TyphaAddr}, nil }
 	if c.TyphaAddr == "" {
-		client, err := rest.HTTPClientFor(api)
+		if store.API == nil {
+			return source{}, fmt.Errorf("find Typha: a Service (TyphaK8sServiceName) needs Kubernetes, and the datastore is %s: set TyphaAddr", store.Type)
+		}
+		client, err := rest.HTTPClientFor(store.API)
 		if err != nil {
 			return source{}, fmt.Errorf("make API client: %w", err)
 		}
-		addresses = (&service{client: client, host: api.Host, namespace: c.TyphaK8sNamespace, name: c.TyphaK8sServiceName}).addresses
+		addresses = (&service{client: client, host: store.API.Host, namespace: c.TyphaK8sNamespace, name: c.TyphaK8sServiceName}).addresses
 	}
 	known := p.journal.State()
 	client, err := stream.NewClient(stream.ClientOptions{
@@ -53,6 +58,14 @@ func (p *process) openSource(api *rest.Config, store datastore.Store, registry p
 		return source{}, err
 	}
 	return source{client, false, client.Run}, nil
+}
+
+// kinds are what Typha's part reads of a datastore.
+func kinds(t connect.Type) []datastore.Kind {
+	if t == connect.Etcd {
+		return sync.EtcdKinds()
+	}
+	return sync.KubernetesKinds()
 }
 
 // discoveryTimeout bounds one question for Typha's endpoints.
