@@ -176,6 +176,8 @@ func TestRefusals(t *testing.T) {
 		{"-l with a name", "get ippool a -l x=y", "", []string{"-l is for lists"}},
 		{"bad selector", "get ippools -l ((", "", []string{"-l ((:"}},
 		{"watch of two", "get ippool a b -w", "", []string{"-w watches one"}},
+		{"watch of nothing", "get -w", "", []string{"-w watches one"}},
+		{"a tab", "apply -f -", "apiVersion: projectcalico.org/v3\nmetadata:\n\tname: a\n", []string{"standard input:1: not YAML: line 3: ", "spaces, not tabs"}},
 		{"bad dry run", "apply --dry-run=perhaps -f -", pool("a", "cidr: 10.1.0.0/16"), []string{"must be none, client or server"}},
 		{"dry run without a server", "apply --dry-run=server -f -", pool("a", "cidr: 10.1.0.0/16"), []string{"use --dry-run=client"}},
 		{"unknown type", "get ippol", "", []string{`no resource type "ippol"; did you mean ipp`}},

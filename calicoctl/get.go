@@ -76,7 +76,7 @@ func (g *getting) run(command *cobra.Command, args []string) error {
 		return errors.New("-A is for lists: a name is in one namespace, -n")
 	case !list && g.selector != "":
 		return errors.New("-l is for lists")
-	case g.watch && len(g.in.files) > 0, g.watch && len(g.selected.names) > 1:
+	case g.watch && (len(args) == 0 || len(g.in.files) > 0 || len(g.selected.names) > 1):
 		return errors.New("-w watches one TYPE, or one TYPE NAME")
 	}
 	if g.everywhere {

@@ -142,10 +142,15 @@ func (t *tool) complain(name string, err error) {
 
 // explained says more of an error than the server does.
 func explained(err error) error {
-	if apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+	if notServed(err) {
 		return fmt.Errorf("the cluster does not serve this kind: it is older than this program, or its CRDs are not installed: %w", err)
 	}
 	return err
+}
+
+// notServed says whether an error is that the API server does not know the kind.
+func notServed(err error) bool {
+	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // flatten takes apart errors that were joined.

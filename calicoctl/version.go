@@ -67,8 +67,11 @@ var release = regexp.MustCompile(`^v?(\d+)\.(\d+)\.`)
 // lost. Versions that are no releases, and clusters that do not say theirs, are not compared.
 func (t *tool) checkVersion(ctx context.Context, store datastore.Store) error {
 	info, err := datastore.Get[*v3.ClusterInformation](ctx, store, datastore.ClusterInformations, datastore.Key{Name: "default"})
-	if err != nil {
-		return nil // what the command itself reads says why, if it matters
+	switch {
+	case errors.Is(err, datastore.ErrUnavailable) && !notServed(err):
+		return err // so that nobody waits twice
+	case err != nil:
+		return nil // the cluster does not say, or not to this user
 	}
 	version, _ := t.build()
 	ours, theirs := release.FindStringSubmatch(version), release.FindStringSubmatch(info.Spec.CalicoVersion)

@@ -50,7 +50,7 @@ func Read(source string, in io.Reader) []Result {
 			return results
 		}
 		if err != nil {
-			return append(results, Result{Source: source, Line: 1, Err: fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))})
+			return append(results, Result{Source: source, Line: 1, Err: manifest.SyntaxError(err)})
 		}
 		for _, node := range documents(&root) {
 			result := Result{Source: source, Line: node.Line}

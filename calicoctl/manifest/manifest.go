@@ -70,12 +70,21 @@ func Read(source string, in io.Reader) []Document {
 			return documents
 		}
 		if err != nil {
-			return append(documents, Document{Source: source, Line: 1, Err: fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))})
+			return append(documents, Document{Source: source, Line: 1, Err: SyntaxError(err)})
 		}
 		if len(root.Content) == 1 && root.Content[0].Tag != "!!null" {
 			documents = append(documents, read(source, root.Content[0])...)
 		}
 	}
+}
+
+// SyntaxError explains an error of the YAML decoder.
+func SyntaxError(err error) error {
+	hint := ""
+	if strings.Contains(err.Error(), "cannot start any token") {
+		hint = " (indent with spaces, not tabs, and put what begins with @ or a backquote in quotes)"
+	}
+	return fmt.Errorf("not YAML: %s%s", strings.TrimPrefix(err.Error(), "yaml: "), hint)
 }
 
 // read takes a document apart when it is a list.
