@@ -1,9 +1,9 @@
 package calc
 
 import (
+	"hash/maphash"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -122,56 +122,68 @@ func (e *Engine) setNodeItem(h *wire.Host, addrs []netip.Addr) {
 	e.setNets(it, slices.Compact(nets))
 }
 
+// handed is what of an endpoint was handed out: where, and a hash of what.
+type handed struct {
+	node string
+	hash uint64
+}
+
 // flushEndpoint makes the endpoint object of an item again.
 func (e *Engine) flushEndpoint(it *item) {
 	now := e.endpointOf(it)
+	var next handed
+	if now != nil {
+		next = handed{it.node, e.hashEndpoint(it, now)}
+	}
 	before := it.sent
-	if now == nil && before == nil || now != nil && before != nil && sameEndpoint(before, now) {
+	if before == next {
 		return
 	}
-	it.sent = now
-	from, to := nodeOf(before), nodeOf(now)
-	if from != to && from != "" {
-		e.interest.change(from, before.ID(), false)
+	it.sent = next
+	id := it.endpointID()
+	if before.node != next.node && before.node != "" {
+		e.interest.change(before.node, id, false)
 	}
-	if from != to && to != "" {
-		e.interest.change(to, now.ID(), true)
+	if before.node != next.node && next.node != "" {
+		e.interest.change(next.node, id, true)
 	}
 	if now == nil {
-		e.out.gone(before.ID())
+		e.out.gone(id)
 	} else {
 		e.out.changed(now)
 	}
 }
 
-// nodeOf gives the node of an endpoint, empty for none.
-func nodeOf(o wire.Object) string {
-	switch o := o.(type) {
-	case *wire.HostEndpoint:
-		return o.Node
-	case *wire.Endpoint:
-		return o.Node
+func (it *item) endpointID() wire.ID {
+	if it.key.kind == itemHost {
+		return (&wire.HostEndpoint{Name: it.key.name}).ID()
 	}
-	return ""
+	return wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(it.key.namespace, it.key.name)}
 }
 
-func sameEndpoint(a, b wire.Object) bool {
-	x, ok := a.(*wire.Endpoint)
-	y, both := b.(*wire.Endpoint)
-	if !ok || !both {
-		return reflect.DeepEqual(a, b)
+// hashEndpoint gives a number that another endpoint of the item will not have.
+func (e *Engine) hashEndpoint(it *item, o wire.Object) uint64 {
+	w, ok := o.(*wire.Endpoint)
+	if !ok || w.Interface != "" || len(w.Annotations) > 0 {
+		return e.hash(o)
 	}
-	return x.UID == y.UID && x.Node == y.Node && sameSlice(x.Tiers, y.Tiers) && slices.Equal(x.Profiles, y.Profiles) &&
-		maps.Equal(x.Annotations, y.Annotations) && x.Interface == y.Interface &&
-		slices.Equal(x.Addrs, y.Addrs) && slices.Equal(x.AllowedSources, y.AllowedSources)
+	known := struct {
+		uid             string
+		tiers, profiles uint64
+	}{uid: w.UID, profiles: it.place.hash}
+	if it.stack != nil {
+		known.tiers = it.stack.hash
+	}
+	return maphash.Comparable(e.seed, known)
 }
 
-// sameSlice compares tiers, which endpoints share.
-func sameSlice(a, b []wire.Tier) bool {
-	if len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) {
-		return true
+// hash gives a number for what a value of wire's types says.
+func (e *Engine) hash(v any) uint64 {
+	data, err := wire.Encode(v)
+	if err != nil {
+		panic(err) // the types are ones that can be encoded
 	}
-	return reflect.DeepEqual(a, b)
+	return maphash.Bytes(e.seed, data)
 }
 
 // endpointOf gives what applies to an item, nil if it is no endpoint.

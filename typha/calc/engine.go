@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"hash/maphash"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -83,8 +84,10 @@ type Engine struct {
 	dirtyProfiles map[*profile]struct{}
 	dirtySets     map[*ipSet]struct{}
 	dirtyGroups   []*group
-	needs         map[need]bool
+	needs         map[need]bool // of sets, and what belongs to one node
+	noted         map[need]bool // of policies
 
+	seed maphash.Seed
 	// Room that calls share.
 	scratch []*selector
 	names   []string
@@ -117,7 +120,9 @@ func New() *Engine {
 		bgp:           newBGPState(),
 		dirtyProfiles: map[*profile]struct{}{},
 		dirtySets:     map[*ipSet]struct{}{},
+		seed:          maphash.MakeSeed(),
 		needs:         map[need]bool{},
+		noted:         map[need]bool{},
 	}
 }
 

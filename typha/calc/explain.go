@@ -125,7 +125,7 @@ func withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 			if p.staged != v3.StagedActionSet && p.staged != v3.StagedActionDelete {
 				continue
 			}
-			list = slices.DeleteFunc(list, func(other *policy) bool { return other.policy.Name == p.policy.Name })
+			list = slices.DeleteFunc(list, func(other *policy) bool { return other.name == p.name })
 			if p.staged == v3.StagedActionSet {
 				list = append(list, p)
 			}
@@ -222,13 +222,14 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 
 // ask gives the action of the first rule that matches and decides, 0 if none does.
 func (q *inquiry) ask(stage string, p *policy) wire.Action {
-	rules := p.policy.Egress
+	decoded := p.decode()
+	rules := decoded.Egress
 	if q.ingress {
-		rules = p.policy.Ingress
+		rules = decoded.Ingress
 	}
 	for i := range rules {
 		r := &rules[i]
-		step := Step{Stage: stage, Tier: p.policy.Tier, Policy: p.policy.Name, Kind: p.key.kind, Namespace: p.key.namespace,
+		step := Step{Stage: stage, Tier: decoded.Tier, Policy: p.name, Kind: p.key.kind, Namespace: p.key.namespace,
 			Name: p.key.name, Staged: p.staged != "", Rule: i, Action: r.Action}
 		step.Matched = q.matches(p, r)
 		q.steps = append(q.steps, step)
@@ -256,7 +257,13 @@ func (f *Flow) isICMP(m *wire.ICMP) bool {
 
 func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) bool {
 	within := func(net netip.Prefix) bool { return net.Contains(addr) }
-	inSet := func(name string) bool { return q.inSet(p.specs[name], addr, port) }
+	inSet := func(name string) bool {
+		if set := q.e.sets[name]; set != nil {
+			return q.inSet(set.spec, addr, port)
+		}
+		i := slices.IndexFunc(p.specs, func(s setSpec) bool { return s.name() == name })
+		return i >= 0 && q.inSet(p.specs[i], addr, port)
+	}
 	inRange := func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }
 	if len(m.Nets) > 0 && !slices.ContainsFunc(m.Nets, within) || slices.ContainsFunc(m.NotNets, within) ||
 		slices.ContainsFunc(m.NotSets, inSet) {

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -62,9 +63,13 @@ type need struct {
 
 // noteNeed remembers whether a node needed an object, before that changes.
 func (e *Engine) noteNeed(node string, id wire.ID, was bool) {
+	needs := e.needs
+	if id.Kind == wire.KindPolicy {
+		needs = e.noted
+	}
 	k := need{node, id}
-	if _, noted := e.needs[k]; !noted {
-		e.needs[k] = was
+	if _, noted := needs[k]; !noted {
+		needs[k] = was
 	}
 }
 
@@ -159,27 +164,74 @@ func (e *Engine) needed(k need) bool {
 
 // flushNeeds adds what nodes need now and no longer to what is handed out.
 func (e *Engine) flushNeeds() {
+	joined := map[string][]*group{}
 	for _, g := range e.dirtyGroups {
 		for node, was := range g.before {
-			is := g.counts.has(node)
-			if is == was {
-				continue
-			}
-			for _, p := range g.policies {
-				if _, noted := e.needs[need{node, p.id()}]; !noted {
-					e.interest.change(node, p.id(), is)
+			switch is := g.counts.has(node); {
+			case is && !was:
+				joined[node] = append(joined[node], g)
+			case was && !is:
+				for _, p := range g.policies {
+					if _, noted := e.noted[need{node, p.id()}]; !noted {
+						e.interest.change(node, p.id(), false)
+					}
 				}
 			}
 		}
 		g.before = nil
 	}
-	for k, was := range e.needs {
-		if is := e.needed(k); is != was {
-			e.interest.change(k.node, k.id, is)
+	e.flushJoined(joined)
+	for _, needs := range []map[need]bool{e.needs, e.noted} {
+		for k, was := range needs {
+			if is := e.needed(k); is != was {
+				e.interest.change(k.node, k.id, is)
+			}
 		}
 	}
 	e.dirtyGroups = nil
 	if len(e.needs) > 0 {
 		e.needs = map[need]bool{}
+	}
+	if len(e.noted) > 0 {
+		e.noted = map[need]bool{}
+	}
+}
+
+// flushJoined adds the policies of the groups that nodes now have an endpoint in. In a snapshot many nodes have many groups,
+// and often the same: the lists are made once for each choice of groups.
+func (e *Engine) flushJoined(joined map[string][]*group) {
+	lists := map[string][]wire.ID{}
+	numbers := map[*group]uint32{}
+	var key []byte
+	for node, groups := range joined {
+		key = key[:0]
+		for _, g := range groups {
+			n, ok := numbers[g]
+			if !ok {
+				n = uint32(len(numbers))
+				numbers[g] = n
+			}
+			key = binary.LittleEndian.AppendUint32(key, n)
+		}
+		list, made := lists[string(key)]
+		if !made {
+			for _, g := range groups {
+				for _, p := range g.policies {
+					list = append(list, p.id())
+				}
+			}
+			slices.SortFunc(list, compareIDs)
+			lists[string(key)] = list
+		}
+		if len(e.noted) > 0 {
+			list = slices.DeleteFunc(slices.Clone(list), func(id wire.ID) bool {
+				_, noted := e.noted[need{node, id}]
+				return noted
+			})
+		}
+		if len(list) > 0 {
+			e.interest.of(node)
+			e.interest.added[node] = list
+		}
 	}
 }

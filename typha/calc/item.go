@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // podKey names a namespaced resource.
@@ -52,8 +51,8 @@ type item struct {
 	node    string // where its endpoint is; empty: nowhere
 	stack   *stack // of its endpoint
 	counted counted
-	sent    wire.Object // its endpoint as it was handed out
-	detail  any         // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
+	sent    handed // its endpoint
+	detail  any    // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
 }
 
 // dirt says what of an item has to be decided again.

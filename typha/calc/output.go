@@ -14,15 +14,28 @@ import (
 type output struct {
 	current map[wire.ID]wire.Object
 	pending map[wire.ID]wire.Object // nil: gone
-	upserts []wire.Object           // that certainly differ
+	// encoded are the hashes of the policies that were handed out.
+	encoded map[wire.ID]wire.Hash
+	upserts []wire.Object // that certainly differ
 	deletes []wire.ID
 }
 
 func newOutput() output {
-	return output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}}
+	return output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}, encoded: map[wire.ID]wire.Hash{}}
 }
 
 func (o *output) set(object wire.Object) { o.pending[object.ID()] = object }
+
+// setEncoded is set for an object whose encoding is known; the hash of that is all that is kept.
+func (o *output) setEncoded(object wire.Object, encoded []byte) {
+	o.pending[object.ID()] = hashed{object, wire.HashOf(encoded)}
+}
+
+// hashed is an object with the hash of its encoding.
+type hashed struct {
+	wire.Object
+	hash wire.Hash
+}
 
 func (o *output) remove(id wire.ID) { o.pending[id] = nil }
 
@@ -33,6 +46,18 @@ func (o *output) gone(id wire.ID) { o.deletes = append(o.deletes, id) }
 
 func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 	for id, object := range o.pending {
+		if h, is := object.(hashed); is {
+			if o.encoded[id] != h.hash {
+				o.encoded[id] = h.hash
+				o.changed(h.Object)
+			}
+			continue
+		}
+		if _, was := o.encoded[id]; was {
+			delete(o.encoded, id)
+			o.gone(id)
+			continue
+		}
 		before, existed := o.current[id]
 		switch {
 		case object == nil && existed:
@@ -79,24 +104,30 @@ func compareIDs(a, b wire.ID) int {
 type interest struct {
 	nodes   map[string]map[wire.ID]bool // of what belongs to a node by itself
 	changes map[string]*Interest
+	added   map[string][]wire.ID // many policies at once, sorted; many nodes share a list
 }
 
 func newInterest() interest {
-	return interest{nodes: map[string]map[wire.ID]bool{}, changes: map[string]*Interest{}}
+	return interest{nodes: map[string]map[wire.ID]bool{}, changes: map[string]*Interest{}, added: map[string][]wire.ID{}}
 }
 
 // change notes that a node needs something from now on, or no longer: once between two flushes.
 func (i *interest) change(node string, id wire.ID, needed bool) {
-	c := i.changes[node]
-	if c == nil {
-		c = &Interest{}
-		i.changes[node] = c
-	}
+	c := i.of(node)
 	if needed {
 		c.Added = append(c.Added, id)
 	} else {
 		c.Removed = append(c.Removed, id)
 	}
+}
+
+func (i *interest) of(node string) *Interest {
+	c := i.changes[node]
+	if c == nil {
+		c = &Interest{}
+		i.changes[node] = c
+	}
+	return c
 }
 
 // own notes that an object belongs to a node, or no longer.
@@ -123,12 +154,28 @@ func (i *interest) flush() map[string]Interest {
 	for node, c := range i.changes {
 		slices.SortFunc(c.Added, compareIDs)
 		slices.SortFunc(c.Removed, compareIDs)
+		c.Added = between(c.Added, i.added[node])
 		changes[node] = *c
 	}
 	if len(i.changes) > 0 {
-		i.changes = map[string]*Interest{}
+		i.changes, i.added = map[string]*Interest{}, map[string][]wire.ID{}
 	}
 	return changes
+}
+
+// between puts sorted policies into a sorted list.
+func between(list, policies []wire.ID) []wire.ID {
+	if len(policies) == 0 {
+		return list
+	}
+	first, _ := slices.BinarySearchFunc(list, wire.ID{Kind: wire.KindPolicy}, compareIDs)
+	last, _ := slices.BinarySearchFunc(list, wire.ID{Kind: wire.KindPolicy + 1}, compareIDs)
+	if first == last {
+		return slices.Concat(list[:first], policies, list[last:])
+	}
+	both := slices.Concat(list[first:last], policies)
+	slices.SortFunc(both, compareIDs)
+	return slices.Concat(list[:first], both, list[last:])
 }
 
 // judge notes why a resource cannot be used; an empty reason says that it can, or is gone.

@@ -46,6 +46,7 @@ type place struct {
 	key                              string
 	items                            []*item
 	names                            []string // wire names of the profiles that have rules
+	hash                             uint64   // of names
 	pods                             bool     // its items are pods
 }
 
@@ -156,7 +157,7 @@ func (e *Engine) setNames(p *place) bool {
 	if slices.Equal(names, p.names) {
 		return false
 	}
-	p.names = names
+	p.names, p.hash = names, e.hash(names)
 	return true
 }
 
@@ -233,6 +234,7 @@ func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
 }
 
 func (e *Engine) upsertProfile(o *v3.Profile) {
+	e.judge(KindProfile, "", o.Name, compileProfile(o.Name, &o.Spec).reason)
 	p := e.profile(o.Name)
 	p.object = &o.Spec
 	l := p.labels
@@ -281,7 +283,6 @@ func (e *Engine) flushProfile(p *profile) {
 		c = compileProfile(p.name, p.object)
 	}
 	c.group = &p.group
-	e.judge(KindProfile, "", p.name, c.reason)
 	e.setPolicy(policyKey, c)
 }
 

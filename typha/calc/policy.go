@@ -12,10 +12,11 @@ type policyKey struct{ kind, namespace, name string }
 
 // policy is a policy or profile in use.
 type policy struct {
-	key    policyKey
-	policy *wire.Policy
-	tier   *tier // nil for a profile
-	order  *float64
+	key   policyKey
+	name  string // on the wire
+	rules []byte // the wire.Policy, encoded: there are many, and rules are large
+	tier  *tier  // nil for a profile
+	order *float64
 
 	ingress, egress                bool
 	doNotTrack, preDNAT, onForward bool
@@ -25,10 +26,10 @@ type policy struct {
 	group   *group      // whose nodes need it; of no node for one without a direction; nil for a staged one
 	sets    []*ipSet    // of one in force
 	trial   []*selector // of the sets of a staged one
-	specs   map[string]setSpec
+	specs   []setSpec   // likewise
 }
 
-func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.policy.Name} }
+func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.name} }
 
 // compiled is what a policy resource says, independent of the rest of the cluster.
 type compiled struct {
@@ -49,15 +50,16 @@ type compiled struct {
 // setPolicy takes a policy in, new or changed.
 func (e *Engine) setPolicy(key policyKey, c compiled) {
 	before := e.policies[key]
-	p := &policy{key: key, policy: c.policy, order: c.order, ingress: c.ingress, egress: c.egress,
-		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, staged: c.staged, group: c.group,
-		specs: make(map[string]setSpec, len(c.sets))}
+	rules := encode(c.policy)
+	p := &policy{key: key, name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
+		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, staged: c.staged, group: c.group}
 	for _, s := range c.sets {
-		p.specs[s.name()] = s
-		switch {
-		case c.staged == "":
+		if c.staged == "" {
 			p.sets = append(p.sets, e.acquireSet(s))
-		case s.service.name == "":
+			continue
+		}
+		p.specs = append(p.specs, s)
+		if s.service.name == "" {
 			p.trial = append(p.trial, e.acquireSelector(s.items))
 		}
 	}
@@ -90,7 +92,7 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 	if before != nil && before.id() != p.id() { // the tier is part of the name
 		e.out.remove(before.id())
 	}
-	e.out.set(p.policy)
+	e.out.setEncoded(c.policy, rules)
 }
 
 func (e *Engine) removePolicyAt(key policyKey) {
@@ -112,7 +114,7 @@ func (e *Engine) attach(p *policy) {
 		p.subject.staged = append(p.subject.staged, p)
 		return
 	}
-	e.policyNames[p.policy.Name] = p
+	e.policyNames[p.name] = p
 	e.join(p.group, p, true)
 	if s := p.subject; s != nil {
 		if s.inForce = append(s.inForce, p); len(s.inForce) == 1 {
@@ -128,7 +130,7 @@ func (e *Engine) detach(p *policy) {
 		p.subject.staged = without(p.subject.staged, p)
 		return
 	}
-	delete(e.policyNames, p.policy.Name)
+	delete(e.policyNames, p.name)
 	e.join(p.group, p, false)
 	if s := p.subject; s != nil {
 		if s.inForce = without(s.inForce, p); len(s.inForce) == 0 {
@@ -250,6 +252,24 @@ func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
 	for _, st := range e.stacks {
 		e.dirtyStack(st)
 	}
+}
+
+// encode gives the canonical encoding of a policy.
+func encode(p *wire.Policy) []byte {
+	data, err := wire.Encode(p)
+	if err != nil {
+		panic(err) // the type is one that can be encoded
+	}
+	return slices.Clip(data)
+}
+
+// decode gives the policy again.
+func (p *policy) decode() *wire.Policy {
+	var out wire.Policy
+	if err := wire.Decode(p.rules, &out); err != nil {
+		panic(err) // encode wrote it
+	}
+	return &out
 }
 
 // setsOf collects the sets that rules name, each once, and gives their names.

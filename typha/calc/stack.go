@@ -18,6 +18,7 @@ type stack struct {
 	users     int         // items
 	dirty     bool
 	tiers     []wire.Tier // of a workload
+	hash      uint64      // of tiers
 }
 
 // stackOf gives the stack of an item, nil if no policy selects it.
@@ -117,7 +118,7 @@ func (e *Engine) flushStacks() {
 		tiers := e.tiersOf(st, func(*policy) bool { return true })
 		same := reflect.DeepEqual(tiers, st.tiers)
 		if !same {
-			st.tiers = tiers
+			st.tiers, st.hash = tiers, e.hash(tiers)
 		}
 		for it := range st.selectors[0].members {
 			if it.stack == st && (!same || it.key.kind == itemHost) {
@@ -141,7 +142,7 @@ func (e *Engine) policiesOf(st *stack) []*policy {
 // comparePolicies orders by tier, order, and name; policies of one name by their kinds and namespaces.
 func comparePolicies(a, b *policy) int {
 	return cmp.Or(compareTiers(a.tier, b.tier), compareOrders(a.order, b.order),
-		strings.Compare(a.key.name, b.key.name), strings.Compare(a.policy.Name, b.policy.Name))
+		strings.Compare(a.key.name, b.key.name), strings.Compare(a.name, b.name))
 }
 
 func compareTiers(a, b *tier) int {
@@ -181,10 +182,10 @@ func (e *Engine) tiersOf(st *stack, wanted func(*policy) bool) []wire.Tier {
 		}
 		t := &tiers[len(tiers)-1]
 		if p.ingress {
-			t.Ingress = append(t.Ingress, p.policy.Name)
+			t.Ingress = append(t.Ingress, p.name)
 		}
 		if p.egress {
-			t.Egress = append(t.Egress, p.policy.Name)
+			t.Egress = append(t.Egress, p.name)
 		}
 	}
 	return tiers
