@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
@@ -24,9 +25,9 @@ import (
 type ClientOptions struct {
 	// Node is the name under which to ask; the token or the certificate has to name it.
 	Node string
-	// Addresses gives the host:port of the replicas to try. It is asked before each attempt.
-	Addresses func(context.Context) ([]string, error)
-	TLS       TLS
+	// Replicas are asked before each attempt.
+	Replicas Replicas
+	TLS      TLS
 	// TokenFile holds the node's projected service-account token with the audience Audience; it is
 	// read for each attempt. Empty presents none.
 	TokenFile string
@@ -59,11 +60,33 @@ type Client struct {
 	report wire.Report // latest
 }
 
-// The waits between attempts to connect double from the first to the last, with jitter.
+// Replicas are the Typhas that a Client may connect to. discovery.Watcher is one.
+type Replicas interface {
+	// Addresses gives them as host:port in the order in which to try them.
+	Addresses() ([]string, error)
+	// Changed gives a channel that is closed when Addresses would say something else. It may be nil.
+	Changed() <-chan struct{}
+}
+
+// Fixed is a single Typha, as host:port.
+type Fixed string
+
+// Addresses implements Replicas.
+func (f Fixed) Addresses() ([]string, error) { return []string{string(f)}, nil }
+
+// Changed implements Replicas.
+func (f Fixed) Changed() <-chan struct{} { return nil }
+
+// When every replica has been tried, the wait before the next round doubles from the first to the last. Between the
+// replicas of a round, and when others become known, it is the spread at most, so that not all nodes come at once.
 const (
 	firstBackoff = 100 * time.Millisecond
-	lastBackoff  = 10 * time.Second
+	lastBackoff  = 5 * time.Second
+	spread       = 200 * time.Millisecond
 )
+
+// connectTimeout bounds an attempt to connect and to agree on keys.
+const connectTimeout = 10 * time.Second
 
 // receiveWindow is how much a server may send ahead of the consumer, in octets.
 const receiveWindow = 1 << 20
@@ -111,25 +134,61 @@ func NewClient(opts ClientOptions) (*Client, error) {
 // Run connects, and connects again whenever the stream breaks, until ctx ends. Call it once.
 func (c *Client) Run(ctx context.Context) error {
 	defer close(c.done)
-	backoff := firstBackoff
-	for attempt := rand.IntN(1 << 16); ; attempt++ {
-		before := c.number
-		err := c.connectOnce(ctx, attempt)
+	pause := firstBackoff
+	tried := map[string]bool{} // in this round; the replica that ended the last stream is the last to be asked again
+	for {
+		changed := c.opts.Replicas.Changed()
+		address, err := c.choose(tried)
+		if err == nil {
+			before := c.number
+			err = c.connectOnce(ctx, address)
+			if c.number > before {
+				clear(tried)
+				pause = firstBackoff
+			}
+			tried[address] = true
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if c.number > before {
-			backoff = firstBackoff
+		wait := rand.N(spread)
+		if _, none := c.choose(tried); none != nil {
+			clear(tried)
+			wait = pause/2 + rand.N(pause)
+			pause = min(2*pause, lastBackoff)
 		}
-		wait := backoff/2 + rand.N(backoff)
 		c.log.Warn("no stream from typha", "error", err, "retry", wait)
+		timer := time.NewTimer(wait)
 		select {
-		case <-time.After(wait):
+		case <-timer.C:
+		case <-changed:
+			clear(tried)
+			timer.Reset(rand.N(spread))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
 		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		backoff = min(2*backoff, lastBackoff)
 	}
+}
+
+// choose gives the first replica that was not tried.
+func (c *Client) choose(tried map[string]bool) (string, error) {
+	addresses, err := c.opts.Replicas.Addresses()
+	if err != nil {
+		return "", fmt.Errorf("find typha: %w", err)
+	}
+	for _, address := range addresses {
+		if !tried[address] {
+			return address, nil
+		}
+	}
+	return "", errors.New("find typha: no address is known")
 }
 
 // Next implements Source.
@@ -155,21 +214,14 @@ func (c *Client) Report(r wire.Report) {
 	}
 }
 
-// connectOnce opens one stream and reads it to its end. Attempts take the addresses in turn.
-func (c *Client) connectOnce(ctx context.Context, attempt int) error {
-	addresses, err := c.opts.Addresses(ctx)
-	if err != nil {
-		return fmt.Errorf("find typha: %w", err)
-	}
-	if len(addresses) == 0 {
-		return errors.New("find typha: no address is known")
-	}
-	address := addresses[attempt%len(addresses)]
+// connectOnce opens one stream and reads it to its end.
+func (c *Client) connectOnce(ctx context.Context, address string) error {
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(credentials.NewTLS(c.opts.TLS.client())),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxDownMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.opts.ReadTimeout / 2, Timeout: c.opts.ReadTimeout / 2}),
 		grpc.WithDisableRetry(),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
 		// Fixed windows instead of growing ones: what a slow consumer has not read waits in the
 		// server's Session, where it is merged, and not in buffers.
 		grpc.WithInitialWindowSize(receiveWindow), grpc.WithInitialConnWindowSize(receiveWindow),

@@ -110,7 +110,7 @@ func (s *site) client(address func() string, change func(*ClientOptions)) *Clien
 	s.t.Helper()
 	opts := ClientOptions{
 		Node: "n1", TLS: s.tls("felix", "typha"), TokenFile: s.tokenFile(s.issuer.token("n1", nil)),
-		Addresses: func(context.Context) ([]string, error) { return []string{address()}, nil },
+		Replicas: asked(address),
 	}
 	if change != nil {
 		change(&opts)
@@ -133,6 +133,12 @@ func (s *site) run(c *Client) {
 		}
 	})
 }
+
+// asked is a replica whose address is asked for each time.
+type asked func() string
+
+func (a asked) Addresses() ([]string, error) { return []string{a()}, nil }
+func (a asked) Changed() <-chan struct{}     { return nil }
 
 func fixed(address string) func() string { return func() string { return address } }
 
@@ -185,7 +191,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := s.client(fixed(address), c.change)
-			err := client.connectOnce(t.Context(), 0)
+			err := client.connectOnce(t.Context(), address)
 			if status.Code(err) != c.code || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("got %v, want code %v and %q", err, c.code, c.want)
 			}
@@ -204,7 +210,7 @@ func TestURISANIdentifiesAPeerToo(t *testing.T) {
 	const uri = "spiffe://cluster/typha"
 	named, _ := s.serve(h, ServerOptions{TLS: s.tls("anything", "felix", uri), Tokens: s.issuer.tokens()})
 	change := func(o *ClientOptions) { o.TLS.PeerCN, o.TLS.PeerURISAN = "", uri }
-	if err := s.client(fixed(address), change).connectOnce(t.Context(), 0); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
+	if err := s.client(fixed(address), change).connectOnce(t.Context(), address); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
 		t.Errorf("a server without the URI: %v", err)
 	}
 	c := s.client(fixed(named), change)
@@ -221,7 +227,7 @@ func TestCertificateMayNameTheNode(t *testing.T) {
 		return func(o *ClientOptions) { o.TLS, o.TokenFile = s.tls(cn, "typha"), "" }
 	}
 	for _, cn := range []string{"felix", "node:n2"} {
-		if err := s.client(fixed(address), withCN(cn)).connectOnce(t.Context(), 0); status.Code(err) != codes.PermissionDenied {
+		if err := s.client(fixed(address), withCN(cn)).connectOnce(t.Context(), address); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("CN %s asked for n1: %v", cn, err)
 		}
 	}
@@ -340,7 +346,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	serverTLS := s.tls("typha", "felix")
 	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: s.issuer.tokens()})
 	c := s.client(fixed(address), func(o *ClientOptions) { o.TLS.PeerCN = "typha-renewed" })
-	if err := c.connectOnce(t.Context(), 0); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
+	if err := c.connectOnce(t.Context(), address); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
 		t.Fatalf("before the renewal: %v", err)
 	}
 	s.write(filepath.Dir(serverTLS.CertFile), "typha-renewed")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,8 +18,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
 const (
@@ -35,9 +34,37 @@ type ServerOptions struct {
 	TLS TLS
 	// Tokens verifies the token of a node that connects. Where it is nil, the client
 	// certificate has to name the node: common name "node:<name>".
-	Tokens  *Tokens
-	Logger  *slog.Logger // nil discards
-	Metrics *Metrics     // nil counts for nobody
+	Tokens *Tokens
+	// HandshakeTimeout is how long a client may take to say who it is and what it wants, PingInterval how often it is asked
+	// for a sign of life; 0 is 10 s each.
+	HandshakeTimeout, PingInterval time.Duration
+	// DropInterval is the time between two streams that are ended because there are more than SetMaxStreams allows; 0 is 1 s.
+	DropInterval time.Duration
+	// ShutdownTimeout is over how long the streams are ended when Serve's context ends, each no later than
+	// ShutdownInterval, 0 is 1 s, after the one before. 0 ends them at once, as does it that Alone says that there is no
+	// replica for the nodes to go to.
+	ShutdownTimeout, ShutdownInterval time.Duration
+	Alone                             func() bool
+	Logger                            *slog.Logger // nil discards
+	Metrics                           *Metrics     // nil counts for nobody
+}
+
+func (o *ServerOptions) setDefaults() {
+	for d, value := range map[*time.Duration]time.Duration{&o.HandshakeTimeout: 10 * time.Second, &o.PingInterval: 10 * time.Second,
+		&o.DropInterval: time.Second, &o.ShutdownInterval: time.Second} {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	if o.Alone == nil {
+		o.Alone = func() bool { return false }
+	}
 }
 
 // Server hands the sessions of a Hub to nodes over gRPC.
@@ -45,29 +72,33 @@ type Server struct {
 	opts  ServerOptions
 	grpc  *grpc.Server
 	cache *compressed
+
+	mu      sync.Mutex
+	streams map[*openStream]struct{}
+	most    int // streams, if not 0
+	closing bool
 }
 
 // NewServer makes a Server. It fails if the TLS files cannot be used, or if neither a peer
 // name nor a certificate would identify the clients.
 func NewServer(opts ServerOptions) (*Server, error) {
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.Metrics == nil {
-		opts.Metrics = NewMetrics(nil)
-	}
+	opts.setDefaults()
 	if opts.Tokens != nil && opts.TLS.PeerCN == "" && opts.TLS.PeerURISAN == "" {
 		return nil, errors.New("new server: set the common name or the URI that client certificates must have")
 	}
 	if err := opts.TLS.validate(); err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
-	s := &Server{opts: opts, cache: newCompressed()}
+	s := &Server{opts: opts, cache: newCompressed(), streams: map[*openStream]struct{}{}}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(opts.TLS.server())),
 		grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.MaxRecvMsgSize(maxUpMessage),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second, MaxConnectionIdle: time.Minute}),
+		grpc.ConnectionTimeout(opts.HandshakeTimeout),
+		grpc.MaxConcurrentStreams(4), // a client opens one
+		// Thousands of connections are quiet most of the time: their buffers are small or shared.
+		grpc.ReadBufferSize(4<<10), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	desc := streamDesc
@@ -76,11 +107,22 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	return s, nil
 }
 
-// Serve accepts nodes until ctx ends, then closes their streams and returns nil, or fails when the listener does.
+// Serve accepts nodes until ctx ends, then ends their streams, one after the other, and returns nil, or fails when the
+// listener does.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	stop := context.AfterFunc(ctx, s.grpc.Stop)
-	defer stop()
-	if err := s.grpc.Serve(listener); err != nil && ctx.Err() == nil {
+	serving, stop := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		s.balance(serving)
+		if ctx.Err() != nil {
+			s.drain()
+		}
+		s.grpc.Stop()
+	})
+	err := s.grpc.Serve(listener)
+	stop()
+	wait.Wait()
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("serve nodes on %s: %w", listener.Addr(), err)
 	}
 	return nil
@@ -105,7 +147,7 @@ func (s *Server) handle(stream grpc.ServerStream) error {
 		return nil
 	case errors.Is(err, ErrBehind):
 		return status.Error(codes.FailedPrecondition, err.Error())
-	case errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrSlow), errors.Is(err, errElsewhere):
 		return status.Error(codes.Unavailable, err.Error())
 	}
 	return err // gRPC passes its own status errors on, and makes others Unknown
@@ -150,9 +192,9 @@ func peerCertificate(ctx context.Context) (*x509.Certificate, error) {
 }
 
 func (s *Server) serve(stream grpc.ServerStream, node string) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	hello, err := receiveHello(stream)
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	hello, err := s.greet(stream)
 	if err != nil {
 		return err
 	}
@@ -162,100 +204,34 @@ func (s *Server) serve(stream grpc.ServerStream, node string) error {
 	case hello.Version < ProtocolVersion-1 || hello.Version > ProtocolVersion+1:
 		return status.Errorf(codes.FailedPrecondition, "protocol version %d is not understood, only %d and its neighbours", hello.Version, ProtocolVersion)
 	}
+	open := &openStream{end: cancel}
+	if err := s.opened(open); err != nil {
+		return err
+	}
+	defer s.closed(open)
 	session, err := s.opts.Hub.Connect(ctx, hello)
 	if err != nil {
-		return err
+		return first(ended(ctx), err)
 	}
 	defer session.Close()
 	s.opts.Metrics.accepted.Inc()
 	s.opts.Metrics.active.Inc()
 	defer s.opts.Metrics.active.Dec()
-	s.opts.Logger.Info("node connected", "node", node, "held", len(hello.Held))
+	s.opts.Logger.Info("node connected", "node", node, "held", len(hello.Held), "lacks", session.lacks.Names())
 
-	upward := make(chan error, 1)
-	go func() {
-		defer cancel() // the node closed its side or the stream broke
-		upward <- receiveReports(stream, session)
-	}()
-	err = s.send(ctx, stream, session)
+	pings := &pings{metrics: s.opts.Metrics}
+	go func() { cancel(receiveReports(stream, session, pings)) }() // it ends with the stream
+	sent := make(chan error, 1)
+	go func() { sent <- s.send(ctx, stream, session, pings) }()
 	select {
-	case received := <-upward:
-		if received != nil {
-			return received
-		}
-	default:
-	}
-	return err
-}
-
-func receiveHello(stream grpc.ServerStream) (Hello, error) {
-	var message []byte
-	var hello Hello
-	if err := stream.RecvMsg(&message); err != nil {
-		return hello, err
-	}
-	found := false
-	err := decodeFrames(message, func(kind int, body []byte) error {
-		if kind == frameHello {
-			found = true
-			return decodeBody(body, &hello)
-		}
-		return nil
-	})
-	if err != nil || !found {
-		return hello, status.Errorf(codes.InvalidArgument, "the first message has to be a hello: %v", err)
-	}
-	return hello, nil
-}
-
-// receiveReports passes the node's reports on until the stream ends.
-func receiveReports(stream grpc.ServerStream, session *Session) error {
-	for {
-		var message []byte
-		if err := stream.RecvMsg(&message); err != nil {
-			return nil // the sending side sees how the stream ended
-		}
-		err := decodeFrames(message, func(kind int, body []byte) error {
-			if kind != frameReport {
-				return nil
-			}
-			var r wire.Report
-			if err := decodeBody(body, &r); err != nil {
-				return err
-			}
-			session.Report(r)
-			return nil
-		})
-		if err != nil {
-			return status.Errorf(codes.InvalidArgument, "report: %v", err)
-		}
-	}
-}
-
-// send streams the session's batches.
-func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Session) error {
-	w := messageWriter{stream: stream, metrics: s.opts.Metrics, cache: s.cache, lacks: session.lacks}
-	if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names()}); err != nil {
-		return err
-	}
-	for first := true; ; first = false {
-		b, err := session.next(ctx)
-		if err != nil {
-			if stream.Context().Err() != nil {
-				return nil
-			}
+	case err := <-sent:
+		return first(ended(ctx), err)
+	case <-session.ended: // what is being sent may not go out; it ends with the stream
+		return ErrSlow
+	case <-ctx.Done():
+		if err := ended(ctx); err != nil {
 			return err
 		}
-		start := time.Now()
-		if err := w.batch(b); err != nil {
-			return err
-		}
-		if first {
-			s.opts.Metrics.snapshotSend.Observe(time.Since(start).Seconds())
-			s.opts.Metrics.rawSize.Set(float64(w.raw))
-			s.opts.Metrics.compressedSize.Set(float64(w.total))
-			s.opts.Metrics.streaming.Inc()
-			defer s.opts.Metrics.streaming.Dec()
-		}
+		return <-sent
 	}
 }

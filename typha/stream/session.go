@@ -118,9 +118,12 @@ func (s *Session) Close() {
 	})
 }
 
-// next asks the Hub for the next batch. A request whose caller gave up stays open, and its
-// answer goes to the next caller, so that no batch is lost.
-func (s *Session) next(ctx context.Context) (batch, error) {
+// errIdle says that there was nothing to say.
+var errIdle = errors.New("nothing changed")
+
+// next asks the Hub for the next batch, and gives errIdle if none comes before idle says so. A request whose caller gave up
+// stays open, and its answer goes to the next caller, so that no batch is lost.
+func (s *Session) next(ctx context.Context, idle <-chan time.Time) (batch, error) {
 	if s.reply == nil {
 		reply := make(chan batch, 1)
 		s.asked = time.Now()
@@ -134,6 +137,8 @@ func (s *Session) next(ctx context.Context) (batch, error) {
 		s.reply = nil
 		s.hub.metrics.took(b.waited, time.Since(s.asked))
 		return b, nil
+	case <-idle:
+		return batch{}, errIdle
 	case <-s.ended:
 		return batch{}, ErrSlow
 	case <-s.hub.done:

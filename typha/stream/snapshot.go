@@ -78,7 +78,7 @@ func unpacked(o wire.Object) wire.Object {
 
 // Next implements Source.
 func (s *Session) Next(ctx context.Context) (wire.Commit, error) {
-	b, err := s.next(ctx)
+	b, err := s.next(ctx, nil)
 	if err != nil {
 		return wire.Commit{}, err
 	}
