@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/json"
 
+	"github.com/maneki-net/maneki/api/repair"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -91,7 +92,10 @@ func parse(kind datastore.Kind, body []byte) (datastore.Object, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(body, o); err != nil {
-		return nil, err
+		repaired, ok := repair.JSON(kind.String(), body)
+		if o, _ = scheme.New(kind.GroupVersionKind); !ok || json.Unmarshal(repaired, o) != nil {
+			return nil, err
+		}
 	}
 	if got := o.GetObjectKind().GroupVersionKind(); got.Kind != "" && got != kind.GroupVersionKind {
 		return nil, fmt.Errorf("the value is a %s", got)

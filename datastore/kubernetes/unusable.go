@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
 
+	"github.com/maneki-net/maneki/api/repair"
 	"github.com/maneki-net/maneki/datastore"
 )
 
@@ -43,6 +44,13 @@ func (l lenientDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, i
 		return object, gvk, err
 	}
 	u := &unusable{err: errUnusable(err)}
+	if gvk != nil {
+		if repaired, ok := repair.JSON(gvk.Kind, data); ok {
+			if object, gvk, err := l.Decoder.Decode(repaired, defaults, nil); err == nil {
+				return object, gvk, nil
+			}
+		}
+	}
 	if json.Unmarshal(data, &u.PartialObjectMetadata) != nil || u.Name == "" {
 		return object, gvk, err
 	}
@@ -62,11 +70,8 @@ func (s *Store) customPage(kind datastore.Kind, body []byte, list *datastore.Lis
 		return nil, fmt.Errorf("decode a page: %w", err)
 	}
 	for _, item := range p.Items {
-		o, err := s.scheme.New(kind.GroupVersionKind)
+		o, err := s.decode(kind, item)
 		if err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(item, o); err != nil {
 			var named metav1.PartialObjectMetadata
 			if err := json.Unmarshal(item, &named); err != nil {
 				return nil, fmt.Errorf("decode an item of a page: %w", err)
@@ -77,4 +82,19 @@ func (s *Store) customPage(kind datastore.Kind, body []byte, list *datastore.Lis
 		list.Items = append(list.Items, received(kind, o))
 	}
 	return &p, nil
+}
+
+// decode reads an object of ours, as far as that can be done.
+func (s *Store) decode(kind datastore.Kind, body []byte) (runtime.Object, error) {
+	o, err := s.scheme.New(kind.GroupVersionKind)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(body, o); err != nil {
+		repaired, ok := repair.JSON(kind.String(), body)
+		if o, _ = s.scheme.New(kind.GroupVersionKind); !ok || json.Unmarshal(repaired, o) != nil {
+			return nil, err
+		}
+	}
+	return o, nil
 }

@@ -274,6 +274,32 @@ func testUnusable(t *testing.T, b Backend) {
 	create(t, s, 1)
 }
 
+// testRepaired: a policy is not left out, since it may deny something. Its reader finds what it can't use.
+func testRepaired(t *testing.T, b Backend) {
+	s := b.New(t)
+	ctx := bounded(t)
+	key := datastore.Key{Name: "p"}
+	if _, err := s.Create(ctx, datastore.GlobalNetworkPolicies, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}); err != nil {
+		t.Fatal(err)
+	}
+	w := startWatch(ctx, t, s, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
+	b.Corrupt(t, datastore.GlobalNetworkPolicies, key)
+	list, err := s.List(ctx, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list.Items) != 1 || len(list.Unusable) > 0 || list.Items[0].(*v3.GlobalNetworkPolicy).Spec.Selector == "" {
+		t.Errorf("the list has %+v and %+v, want the policy with a selector that says why", list.Items, list.Unusable)
+	}
+	e := next(ctx, t, w)
+	if p, ok := e.Object.(*v3.GlobalNetworkPolicy); !ok || e.Type != datastore.Modified || e.Err != nil || p.Spec.Selector == "" {
+		t.Errorf("the watch gives %+v, want the policy, modified", e)
+	}
+	if err := s.Delete(ctx, datastore.GlobalNetworkPolicies, key, datastore.Preconditions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // testForeignKinds: a backend without Kubernetes says so.
 func testForeignKinds(t *testing.T, b Backend) {
 	s := b.New(t)
