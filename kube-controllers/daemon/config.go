@@ -23,6 +23,7 @@ type Config struct {
 	LeakGracePeriod      time.Duration
 	NodeGracePeriod      time.Duration
 	ReconcilerPeriod     time.Duration
+	TyphaDeployment      string
 	WebhookPort          int
 	WebhookService       string
 	WebhookSecret        string
@@ -37,10 +38,11 @@ const (
 	controllerIPPool      = "ippool"
 	controllerClusterInfo = "clusterinfo"
 	controllerTier        = "tier"
+	controllerTyphaScale  = "typhascale"
 	controllerAdmission   = "admission"
 )
 
-var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier, controllerAdmission}
+var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier, controllerTyphaScale, controllerAdmission}
 
 // foreign are Calico's controllers that have nothing to do here: they serve a datastore
 // other than the Kubernetes API. Naming them is no error, so that settings carry over.
@@ -66,6 +68,7 @@ func (c *Config) settings() []setting {
 		{"LEAK_GRACE_PERIOD", &c.LeakGracePeriod, "how long an address is seen without its pod before it is released"},
 		{"NODE_GRACE_PERIOD", &c.NodeGracePeriod, "how long a node is missing before its addresses are released"},
 		{"RECONCILER_PERIOD", &c.ReconcilerPeriod, "longest time between two looks at all addresses"},
+		{"TYPHA_DEPLOYMENT", &c.TyphaDeployment, "Deployment of Typha to scale with the number of nodes; empty scales none"},
 		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
 		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
 		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in"},

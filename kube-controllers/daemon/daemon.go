@@ -17,9 +17,12 @@ import (
 
 	"github.com/go-logr/logr"
 	registration "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -36,6 +39,7 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
 	"github.com/maneki-net/maneki/kube-controllers/ippool"
 	"github.com/maneki-net/maneki/kube-controllers/tier"
+	"github.com/maneki-net/maneki/kube-controllers/typhascale"
 )
 
 // leaseName is the Lease by which one replica becomes the leader.
@@ -102,7 +106,8 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 
 func newManager(cluster *rest.Config, config Config, logger logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, register := range []func(*runtime.Scheme) error{corev1.AddToScheme, registration.AddToScheme, v3.AddToScheme} {
+	for _, register := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, registration.AddToScheme, v3.AddToScheme} {
 		if err := register(scheme); err != nil {
 			return nil, fmt.Errorf("register API types: %w", err)
 		}
@@ -151,6 +156,12 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 		return clusterinfo.Add(mgr, version(), log)
 	case controllerTier:
 		return tier.Add(mgr, log)
+	case controllerTyphaScale:
+		if config.TyphaDeployment == "" {
+			log.Info("no deployment of typha to scale")
+			return nil
+		}
+		return typhascale.Add(mgr, types.NamespacedName{Namespace: config.PodNamespace, Name: config.TyphaDeployment}, log)
 	}
 	return addAdmission(mgr, config, log)
 }
@@ -201,13 +212,17 @@ func trimPod(obj any) (any, error) {
 	return trimmed, nil
 }
 
-// trimNode keeps a node's name.
+// trimNode keeps a node's name and operating system.
 func trimNode(obj any) (any, error) {
 	node, ok := obj.(*corev1.Node)
 	if !ok {
 		return obj, nil
 	}
-	return &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta)}, nil
+	trimmed := &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta)}
+	if os, ok := node.Labels[corev1.LabelOSStable]; ok {
+		trimmed.Labels = map[string]string{corev1.LabelOSStable: os}
+	}
+	return trimmed, nil
 }
 
 func trimMeta(meta metav1.ObjectMeta) metav1.ObjectMeta {

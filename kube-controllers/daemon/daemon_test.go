@@ -17,6 +17,7 @@ import (
 	"time"
 
 	registration "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,6 +81,7 @@ func start(t *testing.T) *world {
 	w.config.WebhookPort = freePort(t)
 	w.config.MetricsAddress = fmt.Sprint("127.0.0.1:", freePort(t))
 	w.config.LeakGracePeriod, w.config.NodeGracePeriod = time.Second, time.Second
+	w.config.TyphaDeployment = "calico-typha"
 	w.metrics = "http://" + w.config.MetricsAddress
 	// There is no kube-proxy: the API server goes to localhost for the Service.
 	w.create(t, &corev1.Service{
@@ -139,6 +141,7 @@ func TestProgram(t *testing.T) {
 	t.Run("verdicts", w.verdicts)
 	t.Run("changes", w.changes)
 	t.Run("addresses", w.addresses)
+	t.Run("replicas of Typha", w.typhaScale)
 	t.Run("metrics", func(t *testing.T) {
 		if _, body := w.get(t, "/metrics"); !strings.Contains(body, `ipam_ippool_size{ippool="first"} 65536`) ||
 			!strings.Contains(body, "ipam_allocations_gc_reclamations") {
@@ -299,6 +302,29 @@ func (w *world) addresses(t *testing.T) {
 		}
 		if len(blocks.Items)+len(affinities.Items) > 0 {
 			return fmt.Errorf("left are %d blocks, %d affinities", len(blocks.Items), len(affinities.Items))
+		}
+		return nil
+	})
+}
+
+// typhaScale adds nodes after the Deployment was made.
+func (w *world) typhaScale(t *testing.T) {
+	labels := map[string]string{"k8s-app": "calico-typha"}
+	typha := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "calico-typha"},
+		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}},
+	}
+	w.create(t, typha)
+	for i := range 3 {
+		w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("linux-", i), Labels: map[string]string{corev1.LabelOSStable: "linux"}}})
+	}
+	eventually(t, "two replicas for three nodes", func() error {
+		if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(typha), typha); err != nil {
+			return err
+		}
+		if *typha.Spec.Replicas != 2 {
+			return fmt.Errorf("%d replicas", *typha.Spec.Replicas)
 		}
 		return nil
 	})
