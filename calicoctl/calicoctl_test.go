@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
 
+	"github.com/maneki-net/maneki/api/crds"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/datastore"
@@ -304,6 +307,9 @@ func TestNodeStatus(t *testing.T) {
 	if got := decodeStatus("n1", []byte("panic: no")); got.InSync || !strings.Contains(got.Error, "cannot be read") {
 		t.Errorf("status of garbage: %+v", got)
 	}
+	b.env = map[string]string{"DATASTORE_TYPE": "etcdv3"}
+	b.refused("node status", "", "felix status")
+	b.env = nil
 	out, _, _ = b.run("node status --node n1 -o json", "")
 	if got := decodeStatus("n1", []byte(strings.Trim(strings.TrimSpace(out), "[]"))); cmp.Diff(b.nodes[1], got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })) != "" {
 		t.Errorf("read back %+v from\n%s", got, out)
@@ -351,5 +357,35 @@ func TestVersionsThatAreFarApart(t *testing.T) {
 			t.Errorf("%s on a cluster of %s: exit code %d: %s", test.ours, test.theirs, code, errs)
 		}
 		b.want("get ippools -o name --allow-version-mismatch", "", "")
+	}
+}
+
+// Every type answers to its kind, its plural and its short names, in any case; no name means two.
+func TestNamesOfTypes(t *testing.T) {
+	owner := map[string]datastore.Kind{}
+	for _, kind := range datastore.EtcdKinds() {
+		for _, name := range namesOf(kind) {
+			if other, taken := owner[name]; taken && other != kind {
+				t.Errorf("%s means %s and %s", name, kind, other)
+			}
+			owner[name] = kind
+			for _, written := range []string{name, strings.ToUpper(name)} {
+				if got, err := kindNamed(written); err != nil || got != kind {
+					t.Errorf("%s is %v, %v, want %s", written, got, err, kind)
+				}
+			}
+		}
+	}
+	// Those of the CRDs are among them.
+	for _, m := range crds.All() {
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := yaml.Unmarshal(m.YAML, &crd); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range append(crd.Spec.Names.ShortNames, crd.Spec.Names.Plural, crd.Spec.Names.Singular) {
+			if owner[name].String() != crd.Spec.Names.Kind {
+				t.Errorf("%s is %v, in the CRD %s", name, owner[name], crd.Spec.Names.Kind)
+			}
+		}
 	}
 }

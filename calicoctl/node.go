@@ -3,6 +3,7 @@ package calicoctl
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/datastore/connect"
 )
 
 // NodeStatus is the state of one node's agent, as `felix status` prints it.
@@ -42,6 +44,9 @@ func (t *tool) nodeStatusCommand() *cobra.Command {
 			connection, err := t.connection.complete(t.Getenv, t.configFile)
 			if err != nil {
 				return err
+			}
+			if connection.Type == connect.Etcd {
+				return errors.New("the agents are asked through the API server of Kubernetes: on a host without it, run felix status")
 			}
 			agents, err := t.Agents(connection)
 			if err != nil {
