@@ -16,7 +16,7 @@ const module = "github.com/maneki-net/maneki/"
 // Packages whose tests work on the real kernel or start a cluster, an API server or etcd; all others are unit tests.
 var (
 	kernelFolders  = []string{"bgp/speaker", "felix"}
-	clusterFolders = []string{"api/crds", "datastore/etcd", "datastore/kubernetes", "test/cluster", "test/e2e"}
+	clusterFolders = []string{"api/crds", "datastore/etcd", "datastore/kubernetes", "test/cluster", "test/e2e", "test/etcd"}
 )
 
 // tally counts tests; subtests count as tests.
