@@ -192,6 +192,12 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 	}
 }
 
+// Refuse takes out a resource that is there and cannot be read, and says so.
+func (e *Engine) Refuse(kind, ns, name, reason string) {
+	e.Delete(kind, ns, name)
+	e.judge(kind, ns, name, reason)
+}
+
 // Delete takes a resource out. Deleting what is not there does nothing. Namespace is empty
 // for kinds without one.
 func (e *Engine) Delete(kind, ns, name string) {
@@ -237,14 +243,13 @@ func (e *Engine) Delete(kind, ns, name string) {
 
 // Flush gives what changed since the last call.
 func (e *Engine) Flush() Delta {
-	e.flushItems()
-	for len(e.dirtyProfiles) > 0 {
+	for again := true; again; again = len(e.dirtyProfiles) > 0 {
 		profiles := e.dirtyProfiles
 		e.dirtyProfiles = map[*profile]struct{}{}
 		for p := range profiles {
 			e.flushProfile(p)
 		}
-		e.flushItems() // rules of profiles may have brought new selectors
+		e.flushItems()
 	}
 	var d Delta
 	d.Sets = e.flushSets()

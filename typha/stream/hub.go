@@ -19,6 +19,8 @@ type Update struct {
 	Kind    string
 	Upserts []metav1.Object
 	Deletes []Name
+	// Refused are objects that are there and cannot be read, with the reasons.
+	Refused map[Name]string
 	// Changed is the resource version of the newest change in the batch; empty if it has none.
 	Changed string
 	// Seen is the resource version up to which the reader has certainly seen every change.
@@ -218,7 +220,10 @@ func (h *Hub) update(u Update) {
 	for _, n := range u.Deletes {
 		h.engine.Delete(u.Kind, n.Namespace, n.Name)
 	}
-	h.metrics.updates.Add(float64(len(u.Upserts) + len(u.Deletes)))
+	for n, reason := range u.Refused {
+		h.engine.Refuse(u.Kind, n.Namespace, n.Name, reason)
+	}
+	h.metrics.updates.Add(float64(len(u.Upserts) + len(u.Deletes) + len(u.Refused)))
 	h.versions.changed.raise(u.Kind, u.Changed)
 	h.versions.seen.raise(u.Kind, u.Seen)
 	if u.Listed {

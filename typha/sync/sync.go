@@ -155,7 +155,9 @@ func (l *loop) list(ctx context.Context) (string, error) {
 		u.Changed = newer(u.Changed, item.GetResourceVersion())
 	}
 	for _, unusable := range list.Unusable {
-		l.log.Warn("stored object is ignored", "object", unusable.Key.String(), "error", unusable.Err)
+		l.known[unusable.Key] = struct{}{}
+		delete(gone, unusable.Key)
+		u.Refused = refuse(u.Refused, unusable.Key, unusable.Err)
 	}
 	for key := range gone {
 		u.Deletes = append(u.Deletes, stream.Name{Namespace: key.Namespace, Name: key.Name})
@@ -202,15 +204,26 @@ func (l *loop) updateOf(event datastore.Event) stream.Update {
 		u.Changed = event.Revision
 	case datastore.Deleted:
 		key := datastore.KeyOf(event.Object)
+		u.Changed = event.Revision
 		if event.Err != nil {
-			l.log.Warn("stored object is ignored", "object", key.String(), "error", event.Err)
+			l.known[key] = struct{}{}
+			u.Refused = refuse(nil, key, event.Err)
+			break
 		}
 		delete(l.known, key)
 		u.Deletes = []stream.Name{{Namespace: key.Namespace, Name: key.Name}}
-		u.Changed = event.Revision
 	case datastore.Bookmark:
 	}
 	return u
+}
+
+// refuse notes an object that cannot be read.
+func refuse(refused map[stream.Name]string, key datastore.Key, err error) map[stream.Name]string {
+	if refused == nil {
+		refused = map[stream.Name]string{}
+	}
+	refused[stream.Name{Namespace: key.Namespace, Name: key.Name}] = err.Error()
+	return refused
 }
 
 func (l *loop) hand(ctx context.Context, u stream.Update) error {
