@@ -165,7 +165,11 @@ func (c *calicoCompiler) selected(path *field.Path, r *v3.EntityRule) (selected 
 	parts := []*expression.Selector{c.selector(path, r.Selector)}
 	out := spec{scope: scopeAll}
 	if r.NamespaceSelector != "" {
-		parts = append(parts, namespaceScope(c.selector(path, r.NamespaceSelector)))
+		before := len(c.errs)
+		// One that cannot be read may have said global().
+		if s := c.selector(path, r.NamespaceSelector); len(c.errs) == before {
+			parts = append(parts, namespaceScope(s))
+		}
 	} else {
 		out.namespace = c.namespace
 	}

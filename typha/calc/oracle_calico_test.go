@@ -188,7 +188,8 @@ func (o *oracle) entityParts(er *v3.EntityRule, at end, namespace string, portsA
 	}
 	if len(er.NotPorts) > 0 {
 		readable := portsAllowed && !slices.ContainsFunc(er.NotPorts, badPort)
-		add("notPorts", readable, func(f *flow) bool { return !readable || !o.portIn(er.NotPorts, at, isSelected, f) })
+		known := slices.DeleteFunc(slices.Clone(er.NotPorts), badPort)
+		add("notPorts", readable, func(f *flow) bool { return !portsAllowed || !o.portIn(known, at, isSelected, f) })
 	}
 	if er.NotSelector != "" {
 		x, readable := o.selectors.read(er.NotSelector)

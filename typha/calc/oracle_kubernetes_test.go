@@ -17,13 +17,17 @@ import (
 // order 1000. Peers that cannot be read match nothing: all rules allow.
 func (o *oracle) kubernetes(at ref, np *networkingv1.NetworkPolicy) *statement {
 	s := &statement{at: at, tier: v3.DefaultTier, order: 1000, rules: map[v3.PolicyType][]rule{}, features: []string{"NetworkPolicy of Kubernetes"}}
+	subject, readable := readableOf(&np.Spec.PodSelector)
 	s.selects = func(e *entity) bool {
-		return e.pod != nil && e.namespace == np.Namespace && selects(&np.Spec.PodSelector, e.own)
+		return e.pod != nil && e.namespace == np.Namespace && selects(subject, e.own)
 	}
 	for _, d := range []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress} {
 		if applies(np, d) {
 			s.directions = append(s.directions, v3.PolicyType(d))
 		}
+	}
+	if !readable { // isolates the pods that it may have meant, and allows nothing
+		return s
 	}
 	for _, r := range np.Spec.Ingress {
 		s.rules[v3.PolicyTypeIngress] = append(s.rules[v3.PolicyTypeIngress], o.kubernetesRule(np, r.From, r.Ports, source))
@@ -32,6 +36,18 @@ func (o *oracle) kubernetes(at ref, np *networkingv1.NetworkPolicy) *statement {
 		s.rules[v3.PolicyTypeEgress] = append(s.rules[v3.PolicyTypeEgress], o.kubernetesRule(np, r.To, r.Ports, destination))
 	}
 	return s
+}
+
+// readableOf gives the parts of a selector that can be read, and whether that is all of it.
+func readableOf(s *metav1.LabelSelector) (*metav1.LabelSelector, bool) {
+	out := &metav1.LabelSelector{MatchLabels: s.MatchLabels}
+	for _, e := range s.MatchExpressions {
+		one := []metav1.LabelSelectorRequirement{e}
+		if _, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: one}); err == nil {
+			out.MatchExpressions = append(out.MatchExpressions, e)
+		}
+	}
+	return out, len(out.MatchExpressions) == len(s.MatchExpressions)
 }
 
 func (o *oracle) kubernetesRule(np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, far end) rule {
@@ -156,6 +172,7 @@ func (o *oracle) portsMatch(ports []networkingv1.NetworkPolicyPort, f *flow) boo
 			continue
 		}
 		switch {
+		case p.EndPort != nil && (p.Port == nil || p.Port.Type == intstr.String): // no range: cannot be read
 		case p.Port == nil:
 			return true
 		case p.Port.Type == intstr.Int && p.EndPort == nil:

@@ -116,24 +116,21 @@ func (d decision) String() string {
 // wanted are the features each of which has to decide flows: some because it let a packet through to the rule that decided,
 // and some because it alone kept one from a rule.
 func wanted() (all []string) {
-	parts := []string{"kubernetes peers", "kubernetes ports"}
-	all = []string{"NetworkPolicy of Kubernetes", "end Deny", "profile", "normal allowed", "normal denied"}
-	if full == 1 {
-		parts = append(parts, "protocol", "notProtocol", "icmp", "notICMP", "ipVersion", "cluster peers", "cluster protocols")
-		for _, end := range []string{"source ", "destination "} {
-			for _, part := range []string{"nets", "notNets", "ports", "notPorts", "selector", "notSelector", "namespaceSelector", "global()", "serviceAccounts", "services"} {
-				parts = append(parts, end+part)
-			}
-			all = append(all, end+"named ports", "unusable "+end+"nets", "unusable "+end+"selector", "unusable "+end+"ports")
+	parts := []string{"kubernetes peers", "kubernetes ports", "protocol", "notProtocol", "icmp", "notICMP", "ipVersion",
+		"cluster peers", "cluster protocols"}
+	for _, end := range []string{"source ", "destination "} {
+		for _, part := range []string{"nets", "notNets", "ports", "notPorts", "selector", "notSelector", "namespaceSelector", "global()", "serviceAccounts", "services"} {
+			parts = append(parts, end+part)
 		}
-		all = append(all, "NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy Admin", "ClusterNetworkPolicy Baseline",
-			"policy namespaceSelector", "policy serviceAccountSelector", "order", "end Pass", "no profile",
-			"tier t1", "tier default", "tier kube-admin", "tier kube-baseline",
-			"action Allow", "action Deny", "action Pass", "action Log",
-			"peer namespaces", "peer pods", "peer nodes", "peer networks", "unusable peer", "unusable protocol", "unusable subject",
-			"forward allowed", "forward denied", "forward undecided", "preDNAT allowed", "preDNAT denied", "preDNAT undecided",
-			"untracked allowed", "untracked denied", "untracked undecided")
+		all = append(all, end+"named ports", "unusable "+end+"nets", "unusable "+end+"selector", "unusable "+end+"ports")
 	}
+	all = append(all, "NetworkPolicy of Kubernetes", "NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy Admin", "ClusterNetworkPolicy Baseline",
+		"policy namespaceSelector", "policy serviceAccountSelector", "order", "end Pass", "end Deny", "profile", "no profile",
+		"tier t1", "tier default", "tier kube-admin", "tier kube-baseline",
+		"action Allow", "action Deny", "action Pass", "action Log",
+		"peer namespaces", "peer pods", "peer nodes", "peer networks", "unusable peer", "unusable protocol", "unusable subject",
+		"forward allowed", "forward denied", "forward undecided", "preDNAT allowed", "preDNAT denied", "preDNAT undecided",
+		"untracked allowed", "untracked denied", "untracked undecided")
 	for _, part := range parts {
 		all = append(all, part, "not "+part)
 	}

@@ -147,6 +147,9 @@ func (r random) podName() string { return fmt.Sprintf("p%d", r.IntN(5)) }
 func (r random) policy(ns, name string) *networkingv1.NetworkPolicy {
 	np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 	np.Spec.PodSelector = r.labelSelector()
+	if r.chance(3) {
+		np.Spec.PodSelector.MatchExpressions = append(np.Spec.PodSelector.MatchExpressions, r.nonsense())
+	}
 	in, out := networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
 	np.Spec.PolicyTypes = pick(r, nil, []networkingv1.PolicyType{in}, []networkingv1.PolicyType{out}, []networkingv1.PolicyType{in, out})
 	for r.chance(60) {
@@ -156,6 +159,11 @@ func (r random) policy(ns, name string) *networkingv1.NetworkPolicy {
 		np.Spec.Egress = append(np.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: r.peers(), Ports: r.ports()})
 	}
 	return np
+}
+
+// nonsense cannot be read.
+func (r random) nonsense() metav1.LabelSelectorRequirement {
+	return pick(r, metav1.LabelSelectorRequirement{Key: "app", Operator: "Like"}, metav1.LabelSelectorRequirement{Key: "app", Operator: metav1.LabelSelectorOpIn})
 }
 
 func (r random) peers() (peers []networkingv1.NetworkPolicyPeer) {
@@ -179,6 +187,10 @@ func (r random) peers() (peers []networkingv1.NetworkPolicyPeer) {
 			if r.chance(40) {
 				p.IPBlock.Except = []string{pick(r, "10.0.0.8/29", "192.168.0.2/32", "fd00::8/125", "nonsense")}
 			}
+		}
+		if r.chance(3) {
+			p = pick(r, networkingv1.NetworkPolicyPeer{}, networkingv1.NetworkPolicyPeer{
+				PodSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{r.nonsense()}}})
 		}
 		peers = append(peers, p)
 	}
@@ -204,6 +216,10 @@ func (r random) ports() (ports []networkingv1.NetworkPolicyPort) {
 				end := number.IntVal + int32(r.IntN(3))
 				p.EndPort = &end
 			}
+		}
+		if r.chance(4) {
+			p = pick(r, networkingv1.NetworkPolicyPort{Protocol: pointer(corev1.Protocol("Carrier"))}, networkingv1.NetworkPolicyPort{EndPort: pointer(int32(90))},
+				networkingv1.NetworkPolicyPort{Port: pointer(intstr.FromInt32(83)), EndPort: pointer(int32(80))})
 		}
 		ports = append(ports, p)
 	}

@@ -92,9 +92,8 @@ func (e *Engine) countEndpoint(c counted, n int32) {
 		return
 	}
 	e.countNode(&e.everywhere, c.node, n)
-	for _, p := range c.place.profiles {
+	for _, p := range c.place.ruled {
 		e.countNode(&p.group, c.node, n)
-		e.touchProfile(p)
 	}
 	if c.stack == nil {
 		return
@@ -118,7 +117,9 @@ func (e *Engine) flushStacks() {
 		tiers := e.tiersOf(st, func(*policy) bool { return true })
 		same := reflect.DeepEqual(tiers, st.tiers)
 		if !same {
-			st.tiers, st.hash = tiers, e.hash(tiers)
+			if st.tiers, st.hash = tiers, 0; len(tiers) > 0 { // none are as good as no stack
+				st.hash = e.hash(tiers)
+			}
 		}
 		for it := range st.selectors[0].members {
 			if it.stack == st && (!same || it.key.kind == itemHost) {
