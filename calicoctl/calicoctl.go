@@ -77,7 +77,7 @@ func newCommand(env Environment) *cobra.Command {
 		Short: "Manage the network and network policy of a cluster",
 		Long: "Manage the projectcalico.org/v3 resources of a cluster and show the state of its nodes.\n\n" +
 			"Resources are named as in Kubernetes: by kind, plural or short name (ippool, ippools, ipp).\n" +
-			"Every variable of Calico's calicoctl for connecting is also a flag: ETCD_CA_CERT_FILE is --etcd-ca-cert-file.",
+			"Every variable of Calico's calicoctl for connecting, but for secrets, is also a flag: ETCD_CA_CERT_FILE is --etcd-ca-cert-file.",
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	called := root.Use

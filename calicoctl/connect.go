@@ -41,20 +41,21 @@ type setting struct {
 	of             func(*Connection) *string
 }
 
-// settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes.
+// settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes; a secret has none, since
+// others on the host see the arguments of a program.
 var settings = []setting{
-	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default etcdv3 if its endpoints are known, else kubernetes)", func(c *Connection) *string { return &c.datastoreType }},
+	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default: what other settings are for)", func(c *Connection) *string { return &c.datastoreType }},
 	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)", func(c *Connection) *string { return &c.Kubeconfig }},
 	{"", "kubeconfigInline", "", func(c *Connection) *string { return &c.KubeconfigInline }},
-	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file (default its current one)", func(c *Connection) *string { return &c.Context }},
-	{"K8S_API_ENDPOINT", "k8sAPIEndpoint", "URL of the API server, in place of a kubeconfig file", func(c *Connection) *string { return &c.K8sEndpoint }},
+	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file", func(c *Connection) *string { return &c.Context }},
+	{"K8S_API_ENDPOINT", "k8sAPIEndpoint", "URL of the API server, without a kubeconfig", func(c *Connection) *string { return &c.K8sEndpoint }},
 	{"K8S_CERT_FILE", "k8sCertFile", "file with the client certificate for it", func(c *Connection) *string { return &c.K8sCertFile }},
 	{"K8S_KEY_FILE", "k8sKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.K8sKeyFile }},
-	{"K8S_CA_FILE", "k8sCAFile", "file with the certificates of the API server's authority", func(c *Connection) *string { return &c.K8sCAFile }},
+	{"K8S_CA_FILE", "k8sCAFile", "file with its authority's certificates", func(c *Connection) *string { return &c.K8sCAFile }},
 	{"K8S_API_TOKEN", "k8sAPIToken", "bearer token for the API server", func(c *Connection) *string { return &c.K8sToken }},
-	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: believe any certificate of the API server", func(c *Connection) *string { return &c.K8sInsecure }},
+	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: any certificate will do", func(c *Connection) *string { return &c.K8sInsecure }},
 	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas", func(c *Connection) *string { return &c.Etcd.Endpoints }},
-	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name the endpoints of etcd", func(c *Connection) *string { return &c.Etcd.DiscoverySRV }},
+	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name them", func(c *Connection) *string { return &c.Etcd.DiscoverySRV }},
 	{"ETCD_USERNAME", "etcdUsername", "user of etcd", func(c *Connection) *string { return &c.Etcd.Username }},
 	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd", func(c *Connection) *string { return &c.Etcd.Password }},
 	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd", func(c *Connection) *string { return &c.Etcd.CertFile }},
@@ -68,6 +69,8 @@ var settings = []setting{
 // ignoredSettings are settings in Calico's files that mean nothing here.
 var ignoredSettings = []string{"k8sDisableNodePoll", "usePodCIDR", "k8sClientQPS", "calicoAPIGroup", "alphaFeatures"}
 
+var secrets = []string{"K8S_API_TOKEN", "ETCD_PASSWORD", "ETCD_KEY"}
+
 func (s setting) flag() string {
 	if s.env == "K8S_CURRENT_CONTEXT" {
 		return "context"
@@ -80,7 +83,7 @@ func (t *tool) connectionFlags(root *cobra.Command) {
 	flags := root.PersistentFlags()
 	flags.StringVarP(&t.configFile, "config", "c", defaultConfigFile, "file with connection settings (CalicoAPIConfig)")
 	for _, s := range settings {
-		if s.env == "" {
+		if s.env == "" || slices.Contains(secrets, s.env) {
 			continue
 		}
 		flags.StringVar(s.of(&t.connection), s.flag(), "", s.doc+" ($"+s.env+")")

@@ -75,6 +75,7 @@ func TestBadConnectionSettings(t *testing.T) {
 		{"-c " + settingsFile(t, "  etcdEndpoint: a\n"), "spec.etcdEndpoint: unknown field; did you mean etcdEndpoints?"},
 		{"-c " + other, "must be apiVersion: projectcalico.org/v3, kind: CalicoAPIConfig"},
 		{"-c " + settingsFile(t, "  datastoreType: kubernetes\n  datastoreType: etcdv3\n"), "datastoreType"},
+		{"--etcd-password x", "unknown flag: --etcd-password"},
 	} {
 		newBench(t).refused("get ippools "+test.flags, "", test.want)
 	}

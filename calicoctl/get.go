@@ -44,7 +44,8 @@ func (t *tool) getCommand() *cobra.Command {
 	f.BoolVarP(&g.everywhere, "all-namespaces", "A", false, "list the resources of all namespaces")
 	f.BoolVarP(&g.everywhere, "all", "a", false, "")
 	_ = f.MarkHidden("all") // as older versions call it
-	f.StringVarP(&g.format, "output", "o", "ps", "ps (a table), wide, yaml, json, name, custom-columns=COLUMN,…, go-template=TEMPLATE or go-template-file=FILE")
+	f.StringVarP(&g.format, "output", "o", "ps",
+		"ps (a table), wide, yaml, json, name, custom-columns=COLUMN,…, go-template=TEMPLATE or go-template-file=FILE")
 	f.StringVarP(&g.selector, "selector", "l", "", "show those with these labels, as in kubectl: rack=1,env!=prod")
 	f.BoolVar(&g.export, "export", false, "leave out what belongs to this cluster, so that the output can be applied to another")
 	f.BoolVarP(&g.watch, "watch", "w", false, "go on and show every change")

@@ -62,9 +62,9 @@ func (t *tool) patchCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("read the patch: %w", err)
 			}
-			return t.modify(command.Context(), dry, args, in.namespace, "patch", func(object datastore.Object) (datastore.Object, string, error) {
-				patched, err := patchObject(object, change, apply)
-				return patched, "patched", err
+			m := modification{verb: "patch", past: "patched", namespace: in.namespace, dry: dry}
+			return t.modify(command.Context(), args, m, func(o datastore.Object) (datastore.Object, error) {
+				return patchObject(o, change, apply)
 			})
 		},
 	}
@@ -115,8 +115,9 @@ func (t *tool) labelCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return t.modify(command.Context(), dry, args[:count], in.namespace, "label", func(object datastore.Object) (datastore.Object, string, error) {
-				return object, "labeled", relabel(object, changes, overwrite)
+			m := modification{verb: "label", past: "labeled", namespace: in.namespace, dry: dry}
+			return t.modify(command.Context(), args[:count], m, func(o datastore.Object) (datastore.Object, error) {
+				return o, relabel(o, changes, overwrite)
 			})
 		},
 	}
@@ -173,11 +174,15 @@ func relabel(object datastore.Object, changes map[string]*string, overwrite bool
 	return nil
 }
 
-// modify changes one object that arguments name, and starts over when somebody else did in between. change is given
-// a copy, and says what it has done.
-func (t *tool) modify(ctx context.Context, dry dryRun, args []string, namespace, verb string,
-	change func(datastore.Object) (datastore.Object, string, error)) error {
-	s, err := selected(args, namespace)
+// modification is a command that changes one object.
+type modification struct {
+	verb, past, namespace string
+	dry                   dryRun
+}
+
+// modify changes one object that arguments name, and starts over when somebody else did in between. change is given a copy.
+func (t *tool) modify(ctx context.Context, args []string, m modification, change func(datastore.Object) (datastore.Object, error)) error {
+	s, err := selected(args, m.namespace)
 	if err != nil {
 		return err
 	}
@@ -185,17 +190,17 @@ func (t *tool) modify(ctx context.Context, dry dryRun, args []string, namespace,
 	if err != nil {
 		return err
 	}
-	store, err := t.store(ctx, dry)
+	store, err := t.store(ctx, m.dry)
 	if err != nil {
 		return err
 	}
-	return t.each(verb, []manifest.Document{manifest.Named(s.kind, key)}, 0, func(manifest.Document) (string, error) {
+	return t.each(m.verb, []manifest.Document{manifest.Named(s.kind, key)}, 0, func(manifest.Document) (string, error) {
 		for {
 			current, err := store.Get(ctx, s.kind, key)
 			if err != nil {
 				return "", err
 			}
-			changed, done, err := change(current.DeepCopyObject().(datastore.Object))
+			changed, err := change(current.DeepCopyObject().(datastore.Object))
 			if err != nil {
 				return "", err
 			}
@@ -206,7 +211,7 @@ func (t *tool) modify(ctx context.Context, dry dryRun, args []string, namespace,
 			case err == nil && same(current, updated):
 				return "unchanged", nil
 			}
-			return done + dry.suffix(), err
+			return m.past + m.dry.suffix(), err
 		}
 	})
 }

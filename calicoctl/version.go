@@ -83,6 +83,6 @@ func (t *tool) checkVersion(ctx context.Context, store datastore.Store) error {
 	if ours[1] == theirs[1] && max(minor-other, other-minor) <= 1 {
 		return nil
 	}
-	return fmt.Errorf("this program is %s and the cluster %s, more than one minor version apart: use a version like the cluster's, or --allow-version-mismatch",
-		version, info.Spec.CalicoVersion)
+	return fmt.Errorf("this program is %s and the cluster %s, more than one minor version apart: "+
+		"use a version like the cluster's, or --allow-version-mismatch", version, info.Spec.CalicoVersion)
 }
