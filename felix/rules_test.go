@@ -1,0 +1,152 @@
+package felix_test
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// TestSetChanges: members come and go by themselves, in a set that was delivered whole before or in the same breath.
+func TestSetChanges(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		more := wire.SetDelta{Name: "s", AddedNets: []netip.Prefix{netip.MustParsePrefix("10.65.0.8/32"), netip.MustParsePrefix("10.65.0.7/32")}}
+		r.source.commits <- wire.Commit{Number: 1, Upserts: []wire.Object{pool, set, deny, endpoint}, Sets: []wire.SetDelta{more}, InSync: true}
+		synctest.Wait()
+		if r.sets["cali40s"] != 3 {
+			t.Errorf("%d members, want 3", r.sets["cali40s"])
+		}
+		rendered := r.rendered
+		r.source.commits <- wire.Commit{Number: 2, InSync: true, Sets: []wire.SetDelta{{Name: "s", RemovedNets: more.AddedNets}, {Name: "unknown"}}}
+		synctest.Wait()
+		if r.sets["cali40s"] != 1 || r.rendered != rendered {
+			t.Errorf("%d members, want 1; %d chains rendered for it", r.sets["cali40s"], r.rendered-rendered)
+		}
+		if last := r.source.reports[len(r.source.reports)-1]; last.Applied != 2 {
+			t.Errorf("report %+v", last)
+		}
+	})
+}
+
+// TestRenderedOnce: a change renders the chains that it changes, whatever else there is.
+func TestRenderedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(pool, set, deny, endpoint)
+		go r.agent.Add(t.Context(), workload) //nolint:errcheck // what it programs is looked at
+		synctest.Wait()
+		before := r.rendered
+		r.commit(&wire.Policy{Name: "deny", Tier: "default", Ingress: []wire.Rule{{Action: wire.Allow}}})
+		if got := r.rendered - before; got != 1 { // its only direction
+			t.Errorf("one policy changed: %d chains rendered, want 1", got)
+		}
+		before = r.rendered
+		moved := *endpoint
+		moved.Profiles = []string{"deny"}
+		r.commit(&moved)
+		if got := r.rendered - before; got != 2+2 { // both directions of the endpoint and of the profile
+			t.Errorf("one endpoint changed: %d chains rendered, want 4", got)
+		}
+		before = r.rendered
+		r.commit(&wire.Config{Name: "global", Values: map[string]string{"LogPrefix": "other"}})
+		if r.rendered == before {
+			t.Error("a setting of all chains changed, and none was rendered")
+		}
+	})
+}
+
+// TestHostEndpoints: an interface is found by its name or its addresses, one has one endpoint, and what cannot be
+// enforced is said.
+func TestHostEndpoints(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		addr := netip.MustParseAddr
+		r.addrs[addr("172.30.0.11")], r.addrs[addr("172.30.1.11")] = "eth0", "eth1"
+		r.commit(pool,
+			&wire.HostEndpoint{Name: "b-named", Node: "n1", Interface: "eth0"},
+			&wire.HostEndpoint{Name: "a-by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.0.11")}},
+			&wire.HostEndpoint{Name: "c-by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.9.9"), addr("172.30.1.11")}},
+			&wire.HostEndpoint{Name: "d-nowhere", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.2.11")}},
+			&wire.HostEndpoint{Name: "e-pod", Node: "n1", Interface: "cali1"},
+			&wire.HostEndpoint{Name: "f-strange", Node: "n1", Interface: "eth+"},
+			&wire.HostEndpoint{Name: "g-any", Node: "n1", Interface: "*"})
+		for chain, want := range map[string]bool{"cali-fh-eth0": true, "cali-th-eth1": true, "cali-fh-any-interface-at-all": true,
+			"cali-fh-eth2": false, "cali-fh-cali1": false, "cali-fh-eth+": false} {
+			if r.hasChain(chain) != want {
+				t.Errorf("chain %s: %v, want %v", chain, !want, want)
+			}
+		}
+		problems := strings.Join(r.source.reports[len(r.source.reports)-1].Errors, "\n")
+		for _, name := range []string{"a-by-address: interface eth0 has host endpoint b-named", "d-nowhere", "e-pod", "f-strange"} {
+			if !strings.Contains(problems, "host endpoint "+name) {
+				t.Errorf("nothing said of %s in:\n%s", name, problems)
+			}
+		}
+		r.addrs[addr("172.30.2.11")] = "eth2"
+		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
+		synctest.Wait()
+		if !r.hasChain("cali-fh-eth2") {
+			t.Error("an interface that gets its address has no policy")
+		}
+		for _, name := range []string{"a-by-address", "b-named", "c-by-address", "d-nowhere", "e-pod", "f-strange", "g-any"} {
+			r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{{Kind: wire.KindHostEndpoint, Name: name}}}
+		}
+		synctest.Wait()
+		for name := range r.chains {
+			if strings.HasPrefix(name, "raw") || strings.HasPrefix(name, "mangle") {
+				t.Errorf("without host endpoints there is chain %s", name)
+			}
+		}
+	})
+}
+
+// TestExternalWorkload: a workload that the datastore tells of has rules at once, and routes when its interface exists.
+func TestExternalWorkload(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		external := &wire.Endpoint{Namespace: "vm", Pod: "vm-1", Node: "n1", Interface: "tap1", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.30")}}
+		r.commit(pool, external)
+		if errs := r.source.reports[0].Errors; r.hasChain("cali-tw-tap1") || len(errs) != 1 || !strings.Contains(errs[0], "InterfacePrefix") {
+			t.Errorf("an interface that is no workload's has rules, or nothing is said of it: %v", errs)
+		}
+		r.commit(&wire.Config{Name: "global", Values: map[string]string{"InterfacePrefix": "tap"}})
+		if !r.hasChain("cali-tw-tap1") || len(r.routes) != 0 {
+			t.Errorf("before the interface exists: rules %v, routes %v", r.hasChain("cali-tw-tap1"), r.routes)
+		}
+		r.addrs[netip.MustParseAddr("169.254.0.1")] = "tap1"
+		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
+		synctest.Wait()
+		if len(r.routes) != 1 || r.routes[0].Dst.Addr() != external.Addrs[0] {
+			t.Errorf("with the interface: routes %v", r.routes)
+		}
+		r.log = nil
+		r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{external.ID()}}
+		synctest.Wait()
+		if r.hasChain("cali-tw-tap1") || len(r.routes) != 0 || !slices.Contains(r.log, "connections") {
+			t.Errorf("after it went: rules %v, routes %v, %v", r.hasChain("cali-tw-tap1"), r.routes, r.log)
+		}
+	})
+}
+
+// TestRefusedChain: a chain that denies because the kernel refused it holds nothing up, and is reported.
+func TestRefusedChain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fail["filter"] = &iptables.RefusedError{Table: "filter", Errs: []error{errors.New("policy deny was refused")}}
+		r.commit(pool, deny, endpoint)
+		if err := r.agent.Add(t.Context(), workload); err != nil {
+			t.Error(err)
+		}
+		last := r.source.reports[len(r.source.reports)-1]
+		if !slices.Contains(r.log, "shrink") || r.agent.Ready() != nil || last.Applied == 0 || !slices.Contains(last.Errors, "policy deny was refused") {
+			t.Errorf("%v, %v, report %+v", r.log, r.agent.Ready(), last)
+		}
+	})
+}
