@@ -3,6 +3,7 @@ package calc
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -12,11 +13,10 @@ import (
 type addresses struct {
 	attributed map[netip.Addr]attribution
 	byPod      map[podKey][]netip.Addr // the reverse of attributed
-	claims     map[netip.Addr]*item    // by status.podIPs; nearly always one claims an address
-	more       map[netip.Addr][]*item  // the others
-	owners     map[netip.Addr]*item
-	blocks     map[netip.Prefix]int // covering prefixes, counted
-	lengths    map[int]int          // their prefix lengths (of 128 bits), counted
+	// others are the pods whose status names an address that they do not own.
+	others  map[netip.Addr][]*item
+	blocks  map[netip.Prefix]int // covering prefixes, counted
+	lengths map[int]int          // their prefix lengths (of 128 bits), counted
 }
 
 // attribution is what a block says of one allocated address; pod is empty for one that
@@ -31,9 +31,7 @@ func newAddresses() addresses {
 	return addresses{
 		attributed: map[netip.Addr]attribution{},
 		byPod:      map[podKey][]netip.Addr{},
-		claims:     map[netip.Addr]*item{},
-		more:       map[netip.Addr][]*item{},
-		owners:     map[netip.Addr]*item{},
+		others:     map[netip.Addr][]*item{},
 		blocks:     map[netip.Prefix]int{},
 		lengths:    map[int]int{},
 	}
@@ -44,14 +42,12 @@ func (a *addresses) claim(e *Engine, it *item, now []netip.Addr) {
 	p := it.detail.(*podDetail)
 	before := p.claims
 	for _, addr := range before {
-		a.unclaim(addr, it)
+		a.disclaim(addr, it)
 	}
 	p.claims = now
 	for _, addr := range now {
-		if a.claims[addr] == nil {
-			a.claims[addr] = it
-		} else {
-			a.more[addr] = append(a.more[addr], it)
+		if a.owner(e, addr) != it {
+			a.others[addr] = append(a.others[addr], it)
 		}
 	}
 	for _, addr := range before {
@@ -65,20 +61,21 @@ func (a *addresses) claim(e *Engine, it *item, now []netip.Addr) {
 	}
 }
 
-func (a *addresses) unclaim(addr netip.Addr, it *item) {
-	others := a.more[addr]
-	switch {
-	case a.claims[addr] != it:
-		others = without(others, it)
-	case len(others) == 0:
-		delete(a.claims, addr)
-	default:
-		a.claims[addr], others = others[0], others[1:]
-	}
-	if len(others) == 0 {
-		delete(a.more, addr)
-	} else {
-		a.more[addr] = others
+// owner gives the pod that owns an address, as it was decided last.
+func (a *addresses) owner(e *Engine, addr netip.Addr) *item {
+	var owner *item
+	e.nets.any(netip.PrefixFrom(addr, addr.BitLen()), func(it *item) bool {
+		if it.key.kind == itemPod {
+			owner = it
+		}
+		return owner != nil
+	})
+	return owner
+}
+
+func (a *addresses) disclaim(addr netip.Addr, it *item) {
+	if a.others[addr] = without(a.others[addr], it); len(a.others[addr]) == 0 {
+		delete(a.others, addr)
 	}
 }
 
@@ -128,22 +125,25 @@ func (a *addresses) covered(addr netip.Addr) bool {
 
 // settle decides again who owns an address.
 func (a *addresses) settle(e *Engine, addr netip.Addr) {
-	now, was := a.decide(e, addr), a.owners[addr]
+	was := a.owner(e, addr)
+	now := a.decide(e, addr, was)
 	if now == was {
 		return
 	}
 	net := netip.PrefixFrom(addr, addr.BitLen())
 	if was != nil {
 		e.lose(was, net)
-		delete(a.owners, addr)
+		if was.claims(addr) {
+			a.others[addr] = append(a.others[addr], was)
+		}
 	}
 	if now != nil {
 		e.gain(now, net)
-		a.owners[addr] = now
+		a.disclaim(addr, now)
 	}
 }
 
-func (a *addresses) decide(e *Engine, addr netip.Addr) *item {
+func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	if to, ok := a.attributed[addr]; ok {
 		it := e.items[itemKey{itemPod, to.pod}]
 		if it == nil || !it.selectable() || to.uid != "" && to.uid != it.detail.(*podDetail).uid {
@@ -154,16 +154,21 @@ func (a *addresses) decide(e *Engine, addr netip.Addr) *item {
 	if a.covered(addr) {
 		return nil // released: the status is out of date
 	}
-	best := a.claims[addr]
-	if best != nil && !best.selectable() {
+	best := owner
+	if best != nil && !(best.selectable() && best.claims(addr)) {
 		best = nil
 	}
-	for _, it := range a.more[addr] {
+	for _, it := range a.others[addr] {
 		if it.selectable() && (best == nil || laterThan(it, best)) {
 			best = it
 		}
 	}
 	return best
+}
+
+// claims says whether a pod's status names an address.
+func (it *item) claims(addr netip.Addr) bool {
+	return slices.Contains(it.detail.(*podDetail).claims, addr)
 }
 
 // laterThan orders pods that claim the same address.

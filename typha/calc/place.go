@@ -21,10 +21,11 @@ type profile struct {
 	// kube says that the Kubernetes object is there, object that the Profile is.
 	kube   bool
 	object *v3.ProfileSpec
-	// pods counts the places of pods, which have a namespace's rules whether or not it is known.
-	pods        int
-	annotations map[string]string // of a Namespace, for CNI
-	group                         // the nodes that have endpoints with it
+	// pods counts the places of pods, which have a namespace's rules whether or not it is known, endpoints those of
+	// pods, workloads and host endpoints.
+	pods, endpoints int
+	annotations     map[string]string // of a Namespace, for CNI
+	group                             // the nodes that have endpoints with it
 }
 
 // wireName is the name of the profile's Policy.
@@ -45,14 +46,25 @@ type place struct {
 	profiles                         []*profile // in order
 	key                              string
 	items                            []*item
-	names                            []string // wire names of the profiles that have rules
-	hash                             uint64   // of names
-	pods                             bool     // its items are pods
+	ruled                            []*profile // those that have rules
+	names                            []string   // their names on the wire
+	hash                             uint64     // of names
+	pods, endpoints                  bool       // its items are pods, or endpoints
 }
 
 type placeSpec struct {
 	namespace, account, orchestrator string
 	profiles                         []string
+}
+
+// count notes that a place of the profile came or went.
+func (p *profile) count(at *place, n int) {
+	if at.pods {
+		p.pods += n
+	}
+	if at.endpoints {
+		p.endpoints += n
+	}
 }
 
 func (s placeSpec) key() string {
@@ -75,14 +87,13 @@ func (e *Engine) placeOf(it *item, s placeSpec) *place {
 	}
 	key = strings.Clone(key)
 	p := &place{namespace: strings.Clone(s.namespace), account: strings.Clone(s.account), orchestrator: strings.Clone(s.orchestrator),
-		key: key, pods: it.key.kind == itemPod}
+		key: key, pods: it.key.kind == itemPod, endpoints: it.key.kind <= itemHost}
 	for _, name := range s.profiles {
 		profile := e.profile(name)
 		p.profiles = append(p.profiles, profile)
 		profile.places = append(profile.places, p)
-		if p.pods {
-			profile.pods++
-		}
+		profile.count(p, 1)
+		e.touchProfile(profile)
 	}
 	e.places[key] = p
 	e.spaces[p.namespace] = append(e.spaces[p.namespace], p)
@@ -93,6 +104,7 @@ func (e *Engine) placeOf(it *item, s placeSpec) *place {
 // moveTo puts the item into a place, or with nil in none.
 func (e *Engine) moveTo(it *item, to *place) {
 	if from := it.place; from != nil {
+		e.uncount(it)
 		last := from.items[len(from.items)-1]
 		from.items[it.at], last.at = last, it.at
 		from.items[len(from.items)-1] = nil
@@ -114,9 +126,8 @@ func (e *Engine) dropPlace(p *place) {
 	}
 	for _, profile := range p.profiles {
 		profile.places = without(profile.places, p)
-		if p.pods {
-			profile.pods--
-		}
+		profile.count(p, -1)
+		e.touchProfile(profile)
 		e.dropProfileIfUnused(profile)
 	}
 }
@@ -149,15 +160,19 @@ func (e *Engine) dropProfileIfUnused(p *profile) {
 // setNames makes the list of a place's Policies again, and says whether it differs.
 func (e *Engine) setNames(p *place) bool {
 	var names []string
+	var ruled []*profile
 	for _, profile := range p.profiles {
 		if profile.hasRules() {
-			names = append(names, profile.wireName())
+			names, ruled = append(names, profile.wireName()), append(ruled, profile)
 		}
 	}
 	if slices.Equal(names, p.names) {
 		return false
 	}
-	p.names, p.hash = names, e.hash(names)
+	for _, it := range p.items {
+		e.uncount(it) // it was counted for other profiles
+	}
+	p.names, p.ruled, p.hash = names, ruled, e.hash(names)
 	return true
 }
 
@@ -274,7 +289,7 @@ func (e *Engine) flushProfile(p *profile) {
 		return // this one was forgotten before it had endpoints
 	}
 	policyKey := policyKey{KindProfile, "", p.name}
-	if !p.hasRules() || len(p.group.counts) == 0 {
+	if !p.hasRules() || p.endpoints == 0 {
 		e.removePolicyAt(policyKey)
 		return
 	}

@@ -87,6 +87,15 @@ type counted struct {
 	place *place
 }
 
+// uncount has restack count the endpoint anew.
+func (e *Engine) uncount(it *item) {
+	if it.counted.node != "" {
+		e.countEndpoint(it.counted, -1)
+		it.counted = counted{}
+		e.mark(it, dirtyStack)
+	}
+}
+
 func (e *Engine) countEndpoint(c counted, n int32) {
 	if c.node == "" {
 		return

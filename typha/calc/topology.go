@@ -290,9 +290,7 @@ func (e *Engine) attribute(before, now map[netip.Addr]attribution) {
 // settleClaims decides again on the addresses that only pods' status speaks of.
 func (e *Engine) settleClaims(cidr netip.Prefix) {
 	for addr := cidr.Addr(); cidr.Contains(addr); addr = addr.Next() {
-		if e.addresses.claims[addr] != nil {
-			e.addresses.settle(e, addr)
-		}
+		e.addresses.settle(e, addr)
 	}
 }
 
