@@ -126,18 +126,27 @@ func (s *state) delete(id wire.ID) {
 
 // setEndpoint takes in an endpoint, or forgets it when it is nil.
 func (s *state) setEndpoint(name string, e *wire.Endpoint) {
-	if former := s.endpoints[name]; former != nil && s.external[former.Interface] == former {
-		delete(s.external, former.Interface)
-		s.dirty.routes = true
+	former := s.endpoints[name]
+	delete(s.endpoints, name)
+	if e != nil {
+		s.endpoints[name] = e
 	}
-	if e == nil {
-		delete(s.endpoints, name)
-		return
+	for _, changed := range []*wire.Endpoint{former, e} {
+		if changed != nil && changed.Interface != "" {
+			s.assign(changed.Interface)
+		}
 	}
-	s.endpoints[name] = e
-	if e.Interface != "" {
-		s.external[e.Interface] = e
-		s.dirty.routes = true
+}
+
+// assign finds the endpoint that names an interface: of several, as while one takes another's place, the last by name.
+func (s *state) assign(device string) {
+	s.dirty.routes = true
+	delete(s.external, device)
+	last := ""
+	for name, e := range s.endpoints {
+		if e.Interface == device && name >= last {
+			last, s.external[device] = name, e
+		}
 	}
 }
 
