@@ -20,7 +20,7 @@ var serverFields = []string{"creationTimestamp", "deletionGracePeriodSeconds", "
 	"ownerReferences", "resourceVersion", "selfLink", "uid"}
 
 // current converts a resource that has v3's form but for details: one of crd.projectcalico.org/v1, or an older one of v3.
-func current(kind string, content fields) (string, fields, fields) {
+func current(kind string, content fields, crd bool) (string, fields, fields) {
 	if name, ok := renamed[kind]; ok {
 		kind = name
 	}
@@ -40,8 +40,8 @@ func current(kind string, content fields) (string, fields, fields) {
 	if err := json.Unmarshal([]byte(annotations.text(metadataAnnotation)), &kept); err == nil {
 		metadata["labels"], metadata["annotations"] = kept.Labels, kept.Annotations
 	}
-	if tier, ok := spec["tier"]; strings.HasSuffix(kind, "NetworkPolicy") && (!ok || tier == v3.DefaultTier) {
-		// It was in front of the names of policies of this tier, unseen by users.
+	if tier, ok := spec["tier"]; crd && strings.HasSuffix(kind, "NetworkPolicy") && (!ok || tier == v3.DefaultTier) {
+		// Calico stored policies of this tier with it in front of their names, unseen by users.
 		metadata["name"] = strings.TrimPrefix(metadata.text("name"), v3.DefaultTier+".")
 	}
 	switch kind {

@@ -102,7 +102,7 @@ func (r *Result) convert(node *yaml.Node) {
 		r.add(legacy(content))
 		r.leftOver("", content)
 	case version == v3.GroupVersion.String(), group == "crd.projectcalico.org":
-		r.add(current(kind, content))
+		r.add(current(kind, content, group != v3.GroupVersion.Group))
 	case version == "v1" && kind == "ConfigMap":
 		data := content.object("data")
 		config := data.text("net-conf.json")
