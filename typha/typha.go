@@ -8,6 +8,7 @@ package typha
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +23,8 @@ type LocalOptions struct {
 	Kinds   []datastore.Kind // that are read; nil is sync.KubernetesKinds
 	Logger  *slog.Logger     // nil discards
 	Metrics *stream.Metrics  // nil counts for nobody
+	// MaxFallBehind and GracePeriod as in stream.HubOptions.
+	MaxFallBehind, GracePeriod time.Duration
 }
 
 // Local is everything between the datastore and the nodes, in one process.
@@ -40,6 +43,7 @@ func NewLocal(opts LocalOptions) *Local {
 	}
 	return &Local{opts: opts, hub: stream.NewHub(stream.HubOptions{
 		Kinds: sync.Names(opts.Kinds), Logger: opts.Logger, Metrics: opts.Metrics,
+		MaxFallBehind: opts.MaxFallBehind, GracePeriod: opts.GracePeriod,
 	})}
 }
 

@@ -13,5 +13,5 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(daemon.Main(ctx, os.Environ(), os.Args[1:], os.Stderr))
+	os.Exit(daemon.Main(ctx, os.Environ(), os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/datastore/etcd"
@@ -36,7 +38,29 @@ type Config struct {
 	PrometheusMetricsHost    string
 	PrometheusMetricsPort    int
 	LogSeverityScreen        string
+
+	// The rest is about the nodes' streams. Times are given in seconds.
+	ServerHandshakeTimeoutSecs            time.Duration
+	ServerPingIntervalSecs                time.Duration
+	ServerMaxFallBehindSecs               time.Duration
+	ServerNewClientFallBehindGracePeriod  time.Duration
+	ConnectionRebalancingMode             string
+	ConnectionDropIntervalSecs            time.Duration
+	MaxConnectionsUpperLimit              int
+	MaxConnectionsLowerLimit              int
+	K8sServicePollIntervalSecs            time.Duration
+	K8sNamespace                          string
+	K8sServiceName                        string
+	K8sPortName                           string
+	ShutdownTimeoutSecs                   time.Duration
+	ShutdownConnectionDropIntervalMaxSecs time.Duration
 }
+
+// The ways to rebalance; see Config.ConnectionRebalancingMode.
+const (
+	RebalanceNone       = "none"
+	RebalanceKubernetes = "kubernetes"
+)
 
 // The ways in which a node proves its name; see Config.ClientIdentity.
 const (
@@ -47,7 +71,7 @@ const (
 // setting is one row of the table from which flags, environment variables and their help come.
 type setting struct {
 	name   string
-	target any // *string, *int or *bool; holds the default
+	target any // *string, *int, *bool or *time.Duration; holds the default
 	doc    string
 }
 
@@ -75,6 +99,20 @@ func (c *Config) settings() []setting {
 		{"PrometheusMetricsHost", &c.PrometheusMetricsHost, "address to serve metrics on; empty is every address"},
 		{"PrometheusMetricsPort", &c.PrometheusMetricsPort, "port to serve metrics on"},
 		{"LogSeverityScreen", &c.LogSeverityScreen, "Debug, Info, Warning or Error"},
+		{"ServerHandshakeTimeoutSecs", &c.ServerHandshakeTimeoutSecs, "how long a client may take to say who it is and what it wants"},
+		{"ServerPingIntervalSecs", &c.ServerPingIntervalSecs, "how often a node is pinged"},
+		{"ServerMaxFallBehindSecs", &c.ServerMaxFallBehindSecs, "how long a node may leave changes unread before its stream is ended"},
+		{"ServerNewClientFallBehindGracePeriod", &c.ServerNewClientFallBehindGracePeriod, "how long a node that has just connected may leave changes unread"},
+		{"ConnectionRebalancingMode", &c.ConnectionRebalancingMode, "none, or kubernetes: nodes beyond this replica's share, with a fifth on top, are handed over to the other ones"},
+		{"ConnectionDropIntervalSecs", &c.ConnectionDropIntervalSecs, "time between two nodes that are handed over"},
+		{"MaxConnectionsUpperLimit", &c.MaxConnectionsUpperLimit, "the most that the share may be"},
+		{"MaxConnectionsLowerLimit", &c.MaxConnectionsLowerLimit, "the least that the share may be"},
+		{"K8sServicePollIntervalSecs", &c.K8sServicePollIntervalSecs, "how often the share is worked out, besides when replicas come and go"},
+		{"K8sNamespace", &c.K8sNamespace, "namespace of the Service of all replicas"},
+		{"K8sServiceName", &c.K8sServiceName, "name of the Service of all replicas"},
+		{"K8sPortName", &c.K8sPortName, "name of the Service's port for nodes"},
+		{"ShutdownTimeoutSecs", &c.ShutdownTimeoutSecs, "over how long nodes are handed over to the other replicas when this one ends; not longer than its terminationGracePeriodSeconds"},
+		{"ShutdownConnectionDropIntervalMaxSecs", &c.ShutdownConnectionDropIntervalMaxSecs, "the most time between two nodes that are then handed over"},
 	}
 }
 
@@ -93,10 +131,25 @@ func lookup(environ []string) func(string) string {
 // ParseConfig reads the environment ("NAME=value" each) and the flags. It returns flag.ErrHelp
 // after -help.
 func ParseConfig(environ, args []string) (Config, error) {
+	c, err := parse(environ, args)
+	if err != nil {
+		return c, err
+	}
+	return c, c.complete()
+}
+
+// parse is ParseConfig without the judgement.
+func parse(environ, args []string) (Config, error) {
 	getenv := lookup(environ)
 	c := Config{
 		DatastoreType: cmp.Or(getenv("DATASTORE_TYPE"), string(connect.Kubernetes)), Etcd: etcd.Config{}.FromEnvironment(getenv),
 		ServerPort: 5473, HealthHost: "localhost", HealthPort: 9098, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
+		ServerHandshakeTimeoutSecs: 10 * time.Second, ServerPingIntervalSecs: 10 * time.Second,
+		ServerMaxFallBehindSecs: 5 * time.Minute, ServerNewClientFallBehindGracePeriod: 5 * time.Minute,
+		ConnectionRebalancingMode: RebalanceNone, ConnectionDropIntervalSecs: time.Second,
+		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollIntervalSecs: 30 * time.Second,
+		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: "calico-typha",
+		ShutdownTimeoutSecs: 5 * time.Minute, ShutdownConnectionDropIntervalMaxSecs: time.Second,
 	}
 	flags := flag.NewFlagSet("typha", flag.ContinueOnError)
 	for _, s := range c.settings() {
@@ -108,6 +161,8 @@ func ParseConfig(environ, args []string) (Config, error) {
 			flags.IntVar(target, name, *target, doc)
 		case *bool:
 			flags.BoolVar(target, name, *target, doc)
+		case *time.Duration:
+			flags.Var((*seconds)(target), name, doc)
 		}
 	}
 	for _, pair := range environ {
@@ -126,7 +181,7 @@ func ParseConfig(environ, args []string) (Config, error) {
 	if flags.NArg() > 0 {
 		return c, fmt.Errorf("argument %q is not understood: there are only flags, see -help", flags.Arg(0))
 	}
-	return c, c.complete()
+	return c, nil
 }
 
 // complete fills in the defaults that follow from others, and judges all.
@@ -158,8 +213,42 @@ func (c *Config) complete() error {
 			return fmt.Errorf("%s: %d is not a port", name, port)
 		}
 	}
+	if err := c.completeRebalancing(); err != nil {
+		return err
+	}
 	_, err = c.level()
 	return err
+}
+
+func (c *Config) completeRebalancing() error {
+	c.ConnectionRebalancingMode = strings.ToLower(c.ConnectionRebalancingMode)
+	switch {
+	case c.ConnectionRebalancingMode != RebalanceNone && c.ConnectionRebalancingMode != RebalanceKubernetes:
+		return fmt.Errorf("ConnectionRebalancingMode: %q is neither %s nor %s", c.ConnectionRebalancingMode, RebalanceNone, RebalanceKubernetes)
+	case c.ConnectionRebalancingMode == RebalanceKubernetes && c.DatastoreType != string(connect.Kubernetes):
+		return fmt.Errorf("ConnectionRebalancingMode: %s needs the datastore %s", RebalanceKubernetes, connect.Kubernetes)
+	case c.MaxConnectionsLowerLimit < 1 || c.MaxConnectionsUpperLimit < c.MaxConnectionsLowerLimit:
+		return fmt.Errorf("MaxConnectionsLowerLimit: %d is not between 1 and MaxConnectionsUpperLimit, %d", c.MaxConnectionsLowerLimit, c.MaxConnectionsUpperLimit)
+	}
+	return nil
+}
+
+// seconds is a time that is written as a number of seconds, with or without a fraction.
+type seconds time.Duration
+
+// String implements flag.Value.
+func (s *seconds) String() string {
+	return strconv.FormatFloat(time.Duration(*s).Seconds(), 'g', -1, 64)
+}
+
+// Set implements flag.Value.
+func (s *seconds) Set(text string) error {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(n >= 0 && n < 1e9) {
+		return errors.New("not a number of seconds")
+	}
+	*s = seconds(n * float64(time.Second))
+	return nil
 }
 
 func (c *Config) level() (slog.Level, error) {

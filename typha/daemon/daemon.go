@@ -30,8 +30,12 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-// Main runs a Typha until ctx ends, and gives the exit status.
-func Main(ctx context.Context, environ, args []string, stderr io.Writer) int {
+// Main runs a Typha until ctx ends, or, with the argument "status", shows what the nodes of one that runs report. It gives
+// the exit status.
+func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "status" {
+		return status(ctx, environ, args[1:], stdout, stderr)
+	}
 	cfg, err := ParseConfig(environ, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -49,7 +53,8 @@ func Main(ctx context.Context, environ, args []string, stderr io.Writer) int {
 	return 0
 }
 
-// Run runs a Typha until ctx ends or something that it cannot do without fails.
+// Run runs a Typha until ctx ends or something that it cannot do without fails. When ctx ends, the nodes are handed over to
+// the other replicas before Run returns.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store, err := connect.Open(connect.Config{Type: connect.Type(cfg.DatastoreType), Kubeconfig: cfg.Kubeconfig, Etcd: cfg.Etcd})
 	if err != nil {
@@ -62,42 +67,73 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	log = countLogging(log, registry)
 	metrics := stream.NewMetrics(registry)
-	local := typha.NewLocal(typha.LocalOptions{Store: store, Kinds: kinds, Logger: log, Metrics: metrics})
-	opts := stream.ServerOptions{
-		Hub: local.Hub(), Logger: log, Metrics: metrics,
-		TLS: stream.TLS{CAFile: cfg.CAFile, CertFile: cfg.ServerCertFile, KeyFile: cfg.ServerKeyFile,
-			PeerCN: cfg.ClientCN, PeerURISAN: cfg.ClientURISAN},
-	}
-	if cfg.ClientIdentity == IdentityToken {
-		if opts.Tokens, err = tokens(cfg, store.API); err != nil {
-			return err
-		}
-	}
-	server, err := stream.NewServer(opts)
+	local := typha.NewLocal(typha.LocalOptions{Store: store, Kinds: kinds, Logger: log, Metrics: metrics,
+		MaxFallBehind: cfg.ServerMaxFallBehindSecs, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod})
+	replicas, err := findReplicas(cfg, store, log)
 	if err != nil {
 		return err
 	}
-
+	server, err := newServer(cfg, store, local.Hub(), stream.ServerOptions{Logger: log, Metrics: metrics, Alone: replicas.alone})
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", address(cfg.ServerHost, cfg.ServerPort))
 	if err != nil {
 		return fmt.Errorf("accept nodes: %w", err)
 	}
 	log.Info("accepting nodes", "address", listener.Addr().String())
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return local.Run(ctx) })
-	g.Go(func() error { return server.Serve(ctx, listener) })
+	parts := []func(context.Context) error{local.Run, func(ctx context.Context) error { return replicas.run(ctx, server, local.Hub()) }}
 	if cfg.HealthEnabled {
-		g.Go(func() error { return serveHTTP(ctx, address(cfg.HealthHost, cfg.HealthPort), health(local.Hub())) })
+		parts = append(parts, func(ctx context.Context) error {
+			return serveHTTP(ctx, address(cfg.HealthHost, cfg.HealthPort), health(local.Hub(), server.Draining))
+		})
 	}
 	if cfg.PrometheusMetricsEnabled {
 		mux := http.NewServeMux()
 		mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-		g.Go(func() error {
+		parts = append(parts, func(ctx context.Context) error {
 			return serveHTTP(ctx, address(cfg.PrometheusMetricsHost, cfg.PrometheusMetricsPort), mux)
 		})
 	}
+	return together(ctx, func(ctx context.Context) error { return server.Serve(ctx, listener) }, parts)
+}
+
+// together runs the server until ctx ends or a part fails, and the parts until the server has handed its last node over.
+func together(ctx context.Context, serve func(context.Context) error, parts []func(context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g.Go(func() error {
+		defer stop()
+		return serve(ctx)
+	})
+	for _, part := range parts {
+		g.Go(func() error {
+			if err := part(working); working.Err() == nil {
+				return err
+			}
+			return nil
+		})
+	}
 	return g.Wait()
+}
+
+// newServer fills in what the configuration says.
+func newServer(cfg Config, store *connect.Datastore, hub *stream.Hub, opts stream.ServerOptions) (*stream.Server, error) {
+	opts.Hub = hub
+	opts.TLS = stream.TLS{CAFile: cfg.CAFile, CertFile: cfg.ServerCertFile, KeyFile: cfg.ServerKeyFile,
+		PeerCN: cfg.ClientCN, PeerURISAN: cfg.ClientURISAN}
+	opts.HandshakeTimeout, opts.PingInterval, opts.DropInterval = cfg.ServerHandshakeTimeoutSecs, cfg.ServerPingIntervalSecs, cfg.ConnectionDropIntervalSecs
+	opts.ShutdownTimeout, opts.ShutdownInterval = cfg.ShutdownTimeoutSecs, cfg.ShutdownConnectionDropIntervalMaxSecs
+	if cfg.ClientIdentity == IdentityToken {
+		var err error
+		if opts.Tokens, err = tokens(cfg, store.API); err != nil {
+			return nil, err
+		}
+	}
+	return stream.NewServer(opts)
 }
 
 // ownNamespaceFile is where a pod finds the name of its namespace.
@@ -148,41 +184,4 @@ func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error)
 		return nil, fmt.Errorf("get %s: %s; Typha's service account needs the non-resource URL /openid/v1/jwks", url, response.Status)
 	}
 	return body, nil
-}
-
-// aliveWithin is how long the hub may take to answer before the process counts as hung.
-const aliveWithin = 8 * time.Second
-
-// health serves /liveness: the hub's loop turns; and /readiness: nodes can be given what they need.
-func health(hub *stream.Hub) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /liveness", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
-		defer cancel()
-		if _, err := hub.Versions(ctx); err != nil {
-			http.Error(w, "the hub does not answer: "+err.Error(), http.StatusServiceUnavailable)
-		}
-	})
-	mux.HandleFunc("GET /readiness", func(w http.ResponseWriter, _ *http.Request) {
-		select {
-		case <-hub.InSync():
-		default:
-			http.Error(w, "not in sync with the datastore yet", http.StatusServiceUnavailable)
-		}
-	})
-	return mux
-}
-
-func serveHTTP(ctx context.Context, address string, handler http.Handler) error {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("serve http: %w", err)
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve http on %s: %w", address, err)
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/rest"
@@ -19,7 +20,7 @@ import (
 var required = []string{"TYPHA_CAFILE=/certs/ca.crt", "TYPHA_SERVERCERTFILE=/certs/tls.crt", "TYPHA_SERVERKEYFILE=/certs/tls.key"}
 
 func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
-	environ := append([]string{"TYPHA_HEALTHPORT=1", "TYPHA_CLIENTCN=felix", "typha_healthenabled=true", "TYPHA_SOMETHINGELSE=x", "PATH=/bin"}, required...)
+	environ := append([]string{"TYPHA_HEALTHPORT=1", "TYPHA_CONNECTIONREBALANCINGMODE=Kubernetes", "TYPHA_CONNECTIONDROPINTERVALSECS=0.5", "TYPHA_CLIENTCN=felix", "typha_healthenabled=true", "TYPHA_SOMETHINGELSE=x", "PATH=/bin"}, required...)
 	got, err := ParseConfig(environ, []string{"-healthport", "2"})
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +29,12 @@ func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
 		DatastoreType: "kubernetes", ServerPort: 5473, ClientIdentity: "Token", ClientCN: "felix",
 		CAFile: "/certs/ca.crt", ServerCertFile: "/certs/tls.crt", ServerKeyFile: "/certs/tls.key",
 		HealthEnabled: true, HealthHost: "localhost", HealthPort: 2, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
+		ServerHandshakeTimeoutSecs: 10 * time.Second, ServerPingIntervalSecs: 10 * time.Second,
+		ServerMaxFallBehindSecs: 300 * time.Second, ServerNewClientFallBehindGracePeriod: 300 * time.Second,
+		ConnectionRebalancingMode: "kubernetes", ConnectionDropIntervalSecs: 500 * time.Millisecond,
+		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollIntervalSecs: 30 * time.Second,
+		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: "calico-typha",
+		ShutdownTimeoutSecs: 300 * time.Second, ShutdownConnectionDropIntervalMaxSecs: time.Second,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -61,6 +68,9 @@ func TestBadConfigIsNamed(t *testing.T) {
 		"TYPHA_DATASTORETYPE=consul":           "DatastoreType",
 		"TYPHA_CLIENTIDENTITY=None":            "ClientIdentity",
 		"TYPHA_LOGSEVERITYSCREEN=Loud":         "LogSeverityScreen",
+		"TYPHA_CONNECTIONREBALANCINGMODE=even": "ConnectionRebalancingMode",
+		"TYPHA_MAXCONNECTIONSLOWERLIMIT=0":     "MaxConnectionsLowerLimit",
+		"TYPHA_SHUTDOWNTIMEOUTSECS=5m":         "TYPHA_SHUTDOWNTIMEOUTSECS",
 		"TYPHA_CAFILE=":                        "CAFile",
 		"TYPHA_PROMETHEUSMETRICSENABLED=maybe": "TYPHA_PROMETHEUSMETRICSENABLED",
 	} {
@@ -117,9 +127,10 @@ func TestHealth(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- hub.Run(ctx) }()
+	draining := false
 	get := func(path string) int {
 		w := httptest.NewRecorder()
-		health(hub).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		health(hub, func() bool { return draining }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		return w.Code
 	}
 	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
@@ -131,6 +142,10 @@ func TestHealth(t *testing.T) {
 	<-hub.InSync()
 	if ready := get("/readiness"); ready != http.StatusOK {
 		t.Errorf("in sync: %d", ready)
+	}
+	draining = true
+	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
+		t.Errorf("while nodes are handed over: %d, %d", live, ready)
 	}
 	cancel()
 	<-ended

@@ -28,6 +28,9 @@ type NodeStatus struct {
 	Lacks []string `json:"lacks,omitempty"`
 }
 
+// Lagging says that a commit has not been enforced for long.
+func (s NodeStatus) Lagging() bool { return s.BehindSeconds > lagsAfter.Seconds() }
+
 // sessionStatus is what a Hub notes of how a session goes.
 type sessionStatus struct {
 	connected time.Time

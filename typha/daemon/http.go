@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+// aliveWithin is how long the hub may take to answer before the process counts as hung.
+const aliveWithin = 8 * time.Second
+
+// health serves /liveness: the hub's loop turns; /readiness: nodes can be given what they need; and /nodes: what the
+// nodes report.
+func health(hub *stream.Hub, draining func() bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /liveness", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
+		defer cancel()
+		if _, err := hub.Versions(ctx); err != nil {
+			http.Error(w, "the hub does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /readiness", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-hub.InSync():
+			if draining() {
+				http.Error(w, "handing nodes over to other replicas", http.StatusServiceUnavailable)
+			}
+		default:
+			http.Error(w, "not in sync with the datastore yet", http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /nodes", func(w http.ResponseWriter, r *http.Request) {
+		nodes, err := hub.Status(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		_ = encoder.Encode(nodes) // the reader went away
+	})
+	return mux
+}
+
+func serveHTTP(ctx context.Context, address string, handler http.Handler) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("serve http: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve http on %s: %w", address, err)
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/maneki-net/maneki/datastore/connect"
+	"github.com/maneki-net/maneki/typha/discovery"
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+// replicas knows how many Typhas there are, and gives this one its share of the nodes.
+type replicas struct {
+	cfg     Config
+	watcher *discovery.Watcher // nil: the other replicas are not known of
+	log     *slog.Logger
+}
+
+func findReplicas(cfg Config, store *connect.Datastore, log *slog.Logger) (*replicas, error) {
+	r := &replicas{cfg: cfg, log: log}
+	if cfg.ConnectionRebalancingMode != RebalanceKubernetes {
+		return r, nil
+	}
+	client, err := rest.HTTPClientFor(store.API)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", store.API.Host, err)
+	}
+	base, _, err := rest.DefaultServerUrlFor(store.API)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", store.API.Host, err)
+	}
+	r.watcher = discovery.New(discovery.Options{Client: client, Host: base.String(), Namespace: cfg.K8sNamespace, Service: cfg.K8sServiceName,
+		Port: cfg.K8sPortName, Log: log})
+	return r, nil
+}
+
+// alone says whether there is no other replica. This one, ready or not, is at most one of those that are counted.
+func (r *replicas) alone() bool {
+	if r.watcher == nil {
+		return false
+	}
+	n, known := r.watcher.Count()
+	return known && n <= 1
+}
+
+// run keeps the server's share up to date until ctx ends.
+func (r *replicas) run(ctx context.Context, server *stream.Server, hub *stream.Hub) error {
+	if r.watcher == nil {
+		return nil
+	}
+	watched := make(chan error, 1)
+	go func() { watched <- r.watcher.Run(ctx) }()
+	tick := time.NewTicker(max(r.cfg.K8sServicePollIntervalSecs, time.Second))
+	defer tick.Stop()
+	last := 0
+	for {
+		changed := r.watcher.Changed()
+		nodes, err := hub.Hosts(ctx)
+		if n, known := r.watcher.Count(); err == nil && known {
+			if most := r.cfg.share(nodes, n); most != last {
+				last = most
+				server.SetMaxStreams(most)
+				r.log.Info("share of the nodes", "streams", most, "nodes", nodes, "replicas", n)
+			}
+		}
+		select {
+		case <-changed:
+		case <-tick.C:
+		case err := <-watched:
+			return err
+		}
+	}
+}
+
+// share gives the most streams that one of so many replicas keeps. It is a fifth more than an even share, since nodes go to
+// any replica by chance, and a surplus of few is not worth new connections.
+func (c *Config) share(nodes, replicas int) int {
+	share := 1 + nodes*6/5/max(1, replicas)
+	return max(c.MaxConnectionsLowerLimit, min(share, c.MaxConnectionsUpperLimit))
+}
