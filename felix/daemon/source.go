@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/rest"
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/connect"
@@ -35,13 +34,12 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 		if store.API == nil {
 			return source{}, fmt.Errorf("find Typha: a Service (TyphaK8sServiceName) needs Kubernetes, and the datastore is %s: set TyphaAddr", store.Type)
 		}
-		client, err := rest.HTTPClientFor(store.API)
-		if err != nil {
-			return source{}, fmt.Errorf("make API client: %w", err)
-		}
 		// Not the Service's own address: that needs kube-proxy, which may need this node's routes.
-		watcher := discovery.New(discovery.Options{Client: client, Host: store.API.Host, Namespace: c.TyphaK8sNamespace,
-			Service: c.TyphaK8sServiceName, Port: typhaPort, Node: p.node, Log: p.log})
+		watcher, err := discovery.New(discovery.Options{API: store.API, Namespace: c.TyphaK8sNamespace,
+			Service: c.TyphaK8sServiceName, Port: typhaPort, Node: p.node, File: typhaFile, Log: p.log})
+		if err != nil {
+			return source{}, fmt.Errorf("find Typha: %w", err)
+		}
 		run, replicas = append(run, watcher.Run), watcher
 	}
 	known := p.journal.State()
@@ -65,8 +63,12 @@ func kinds(t connect.Type) []datastore.Kind {
 	return sync.KubernetesKinds()
 }
 
-// typhaPort is the name of the port in Typha's Service.
-const typhaPort = "calico-typha"
+const (
+	// typhaPort is the name of the port in Typha's Service.
+	typhaPort = "calico-typha"
+	// typhaFile keeps the addresses of Typha's replicas, for a start without the API server.
+	typhaFile = "/var/lib/calico/felix/typha-replicas"
+)
 
 // together runs parts until one ends.
 func together(parts []func(context.Context) error) func(context.Context) error {

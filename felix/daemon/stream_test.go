@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vishvananda/netlink"
 
-	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
@@ -78,16 +77,12 @@ func (p *pipe) enforce(t testing.TB, c wire.Commit) []string {
 	}
 }
 
-// idle is a BGP speaker and node facts that say nothing.
-type idle struct{}
+// noFacts are node facts that never change.
+type noFacts struct{}
 
-func (idle) Configure(bgp.Config)       {}
-func (idle) Changes() <-chan struct{}   { return nil }
-func (idle) Routes() []bgp.Route        { return nil }
-func (idle) Status() bgp.Status         { return bgp.Status{} }
-func (idle) Facts() <-chan node.Facts   { return nil }
-func (idle) SetTunnelPools([]ipam.Pool) {}
-func (idle) Check()                     {}
+func (noFacts) Facts() <-chan node.Facts   { return nil }
+func (noFacts) SetTunnelPools([]ipam.Pool) {}
+func (noFacts) Check()                     {}
 
 // startAgent runs an agent on the kernel of the present namespace, with settings by name and value.
 func startAgent(t testing.TB, workloads []cniserver.Workload, settings ...string) *pipe {
@@ -115,7 +110,7 @@ func startAgent(t testing.TB, workloads []cniserver.Workload, settings ...string
 	}
 	p := &pipe{commits: make(chan wire.Commit), reports: make(chan wire.Report, 16)}
 	agent, err := felix.NewAgent(felix.Options{Node: "n1", Source: p, Whole: true, Journal: j, Drivers: k.drivers, Events: events.Events(),
-		Speaker: idle{}, Facts: idle{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("192.0.2.1/24"), Device: "eth0"}},
+		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("192.0.2.1/24"), Device: "eth0"}},
 		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

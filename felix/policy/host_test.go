@@ -30,7 +30,7 @@ type hostWorld struct {
 	families []dataplane.Family // of tables
 }
 
-func newHostWorld(t *testing.T) *hostWorld {
+func newHostWorld(t *testing.T, backend iptables.Backend) *hostWorld {
 	t.Helper()
 	kerneltest.Enter(t)
 	w := &hostWorld{stations: map[string]*station{}}
@@ -62,17 +62,17 @@ func newHostWorld(t *testing.T) *hostWorld {
 	// What the node serves for the pod, and a service of its own: its address leads to eth1, what is behind it to eth0.
 	for _, rule := range []string{"PREROUTING -p tcp -d 10.1.0.1 --dport 8000:8999 -j DNAT --to-destination 10.65.0.1:80",
 		"OUTPUT -p tcp -d 10.99.0.1 --dport 1 -j DNAT --to-destination 10.1.0.2:81", "OUTPUT -p tcp -d 10.99.0.1 --dport 2 -j DNAT --to-destination 10.1.0.2:82"} {
-		kerneltest.Run(t, "iptables-nft -t nat -A "+rule)
+		kerneltest.Run(t, "iptables-"+string(backend)+" -t nat -A "+rule)
 	}
 	for _, rule := range []string{"PREROUTING -p tcp -d fd01:1::1 --dport 8000:8999 -j DNAT --to-destination [fd00:65::1]:80",
 		"OUTPUT -p tcp -d fd99::1 --dport 1 -j DNAT --to-destination [fd01:1::2]:81", "OUTPUT -p tcp -d fd99::1 --dport 2 -j DNAT --to-destination [fd01:1::2]:82"} {
-		kerneltest.Run(t, "ip6tables-nft -t nat -A "+rule)
+		kerneltest.Run(t, "ip6tables-"+string(backend)+" -t nat -A "+rule)
 	}
 	kerneltest.Run(t, "ip route add 10.99.0.1 dev eth1")
 	kerneltest.Run(t, "ip route add fd99::1 dev eth1")
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		for _, table := range []string{iptables.Raw, iptables.Mangle, iptables.Filter} {
-			w.tables = append(w.tables, iptables.New(iptables.Config{Family: family, Table: table, Backend: iptables.NFT, Runner: iptables.Exec{}}))
+			w.tables = append(w.tables, iptables.New(iptables.Config{Family: family, Table: table, Backend: backend, Runner: iptables.Exec{}}))
 			w.families = append(w.families, family)
 		}
 	}
@@ -229,7 +229,13 @@ var hostCases = []struct {
 
 // TestHostEndpoints sends packets to, from and through a node with host endpoints.
 func TestHostEndpoints(t *testing.T) {
-	w := newHostWorld(t)
+	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
+		t.Run(string(backend), func(t *testing.T) { checkHostEndpoints(t, backend) })
+	}
+}
+
+func checkHostEndpoints(t *testing.T, backend iptables.Backend) {
+	w := newHostWorld(t, backend)
 	onOneCPU(t)
 	w.apply(t, nil)
 	for _, pair := range [][2]string{{"outside", "host"}, {"host", "outside"}, {"other", "host"}, {"pod", "outside"}, {"other", "pod"}, {"host", "pod"}} {
@@ -243,9 +249,9 @@ func TestHostEndpoints(t *testing.T) {
 		w.apply(t, c.hosts, hostPolicies...)
 		w.check(t, c.name, c.flows)
 	}
-	for _, save := range []string{"iptables-nft-save", "ip6tables-nft-save"} {
+	for _, command := range []string{"iptables", "ip6tables"} {
 		for _, table := range []string{iptables.Raw, iptables.Mangle} {
-			if out := kerneltest.Run(t, save+" -t "+table); strings.Contains(out, iptables.ChainPrefix) {
+			if out := kerneltest.Run(t, command+"-"+string(backend)+"-save -t "+table); strings.Contains(out, iptables.ChainPrefix) {
 				t.Errorf("without host endpoints table %s has chains of ours:\n%s", table, out)
 			}
 		}
@@ -254,7 +260,7 @@ func TestHostEndpoints(t *testing.T) {
 
 // TestTracking: what doNotTrack allows has no connection, everything else does, and its answers pass by it.
 func TestTracking(t *testing.T) {
-	w := newHostWorld(t)
+	w := newHostWorld(t, iptables.NFT)
 	w.apply(t, map[string]*wire.HostEndpoint{"eth0": {Untracked: tier("echo"), Tiers: ingressTier("web")}}, hostPolicies...)
 	listener, err := net.Listen("tcp", ":80")
 	if err != nil {
@@ -307,7 +313,7 @@ func TestTracking(t *testing.T) {
 
 // TestNeighbours: a node that policy closes still finds its IPv6 neighbours, without which failsafe ports are none.
 func TestNeighbours(t *testing.T) {
-	w := newHostWorld(t)
+	w := newHostWorld(t, iptables.NFT)
 	w.apply(t, map[string]*wire.HostEndpoint{policy.AnyInterface: {Tiers: tier("nothing"), PreDNAT: ingressTier("nothing")},
 		"eth0": {Tiers: tier("nothing"), Untracked: tier("nothing")}}, hostPolicies...)
 	kerneltest.Run(t, "ip -6 neigh flush dev eth0")
