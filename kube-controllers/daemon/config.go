@@ -34,15 +34,17 @@ type Config struct {
 // The controllers by the names that ENABLED_CONTROLLERS has for them. Calico's name for
 // the one that releases addresses is node.
 const (
-	controllerNode        = "node"
-	controllerIPPool      = "ippool"
-	controllerClusterInfo = "clusterinfo"
-	controllerTier        = "tier"
-	controllerTyphaScale  = "typhascale"
-	controllerAdmission   = "admission"
+	controllerNode         = "node"
+	controllerIPPool       = "ippool"
+	controllerClusterInfo  = "clusterinfo"
+	controllerTier         = "tier"
+	controllerHostEndpoint = "hostendpoint"
+	controllerTyphaScale   = "typhascale"
+	controllerAdmission    = "admission"
 )
 
-var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier, controllerTyphaScale, controllerAdmission}
+var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier,
+	controllerHostEndpoint, controllerTyphaScale, controllerAdmission}
 
 // foreign are Calico's controllers that have nothing to do here: they serve a datastore
 // other than the Kubernetes API. Naming them is no error, so that settings carry over.

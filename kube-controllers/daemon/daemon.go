@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/go-logr/logr"
 	registration "k8s.io/api/admissionregistration/v1"
@@ -36,6 +37,7 @@ import (
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/kube-controllers/admission"
 	"github.com/maneki-net/maneki/kube-controllers/clusterinfo"
+	"github.com/maneki-net/maneki/kube-controllers/hostendpoint"
 	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
 	"github.com/maneki-net/maneki/kube-controllers/ippool"
 	"github.com/maneki-net/maneki/kube-controllers/tier"
@@ -156,6 +158,8 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 		return clusterinfo.Add(mgr, version(), log)
 	case controllerTier:
 		return tier.Add(mgr, log)
+	case controllerHostEndpoint:
+		return hostendpoint.Add(mgr, log)
 	case controllerTyphaScale:
 		if config.TyphaDeployment == "" {
 			log.Info("no deployment of typha to scale")
@@ -212,15 +216,18 @@ func trimPod(obj any) (any, error) {
 	return trimmed, nil
 }
 
-// trimNode keeps a node's name and operating system.
+// trimNode keeps a node's name, labels and addresses, which its annotations tell, too.
 func trimNode(obj any) (any, error) {
 	node, ok := obj.(*corev1.Node)
 	if !ok {
 		return obj, nil
 	}
-	trimmed := &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta)}
-	if os, ok := node.Labels[corev1.LabelOSStable]; ok {
-		trimmed.Labels = map[string]string{corev1.LabelOSStable: os}
+	trimmed := &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta), Status: corev1.NodeStatus{Addresses: node.Status.Addresses}}
+	trimmed.Labels = node.Labels
+	for key, value := range node.Annotations {
+		if strings.HasPrefix(key, v3.GroupVersion.Group+"/") {
+			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, value)
+		}
 	}
 	return trimmed, nil
 }

@@ -19,6 +19,7 @@ import (
 	registration "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -140,6 +141,7 @@ func TestProgram(t *testing.T) {
 	t.Run("tiers", w.tiers)
 	t.Run("verdicts", w.verdicts)
 	t.Run("changes", w.changes)
+	t.Run("host endpoints", w.hostEndpoints)
 	t.Run("addresses", w.addresses)
 	t.Run("replicas of Typha", w.typhaScale)
 	t.Run("metrics", func(t *testing.T) {
@@ -265,6 +267,35 @@ func (w *world) tiers(t *testing.T) {
 	if err := errors.Join(w.client.Delete(t.Context(), policy), w.client.Delete(t.Context(), ops)); err != nil {
 		t.Errorf("deletion of an empty tier: %v", err)
 	}
+}
+
+// hostEndpoints: a node gets one when the configuration asks for it, and loses it with the node.
+func (w *world) hostEndpoints(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"rack": "a"}, Annotations: map[string]string{
+		v3.NodeIPv4Address: "192.0.2.7/24"}}}
+	config := &v3.KubeControllersConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	config.Spec.Controllers.Node = &v3.NodeControllerConfig{HostEndpoint: &v3.AutoHostEndpointConfig{AutoCreate: "Enabled"}}
+	w.create(t, node, config)
+	key := client.ObjectKey{Name: "edge-auto-hep"}
+	eventually(t, "host endpoint of the node", func() error {
+		h := &v3.HostEndpoint{}
+		if err := w.client.Get(t.Context(), key, h); err != nil {
+			return err
+		}
+		if h.Labels["rack"] != "a" || len(h.Spec.ExpectedIPs) != 1 || h.Spec.ExpectedIPs[0] != "192.0.2.7" {
+			return fmt.Errorf("labels %v, spec %+v", h.Labels, h.Spec)
+		}
+		return nil
+	})
+	if err := w.client.Delete(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its deletion", func() error {
+		if err := w.client.Get(t.Context(), key, &v3.HostEndpoint{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("still there, or %v", err)
+		}
+		return nil
+	})
 }
 
 // addresses assigns for a pod that exists and for one that does not, and then removes

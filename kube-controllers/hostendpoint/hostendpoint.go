@@ -1,0 +1,147 @@
+// Package hostendpoint keeps HostEndpoints for the cluster's nodes, where the KubeControllersConfiguration named default asks
+// for them: one for all interfaces of a node, and one for each template that selects it.
+//
+// It touches only what carries its label, which it deletes when the node is gone or nobody asks any more. While the configuration
+// can't be read everything stays as it is. One controller-runtime worker on the leader calls it.
+package hostendpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// configuration is the name of the only KubeControllersConfiguration.
+const configuration = "default"
+
+// Controller is the reconciler; its one request stands for all nodes.
+type Controller struct {
+	client client.Client
+	live   client.Reader // of the configuration: a cache would never fill with one that cannot be decoded
+	log    *slog.Logger
+}
+
+// New makes a Controller. live reads the API server directly.
+func New(c client.Client, live client.Reader, log *slog.Logger) *Controller {
+	return &Controller{client: c, live: live, log: log}
+}
+
+// Add registers the controller with a manager.
+func Add(mgr ctrl.Manager, log *slog.Logger) error {
+	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "all"}}}
+	})
+	ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[labelCreatedBy] == createdBy })
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("hostendpoint").
+		WatchesMetadata(&v3.KubeControllersConfiguration{}, all).
+		Watches(&v3.HostEndpoint{}, all, builder.WithPredicates(ours)).
+		Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.Funcs{UpdateFunc: nodeChanged})).
+		Complete(New(mgr.GetClient(), mgr.GetAPIReader(), log))
+	if err != nil {
+		return fmt.Errorf("set up the hostendpoint controller: %w", err)
+	}
+	return nil
+}
+
+// nodeChanged says whether a host endpoint could become another: nodes also tell that they are alive.
+func nodeChanged(e event.UpdateEvent) bool {
+	before, ok := e.ObjectOld.(*corev1.Node)
+	after, both := e.ObjectNew.(*corev1.Node)
+	return !ok || !both || !equality.Semantic.DeepEqual(before.Labels, after.Labels) ||
+		!equality.Semantic.DeepEqual(before.Annotations, after.Annotations) ||
+		!equality.Semantic.DeepEqual(before.Status.Addresses, after.Status.Addresses)
+}
+
+// Reconcile makes, changes and deletes what differs from what is asked for.
+func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	config, err := c.config(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	wanted := map[string]*v3.HostEndpoint{}
+	if config != nil {
+		var nodes corev1.NodeList
+		if err := c.client.List(ctx, &nodes); err != nil {
+			return reconcile.Result{}, fmt.Errorf("list nodes: %w", err)
+		}
+		for i := range nodes.Items {
+			for _, h := range Wanted(config, &nodes.Items[i]) {
+				wanted[h.Name] = h
+			}
+		}
+	}
+	var there v3.HostEndpointList
+	if err := c.client.List(ctx, &there, client.MatchingLabels{labelCreatedBy: createdBy}); err != nil {
+		return reconcile.Result{}, fmt.Errorf("list host endpoints: %w", err)
+	}
+	var errs []error
+	for i := range there.Items {
+		h := &there.Items[i]
+		errs = append(errs, c.bring(ctx, h, wanted[h.Name]))
+		delete(wanted, h.Name)
+	}
+	for _, h := range wanted {
+		errs = append(errs, c.create(ctx, h))
+	}
+	return reconcile.Result{}, errors.Join(errs...)
+}
+
+// config gives nil if no host endpoints are asked for.
+func (c *Controller) config(ctx context.Context) (*v3.AutoHostEndpointConfig, error) {
+	var config v3.KubeControllersConfiguration
+	err := c.live.Get(ctx, types.NamespacedName{Name: configuration}, &config)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read KubeControllersConfiguration %s: %w", configuration, err)
+	}
+	node := config.Spec.Controllers.Node
+	if node == nil || node.HostEndpoint == nil || node.HostEndpoint.AutoCreate != autoCreateEnabled {
+		return nil, nil
+	}
+	return node.HostEndpoint, nil
+}
+
+func (c *Controller) create(ctx context.Context, h *v3.HostEndpoint) error {
+	if err := c.client.Create(ctx, h); err != nil {
+		return fmt.Errorf("create HostEndpoint %s: %w", h.Name, err)
+	}
+	c.log.Info("created host endpoint", "hostendpoint", h.Name, "node", h.Spec.Node)
+	return nil
+}
+
+// bring changes a host endpoint to what is wanted, which is nil for one that is to go.
+func (c *Controller) bring(ctx context.Context, h, wanted *v3.HostEndpoint) error {
+	if wanted == nil {
+		if err := c.client.Delete(ctx, h); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete HostEndpoint %s: %w", h.Name, err)
+		}
+		c.log.Info("deleted host endpoint", "hostendpoint", h.Name, "node", h.Spec.Node)
+		return nil
+	}
+	if equality.Semantic.DeepEqual(h.Spec, wanted.Spec) && equality.Semantic.DeepEqual(h.Labels, wanted.Labels) &&
+		equality.Semantic.DeepEqual(h.Annotations, wanted.Annotations) {
+		return nil
+	}
+	changed := h.DeepCopy()
+	changed.Spec, changed.Labels, changed.Annotations = wanted.Spec, wanted.Labels, wanted.Annotations
+	if err := c.client.Update(ctx, changed); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("update HostEndpoint %s: %w", h.Name, err)
+	}
+	c.log.Info("updated host endpoint", "hostendpoint", h.Name, "node", h.Spec.Node)
+	return nil
+}
