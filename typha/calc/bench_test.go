@@ -80,10 +80,12 @@ func BenchmarkChange(b *testing.B) {
 			e.Flush()
 			runtime.GC()
 			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				step(e, i)
+			used, n := cpu(), 0
+			for ; b.Loop(); n++ {
+				step(e, n)
 				e.Flush()
 			}
+			b.ReportMetric(float64((cpu()-used).Nanoseconds())/float64(n)/1e3, "cpu-µs/op")
 		})
 	}
 	labelled := scale.Labelled(pods, 10_000, 200)
@@ -142,10 +144,12 @@ func BenchmarkManySelectors(b *testing.B) {
 				pods[i].Labels["app"], pods[i].Labels["role"] = fmt.Sprintf("app-%d", i*7%n), "x"
 			}
 			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
+			used, i := cpu(), 0
+			for ; b.Loop(); i++ {
 				e.Upsert(pods[i%len(pods)])
 				e.Flush()
 			}
+			b.ReportMetric(float64((cpu()-used).Nanoseconds())/float64(i)/1e3, "cpu-µs/op")
 		})
 	}
 }
