@@ -40,16 +40,16 @@ func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec) compil
 	c.subject = c.calicoSubject(spec, o)
 	out.subject = c.subject
 	readable := len(c.errs) == 0
-	out.policy.Ingress = c.rules(spec.Child("ingress"), o.Ingress, true)
-	out.policy.Egress = c.rules(spec.Child("egress"), o.Egress, false)
+	c.rules(&out, spec.Child("ingress"), o.Ingress, true)
+	c.rules(&out, spec.Child("egress"), o.Egress, false)
+	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
 	if !readable {
 		// More is selected than was meant. It is isolated, and nothing is allowed to what was not meant.
-		out.policy.Ingress, out.policy.Egress, c.sets.specs = denyAll, denyAll, nil
+		out.denyAll()
 	}
 	if o.PreDNAT {
 		out.egress, out.policy.Egress = false, nil
 	}
-	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
 	return out
 }
 
@@ -92,8 +92,8 @@ func compileProfile(name string, o *v3.ProfileSpec) compiled {
 	c := calicoCompiler{subject: spec{scopeAll, "", expression.All()}}
 	out := compiled{policy: &wire.Policy{Name: "profile/" + name}}
 	path := field.NewPath("spec")
-	out.policy.Ingress = c.rules(path.Child("ingress"), o.Ingress, true)
-	out.policy.Egress = c.rules(path.Child("egress"), o.Egress, false)
+	c.rules(&out, path.Child("ingress"), o.Ingress, true)
+	c.rules(&out, path.Child("egress"), o.Egress, false)
 	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
 	return out
 }

@@ -14,14 +14,12 @@ import (
 
 var wireActions = map[v3.Action]wire.Action{v3.Allow: wire.Allow, v3.Deny: wire.Deny, v3.Pass: wire.Pass, v3.Log: wire.Log}
 
-func (c *calicoCompiler) rules(path *field.Path, rules []v3.Rule, ingress bool) []wire.Rule {
-	var out []wire.Rule
+func (c *calicoCompiler) rules(out *compiled, path *field.Path, rules []v3.Rule, ingress bool) {
 	for i := range rules {
 		if r, ok := c.rule(path.Index(i), &rules[i], ingress); ok {
-			out = append(out, r)
+			out.add(ingress, i, r)
 		}
 	}
-	return out
 }
 
 // rule reads one rule. It is false for one that matches nothing. Of an unusable rule that denies, or passes on, the

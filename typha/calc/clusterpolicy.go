@@ -53,19 +53,18 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compile
 		for _, p := range r.From {
 			peers = append(peers, clusterPeer{namespaces: p.Namespaces, pods: p.Pods})
 		}
-		out.policy.Ingress = append(out.policy.Ingress, c.clusterRule(spec.Child("ingress").Index(i), r.Action, peers, r.Protocols, true)...)
+		out.add(true, i, c.clusterRule(spec.Child("ingress").Index(i), r.Action, peers, r.Protocols, true)...)
 	}
 	for i, r := range o.Spec.Egress {
 		var peers []clusterPeer
 		for _, p := range r.To {
 			peers = append(peers, clusterPeer{p.Namespaces, p.Pods, p.Nodes, p.Networks, p.DomainNames})
 		}
-		out.policy.Egress = append(out.policy.Egress, c.clusterRule(spec.Child("egress").Index(i), r.Action, peers, r.Protocols, false)...)
+		out.add(false, i, c.clusterRule(spec.Child("egress").Index(i), r.Action, peers, r.Protocols, false)...)
 	}
-	if err != nil {
-		out.policy.Ingress, out.policy.Egress, c.sets.specs = denyAll, denyAll, nil
+	if out.sets, out.reason = c.sets.specs, reasonOf(c.errs); err != nil {
+		out.denyAll()
 	}
-	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
 	return out
 }
 

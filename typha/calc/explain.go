@@ -36,7 +36,7 @@ type Decision struct {
 	Node string
 	// Outcome is what is enforced.
 	Outcome
-	// Staged is what would be enforced if the staged policies were; nil if none selects the endpoint.
+	// Staged is what would be enforced if the staged policies were; nil if the same policies would be in force.
 	Staged *Outcome
 }
 
@@ -67,7 +67,8 @@ type Step struct {
 	Kind, Namespace, Name string
 	// Staged says that the policy is staged.
 	Staged bool
-	// Rule is the index in the policy's rules for the direction; -1 at an end.
+	// Rule is the index in the resource's rules for the direction; -1 at an end. A rule of Kubernetes can be several steps: one
+	// for each peer and protocol.
 	Rule int
 	// Action of the rule, or of the end.
 	Action wire.Action
@@ -105,7 +106,7 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 		}
 		d := Decision{Kind: itemKinds[it.key.kind], Namespace: it.key.namespace, Name: it.key.name, Node: it.node}
 		d.Outcome = q.outcome(enforced)
-		if trial, staged := withStaged(it, enforced); staged {
+		if trial, staged := e.withStaged(it, enforced); staged {
 			o := q.outcome(trial)
 			d.Staged = &o
 		}
@@ -116,18 +117,28 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 
 var itemKinds = map[itemKind]string{itemPod: KindPod, itemWorkload: KindWorkloadEndpoint, itemHost: KindHostEndpoint}
 
-// withStaged gives the policies that would be in force, and whether there are staged ones.
-func withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
-	list = slices.Clone(enforced)
+// stagedKinds are the kinds of policies on trial, by the kinds of those that they stand for.
+var stagedKinds = map[string]string{
+	KindCalicoNetworkPolicy: KindStagedNetworkPolicy,
+	KindGlobalNetworkPolicy: KindStagedGlobalNetworkPolicy,
+	KindNetworkPolicy:       KindStagedKubernetesNetworkPolicy,
+}
+
+// withStaged gives the policies that would be in force, and whether they are others. What is staged replaces, or removes, the
+// policy of its name, also one that selects what it does not.
+func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
+	for _, p := range enforced {
+		on := e.policies[policyKey{stagedKinds[p.key.kind], p.key.namespace, p.key.name}]
+		if on != nil && (on.staged == v3.StagedActionSet || on.staged == v3.StagedActionDelete) {
+			staged = true
+			continue
+		}
+		list = append(list, p)
+	}
 	for _, s := range it.matches {
 		for _, p := range s.staged {
-			staged = true
-			if p.staged != v3.StagedActionSet && p.staged != v3.StagedActionDelete {
-				continue
-			}
-			list = slices.DeleteFunc(list, func(other *policy) bool { return other.name == p.name })
 			if p.staged == v3.StagedActionSet {
-				list = append(list, p)
+				list, staged = append(list, p), true
 			}
 		}
 	}
@@ -223,14 +234,17 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 // ask gives the action of the first rule that matches and decides, 0 if none does.
 func (q *inquiry) ask(stage string, p *policy) wire.Action {
 	decoded := p.decode()
-	rules := decoded.Egress
+	rules, from := decoded.Egress, p.origins.egress
 	if q.ingress {
-		rules = decoded.Ingress
+		rules, from = decoded.Ingress, p.origins.ingress
 	}
 	for i := range rules {
 		r := &rules[i]
 		step := Step{Stage: stage, Tier: decoded.Tier, Policy: p.name, Kind: p.key.kind, Namespace: p.key.namespace,
 			Name: p.key.name, Staged: p.staged != "", Rule: i, Action: r.Action}
+		if from != nil {
+			step.Rule = from[i]
+		}
 		step.Matched = q.matches(p, r)
 		q.steps = append(q.steps, step)
 		if step.Matched && r.Action != wire.Log {

@@ -69,12 +69,12 @@ func compileNetworkPolicy(o *networkingv1.NetworkPolicy) compiled {
 	}
 	for i, rule := range o.Spec.Ingress {
 		if out.ingress {
-			out.policy.Ingress = append(out.policy.Ingress, c.rules(fmt.Sprintf("spec.ingress[%d]", i), rule.From, rule.Ports, true)...)
+			out.add(true, i, c.rules(fmt.Sprintf("spec.ingress[%d]", i), rule.From, rule.Ports, true)...)
 		}
 	}
 	for i, rule := range o.Spec.Egress {
 		if out.egress {
-			out.policy.Egress = append(out.policy.Egress, c.rules(fmt.Sprintf("spec.egress[%d]", i), rule.To, rule.Ports, false)...)
+			out.add(false, i, c.rules(fmt.Sprintf("spec.egress[%d]", i), rule.To, rule.Ports, false)...)
 		}
 	}
 	out.sets, out.reason = c.sets.specs, c.reason

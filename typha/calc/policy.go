@@ -27,9 +27,13 @@ type policy struct {
 	sets    []*ipSet    // of one in force
 	trial   []*selector // of the sets of a staged one
 	specs   []setSpec   // likewise
+	origins origins
 }
 
 func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.name} }
+
+// origins say which rule of the resource a wire rule comes from. Nil is the one with the same index.
+type origins struct{ ingress, egress []int }
 
 // compiled is what a policy resource says, independent of the rest of the cluster.
 type compiled struct {
@@ -42,9 +46,32 @@ type compiled struct {
 	everywhere                     bool
 	staged                         v3.StagedAction
 
-	sets   []setSpec // that the rules name, each once
-	group  *group    // of a profile
-	reason string    // what of it cannot be used
+	sets    []setSpec // that the rules name, each once
+	origins origins
+	group   *group // of a profile
+	reason  string // what of it cannot be used
+}
+
+// add appends what comes of one rule of the resource.
+func (c *compiled) add(ingress bool, index int, rules ...wire.Rule) {
+	list, from := &c.policy.Egress, &c.origins.egress
+	if ingress {
+		list, from = &c.policy.Ingress, &c.origins.ingress
+	}
+	for _, r := range rules {
+		if *from != nil || len(*list) != index {
+			for len(*from) < len(*list) {
+				*from = append(*from, len(*from))
+			}
+			*from = append(*from, index)
+		}
+		*list = append(*list, r)
+	}
+}
+
+// denyAll has the policy deny all instead of what its rules say.
+func (c *compiled) denyAll() {
+	c.policy.Ingress, c.policy.Egress, c.sets, c.origins = denyAll, denyAll, nil, origins{}
 }
 
 // setPolicy takes a policy in, new or changed.
@@ -52,7 +79,8 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 	before := e.policies[key]
 	rules := encode(c.policy)
 	p := &policy{key: key, name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
-		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, staged: c.staged, group: c.group}
+		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, staged: c.staged, group: c.group,
+		origins: c.origins}
 	for _, s := range c.sets {
 		if c.staged == "" {
 			p.sets = append(p.sets, e.acquireSet(s))
