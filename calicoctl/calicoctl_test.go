@@ -178,7 +178,7 @@ func TestRefusals(t *testing.T) {
 		{"-A with a name", "get ippool a -A", "", []string{"-A is for lists"}},
 		{"-l with a name", "get ippool a -l x=y", "", []string{"-l is for lists"}},
 		{"bad selector", "get ippools -l ((", "", []string{"-l ((:"}},
-		{"watch of two", "get ippool a b -w", "", []string{"-w watches one"}},
+		{"watch of a file", "get -f - -w", pool("a", "cidr: 10.1.0.0/16"), []string{"-w watches one"}},
 		{"watch of nothing", "get -w", "", []string{"-w watches one"}},
 		{"a tab", "apply -f -", "apiVersion: projectcalico.org/v3\nmetadata:\n\tname: a\n", []string{"standard input:1: not YAML: line 3: ", "spaces, not tabs"}},
 		{"bad dry run", "apply --dry-run=perhaps -f -", pool("a", "cidr: 10.1.0.0/16"), []string{"must be none, client or server"}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,31 +40,33 @@ type Connection struct {
 type setting struct {
 	env, file, doc string
 	of             func(*Connection) *string
+	// group is of settings that are alternatives: where one is set, others that are further away do not count.
+	group string
 }
 
 // settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes; a secret has none, since
 // others on the host see the arguments of a program.
 var settings = []setting{
-	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default: what other settings are for)", func(c *Connection) *string { return &c.datastoreType }},
-	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)", func(c *Connection) *string { return &c.Kubeconfig }},
-	{"", "kubeconfigInline", "", func(c *Connection) *string { return &c.KubeconfigInline }},
-	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file", func(c *Connection) *string { return &c.Context }},
-	{"K8S_API_ENDPOINT", "k8sAPIEndpoint", "URL of the API server, without a kubeconfig", func(c *Connection) *string { return &c.K8sEndpoint }},
-	{"K8S_CERT_FILE", "k8sCertFile", "file with the client certificate for it", func(c *Connection) *string { return &c.K8sCertFile }},
-	{"K8S_KEY_FILE", "k8sKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.K8sKeyFile }},
-	{"K8S_CA_FILE", "k8sCAFile", "file with its authority's certificates", func(c *Connection) *string { return &c.K8sCAFile }},
-	{"K8S_API_TOKEN", "k8sAPIToken", "bearer token for the API server", func(c *Connection) *string { return &c.K8sToken }},
-	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: any certificate will do", func(c *Connection) *string { return &c.K8sInsecure }},
-	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas", func(c *Connection) *string { return &c.Etcd.Endpoints }},
-	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name them", func(c *Connection) *string { return &c.Etcd.DiscoverySRV }},
-	{"ETCD_USERNAME", "etcdUsername", "user of etcd", func(c *Connection) *string { return &c.Etcd.Username }},
-	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd", func(c *Connection) *string { return &c.Etcd.Password }},
-	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd", func(c *Connection) *string { return &c.Etcd.CertFile }},
-	{"ETCD_KEY_FILE", "etcdKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.Etcd.KeyFile }},
-	{"ETCD_CA_CERT_FILE", "etcdCACertFile", "file with the certificates of etcd's authority", func(c *Connection) *string { return &c.Etcd.CAFile }},
-	{"ETCD_CERT", "etcdCert", "the certificate itself, as PEM", func(c *Connection) *string { return &c.Etcd.Cert }},
-	{"ETCD_KEY", "etcdKey", "the key itself, as PEM", func(c *Connection) *string { return &c.Etcd.Key }},
-	{"ETCD_CA_CERT", "etcdCACert", "the authority's certificates themselves, as PEM", func(c *Connection) *string { return &c.Etcd.CA }},
+	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default: what other settings are for)", func(c *Connection) *string { return &c.datastoreType }, ""},
+	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)", func(c *Connection) *string { return &c.Kubeconfig }, "cluster"},
+	{"", "kubeconfigInline", "", func(c *Connection) *string { return &c.KubeconfigInline }, "cluster"},
+	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file", func(c *Connection) *string { return &c.Context }, ""},
+	{"K8S_API_ENDPOINT", "k8sAPIEndpoint", "URL of the API server, without a kubeconfig", func(c *Connection) *string { return &c.K8sEndpoint }, "cluster"},
+	{"K8S_CERT_FILE", "k8sCertFile", "file with the client certificate for it", func(c *Connection) *string { return &c.K8sCertFile }, ""},
+	{"K8S_KEY_FILE", "k8sKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.K8sKeyFile }, ""},
+	{"K8S_CA_FILE", "k8sCAFile", "file with its authority's certificates", func(c *Connection) *string { return &c.K8sCAFile }, ""},
+	{"K8S_API_TOKEN", "k8sAPIToken", "bearer token for the API server", func(c *Connection) *string { return &c.K8sToken }, ""},
+	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: any certificate will do", func(c *Connection) *string { return &c.K8sInsecure }, ""},
+	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas", func(c *Connection) *string { return &c.Etcd.Endpoints }, "etcd"},
+	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name them", func(c *Connection) *string { return &c.Etcd.DiscoverySRV }, "etcd"},
+	{"ETCD_USERNAME", "etcdUsername", "user of etcd", func(c *Connection) *string { return &c.Etcd.Username }, ""},
+	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd", func(c *Connection) *string { return &c.Etcd.Password }, ""},
+	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd", func(c *Connection) *string { return &c.Etcd.CertFile }, "cert"},
+	{"ETCD_KEY_FILE", "etcdKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.Etcd.KeyFile }, "key"},
+	{"ETCD_CA_CERT_FILE", "etcdCACertFile", "file with the certificates of etcd's authority", func(c *Connection) *string { return &c.Etcd.CAFile }, "ca"},
+	{"ETCD_CERT", "etcdCert", "the certificate itself, as PEM", func(c *Connection) *string { return &c.Etcd.Cert }, "cert"},
+	{"ETCD_KEY", "etcdKey", "the key itself, as PEM", func(c *Connection) *string { return &c.Etcd.Key }, "key"},
+	{"ETCD_CA_CERT", "etcdCACert", "the authority's certificates themselves, as PEM", func(c *Connection) *string { return &c.Etcd.CA }, "ca"},
 }
 
 // ignoredSettings are settings in Calico's files that mean nothing here.
@@ -100,6 +103,10 @@ func (c Connection) complete(getenv func(string) string, file string) (Connectio
 	if err != nil {
 		return c, err
 	}
+	decided := map[string]bool{} // groups
+	for _, s := range settings {
+		decided[s.group] = decided[s.group] || s.group != "" && *s.of(&c) != ""
+	}
 	implied := c.implies()
 	for _, level := range []func(setting) string{
 		func(s setting) string {
@@ -110,13 +117,12 @@ func (c Connection) complete(getenv func(string) string, file string) (Connectio
 		},
 		func(s setting) string { return inFile[s.file] },
 	} {
-		known := c.Etcd // endpoints and the records that name them are alternatives: the nearest counts
+		nearer := maps.Clone(decided)
 		for _, s := range settings {
-			value := s.of(&c)
-			*value = cmp.Or(*value, level(s))
-		}
-		if known.Endpoints != "" || known.DiscoverySRV != "" {
-			c.Etcd.Endpoints, c.Etcd.DiscoverySRV = known.Endpoints, known.DiscoverySRV
+			if value := s.of(&c); *value == "" && !nearer[s.group] {
+				*value = level(s)
+				decided[s.group] = decided[s.group] || s.group != "" && *value != ""
+			}
 		}
 		implied = cmp.Or(implied, c.implies())
 	}

@@ -77,8 +77,8 @@ func (g *getting) run(command *cobra.Command, args []string) error {
 		return errors.New("-A is for lists: a name is in one namespace, -n")
 	case !list && g.selector != "":
 		return errors.New("-l is for lists")
-	case g.watch && (len(args) == 0 || len(g.in.files) > 0 || len(g.selected.names) > 1):
-		return errors.New("-w watches one TYPE, or one TYPE NAME")
+	case g.watch && (len(args) == 0 || len(g.in.files) > 0):
+		return errors.New("-w watches one TYPE, or some of it by NAME")
 	}
 	if g.everywhere {
 		g.selected.namespace = ""
@@ -90,7 +90,7 @@ func (g *getting) run(command *cobra.Command, args []string) error {
 	case g.watch:
 		return g.follow(ctx)
 	case list:
-		found, _, err := g.list(ctx, "")
+		found, _, err := g.list(ctx)
 		if err != nil {
 			return err
 		}
@@ -145,12 +145,8 @@ func (g *getting) printAll(objects []datastore.Object, asList bool) error {
 }
 
 // list gives the objects of the selected kind, which are sorted by name but for tiers, and the revision to watch from.
-func (g *getting) list(ctx context.Context, name string) ([]datastore.Object, string, error) {
-	options := datastore.ListOptions{Namespace: g.selected.namespace}
-	if name != "" {
-		options.Field = "metadata.name=" + name
-	}
-	list, err := g.store.List(ctx, g.selected.kind, options)
+func (g *getting) list(ctx context.Context) ([]datastore.Object, string, error) {
+	list, err := g.store.List(ctx, g.selected.kind, datastore.ListOptions{Namespace: g.selected.namespace})
 	if err != nil {
 		return nil, "", explained(err)
 	}
@@ -160,7 +156,7 @@ func (g *getting) list(ctx context.Context, name string) ([]datastore.Object, st
 		g.unusable = errReported
 	}
 	for _, object := range list.Items {
-		if g.selects.Matches(labels.Set(object.GetLabels())) {
+		if g.wanted(object) {
 			found = append(found, g.clean(object))
 		}
 	}
@@ -168,6 +164,12 @@ func (g *getting) list(ctx context.Context, name string) ([]datastore.Object, st
 		slices.SortStableFunc(found, func(a, b datastore.Object) int { return compareOrder(a.(*v3.Tier), b.(*v3.Tier)) })
 	}
 	return found, list.Revision, nil
+}
+
+// wanted says whether an object of the kind is among those that were asked for.
+func (g *getting) wanted(object datastore.Object) bool {
+	return g.selects.Matches(labels.Set(object.GetLabels())) &&
+		(len(g.selected.names) == 0 || slices.Contains(g.selected.names, object.GetName()))
 }
 
 // clean leaves of an object what was asked for.

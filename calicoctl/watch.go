@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
-
 	"github.com/maneki-net/maneki/datastore"
 )
 
@@ -20,21 +18,17 @@ var eventNames = map[datastore.EventType]string{datastore.Added: "ADDED", datast
 // follow shows what there is and then every change, until ctx ends. A lost watch is made again, and what changed in
 // between is shown.
 func (g *getting) follow(ctx context.Context) error {
-	name := ""
-	if len(g.selected.names) == 1 {
-		name = g.selected.names[0]
-	}
 	var widths []int
 	known := map[datastore.Key]datastore.Object{}
 	for {
-		found, revision, err := g.list(ctx, name)
+		found, revision, err := g.list(ctx)
 		if err != nil {
 			return err
 		}
 		if err := g.showEvents(changes(known, found), &widths); err != nil {
 			return err
 		}
-		if err := g.followFrom(ctx, name, revision, known, &widths); err != nil {
+		if err := g.followFrom(ctx, revision, known, &widths); err != nil {
 			if ctx.Err() != nil {
 				return nil // interrupted, as it is meant to end
 			}
@@ -44,12 +38,8 @@ func (g *getting) follow(ctx context.Context) error {
 }
 
 // followFrom shows changes until the watch has to be made again.
-func (g *getting) followFrom(ctx context.Context, name, revision string, known map[datastore.Key]datastore.Object, widths *[]int) error {
-	options := datastore.ListOptions{Namespace: g.selected.namespace}
-	if name != "" {
-		options.Field = "metadata.name=" + name
-	}
-	watcher, err := g.store.Watch(ctx, g.selected.kind, revision, options)
+func (g *getting) followFrom(ctx context.Context, revision string, known map[datastore.Key]datastore.Object, widths *[]int) error {
+	watcher, err := g.store.Watch(ctx, g.selected.kind, revision, datastore.ListOptions{Namespace: g.selected.namespace})
 	if err != nil {
 		return explained(err)
 	}
@@ -70,7 +60,7 @@ func (g *getting) followFrom(ctx context.Context, name, revision string, known m
 		event.Object = event.Object.DeepCopyObject().(datastore.Object)
 		key := datastore.KeyOf(event.Object)
 		_, shown := known[key]
-		switch selects := g.selects.Matches(labels.Set(event.Object.GetLabels())); {
+		switch selects := g.wanted(event.Object); {
 		case !selects && !shown:
 			continue
 		case !selects || event.Type == datastore.Deleted:

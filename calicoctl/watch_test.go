@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
 )
@@ -96,6 +98,22 @@ func TestWatchOfOneInOtherForms(t *testing.T) {
 	objects.want(append(first, "type: MODIFIED")...)
 	names.stop()
 	objects.stop()
+}
+
+func TestWatchOfADerivedKindByName(t *testing.T) {
+	b := newBench(t)
+	b.furnish()
+	w := b.watch("get wep n1-k8s-web--0-eth0 -n shop -w -o custom-columns=WORKLOAD,NETWORKS")
+	w.want("WORKLOAD   NETWORKS", "web-0      10.1.0.5/32")
+	_, err := datastore.Modify(t.Context(), b.store, datastore.Pods, datastore.Key{Namespace: "shop", Name: "web-0"}, func(p *corev1.Pod) error {
+		p.Annotations = map[string]string{"x": "y"}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.want("web-0      10.1.0.5/32")
+	w.stop()
 }
 
 // A watch whose revision is no longer kept is made again, and what happened in between is shown.

@@ -119,6 +119,9 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	if !ok {
 		return s.Store.List(ctx, kind, opts)
 	}
+	if err := checkField("list", kind, opts); err != nil {
+		return datastore.List{}, err
+	}
 	var all datastore.List
 	if kind == datastore.Profiles {
 		all.Items = append(all.Items, derive.AllowProfile())
@@ -128,6 +131,7 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 		if err != nil {
 			return datastore.List{}, fmt.Errorf("list %s: %w", kind, err)
 		}
+		all.Unusable = append(all.Unusable, list.Unusable...) // by the names of what they would follow from
 		for _, item := range list.Items {
 			if o := of(item); o != nil {
 				all.Items = append(all.Items, o)
@@ -150,11 +154,23 @@ func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
 		return nil, datastore.OpError("watch", kind, datastore.Key{}, datastore.ErrInvalid,
 			errors.New("profiles cannot be watched where Kubernetes is the datastore: watch namespaces and serviceaccounts with kubectl"))
 	}
+	if err := checkField("watch", kind, opts); err != nil {
+		return nil, err
+	}
 	w, err := s.Store.Watch(ctx, from[0], revision, opts)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", kind, err)
 	}
 	return watcher{w}, nil
+}
+
+// checkField refuses field selectors, since objects have other names than what they follow from; but not nodes.
+func checkField(operation string, kind datastore.Kind, opts datastore.ListOptions) error {
+	if opts.Field == "" || kind == datastore.CalicoNodes {
+		return nil
+	}
+	return datastore.OpError(operation, kind, datastore.Key{}, datastore.ErrInvalid,
+		fmt.Errorf("field label not supported: %s", opts.Field))
 }
 
 type watcher struct{ datastore.Watcher }

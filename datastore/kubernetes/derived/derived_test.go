@@ -152,6 +152,13 @@ func TestWatch(t *testing.T) {
 	if err != nil || event.Type != datastore.Added || event.Object.GetName() != "n1-k8s-web--1-eth0" {
 		t.Errorf("event %+v, %v", event, err)
 	}
+	byName := datastore.ListOptions{Field: "metadata.name=web-0"}
+	if _, err := s.List(ctx, datastore.WorkloadEndpoints, byName); !errors.Is(err, datastore.ErrInvalid) {
+		t.Errorf("list by a field of the pod: %v", err)
+	}
+	if _, err := s.Watch(ctx, datastore.WorkloadEndpoints, list.Revision, byName); !errors.Is(err, datastore.ErrInvalid) {
+		t.Errorf("watch by a field of the pod: %v", err)
+	}
 	if _, err := s.Watch(ctx, datastore.Profiles, "", datastore.ListOptions{}); !errors.Is(err, datastore.ErrInvalid) {
 		t.Errorf("watch of profiles: %v", err)
 	}
