@@ -161,6 +161,7 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("no wrong manifest gets the message %q of the rule %s", message, rule)
 		}
 	}
+	t.Run("mixtures", func(t *testing.T) { agreement(t, client, server.Config.Host) })
 }
 
 // rules are those of CEL in our CRDs that judge an object alone, by their messages; of one that is computed it is the
