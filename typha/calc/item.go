@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unique"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
@@ -43,10 +44,10 @@ type item struct {
 	gone   bool // no resource any more
 	absent bool // there is a resource, but it cannot be selected: a pod of the host network or one that ended
 
-	labels  labels
-	ports   string         // packed
-	nets    []netip.Prefix // its addresses and networks; each is in Engine.nets
-	matches []*selector    // as of the last Flush, sorted by number
+	labels  unique.Handle[labels] // pods of one application have the same
+	ports   string                // packed
+	nets    []netip.Prefix        // its addresses and networks; each is in Engine.nets
+	matches []*selector           // as of the last Flush, sorted by number
 
 	node    string // where its endpoint is; empty: nowhere
 	stack   *stack // of its endpoint
@@ -80,7 +81,7 @@ func (it *item) Get(name string) (string, bool) {
 	case v3.LabelOrchestrator:
 		return it.place.orchestrator, it.place.orchestrator != ""
 	}
-	if v, ok := it.labels.Get(name); ok {
+	if v, ok := it.labels.Value().Get(name); ok {
 		return v, true
 	}
 	for _, p := range it.place.profiles {
@@ -91,11 +92,13 @@ func (it *item) Get(name string) (string, bool) {
 	return "", false
 }
 
+var noLabels = unique.Make(labels(""))
+
 // item gives the item of a resource, which it makes if need be.
 func (e *Engine) item(key itemKey) *item {
 	it := e.items[key]
 	if it == nil {
-		it = &item{key: itemKey{key.kind, podKey{strings.Clone(key.namespace), strings.Clone(key.name)}}}
+		it = &item{key: itemKey{key.kind, podKey{strings.Clone(key.namespace), strings.Clone(key.name)}}, labels: noLabels}
 		e.items[it.key] = it
 	}
 	it.gone = false
@@ -124,7 +127,7 @@ func (e *Engine) removeItem(key itemKey) {
 
 // setLabels takes in what decides on selection, and says whether it differs.
 func (e *Engine) setLabels(it *item, own map[string]string, to placeSpec) {
-	l := pack(own)
+	l := unique.Make(pack(own))
 	if p := e.placeOf(it, to); p != it.place {
 		e.moveTo(it, p)
 		e.mark(it, dirtyMatches|dirtyEndpoint)

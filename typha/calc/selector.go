@@ -165,7 +165,7 @@ func (x *selectorIndex) candidates(it *item, found []*selector) []*selector {
 			look(label, value)
 		}
 	}
-	each(it.labels)
+	each(it.labels.Value())
 	for _, p := range it.place.profiles {
 		each(p.labels)
 	}
