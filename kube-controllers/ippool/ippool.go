@@ -1,5 +1,6 @@
-// Package ippool writes the condition Allocatable into the status of IPPools: whether
-// addresses are given out of a pool, and if not, why.
+// Package ippool writes conditions into the status of IPPools. Allocatable says whether
+// addresses are given out of a pool, and if not, why; Valid is there, and False, while something in the spec would be
+// refused by admission, and says what.
 //
 // The judgement depends on the pools alone, so it is the same on every replica and after
 // every restart: of two pools that overlap, the one created first (then the one whose name
@@ -27,13 +28,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/ipam"
 )
 
 // The condition and its reasons, as in Calico where it has them.
 const (
 	ConditionAllocatable = "Allocatable"
+	ConditionValid       = "Valid"
 
 	ReasonOK          = "OK"
 	ReasonDisabled    = "PoolDisabled"
@@ -78,7 +82,8 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	for i := range list.Items {
 		pool := &list.Items[i]
 		condition := conditions[pool.Name]
-		if !meta.SetStatusCondition(&pool.Status.Conditions, condition) {
+		changed := meta.SetStatusCondition(&pool.Status.Conditions, condition)
+		if !setValid(pool) && !changed {
 			continue
 		}
 		err := c.client.Status().Update(ctx, pool)
@@ -92,6 +97,16 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		c.log.Info("judged IP pool", "pool", pool.Name, "allocatable", condition.Status, "reason", condition.Reason)
 	}
 	return reconcile.Result{}, errors.Join(errs...)
+}
+
+// setValid brings the condition Valid up to date, and says whether it was not.
+func setValid(pool *v3.IPPool) bool {
+	errs := validate.Object(pool)
+	if len(errs) == 0 {
+		return meta.RemoveStatusCondition(&pool.Status.Conditions, ConditionValid)
+	}
+	return meta.SetStatusCondition(&pool.Status.Conditions, metav1.Condition{Type: ConditionValid, Status: metav1.ConditionFalse,
+		Reason: ReasonInvalid, Message: errs.ToAggregate().Error(), ObservedGeneration: pool.Generation})
 }
 
 // Judge gives the condition Allocatable of each pool by name.
@@ -125,6 +140,13 @@ func judge(p *v3.IPPool, active []ipam.Pool) (metav1.Condition, netip.Prefix) {
 		return no(ReasonDisabled, "spec.disabled is true")
 	case err != nil:
 		return no(ReasonInvalid, err.Error())
+	}
+	for _, s := range []struct{ name, text string }{
+		{"nodeSelector", p.Spec.NodeSelector}, {"namespaceSelector", p.Spec.NamespaceSelector},
+	} {
+		if _, err := selector.Parse(s.text); err != nil {
+			return no(ReasonInvalid, fmt.Sprintf("spec.%s selects nothing: %v", s.name, err))
+		}
 	}
 	for _, other := range active {
 		if other.CIDR.Overlaps(pool.CIDR) {

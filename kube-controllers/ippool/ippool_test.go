@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -18,6 +19,8 @@ func TestJudge(t *testing.T) {
 	}
 	disabled, deleted := pool("d", "10.0.0.0/8", 0), pool("t", "10.0.0.0/8", 0)
 	disabled.Spec.Disabled = true
+	unreadable := pool("s", "10.0.0.0/8", 0)
+	unreadable.Spec.NodeSelector = "rack ="
 	deleted.DeletionTimestamp = &metav1.Time{Time: time.Now()}
 	tests := map[string]struct {
 		pools []v3.IPPool
@@ -30,6 +33,7 @@ func TestJudge(t *testing.T) {
 		"loser's loser":  {[]v3.IPPool{pool("a", "10.0.0.0/24", 0), pool("b", "10.0.0.0/16", 1), pool("c", "10.0.9.0/24", 2)}, map[string]string{"a": "OK", "b": "CIDROverlap of IPPool a", "c": "OK"}},
 		"disabled":       {[]v3.IPPool{disabled, pool("a", "10.0.0.0/16", 1)}, map[string]string{"a": "OK", "d": "PoolDisabled"}},
 		"being deleted":  {[]v3.IPPool{deleted, pool("a", "10.0.0.0/16", 1)}, map[string]string{"a": "OK", "t": "Terminating"}},
+		"selector":       {[]v3.IPPool{unreadable}, map[string]string{"s": "InvalidSpec spec.nodeSelector selects nothing"}},
 		"malformed CIDR": {[]v3.IPPool{pool("a", "10.0.0.0", 1)}, map[string]string{"a": "InvalidSpec spec.cidr"}},
 	}
 	for name, test := range tests {
@@ -44,5 +48,19 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestValid(t *testing.T) {
+	p := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16", IPIPMode: "Always", VXLANMode: "Always"}}
+	if !setValid(p) || setValid(p) {
+		t.Error("the condition is not written once")
+	}
+	if c := meta.FindStatusCondition(p.Status.Conditions, "Valid"); c == nil || c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "spec.vxlanMode") {
+		t.Errorf("conditions %+v", p.Status.Conditions)
+	}
+	p.Spec.IPIPMode = "Never"
+	if !setValid(p) || len(p.Status.Conditions) > 0 {
+		t.Errorf("after a correction: %+v", p.Status.Conditions)
 	}
 }
