@@ -7,15 +7,18 @@
 //
 // How it fits together:
 //
-//	pods, namespaces ─► index ─► selector ─► members ─► IP sets
-//	                                 └─► policies that select ─► endpoints, and the nodes that need them
-//	IPAM blocks ─► who owns an address ─┘, and routes
+//	pods, workload and host endpoints, network sets, nodes ─► items, in places that give them labels and profiles
+//	items ─► index ─► selectors ─► IP sets
+//	                      └─► policies, in tiers ─► stacks ─► endpoints, and the nodes that need them
+//	IPAM blocks ─► who owns an address ─► items, and routes
 //	nodes ─► hosts, VTEPs;  pools;  BGP peers resolved by node;  Felix configuration
 //
-// An update costs what it changes: a pod visits the selectors that its labels can match, a selector
-// the pods of the namespaces it can match, and an IP set is made again when a member changed.
+// Upsert and Delete only record; Flush decides. An update costs what it changes: an item asks the selectors that its labels can
+// match, and a set changes by members. What is large exists once: the labels that items inherit stay with their place, the
+// policies that apply to endpoints of the same selectors are one stack, and what nodes need is known by selector.
+// docs/design/engine.md says more.
 //
-// A resource that cannot be used hurts only itself, and is judged from its own content: a peer
-// that cannot be read matches nothing, a policy whose subject cannot be read isolates what it may
-// have meant.
+// A resource that cannot be used hurts only itself, and is judged from its own content: an unusable rule that allows
+// matches nothing and one that denies or passes denies all it may have meant; a policy whose subject cannot be read
+// isolates what it may have meant.
 package calc
