@@ -103,6 +103,8 @@ type Agent struct {
 	// sysctls are the devices whose settings are desired, with the addresses that they are for.
 	sysctls   map[string][]netip.Addr
 	renderers map[dataplane.Family]*policy.Renderer
+	// broken are the kernel's names of sets that could not be made whole.
+	broken map[dataplane.Family]map[string]bool
 	// chains are the Keys of what each table was rendered from.
 	chains  map[tableKey]map[string]any
 	adds    []addWaiter
@@ -141,7 +143,7 @@ func NewAgent(opts Options) (*Agent, error) {
 		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
 		workloads: map[string]cniserver.Workload{}, sysctls: map[string][]netip.Addr{},
-		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
+		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{}, broken: map[dataplane.Family]map[string]bool{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	for _, object := range opts.Journal.State().Objects {

@@ -14,7 +14,9 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -97,23 +99,57 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 	grown := make([]error, len(families))
 	for i, f := range families {
 		grown[i] = a.count(f.Sets.Name(), f.Sets.Grow(ctx))
+		a.learnBroken(f.Family, grown[i])
 	}
+	a.renderRules() // again, if that changed what policies can be enforced
 	rules := a.applyRules(ctx)
 	for i, f := range families {
 		held := !enforces(rules[i])
-		a.guarded[f.Family] = a.guarded[f.Family] || grown[i] == nil && !held
+		whole := grown[i] == nil || a.closes(f.Family, grown[i])
+		a.guarded[f.Family] = a.guarded[f.Family] || whole && !held
 		var routes error
 		if a.guarded[f.Family] { // pods are not to be reached before their policy is
 			routes = a.count(f.Routes.Name(), f.Routes.Apply(ctx))
 		}
 		connections := a.count(f.Connections.Name(), f.Connections.Apply(ctx)) // last: what comes after meets the rules
-		enforced[f.Family] = grown[i] == nil && !held
+		enforced[f.Family] = whole && !held
 		errs = append(errs, grown[i], rules[i], routes, connections)
 		if !held {
 			errs = append(errs, a.count(f.Sets.Name(), f.Sets.Shrink(ctx)))
 		}
 	}
 	return enforced, errors.Join(errs...)
+}
+
+// learnBroken takes in which sets are not whole. Policies that name one of them deny, and hold up nothing else.
+func (a *Agent) learnBroken(f dataplane.Family, err error) {
+	failed, known := errors.AsType[*ipset.FailedError](err)
+	if err != nil && !known {
+		return // what was broken may be so still
+	}
+	broken := map[string]bool{}
+	if known {
+		for name := range failed.Sets {
+			broken[name] = true
+		}
+	}
+	if !maps.Equal(a.broken[f], broken) {
+		a.broken[f] = broken
+		a.state.dirty.rules = true
+	}
+}
+
+// closes says whether an error is about sets of policies alone, which then deny.
+func (a *Agent) closes(f dataplane.Family, err error) bool {
+	if _, known := errors.AsType[*ipset.FailedError](err); !known {
+		return false
+	}
+	for _, id := range []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetVXLAN} {
+		if a.broken[f][ipset.SetName(f, id)] {
+			return false
+		}
+	}
+	return true
 }
 
 // applyRules applies one table after another, each of all families at a time: what takes time is the commands.

@@ -76,6 +76,7 @@ func (a *Agent) renderRules() {
 	}
 	for _, f := range a.opts.Drivers.Families {
 		r := a.renderer(f.Family)
+		in.Broken = a.broken[f.Family]
 		a.program(f, iptables.Raw, f.Raw, r.Raw(in))
 		a.program(f, iptables.Mangle, f.Mangle, r.Mangle(in))
 		a.program(f, iptables.Filter, f.Filter, r.Filter(in))

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -147,6 +149,46 @@ func TestRefusedChain(t *testing.T) {
 		last := r.source.reports[len(r.source.reports)-1]
 		if !slices.Contains(r.log, "shrink") || r.agent.Ready() != nil || last.Applied == 0 || !slices.Contains(last.Errors, "policy deny was refused") {
 			t.Errorf("%v, %v, report %+v", r.log, r.agent.Ready(), last)
+		}
+	})
+}
+
+// TestBrokenSet: a policy that names a set which cannot be made whole denies; nothing else waits for it, and it opens again
+// with the set.
+func TestBrokenSet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		rule := wire.Rule{Action: wire.Allow, Src: wire.Match{NotSets: []string{"s"}}}
+		uses := &wire.Policy{Name: "deny", Tier: "default", Ingress: []wire.Rule{rule}}
+		r.fail["grow"] = &ipset.FailedError{Sets: map[string]error{"cali40s": errors.New("set s is full")}}
+		r.commit(pool, set, uses, endpoint)
+		if err := r.agent.Add(t.Context(), workload); err != nil {
+			t.Error(err)
+		}
+		// closed says whether the policy's chain only denies.
+		closed := func() bool {
+			for name, chain := range r.chains {
+				if strings.HasPrefix(name, "filter cali-pi-") {
+					return len(chain.Rules) == 1 && chain.Rules[0].Action == iptables.Drop{}
+				}
+			}
+			t.Fatal("the policy has no chain")
+			return false
+		}
+		last := r.source.reports[len(r.source.reports)-1]
+		if !closed() || r.agent.Ready() != nil || last.Applied == 0 || !slices.Contains(last.Errors, "set s is full") {
+			t.Errorf("with a broken set: closed %v, %v, report %+v", closed(), r.agent.Ready(), last)
+		}
+		delete(r.fail, "grow")
+		time.Sleep(time.Minute) // it is tried again
+		synctest.Wait()
+		if closed() {
+			t.Error("the set is whole and its policy still denies")
+		}
+		r.fail["grow"] = &ipset.FailedError{Sets: map[string]error{"cali40all-ipam-pools": errors.New("full")}}
+		r.commit(&wire.Pool{Name: "q", CIDR: netip.MustParsePrefix("10.66.0.0/16")})
+		if last := r.source.reports[len(r.source.reports)-1]; last.Applied != 0 {
+			t.Errorf("a set that is no policy's is broken, and the commit counts as enforced: %+v", last)
 		}
 	})
 }

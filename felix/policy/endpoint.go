@@ -36,7 +36,7 @@ const (
 
 // Filter renders the filter table.
 func (r *Renderer) Filter(in Input) Table {
-	t := r.table(iptables.Filter, in.Policies)
+	t := r.table(iptables.Filter, in)
 	t.static(len(in.Hosts) > 0)
 	t.dispatch(in.Endpoints)
 	for _, e := range in.Endpoints {

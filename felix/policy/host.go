@@ -28,7 +28,7 @@ const routerAdvertisement = 134
 
 // Mangle renders the mangle table: nothing without host endpoints.
 func (r *Renderer) Mangle(in Input) Table {
-	t := r.table(iptables.Mangle, in.Policies)
+	t := r.table(iptables.Mangle, in)
 	if len(in.Hosts) == 0 {
 		return t.out
 	}
@@ -62,7 +62,7 @@ func (r *Renderer) Mangle(in Input) Table {
 
 // Raw renders the raw table: nothing without host endpoints. The one for all interfaces takes no part, as in Calico.
 func (r *Renderer) Raw(in Input) Table {
-	t := r.table(iptables.Raw, in.Policies)
+	t := r.table(iptables.Raw, in)
 	if len(in.Hosts) == 0 {
 		return t.out
 	}

@@ -26,7 +26,7 @@ const (
 
 // NAT renders the nat table.
 func (r *Renderer) NAT(n NAT) Table {
-	t := r.table(iptables.NAT, nil)
+	t := r.table(iptables.NAT, Input{})
 	post := []iptables.Rule{{Action: iptables.Jump{Chain: chainOutgoing}}}
 	if n.Tunnel != "" && n.TunnelAddr.IsValid() {
 		// A connection of the node itself to a Service chooses its source before kube-proxy turns it to a pod

@@ -33,6 +33,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
@@ -131,6 +132,8 @@ type Input struct {
 	Hosts []HostEndpoint
 	// Policies holds what the endpoints name; one that is missing denies.
 	Policies map[string]*wire.Policy
+	// Broken are the kernel's names of sets that are not whole. A policy that names one denies.
+	Broken map[string]bool
 }
 
 var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9:._-]{1,15}$`)
@@ -157,15 +160,15 @@ type Table struct {
 // table collects the chains of one table.
 type table struct {
 	*Renderer
-	key      *Renderer // of the Keys
-	name     string
-	policies map[string]*wire.Policy
-	named    map[string]bool // the chains of policies and profiles that there are
-	out      Table
+	key   *Renderer // of the Keys
+	name  string
+	in    Input
+	named map[string]bool // the chains of policies and profiles that there are
+	out   Table
 }
 
-func (r *Renderer) table(name string, policies map[string]*wire.Policy) *table {
-	t := &table{Renderer: r, key: r, name: name, policies: policies, named: map[string]bool{}}
+func (r *Renderer) table(name string, in Input) *table {
+	t := &table{Renderer: r, key: r, name: name, in: in, named: map[string]bool{}}
 	if name != iptables.Filter {
 		own := *r
 		own.Deny = iptables.Drop{} // the kernel rejects in the filter table alone
@@ -197,8 +200,8 @@ func (t *table) addClosing(name, about string, of any, render func() []iptables.
 
 // policyKey is what the chain of a policy is made of.
 type policyKey struct {
-	policy  *wire.Policy
-	ingress bool
+	policy          *wire.Policy
+	ingress, broken bool
 }
 
 // addPolicies adds the chains of the policies of tiers, and of profiles, in one direction.
@@ -218,8 +221,38 @@ func (t *table) addPolicy(chain, name string, ingress bool) {
 		return
 	}
 	t.named[chain] = true
-	p := t.policies[name]
-	t.addClosing(chain, "policy "+name, policyKey{p, ingress}, func() []iptables.Rule { return t.policy(p, ingress) })
+	p := t.in.Policies[name]
+	broken := t.broken(p, ingress)
+	t.addClosing(chain, "policy "+name, policyKey{p, ingress, broken}, func() []iptables.Rule {
+		if broken {
+			return []iptables.Rule{{Action: t.Deny, Comment: "A set that the policy names is not whole"}}
+		}
+		return t.policy(p, ingress)
+	})
+}
+
+// broken says whether a policy names a set that is not whole.
+func (t *table) broken(p *wire.Policy, ingress bool) bool {
+	if len(t.in.Broken) == 0 || p == nil {
+		return false
+	}
+	for _, rule := range rulesOf(p, ingress) {
+		for _, end := range []wire.Match{rule.Src, rule.Dst} {
+			for _, name := range slices.Concat(end.Sets, end.NotSets, end.PortSets, end.NotPortSets) {
+				if t.in.Broken[t.set(name)] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func rulesOf(p *wire.Policy, ingress bool) []wire.Rule {
+	if ingress {
+		return p.Ingress
+	}
+	return p.Egress
 }
 
 // namesOf gives the policies of a tier in one direction.

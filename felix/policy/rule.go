@@ -15,11 +15,7 @@ func (r *Renderer) policy(p *wire.Policy, ingress bool) []iptables.Rule {
 		return []iptables.Rule{{Action: r.Deny, Comment: "The policy is not known"}}
 	}
 	list := []iptables.Rule{{Comment: about(p)}} // counts, and says whose chain it is
-	rules := p.Egress
-	if ingress {
-		rules = p.Ingress
-	}
-	for _, rule := range rules {
+	for _, rule := range rulesOf(p, ingress) {
 		list = append(list, r.rule(rule)...)
 	}
 	return list

@@ -8,12 +8,26 @@ import (
 	"slices"
 )
 
+// FailedError says which sets are not as desired; the others are.
+type FailedError struct {
+	Sets map[string]error // by name
+}
+
+func (e *FailedError) Error() string {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(e.Sets)) {
+		errs = append(errs, e.Sets[name])
+	}
+	return errors.Join(errs...).Error()
+}
+
 // Apply is Grow and then Shrink.
 func (s *Sets) Apply(ctx context.Context) error {
 	return errors.Join(s.Grow(ctx), s.Shrink(ctx))
 }
 
-// Grow creates sets and adds members: what must be there before a rule that names a set.
+// Grow creates sets and adds members: what must be there before a rule that names a set. What it could not do of single sets
+// is a *FailedError.
 func (s *Sets) Grow(ctx context.Context) error {
 	return s.pass(ctx, s.grow)
 }
@@ -30,14 +44,14 @@ func (s *Sets) pass(ctx context.Context, phase func(string, *set) error) error {
 			return err
 		}
 	}
-	var errs []error
+	failed := map[string]error{}
 	for _, name := range slices.Sorted(maps.Keys(s.dirty)) {
 		if ctx.Err() != nil {
-			return errors.Join(append(errs, ctx.Err())...)
+			return ctx.Err()
 		}
 		e := s.sets[name]
 		if err := phase(name, e); err != nil {
-			errs = append(errs, err)
+			failed[name] = err
 			s.Resync() // what we believe may be wrong, or a batch got in by half
 			continue
 		}
@@ -48,7 +62,10 @@ func (s *Sets) pass(ctx context.Context, phase func(string, *set) error) error {
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if len(failed) > 0 {
+		return &FailedError{failed}
+	}
+	return nil
 }
 
 func (s *Sets) grow(name string, e *set) error {

@@ -2,6 +2,7 @@ package ipset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -227,8 +228,13 @@ func TestLimitChanges(t *testing.T) {
 	apply(t, small)
 	kerneltest.Run(t, "iptables -A OUTPUT -m set --match-set cali40a dst -j DROP")
 	small.AddMembers("cali40a", nets("10.9.0.0/16")...)
-	if err := small.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "full") {
-		t.Errorf("Apply beyond the limit: %v", err)
+	small.Set(Set{"cali40b", HashNet, nets("10.9.0.0/16")})
+	err := small.Grow(t.Context())
+	if failed, ok := errors.AsType[*FailedError](err); !ok || len(failed.Sets) != 1 || !strings.Contains(failed.Sets["cali40a"].Error(), "full") {
+		t.Errorf("Grow beyond the limit: %v", err)
+	}
+	if diff := cmp.Diff([]string{"10.9.0.0/16"}, listed(t, "cali40b")); diff != "" {
+		t.Errorf("the set after the one that is full (-want +got):\n%s", diff)
 	}
 	s, _ := open(t, Config{Family: dataplane.IPv4})
 	s.Set(Set{"cali40a", HashNet, second})
