@@ -12,6 +12,7 @@ import (
 
 // filterRule is what the rules of both IP versions have in common.
 type filterRule struct {
+	six        bool
 	cidr       string
 	operator   v3.BGPFilterMatchOperator
 	action     v3.BGPFilterAction
@@ -19,52 +20,52 @@ type filterRule struct {
 	operations []v3.BGPFilterOperation
 	ranged     bool // it has a prefixLength
 	min, max   *int32
-	asPath     []uint32
+}
+
+func fourOf(r *v3.BGPFilterRuleV4) filterRule {
+	f := filterRule{cidr: r.CIDR, operator: r.MatchOperator, action: r.Action, iface: r.Interface, operations: r.Operations}
+	if l := r.PrefixLength; l != nil {
+		f.ranged, f.min, f.max = true, l.Min, l.Max
+	}
+	return f
+}
+
+func sixOf(r *v3.BGPFilterRuleV6) filterRule {
+	f := filterRule{six: true, cidr: r.CIDR, operator: r.MatchOperator, action: r.Action, iface: r.Interface, operations: r.Operations}
+	if l := r.PrefixLength; l != nil {
+		f.ranged, f.min, f.max = true, l.Min, l.Max
+	}
+	return f
 }
 
 func bgpFilter(spec *field.Path, s *v3.BGPFilterSpec) field.ErrorList {
+	errs := filterRules(spec.Child("importV4"), s.ImportV4, fourOf)
+	errs = append(errs, filterRules(spec.Child("exportV4"), s.ExportV4, fourOf)...)
+	errs = append(errs, filterRules(spec.Child("importV6"), s.ImportV6, sixOf)...)
+	return append(errs, filterRules(spec.Child("exportV6"), s.ExportV6, sixOf)...)
+}
+
+func filterRules[T any](path *field.Path, rules []T, common func(*T) filterRule) field.ErrorList {
 	var errs field.ErrorList
-	for _, list := range []struct {
-		name  string
-		rules []v3.BGPFilterRuleV4
-	}{{"importV4", s.ImportV4}, {"exportV4", s.ExportV4}} {
-		for i, r := range list.rules {
-			common := filterRule{cidr: r.CIDR, operator: r.MatchOperator, action: r.Action, iface: r.Interface,
-				operations: r.Operations, asPath: r.ASPathPrefix}
-			if l := r.PrefixLength; l != nil {
-				common.ranged, common.min, common.max = true, l.Min, l.Max
-			}
-			errs = append(errs, common.check(spec.Child(list.name).Index(i), false)...)
-		}
-	}
-	for _, list := range []struct {
-		name  string
-		rules []v3.BGPFilterRuleV6
-	}{{"importV6", s.ImportV6}, {"exportV6", s.ExportV6}} {
-		for i, r := range list.rules {
-			common := filterRule{cidr: r.CIDR, operator: r.MatchOperator, action: r.Action, iface: r.Interface,
-				operations: r.Operations, asPath: r.ASPathPrefix}
-			if l := r.PrefixLength; l != nil {
-				common.ranged, common.min, common.max = true, l.Min, l.Max
-			}
-			errs = append(errs, common.check(spec.Child(list.name).Index(i), true)...)
-		}
+	for i := range rules {
+		r := common(&rules[i])
+		errs = append(errs, r.check(path.Index(i))...)
 	}
 	return errs
 }
 
 var filteredInterface = regexp.MustCompile(`^[a-zA-Z0-9_.*-]{1,15}$`)
 
-func (r *filterRule) check(path *field.Path, six bool) field.ErrorList {
+func (r *filterRule) check(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	family, every := "IPv4", "0.0.0.0/0"
-	if six {
+	if r.six {
 		family, every = "IPv6", "::/0"
 	}
 	if (r.cidr == "") != (r.operator == "") {
 		errs = append(errs, field.Invalid(path.Child("matchOperator"), r.operator, "goes with cidr: write both, or remove both to match every prefix"))
 	}
-	if cidr, err := netip.ParsePrefix(r.cidr); err == nil && cidr.Addr().Is4() == six {
+	if cidr, err := netip.ParsePrefix(r.cidr); err == nil && cidr.Addr().Is4() == r.six {
 		errs = append(errs, field.Invalid(path.Child("cidr"), r.cidr, fmt.Sprintf("must be an %s network: rules for the others are in a list of their own", family)))
 	}
 	if r.ranged && r.cidr == "" {

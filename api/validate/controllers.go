@@ -1,8 +1,6 @@
 package validate
 
 import (
-	"regexp"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -63,9 +61,7 @@ func template(path *field.Path, t *v3.Template) field.ErrorList {
 	if len(t.InterfaceCIDRs) == 0 && t.InterfacePattern == "" {
 		errs = append(errs, field.Required(path.Child("interfaceCIDRs"), "is needed, for example [10.0.0.0/8], or else interfacePattern: they say which interface it is"))
 	}
-	if _, err := regexp.Compile(t.InterfacePattern); err != nil {
-		errs = append(errs, field.Invalid(path.Child("interfacePattern"), t.InterfacePattern, "must be a regular expression: "+err.Error()))
-	}
+	errs = append(errs, expression(path.Child("interfacePattern"), t.InterfacePattern)...)
 	if t.GenerateName != "" {
 		for _, wrong := range validation.IsDNS1123Subdomain(t.GenerateName) {
 			errs = append(errs, field.Invalid(path.Child("generateName"), t.GenerateName, wrong))

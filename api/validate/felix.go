@@ -2,6 +2,7 @@ package validate
 
 import (
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,16 @@ func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.Er
 	errs = append(errs, address(spec.Child("deviceRouteSourceAddress"), text(s.DeviceRouteSourceAddress), false)...)
 	errs = append(errs, address(spec.Child("deviceRouteSourceAddressIPv6"), text(s.DeviceRouteSourceAddressIPv6), true)...)
 	errs = append(errs, rule.Selector(spec.Child("nodeSelector"), text(s.NodeSelector))...)
+	for _, p := range []struct {
+		name  string
+		value *string
+	}{
+		{"bpfDataIfacePattern", s.BPFDataIfacePattern}, {"bpfL3IfacePattern", s.BPFL3IfacePattern}, {"mtuIfacePattern", s.MTUIfacePattern},
+		{"nftablesFlowTableDataIfacePattern", s.NftablesFlowTableDataIfacePattern}, {"logDebugFilenameRegex", s.LogDebugFilenameRegex},
+	} {
+		errs = append(errs, expression(spec.Child(p.name), text(p.value))...)
+	}
+	errs = append(errs, networks(spec.Child("externalNodesList"), s.ExternalNodesList)...)
 	for i, p := range s.HealthTimeoutOverrides {
 		errs = append(errs, duration(spec.Child("healthTimeoutOverrides").Index(i).Child("timeout"), p.Timeout)...)
 	}
@@ -42,6 +53,13 @@ func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.Er
 		errs = append(errs, portRange(spec.Child("bpfPSNATPorts"), *s.BPFPSNATPorts)...)
 	}
 	return errs
+}
+
+func expression(path *field.Path, text string) field.ErrorList {
+	if _, err := regexp.Compile(text); err != nil {
+		return field.ErrorList{field.Invalid(path, text, "must be a regular expression: "+err.Error())}
+	}
+	return nil
 }
 
 func routeTables(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
