@@ -27,6 +27,9 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 	if o.Spec.InterfaceName == "" && len(nets) == 0 {
 		errs = append(errs, field.Required(spec.Child("interfaceName"), "or else expectedIPs: they say which interface it is"))
 	}
+	if o.Spec.Node == "" {
+		errs = append(errs, field.Required(spec.Child("node"), "the name of the node"))
+	}
 	e.judge(KindHostEndpoint, "", o.Name, reasonOf(errs))
 	it.detail = &o.Spec
 	it.node = intern(o.Spec.Node)

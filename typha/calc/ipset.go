@@ -225,16 +225,6 @@ func (e *Engine) flushSets() []wire.SetDelta {
 	return deltas
 }
 
-// IPSet gives a set whole, as it is after the last Flush, or nil if there is none of that name. Call it between a Flush and
-// the next Upsert or Delete.
-func (e *Engine) IPSet(name string) *wire.IPSet {
-	s := e.sets[name]
-	if s == nil {
-		return nil
-	}
-	return e.build(s)
-}
-
 func (e *Engine) acquireSet(want setSpec) *ipSet {
 	name := want.name()
 	s := e.sets[name]
