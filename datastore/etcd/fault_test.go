@@ -203,6 +203,55 @@ func TestCompactionDuringWatch(t *testing.T) {
 	}
 }
 
+// TestEtcdIsSetBack: a watch that waits for revisions which will not come says so.
+func TestEtcdIsSetBack(t *testing.T) {
+	server := etcdserver.Start(t, etcdserver.Options{})
+	ctx := bounded(t)
+	s := open(t, server.Config)
+	s.AskEvery(200 * time.Millisecond)
+	c := counters(ctx, t, s, 1)[0]
+	f := follow(ctx, t, s)
+	if err := c.reach(ctx, 1, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.until(ctx, 5); err != nil {
+		t.Fatal(err)
+	}
+	server.Wipe(t)
+	if err := f.until(ctx, 6); !errors.Is(err, datastore.ErrExpired) {
+		t.Errorf("the watch gives %v, want ErrExpired", err)
+	}
+}
+
+// TestBookmarks: a watch without changes moves on with what changes elsewhere.
+func TestBookmarks(t *testing.T) {
+	server := etcdserver.Start(t, etcdserver.Options{})
+	ctx := bounded(t)
+	s := open(t, server.Config)
+	s.AskEvery(50 * time.Millisecond)
+	f := follow(ctx, t, s)
+	server.Compact(t) // writes elsewhere, too
+	e, err := f.watch.Next(ctx)
+	if err != nil || e.Type != datastore.Bookmark || e.Object != nil {
+		t.Fatalf("got %+v, %v, want a bookmark", e, err)
+	}
+	w, err := s.Watch(ctx, datastore.IPPools, e.Revision, datastore.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	counters(ctx, t, s, 1)
+	for {
+		e, err := w.Next(ctx)
+		if err != nil {
+			t.Fatalf("a watch from the bookmark's revision: %v", err)
+		}
+		if e.Type == datastore.Added {
+			break
+		}
+	}
+}
+
 // TestRestartWithPasswords: logins do not outlive the only member, and watches do.
 func TestRestartWithPasswords(t *testing.T) {
 	server := etcdserver.Start(t, etcdserver.Options{TLS: true, Auth: true})

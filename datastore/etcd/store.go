@@ -45,6 +45,8 @@ type Store struct {
 	turn   chan struct{}
 	client *clientv3.Client // nil before the first use and after Close
 	closed bool
+
+	progressEvery time.Duration // the constant, but in tests
 }
 
 var _ datastore.Store = (*Store)(nil)
@@ -59,7 +61,7 @@ func New(config Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("datastore etcd: %w", err)
 	}
-	s := &Store{config: config, turn: make(chan struct{}, 1)}
+	s := &Store{config: config, turn: make(chan struct{}, 1), progressEvery: progressEvery}
 	s.turn <- struct{}{}
 	return s, nil
 }

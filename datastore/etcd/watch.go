@@ -30,6 +30,7 @@ type watcher struct {
 	stop       context.CancelFunc
 	// heard says that something came since askProgress last looked.
 	heard  atomic.Bool
+	silent chan struct{} // depth 1; written by askProgress, read by Next
 	asking sync.Once
 
 	changes clientv3.WatchChan
@@ -55,7 +56,8 @@ func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
 	if err != nil {
 		return nil, datastore.OpError(operation, kind, datastore.Key{}, datastore.ErrInvalid, err)
 	}
-	w := &watcher{store: s, kind: kind, folder: folder(kind, opts.Namespace), selects: selects, seen: seen, leave: func() {}}
+	w := &watcher{store: s, kind: kind, folder: folder(kind, opts.Namespace), selects: selects, seen: seen, leave: func() {},
+		silent: make(chan struct{}, 1)}
 	// A member that lost the others tells nothing new: then it is to end the watch.
 	w.connection, w.stop = context.WithCancel(clientv3.WithRequireLeader(context.WithoutCancel(ctx)))
 	if err := w.start(ctx); err != nil {
@@ -97,18 +99,32 @@ func (w *watcher) start(ctx context.Context) error {
 	return nil
 }
 
-// askProgress runs until Stop. The answer goes to all watches of the store, so that few of them have to ask.
+// askProgress runs until Stop. The answer goes to all watches of the store, so that few of them have to ask. Without one,
+// Next is told: etcd may be away, or was set back, and does not answer who waits for a revision to come.
 func (w *watcher) askProgress(client *clientv3.Client) {
-	tick := time.NewTicker(progressEvery)
+	tick := time.NewTicker(w.store.progressEvery)
 	defer tick.Stop()
+	asked := false
 	for {
 		select {
 		case <-w.connection.Done():
 			return
 		case <-tick.C:
-			if !w.heard.Swap(false) {
-				_ = client.RequestProgress(w.connection) // asked again with the next tick
+		}
+		switch {
+		case w.heard.Swap(false):
+			asked = false
+		case asked:
+			asked = false
+			select {
+			case w.silent <- struct{}{}:
+			default:
 			}
+		default:
+			asked = true
+			ctx, cancel := context.WithTimeout(w.connection, answerWithin)
+			_ = client.RequestProgress(ctx) // the silence tells
+			cancel()
 		}
 	}
 }
@@ -129,14 +145,18 @@ func (w *watcher) Next(ctx context.Context) (datastore.Event, error) {
 			w.pending = w.pending[1:]
 			return event, nil
 		}
+		var err error
 		select {
 		case <-ctx.Done():
 		case <-w.connection.Done():
+		case <-w.silent:
+			err = w.start(ctx)
 		case answer, ok := <-w.changes:
 			w.heard.Store(true)
-			if err := w.take(ctx, answer, ok); err != nil && w.connection.Err() == nil {
-				return datastore.Event{}, w.store.opError(ctx, "watch", w.kind, datastore.Key{}, err)
-			}
+			err = w.take(ctx, answer, ok)
+		}
+		if err != nil && w.connection.Err() == nil {
+			return datastore.Event{}, w.store.opError(ctx, "watch", w.kind, datastore.Key{}, err)
 		}
 	}
 }

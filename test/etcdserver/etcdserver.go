@@ -272,6 +272,22 @@ func (c *Cluster) Restart(t testing.TB, i int) {
 	}
 }
 
+// Wipe starts the only member anew with nothing in it, as after a backup that was empty.
+func (c *Cluster) Wipe(t testing.TB) {
+	t.Helper()
+	c.Kill(0)
+	err := os.RemoveAll(filepath.Join(c.dir, c.members[0].name))
+	if err == nil {
+		err = c.launch(c.members[0], "new")
+	}
+	if err == nil {
+		err = c.ready(t.Context())
+	}
+	if err != nil {
+		t.Fatalf("start etcd anew: %v", err)
+	}
+}
+
 // Pause stops a member without breaking its connections, until the function that it gives is called.
 func (c *Cluster) Pause(t testing.TB, i int) (resume func()) {
 	t.Helper()
