@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha/discovery"
 	"github.com/maneki-net/maneki/typha/stream"
@@ -25,16 +23,12 @@ func findReplicas(cfg Config, store *connect.Datastore, log *slog.Logger) (*repl
 	if cfg.ConnectionRebalancingMode != RebalanceKubernetes {
 		return r, nil
 	}
-	client, err := rest.HTTPClientFor(store.API)
-	if err != nil {
-		return nil, fmt.Errorf("client of %s: %w", store.API.Host, err)
-	}
-	base, _, err := rest.DefaultServerUrlFor(store.API)
-	if err != nil {
-		return nil, fmt.Errorf("client of %s: %w", store.API.Host, err)
-	}
-	r.watcher = discovery.New(discovery.Options{Client: client, Host: base.String(), Namespace: cfg.K8sNamespace, Service: cfg.K8sServiceName,
+	var err error
+	r.watcher, err = discovery.New(discovery.Options{API: store.API, Namespace: cfg.K8sNamespace, Service: cfg.K8sServiceName,
 		Port: cfg.K8sPortName, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("watch the replicas of Typha: %w", err)
+	}
 	return r, nil
 }
 
@@ -43,8 +37,8 @@ func (r *replicas) alone() bool {
 	if r.watcher == nil {
 		return false
 	}
-	n, known := r.watcher.Count()
-	return known && n <= 1
+	pods, known := r.watcher.Replicas()
+	return known && len(pods) <= 1
 }
 
 // run keeps the server's share up to date until ctx ends.
@@ -60,11 +54,11 @@ func (r *replicas) run(ctx context.Context, server *stream.Server, hub *stream.H
 	for {
 		changed := r.watcher.Changed()
 		nodes, err := hub.Hosts(ctx)
-		if n, known := r.watcher.Count(); err == nil && known {
-			if most := r.cfg.share(nodes, n); most != last {
+		if pods, known := r.watcher.Replicas(); err == nil && known {
+			if most := r.cfg.share(nodes, len(pods)); most != last {
 				last = most
 				server.SetMaxStreams(most)
-				r.log.Info("share of the nodes", "streams", most, "nodes", nodes, "replicas", n)
+				r.log.Info("share of the nodes", "streams", most, "nodes", nodes, "replicas", len(pods))
 			}
 		}
 		select {

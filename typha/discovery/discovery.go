@@ -1,10 +1,12 @@
 // Package discovery finds the replicas of Typha behind their Service, by a watch of its EndpointSlices.
 //
-// It speaks plain HTTP with the API server, because Felix links no clientset. It keeps what it saw last: an API server
-// that is away takes no replica away. Felix and Typha run a Watcher each, on one goroutine; the other methods are for any.
+// It asks over plain HTTP, because Felix links no clientset. It keeps what it saw last, on disk too if it is told where: an API
+// server that is away takes no replica away. It never asks a replica. Felix and Typha run a Watcher each, on one goroutine; the
+// other methods are for any.
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,40 +21,59 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 )
 
 // Options of a Watcher.
 type Options struct {
-	Client *http.Client // with the credentials for the API server
-	Host   string       // the API server's URL
+	API *rest.Config
 	// Namespace and Service name the Service, Port the port of it where it has several.
 	Namespace, Service, Port string
 	// Node is the node whose zone is preferred; empty for none.
 	Node string
-	Log  *slog.Logger
+	// File keeps the endpoints for a start without the API server; empty keeps none.
+	File string
+	Log  *slog.Logger // nil discards
 }
 
 // Endpoint is a replica that is ready.
 type Endpoint struct {
-	Address string // host:port
-	Zone    string
+	Address string `json:"address"` // host:port
+	Zone    string `json:"zone,omitempty"`
+	Pod     string `json:"pod,omitempty"`
 }
 
 // Watcher follows the EndpointSlices of a Service. Make it with New.
 type Watcher struct {
-	opts Options
+	opts   Options
+	client *http.Client
+	server *url.URL
 
 	mu        sync.Mutex
-	endpoints []Endpoint
-	known     bool // the API server has answered once
+	endpoints []Endpoint // sorted by address
+	known     bool       // the API server has answered once
 	zone      string
 	changed   chan struct{} // closed when endpoints change, and replaced
 }
 
-// New makes a Watcher that knows nothing before Run.
-func New(opts Options) *Watcher {
-	opts.Host = strings.TrimSuffix(opts.Host, "/")
-	return &Watcher{opts: opts, changed: make(chan struct{})}
+// New makes a Watcher that knows nothing before Run. It does not connect.
+func New(opts Options) (*Watcher, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	client, err := rest.HTTPClientFor(opts.API)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", opts.API.Host, err)
+	}
+	server, _, err := rest.DefaultServerUrlFor(opts.API)
+	if err != nil {
+		return nil, fmt.Errorf("client of %s: %w", opts.API.Host, err)
+	}
+	return &Watcher{opts: opts, client: client, server: server, changed: make(chan struct{})}, nil
 }
 
 // The waits before the API server is asked again double from the first to the last, with jitter.
@@ -61,24 +82,29 @@ const (
 	lastBackoff  = 5 * time.Second
 )
 
-// A watch is asked for again after this time, so that one which silently broke does not last.
-const watchTime = 5 * time.Minute
+const (
+	// askTime bounds a question that is answered at once.
+	askTime = 10 * time.Second
+	// A watch is asked for again after watchTime, so that one which silently broke does not last.
+	watchTime = 5 * time.Minute
+)
 
 // Run follows the Service until ctx ends, and returns its error.
 func (w *Watcher) Run(ctx context.Context) error {
 	backoff, complaint := firstBackoff, ""
 	for {
-		began := time.Now()
-		err := w.follow(ctx)
+		listed, err := w.follow(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if time.Since(began) > lastBackoff {
+		if listed {
 			backoff, complaint = firstBackoff, ""
+		} else {
+			w.recall()
 		}
-		if err != nil && err.Error() != complaint {
+		if err.Error() != complaint {
 			complaint = err.Error()
-			w.opts.Log.Warn("typha's replicas not watched, retrying", "error", err)
+			w.opts.Log.Info("typha's replicas not watched, retrying", "error", err)
 		}
 		select {
 		case <-time.After(backoff/2 + rand.N(backoff)):
@@ -89,159 +115,150 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// follow lists the slices and watches them until the watch ends.
-func (w *Watcher) follow(ctx context.Context) error {
+// follow lists the slices and watches them until the watch ends, which the error tells of. It says whether it listed them.
+func (w *Watcher) follow(ctx context.Context) (listed bool, err error) {
 	if err := w.findZone(ctx); err != nil {
-		w.opts.Log.Debug("own zone not known", "error", err)
+		w.opts.Log.Info("zone of this node not known", "error", err)
 	}
-	var list struct {
-		Metadata struct {
-			ResourceVersion string `json:"resourceVersion"`
-		} `json:"metadata"`
-		Items []slice `json:"items"`
+	var list discoveryv1.EndpointSliceList
+	if err := w.ask(ctx, askTime, w.slices(url.Values{}), func(d *json.Decoder) error { return d.Decode(&list) }); err != nil {
+		return false, fmt.Errorf("list endpoints of Service %s/%s: %w", w.opts.Namespace, w.opts.Service, err)
 	}
-	const listTime = 10 * time.Second
-	if err := w.get(ctx, listTime, w.slices(nil), func(d *json.Decoder) error { return d.Decode(&list) }); err != nil {
-		return err
-	}
-	byName := map[string]slice{}
+	byName := map[string]discoveryv1.EndpointSlice{}
 	for _, s := range list.Items {
-		byName[s.Metadata.Name] = s
+		byName[s.Name] = s
 	}
 	w.set(byName)
-	query := url.Values{"watch": {"true"}, "resourceVersion": {list.Metadata.ResourceVersion},
-		"timeoutSeconds": {strconv.Itoa(int(watchTime.Seconds()))}}
-	return w.get(ctx, watchTime+listTime, w.slices(query), func(d *json.Decoder) error {
+	watch := w.slices(url.Values{"watch": {"true"}, "resourceVersion": {list.ResourceVersion},
+		"timeoutSeconds": {strconv.Itoa(int(watchTime.Seconds()))}})
+	err = w.ask(ctx, watchTime+askTime, watch, func(d *json.Decoder) error {
 		for {
-			var event struct {
-				Type   string `json:"type"`
-				Object slice  `json:"object"`
-			}
-			if err := d.Decode(&event); err != nil {
-				return fmt.Errorf("watch ended: %w", err)
-			}
-			switch event.Type {
-			case "ADDED", "MODIFIED":
-				byName[event.Object.Metadata.Name] = event.Object
-			case "DELETED":
-				delete(byName, event.Object.Metadata.Name)
-			default:
-				return fmt.Errorf("watch ended: %s", event.Type)
+			if err := w.event(d, byName); err != nil {
+				return err
 			}
 			w.set(byName)
 		}
 	})
+	return true, fmt.Errorf("watch endpoints of Service %s/%s: %w", w.opts.Namespace, w.opts.Service, err)
 }
 
-func (w *Watcher) slices(query url.Values) string {
-	if query == nil {
-		query = url.Values{}
+// event takes one event of a watch into account.
+func (w *Watcher) event(d *json.Decoder, byName map[string]discoveryv1.EndpointSlice) error {
+	var event metav1.WatchEvent
+	if err := d.Decode(&event); err != nil {
+		return err
 	}
-	query.Set("labelSelector", "kubernetes.io/service-name="+w.opts.Service)
-	return "/apis/discovery.k8s.io/v1/namespaces/" + url.PathEscape(w.opts.Namespace) + "/endpointslices?" + query.Encode()
-}
-
-// get asks the API server, within a time, and passes the answer on.
-func (w *Watcher) get(ctx context.Context, within time.Duration, path string, read func(*json.Decoder) error) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	failed := func(err error) error {
-		return fmt.Errorf("endpoints of Service %s/%s: %w", w.opts.Namespace, w.opts.Service, err)
+	if event.Type == "ERROR" {
+		return errors.New(string(event.Object.Raw))
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.opts.Host+path, nil)
-	if err != nil {
-		return failed(err)
+	var s discoveryv1.EndpointSlice
+	if err := json.Unmarshal(event.Object.Raw, &s); err != nil {
+		return err
 	}
-	request.Header.Set("Accept", "application/json")
-	response, err := w.opts.Client.Do(request)
-	if err != nil {
-		return failed(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return failed(errors.New(response.Status))
-	}
-	if err := read(json.NewDecoder(response.Body)); err != nil {
-		return failed(err)
+	if event.Type == "DELETED" {
+		delete(byName, s.Name)
+	} else {
+		byName[s.Name] = s
 	}
 	return nil
 }
 
-// findZone asks once for the zone of the own node.
+func (w *Watcher) slices(query url.Values) *url.URL {
+	query.Set("labelSelector", discoveryv1.LabelServiceName+"="+w.opts.Service)
+	u := w.server.JoinPath("apis/discovery.k8s.io/v1/namespaces", w.opts.Namespace, "endpointslices")
+	u.RawQuery = query.Encode()
+	return u
+}
+
+// ask asks the API server and has the answer read, both within a time.
+func (w *Watcher) ask(ctx context.Context, within time.Duration, u *url.URL, read func(*json.Decoder) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Accept", "application/json")
+	response, err := w.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	return read(json.NewDecoder(response.Body))
+}
+
+// findZone asks for the zone of the own node, until it has one.
 func (w *Watcher) findZone(ctx context.Context) error {
-	if w.opts.Node == "" || w.ownZone() != "" {
+	w.mu.Lock()
+	found := w.zone != ""
+	w.mu.Unlock()
+	if w.opts.Node == "" || found {
 		return nil
 	}
-	var node struct {
-		Metadata struct {
-			Labels map[string]string `json:"labels"`
-		} `json:"metadata"`
+	var node metav1.PartialObjectMetadata
+	err := w.ask(ctx, askTime, w.server.JoinPath("api/v1/nodes", w.opts.Node), func(d *json.Decoder) error { return d.Decode(&node) })
+	if err != nil {
+		return fmt.Errorf("get Node %s: %w", w.opts.Node, err)
 	}
-	err := w.get(ctx, 5*time.Second, "/api/v1/nodes/"+url.PathEscape(w.opts.Node), func(d *json.Decoder) error { return d.Decode(&node) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.zone = node.Metadata.Labels["topology.kubernetes.io/zone"]
-	return err
+	w.zone = node.Labels[corev1.LabelTopologyZone]
+	return nil
 }
 
-func (w *Watcher) ownZone() string {
+// set takes what the API server has for what there is.
+func (w *Watcher) set(byName map[string]discoveryv1.EndpointSlice) {
+	var found []Endpoint
+	for _, s := range byName {
+		found = append(found, ready(s, w.opts.Port)...)
+	}
+	slices.SortFunc(found, func(a, b Endpoint) int { return strings.Compare(a.Address, b.Address) })
+	found = slices.CompactFunc(found, func(a, b Endpoint) bool { return a.Address == b.Address })
+	if w.replace(found, true) && len(found) > 0 {
+		w.keep(found)
+	}
+}
+
+// replace says whether there was something to replace.
+func (w *Watcher) replace(found []Endpoint, known bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.zone
+	if w.known && slices.Equal(found, w.endpoints) {
+		return false
+	}
+	w.endpoints, w.known = found, known
+	close(w.changed)
+	w.changed = make(chan struct{})
+	w.opts.Log.Debug("typha's replicas", "endpoints", found)
+	return true
 }
 
-// slice is what is read of an EndpointSlice (discovery.k8s.io/v1).
-type slice struct {
-	Metadata struct {
-		Name string `json:"name"`
-	} `json:"metadata"`
-	Endpoints []struct {
-		Addresses  []string `json:"addresses"`
-		Zone       string   `json:"zone"`
-		Conditions struct {
-			Ready *bool `json:"ready"`
-		} `json:"conditions"`
-	} `json:"endpoints"`
-	Ports []struct {
-		Name *string `json:"name"`
-		Port *int32  `json:"port"`
-	} `json:"ports"`
-}
-
-// ready gives the slice's endpoints that are ready.
-func (s slice) ready(portName string) (found []Endpoint) {
+// ready gives a slice's endpoints that are ready.
+func ready(s discoveryv1.EndpointSlice, portName string) (found []Endpoint) {
 	for _, port := range s.Ports {
 		if port.Port == nil || len(s.Ports) > 1 && (port.Name == nil || *port.Name != portName) {
 			continue
 		}
-		for _, endpoint := range s.Endpoints {
-			if endpoint.Conditions.Ready != nil && !*endpoint.Conditions.Ready {
+		for _, e := range s.Endpoints {
+			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
 				continue
 			}
-			for _, addr := range endpoint.Addresses {
-				found = append(found, Endpoint{net.JoinHostPort(addr, strconv.Itoa(int(*port.Port))), endpoint.Zone})
+			for _, addr := range e.Addresses {
+				endpoint := Endpoint{Address: net.JoinHostPort(addr, strconv.Itoa(int(*port.Port)))}
+				if e.Zone != nil {
+					endpoint.Zone = *e.Zone
+				}
+				if e.TargetRef != nil {
+					endpoint.Pod = e.TargetRef.Name
+				}
+				found = append(found, endpoint)
 			}
 		}
 	}
 	return found
-}
-
-func (w *Watcher) set(byName map[string]slice) {
-	var found []Endpoint
-	for _, s := range byName {
-		found = append(found, s.ready(w.opts.Port)...)
-	}
-	slices.SortFunc(found, func(a, b Endpoint) int { return strings.Compare(a.Address, b.Address) })
-	found = slices.CompactFunc(found, func(a, b Endpoint) bool { return a.Address == b.Address })
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.known && slices.Equal(found, w.endpoints) {
-		return
-	}
-	w.endpoints, w.known = found, true
-	close(w.changed)
-	w.changed = make(chan struct{})
-	w.opts.Log.Debug("typha's replicas", "endpoints", found)
 }
 
 // ErrNone says that no replica is ready, or that the API server has not answered yet.
@@ -255,11 +272,9 @@ func (w *Watcher) Addresses() ([]string, error) {
 	if len(w.endpoints) == 0 {
 		return nil, fmt.Errorf("Service %s/%s: %w", w.opts.Namespace, w.opts.Service, ErrNone)
 	}
-	shuffled := slices.Clone(w.endpoints)
-	rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 	var near, far []string
-	for _, e := range shuffled {
-		if w.zone != "" && e.Zone == w.zone {
+	for _, i := range rand.Perm(len(w.endpoints)) {
+		if e := w.endpoints[i]; w.zone != "" && e.Zone == w.zone {
 			near = append(near, e.Address)
 		} else {
 			far = append(far, e.Address)
@@ -275,9 +290,13 @@ func (w *Watcher) Changed() <-chan struct{} {
 	return w.changed
 }
 
-// Count gives how many replicas are ready, and whether the API server has said so.
-func (w *Watcher) Count() (n int, known bool) {
+// Replicas gives the names of the pods that are ready, and whether the API server has said so.
+func (w *Watcher) Replicas() (pods []string, known bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.endpoints), w.known
+	for _, e := range w.endpoints {
+		pods = append(pods, cmp.Or(e.Pod, e.Address)) // a pod may have an address of each family
+	}
+	slices.Sort(pods)
+	return slices.Compact(pods), w.known
 }

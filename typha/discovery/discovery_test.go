@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/rest"
 )
 
 // api plays the part of the API server: list answers lists, and what is written to events is what a watch sends; a watch
@@ -17,6 +20,7 @@ import (
 type api struct {
 	*httptest.Server
 	list   string
+	down   atomic.Bool
 	events chan string
 }
 
@@ -24,6 +28,8 @@ func newAPI(t *testing.T, list string) *api {
 	a := &api{list: list, events: make(chan string)}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
+		case a.down.Load():
+			http.Error(w, "down", http.StatusServiceUnavailable)
 		case r.URL.Path == "/api/v1/nodes/n1":
 			_, _ = w.Write([]byte(`{"metadata":{"labels":{"topology.kubernetes.io/zone":"east"}}}`))
 		case r.URL.Path != "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices" ||
@@ -35,28 +41,40 @@ func newAPI(t *testing.T, list string) *api {
 			if r.URL.Query().Get("resourceVersion") != "7" {
 				t.Errorf("the watch is %s", r.URL)
 			}
-			_ = http.NewResponseController(w).Flush()
-			for {
-				select {
-				case event := <-a.events:
-					if event == "" {
-						return
-					}
-					_, _ = fmt.Fprintln(w, event)
-					_ = http.NewResponseController(w).Flush()
-				case <-r.Context().Done():
-					return
-				}
-			}
+			a.watch(w, r)
 		}
 	}))
 	t.Cleanup(a.Close)
 	return a
 }
 
-func start(t *testing.T, a *api, node string) *Watcher {
-	w := New(Options{Client: a.Client(), Host: a.URL, Namespace: "kube-system", Service: "calico-typha", Port: "calico-typha", Node: node,
-		Log: slog.New(slog.DiscardHandler)})
+func (a *api) watch(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).Flush()
+	for {
+		select {
+		case event := <-a.events:
+			if event == "" {
+				return
+			}
+			_, _ = fmt.Fprintln(w, event)
+			_ = http.NewResponseController(w).Flush()
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// start runs a Watcher until it has replicas; change may spoil its options.
+func start(t *testing.T, a *api, change func(*Options)) *Watcher {
+	t.Helper()
+	opts := Options{API: &rest.Config{Host: a.URL}, Namespace: "kube-system", Service: "calico-typha", Port: "calico-typha"}
+	if change != nil {
+		change(&opts)
+	}
+	w, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.Addresses(); !errors.Is(err, ErrNone) {
 		t.Errorf("before anything is known: %v", err)
 	}
@@ -76,61 +94,79 @@ func await(t *testing.T, c <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("waited in vain")
 	}
 }
 
-func sorted(t *testing.T, w *Watcher) []string {
+func expect(t *testing.T, w *Watcher, want ...string) {
 	t.Helper()
 	got, err := w.Addresses()
-	if err != nil {
-		t.Fatal(err)
-	}
 	slices.Sort(got)
-	return got
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("addresses %q, %v, want %q", got, err, want)
+	}
 }
 
 const two = `{"metadata":{"resourceVersion":"7"},"items":[
 	{"metadata":{"name":"a"},"ports":[{"name":"metrics","port":9093},{"name":"calico-typha","port":5473}],
-	 "endpoints":[{"addresses":["172.30.0.12"],"zone":"west","conditions":{"ready":true}},{"addresses":["172.30.0.13"],"conditions":{"ready":false}}]},
-	{"metadata":{"name":"b"},"ports":[{"name":"","port":5473}],"endpoints":[{"addresses":["fd00::1"],"zone":"east","conditions":{}}]}]}`
+	 "endpoints":[{"addresses":["172.30.0.12"],"zone":"west","conditions":{"ready":true},"targetRef":{"name":"p"}},
+	 	{"addresses":["172.30.0.13"],"conditions":{"ready":false}}]},
+	{"metadata":{"name":"b"},"ports":[{"name":"","port":5473}],"endpoints":[{"addresses":["fd00::1"],"zone":"east","conditions":{},"targetRef":{"name":"q"}}]}]}`
 
 func TestReplicasAreFollowed(t *testing.T) {
 	a := newAPI(t, two)
-	w := start(t, a, "")
-	if got, want := sorted(t, w), []string{"172.30.0.12:5473", "[fd00::1]:5473"}; !slices.Equal(got, want) {
-		t.Errorf("listed: %q, want %q", got, want)
-	}
-	changed := w.Changed()
-	a.events <- `{"type":"DELETED","object":{"metadata":{"name":"b"}}}`
-	await(t, changed)
-	changed = w.Changed()
-	a.events <- `{"type":"MODIFIED","object":{"metadata":{"name":"a"},"ports":[{"port":5473}],"endpoints":[{"addresses":["172.30.0.13"]}]}}`
-	await(t, changed)
-	if got, want := sorted(t, w), []string{"172.30.0.13:5473"}; !slices.Equal(got, want) {
-		t.Errorf("after the events: %q, want %q", got, want)
-	}
-	changed = w.Changed()
-	a.events <- "" // it lists again
-	await(t, changed)
-	if n, known := w.Count(); n != 2 || !known {
-		t.Errorf("%d replicas, known %v", n, known)
+	w := start(t, a, nil)
+	expect(t, w, "172.30.0.12:5473", "[fd00::1]:5473")
+	for _, step := range []struct {
+		event string
+		want  []string
+		pods  []string
+	}{
+		{`{"type":"DELETED","object":{"metadata":{"name":"b"}}}`, []string{"172.30.0.12:5473"}, []string{"p"}},
+		{`{"type":"MODIFIED","object":{"metadata":{"name":"a"},"ports":[{"port":5473}],"endpoints":[{"addresses":["172.30.0.13"]}]}}`,
+			[]string{"172.30.0.13:5473"}, []string{"172.30.0.13:5473"}},
+		{`{"type":"ADDED","object":{"metadata":{"name":"c"},"ports":[{"port":5473}],"endpoints":[{"addresses":["172.30.0.14"],"targetRef":{"name":"r"}}]}}`,
+			[]string{"172.30.0.13:5473", "172.30.0.14:5473"}, []string{"172.30.0.13:5473", "r"}},
+		{"", []string{"172.30.0.12:5473", "[fd00::1]:5473"}, []string{"p", "q"}}, // it lists again
+		{`{"type":"ADDED","object":{"metadata":{"name":"v6"},"ports":[{"port":5473}],"endpoints":[{"addresses":["fd00::2"],"targetRef":{"name":"p"}}]}}`,
+			[]string{"172.30.0.12:5473", "[fd00::1]:5473", "[fd00::2]:5473"}, []string{"p", "q"}},
+		{`{"type":"ERROR","object":{"kind":"Status","code":410}}`, []string{"172.30.0.12:5473", "[fd00::1]:5473"}, []string{"p", "q"}},
+	} {
+		changed := w.Changed()
+		a.events <- step.event
+		await(t, changed)
+		expect(t, w, step.want...)
+		if pods, known := w.Replicas(); !known || !slices.Equal(pods, step.pods) {
+			t.Errorf("replicas %q, known %v, want %q", pods, known, step.pods)
+		}
 	}
 }
 
-func TestReplicasStayKnownWithoutTheAPIServer(t *testing.T) {
+// TestReplicasStayKnown without the API server, also to the next process.
+func TestReplicasStayKnown(t *testing.T) {
 	a := newAPI(t, two)
-	w := start(t, a, "")
-	a.CloseClientConnections()
-	a.Close()
-	if got := sorted(t, w); len(got) != 2 {
-		t.Errorf("addresses %q", got)
+	file := filepath.Join(t.TempDir(), "replicas")
+	remember := func(o *Options) { o.File = file }
+	w := start(t, a, remember)
+	a.down.Store(true)
+	a.events <- ""
+	expect(t, w, "172.30.0.12:5473", "[fd00::1]:5473")
+
+	next := start(t, a, remember)
+	expect(t, next, "172.30.0.12:5473", "[fd00::1]:5473")
+	if _, known := next.Replicas(); known {
+		t.Error("what an earlier process knew counts as the API server's answer")
 	}
+	changed := next.Changed()
+	a.list = `{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"},"ports":[{"port":5473}],"endpoints":[{"addresses":["172.30.0.19"]}]}]}`
+	a.down.Store(false)
+	await(t, changed)
+	expect(t, next, "172.30.0.19:5473")
 }
 
 func TestOwnZoneComesFirst(t *testing.T) {
-	w := start(t, newAPI(t, two), "n1")
+	w := start(t, newAPI(t, two), func(o *Options) { o.Node = "n1" })
 	for range 20 {
 		got, err := w.Addresses()
 		if want := []string{"[fd00::1]:5473", "172.30.0.12:5473"}; err != nil || !slices.Equal(got, want) {
@@ -139,8 +175,9 @@ func TestOwnZoneComesFirst(t *testing.T) {
 	}
 }
 
+// TestReplicasAreSpreadByChance: fewer than 400 of 1000 are as likely as a coin that falls on one side 9 times in a billion.
 func TestReplicasAreSpreadByChance(t *testing.T) {
-	w, first := start(t, newAPI(t, two), ""), map[string]int{}
+	w, first := start(t, newAPI(t, two), nil), map[string]int{}
 	for range 1000 {
 		got, err := w.Addresses()
 		if err != nil {

@@ -137,7 +137,6 @@ func (c *Client) Run(ctx context.Context) error {
 	pause := firstBackoff
 	tried := map[string]bool{} // in this round; the replica that ended the last stream is the last to be asked again
 	for {
-		changed := c.opts.Replicas.Changed()
 		address, err := c.choose(tried)
 		if err == nil {
 			before := c.number
@@ -151,6 +150,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		changed := c.opts.Replicas.Changed()
 		wait := rand.N(spread)
 		if _, none := c.choose(tried); none != nil {
 			clear(tried)
@@ -158,24 +158,29 @@ func (c *Client) Run(ctx context.Context) error {
 			pause = min(2*pause, lastBackoff)
 		}
 		c.log.Warn("no stream from typha", "error", err, "retry", wait)
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-changed:
-			clear(tried)
-			timer.Reset(rand.N(spread))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-		case <-ctx.Done():
+		if sleep(ctx, wait, changed) {
+			pause = firstBackoff
+			sleep(ctx, rand.N(spread), nil)
 		}
-		timer.Stop()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 }
+
+// sleep waits, and says whether it was cut short because of a change.
+func sleep(ctx context.Context, wait time.Duration, changed <-chan struct{}) bool {
+	select {
+	case <-changed:
+		return true
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// errAllTried says that there is no replica left in this round.
+var errAllTried = errors.New("every replica has been tried")
 
 // choose gives the first replica that was not tried.
 func (c *Client) choose(tried map[string]bool) (string, error) {
@@ -188,7 +193,7 @@ func (c *Client) choose(tried map[string]bool) (string, error) {
 			return address, nil
 		}
 	}
-	return "", errors.New("find typha: no address is known")
+	return "", errAllTried
 }
 
 // Next implements Source.
