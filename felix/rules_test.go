@@ -160,7 +160,6 @@ func TestBrokenSet(t *testing.T) {
 		r := newRig(t)
 		rule := wire.Rule{Action: wire.Allow, Src: wire.Match{NotSets: []string{"s"}}}
 		uses := &wire.Policy{Name: "deny", Tier: "default", Ingress: []wire.Rule{rule}}
-		r.fail["grow"] = &ipset.FailedError{Sets: map[string]error{"cali40s": errors.New("set s is full")}}
 		r.commit(pool, set, uses, endpoint)
 		if err := r.agent.Add(t.Context(), workload); err != nil {
 			t.Error(err)
@@ -174,6 +173,16 @@ func TestBrokenSet(t *testing.T) {
 			}
 			t.Fatal("the policy has no chain")
 			return false
+		}
+		r.fail["grow"] = &ipset.FailedError{Sets: map[string]error{"cali40s": errors.New("set s is full")}}
+		r.commit(set)
+		if !closed() { // with the pass that has found it, which no retry has followed
+			t.Error("a set is broken and its policy does not deny")
+		}
+		other := workload
+		other.HostIface = "cali2"
+		if err := r.agent.Add(t.Context(), other); err != nil {
+			t.Error(err)
 		}
 		last := r.source.reports[len(r.source.reports)-1]
 		if !closed() || r.agent.Ready() != nil || last.Applied == 0 || !slices.Contains(last.Errors, "set s is full") {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -145,6 +146,7 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestBenchmarkedNode$")
 	cmd.Env = append(os.Environ(), nodeEnv+"="+listener.Addr().String()+" "+dir)
+	cmd.Stderr = os.Stderr
 	orders, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -278,7 +280,8 @@ func TestBenchmarkedNode(t *testing.T) {
 	agent := startAgent(t, workloads)
 	files := tlsFiles(dir, "node:"+ownName)
 	files.PeerCN = "typha"
-	client, err := stream.NewClient(stream.ClientOptions{Node: ownName, TLS: files, Replicas: stream.Fixed(address)})
+	client, err := stream.NewClient(stream.ClientOptions{Node: ownName, TLS: files, Replicas: stream.Fixed(address),
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,10 @@ func TestSetChanges(t *testing.T) {
 			Deletes: []wire.ID{wire.ID{Kind: wire.KindConfig, Name: "global"}}})
 	}
 	compare(t, want, open(t, path).State())
+	again = open(t, path)
+	appendTo(t, again, wire.Commit{Sets: []wire.SetDelta{{Name: "p", AddedPorts: []wire.PortMember{port(82)}}}})
+	appendTo(t, again, wire.Commit{Upserts: []wire.Object{p}}) // delivered whole again, as by another replica
+	compare(t, want, again.State())
 }
 
 // TestTorn cuts the file at every length: what is read is a state that there was, and what is appended
