@@ -57,7 +57,7 @@ func New(cfg *rest.Config) (*Store, error) {
 	}
 	codecs := serializer.NewCodecFactory(s.scheme).WithoutConversion()
 	for _, gv := range []schema.GroupVersion{
-		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, policyv1alpha2.GroupVersion, v3.GroupVersion} {
+		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, datastore.ClusterNetworkPolicies.GroupVersion(), v3.GroupVersion} {
 		c := rest.CopyConfig(cfg)
 		c.GroupVersion, c.NegotiatedSerializer = &gv, lenient{codecs}
 		c.APIPath = "/apis"
@@ -65,7 +65,7 @@ func New(cfg *rest.Config) (*Store, error) {
 			c.APIPath = "/api"
 		}
 		c.AcceptContentTypes, c.ContentType = "", runtime.ContentTypeJSON
-		if gv != v3.GroupVersion && gv != policyv1alpha2.GroupVersion {
+		if gv != v3.GroupVersion && gv != datastore.ClusterNetworkPolicies.GroupVersion() {
 			// Custom resources have JSON only.
 			c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 			c.ContentType = runtime.ContentTypeProtobuf
