@@ -26,18 +26,18 @@ var specs = map[string]reflect.Type{
 	"HostEndpoint":              reflect.TypeFor[v3.HostEndpointSpec](),
 }
 
-// JSON gives an object's JSON as its Go type takes it, or false if the kind is not one of these, or the text no
-// JSON object.
+// JSON gives an object's JSON as its Go type takes it, or false if the kind is not one of these, or nothing of the object
+// means anything.
 func JSON(kind string, body []byte) ([]byte, bool) {
 	spec, ok := specs[kind]
-	var object map[string]stdjson.RawMessage
-	if !ok || json.Unmarshal(body, &object) != nil {
+	var object, fields map[string]stdjson.RawMessage
+	if !ok || json.Unmarshal(body, &object) != nil || object["spec"] != nil && json.Unmarshal(object["spec"], &fields) != nil {
 		return nil, false
 	}
 	if !fits(object["metadata"], reflect.TypeFor[metav1.ObjectMeta]()) {
 		object["metadata"] = names(object["metadata"])
 	}
-	object["spec"] = repairSpec(object["spec"], spec)
+	object["spec"] = repairSpec(fields, spec)
 	for _, field := range []string{"apiVersion", "kind"} {
 		if !fits(object[field], reflect.TypeFor[string]()) {
 			delete(object, field)
@@ -71,11 +71,7 @@ func names(metadata stdjson.RawMessage) stdjson.RawMessage {
 }
 
 // repairSpec replaces the fields that cannot be read.
-func repairSpec(value stdjson.RawMessage, as reflect.Type) stdjson.RawMessage {
-	var fields map[string]stdjson.RawMessage
-	if err := json.Unmarshal(value, &fields); value != nil && err != nil {
-		return encode(map[string]any{"selector": unreadable(err), "types": []v3.PolicyType{v3.PolicyTypeIngress, v3.PolicyTypeEgress}})
-	}
+func repairSpec(fields map[string]stdjson.RawMessage, as reflect.Type) stdjson.RawMessage {
 	for name, field := range fields {
 		// By itself, so that the error of one is not that of another.
 		err := unfit(encode(map[string]stdjson.RawMessage{name: field}), as)

@@ -23,7 +23,7 @@ func TestJSON(t *testing.T) {
 		{&v3.NetworkPolicy{}, `{"metadata":{"name":"a"},"spec":{"selector":"all()","ingress":[{"action":"Allow","protocol":"UDP"},` + port + `]}}`,
 			[]string{`"protocol":"UDP"`, `"selector":"all()"`, `"action":"Deny"`}, []string{"spec.ingress[1].protocol"}},
 		{&v3.NetworkPolicy{}, `{"metadata":{"name":"a"},"spec":{"selector":7,"order":"first","tier":"ops"}}`, []string{`"tier":"ops"`}, []string{"spec.selector"}},
-		{&v3.GlobalNetworkPolicy{}, `{"metadata":{"name":"a","labels":[]},"spec":[]}`, []string{`"name":"a"`, `"Egress"`}, []string{"spec.selector"}},
+		{&v3.GlobalNetworkPolicy{}, `{"metadata":{"name":"a","labels":[]},"spec":{"egress":[[]]}}`, []string{`"name":"a"`}, []string{"spec.egress[0].protocol"}},
 		{&v3.GlobalNetworkPolicy{}, `{"metadata":{"name":"a"},"spec":{"egress":"all","preDNAT":"no","namespaceSelector":{}}}`, nil,
 			[]string{"spec.egress[0].action", "spec.egress[0].protocol", "spec.namespaceSelector"}},
 		{&v3.StagedNetworkPolicy{}, `{"metadata":{"name":"a"},"spec":{"serviceAccountSelector":[],"egress":[7,{"action":{}}]}}`, nil,
@@ -54,9 +54,9 @@ func TestJSON(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"IPPool", "NetworkPolicy"} {
-		if _, ok := JSON(kind, []byte(`[]`)); ok {
-			t.Errorf("%s: an array was repaired", kind)
+	for text, kind := range map[string]string{`{"spec":{}}`: "IPPool", `[]`: "NetworkPolicy", `{"spec":7}`: "NetworkPolicy"} {
+		if _, ok := JSON(kind, []byte(text)); ok {
+			t.Errorf("%s %s was repaired", kind, text)
 		}
 	}
 }

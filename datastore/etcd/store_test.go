@@ -1,6 +1,7 @@
 package etcd_test
 
 import (
+	"fmt"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -25,8 +26,8 @@ func TestConformance(t *testing.T) {
 			storetest.Run(t, storetest.Backend{
 				New:     func(t *testing.T) datastore.Store { return empty(t, server) },
 				Compact: func(t *testing.T, _ datastore.Store) { server.Compact(t) },
-				Corrupt: func(t *testing.T, kind datastore.Kind, key datastore.Key) {
-					put(t, server, "/calico/resources/v3/projectcalico.org/"+kind.Plural+"/"+key.Name, `{"spec": "what?"}`)
+				Corrupt: func(t *testing.T, kind datastore.Kind, key datastore.Key, spec string) {
+					put(t, server, "/calico/resources/v3/projectcalico.org/"+kind.Plural+"/"+key.Name, fmt.Sprintf(`{"spec": %s}`, spec))
 				},
 				CalicoOnly: true,
 			})

@@ -22,9 +22,9 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Backend{
 		New:     func(t *testing.T) datastore.Store { return empty(t, server) },
 		Compact: func(t *testing.T, _ datastore.Store) { server.Restart(t) },
-		Corrupt: func(t *testing.T, kind datastore.Kind, key datastore.Key) {
+		Corrupt: func(t *testing.T, kind datastore.Kind, key datastore.Key, spec string) {
 			server.Overwrite(t, kind.Group, kind.Plural, key.Name, fmt.Sprintf(
-				`{"apiVersion": %q, "kind": %q, "metadata": {"name": %q}, "spec": "what?"}`, kind.GroupVersion(), kind, key.Name))
+				`{"apiVersion": %q, "kind": %q, "metadata": {"name": %q}, "spec": %s}`, kind.GroupVersion(), kind, key.Name, spec))
 		},
 	})
 	t.Run("the server's message is kept", func(t *testing.T) {

@@ -245,7 +245,7 @@ func testUnusable(t *testing.T, b Backend) {
 	create(t, s, 1)
 	create(t, s, 2)
 	w := startWatch(ctx, t, s, datastore.IPPools, datastore.ListOptions{})
-	b.Corrupt(t, datastore.IPPools, key(1))
+	b.Corrupt(t, datastore.IPPools, key(1), `"what?"`)
 	list, err := s.List(ctx, datastore.IPPools, datastore.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -283,16 +283,19 @@ func testRepaired(t *testing.T, b Backend) {
 		t.Fatal(err)
 	}
 	w := startWatch(ctx, t, s, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
-	b.Corrupt(t, datastore.GlobalNetworkPolicies, key)
+	b.Corrupt(t, datastore.GlobalNetworkPolicies, key, `{"ingress": [{"action": "Deny", "protocol": {}}]}`)
 	list, err := s.List(ctx, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list.Items) != 1 || len(list.Unusable) > 0 || list.Items[0].(*v3.GlobalNetworkPolicy).Spec.Selector == "" {
-		t.Errorf("the list has %+v and %+v, want the policy with a selector that says why", list.Items, list.Unusable)
+	denies := func(o datastore.Object) bool {
+		p, ok := o.(*v3.GlobalNetworkPolicy)
+		return ok && len(p.Spec.Ingress) == 1 && p.Spec.Ingress[0].Action == v3.Deny
 	}
-	e := next(ctx, t, w)
-	if p, ok := e.Object.(*v3.GlobalNetworkPolicy); !ok || e.Type != datastore.Modified || e.Err != nil || p.Spec.Selector == "" {
+	if len(list.Items) != 1 || len(list.Unusable) > 0 || !denies(list.Items[0]) {
+		t.Errorf("the list has %+v and %+v, want the policy with its rule", list.Items, list.Unusable)
+	}
+	if e := next(ctx, t, w); !denies(e.Object) || e.Type != datastore.Modified || e.Err != nil {
 		t.Errorf("the watch gives %+v, want the policy, modified", e)
 	}
 	if err := s.Delete(ctx, datastore.GlobalNetworkPolicies, key, datastore.Preconditions{}); err != nil {

@@ -27,8 +27,8 @@ type Backend struct {
 	New func(t *testing.T) datastore.Store
 	// Compact makes the store forget the changes up to now; nil if it can't be made to.
 	Compact func(t *testing.T, s datastore.Store)
-	// Corrupt overwrites a stored object with what cannot be decoded, or not by type; nil if nothing can.
-	Corrupt func(t *testing.T, kind datastore.Kind, key datastore.Key)
+	// Corrupt overwrites the spec of a stored object with any JSON, unjudged; nil if nothing can.
+	Corrupt func(t *testing.T, kind datastore.Kind, key datastore.Key, spec string)
 	// CalicoOnly says that the backend has no kinds of Kubernetes' own.
 	CalicoOnly bool
 }
