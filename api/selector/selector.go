@@ -26,7 +26,9 @@ type Selector struct {
 }
 
 // All selects everything.
-func All() *Selector { return newSelector(&constant{"all()", true}) }
+func All() *Selector { return all }
+
+var all = newSelector(&constant{"all()", true})
 
 func newSelector(root node) *Selector {
 	var b strings.Builder

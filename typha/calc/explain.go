@@ -129,7 +129,7 @@ var stagedKinds = map[string]string{
 func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 	for _, p := range enforced {
 		on := e.policies[policyKey{stagedKinds[p.key.kind], p.key.namespace, p.key.name}]
-		if on != nil && (on.staged == v3.StagedActionSet || on.staged == v3.StagedActionDelete) {
+		if on != nil && (on.staged.action == v3.StagedActionSet || on.staged.action == v3.StagedActionDelete) {
 			staged = true
 			continue
 		}
@@ -137,7 +137,7 @@ func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, stage
 	}
 	for _, s := range it.matches {
 		for _, p := range s.staged {
-			if p.staged == v3.StagedActionSet {
+			if p.staged.action == v3.StagedActionSet {
 				list, staged = append(list, p), true
 			}
 		}
@@ -234,14 +234,18 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 // ask gives the action of the first rule that matches and decides, 0 if none does.
 func (q *inquiry) ask(stage string, p *policy) wire.Action {
 	decoded := p.decode()
-	rules, from := decoded.Egress, p.origins.egress
+	var of origins
+	if p.origins != nil {
+		of = *p.origins
+	}
+	rules, from := decoded.Egress, of.egress
 	if q.ingress {
-		rules, from = decoded.Ingress, p.origins.ingress
+		rules, from = decoded.Ingress, of.ingress
 	}
 	for i := range rules {
 		r := &rules[i]
 		step := Step{Stage: stage, Tier: decoded.Tier, Policy: p.name, Kind: p.key.kind, Namespace: p.key.namespace,
-			Name: p.key.name, Staged: p.staged != "", Rule: i, Action: r.Action}
+			Name: p.key.name, Staged: p.staged != nil, Rule: i, Action: r.Action}
 		if from != nil {
 			step.Rule = from[i]
 		}
@@ -275,8 +279,11 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 		if set := q.e.sets[name]; set != nil {
 			return q.inSet(set.spec, addr, port)
 		}
-		i := slices.IndexFunc(p.specs, func(s setSpec) bool { return s.name() == name })
-		return i >= 0 && q.inSet(p.specs[i], addr, port)
+		if p.staged == nil {
+			return false
+		}
+		i := slices.IndexFunc(p.staged.specs, func(s setSpec) bool { return s.name() == name })
+		return i >= 0 && q.inSet(p.staged.specs[i], addr, port)
 	}
 	inRange := func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }
 	if len(m.Nets) > 0 && !slices.ContainsFunc(m.Nets, within) || slices.ContainsFunc(m.NotNets, within) ||

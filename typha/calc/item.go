@@ -98,7 +98,13 @@ var noLabels = unique.Make(labels(""))
 func (e *Engine) item(key itemKey) *item {
 	it := e.items[key]
 	if it == nil {
-		it = &item{key: itemKey{key.kind, podKey{strings.Clone(key.namespace), strings.Clone(key.name)}}, labels: noLabels}
+		if there := e.spaces[key.namespace]; len(there) > 0 {
+			key.namespace = there[0].namespace
+		} else {
+			key.namespace = strings.Clone(key.namespace)
+		}
+		key.name = strings.Clone(key.name)
+		it = &item{key: key, labels: noLabels}
 		e.items[it.key] = it
 	}
 	it.gone = false

@@ -85,9 +85,11 @@ func (e *Engine) placeOf(it *item, s placeSpec) *place {
 	if p := e.places[key]; p != nil {
 		return p
 	}
-	key = strings.Clone(key)
-	p := &place{namespace: strings.Clone(s.namespace), account: strings.Clone(s.account), orchestrator: strings.Clone(s.orchestrator),
-		key: key, pods: it.key.kind == itemPod, endpoints: it.key.kind <= itemHost}
+	// The parts are parts of the key, too.
+	account := len(s.namespace) + 1
+	orchestrator := account + len(s.account) + 1
+	p := &place{namespace: key[:account-1], account: key[account : orchestrator-1],
+		orchestrator: key[orchestrator:][:len(s.orchestrator)], key: key, pods: it.key.kind == itemPod, endpoints: it.key.kind <= itemHost}
 	for _, name := range s.profiles {
 		profile := e.profile(name)
 		p.profiles = append(p.profiles, profile)

@@ -20,19 +20,24 @@ type policy struct {
 
 	ingress, egress                bool
 	doNotTrack, preDNAT, onForward bool
-	staged                         v3.StagedAction // empty for one in force
 
-	subject *selector   // nil for a profile
-	group   *group      // whose nodes need it; of no node for one without a direction; nil for a staged one
-	sets    []*ipSet    // of one in force
-	trial   []*selector // of the sets of a staged one
-	specs   []setSpec   // likewise
-	origins origins
+	subject *selector // nil for a profile
+	group   *group    // whose nodes need it; of no node for one without a direction; nil for a staged one
+	sets    []*ipSet  // of one in force
+	staged  *staged   // nil for one in force
+	origins *origins  // nil if each rule comes from the one with the same index
+}
+
+// staged is what a staged policy has instead of sets.
+type staged struct {
+	action    v3.StagedAction
+	specs     []setSpec
+	selectors []*selector
 }
 
 func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.name} }
 
-// origins say which rule of the resource a wire rule comes from. Nil is the one with the same index.
+// origins say which rule of the resource a wire rule comes from. A nil list is the one with the same index.
 type origins struct{ ingress, egress []int }
 
 // compiled is what a policy resource says, independent of the rest of the cluster.
@@ -79,18 +84,12 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 	before := e.policies[key]
 	rules := encode(c.policy)
 	p := &policy{key: key, name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
-		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, staged: c.staged, group: c.group,
-		origins: c.origins}
-	for _, s := range c.sets {
-		if c.staged == "" {
-			p.sets = append(p.sets, e.acquireSet(s))
-			continue
-		}
-		p.specs = append(p.specs, s)
-		if s.service.name == "" {
-			p.trial = append(p.trial, e.acquireSelector(s.items))
-		}
+		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, group: c.group}
+	if c.origins.ingress != nil || c.origins.egress != nil {
+		from := c.origins
+		p.origins = &from
 	}
+	e.acquireSets(p, &c)
 	if c.group == nil {
 		p.subject = e.acquireSelector(c.subject)
 		p.tier = e.acquireTier(c.policy.Tier)
@@ -103,7 +102,7 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 			p.group = &p.subject.group
 		}
 	}
-	if c.staged != "" {
+	if p.staged != nil {
 		p.group = nil
 	}
 	if before != nil {
@@ -114,13 +113,30 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 	if before != nil {
 		e.release(before)
 	}
-	if p.staged != "" {
+	if p.staged != nil {
 		return
 	}
 	if before != nil && before.id() != p.id() { // the tier is part of the name
 		e.out.remove(before.id())
 	}
 	e.out.setEncoded(c.policy, rules)
+}
+
+// acquireSets has the policy use the sets that its rules name; one that is staged, what they would be made from.
+func (e *Engine) acquireSets(p *policy, c *compiled) {
+	if c.staged == "" {
+		p.sets = make([]*ipSet, len(c.sets))
+		for i, s := range c.sets {
+			p.sets[i] = e.acquireSet(s)
+		}
+		return
+	}
+	p.staged = &staged{action: c.staged, specs: c.sets}
+	for _, s := range c.sets {
+		if s.service.name == "" {
+			p.staged.selectors = append(p.staged.selectors, e.acquireSelector(s.items))
+		}
+	}
 }
 
 func (e *Engine) removePolicyAt(key policyKey) {
@@ -130,7 +146,7 @@ func (e *Engine) removePolicyAt(key policyKey) {
 	}
 	delete(e.policies, key)
 	e.detach(p)
-	if p.staged == "" {
+	if p.staged == nil {
 		e.out.remove(p.id())
 	}
 	e.release(p)
@@ -138,7 +154,7 @@ func (e *Engine) removePolicyAt(key policyKey) {
 
 // attach has the policy apply to what it selects.
 func (e *Engine) attach(p *policy) {
-	if p.staged != "" {
+	if p.staged != nil {
 		p.subject.staged = append(p.subject.staged, p)
 		return
 	}
@@ -154,7 +170,7 @@ func (e *Engine) attach(p *policy) {
 
 // detach undoes attach.
 func (e *Engine) detach(p *policy) {
-	if p.staged != "" {
+	if p.staged != nil {
 		p.subject.staged = without(p.subject.staged, p)
 		return
 	}
@@ -173,8 +189,10 @@ func (e *Engine) release(p *policy) {
 	for _, s := range p.sets {
 		e.releaseSet(s)
 	}
-	for _, s := range p.trial {
-		e.releaseSelector(s)
+	if p.staged != nil {
+		for _, s := range p.staged.selectors {
+			e.releaseSelector(s)
+		}
 	}
 	if p.subject != nil {
 		e.releaseSelector(p.subject)
