@@ -1,0 +1,77 @@
+package typha_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/test/apiserver"
+	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// TestStoredWithoutJudgement: of what got into a real API server's store behind its back, a rule that cannot be read denies, the rest
+// of its policy counts, an object that means nothing is left out, and a metric names both.
+func TestStoredWithoutJudgement(t *testing.T) {
+	server := apiserver.Start(t)
+	store, err := kubernetes.New(server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, store, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{v3.NodeIPv4Address: "172.30.0.11/24"}}})
+	create(t, store, &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"host": "n1"}},
+		Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "*"}})
+	create(t, store, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "half"}})
+	create(t, store, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "nothing"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}})
+	const object = `{"apiVersion":"projectcalico.org/v3","kind":"%KIND","metadata":{"name":"%NAME"},"spec":%SPEC}`
+	for _, o := range []struct{ kind, plural, name, spec string }{
+		{"GlobalNetworkPolicy", "globalnetworkpolicies", "half", `{"selector":"has(host)","types":["Ingress"],"ingress":[
+			{"action":"Deny","protocol":"TCP","destination":{"ports":[{}]}},{"action":"Allow","protocol":"UDP"}]}`},
+		{"IPPool", "ippools", "nothing", `7`},
+	} {
+		server.Overwrite(t, v3.GroupVersion.Group, o.plural, o.name,
+			strings.NewReplacer("%KIND", o.kind, "%NAME", o.name, "%SPEC", o.spec).Replace(object))
+	}
+
+	registry := prometheus.NewRegistry()
+	local := typha.NewLocal(typha.LocalOptions{Store: store, Metrics: stream.NewMetrics(registry)})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- local.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	h := held{}
+	var policy *wire.Policy
+	h.until(t, local.Source("n1"), func() bool {
+		for _, o := range h {
+			if p, ok := o.(*wire.Policy); ok && strings.HasSuffix(p.Name, "half") {
+				policy = p
+			}
+		}
+		return policy != nil
+	})
+	if r := policy.Ingress; len(r) != 2 || r[0].Action != wire.Deny || r[1].Action != wire.Allow || r[1].Protocol != 17 {
+		t.Errorf("the policy's rules are %+v, want one that denies and the one that was right", r)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named strings.Builder
+	for _, f := range families {
+		if f.GetName() == "typha_resource_unusable" {
+			named.WriteString(f.String())
+		}
+	}
+	for _, name := range []string{`"half"`, `"nothing"`} {
+		if !strings.Contains(named.String(), name) {
+			t.Errorf("the metric does not name %s: %s", name, named.String())
+		}
+	}
+}
