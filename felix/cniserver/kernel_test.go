@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -155,7 +156,21 @@ func (h *host) start(t *testing.T) {
 		}
 		h.stop = func() {}
 	}
-	// The plugin itself waits for the socket.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for { // an ADD waits for the socket, a STATUS does not
+		conn, err := net.Dial("unix", h.opts.Socket)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("the server does not listen: %v", err)
+		}
+	}
 }
 
 // sandbox makes a network namespace and gives a path to it.
