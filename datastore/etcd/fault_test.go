@@ -203,6 +203,49 @@ func TestCompactionDuringWatch(t *testing.T) {
 	}
 }
 
+// TestListDuringCompaction: pages whose revision is gone in between are read again, all at once.
+func TestListDuringCompaction(t *testing.T) {
+	server := etcdserver.Start(t, etcdserver.Options{})
+	s := open(t, server.Config)
+	const pools, lists = 40, 20
+	counters(bounded(t), t, s, pools)
+	ctx, stop := context.WithCancel(bounded(t))
+	group, ctx := errgroup.WithContext(ctx)
+	compactions := 0
+	group.Go(func() error {
+		for ctx.Err() == nil {
+			now, err := server.Admin().Put(ctx, "now", "")
+			if err == nil {
+				_, err = server.Admin().Compact(ctx, now.Header.Revision)
+			}
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			compactions++
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer stop()
+		for range lists {
+			list, err := s.List(ctx, datastore.IPPools, datastore.ListOptions{PageSize: 1})
+			if err != nil {
+				return err
+			}
+			if len(list.Items) != pools {
+				return fmt.Errorf("%d of %d pools", len(list.Items), pools)
+			}
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	if compactions < 2*lists {
+		t.Errorf("only %d compactions in %d lists", compactions, lists)
+	}
+}
+
 // TestEtcdIsSetBack: a watch that waits for revisions which will not come says so.
 func TestEtcdIsSetBack(t *testing.T) {
 	server := etcdserver.Start(t, etcdserver.Options{})
