@@ -20,6 +20,9 @@ import (
 // TestStoredWithoutJudgement: of what got into a real API server's store behind its back, a rule that cannot be read denies, the rest
 // of its policy counts, an object that means nothing is left out, and a metric names both.
 func TestStoredWithoutJudgement(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: starts an API server")
+	}
 	server := apiserver.Start(t)
 	store, err := kubernetes.New(server.Config)
 	if err != nil {
