@@ -7,6 +7,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/maneki-net/maneki/api/rule"
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -80,12 +81,8 @@ func (c *calicoCompiler) calicoSubject(path *field.Path, o *v3.GlobalNetworkPoli
 
 // selector reads a selector; one that cannot be read is reported, and selects everything.
 func (c *calicoCompiler) selector(path *field.Path, text string) *expression.Selector {
-	s, err := expression.Parse(text)
-	if err != nil {
-		c.errs = append(c.errs, field.Invalid(path, text, err.Error()))
-		return expression.All()
-	}
-	return s
+	c.errs = append(c.errs, rule.Selector(path, text)...)
+	return readableOrAll(text)
 }
 
 func compileProfile(name string, o *v3.ProfileSpec) compiled {

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"cmp"
 	"net/netip"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -49,8 +50,8 @@ func (c *calicoCompiler) rule(path *field.Path, r *v3.Rule, ingress bool) (wire.
 	if out.Protocol == rule.ICMP || out.Protocol == rule.ICMPv6 {
 		out.ICMP, out.NotICMP = icmpOf(r.ICMP), icmpOf(r.NotICMP)
 	}
-	out.Src = c.end(path.Child("source"), &r.Source, out.Protocol, ingress, false)
-	out.Dst = c.end(path.Child("destination"), &r.Destination, out.Protocol, ingress, true)
+	out.Src = c.end(&r.Source, out.Protocol, ingress, false)
+	out.Dst = c.end(&r.Destination, out.Protocol, ingress, true)
 	return out, true
 }
 
@@ -78,12 +79,11 @@ func icmpOf(f *v3.ICMPFields) *wire.ICMP {
 }
 
 // end reads one end of a rule. What cannot be read is left out; rule has reported it.
-func (c *calicoCompiler) end(path *field.Path, r *v3.EntityRule, protocol uint8, ingress, destination bool) wire.Match {
+func (c *calicoCompiler) end(r *v3.EntityRule, protocol uint8, ingress, destination bool) wire.Match {
 	var out wire.Match
-	before := len(c.errs)
 	out.Nets = netsOf(r.Nets, true)
 	out.NotNets = netsOf(r.NotNets, false)
-	selected, any := c.selected(path, r)
+	selected, any := c.selected(r)
 	if !any {
 		out.Sets = append(out.Sets, c.sets.add(setSpec{items: selected}))
 	}
@@ -92,20 +92,14 @@ func (c *calicoCompiler) end(path *field.Path, r *v3.EntityRule, protocol uint8,
 			out.NotSets = append(out.NotSets, c.sets.add(setSpec{items: spec{scopeAll, "", s}}))
 		}
 	}
-	if r.Services != nil && r.Services.Name != "" {
-		if s := (podKey{r.Services.Namespace, r.Services.Name}); s.namespace != "" || c.namespace != "" {
-			if s.namespace == "" {
-				s.namespace = c.namespace
-			}
-			name := c.sets.add(setSpec{service: s, ports: destination})
-			if destination {
-				out.PortSets = append(out.PortSets, name)
-			} else {
-				out.Sets = append(out.Sets, name)
-			}
+	if m := r.Services; m != nil && m.Name != "" && (m.Namespace != "" || c.namespace != "") {
+		name := c.sets.add(setSpec{service: podKey{cmp.Or(m.Namespace, c.namespace), m.Name}, ports: destination})
+		if destination {
+			out.PortSets = append(out.PortSets, name)
+		} else {
+			out.Sets = append(out.Sets, name)
 		}
 	}
-	c.errs = c.errs[:before]
 	if rule.HasPorts(protocol) {
 		owners := selected
 		if ingress && destination && !c.onForward && any {
@@ -156,16 +150,15 @@ func readablePorts(list []intstr.IntOrString) []intstr.IntOrString {
 
 // selected gives the items that selector, namespaceSelector and serviceAccounts mean together; any says that none of them
 // is there.
-func (c *calicoCompiler) selected(path *field.Path, r *v3.EntityRule) (selected spec, any bool) {
+func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec, any bool) {
 	if r.Selector == "" && r.NamespaceSelector == "" && r.ServiceAccounts == nil {
 		return spec{scopeAll, "", expression.All()}, true
 	}
-	parts := []*expression.Selector{c.selector(path, r.Selector)}
+	parts := []*expression.Selector{readableOrAll(r.Selector)}
 	out := spec{scope: scopeAll}
 	if r.NamespaceSelector != "" {
-		before := len(c.errs)
 		// One that cannot be read may have said global().
-		if s := c.selector(path, r.NamespaceSelector); len(c.errs) == before {
+		if s, err := expression.Parse(r.NamespaceSelector); err == nil {
 			parts = append(parts, namespaceScope(s))
 		}
 	} else {
@@ -177,11 +170,20 @@ func (c *calicoCompiler) selected(path *field.Path, r *v3.EntityRule) (selected 
 			parts = append(parts, expression.In(v3.LabelServiceAccount, a.Names...))
 		}
 		if a.Selector != "" {
-			parts = append(parts, c.selector(path, a.Selector).Prefixed(v3.ServiceAccountLabelPrefix))
+			parts = append(parts, readableOrAll(a.Selector).Prefixed(v3.ServiceAccountLabelPrefix))
 		}
 	}
 	out.Selector = expression.And(parts...)
 	return out, false
+}
+
+// readableOrAll reads a selector; one that cannot be read may have meant everything.
+func readableOrAll(text string) *expression.Selector {
+	s, err := expression.Parse(text)
+	if err != nil {
+		return expression.All()
+	}
+	return s
 }
 
 // namespaceScope gives a selector of what is in the namespaces that a selector selects and, where it says global(), of

@@ -53,14 +53,14 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compile
 		for _, p := range r.From {
 			peers = append(peers, clusterPeer{namespaces: p.Namespaces, pods: p.Pods})
 		}
-		out.add(true, i, c.clusterRule(spec.Child("ingress").Index(i), r.Action, peers, r.Protocols, true)...)
+		out.add(true, i, c.clusterRule(spec.Child("ingress").Index(i), clusterRule{true, r.Action, peers, r.Protocols})...)
 	}
 	for i, r := range o.Spec.Egress {
 		var peers []clusterPeer
 		for _, p := range r.To {
 			peers = append(peers, clusterPeer{p.Namespaces, p.Pods, p.Nodes, p.Networks, p.DomainNames})
 		}
-		out.add(false, i, c.clusterRule(spec.Child("egress").Index(i), r.Action, peers, r.Protocols, false)...)
+		out.add(false, i, c.clusterRule(spec.Child("egress").Index(i), clusterRule{false, r.Action, peers, r.Protocols})...)
 	}
 	if out.sets, out.reason = c.sets.specs, reasonOf(c.errs); err != nil {
 		out.denyAll()
@@ -107,52 +107,34 @@ type clusterEnd struct {
 	owners spec
 }
 
+// clusterRule is a rule of either direction.
+type clusterRule struct {
+	ingress   bool
+	action    policyv1alpha2.ClusterNetworkPolicyRuleAction
+	peers     []clusterPeer
+	protocols []policyv1alpha2.ClusterNetworkPolicyProtocol
+}
+
+var clusterActions = map[policyv1alpha2.ClusterNetworkPolicyRuleAction]wire.Action{
+	policyv1alpha2.ClusterNetworkPolicyRuleActionAccept: wire.Allow,
+	policyv1alpha2.ClusterNetworkPolicyRuleActionDeny:   wire.Deny,
+	policyv1alpha2.ClusterNetworkPolicyRuleActionPass:   wire.Pass,
+}
+
 // clusterRule gives a wire rule for each peer and protocol. An unusable rule that accepts gives none, and one that denies
 // or passes denies all that it may have meant.
-func (c *clusterCompiler) clusterRule(path *field.Path, action policyv1alpha2.ClusterNetworkPolicyRuleAction, peers []clusterPeer,
-	protocols []policyv1alpha2.ClusterNetworkPolicyProtocol, ingress bool) []wire.Rule {
-	actions := map[policyv1alpha2.ClusterNetworkPolicyRuleAction]wire.Action{
-		policyv1alpha2.ClusterNetworkPolicyRuleActionAccept: wire.Allow,
-		policyv1alpha2.ClusterNetworkPolicyRuleActionDeny:   wire.Deny,
-		policyv1alpha2.ClusterNetworkPolicyRuleActionPass:   wire.Pass,
-	}
+func (c *clusterCompiler) clusterRule(path *field.Path, r clusterRule) []wire.Rule {
 	var errs field.ErrorList
-	act, ok := actions[action]
-	if !ok {
-		errs = append(errs, field.NotSupported(path.Child("action"), action, []string{"Accept", "Deny", "Pass"}))
-	}
-	side := path.Child("to")
-	if ingress {
-		side = path.Child("from")
-	}
-	if len(peers) == 0 {
-		errs = append(errs, field.Required(side, "at least one peer"))
+	action, known := clusterActions[r.action]
+	if !known {
+		errs = append(errs, field.NotSupported(path.Child("action"), r.action, []string{"Accept", "Deny", "Pass"}))
 	}
 	saved := len(c.sets.specs)
-	var ends []clusterEnd
-	for i, p := range peers {
-		end, err := c.peer(p)
-		if err != nil {
-			errs = append(errs, field.Invalid(side.Index(i), "", err.Error()))
-			continue
-		}
-		ends = append(ends, end)
-	}
-	var ports []clusterPort
-	for i, p := range protocols {
-		port, err := readClusterPort(p)
-		if err != nil {
-			errs = append(errs, field.Invalid(path.Child("protocols").Index(i), "", err.Error()))
-			continue
-		}
-		ports = append(ports, port...)
-	}
-	if len(protocols) == 0 {
-		ports = []clusterPort{{}}
-	}
+	ends := c.clusterEnds(path, r, &errs)
+	ports := clusterPorts(path.Child("protocols"), r.protocols, &errs)
 	if len(errs) > 0 {
 		c.sets.specs = c.sets.specs[:saved]
-		closed := !ok || act != wire.Allow
+		closed := !known || action != wire.Allow
 		c.unusable(errs, closed)
 		if !closed {
 			return nil
@@ -162,10 +144,46 @@ func (c *clusterCompiler) clusterRule(path *field.Path, action policyv1alpha2.Cl
 	var rules []wire.Rule
 	for _, end := range ends {
 		for _, port := range ports {
-			rules = append(rules, c.wireRule(act, end, port, ingress))
+			rules = append(rules, c.wireRule(action, end, port, r.ingress))
 		}
 	}
 	return rules
+}
+
+func (c *clusterCompiler) clusterEnds(path *field.Path, r clusterRule, errs *field.ErrorList) []clusterEnd {
+	side := path.Child("to")
+	if r.ingress {
+		side = path.Child("from")
+	}
+	if len(r.peers) == 0 {
+		*errs = append(*errs, field.Required(side, "at least one peer"))
+	}
+	var ends []clusterEnd
+	for i, p := range r.peers {
+		end, err := c.peer(p)
+		if err != nil {
+			*errs = append(*errs, field.Invalid(side.Index(i), "", err.Error()))
+			continue
+		}
+		ends = append(ends, end)
+	}
+	return ends
+}
+
+// clusterPorts gives at least one, for every protocol, unless something cannot be read.
+func clusterPorts(path *field.Path, protocols []policyv1alpha2.ClusterNetworkPolicyProtocol, errs *field.ErrorList) []clusterPort {
+	if len(protocols) == 0 {
+		return []clusterPort{{}}
+	}
+	var ports []clusterPort
+	for i, p := range protocols {
+		read, err := readClusterPort(p)
+		if err != nil {
+			*errs = append(*errs, field.Invalid(path.Index(i), "", err.Error()))
+		}
+		ports = append(ports, read...)
+	}
+	return ports
 }
 
 func (c *clusterCompiler) wireRule(action wire.Action, end clusterEnd, port clusterPort, ingress bool) wire.Rule {

@@ -134,20 +134,18 @@ func (x *selectorIndex) remove(s *selector) {
 func (x *selectorIndex) candidates(it *item, found []*selector) []*selector {
 	key := indexKey{node: it.key.kind == itemNode}
 	look := func(label, value string) {
-		key.label, key.value, key.any = label, value, label == ""
-		key.namespace = ""
-		for i := 0; i < 2; i++ {
-			if label == "" {
-				key.any = false
-			}
+		for key.namespace = ""; ; {
+			key.label, key.value, key.any = label, value, false
 			found = append(found, x.files[key]...)
 			if label != "" {
 				key.value, key.any = "", true
 				found = append(found, x.files[key]...)
-				key.value, key.any = value, false
+			}
+			if key.namespace != "" {
+				return
 			}
 			if key.namespace = it.place.namespace; key.namespace == "" {
-				break
+				return
 			}
 		}
 	}
