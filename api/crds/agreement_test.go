@@ -89,6 +89,21 @@ func decoded(t *testing.T, m validatetest.Manifest) map[string]any {
 	return content
 }
 
+// completed gives a manifest's spec with its defaults, as JSON decodes it.
+func completed(t *testing.T, m validatetest.Manifest) (spec map[string]any) {
+	t.Helper()
+	content := decoded(t, m)
+	defaults.Raw(m.Kind, content)
+	body, err := yaml.Marshal(content["spec"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(body, &spec); err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
 // mix gives a manifest with parts of the spec of another.
 func mix(t *testing.T, r *rand.Rand, m, other validatetest.Manifest) string {
 	t.Helper()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -141,8 +142,12 @@ func TestVerdicts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range validatetest.Accepted() {
-		if code, message := post(t, client, server.Config.Host, m); code != http.StatusCreated {
+		code, message, spec := send(t, client, server.Config.Host, m)
+		if code != http.StatusCreated {
 			t.Errorf("%s: refused: %s", m, message)
+		}
+		if diff := cmp.Diff(spec, completed(t, m)); diff != "" {
+			t.Errorf("%s: the library's defaults are not the server's (-server +library):\n%s", m, diff)
 		}
 	}
 	var messages strings.Builder
@@ -205,6 +210,13 @@ func rules(t *testing.T) map[string]string {
 // post makes the object of a manifest without keeping it.
 func post(t *testing.T, client *http.Client, host string, m validatetest.Manifest) (code int, message string) {
 	t.Helper()
+	code, message, _ = send(t, client, host, m)
+	return code, message
+}
+
+// send is post with the spec that the server would keep.
+func send(t *testing.T, client *http.Client, host string, m validatetest.Manifest) (code int, message string, spec map[string]any) {
+	t.Helper()
 	body, err := yaml.YAMLToJSON([]byte(m.YAML))
 	if err != nil {
 		t.Fatal(err)
@@ -224,11 +236,14 @@ func post(t *testing.T, client *http.Client, host string, m validatetest.Manifes
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	var status metav1.Status
-	if err := json.NewDecoder(answer.Body).Decode(&status); err != nil {
+	var said struct {
+		Message string
+		Spec    map[string]any
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&said); err != nil {
 		t.Fatal(err)
 	}
-	return answer.StatusCode, status.Message
+	return answer.StatusCode, said.Message, said.Spec
 }
 
 // TestKubectl reads objects by every name that kubectl takes, with the columns that users know.
