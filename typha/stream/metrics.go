@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,8 +12,8 @@ type Metrics struct {
 	accepted, dropped, grace, snapshots, reused, updates, skipped, blocked, unblocked prometheus.Counter
 	active, streaming, sequence, cacheSize, rawSize, compressedSize                   prometheus.Gauge
 	nodes, lagging, failing, downgraded                                               prometheus.Gauge
-	perMessage, commitSize, nextLatency, clientLatency                                prometheus.Summary
-	snapshotSend, writeLatency, pingLatency                                           prometheus.Summary
+	perMessage, commitSize, nextLatency, clientLatency                                *sampled
+	snapshotSend, writeLatency, pingLatency                                           *sampled
 	unusable                                                                          *prometheus.GaugeVec
 }
 
@@ -29,11 +30,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		all = append(all, g)
 		return g
 	}
-	summary := func(name, help string) prometheus.Summary {
+	summary := func(name, help string) *sampled {
 		s := prometheus.NewSummary(prometheus.SummaryOpts{Name: name, Help: help,
 			Objectives: map[float64]float64{0.5: 0.05, 0.9: 0.01, 0.99: 0.001}})
 		all = append(all, s)
-		return s
+		return &sampled{summary: s}
 	}
 	m := &Metrics{
 		accepted:       counter("typha_connections_accepted", "Streams that nodes opened and were given."),
@@ -69,6 +70,21 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		registry.MustRegister(append(all, m.unusable)...)
 	}
 	return m
+}
+
+// sampled is a summary that takes one observation a millisecond at most: what thousands of nodes are sent would
+// otherwise cost more to observe than to send.
+type sampled struct {
+	summary prometheus.Summary
+	last    atomic.Int64 // Unix nanoseconds
+}
+
+// Observe is for any goroutine.
+func (s *sampled) Observe(v float64) {
+	now, last := time.Now().UnixNano(), s.last.Load()
+	if now-last >= int64(time.Millisecond) && s.last.CompareAndSwap(last, now) {
+		s.summary.Observe(v)
+	}
 }
 
 // took notes that a stream got a change, and how long after it asked.

@@ -136,11 +136,15 @@ func (s *Server) handle(stream grpc.ServerStream) error {
 		log = log.With("node", node)
 		err = s.serve(stream, node)
 	}
-	if err != nil && stream.Context().Err() == nil {
+	switch {
+	case err == nil || stream.Context().Err() != nil:
+		log.Info("stream closed by the node")
+	case errors.Is(err, errElsewhere):
+		metrics.dropped.Inc()
+		log.Info("node handed over to another replica")
+	default:
 		metrics.dropped.Inc()
 		log.Warn("stream ended", "error", err)
-	} else {
-		log.Info("stream closed by the node")
 	}
 	switch {
 	case err == nil:
@@ -209,7 +213,7 @@ func (s *Server) serve(stream grpc.ServerStream, node string) error {
 		return err
 	}
 	defer s.closed(open)
-	session, err := s.opts.Hub.Connect(ctx, hello)
+	session, err := s.opts.Hub.connect(ctx, hello, true)
 	if err != nil {
 		return first(ended(ctx), err)
 	}

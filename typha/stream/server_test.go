@@ -63,7 +63,7 @@ func TestNodeThatDoesNotReadIsDropped(t *testing.T) {
 			t.Fatal(err)
 		}
 		connect := func() *Session {
-			s, err := h.Connect(t.Context(), Hello{Node: "n1"})
+			s, err := h.connect(t.Context(), Hello{Node: "n1"}, true)
 			if err != nil {
 				t.Fatal(err)
 			}

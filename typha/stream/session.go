@@ -39,6 +39,7 @@ type Session struct {
 	hub   *Hub
 	node  *node
 	lacks wire.Features
+	drops bool // it is ended when it leaves changes unread
 	reply chan batch // of a request that is under way; owned by the caller of Next
 	asked time.Time  // when that began; owned by the caller of Next
 	ended chan struct{}
@@ -75,7 +76,10 @@ type setSteps struct {
 
 // Connect opens a node's session once the Hub is in sync. It fails with ErrBehind (wrapped) if
 // the Hub has seen less than the node has applied. Close the session after use.
-func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) {
+func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) { return h.connect(ctx, hello, false) }
+
+// connect is Connect for a session that may be ended when it leaves changes unread for too long.
+func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, error) {
 	if hello.Node == "" {
 		return nil, fmt.Errorf("connect: the node has no name")
 	}
@@ -87,7 +91,7 @@ func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) {
 		return nil, ctx.Err()
 	}
 	s := &Session{
-		hub: h, lacks: wire.AllFeatures &^ wire.ParseFeatures(hello.Features), ended: make(chan struct{}),
+		hub: h, drops: drops, lacks: wire.AllFeatures &^ wire.ParseFeatures(hello.Features), ended: make(chan struct{}),
 		first: true, held: make(map[wire.ID]wire.Hash, len(hello.Held)), dirty: map[wire.ID]uint64{},
 	}
 	for _, held := range hello.Held {

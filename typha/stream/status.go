@@ -66,8 +66,12 @@ func (s *sessionStatus) behind(now time.Time) time.Duration {
 	return now.Sub(s.cuts[0].at)
 }
 
+// maxErrors is how many errors of a report are kept.
+const maxErrors = 100
+
 // Report implements Source.
 func (s *Session) Report(r wire.Report) {
+	r.Errors = r.Errors[:min(len(r.Errors), maxErrors)]
 	s.hub.post(func() { s.status.take(r) })
 }
 
@@ -111,7 +115,7 @@ func (h *Hub) inspect() {
 		lagging += count(s.status.behind(now) > lagsAfter)
 		failing += count(len(s.status.report.Errors) > 0)
 		downgraded += count(s.lacks != 0)
-		if len(s.dirty) > 0 && now.Sub(s.dirtySince) > h.opts.MaxFallBehind {
+		if s.drops && len(s.dirty) > 0 && now.Sub(s.dirtySince) > h.opts.MaxFallBehind {
 			h.fellBehind(s, now)
 		}
 	}
