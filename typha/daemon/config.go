@@ -52,6 +52,7 @@ type Config struct {
 	K8sNamespace                          string
 	K8sServiceName                        string
 	K8sPortName                           string
+	K8sPodName                            string
 	ShutdownTimeoutSecs                   time.Duration
 	ShutdownConnectionDropIntervalMaxSecs time.Duration
 }
@@ -111,6 +112,7 @@ func (c *Config) settings() []setting {
 		{"K8sNamespace", &c.K8sNamespace, "namespace of the Service of all replicas"},
 		{"K8sServiceName", &c.K8sServiceName, "name of the Service of all replicas"},
 		{"K8sPortName", &c.K8sPortName, "name of the Service's port for nodes"},
+		{"K8sPodName", &c.K8sPodName, "name of this pod, by which it knows the other replicas from itself"},
 		{"ShutdownTimeoutSecs", &c.ShutdownTimeoutSecs, "over how long nodes are handed over to the other replicas when this one ends; not longer than its terminationGracePeriodSeconds"},
 		{"ShutdownConnectionDropIntervalMaxSecs", &c.ShutdownConnectionDropIntervalMaxSecs, "the most time between two nodes that are then handed over"},
 	}

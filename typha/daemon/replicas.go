@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/maneki-net/maneki/datastore/connect"
@@ -32,13 +33,13 @@ func findReplicas(cfg Config, store *connect.Datastore, log *slog.Logger) (*repl
 	return r, nil
 }
 
-// alone says whether there is no other replica. This one, ready or not, is at most one of those that are counted.
+// alone says whether there is no other replica that a node could go to.
 func (r *replicas) alone() bool {
 	if r.watcher == nil {
 		return false
 	}
 	pods, known := r.watcher.Replicas()
-	return known && len(pods) <= 1
+	return known && !slices.ContainsFunc(pods, func(pod string) bool { return pod != r.cfg.K8sPodName })
 }
 
 // run keeps the server's share up to date until ctx ends.

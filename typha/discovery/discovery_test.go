@@ -64,6 +64,16 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// send has a watch, once there is one, send an event.
+func (a *api) send(t *testing.T, event string) {
+	t.Helper()
+	select {
+	case a.events <- event:
+	case <-time.After(time.Minute):
+		t.Fatal("nobody watches")
+	}
+}
+
 // start runs a Watcher until it has replicas; change may spoil its options.
 func start(t *testing.T, a *api, change func(*Options)) *Watcher {
 	t.Helper()
@@ -134,7 +144,7 @@ func TestReplicasAreFollowed(t *testing.T) {
 		{`{"type":"ERROR","object":{"kind":"Status","code":410}}`, []string{"172.30.0.12:5473", "[fd00::1]:5473"}, []string{"p", "q"}},
 	} {
 		changed := w.Changed()
-		a.events <- step.event
+		a.send(t, step.event)
 		await(t, changed)
 		expect(t, w, step.want...)
 		if pods, known := w.Replicas(); !known || !slices.Equal(pods, step.pods) {
@@ -149,8 +159,9 @@ func TestReplicasStayKnown(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "replicas")
 	remember := func(o *Options) { o.File = file }
 	w := start(t, a, remember)
+	a.send(t, `{"type":"ADDED","object":{"metadata":{"name":"empty"}}}`)
 	a.down.Store(true)
-	a.events <- ""
+	a.send(t, "")
 	expect(t, w, "172.30.0.12:5473", "[fd00::1]:5473")
 
 	next := start(t, a, remember)
