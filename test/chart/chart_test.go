@@ -180,7 +180,7 @@ func TestMisspeltValuesAreRefused(t *testing.T) {
 		"node.metricsPort=70000":          "/node/metricsPort",
 		"cni.mtu=70":                      "/cni/mtu",
 		"cni.binDir=opt/cni/bin":          "/cni/binDir",
-		"typha.replicas=0":                "/typha/replicas",
+		"typha.replicas=-1":               "/typha/replicas",
 		"typha.enabled=perhaps":           "/typha/enabled",
 		"kubeControllers.resources.cpu=1": "'cpu'",
 		"ipPools[0].cidr=10.0.0.0/8":      "'cidr'",
@@ -277,6 +277,50 @@ func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	controllers, err := controllersdaemon.ParseConfig(environment(t, pods, "Deployment calico-kube-controllers"), nil)
 	if err != nil || controllers.LeakGracePeriod != time.Minute {
 		t.Errorf("kube-controllers reads its environment as grace period %v, %v; want 1m", controllers.LeakGracePeriod, err)
+	}
+}
+
+// TestReplicasOfTypha: either the value says how many there are, or kube-controllers does, and may.
+func TestReplicasOfTypha(t *testing.T) {
+	for value, want := range map[string]struct {
+		replicas   *int32
+		controlled bool
+	}{
+		"typha.replicas=0":    {nil, true},
+		"typha.replicas=4":    {new(int32(4)), false},
+		"typha.enabled=false": {nil, false},
+	} {
+		t.Run(value, func(t *testing.T) {
+			objects := render(t, value)
+			typha, found := find[appsv1.Deployment](t, objects, "Deployment", "calico-typha")
+			if replicas := typha.Spec.Replicas; found && (replicas == nil) != (want.replicas == nil) || replicas != nil && *replicas != *want.replicas {
+				t.Errorf("the Deployment has replicas %v", replicas)
+			}
+			controllers, err := controllersdaemon.ParseConfig(environment(t, workloads(t, objects), "Deployment calico-kube-controllers"), nil)
+			if err != nil || (controllers.TyphaDeployment == "calico-typha") != want.controlled {
+				t.Errorf("kube-controllers scales %q, %v", controllers.TyphaDeployment, err)
+			}
+			role := mustFind[rbacv1.Role](t, objects, "Role", "calico-kube-controllers")
+			allowed := slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool {
+				return slices.Contains(r.Resources, "deployments/scale") && slices.Equal(r.ResourceNames, []string{"calico-typha"})
+			})
+			if allowed != want.controlled {
+				t.Errorf("kube-controllers may scale Typha: %t", allowed)
+			}
+		})
+	}
+}
+
+// TestTyphaHasTimeToHandNodesOver before it is killed.
+func TestTyphaHasTimeToHandNodesOver(t *testing.T) {
+	pods := workloads(t, render(t))
+	typha, err := typhadaemon.ParseConfig(environment(t, pods, "Deployment calico-typha"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grace := time.Duration(*pods["Deployment calico-typha"].Spec.TerminationGracePeriodSeconds) * time.Second
+	if typha.ConnectionRebalancingMode != typhadaemon.RebalanceKubernetes || typha.K8sNamespace != namespace || typha.ShutdownTimeoutSecs >= grace {
+		t.Errorf("rebalancing %s in namespace %s, %s to end of %s", typha.ConnectionRebalancingMode, typha.K8sNamespace, typha.ShutdownTimeoutSecs, grace)
 	}
 }
 
