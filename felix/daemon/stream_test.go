@@ -87,6 +87,12 @@ func (noFacts) Check()                     {}
 // startAgent runs an agent on the kernel of the present namespace, with settings by name and value.
 func startAgent(t testing.TB, workloads []cniserver.Workload, settings ...string) *pipe {
 	t.Helper()
+	return startAgentAt(t, netip.MustParsePrefix("192.0.2.1/24"), workloads, settings...)
+}
+
+// startAgentAt is startAgent for a node with another address on its eth0.
+func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workload, settings ...string) *pipe {
+	t.Helper()
 	ns := kerneltest.Current(t)
 	local := config.Source{Name: "test", Values: map[string]string{"IptablesBackend": "nft"}}
 	for i := 0; i < len(settings); i += 2 {
@@ -110,7 +116,7 @@ func startAgent(t testing.TB, workloads []cniserver.Workload, settings ...string
 	}
 	p := &pipe{commits: make(chan wire.Commit), reports: make(chan wire.Report, 16)}
 	agent, err := felix.NewAgent(felix.Options{Node: "n1", Source: p, Whole: true, Journal: j, Drivers: k.drivers, Events: events.Events(),
-		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("192.0.2.1/24"), Device: "eth0"}},
+		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: addr, Device: "eth0"}},
 		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

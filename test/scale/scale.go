@@ -80,21 +80,28 @@ func NetworkSets(pods, sets, perNode int) Resources {
 		}
 		next := netip.MustParseAddr("100.64.0.0")
 		for i := range sets {
-			name := fmt.Sprintf("set-%d", i)
+			name := setName(i)
 			s := &v3.GlobalNetworkSet{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"name": name}}}
 			for range setSizes[i%len(setSizes)] {
 				s.Spec.Nets = append(s.Spec.Nets, next.String()+"/32")
 				next = next.Next()
 			}
-			p := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("policy-%d", i)}}
-			p.Spec.Selector = "all()"
-			p.Spec.Ingress = []v3.Rule{{Action: v3.Allow, Source: v3.EntityRule{Selector: "name == '" + name + "'"}}}
-			if !yield(s) || !yield(p) {
+			if !yield(s) || !yield(SetPolicy(i)) {
 				return
 			}
 		}
 	}
 }
+
+// SetPolicy is the policy of the i-th set of NetworkSets.
+func SetPolicy(i int) *v3.GlobalNetworkPolicy {
+	p := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("policy-%d", i)}}
+	p.Spec.Selector = "all()"
+	p.Spec.Ingress = []v3.Rule{{Action: v3.Allow, Source: v3.EntityRule{Selector: "name == '" + setName(i) + "'"}}}
+	return p
+}
+
+func setName(i int) string { return fmt.Sprintf("set-%d", i) }
 
 // Until passes resources on, and says whether more are wanted.
 func Until(yield func(metav1.Object) bool, r Resources) bool {
@@ -175,6 +182,25 @@ func applicationPolicy(space, i int) *networkingv1.NetworkPolicy {
 		From:  []networkingv1.NetworkPolicyPeer{{PodSelector: application(i + 1)}},
 		Ports: []networkingv1.NetworkPolicyPort{{Port: &port}}}}
 	return p
+}
+
+// Blocks are an IP pool with tunnels between subnets, and a block of it on each node, from which nothing is allocated.
+func Blocks(nodes int) Resources {
+	return func(yield func(metav1.Object) bool) {
+		pool := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "pool"}}
+		pool.Spec = v3.IPPoolSpec{CIDR: "100.64.0.0/10", VXLANMode: v3.VXLANModeCrossSubnet}
+		_ = yield(pool) && all(nodes, block, yield)
+	}
+}
+
+func block(i int) *v3.IPAMBlock {
+	cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64 + byte(i>>10), byte(i >> 2), byte(i << 6)}), 26)
+	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", "/", "-").Replace(cidr.String())}}
+	b.Spec = v3.IPAMBlockSpec{CIDR: cidr.String(), Affinity: "host:" + NodeName(i), Allocations: make([]*int, 64)}
+	for place := range b.Spec.Allocations {
+		b.Spec.Unallocated = append(b.Spec.Unallocated, place)
+	}
+	return b
 }
 
 // Node is the i-th node of Cluster.

@@ -23,7 +23,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/typha/calc"
@@ -96,18 +95,11 @@ func fill(ctx context.Context, hub *stream.Hub, l load) error {
 		byKind[kind.ID()] = append(byKind[kind.ID()], o)
 		return err
 	}
-	for o := range scale.Cluster(l.Nodes, l.Pods, l.Policies) {
-		if err := add(o.(datastore.Object)); err != nil {
-			return err
-		}
-	}
-	pool := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "pool"}, Spec: v3.IPPoolSpec{CIDR: "100.64.0.0/10", VXLANMode: v3.VXLANModeAlways}}
-	if err := add(pool); err != nil {
-		return err
-	}
-	for i := range l.Nodes {
-		if err := add(block(i)); err != nil {
-			return err
+	for _, resources := range []scale.Resources{scale.Cluster(l.Nodes, l.Pods, l.Policies), scale.Blocks(l.Nodes)} {
+		for o := range resources {
+			if err := add(o.(datastore.Object)); err != nil {
+				return err
+			}
 		}
 	}
 	for _, kind := range sync.Names(sync.KubernetesKinds()) {
@@ -128,17 +120,6 @@ func fill(ctx context.Context, hub *stream.Hub, l load) error {
 	fmt.Printf("fanout: %d nodes, %d pods, %d policies, one core: computed in %v, %d MB live heap\n",
 		l.Nodes, l.Pods, l.Policies, time.Since(start).Round(10*time.Millisecond), m.HeapAlloc>>20)
 	return nil
-}
-
-// block is the i-th node's, without an allocation.
-func block(i int) *v3.IPAMBlock {
-	cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64 + byte(i>>10), byte(i >> 2), byte(i << 6)}), 26)
-	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("block-%d", i)}}
-	b.Spec = v3.IPAMBlockSpec{CIDR: cidr.String(), Affinity: "host:" + scale.NodeName(i), Allocations: make([]*int, 64)}
-	for place := range 64 {
-		b.Spec.Unallocated = append(b.Spec.Unallocated, place)
-	}
-	return b
 }
 
 // felixes is the other process.
