@@ -84,7 +84,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("accept nodes: %w", err)
 	}
 	log.Info("accepting nodes", "address", listener.Addr().String())
-	parts := []func(context.Context) error{local.Run, func(ctx context.Context) error { return replicas.run(ctx, server, local.Hub()) }}
+	parts := []func(context.Context) error{local.Run, func(ctx context.Context) error { return replicas.run(ctx, server.SetMaxStreams, local.Hub()) }}
 	if cfg.HealthEnabled {
 		parts = append(parts, func(ctx context.Context) error {
 			return serveHTTP(ctx, address(cfg.HealthHost, cfg.HealthPort), health(local.Hub(), server.Draining))

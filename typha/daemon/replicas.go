@@ -42,13 +42,18 @@ func (r *replicas) alone() bool {
 	return known && !slices.ContainsFunc(pods, func(pod string) bool { return pod != r.cfg.K8sPodName })
 }
 
-// run keeps the server's share up to date until ctx ends.
-func (r *replicas) run(ctx context.Context, server *stream.Server, hub *stream.Hub) error {
+// run tells limit this replica's share of the nodes, whenever it is another, until ctx ends.
+func (r *replicas) run(ctx context.Context, limit func(streams int), hub *stream.Hub) error {
 	if r.watcher == nil {
 		return nil
 	}
 	watched := make(chan error, 1)
 	go func() { watched <- r.watcher.Run(ctx) }()
+	select {
+	case <-hub.InSync(): // the nodes can be counted
+	case err := <-watched:
+		return err
+	}
 	tick := time.NewTicker(max(r.cfg.K8sServicePollIntervalSecs, time.Second))
 	defer tick.Stop()
 	last := 0
@@ -58,7 +63,7 @@ func (r *replicas) run(ctx context.Context, server *stream.Server, hub *stream.H
 		if pods, known := r.watcher.Replicas(); err == nil && known {
 			if most := r.cfg.share(nodes, len(pods)); most != last {
 				last = most
-				server.SetMaxStreams(most)
+				limit(most)
 				r.log.Info("share of the nodes", "streams", most, "nodes", nodes, "replicas", len(pods))
 			}
 		}
