@@ -113,6 +113,11 @@ func BenchmarkChange(b *testing.B) {
 			e.Delete(calc.KindGlobalNetworkPolicy, "", p.Name)
 		}
 	})
+	run("networksets/rules of a policy changed", scale.NetworkSets(10_000, 10_000, 200), func(e *calc.Engine, i int) {
+		p := scale.SetPolicy(i % 10_000)
+		p.Spec.Ingress[0].Source.NotNets = []string{fmt.Sprintf("192.0.2.%d/32", i/10_000%250)}
+		e.Upsert(p)
+	})
 	run("customers/pod relabelled", scale.Customers(100_000, 100), func(e *calc.Engine, i int) {
 		p := scale.CustomerPod(7, 0)
 		p.Labels["canary"] = fmt.Sprint(i % 2)

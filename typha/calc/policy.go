@@ -105,14 +105,18 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 	if p.staged != nil {
 		p.group = nil
 	}
-	if before != nil {
+	switch {
+	case before == nil:
+		e.attach(p)
+	case before.standsWhere(p):
+		e.replace(before, p)
+		e.release(before)
+	default:
 		e.detach(before)
-	}
-	e.policies[key] = p
-	e.attach(p)
-	if before != nil {
+		e.attach(p)
 		e.release(before)
 	}
+	e.policies[key] = p
 	if p.staged != nil {
 		return
 	}
@@ -150,6 +154,28 @@ func (e *Engine) removePolicyAt(key policyKey) {
 		e.out.remove(p.id())
 	}
 	e.release(p)
+}
+
+// standsWhere says whether the policy, which is in force, applies to the same in the same place, so that rules alone differ.
+func (p *policy) standsWhere(other *policy) bool {
+	return p.staged == nil && other.staged == nil && p.name == other.name && p.subject == other.subject && p.group == other.group &&
+		p.tier == other.tier && compareOrders(p.order, other.order) == 0 && p.ingress == other.ingress && p.egress == other.egress &&
+		p.doNotTrack == other.doNotTrack && p.preDNAT == other.preDNAT && p.onForward == other.onForward
+}
+
+// replace puts a policy in another's place.
+func (e *Engine) replace(before, p *policy) {
+	e.policyNames[p.name] = p
+	p.group.policies[slices.Index(p.group.policies, before)] = p
+	if s := p.subject; s != nil {
+		s.inForce[slices.Index(s.inForce, before)] = p
+	}
+	for _, s := range p.sets {
+		e.useSet(p.group, s, true)
+	}
+	for _, s := range before.sets {
+		e.useSet(p.group, s, false)
+	}
 }
 
 // attach has the policy apply to what it selects.
