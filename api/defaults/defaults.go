@@ -6,6 +6,7 @@
 package defaults
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 
@@ -51,20 +52,8 @@ func Derive(object runtime.Object) {
 	if p.staged != v3.StagedActionDelete { // which says nothing but what it removes
 		*p.types = rule.Types(*p.types, p.ingress, p.egress)
 	}
-	*p.tier = Tier(object)
+	*p.tier = cmp.Or(*p.tier, v3.DefaultTier)
 	label(p.meta, *p.tier)
-}
-
-// Tier gives the name of a policy's tier, and nothing for other objects.
-func Tier(object runtime.Object) string {
-	p, ok := policyOf(object)
-	if ok && *p.tier == "" {
-		return v3.DefaultTier
-	}
-	if ok {
-		return *p.tier
-	}
-	return ""
 }
 
 // policy is what the kinds of policies have in common.

@@ -1,5 +1,6 @@
-// Package validate judges resources of projectcalico.org/v3: admission, calicoctl and
-// Typha's input call it, so that all give the same verdict.
+// Package validate judges resources of projectcalico.org/v3: admission, calicoctl and those who write
+// status call it, so that all give the same verdict. What makes a single rule unusable is in api/rule, which
+// the calculation asks as well.
 //
 // It checks what the CRDs' schemas say, which it reads from api/crds, what their CEL rules
 // say, and what neither can: the syntax of selectors, references within an object, and pools

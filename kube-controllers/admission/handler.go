@@ -1,24 +1,23 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
-	"reflect"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/maneki-net/maneki/api/defaults"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
+	"github.com/maneki-net/maneki/datastore"
 )
 
 // handler answers admission requests.
@@ -48,15 +47,12 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) admissi
 		// Finalizers must be able to go from an object that is wrong, too.
 		return admission.Allowed("")
 	}
-	var errs field.ErrorList
+	errs := validate.Object(object)
 	if request.Operation == admissionv1.Update {
-		old, err := h.decode(kind, request.OldObject)
-		if err != nil {
-			return admission.Errored(http.StatusBadRequest, fmt.Errorf("%s %s as it was: %w", kind.Kind, request.Name, err))
+		// What cannot even be read must be able to become right.
+		if old, err := h.decode(kind, request.OldObject); err == nil {
+			errs = validate.Update(object, old)
 		}
-		errs = validate.Update(object, old)
-	} else {
-		errs = validate.Object(object)
 	}
 	if pool, ok := object.(*v3.IPPool); ok {
 		var others v3.IPPoolList
@@ -87,39 +83,27 @@ func (h *handler) handleDeletion(ctx context.Context, request admission.Request)
 	return admission.Allowed("")
 }
 
-// policiesOf names the policies of a tier.
+// policiesOf names the policies of a tier. It decodes no more of them than that, since one that cannot be read is no reason.
 func (h *handler) policiesOf(ctx context.Context, tier string) ([]string, error) {
 	var names []string
-	for _, list := range []client.ObjectList{
-		&v3.GlobalNetworkPolicyList{}, &v3.NetworkPolicyList{}, &v3.StagedGlobalNetworkPolicyList{}, &v3.StagedNetworkPolicyList{},
+	for _, kind := range []datastore.Kind{
+		datastore.GlobalNetworkPolicies, datastore.CalicoNetworkPolicies,
+		datastore.StagedGlobalNetworkPolicies, datastore.StagedNetworkPolicies,
 	} {
-		if err := h.live.List(ctx, list); err != nil {
-			return nil, fmt.Errorf("list the policies of tier %s: %w", tier, err)
+		var list unstructured.UnstructuredList
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.String() + "List"))
+		if err := h.live.List(ctx, &list); err != nil {
+			return nil, fmt.Errorf("list %s of tier %s: %w", kind.Plural, tier, err)
 		}
-		err := meta.EachListItem(list, func(o runtime.Object) error {
-			if defaults.Tier(o) == tier {
-				names = append(names, nameOf(o))
+		for i := range list.Items {
+			p := &list.Items[i]
+			of, _, _ := unstructured.NestedString(p.Object, "spec", "tier")
+			if cmp.Or(of, v3.DefaultTier) == tier {
+				names = append(names, kind.String()+" "+datastore.KeyOf(p).String())
 			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list the policies of tier %s: %w", tier, err)
 		}
 	}
 	return names, nil
-}
-
-// nameOf gives kind, namespace and name, for messages.
-func nameOf(o runtime.Object) string {
-	kind := reflect.TypeOf(o).Elem().Name()
-	accessor, ok := o.(metav1.Object)
-	switch {
-	case !ok:
-		return kind
-	case accessor.GetNamespace() != "":
-		return kind + " " + accessor.GetNamespace() + "/" + accessor.GetName()
-	}
-	return kind + " " + accessor.GetName()
 }
 
 func (h *handler) decode(kind schema.GroupVersionKind, raw runtime.RawExtension) (runtime.Object, error) {

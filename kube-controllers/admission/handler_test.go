@@ -36,6 +36,7 @@ func TestHandle(t *testing.T) {
 		"overlaps another":         {pool("a", "10.0.1.0/24"), nil, "IPPool", "exists"},
 		"replaces itself":          {exists, exists, "IPPool", ""},
 		"CIDR changed":             {pool("exists", "10.2.0.0/16"), exists, "IPPool", "spec.cidr"},
+		"was not readable":         {pool("a", "10.1.0.0/16"), map[string]any{"metadata": map[string]any{"name": "a"}, "spec": 7}, "IPPool", ""},
 		"wrong, but being deleted": {going, pool("bad", "10.0.0.0"), "IPPool", ""},
 		"unknown kind":             {pool("a", "10.1.0.0/16"), nil, "Gadget", "Gadget"},
 		"not an object":            {"text", nil, "IPPool", "IPPool"},
