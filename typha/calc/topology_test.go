@@ -318,3 +318,29 @@ func namespaceProfile(ns string) *wire.Policy {
 	all := []wire.Rule{{Action: wire.Allow}}
 	return &wire.Policy{Name: "profile/kns." + ns, Ingress: all, Egress: all}
 }
+
+// TestNodesWithoutKubernetes: a Node of Calico's says what the annotations of one of Kubernetes do.
+func TestNodesWithoutKubernetes(t *testing.T) {
+	asn := uint32(64513)
+	n := &v3.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"kubernetes.io/os": "linux", "rack": "a"}}}
+	n.Spec = v3.NodeSpec{
+		BGP:                 &v3.NodeBGPSpec{ASNumber: &asn, IPv4Address: "172.30.0.11/24", IPv6Address: "fd00::11/64", RouteReflectorClusterID: "224.0.0.1"},
+		IPv4VXLANTunnelAddr: "10.244.0.1", VXLANTunnelMACAddr: "02:00:00:00:00:01",
+		Addresses: []v3.NodeAddress{{Address: "172.30.0.11/24", Type: "CalicoNodeIP"}, {Address: "172.31.0.11", Type: "InternalIP"}},
+	}
+	w, verdicts := compute(t, n)
+	if len(verdicts) > 0 {
+		t.Errorf("verdicts: %v", verdicts)
+	}
+	w.ofKind(t, wire.KindHost, &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
+		ASNumber: 64513, Labels: n.Labels, RouteReflectorClusterID: "224.0.0.1"})
+	w.ofKind(t, wire.KindVTEP, &wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.1"), MAC: []byte{2, 0, 0, 0, 0, 1},
+		Parent: netip.MustParseAddr("172.30.0.11")})
+	e := calc.New()
+	e.Upsert(n)
+	e.Flush()
+	e.Delete(calc.KindCalicoNode, "", "n1")
+	if d := e.Flush(); len(d.Deletes) == 0 || len(e.Residue()) > 0 {
+		t.Errorf("after the deletion %v is left", e.Residue())
+	}
+}
