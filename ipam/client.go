@@ -74,6 +74,14 @@ func (c *Client) inventory(ctx context.Context) (*inventory, error) {
 			inv.cidrs = append(inv.cidrs, cidr.Masked())
 		}
 	}
+	for _, unusable := range list.Unusable {
+		cidr, ok := blockCIDR(unusable.Key.Name)
+		if !ok {
+			// It may cover anything.
+			return nil, fmt.Errorf("list IPAM blocks: %s: %w", unusable.Key, unusable.Err)
+		}
+		inv.cidrs = append(inv.cidrs, cidr)
+	}
 	return inv, nil
 }
 

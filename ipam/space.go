@@ -12,6 +12,21 @@ func BlockName(cidr netip.Prefix) string {
 	return strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr.String())
 }
 
+// blockCIDR is the reverse of BlockName; false if it names no block.
+func blockCIDR(name string) (netip.Prefix, bool) {
+	last := strings.LastIndexByte(name, '-')
+	if last < 0 {
+		return netip.Prefix{}, false
+	}
+	for _, separator := range []string{".", ":"} {
+		cidr, err := netip.ParsePrefix(strings.ReplaceAll(name[:last], "-", separator) + "/" + name[last+1:])
+		if err == nil && BlockName(cidr) == name {
+			return cidr.Masked(), true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
 // maxCandidates bounds how many blocks of one pool are considered: a larger pool, which
 // only IPv6 can be, is used from its beginning.
 const maxCandidates = 1 << 32
