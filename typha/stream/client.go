@@ -284,7 +284,7 @@ func (c *Client) hello() Hello {
 		hello.Held = append(hello.Held, HeldObject{ID: id, Hash: hash})
 	}
 	for _, set := range c.sets {
-		hello.Held = append(hello.Held, HeldObject{ID: set.ID(), Hash: set.Hash()})
+		hello.Held = append(hello.Held, HeldObject{ID: set.ID(), Hash: set.Hash(), Pieces: set.PieceHashes()})
 	}
 	return hello
 }

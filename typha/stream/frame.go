@@ -16,15 +16,16 @@ const ProtocolVersion = 1
 // A gRPC message is a sequence (RFC 8742) of frames; a frame is an array of its type and its body. Receivers
 // skip types they do not know. docs/protocol.md is the reference.
 const (
-	frameHello    = 1 // up, first: Hello
-	frameReport   = 2 // up: wire.Report
-	frameWelcome  = 3 // down, first: welcome
-	frameObject   = 4 // down: objectBody
-	frameDelete   = 5 // down: wire.ID
-	frameCommit   = 6 // down: commitMark; what came since the last mark is one change
-	frameSetDelta = 7 // down: setDeltaBody; feature set-delta
-	frameDeflate  = 8 // down: octets that are, inflated (RFC 1951), a sequence of frames; feature deflate
-	framePing     = 9 // down, and back up unchanged: ping; feature ping
+	frameHello     = 1  // up, first: Hello
+	frameReport    = 2  // up: wire.Report
+	frameWelcome   = 3  // down, first: welcome
+	frameObject    = 4  // down: objectBody
+	frameDelete    = 5  // down: wire.ID
+	frameCommit    = 6  // down: commitMark; what came since the last mark is one change
+	frameSetDelta  = 7  // down: setDeltaBody; feature set-delta
+	frameDeflate   = 8  // down: octets that are, inflated (RFC 1951), a sequence of frames; feature deflate
+	framePing      = 9  // down, and back up unchanged: ping; feature ping
+	frameSetPieces = 10 // down: wire.SetPieces; feature set-pieces
 )
 
 // Messages to a client are cut when they reach this size in octets, so that a snapshot

@@ -45,6 +45,8 @@ func (r *reader) frame(ctx context.Context, kind int, body []byte) error {
 		return r.object(body)
 	case frameSetDelta:
 		return r.setDelta(body)
+	case frameSetPieces:
+		return r.setPieces(body)
 	case frameDelete:
 		var id wire.ID
 		if err := decodeBody(body, &id); err != nil {
@@ -109,6 +111,25 @@ func (r *reader) object(body []byte) error {
 	}
 	r.hashes[o.ID()] = wire.HashOf(b.Data)
 	r.commit.Upserts = append(r.commit.Upserts, o)
+	return nil
+}
+
+// setPieces takes a set of which the consumer has another version.
+func (r *reader) setPieces(body []byte) error {
+	var s wire.SetPieces
+	if err := decodeBody(body, &s); err != nil {
+		return fmt.Errorf("pieces of a set: %w", err)
+	}
+	held := r.client.sets[s.Name]
+	if held == nil {
+		return fmt.Errorf("pieces of set %s, which is not held", s.Name)
+	}
+	set, err := s.Assemble(held)
+	if err != nil {
+		delete(r.client.sets, s.Name) // it comes whole after the next hello
+		return err
+	}
+	r.fresh[s.Name] = set
 	return nil
 }
 

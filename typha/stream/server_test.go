@@ -174,6 +174,42 @@ func TestSnapshotsAreEncodedAndCompressedOnce(t *testing.T) {
 	}
 }
 
+// TestReconnectSendsPiecesOfALargeSet: a node that comes from another replica with a large set, of which a member changed
+// meanwhile, gets a small part of it.
+func TestReconnectSendsPiecesOfALargeSet(t *testing.T) {
+	objects := []metav1.Object{pod("a", "n1", "web", ""), allowFrom("db")}
+	for i := range 20_000 {
+		objects = append(objects, pod(fmt.Sprint("p", i), "n3", "db", fmt.Sprintf("10.%d.%d.1", i/250, i%250)))
+	}
+	old, _ := startHub(t)
+	list(t, old, 10, objects...)
+	held := map[wire.ID]wire.Object{}
+	for _, o := range next(t, old.Source("n1")).Upserts {
+		held[o.ID()] = o
+	}
+	young, _ := startHub(t)
+	list(t, young, 20, append(objects[:10_000:10_000], objects[10_001:]...)...)
+	for name, c := range map[string]struct {
+		features wire.Features
+		most     float64
+	}{"pieces": {wire.AllFeatures, 20_000}, "older node": {wire.AllFeatures &^ wire.FeatureSetPieces, 200_000}} {
+		t.Run(name, func(t *testing.T) {
+			registry, s := prometheus.NewRegistry(), newSite(t)
+			address, _ := s.serve(young, ServerOptions{Metrics: NewMetrics(registry), TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+			client := s.client(fixed(address), func(o *ClientOptions) { o.Held, o.Features = held, c.features })
+			s.run(client)
+			commit := next(t, client)
+			if len(commit.Upserts) != 1 || len(commit.Upserts[0].(*wire.IPSet).Nets) != 19_999 {
+				t.Errorf("the commit has %d objects", len(commit.Upserts))
+			}
+			waitFor(t, "the figure", func() bool { return value(t, registry, "typha_snapshot_raw_bytes") > 0 })
+			if raw := value(t, registry, "typha_snapshot_raw_bytes"); raw > c.most {
+				t.Errorf("%v octets were sent", raw)
+			}
+		})
+	}
+}
+
 func TestPingsAreAnswered(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	h, _ := startHub(t)

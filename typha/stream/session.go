@@ -26,6 +26,8 @@ type Hello struct {
 type HeldObject struct {
 	ID   wire.ID   `cbor:"1,keyasint"`
 	Hash wire.Hash `cbor:"2,keyasint"`
+	// Pieces are the PieceHashes of an IP set; feature set-pieces.
+	Pieces []byte `cbor:"3,keyasint,omitempty"`
 }
 
 // ErrBehind says that a Hub has seen less than the node has already applied.
@@ -39,7 +41,7 @@ type Session struct {
 	hub   *Hub
 	node  *node
 	lacks wire.Features
-	drops bool // it is ended when it leaves changes unread
+	drops bool       // it is ended when it leaves changes unread
 	reply chan batch // of a request that is under way; owned by the caller of Next
 	asked time.Time  // when that began; owned by the caller of Next
 	ended chan struct{}
@@ -47,7 +49,7 @@ type Session struct {
 	// The rest is owned by the Hub's goroutine.
 	waiter chan<- batch // where the next batch goes, if the reader waits
 	first  bool         // nothing was delivered yet; held is still of use
-	held   map[wire.ID]wire.Hash
+	held   map[wire.ID]HeldObject
 	// dirty are the ids that changed since the last batch, with the revision that the node has, 0 for none: what
 	// came and went in between is never mentioned.
 	dirty      map[wire.ID]uint64
@@ -65,7 +67,8 @@ type batch struct {
 	sets     []setSteps
 	deletes  []wire.ID
 	versions map[string]string
-	waited   bool // the reader was there before the change
+	pieces   map[string][]byte // by name, those that the node holds of sets among the upserts
+	waited   bool              // the reader was there before the change
 }
 
 // setSteps are the changes of an IP set that a node has in an earlier version.
@@ -76,7 +79,9 @@ type setSteps struct {
 
 // Connect opens a node's session once the Hub is in sync. It fails with ErrBehind (wrapped) if
 // the Hub has seen less than the node has applied. Close the session after use.
-func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) { return h.connect(ctx, hello, false) }
+func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) {
+	return h.connect(ctx, hello, false)
+}
 
 // connect is Connect for a session that may be ended when it leaves changes unread for too long.
 func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, error) {
@@ -92,10 +97,10 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 	}
 	s := &Session{
 		hub: h, drops: drops, lacks: wire.AllFeatures &^ wire.ParseFeatures(hello.Features), ended: make(chan struct{}),
-		first: true, held: make(map[wire.ID]wire.Hash, len(hello.Held)), dirty: map[wire.ID]uint64{},
+		first: true, held: make(map[wire.ID]HeldObject, len(hello.Held)), dirty: map[wire.ID]uint64{},
 	}
 	for _, held := range hello.Held {
-		s.held[held.ID] = held.Hash
+		s.held[held.ID] = held
 	}
 	s.status.connected = time.Now()
 	var behind error

@@ -13,12 +13,13 @@ import (
 type snapshot struct {
 	catalog catalog
 	own     []*object // what not every node needs
-	held    map[wire.ID]wire.Hash
+	held    map[wire.ID]HeldObject
+	pieces  map[string][]byte // what is held of sets that differ
 }
 
 // keeps says whether the node has the object as it is, and takes it out of what would be deleted.
 func (s *snapshot) keeps(o *object, lacks wire.Features) (bool, error) {
-	hash, ok := s.held[o.id]
+	held, ok := s.held[o.id]
 	if !ok {
 		return false, nil
 	}
@@ -29,7 +30,13 @@ func (s *snapshot) keeps(o *object, lacks wire.Features) (bool, error) {
 	if f.frame != nil || f.hash != (wire.Hash{}) { // otherwise it is not to have it
 		delete(s.held, o.id)
 	}
-	return f.hash == hash, nil
+	if set, ok := o.value.(*wire.PackedSet); ok && f.hash != held.Hash && lacks&wire.FeatureSetPieces == 0 {
+		if s.pieces == nil {
+			s.pieces = map[string][]byte{}
+		}
+		s.pieces[set.Name] = held.Pieces
+	}
+	return f.hash == held.Hash, nil
 }
 
 // order sorts a batch so that it is safe to apply in sequence: what is named exists.
@@ -63,7 +70,7 @@ func (b *batch) resolve(lacks wire.Features) error {
 			return err
 		}
 	}
-	b.deletes = slices.Collect(maps.Keys(b.first.held))
+	b.deletes, b.pieces = slices.Collect(maps.Keys(b.first.held)), b.first.pieces
 	b.first = nil
 	return nil
 }

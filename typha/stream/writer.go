@@ -46,7 +46,7 @@ func (w *messageWriter) batch(b batch) error {
 			}
 			sets = sets[1:]
 		}
-		if err := w.object(o); err != nil {
+		if err := w.upsert(o, b.pieces[o.id.Name]); err != nil {
 			return err
 		}
 	}
@@ -128,6 +128,19 @@ func (w *messageWriter) part(p *part, reused bool, frames int) error {
 	}
 	w.raw += p.raw - len(p.frame)
 	return w.add(frames, p.frame)
+}
+
+// upsert sends an object; of an IP set, only the pieces that the node does not hold.
+func (w *messageWriter) upsert(o *object, held []byte) error {
+	set, ok := o.value.(*wire.PackedSet)
+	if !ok || len(held) == 0 {
+		return w.object(o)
+	}
+	pieces, useful := set.Against(held)
+	if !useful {
+		return w.object(o)
+	}
+	return w.addFrame(frameSetPieces, pieces)
 }
 
 // object sends an object whole.

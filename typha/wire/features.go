@@ -18,13 +18,14 @@ const (
 	FeatureHostEndpoints                      // "host-endpoints": HostEndpoint
 	FeatureProfiles                           // "profiles": Endpoint.Profiles
 	FeatureNotICMP                            // "not-icmp": Rule.NotICMP
+	FeatureSetPieces                          // "set-pieces": SetPieces
 	featureEnd
 )
 
 // AllFeatures are what this release understands.
 const AllFeatures = featureEnd - 1
 
-var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp"}
+var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces"}
 
 // Names gives the names of the features.
 func (f Features) Names() []string {

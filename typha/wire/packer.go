@@ -264,18 +264,21 @@ func (r rawArray) canonical(t SetType) ([][]byte, bool) {
 	rest := r[head:]
 	members := make([][]byte, 0, min(count, len(rest)/net4Length))
 	for range count {
-		n, ok := 0, false
-		if t == SetPort {
-			n, ok = checkPort(rest)
-		} else {
-			n, ok = checkNet(rest)
-		}
+		n, ok := checkMember(t, rest)
 		if !ok {
 			return nil, false
 		}
 		members, rest = append(members, rest[:n:n]), rest[n:]
 	}
 	return members, len(rest) == 0
+}
+
+// checkMember gives the length of the member that data begins with, and says whether encodeMembers would write the same.
+func checkMember(t SetType, data []byte) (int, bool) {
+	if t == SetPort {
+		return checkPort(data)
+	}
+	return checkNet(data)
 }
 
 func checkNet(data []byte) (int, bool) {
@@ -288,7 +291,6 @@ func checkNet(data []byte) (int, bool) {
 	return 0, false
 }
 
-// checkPort reads only what encodeMembers would write the same.
 func checkPort(data []byte) (int, bool) {
 	const longest = 2 + 17 + 1 + 2 + 1 + 3
 	if len(data) < 3 || data[0] != portHead || data[1] != 1 || data[2] != addr4Head && data[2] != addr6Head {
