@@ -55,11 +55,11 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) admissi
 		}
 	}
 	if pool, ok := object.(*v3.IPPool); ok {
-		var others v3.IPPoolList
-		if err := h.live.List(ctx, &others); err != nil {
-			return admission.Errored(http.StatusInternalServerError, fmt.Errorf("list IP pools: %w", err))
+		others, err := h.pools(ctx)
+		if err != nil {
+			return admission.Errored(http.StatusInternalServerError, err)
 		}
-		errs = append(errs, validate.Pools(pool, pointers(others.Items))...)
+		errs = append(errs, validate.Pools(pool, others)...)
 	}
 	if len(errs) == 0 {
 		return admission.Allowed("").WithWarnings(validate.Warnings(object)...)
@@ -83,17 +83,16 @@ func (h *handler) handleDeletion(ctx context.Context, request admission.Request)
 	return admission.Allowed("")
 }
 
-// policiesOf names the policies of a tier. It decodes no more of them than that, since one that cannot be read is no reason.
+// policiesOf names the policies of a tier.
 func (h *handler) policiesOf(ctx context.Context, tier string) ([]string, error) {
 	var names []string
 	for _, kind := range []datastore.Kind{
 		datastore.GlobalNetworkPolicies, datastore.CalicoNetworkPolicies,
 		datastore.StagedGlobalNetworkPolicies, datastore.StagedNetworkPolicies,
 	} {
-		var list unstructured.UnstructuredList
-		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.String() + "List"))
-		if err := h.live.List(ctx, &list); err != nil {
-			return nil, fmt.Errorf("list %s of tier %s: %w", kind.Plural, tier, err)
+		list, err := h.list(ctx, kind)
+		if err != nil {
+			return nil, err
 		}
 		for i := range list.Items {
 			p := &list.Items[i]
@@ -114,10 +113,28 @@ func (h *handler) decode(kind schema.GroupVersionKind, raw runtime.RawExtension)
 	return object, h.decoder.DecodeRaw(raw, object)
 }
 
-func pointers(pools []v3.IPPool) []*v3.IPPool {
-	all := make([]*v3.IPPool, len(pools))
-	for i := range pools {
-		all[i] = &pools[i]
+// pools gives those that there are, but for any that cannot be read.
+func (h *handler) pools(ctx context.Context) ([]*v3.IPPool, error) {
+	list, err := h.list(ctx, datastore.IPPools)
+	if err != nil {
+		return nil, err
 	}
-	return all
+	var all []*v3.IPPool
+	for i := range list.Items {
+		pool := &v3.IPPool{}
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(list.Items[i].Object, pool) == nil {
+			all = append(all, pool)
+		}
+	}
+	return all, nil
+}
+
+// list reads the objects of a kind without decoding them: one that cannot be read must not keep the others.
+func (h *handler) list(ctx context.Context, kind datastore.Kind) (*unstructured.UnstructuredList, error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.String() + "List"))
+	if err := h.live.List(ctx, list); err != nil {
+		return nil, fmt.Errorf("list %s: %w", kind.Plural, err)
+	}
+	return list, nil
 }

@@ -153,6 +153,20 @@ func TestProgram(t *testing.T) {
 			t.Errorf("healthz: %d %s", code, body)
 		}
 	})
+	t.Run("unreadable pool", w.unreadable)
+}
+
+// unreadable: a pool that got in unjudged keeps no other out. It comes last, since the program's cache of pools ends with it.
+func (w *world) unreadable(t *testing.T) {
+	w.create(t, pool("spoilt", "10.77.0.0/16"))
+	w.server.Overwrite(t, v3.GroupVersion.Group, "ippools", "spoilt",
+		`{"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "spoilt"}, "spec": 7}`)
+	if err := w.client.Create(t.Context(), pool("sound", "10.78.0.0/16"), client.DryRunAll); err != nil {
+		t.Errorf("a pool beside one that cannot be read: %v", err)
+	}
+	if err := w.client.Create(t.Context(), pool("overlapping", "10.0.1.0/24"), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "first") {
+		t.Errorf("a pool that overlaps another: %v", err)
+	}
 }
 
 func (w *world) clusterInformation(t *testing.T) {
