@@ -282,7 +282,7 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 		if p.staged == nil {
 			return false
 		}
-		i := slices.IndexFunc(p.staged.specs, func(s setSpec) bool { return s.name() == name })
+		i := slices.IndexFunc(p.staged.specs, func(s setSpec) bool { return s.name == name })
 		return i >= 0 && q.inSet(p.staged.specs[i], addr, port)
 	}
 	inRange := func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/maneki-net/maneki/typha/wire"
@@ -19,24 +19,33 @@ type setSpec struct {
 	port     string
 	protocol uint8
 	service  podKey
-	ports    bool // of a service, its ports too
+	ports    bool   // of a service, its ports too
+	name     string // see hash
 }
 
-// name is a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.
-func (s setSpec) name() string {
-	prefix, text := "s:", ""
+// means says whether two specs mean the same.
+func (s *setSpec) means(other *setSpec) bool {
+	return s.port == other.port && s.protocol == other.protocol && s.service == other.service && s.ports == other.ports &&
+		(s.service.name != "" || s.items.key() == other.items.key())
+}
+
+// hash gives the set's name, a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.
+func (s *setSpec) hash() string {
+	prefix, text := "s:", make([]byte, 0, 256)
 	switch {
 	case s.service.name != "":
-		text = fmt.Sprintf("service %s/%s", s.service.namespace, s.service.name)
+		text = append(append(append(append(text, "service "...), s.service.namespace...), '/'), s.service.name...)
 		if s.ports {
 			prefix = "n:"
 		}
 	case s.port != "":
-		prefix, text = "n:", fmt.Sprintf("%d %q %s", s.protocol, s.port, s.items.canonical())
+		prefix = "n:"
+		text = strconv.AppendQuote(append(strconv.AppendUint(text, uint64(s.protocol), 10), ' '), s.port)
+		text = s.items.appendCanonical(append(text, ' '))
 	default:
-		text = s.items.canonical()
+		text = s.items.appendCanonical(text)
 	}
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256(text)
 	return prefix + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
@@ -54,7 +63,6 @@ func compareMembers(a, b member) int {
 
 // ipSet is a set that policies name. It holds no members: they follow from those of its selector, or of its service.
 type ipSet struct {
-	name     string
 	spec     setSpec
 	users    int
 	sent     bool
@@ -64,7 +72,7 @@ type ipSet struct {
 	before map[member]bool
 }
 
-func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.name} }
+func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.spec.name} }
 
 func (s *ipSet) byPort() bool { return s.spec.port != "" || s.spec.ports }
 
@@ -162,7 +170,7 @@ func (e *Engine) build(s *ipSet) *wire.IPSet {
 		}
 	}
 	slices.SortFunc(members, compareMembers)
-	out := &wire.IPSet{Name: s.name, Type: wire.SetNet}
+	out := &wire.IPSet{Name: s.spec.name, Type: wire.SetNet}
 	if s.byPort() {
 		out.Type = wire.SetPort
 	}
@@ -215,7 +223,7 @@ func (e *Engine) flushSets() []wire.SetDelta {
 		}
 		slices.SortFunc(added, compareMembers)
 		slices.SortFunc(removed, compareMembers)
-		d := wire.SetDelta{Name: s.name}
+		d := wire.SetDelta{Name: s.spec.name}
 		d.AddedNets, d.AddedPorts = split(s, added)
 		d.RemovedNets, d.RemovedPorts = split(s, removed)
 		deltas = append(deltas, d)
@@ -226,17 +234,16 @@ func (e *Engine) flushSets() []wire.SetDelta {
 }
 
 func (e *Engine) acquireSet(want setSpec) *ipSet {
-	name := want.name()
-	s := e.sets[name]
+	s := e.sets[want.name]
 	if s == nil {
-		s = &ipSet{name: name, spec: want}
+		s = &ipSet{spec: want}
 		if want.service.name == "" {
 			s.selector = e.acquireSelector(want.items)
 			s.selector.sets = append(s.selector.sets, s)
 		} else {
 			e.services.use(want.service, s)
 		}
-		e.sets[name] = s
+		e.sets[want.name] = s
 		e.dirtySets[s] = struct{}{}
 	}
 	s.users++
@@ -250,7 +257,7 @@ func (e *Engine) releaseSet(s *ipSet) {
 }
 
 func (e *Engine) dropSet(s *ipSet) {
-	delete(e.sets, s.name)
+	delete(e.sets, s.spec.name)
 	if s.selector != nil {
 		s.selector.sets = without(s.selector.sets, s)
 		e.releaseSelector(s.selector)

@@ -2,7 +2,6 @@ package calc
 
 import (
 	"encoding/binary"
-	"maps"
 	"slices"
 )
 
@@ -18,11 +17,15 @@ func packPrefixed(m map[string]string, prefix string) labels {
 		return ""
 	}
 	size := 0
+	var room [16]string
+	names := room[:0]
 	for k, v := range m {
+		names = append(names, k)
 		size += len(prefix) + len(k) + len(v) + 4
 	}
 	out := make([]byte, 0, size)
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	slices.Sort(names)
+	for _, k := range names {
 		out = binary.AppendUvarint(out, uint64(len(prefix)+len(k)))
 		out = append(append(out, prefix...), k...)
 		out = binary.AppendUvarint(out, uint64(len(m[k])))

@@ -348,9 +348,12 @@ func (p *policy) decode() *wire.Policy {
 type setsOf struct{ specs []setSpec }
 
 func (s *setsOf) add(spec setSpec) string {
-	name := spec.name()
-	if !slices.ContainsFunc(s.specs, func(have setSpec) bool { return have.name() == name }) {
-		s.specs = append(s.specs, spec)
+	for i := range s.specs {
+		if s.specs[i].means(&spec) {
+			return s.specs[i].name
+		}
 	}
-	return name
+	spec.name = spec.hash()
+	s.specs = append(s.specs, spec)
+	return spec.name
 }

@@ -1,8 +1,8 @@
 package calc
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	expression "github.com/maneki-net/maneki/api/selector"
@@ -33,8 +33,11 @@ type specKey struct {
 
 func (s spec) key() specKey { return specKey{s.scope, s.namespace, s.String()} }
 
-// canonical gives a text that no spec of another meaning has.
-func (s spec) canonical() string { return fmt.Sprintf("%d %q %s", s.scope, s.namespace, s.String()) }
+// appendCanonical appends a text that no spec of another meaning has.
+func (s spec) appendCanonical(to []byte) []byte {
+	to = strconv.AppendQuote(append(to, '0'+byte(s.scope), ' '), s.namespace)
+	return append(append(to, ' '), s.String()...)
+}
 
 func (s spec) selects(it *item) bool {
 	if !it.selectable() || s.namespace != "" && s.namespace != it.place.namespace {
