@@ -139,7 +139,11 @@ func (o *oracle) calicoRule(r *v3.Rule, namespace string) rule {
 	portsAllowed := number == protocols["TCP"] || number == protocols["UDP"] || number == protocols["SCTP"]
 	for far, er := range map[end]*v3.EntityRule{source: &r.Source, destination: &r.Destination} {
 		for _, p := range o.entityParts(er, far, namespace, portsAllowed) {
-			add(far.name+" "+p.feature, !p.broken, p.holds)
+			if p.broken {
+				add(p.feature, false, p.holds)
+			} else {
+				add(far.name+" "+p.feature, true, p.holds)
+			}
 		}
 	}
 	return out

@@ -29,7 +29,7 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", 0, "seed of the random clusters; 0 takes the time")
-	clusters = flag.Int("clusters", long.Or(50_000, 1500), "random clusters to try")
+	clusters = flag.Int("clusters", long.Or(20_000, 1000), "random clusters to try")
 	flows    = flag.Int("flows", 150, "random flows in each cluster")
 	only     = flag.Int("cluster", -1, "the only cluster to try")
 )
@@ -117,7 +117,7 @@ var makers = []struct {
 	{both, 60, 1, func(r random) metav1.Object { return r.hostEndpoint() }},
 	{etcd, 100, 4, func(r random) metav1.Object { return r.workload() }},
 	{both, 60, 1, func(r random) metav1.Object { return r.profile() }},
-	{kubernetes, 60, 2, func(r random) metav1.Object { return r.slice() }},
+	{kubernetes, 60, 3, func(r random) metav1.Object { return r.slice() }},
 	{kubernetes, 40, 3, func(r random) metav1.Object { return r.clusterPolicy() }},
 	{both, 30, 1, func(r random) metav1.Object { return r.stagedPolicy() }},
 	{both, 30, 1, func(r random) metav1.Object { return r.stagedGlobalPolicy() }},
@@ -237,15 +237,15 @@ func (h *history) flow(addrs []netip.Addr) *flow {
 	v6 := r.chance(25)
 	draw := func() netip.Addr {
 		for range 8 {
-			if len(addrs) == 0 || r.chance(15) {
+			if len(addrs) == 0 || r.chance(25) {
 				break
 			}
 			if a := pick(r, addrs...); a.Is6() == v6 {
 				return a
 			}
 		}
-		if !v6 && r.chance(15) {
-			return netip.AddrFrom4([4]byte{172, 30, 0, byte(r.IntN(3))})
+		if !v6 && r.chance(30) { // of nodes, or of Services
+			return netip.AddrFrom4(pick(r, [4]byte{172, 30, 0, byte(r.IntN(3))}, [4]byte{10, 0, 0, byte(1 + r.IntN(2))}))
 		}
 		return r.addr(v6)
 	}

@@ -85,8 +85,8 @@ func (o *oracle) questions(f *flow, hosts []*entity, r random) (qs []question) {
 	if e := o.workloadAt(f.dst); e != nil && e.node != "" {
 		qs = append(qs, question{e, v3.PolicyTypeIngress, normal})
 	}
-	if len(hosts) > 0 && r.chance(30) {
-		q := question{pick(r, hosts...), pick(r, v3.PolicyTypeIngress, v3.PolicyTypeEgress), pick(r, normal, forward, preDNAT, untracked)}
+	if len(hosts) > 0 && r.chance(45) {
+		q := question{pick(r, hosts...), pick(r, v3.PolicyTypeIngress, v3.PolicyTypeEgress), pick(r, normal, forward, preDNAT, preDNAT, untracked)}
 		switch {
 		case q.chain == untracked && q.of.host.Spec.InterfaceName == "*": // "… do not support untracked policy."
 		case q.chain == normal && q.direction == v3.PolicyTypeIngress && o.workloadAt(f.dst) != nil,
@@ -122,13 +122,14 @@ func wanted() (all []string) {
 		for _, part := range []string{"nets", "notNets", "ports", "notPorts", "selector", "notSelector", "namespaceSelector", "global()", "serviceAccounts", "services"} {
 			parts = append(parts, end+part)
 		}
-		all = append(all, end+"named ports", "unusable "+end+"nets", "unusable "+end+"selector", "unusable "+end+"ports")
+		all = append(all, end+"named ports")
 	}
 	all = append(all, "NetworkPolicy of Kubernetes", "NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy Admin", "ClusterNetworkPolicy Baseline",
 		"policy namespaceSelector", "policy serviceAccountSelector", "order", "end Pass", "end Deny", "profile", "no profile",
 		"tier t1", "tier default", "tier kube-admin", "tier kube-baseline",
 		"action Allow", "action Deny", "action Pass", "action Log",
 		"peer namespaces", "peer pods", "peer nodes", "peer networks", "unusable peer", "unusable protocol", "unusable subject",
+		"unusable nets", "unusable selector", "unusable ports",
 		"forward allowed", "forward denied", "forward undecided", "preDNAT allowed", "preDNAT denied", "preDNAT undecided",
 		"untracked allowed", "untracked denied", "untracked undecided")
 	for _, part := range parts {

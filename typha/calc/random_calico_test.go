@@ -51,7 +51,7 @@ func (r random) selector() string {
 
 // unreadably gives a text, and rarely one that is no selector.
 func (r random) unreadably(text string) string {
-	if r.chance(2) {
+	if r.chance(3) {
 		return pick(r, "((", "has(", "app = 'aa'", "app == aa")
 	}
 	return text
@@ -62,7 +62,7 @@ func (r random) spaceSelector(global bool) string {
 	switch {
 	case r.chance(20):
 		x = expr{op: "==", label: pick(r, "projectcalico.org/name", "kubernetes.io/metadata.name"), values: []string{r.namespaceName()}}
-	case global && r.chance(20):
+	case global && r.chance(30):
 		x = expr{op: "global"}
 	case global && r.chance(15):
 		x = expr{op: "||", parts: []expr{{op: "global"}, x}}
@@ -144,11 +144,11 @@ func (r random) globalPolicy() *v3.GlobalNetworkPolicy {
 	p.Spec.Ingress, p.Spec.Egress = r.rules(v3.PolicyTypeIngress, false), r.rules(v3.PolicyTypeEgress, false)
 	p.Spec.PerformanceHints = r.hints()
 	switch r.IntN(8) {
-	case 0:
+	case 0, 1:
 		p.Spec.ApplyOnForward, p.Spec.DoNotTrack = true, true
-	case 1:
-		p.Spec.ApplyOnForward, p.Spec.PreDNAT, p.Spec.Egress, p.Spec.Types = true, true, nil, nil
 	case 2, 3:
+		p.Spec.ApplyOnForward, p.Spec.PreDNAT, p.Spec.Egress, p.Spec.Types = true, true, nil, nil
+	case 4, 5:
 		p.Spec.ApplyOnForward = true
 	}
 	return p
@@ -164,11 +164,11 @@ func (r random) rules(direction v3.PolicyType, namespaced bool) (rules []v3.Rule
 func (r random) rule(direction v3.PolicyType, namespaced bool) v3.Rule {
 	rule := v3.Rule{Action: pick(r, v3.Allow, v3.Allow, v3.Allow, v3.Deny, v3.Deny, v3.Pass, v3.Log)}
 	ports := false
-	switch r.IntN(10) {
+	switch r.IntN(11) {
 	case 0, 1, 2, 3, 4:
 		rule.Protocol = pointer(pick(r, intstr.FromString("TCP"), intstr.FromString("TCP"), intstr.FromString("UDP"), intstr.FromString("SCTP"), intstr.FromInt32(6), intstr.FromInt32(17)))
 		ports = true
-	case 5:
+	case 5, 8:
 		r.icmp(&rule)
 	case 6:
 		rule.Protocol = pointer(pick(r, intstr.FromString("UDPLite"), intstr.FromInt32(47), intstr.FromInt32(136)))
@@ -182,8 +182,8 @@ func (r random) rule(direction v3.PolicyType, namespaced bool) v3.Rule {
 		rule.IPVersion = pointer(pick(r, 4, 6))
 	}
 	rule.Source, rule.Destination = r.entity(ports), r.entity(ports)
-	if r.chance(12) {
-		services := &v3.ServiceMatch{Name: pick(r, "svc0", "svc1"), Namespace: r.namespaceName()}
+	if r.chance(18) {
+		services := r.service()
 		if namespaced && r.chance(40) || r.chance(3) {
 			services.Namespace = "" // its own; of no use in a GlobalNetworkPolicy
 		}
@@ -202,10 +202,10 @@ func (r random) icmp(rule *v3.Rule) {
 	if r.chance(50) {
 		fields.Code = pointer(r.IntN(2))
 	}
-	switch r.IntN(4) {
-	case 0:
+	switch r.IntN(5) {
+	case 0, 1:
 		rule.NotICMP = fields
-	case 1, 2:
+	case 2, 3:
 		rule.ICMP = fields
 	}
 }
@@ -239,7 +239,7 @@ func (r random) entity(ports bool) (er v3.EntityRule) {
 	if ports && r.chance(25) {
 		er.Ports = r.calicoPorts()
 	}
-	if ports && r.chance(10) {
+	if ports && r.chance(18) {
 		er.NotPorts = r.calicoPorts()
 	}
 	return er
@@ -283,14 +283,26 @@ func (r random) setNets() (nets []string) {
 	return nets
 }
 
+// service names a Service, mostly the same.
+func (r random) service() *v3.ServiceMatch {
+	if r.chance(60) {
+		return &v3.ServiceMatch{Namespace: "ns0", Name: "svc0"}
+	}
+	return &v3.ServiceMatch{Namespace: r.namespaceName(), Name: pick(r, "svc0", "svc1")}
+}
+
 // slice gives the endpoints of a Service, one family in each.
 func (r random) slice() *discoveryv1.EndpointSlice {
-	n := r.IntN(2)
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespaceName(), Name: fmt.Sprintf("svc%d-%d", n, r.IntN(2)),
-		Labels: map[string]string{"kubernetes.io/service-name": fmt.Sprintf("svc%d", n)}}}
+	of := r.service()
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace, Name: fmt.Sprintf("%s-%d", of.Name, r.IntN(2)),
+		Labels: map[string]string{"kubernetes.io/service-name": of.Name}}}
 	s.AddressType = pick(r, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
-	for range r.IntN(4) {
-		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{r.addr(s.AddressType == discoveryv1.AddressTypeIPv6).String()}})
+	for range 1 + r.IntN(3) {
+		address := r.addr(s.AddressType == discoveryv1.AddressTypeIPv6).String()
+		if s.AddressType == discoveryv1.AddressTypeIPv4 && r.chance(70) { // one that the other slice of the Service has too
+			address = pick(r, "10.0.0.1", "10.0.0.2")
+		}
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})
 	}
 	for range r.IntN(3) {
 		s.Ports = append(s.Ports, discoveryv1.EndpointPort{Port: pointer(80 + int32(r.IntN(4))),

@@ -1,0 +1,91 @@
+package calc_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/maneki-net/maneki/test/long"
+)
+
+// mutant is one mistake in the engine, as an edit of its source.
+type mutant struct{ name, file, from, to string }
+
+// mutants are mistakes of the kind that people make, each in another place of the engine. The quotes stand once in their files.
+var mutants = []mutant{
+	{"a set's change counts members that were there", "ipset.go", `s.before[m] = e.contains(s, m)`, `s.before[m] = false`},
+	{"an unusable Deny does nothing", "calicorule.go", `closed := !known || action == wire.Deny || action == wire.Pass`, `closed := !known`},
+	{"an address stays with a terminating pod", "address.go", `return q.terminating`, `return p.terminating`},
+	{"except is left out", "networkpolicy.go", `far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except`, `far.Nets = []netip.Prefix{p.block}`},
+	{"no order is the first", "stack.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
+	{"selectors of a namespace are not looked up", "selector.go", `key.namespace = it.place.namespace; key.namespace == ""`,
+		`key.namespace = ""; key.namespace == ""`},
+	{"a namespace's new labels reach nobody", "place.go", `relabelled := p.labels != l`, `relabelled := false`},
+	{"a set stays needed", "group.go", `if g.sets[i].n--; g.sets[i].n > 0 {`, `if g.sets[i].n--; g.sets[i].n >= 0 {`},
+	{"types default to ingress always", "calicopolicy.go", `return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0`,
+		`return true, len(o.Egress) > 0`},
+	{"nodes are no peers", "clusterpolicy.go", `spec{scopeNodes, "", nodes}`, `spec{scopePods, "", nodes}`},
+	{"an endpoint of two slices goes with one of them", "service.go", `if m[x] += n; m[x] == 0 {`, `if m[x] += n; n < 0 {`},
+	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.id() != p.id() {`, `if false {`},
+	{"applyOnForward is for all", "endpoint.go", `return normal(p) && p.onForward`, `return normal(p)`},
+	{"some labels of an endpoint are not its own", "item.go", `it.labels.Value().Get(name); ok {`, `it.labels.Value().Get(name); ok && len(v) > 2 {`},
+	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},
+}
+
+// TestMutantsAreCaught shows that the random tests find mistakes: for each mutant the package is compiled with it, and its
+// random tests have to fail. Two of them in a normal run, all in a long one.
+func TestMutantsAreCaught(t *testing.T) {
+	for _, m := range mutants[:long.Or(len(mutants), 2)] {
+		t.Run(m.name, func(t *testing.T) {
+			out, err := m.test(t)
+			switch {
+			case err == nil:
+				t.Errorf("no random test fails:\n%s", out)
+			case !strings.Contains(out, "--- FAIL: Test"):
+				t.Errorf("the random tests did not run: %v\n%s", err, out)
+			default:
+				t.Log(firstFailure(out))
+			}
+		})
+	}
+}
+
+// test runs the random tests of the package with the mistake in it.
+func (m *mutant) test(t *testing.T) (string, error) {
+	source, err := os.ReadFile(m.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.from); n != 1 {
+		t.Fatalf("%s has %d times what is to be replaced, and not once: %s", m.file, n, m.from)
+	}
+	dir := t.TempDir()
+	mutated, overlay := filepath.Join(dir, m.file), filepath.Join(dir, "overlay.json")
+	original, err := filepath.Abs(m.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutated}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, content := range map[string]string{mutated: strings.Replace(string(source), m.from, m.to, 1), overlay: string(replace)} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast",
+		"-run", "^Test(VerdictsEqualTheOracles|OrderDoesNotMatter|DeletionLeavesNothing|MemoryFollowsWhatLives|Explain.*)$", ".")
+	cmd.Env = append(os.Environ(), "MANEKI_LONG=")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func firstFailure(out string) string {
+	_, rest, _ := strings.Cut(out, "--- FAIL: ")
+	lines := strings.SplitN(rest, "\n", 4)
+	return strings.Join(lines[:min(3, len(lines))], "\n")
+}
