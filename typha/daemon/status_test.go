@@ -121,3 +121,27 @@ func TestFailuresOfTheLogAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestMetricsHaveCalicosNames: dashboards made for Calico's Typha find every figure.
+func TestMetricsHaveCalicosNames(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	stream.NewMetrics(registry)
+	countLogging(slog.New(slog.DiscardHandler), registry)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]bool{}
+	for _, f := range families {
+		have[strings.TrimPrefix(f.GetName(), "typha_")] = true
+	}
+	for _, name := range []string{"breadcrumb_block", "breadcrumb_non_block", "breadcrumb_seq_number", "breadcrumb_size", "cache_size",
+		"client_latency_secs", "client_snapshot_send_secs", "client_write_latency_secs", "connections_accepted", "connections_active",
+		"connections_dropped", "connections_grace_used", "connections_streaming", "kvs_per_msg", "log_errors", "logs_dropped",
+		"next_breadcrumb_latency_secs", "ping_latency", "snapshot_compressed_bytes", "snapshot_raw_bytes", "snapshots_generated",
+		"snapshots_reused", "updates_skipped", "updates_total"} {
+		if !have[name] {
+			t.Errorf("there is no typha_%s", name)
+		}
+	}
+}
