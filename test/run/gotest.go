@@ -15,8 +15,9 @@ const module = "github.com/maneki-net/maneki/"
 
 // Packages whose tests work on the real kernel or start a cluster, an API server or etcd; all others are unit tests.
 var (
-	kernelFolders  = []string{"bgp/speaker", "felix"}
-	clusterFolders = []string{"api/crds", "datastore/etcd", "datastore/kubernetes", "test/cluster", "test/e2e", "test/etcd"}
+	kernelPatterns  = []string{"bgp/speaker", "felix/..."}
+	clusterPatterns = []string{"api/crds", "calicoctl", "datastore/etcd/...", "datastore/kubernetes/...", "kube-controllers/daemon",
+		"test/cluster/...", "test/e2e", "test/etcd", "typha", "typha/discovery"}
 )
 
 // tally counts tests; subtests count as tests.
@@ -31,12 +32,16 @@ func (t *tally) add(other tally) {
 	t.skipped = append(t.skipped, other.skipped...)
 }
 
-func within(pkg string, folders []string) bool {
-	return slices.ContainsFunc(folders, func(f string) bool { return pkg == f || strings.HasPrefix(pkg, f+"/") })
+// within knows patterns as go list does: a folder, or with /... all below it, too.
+func within(pkg string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		below, all := strings.CutSuffix(p, "/...")
+		return pkg == below || all && strings.HasPrefix(pkg, below+"/")
+	})
 }
 
-func kernelPackages(pkg string) bool  { return within(pkg, kernelFolders) }
-func clusterPackages(pkg string) bool { return within(pkg, clusterFolders) }
+func kernelPackages(pkg string) bool  { return within(pkg, kernelPatterns) }
+func clusterPackages(pkg string) bool { return within(pkg, clusterPatterns) }
 func unitPackages(pkg string) bool    { return !kernelPackages(pkg) && !clusterPackages(pkg) }
 
 // event is a line of go test -json (cmd/test2json).
