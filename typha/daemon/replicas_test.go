@@ -80,6 +80,11 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 	if _, known := r.watcher.Replicas(); !known {
 		<-changed // the replicas are known before the nodes are
 	}
+	select {
+	case n := <-shares:
+		t.Fatalf("share %d before the nodes are known", n)
+	case <-time.After(100 * time.Millisecond):
+	}
 	if err := hub.Update(ctx, nodes); err != nil {
 		t.Fatal(err)
 	}

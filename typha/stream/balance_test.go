@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -211,12 +212,30 @@ func TestSurplusGoesToOtherReplicas(t *testing.T) {
 	each(t, nodes, 2)
 }
 
+// TestReplicaThatHandsANodeOverIsAskedLast, also where it is listed first.
+func TestReplicaThatHandsANodeOverIsAskedLast(t *testing.T) {
+	h, _ := startHub(t)
+	aPodEach(t, h, 1, 1)
+	s := newSite(t)
+	near, far := s.replica(h, ServerOptions{}), s.replica(h, ServerOptions{})
+	var addresses atomic.Value
+	addresses.Store([]string{near.address, far.address})
+	each(t, s.followers(1, &several{&addresses}), 1)
+	for range 3 {
+		waitFor(t, "the node at the first replica", func() bool { return near.Streams() == 1 && far.Streams() == 0 })
+		near.endOne()
+		waitFor(t, "the node at the other replica", func() bool { return far.Streams() == 1 && near.Streams() == 0 })
+		far.endOne()
+	}
+}
+
 func TestReplicaThatEndsHandsItsNodesOver(t *testing.T) {
 	h, _ := startHub(t)
 	const count = 5
 	aPodEach(t, h, 1, count)
 	s := newSite(t)
-	going := s.replica(h, ServerOptions{ShutdownTimeout: time.Hour, ShutdownInterval: 100 * time.Millisecond})
+	registry := prometheus.NewRegistry()
+	going := s.replica(h, ServerOptions{ShutdownTimeout: time.Hour, ShutdownInterval: 100 * time.Millisecond, Metrics: NewMetrics(registry)})
 	staying := s.replica(h, ServerOptions{})
 	replicas := replicasOf(going)
 	nodes := s.followers(count, replicas)
@@ -238,6 +257,9 @@ func TestReplicaThatEndsHandsItsNodesOver(t *testing.T) {
 	case <-stopped:
 	case <-time.After(within):
 		t.Fatal("the replica does not end")
+	}
+	if n := value(t, registry, "typha_connections_dropped"); n != count {
+		t.Errorf("%v nodes were handed over, want %d, before the rest was cut off", n, count)
 	}
 	aPodEach(t, h, 3, count)
 	each(t, nodes, 3)

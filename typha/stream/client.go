@@ -152,8 +152,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		changed := c.opts.Replicas.Changed()
 		wait := rand.N(spread)
-		if _, none := c.choose(tried); none != nil {
-			clear(tried)
+		if c.roundOver(tried, address) {
 			wait = pause/2 + rand.N(pause)
 			pause = min(2*pause, lastBackoff)
 		}
@@ -166,6 +165,19 @@ func (c *Client) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// roundOver says whether every replica has been tried, and begins another round then, with the last one at its end.
+func (c *Client) roundOver(tried map[string]bool, last string) bool {
+	if _, err := c.choose(tried); err == nil {
+		return false
+	}
+	clear(tried)
+	tried[last] = true
+	if _, err := c.choose(tried); err != nil {
+		clear(tried)
+	}
+	return true
 }
 
 // sleep waits, and says whether it was cut short because of a change.
