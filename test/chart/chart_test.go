@@ -319,8 +319,8 @@ func TestTyphaHasTimeToHandNodesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	grace := time.Duration(*pods["Deployment calico-typha"].Spec.TerminationGracePeriodSeconds) * time.Second
-	if typha.ConnectionRebalancingMode != typhadaemon.RebalanceKubernetes || typha.K8sNamespace != namespace || typha.ShutdownTimeoutSecs >= grace {
-		t.Errorf("rebalancing %s in namespace %s, %s to end of %s", typha.ConnectionRebalancingMode, typha.K8sNamespace, typha.ShutdownTimeoutSecs, grace)
+	if typha.ConnectionRebalancingMode != typhadaemon.RebalanceKubernetes || typha.K8sNamespace != namespace || typha.ShutdownTimeout >= grace {
+		t.Errorf("rebalancing %s in namespace %s, %s to end of %s", typha.ConnectionRebalancingMode, typha.K8sNamespace, typha.ShutdownTimeout, grace)
 	}
 }
 

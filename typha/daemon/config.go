@@ -16,7 +16,7 @@ import (
 )
 
 // Config is how a Typha process is set up. Each field has a flag and an environment variable
-// TYPHA_<NAME>; the flag wins. Names and defaults are Calico's where Calico has the setting.
+// TYPHA_<NAME>, named as in the table of settings; the flag wins. Names and defaults are Calico's where Calico has the setting.
 type Config struct {
 	DatastoreType string
 	Kubeconfig    string
@@ -40,21 +40,21 @@ type Config struct {
 	LogSeverityScreen        string
 
 	// The rest is about the nodes' streams. Times are given in seconds.
-	ServerHandshakeTimeoutSecs            time.Duration
-	ServerPingIntervalSecs                time.Duration
-	ServerMaxFallBehindSecs               time.Duration
-	ServerNewClientFallBehindGracePeriod  time.Duration
-	ConnectionRebalancingMode             string
-	ConnectionDropIntervalSecs            time.Duration
-	MaxConnectionsUpperLimit              int
-	MaxConnectionsLowerLimit              int
-	K8sServicePollIntervalSecs            time.Duration
-	K8sNamespace                          string
-	K8sServiceName                        string
-	K8sPortName                           string
-	K8sPodName                            string
-	ShutdownTimeoutSecs                   time.Duration
-	ShutdownConnectionDropIntervalMaxSecs time.Duration
+	ServerHandshakeTimeout               time.Duration
+	ServerPingInterval                   time.Duration
+	ServerMaxFallBehind                  time.Duration
+	ServerNewClientFallBehindGracePeriod time.Duration
+	ConnectionRebalancingMode            string
+	ConnectionDropInterval               time.Duration
+	MaxConnectionsUpperLimit             int
+	MaxConnectionsLowerLimit             int
+	K8sServicePollInterval               time.Duration
+	K8sNamespace                         string
+	K8sServiceName                       string
+	K8sPortName                          string
+	K8sPodName                           string
+	ShutdownTimeout                      time.Duration
+	ShutdownConnectionDropIntervalMax    time.Duration
 }
 
 // The ways to rebalance; see Config.ConnectionRebalancingMode.
@@ -100,21 +100,21 @@ func (c *Config) settings() []setting {
 		{"PrometheusMetricsHost", &c.PrometheusMetricsHost, "address to serve metrics on; empty is every address"},
 		{"PrometheusMetricsPort", &c.PrometheusMetricsPort, "port to serve metrics on"},
 		{"LogSeverityScreen", &c.LogSeverityScreen, "Debug, Info, Warning or Error"},
-		{"ServerHandshakeTimeoutSecs", &c.ServerHandshakeTimeoutSecs, "how long a client may take to say who it is and what it wants"},
-		{"ServerPingIntervalSecs", &c.ServerPingIntervalSecs, "how often a node is pinged"},
-		{"ServerMaxFallBehindSecs", &c.ServerMaxFallBehindSecs, "how long a node may leave changes unread before its stream is ended"},
+		{"ServerHandshakeTimeoutSecs", &c.ServerHandshakeTimeout, "how long a client may take to say who it is and what it wants"},
+		{"ServerPingIntervalSecs", &c.ServerPingInterval, "how often a node is pinged"},
+		{"ServerMaxFallBehindSecs", &c.ServerMaxFallBehind, "how long a node may leave changes unread before its stream is ended"},
 		{"ServerNewClientFallBehindGracePeriod", &c.ServerNewClientFallBehindGracePeriod, "how long a node that has just connected may leave changes unread"},
 		{"ConnectionRebalancingMode", &c.ConnectionRebalancingMode, "none, or kubernetes: nodes beyond this replica's share, with a fifth on top, are handed over to the other ones"},
-		{"ConnectionDropIntervalSecs", &c.ConnectionDropIntervalSecs, "time between two nodes that are handed over"},
+		{"ConnectionDropIntervalSecs", &c.ConnectionDropInterval, "time between two nodes that are handed over"},
 		{"MaxConnectionsUpperLimit", &c.MaxConnectionsUpperLimit, "the most that the share may be"},
 		{"MaxConnectionsLowerLimit", &c.MaxConnectionsLowerLimit, "the least that the share may be"},
-		{"K8sServicePollIntervalSecs", &c.K8sServicePollIntervalSecs, "how often the share is worked out, besides when replicas come and go"},
+		{"K8sServicePollIntervalSecs", &c.K8sServicePollInterval, "how often the share is worked out, besides when replicas come and go"},
 		{"K8sNamespace", &c.K8sNamespace, "namespace of the Service of all replicas"},
 		{"K8sServiceName", &c.K8sServiceName, "name of the Service of all replicas"},
 		{"K8sPortName", &c.K8sPortName, "name of the Service's port for nodes"},
 		{"K8sPodName", &c.K8sPodName, "name of this pod, by which it knows the other replicas from itself"},
-		{"ShutdownTimeoutSecs", &c.ShutdownTimeoutSecs, "over how long nodes are handed over to the other replicas when this one ends; not longer than its terminationGracePeriodSeconds"},
-		{"ShutdownConnectionDropIntervalMaxSecs", &c.ShutdownConnectionDropIntervalMaxSecs, "the most time between two nodes that are then handed over"},
+		{"ShutdownTimeoutSecs", &c.ShutdownTimeout, "over how long nodes are handed over to the other replicas when this one ends; not longer than its terminationGracePeriodSeconds"},
+		{"ShutdownConnectionDropIntervalMaxSecs", &c.ShutdownConnectionDropIntervalMax, "the most time between two nodes that are then handed over"},
 	}
 }
 
@@ -146,12 +146,12 @@ func parse(environ, args []string) (Config, error) {
 	c := Config{
 		DatastoreType: cmp.Or(getenv("DATASTORE_TYPE"), string(connect.Kubernetes)), Etcd: etcd.Config{}.FromEnvironment(getenv),
 		ServerPort: 5473, HealthHost: "localhost", HealthPort: 9098, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
-		ServerHandshakeTimeoutSecs: 10 * time.Second, ServerPingIntervalSecs: 10 * time.Second,
-		ServerMaxFallBehindSecs: 5 * time.Minute, ServerNewClientFallBehindGracePeriod: 5 * time.Minute,
-		ConnectionRebalancingMode: RebalanceNone, ConnectionDropIntervalSecs: time.Second,
-		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollIntervalSecs: 30 * time.Second,
+		ServerHandshakeTimeout: 10 * time.Second, ServerPingInterval: 10 * time.Second,
+		ServerMaxFallBehind: 5 * time.Minute, ServerNewClientFallBehindGracePeriod: 5 * time.Minute,
+		ConnectionRebalancingMode: RebalanceNone, ConnectionDropInterval: time.Second,
+		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollInterval: 30 * time.Second,
 		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: "calico-typha",
-		ShutdownTimeoutSecs: 5 * time.Minute, ShutdownConnectionDropIntervalMaxSecs: time.Second,
+		ShutdownTimeout: 5 * time.Minute, ShutdownConnectionDropIntervalMax: time.Second,
 	}
 	flags := flag.NewFlagSet("typha", flag.ContinueOnError)
 	for _, s := range c.settings() {

@@ -70,7 +70,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	log = countLogging(log, registry)
 	metrics := stream.NewMetrics(registry)
 	local := typha.NewLocal(typha.LocalOptions{Store: store, Kinds: kinds, Logger: log, Metrics: metrics,
-		MaxFallBehind: cfg.ServerMaxFallBehindSecs, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod})
+		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod})
 	replicas, err := findReplicas(cfg, store, log)
 	if err != nil {
 		return err
@@ -125,8 +125,8 @@ func newServer(cfg Config, store *connect.Datastore, hub *stream.Hub, opts strea
 	opts.Hub = hub
 	opts.TLS = stream.TLS{CAFile: cfg.CAFile, CertFile: cfg.ServerCertFile, KeyFile: cfg.ServerKeyFile,
 		PeerCN: cfg.ClientCN, PeerURISAN: cfg.ClientURISAN}
-	opts.HandshakeTimeout, opts.PingInterval, opts.DropInterval = cfg.ServerHandshakeTimeoutSecs, cfg.ServerPingIntervalSecs, cfg.ConnectionDropIntervalSecs
-	opts.ShutdownTimeout, opts.ShutdownInterval = cfg.ShutdownTimeoutSecs, cfg.ShutdownConnectionDropIntervalMaxSecs
+	opts.HandshakeTimeout, opts.PingInterval, opts.DropInterval = cfg.ServerHandshakeTimeout, cfg.ServerPingInterval, cfg.ConnectionDropInterval
+	opts.ShutdownTimeout, opts.ShutdownInterval = cfg.ShutdownTimeout, cfg.ShutdownConnectionDropIntervalMax
 	if cfg.ClientIdentity == IdentityToken {
 		var err error
 		if opts.Tokens, err = tokens(cfg, store.API); err != nil {

@@ -29,12 +29,12 @@ func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
 		DatastoreType: "kubernetes", ServerPort: 5473, ClientIdentity: "Token", ClientCN: "felix",
 		CAFile: "/certs/ca.crt", ServerCertFile: "/certs/tls.crt", ServerKeyFile: "/certs/tls.key",
 		HealthEnabled: true, HealthHost: "localhost", HealthPort: 2, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
-		ServerHandshakeTimeoutSecs: 10 * time.Second, ServerPingIntervalSecs: 10 * time.Second,
-		ServerMaxFallBehindSecs: 300 * time.Second, ServerNewClientFallBehindGracePeriod: 300 * time.Second,
-		ConnectionRebalancingMode: "kubernetes", ConnectionDropIntervalSecs: 500 * time.Millisecond,
-		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollIntervalSecs: 30 * time.Second,
+		ServerHandshakeTimeout: 10 * time.Second, ServerPingInterval: 10 * time.Second,
+		ServerMaxFallBehind: 300 * time.Second, ServerNewClientFallBehindGracePeriod: 300 * time.Second,
+		ConnectionRebalancingMode: "kubernetes", ConnectionDropInterval: 500 * time.Millisecond,
+		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollInterval: 30 * time.Second,
 		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: "calico-typha",
-		ShutdownTimeoutSecs: 300 * time.Second, ShutdownConnectionDropIntervalMaxSecs: time.Second,
+		ShutdownTimeout: 300 * time.Second, ShutdownConnectionDropIntervalMax: time.Second,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -54,7 +54,7 @@ func (r *replicas) run(ctx context.Context, limit func(streams int), hub *stream
 	case err := <-watched:
 		return err
 	}
-	tick := time.NewTicker(max(r.cfg.K8sServicePollIntervalSecs, time.Second))
+	tick := time.NewTicker(max(r.cfg.K8sServicePollInterval, time.Second))
 	defer tick.Stop()
 	last := 0
 	for {

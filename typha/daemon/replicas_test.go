@@ -51,7 +51,7 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 	defer api.Close()
 	hub := stream.NewHub(stream.HubOptions{Kinds: []string{"Node"}})
 	cfg := Config{ConnectionRebalancingMode: RebalanceKubernetes, MaxConnectionsUpperLimit: 1000, K8sPodName: "me",
-		K8sServicePollIntervalSecs: time.Hour}
+		K8sServicePollInterval: time.Hour}
 	r, err := findReplicas(cfg, &connect.Datastore{API: &rest.Config{Host: api.URL}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
