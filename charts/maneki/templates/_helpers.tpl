@@ -57,7 +57,7 @@ capabilities: {drop: [ALL]}
     - stagednetworkpolicies
     - tiers
     verbs: [{{ . }}]
-  - {apiGroups: [""], resources: [nodes, namespaces, pods, serviceaccounts, services], verbs: [{{ . }}]}
+  - {apiGroups: [""], resources: [nodes, namespaces, pods, serviceaccounts], verbs: [{{ . }}]}
   - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [{{ . }}]}
   - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [{{ . }}]}
   - {apiGroups: [policy.networking.k8s.io], resources: [clusternetworkpolicies], verbs: [{{ . }}]}
