@@ -45,11 +45,11 @@ func (h *Hub) replace(id wire.ID, o *object) {
 		e = &entry{}
 		h.entries[id] = e
 	}
-	had := revisionOf(e.object)
+	from, to := revisionOf(e.object), revisionOf(o)
 	e.object = o
 	if !calc.ForEveryNode(id) {
 		for _, n := range e.needers {
-			n.mark(id, had)
+			n.mark(id, from, to)
 		}
 		return
 	}
@@ -59,10 +59,10 @@ func (h *Hub) replace(id wire.ID, o *object) {
 		h.catalog = h.catalog.without(id)
 	}
 	if id.Kind == wire.KindHost {
-		h.hosts += count(o != nil) - count(had != 0)
+		h.hosts += count(to != 0) - count(from != 0)
 	}
 	for _, n := range h.nodes {
-		n.mark(id, had)
+		n.mark(id, from, to)
 	}
 }
 
@@ -92,7 +92,7 @@ func (h *Hub) node(name string) *node {
 
 // forget drops a node that needs nothing and has no session.
 func (h *Hub) forget(n *node) {
-	if len(n.needs) == 0 && len(n.sessions) == 0 {
+	if len(n.needs) == 0 && len(n.sessions) == 0 && h.nodes[n.name] == n { // a session may be closed twice
 		delete(h.nodes, n.name)
 	}
 }
@@ -105,7 +105,7 @@ func (h *Hub) addNeed(n *node, id wire.ID) {
 	}
 	n.needs[e] = struct{}{}
 	e.needers = append(e.needers, n)
-	n.mark(id, 0)
+	n.mark(id, 0, revisionOf(e.object))
 }
 
 func (h *Hub) removeNeed(n *node, id wire.ID) {
@@ -116,15 +116,15 @@ func (h *Hub) removeNeed(n *node, id wire.ID) {
 	delete(n.needs, e)
 	e.needers = removeFrom(e.needers, n)
 	if e.object != nil { // otherwise it was marked when it went
-		n.mark(id, e.object.revision)
+		n.mark(id, e.object.revision, 0)
 	} else if len(e.needers) == 0 {
 		delete(h.entries, id)
 	}
 }
 
-func (n *node) mark(id wire.ID, had uint64) {
+func (n *node) mark(id wire.ID, from, to uint64) {
 	for _, s := range n.sessions {
-		s.mark(id, had)
+		s.mark(id, from, to)
 	}
 }
 

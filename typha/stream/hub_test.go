@@ -216,6 +216,33 @@ func TestSlowReaderGetsOneMergedCommit(t *testing.T) {
 	}
 }
 
+// TestWhatComesAndGoesLeavesNoMark: what a node that does not read costs does not grow with what comes and goes meanwhile.
+func TestWhatComesAndGoesLeavesNoMark(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1, pod("a", "n1", "web", ""))
+	s := h.Source("n1")
+	next(t, s)
+	for i := range 10 {
+		name := fmt.Sprint("new", i)
+		update(t, h, 2+2*i, nil, pod(name, "n1", "web", ""))
+		waitFor(t, "a mark", func() bool { return unread(t, h) == 1 })
+		update(t, h, 3+2*i, []string{name})
+		waitFor(t, "no mark", func() bool { return unread(t, h) == 0 })
+	}
+	update(t, h, 50, []string{"a"})
+	expect(t, next(t, s), nil, []string{"Endpoint/ns/a"})
+}
+
+// unread gives the marks of the one session.
+func unread(t *testing.T, h *Hub) int {
+	t.Helper()
+	all, err := h.Status(t.Context())
+	if err != nil || len(all) != 1 {
+		t.Fatalf("status: %v, %v", all, err)
+	}
+	return all[0].Unread
+}
+
 func TestBatchOfAnAbandonedCallIsNotLost(t *testing.T) {
 	h, _ := startHub(t)
 	list(t, h, 1)
@@ -255,6 +282,47 @@ func TestReplicaThatIsBehindIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
+}
+
+// TestSnapshotHoldsWhatWasSeen: a change that waits to be distributed counts as seen; a node that has applied it must not be
+// given what was before.
+func TestSnapshotHoldsWhatWasSeen(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 100)
+	<-h.InSync()
+	if err := h.call(t.Context(), func() { h.earliest = time.Now().Add(time.Hour) }); err != nil {
+		t.Fatal(err)
+	}
+	update(t, h, 101, nil, pod("a", "n1", "web", ""))
+	s, err := h.Connect(t.Context(), Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: map[string]string{calc.KindPod: "101"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := next(t, s)
+	expect(t, c, []string{"Endpoint/ns/a"}, nil)
+	if c.Versions[calc.KindPod] != "101" {
+		t.Errorf("versions %v", c.Versions)
+	}
+}
+
+func TestSessionMayBeClosedTwice(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	former, err := h.Connect(t.Context(), Hello{Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	former.Close()
+	s, err := h.Connect(t.Context(), Hello{Node: "n1", Features: wire.AllFeatures.Names()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	former.Close()
+	next(t, s)
+	update(t, h, 2, nil, pod("a", "n1", "web", ""))
+	expect(t, next(t, s), []string{"Endpoint/ns/a"}, nil)
 }
 
 func TestSourcesEndWithTheHub(t *testing.T) {

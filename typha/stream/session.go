@@ -50,8 +50,8 @@ type Session struct {
 	waiter chan<- batch // where the next batch goes, if the reader waits
 	first  bool         // nothing was delivered yet; held is still of use
 	held   map[wire.ID]HeldObject
-	// dirty are the ids that changed since the last batch, with the revision that the node has, 0 for none: what
-	// came and went in between is never mentioned.
+	// dirty are the ids that changed since the last batch, with the revision that the node has, 0 for none. What is
+	// again as the node has it is not among them.
 	dirty      map[wire.ID]uint64
 	dirtySince time.Time
 	queued     bool // in Hub.touched
@@ -105,6 +105,7 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 	s.status.connected = time.Now()
 	var behind error
 	err := h.call(ctx, func() {
+		h.flush() // the versions speak of all that was taken in, and so has the snapshot to
 		if behind = h.versions.covers(hello.Applied); behind == nil {
 			s.node = h.node(hello.Node)
 			s.node.sessions = append(s.node.sessions, s)
@@ -157,16 +158,20 @@ func (s *Session) next(ctx context.Context, idle <-chan time.Time) (batch, error
 	}
 }
 
-// mark notes that an object changed for the node; had is the revision that the node has, 0 if it has none.
-func (s *Session) mark(id wire.ID, had uint64) {
+// mark notes that an object changed for the node, from one revision to another; 0 is none.
+func (s *Session) mark(id wire.ID, from, to uint64) {
 	if s.first {
 		return // the first batch looks at everything
 	}
-	if len(s.dirty) == 0 {
-		s.dirtySince = time.Now()
-	}
-	if _, marked := s.dirty[id]; !marked {
-		s.dirty[id] = had
+	switch had, marked := s.dirty[id]; {
+	case marked && had == to, !marked && from == to:
+		delete(s.dirty, id) // what came and went leaves nothing, however long the node does not read
+		return
+	case !marked:
+		if len(s.dirty) == 0 {
+			s.dirtySince = time.Now()
+		}
+		s.dirty[id] = from
 	}
 	if !s.queued {
 		s.queued = true
@@ -186,9 +191,7 @@ func (s *Session) serve(waited bool) bool {
 		s.hub.metrics.snapshots.Inc()
 	} else {
 		s.hub.metrics.clientLatency.Observe(time.Since(s.dirtySince).Seconds())
-		if s.difference(&b); len(b.upserts)+len(b.sets)+len(b.deletes) == 0 {
-			return false
-		}
+		s.difference(&b)
 	}
 	s.number++
 	b.number = s.number
@@ -213,17 +216,13 @@ func (s *Session) snapshot() *snapshot {
 // difference is what the marks amount to.
 func (s *Session) difference(b *batch) {
 	for id, had := range s.dirty {
-		switch o := s.hub.needed(s.node, id); {
-		case o == nil && had != 0:
+		o := s.hub.needed(s.node, id)
+		if o == nil {
 			b.deletes = append(b.deletes, id)
-		case o == nil:
-		case had == o.revision: // it was not needed for a while
-		default:
-			if steps, known := o.since(had); known {
-				b.sets = append(b.sets, setSteps{o, steps})
-			} else {
-				b.upserts = append(b.upserts, o)
-			}
+		} else if steps, known := o.since(had); known {
+			b.sets = append(b.sets, setSteps{o, steps})
+		} else {
+			b.upserts = append(b.upserts, o)
 		}
 	}
 	s.dirty = map[wire.ID]uint64{}
