@@ -81,7 +81,6 @@ var (
 	Pods            = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Pod"), Plural: "pods", Namespaced: true, HasStatus: true}
 	Namespaces      = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Namespace"), Plural: "namespaces", HasStatus: true}
 	Nodes           = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Node"), Plural: "nodes", HasStatus: true}
-	Services        = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Service"), Plural: "services", Namespaced: true, HasStatus: true}
 	ServiceAccounts = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ServiceAccount"), Plural: "serviceaccounts", Namespaced: true}
 	EndpointSlices  = Kind{GroupVersionKind: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), Plural: "endpointslices", Namespaced: true}
 	NetworkPolicies = Kind{GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), Plural: "networkpolicies", Namespaced: true}
@@ -135,7 +134,6 @@ var kindByType = map[reflect.Type]Kind{
 	reflect.TypeFor[*corev1.Pod]():                          Pods,
 	reflect.TypeFor[*corev1.Namespace]():                    Namespaces,
 	reflect.TypeFor[*corev1.Node]():                         Nodes,
-	reflect.TypeFor[*corev1.Service]():                      Services,
 	reflect.TypeFor[*corev1.ServiceAccount]():               ServiceAccounts,
 	reflect.TypeFor[*discoveryv1.EndpointSlice]():           EndpointSlices,
 	reflect.TypeFor[*networkingv1.NetworkPolicy]():          NetworkPolicies,

@@ -21,7 +21,6 @@ const (
 	KindNamespace                     = "Namespace"
 	KindServiceAccount                = "ServiceAccount"
 	KindNode                          = "Node"
-	KindService                       = "Service"
 	KindEndpointSlice                 = "EndpointSlice.discovery.k8s.io"
 	KindNetworkPolicy                 = "NetworkPolicy.networking.k8s.io"
 	KindClusterNetworkPolicy          = "ClusterNetworkPolicy.policy.networking.k8s.io"
@@ -66,7 +65,7 @@ type Engine struct {
 	sets         map[string]*ipSet
 	services     services
 	policies     map[policyKey]*policy
-	policyNames  map[string]*policy // those in force, by their names on the wire
+	recent       map[string]*policy // those that came since the last Flush, by their names on the wire; nil: went
 	tiers        map[string]*tier
 	stacks       map[string]*stack
 	everywhere   group // the nodes that there are
@@ -110,7 +109,7 @@ func New() *Engine {
 		sets:          map[string]*ipSet{},
 		services:      newServices(),
 		policies:      map[policyKey]*policy{},
-		policyNames:   map[string]*policy{},
+		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
 		stacks:        map[string]*stack{},
 		addresses:     newAddresses(),
