@@ -32,8 +32,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// fake is every driver at once: it records what is applied, in order, and fails what it is told to. The
-// bubble's goroutines take turns, and the test reads it only when all wait.
+// fake is every driver at once: it records what is applied, in order, and fails what it is told to. The test touches it only
+// when the agent waits; see rig.later.
 type fake struct {
 	log    []string
 	fail   map[string]error
@@ -206,7 +206,19 @@ func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 }
 
 func (r *rig) commit(objects ...wire.Object) {
+	synctest.Wait()
 	r.source.commits <- wire.Commit{Number: uint64(len(r.source.reports) + 1), Upserts: objects, InSync: true}
+	synctest.Wait()
+}
+
+// later lets time pass, and the agent end what it then does. The agent is asked for something first, so that what the test did
+// to the fake happens before what a timer makes the agent do.
+func (r *rig) later(t *testing.T, d time.Duration) {
+	t.Helper()
+	if _, err := r.agent.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(d)
 	synctest.Wait()
 }
 
@@ -232,7 +244,7 @@ var (
 func TestOrder(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		time.Sleep(time.Minute)
+		r.later(t, time.Minute)
 		if len(r.log) != 0 || r.agent.Ready() == nil {
 			t.Fatalf("before the stream is in sync: %v", r.log)
 		}
@@ -279,13 +291,12 @@ func TestAdd(t *testing.T) {
 		waiting("the policy of this pod, not of one of the same name")
 		r.commit(endpoint)
 		for i, part := range parts[:len(parts)-1] {
-			time.Sleep(time.Minute) // it is tried again meanwhile
+			r.later(t, time.Minute) // it is tried again meanwhile
 			waiting(part)
 			r.fail[parts[i+1]] = broken // one at a time, or one would hide another
 			delete(r.fail, part)
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		r.later(t, time.Minute)
 		if err := <-added; err != nil {
 			t.Error(err)
 		}
@@ -334,8 +345,7 @@ func TestFailedRules(t *testing.T) {
 			t.Errorf("report %+v", report)
 		}
 		delete(r.fail, "filter")
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		r.later(t, time.Minute)
 		if !slices.Contains(r.log, "shrink") || !slices.Contains(r.log, "routes") || r.agent.Ready() != nil {
 			t.Errorf("after the rules work again: %v, %v", r.log, r.agent.Ready())
 		}
@@ -356,8 +366,7 @@ func TestJournal(t *testing.T) {
 		if len(r.log) != 0 {
 			t.Errorf("at once: %v", r.log)
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		r.later(t, time.Minute)
 		if r.sets["cali40s"] != 1 || !slices.Contains(r.log, "filter") || r.agent.Ready() == nil {
 			t.Errorf("without a stream: sets %v, %v", r.sets, r.log)
 		}
@@ -410,8 +419,7 @@ func TestUnknownAddress(t *testing.T) {
 		if len(r.log) != 0 {
 			t.Errorf("at once: %v", r.log)
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		r.later(t, time.Minute)
 		if len(r.log) == 0 {
 			t.Error("a node that has no address is not protected at all")
 		}

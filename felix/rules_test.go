@@ -146,6 +146,7 @@ func TestRefusedChain(t *testing.T) {
 		if err := r.agent.Add(t.Context(), workload); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait()
 		last := r.source.reports[len(r.source.reports)-1]
 		if !slices.Contains(r.log, "shrink") || r.agent.Ready() != nil || last.Applied == 0 || !slices.Contains(last.Errors, "policy deny was refused") {
 			t.Errorf("%v, %v, report %+v", r.log, r.agent.Ready(), last)
@@ -184,13 +185,13 @@ func TestBrokenSet(t *testing.T) {
 		if err := r.agent.Add(t.Context(), other); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait()
 		last := r.source.reports[len(r.source.reports)-1]
 		if !closed() || r.agent.Ready() != nil || last.Applied == 0 || !slices.Contains(last.Errors, "set s is full") {
 			t.Errorf("with a broken set: closed %v, %v, report %+v", closed(), r.agent.Ready(), last)
 		}
 		delete(r.fail, "grow")
-		time.Sleep(time.Minute) // it is tried again
-		synctest.Wait()
+		r.later(t, time.Minute) // it is tried again
 		if closed() {
 			t.Error("the set is whole and its policy still denies")
 		}
