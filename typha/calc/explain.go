@@ -99,7 +99,7 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 	slices.SortFunc(endpoints, func(a, b *item) int { return compareItemKeys(a.key, b.key) })
 	var out []Decision
 	for _, it := range endpoints {
-		q := inquiry{e: e, flow: f, ingress: ingress, host: it.key.kind == itemHost, profiles: it.place.names}
+		q := inquiry{e: e, flow: f, ingress: ingress, host: it.key.kind == itemHost, profiles: it.place.ruled}
 		var enforced []*policy
 		if it.stack != nil {
 			enforced = e.policiesOf(it.stack)
@@ -152,7 +152,7 @@ type inquiry struct {
 	flow     Flow
 	ingress  bool
 	host     bool
-	profiles []string
+	profiles []*profile
 	steps    []Step
 }
 
@@ -184,8 +184,8 @@ func (q inquiry) outcome(policies []*policy) Outcome {
 	if action := q.tiers("", normal); action != wire.Pass {
 		return q.end(action)
 	}
-	for _, name := range q.profiles {
-		if p := q.e.policyNames[name]; p != nil {
+	for _, profile := range q.profiles {
+		if p := profile.policy; p != nil {
 			if action := q.ask("", p); action != 0 && action != wire.Pass {
 				return q.end(action)
 			}

@@ -4,12 +4,12 @@ package calc
 func (e *Engine) Residue() map[string]int {
 	a := e.addresses
 	counts := map[string]int{
-		"current": len(e.out.current) + len(e.out.encoded), "pending": len(e.out.pending),
+		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "verdicts": len(e.judged),
 		"items": len(e.items), "places": len(e.places), "spaces": len(e.spaces), "profiles": len(e.profiles),
 		"nets": len(e.nets.first) + len(e.nets.more), "selectors": len(e.selectors), "index": len(e.index.files) + len(e.index.labels),
 		"sets": len(e.sets), "slices": len(e.services.slices), "services": len(e.services.names),
-		"policies": len(e.policies) + len(e.policyNames), "tiers": len(e.tiers), "stacks": len(e.stacks),
+		"policies": len(e.policies) + len(e.recent), "tiers": len(e.tiers), "stacks": len(e.stacks),
 		"everywhere": len(e.everywhere.counts) + len(e.everywhere.policies) + len(e.everywhere.sets),
 		"dirty":      len(e.dirty) + len(e.fresh) + len(e.dirtyStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.noted),
 		"pools":      len(e.pools), "blocks": len(e.blocks), "hosts": len(e.hosts),

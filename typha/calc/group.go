@@ -156,7 +156,7 @@ func (e *Engine) needed(k need) bool {
 		s := e.sets[k.id.Name]
 		return s != nil && s.counts.has(k.node)
 	case wire.KindPolicy:
-		p := e.policyNames[k.id.Name]
+		p := e.recent[k.id.Name]
 		return p != nil && p.group.counts.has(k.node)
 	}
 	return e.interest.nodes[k.node][k.id]
@@ -194,6 +194,9 @@ func (e *Engine) flushNeeds() {
 	}
 	if len(e.noted) > 0 {
 		e.noted = map[need]bool{}
+	}
+	if len(e.recent) > 0 {
+		e.recent = map[string]*policy{}
 	}
 }
 

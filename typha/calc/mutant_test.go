@@ -29,7 +29,7 @@ var mutants = []mutant{
 		`return true, len(o.Egress) > 0`},
 	{"nodes are no peers", "clusterpolicy.go", `spec{scopeNodes, "", nodes}`, `spec{scopePods, "", nodes}`},
 	{"an endpoint of two slices goes with one of them", "service.go", `if m[x] += n; m[x] == 0 {`, `if m[x] += n; n < 0 {`},
-	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.id() != p.id() {`, `if false {`},
+	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.name != p.name {`, `if false {`},
 	{"applyOnForward is for all", "endpoint.go", `return normal(p) && p.onForward`, `return normal(p)`},
 	{"some labels of an endpoint are not its own", "item.go", `it.labels.Value().Get(name); ok {`, `it.labels.Value().Get(name); ok && len(v) > 2 {`},
 	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"bytes"
 	"cmp"
 	"reflect"
 	"slices"
@@ -9,32 +10,34 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// output holds the objects that were handed out and those that may differ from them. Of sets and endpoints, of which
+// output holds the objects that were handed out and those that may differ from them. Of sets, policies and endpoints, of which
 // there are many, others remember what was handed out.
 type output struct {
-	current map[wire.ID]wire.Object
-	pending map[wire.ID]wire.Object // nil: gone
-	// encoded are the hashes of the policies that were handed out.
-	encoded map[wire.ID]wire.Hash
-	upserts []wire.Object // that certainly differ
-	deletes []wire.ID
+	current  map[wire.ID]wire.Object
+	pending  map[wire.ID]wire.Object // nil: gone
+	policies map[string]policyChange // likewise, by name
+	upserts  []wire.Object           // that certainly differ
+	deletes  []wire.ID
 }
 
 func newOutput() output {
-	return output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}, encoded: map[wire.ID]wire.Hash{}}
+	return output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}, policies: map[string]policyChange{}}
 }
 
 func (o *output) set(object wire.Object) { o.pending[object.ID()] = object }
 
-// setEncoded is set for an object whose encoding is known; the hash of that is all that is kept.
-func (o *output) setEncoded(object wire.Object, encoded []byte) {
-	o.pending[object.ID()] = hashed{object, wire.HashOf(encoded)}
+// policyChange is what a policy says since the last flush, and said before; nil rules: there is none.
+type policyChange struct {
+	was, is []byte
+	object  *wire.Policy
 }
 
-// hashed is an object with the hash of its encoding.
-type hashed struct {
-	wire.Object
-	hash wire.Hash
+// setPolicy is set for a policy whose rules, in their encoding, are known now and before.
+func (o *output) setPolicy(name string, was, is []byte, object *wire.Policy) {
+	if first, changed := o.policies[name]; changed {
+		was = first.was
+	}
+	o.policies[name] = policyChange{was, is, object}
 }
 
 func (o *output) remove(id wire.ID) { o.pending[id] = nil }
@@ -46,18 +49,6 @@ func (o *output) gone(id wire.ID) { o.deletes = append(o.deletes, id) }
 
 func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 	for id, object := range o.pending {
-		if h, is := object.(hashed); is {
-			if o.encoded[id] != h.hash {
-				o.encoded[id] = h.hash
-				o.changed(h.Object)
-			}
-			continue
-		}
-		if _, was := o.encoded[id]; was {
-			delete(o.encoded, id)
-			o.gone(id)
-			continue
-		}
 		before, existed := o.current[id]
 		switch {
 		case object == nil && existed:
@@ -68,11 +59,22 @@ func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 			o.changed(object)
 		}
 	}
+	for name, c := range o.policies {
+		switch {
+		case c.is == nil && c.was != nil:
+			o.gone(wire.ID{Kind: wire.KindPolicy, Name: name})
+		case c.is != nil && !bytes.Equal(c.was, c.is):
+			o.changed(c.object)
+		}
+	}
 	upserts, deletes = sortObjects(o.upserts), o.deletes
 	slices.SortFunc(deletes, func(a, b wire.ID) int { return compareIDs(b, a) })
 	o.upserts, o.deletes = nil, nil
 	if len(o.pending) > 0 {
 		o.pending = map[wire.ID]wire.Object{}
+	}
+	if len(o.policies) > 0 {
+		o.policies = map[string]policyChange{}
 	}
 	return upserts, deletes
 }

@@ -25,6 +25,7 @@ type profile struct {
 	// pods, workloads and host endpoints.
 	pods, endpoints int
 	annotations     map[string]string // of a Namespace, for CNI
+	policy          *policy           // while it has rules and endpoints
 	group                             // the nodes that have endpoints with it
 }
 
@@ -154,7 +155,7 @@ func (e *Engine) profile(name string) *profile {
 }
 
 func (e *Engine) dropProfileIfUnused(p *profile) {
-	if !p.kube && p.object == nil && len(p.places) == 0 {
+	if !p.kube && p.object == nil && len(p.places) == 0 && p.policy == nil {
 		delete(e.profiles, p.name)
 	}
 }
@@ -287,12 +288,12 @@ func (e *Engine) touchProfile(p *profile) {
 }
 
 func (e *Engine) flushProfile(p *profile) {
-	if now := e.profiles[p.name]; now != nil && now != p {
-		return // this one was forgotten before it had endpoints
-	}
-	policyKey := policyKey{KindProfile, "", p.name}
 	if !p.hasRules() || p.endpoints == 0 {
-		e.removePolicyAt(policyKey)
+		if p.policy != nil {
+			e.takePolicy(p.policy)
+			p.policy = nil
+			e.dropProfileIfUnused(p)
+		}
 		return
 	}
 	c := compiled{policy: &wire.Policy{Name: p.wireName(), Ingress: allowAll, Egress: allowAll}}
@@ -300,7 +301,7 @@ func (e *Engine) flushProfile(p *profile) {
 		c = compileProfile(p.name, p.object)
 	}
 	c.group = &p.group
-	e.setPolicy(policyKey, c)
+	p.policy = e.putPolicy(policyKey{KindProfile, "", p.name}, c, p.policy)
 }
 
 var allowAll = []wire.Rule{{Action: wire.Allow}}

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"bytes"
 	"slices"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -14,7 +15,7 @@ type policyKey struct{ kind, namespace, name string }
 type policy struct {
 	key   policyKey
 	name  string // on the wire
-	rules []byte // the wire.Policy, encoded: there are many, and rules are large
+	rules []byte // the wire.Policy without its name, encoded: there are many, and rules are large
 	tier  *tier  // nil for a profile
 	order *float64
 
@@ -81,8 +82,15 @@ func (c *compiled) denyAll() {
 
 // setPolicy takes a policy in, new or changed.
 func (e *Engine) setPolicy(key policyKey, c compiled) {
-	before := e.policies[key]
+	e.policies[key] = e.putPolicy(key, c, e.policies[key])
+}
+
+// putPolicy makes a policy and puts it in the place of the one before, if there is one.
+func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 	rules := encode(c.policy)
+	if bytes.Equal(rules, allowAllRules) {
+		rules = allowAllRules
+	}
 	p := &policy{key: key, name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
 		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, group: c.group}
 	if c.origins.ingress != nil || c.origins.egress != nil {
@@ -116,14 +124,17 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 		e.attach(p)
 		e.release(before)
 	}
-	e.policies[key] = p
 	if p.staged != nil {
-		return
+		return p
 	}
-	if before != nil && before.id() != p.id() { // the tier is part of the name
-		e.out.remove(before.id())
+	var was []byte
+	if before != nil && before.name != p.name { // the tier is part of the name
+		e.out.setPolicy(before.name, before.rules, nil, nil)
+	} else if before != nil {
+		was = before.rules
 	}
-	e.out.setEncoded(c.policy, rules)
+	e.out.setPolicy(p.name, was, rules, c.policy)
+	return p
 }
 
 // acquireSets has the policy use the sets that its rules name; one that is staged, what they would be made from.
@@ -144,14 +155,17 @@ func (e *Engine) acquireSets(p *policy, c *compiled) {
 }
 
 func (e *Engine) removePolicyAt(key policyKey) {
-	p := e.policies[key]
-	if p == nil {
-		return
+	if p := e.policies[key]; p != nil {
+		delete(e.policies, key)
+		e.takePolicy(p)
 	}
-	delete(e.policies, key)
+}
+
+// takePolicy undoes putPolicy.
+func (e *Engine) takePolicy(p *policy) {
 	e.detach(p)
 	if p.staged == nil {
-		e.out.remove(p.id())
+		e.out.setPolicy(p.name, p.rules, nil, nil)
 	}
 	e.release(p)
 }
@@ -165,7 +179,7 @@ func (p *policy) standsWhere(other *policy) bool {
 
 // replace puts a policy in another's place.
 func (e *Engine) replace(before, p *policy) {
-	e.policyNames[p.name] = p
+	e.recent[p.name] = p
 	p.group.policies[slices.Index(p.group.policies, before)] = p
 	if s := p.subject; s != nil {
 		s.inForce[slices.Index(s.inForce, before)] = p
@@ -184,7 +198,7 @@ func (e *Engine) attach(p *policy) {
 		p.subject.staged = append(p.subject.staged, p)
 		return
 	}
-	e.policyNames[p.name] = p
+	e.recent[p.name] = p
 	e.join(p.group, p, true)
 	if s := p.subject; s != nil {
 		if s.inForce = append(s.inForce, p); len(s.inForce) == 1 {
@@ -200,7 +214,7 @@ func (e *Engine) detach(p *policy) {
 		p.subject.staged = without(p.subject.staged, p)
 		return
 	}
-	delete(e.policyNames, p.name)
+	e.recent[p.name] = nil
 	e.join(p.group, p, false)
 	if s := p.subject; s != nil {
 		if s.inForce = without(s.inForce, p); len(s.inForce) == 0 {
@@ -326,16 +340,21 @@ func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
 	}
 }
 
-// encode gives the canonical encoding of a policy.
+// encode gives the canonical encoding of a policy without its name.
 func encode(p *wire.Policy) []byte {
-	data, err := wire.Encode(p)
+	nameless := *p
+	nameless.Name = ""
+	data, err := wire.Encode(&nameless)
 	if err != nil {
 		panic(err) // the type is one that can be encoded
 	}
 	return slices.Clip(data)
 }
 
-// decode gives the policy again.
+// allowAllRules are those of the profiles of all namespaces.
+var allowAllRules = encode(&wire.Policy{Ingress: allowAll, Egress: allowAll})
+
+// decode gives the policy again, without its name.
 func (p *policy) decode() *wire.Policy {
 	var out wire.Policy
 	if err := wire.Decode(p.rules, &out); err != nil {
