@@ -2,6 +2,7 @@ package calicoctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -15,6 +16,28 @@ import (
 // admitting is a store that judges and completes what it is given, as admission does in Kubernetes. Unlike there, two writes
 // at the same time can get past it: pools that overlap, or a policy in a tier that is being deleted.
 type admitting struct{ datastore.Store }
+
+// ensureTiers makes the built-in tiers that are missing, as kube-controllers does in Kubernetes. Who may not write them
+// can do the rest: to the nodes they exist also when they are not stored.
+func ensureTiers(ctx context.Context, store datastore.Store) error {
+	list, err := store.List(ctx, datastore.Tiers, datastore.ListOptions{})
+	stored := map[string]bool{}
+	for _, tier := range list.Items {
+		stored[tier.GetName()] = true
+	}
+	for _, tier := range v3.BuiltInTiers() {
+		if err == nil && !stored[tier.Name] {
+			_, err = store.Create(ctx, datastore.Tiers, tier)
+		}
+		if errors.Is(err, datastore.ErrExists) {
+			err = nil // since the list, or it cannot be read
+		}
+	}
+	if errors.Is(err, datastore.ErrUnavailable) {
+		return err // so that nobody waits twice
+	}
+	return nil
+}
 
 // Create implements datastore.Store.
 func (a admitting) Create(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {

@@ -84,6 +84,7 @@ func (b *bench) writesAsAnAPIServer() {
 	b.refused("delete tier ops", "", "Tier ops", "cannot be deleted while it has policies", "GlobalNetworkPolicy ops.deny")
 	b.want("delete -f -", everyTierAndPolicy[strings.Index(everyTierAndPolicy, "---"):], "GlobalNetworkPolicy ops.deny deleted\n")
 	b.want("delete tier ops", "", "Tier ops deleted\n")
+	b.want("get tiers -o name", "", "tier/kube-admin\ntier/default\ntier/kube-baseline\n")
 	b.refused("delete tier default", "", "Tier default", "always exists")
 }
 

@@ -118,6 +118,11 @@ func (t *tool) store(ctx context.Context, dry dryRun) (datastore.Store, error) {
 	}
 	if connection.Type == connect.Etcd {
 		t.complete = true
+		if dry == dryNone {
+			if err := ensureTiers(ctx, store); err != nil {
+				return nil, err
+			}
+		}
 		return dry.overEtcd(store)
 	}
 	return dry.over(store)

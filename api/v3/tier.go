@@ -65,5 +65,18 @@ const (
 	KubeBaselineTierOrder = 10_000_000
 )
 
+// BuiltInTiers gives the tiers that always exist, in their order, as they are stored at first. Their orders can't be changed.
+func BuiltInTiers() []*Tier {
+	builtIn := func(name string, order float64, action Action) *Tier {
+		return &Tier{TypeMeta: metav1.TypeMeta{APIVersion: GroupVersion.String(), Kind: "Tier"}, ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: TierSpec{Order: &order, DefaultAction: &action}}
+	}
+	return []*Tier{
+		builtIn(KubeAdminTier, KubeAdminTierOrder, Pass),
+		builtIn(DefaultTier, DefaultTierOrder, Deny),
+		builtIn(KubeBaselineTier, KubeBaselineTierOrder, Pass),
+	}
+}
+
 // TierLabel is the label of a policy that names its tier, by which policies of one tier are listed.
 const TierLabel = "projectcalico.org/tier"

@@ -38,11 +38,14 @@ func setMetadata(o metav1.Object) field.ErrorList {
 	return nil
 }
 
-// builtinTiers are the tiers that always exist, with their order, which other things rely on.
-var builtinTiers = map[string]float64{
-	v3.DefaultTier:      v3.DefaultTierOrder,
-	v3.KubeAdminTier:    v3.KubeAdminTierOrder,
-	v3.KubeBaselineTier: v3.KubeBaselineTierOrder,
+// builtIn gives the tier of this name that always exists, or nil.
+func builtIn(name string) *v3.Tier {
+	for _, t := range v3.BuiltInTiers() {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
 }
 
 func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
@@ -54,9 +57,8 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 	if action := o.Spec.DefaultAction; action != nil && *action != v3.Deny && *action != v3.Pass {
 		errs = append(errs, field.Invalid(spec.Child("defaultAction"), *action, "must be Deny or Pass"))
 	}
-	order, builtin := builtinTiers[o.Name]
-	if builtin && (o.Spec.Order == nil || *o.Spec.Order != order) {
-		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order, fmt.Sprintf("must be %.0f in the tier %s", order, o.Name)))
+	if is := builtIn(o.Name); is != nil && (o.Spec.Order == nil || *o.Spec.Order != *is.Spec.Order) {
+		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order, fmt.Sprintf("must be %.0f in the tier %s", *is.Spec.Order, o.Name)))
 	}
 	return errs
 }
@@ -64,7 +66,7 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 // DeleteTier judges the removal of a tier, given the names of some policies of the tier, if there are any.
 func DeleteTier(name string, policies []string) error {
 	const most = 5
-	if _, builtin := builtinTiers[name]; builtin {
+	if builtIn(name) != nil {
 		return fmt.Errorf("tier %s cannot be deleted: it always exists", name)
 	}
 	if len(policies) == 0 {

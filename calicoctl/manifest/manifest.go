@@ -113,7 +113,7 @@ func read(source string, node *yaml.Node) []Document {
 	}
 	found, ok := KindNamed(kind)
 	if !ok {
-		return fail("line %d: kind: there is no %q%s; known are %s", lineOf(node, "kind"), kind, meant(kind, kindList()), kindNames())
+		return fail("line %d: kind: there is no %q%s (known are %s)", lineOf(node, "kind"), kind, meant(kind, kindList()), kindNames())
 	}
 	document.Kind = found
 	return []Document{document.decode(node, &reader{})}

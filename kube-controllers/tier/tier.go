@@ -37,17 +37,6 @@ const (
 	ReasonInvalid     = "InvalidSpec"
 )
 
-// builtin are the tiers that always exist.
-var builtin = []struct {
-	name   string
-	order  float64
-	action v3.Action
-}{
-	{v3.KubeAdminTier, v3.KubeAdminTierOrder, v3.Pass},
-	{v3.DefaultTier, v3.DefaultTierOrder, v3.Deny},
-	{v3.KubeBaselineTier, v3.KubeBaselineTierOrder, v3.Pass},
-}
-
 // Controller is the reconciler; its one request stands for all tiers, since some may be missing.
 type Controller struct {
 	client client.Client
@@ -89,24 +78,23 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		there[t.Name] = true
 		errs = append(errs, c.tell(ctx, t))
 	}
-	for _, b := range builtin {
-		if !there[b.name] {
-			errs = append(errs, c.create(ctx, b.name, b.order, b.action))
+	for _, t := range v3.BuiltInTiers() {
+		if !there[t.Name] {
+			errs = append(errs, c.create(ctx, t))
 		}
 	}
 	return reconcile.Result{}, errors.Join(errs...)
 }
 
-func (c *Controller) create(ctx context.Context, name string, order float64, action v3.Action) error {
-	t := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.TierSpec{Order: &order, DefaultAction: &action}}
+func (c *Controller) create(ctx context.Context, t *v3.Tier) error {
 	err := c.client.Create(ctx, t)
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("create Tier %s: %w", name, err)
+		return fmt.Errorf("create Tier %s: %w", t.Name, err)
 	}
-	c.log.Info("created built-in tier", "tier", name)
+	c.log.Info("created built-in tier", "tier", t.Name)
 	return nil
 }
 
