@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/maneki-net/maneki/api/rule"
 	"github.com/maneki-net/maneki/api/schema"
@@ -80,9 +81,9 @@ func policyOf(object runtime.Object) (policy, bool) {
 }
 
 // label has a policy carry the name of its tier, by which policies of a tier are listed. Labels that somebody else may hold are
-// not changed.
+// not changed. A name that no label can hold is left to validation, which says where it is wrong.
 func label(o metav1.Object, tier string) {
-	if o.GetLabels()[v3.TierLabel] == tier {
+	if o.GetLabels()[v3.TierLabel] == tier || len(validation.IsValidLabelValue(tier)) > 0 {
 		return
 	}
 	labels := map[string]string{}

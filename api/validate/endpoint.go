@@ -24,6 +24,8 @@ func hostEndpoint(spec *field.Path, s *v3.HostEndpointSpec) field.ErrorList {
 	var errs field.ErrorList
 	if s.Node == "" {
 		errs = append(errs, field.Required(spec.Child("node"), "is needed: the name of the node"))
+	} else if len(validation.IsDNS1123Subdomain(s.Node)) > 0 {
+		errs = append(errs, field.Invalid(spec.Child("node"), s.Node, "must be the name of a node: lower case letters, digits, dashes and dots"))
 	}
 	if s.InterfaceName == "" && len(s.ExpectedIPs) == 0 {
 		errs = append(errs, field.Required(spec.Child("interfaceName"), "is needed, for example eth0 or * for all, or else expectedIPs: they say which interface it is"))

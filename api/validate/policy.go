@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/rule"
@@ -14,22 +15,26 @@ import (
 
 // policy is what the kinds of policies have in common.
 type policy struct {
-	selector, accounts string
-	types              []v3.PolicyType
-	ingress, egress    []v3.Rule
-	namespaced         bool
+	tier, selector, accounts string
+	types                    []v3.PolicyType
+	ingress, egress          []v3.Rule
+	namespaced               bool
 }
 
 func policyOf(s *v3.NetworkPolicySpec) policy {
-	return policy{s.Selector, s.ServiceAccountSelector, s.Types, s.Ingress, s.Egress, true}
+	return policy{s.Tier, s.Selector, s.ServiceAccountSelector, s.Types, s.Ingress, s.Egress, true}
 }
 
 func globalPolicyOf(s *v3.GlobalNetworkPolicySpec) policy {
-	return policy{s.Selector, s.ServiceAccountSelector, s.Types, s.Ingress, s.Egress, false}
+	return policy{s.Tier, s.Selector, s.ServiceAccountSelector, s.Types, s.Ingress, s.Egress, false}
 }
 
 func (p policy) check(spec *field.Path) field.ErrorList {
-	errs := subject(spec.Child("selector"), p.selector, "endpoint")
+	var errs field.ErrorList
+	if p.tier != "" && len(validation.IsDNS1123Label(p.tier)) > 0 {
+		errs = append(errs, field.Invalid(spec.Child("tier"), p.tier, "must be the name of a tier: lower case letters, digits and dashes"))
+	}
+	errs = append(errs, subject(spec.Child("selector"), p.selector, "endpoint")...)
 	errs = append(errs, subject(spec.Child("serviceAccountSelector"), p.accounts, "service account")...)
 	return append(errs, rules(spec, p.ingress, p.egress, p.namespaced)...)
 }
