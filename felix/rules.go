@@ -15,7 +15,7 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// podInterfaces begins the names of the host's ends of all pods, as cniserver.HostIface has it.
+// podInterfaces begins the names of the host's ends of all pods, as derive.HostInterface has it.
 const podInterfaces = "cali"
 
 // sortedWorkloads are those that CNI made and those that the datastore tells of, by the host's end.

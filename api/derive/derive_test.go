@@ -287,3 +287,10 @@ func TestASNumbers(t *testing.T) {
 		}
 	}
 }
+
+func TestHostInterface(t *testing.T) {
+	// printf default.nginx | sha1sum | cut -c1-11
+	if got := HostInterface("default", "nginx"); got != "calic440f455693" {
+		t.Errorf("got %s", got)
+	}
+}

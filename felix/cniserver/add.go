@@ -2,22 +2,15 @@ package cniserver
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // a name, not a secret
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
 )
-
-// HostIface gives the name of the host's end of a pod's interface, Calico's.
-func HostIface(namespace, pod string) string {
-	sum := sha1.Sum([]byte(namespace + "." + pod)) //nolint:gosec // a name, not a secret
-	return "cali" + hex.EncodeToString(sum[:])[:11]
-}
 
 // rollbackLimit bounds the removal of what a failed ADD made.
 const rollbackLimit = 5 * time.Second
@@ -32,7 +25,7 @@ func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, 
 		return nil, &protocol.Error{Code: protocol.CodeInvalidEnvironment, Msg: "no network namespace came with the request"}
 	}
 	r := record{Network: c.Name, ContainerID: request.ContainerID, IfName: request.IfName, NetNS: request.NetNS,
-		Namespace: pod.Namespace, Pod: pod.Pod, UID: pod.UID, HostIface: HostIface(pod.Namespace, pod.Pod), State: stateAdding}
+		Namespace: pod.Namespace, Pod: pod.Pod, UID: pod.UID, HostIface: derive.HostInterface(pod.Namespace, pod.Pod), State: stateAdding}
 	defer s.pods.lock(r.HostIface)()
 	if err := s.clearWay(ctx, r); err != nil {
 		return nil, err

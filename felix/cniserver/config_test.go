@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -146,7 +147,7 @@ func TestResultOfEachVersion(t *testing.T) {
 func TestRecordSurvivesTheDisk(t *testing.T) {
 	n := newNode(t)
 	want := record{Network: "k8s-pod-network", ContainerID: strings.Repeat("long", 100), IfName: "eth0", Namespace: "shop", Pod: "web", UID: "u",
-		NetNS: "/run/netns/x", HostIface: HostIface("shop", "web"), MAC: "02:00:00:00:00:01", MTU: 1450,
+		NetNS: "/run/netns/x", HostIface: derive.HostInterface("shop", "web"), MAC: "02:00:00:00:00:01", MTU: 1450,
 		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, State: stateReady}
 	if err := n.records.put(want); err != nil {
 		t.Fatal(err)
@@ -160,12 +161,5 @@ func TestRecordSurvivesTheDisk(t *testing.T) {
 		HostIface: want.HostIface, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Addrs: want.Addrs}
 	if diff := cmp.Diff(wantWorkload, got.workload(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("workload differs (-want +got):\n%s", diff)
-	}
-}
-
-func TestHostIfaceIsCalicos(t *testing.T) {
-	// printf default.nginx | sha1sum | cut -c1-11
-	if got := HostIface("default", "nginx"); got != "calic440f455693" {
-		t.Errorf("got %s", got)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/maneki-net/maneki/api/derive"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/datastore"
@@ -292,7 +293,7 @@ func TestPodIsConnected(t *testing.T) {
 	for range 2 {
 		h.must(t, "DEL", "c1", "web", netns)
 	}
-	if _, err := kerneltest.Try("ip link show " + HostIface("shop", "web")); err == nil {
+	if _, err := kerneltest.Try("ip link show " + derive.HostInterface("shop", "web")); err == nil {
 		t.Error("the interface is still there")
 	}
 	h.await(t, 0)
@@ -321,7 +322,7 @@ func TestDelWhileFelixIsDown(t *testing.T) {
 		t.Errorf("ADD that waited: %v", err)
 	}
 	h.await(t, 2)
-	if _, err := kerneltest.Try("ip link show " + HostIface("shop", "web")); err == nil {
+	if _, err := kerneltest.Try("ip link show " + derive.HostInterface("shop", "web")); err == nil {
 		t.Error("the interface is still there")
 	}
 	h.must(t, "STATUS", "", "", "")
@@ -338,7 +339,7 @@ func TestRemoveInterfaces(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := kerneltest.Try("ip link show " + HostIface("shop", "web")); err == nil {
+	if _, err := kerneltest.Try("ip link show " + derive.HostInterface("shop", "web")); err == nil {
 		t.Error("the interface is still there")
 	}
 	h.start(t) // which releases the addresses

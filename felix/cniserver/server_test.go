@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
 )
@@ -106,7 +107,7 @@ func TestANewSandboxReplacesTheOldOne(t *testing.T) {
 	if diff := cmp.Diff([]string{"k8s-pod-network.new"}, n.ipam.handles()); diff != "" {
 		t.Errorf("handles differ (-want +got):\n%s", diff)
 	}
-	if w := n.endpoints.added[HostIface("shop", "web")]; w.ContainerID != "new" || len(n.links.pairs) != 1 {
+	if w := n.endpoints.added[derive.HostInterface("shop", "web")]; w.ContainerID != "new" || len(n.links.pairs) != 1 {
 		t.Errorf("endpoint %+v, interfaces %v: the late DEL took the new sandbox's", w, n.links.pairs)
 	}
 }
@@ -205,7 +206,7 @@ func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
 	n.must(t, request(t, "DEL", "c-half-deleted", "half-deleted", nil))
 	stop()
 	n.ipam.failWith(nil)
-	delete(n.links.pairs, HostIface("shop", "gone"))
+	delete(n.links.pairs, derive.HostInterface("shop", "gone"))
 	marked, _ := n.records.get(attachment{"c-marked", "eth0"}) // the crash came before its interface was removed
 	former, _ := n.records.get(attachment{"c-stays", "eth0"})  // an older sandbox of a pod that runs
 	former.ContainerID = "c-former"
@@ -247,7 +248,7 @@ func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
 	if diff := cmp.Diff([]string{"k8s-pod-network.c-stays"}, n.ipam.handles()); diff != "" {
 		t.Errorf("handles differ (-want +got):\n%s", diff)
 	}
-	if _, found := n.links.pairs[HostIface("shop", "stays")]; !found || len(n.links.pairs) != 1 {
+	if _, found := n.links.pairs[derive.HostInterface("shop", "stays")]; !found || len(n.links.pairs) != 1 {
 		t.Errorf("interfaces after the start: %v, want that of stays", n.links.pairs)
 	}
 	if entries, err := os.ReadDir(n.opts.Spool); err != nil || len(entries) > 0 {

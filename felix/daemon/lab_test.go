@@ -23,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/maneki-net/maneki/api/derive"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/datastore"
@@ -261,7 +262,7 @@ func (m *machine) addPod(t *testing.T, name string) *pod {
 		t.Fatal(result.Err)
 	}
 	p.addrs = result.Addrs()
-	w := cniserver.Workload{Namespace: "shop", Pod: name, UID: uid, ContainerID: name, HostIface: cniserver.HostIface("shop", name), Addrs: p.addrs}
+	w := cniserver.Workload{Namespace: "shop", Pod: name, UID: uid, ContainerID: name, HostIface: derive.HostInterface("shop", name), Addrs: p.addrs}
 	m.do(t, func() {
 		if _, err := veth.Create(ctx, veth.Pair{Host: w.HostIface, Netns: p.ns, Pod: "eth0", MTU: m.agent.CNIState().MTU, Addrs: p.addrs}); err != nil {
 			t.Error(err)
