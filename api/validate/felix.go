@@ -1,6 +1,8 @@
 package validate
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -17,7 +19,7 @@ import (
 const mostRouteTable = 250
 
 func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
-	errs := routeTables(spec, s)
+	errs := append(routeTables(spec, s), numbers(spec, s)...)
 	text := func(p *string) string {
 		if p == nil {
 			return ""
@@ -51,6 +53,36 @@ func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.Er
 	}
 	if s.BPFPSNATPorts != nil {
 		errs = append(errs, portRange(spec.Child("bpfPSNATPorts"), *s.BPFPSNATPorts)...)
+	}
+	return errs
+}
+
+// numbers judges ports, MTUs and the VNI.
+func numbers(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
+	var errs field.ErrorList
+	for _, n := range []struct {
+		name        string
+		value       *int
+		least, most int
+	}{
+		{"bpfKubeProxyHealthzPort", s.BPFKubeProxyHealthzPort, 0, math.MaxUint16},
+		{"debugPort", s.DebugPort, 0, math.MaxUint16},
+		{"healthPort", s.HealthPort, 0, math.MaxUint16},
+		{"ipipMTU", s.IPIPMTU, 0, math.MaxUint16},
+		{"metadataPort", s.MetadataPort, 0, math.MaxUint16},
+		{"prometheusMetricsPort", s.PrometheusMetricsPort, 0, math.MaxUint16},
+		{"vxlanMTU", s.VXLANMTU, 0, math.MaxUint16},
+		{"vxlanMTUV6", s.VXLANMTUV6, 0, math.MaxUint16},
+		{"vxlanPort", s.VXLANPort, 0, math.MaxUint16},
+		{"vxlanVNI", s.VXLANVNI, 1, 1<<24 - 1},
+		{"wireguardListeningPort", s.WireguardListeningPort, 0, math.MaxUint16},
+		{"wireguardListeningPortV6", s.WireguardListeningPortV6, 0, math.MaxUint16},
+		{"wireguardMTU", s.WireguardMTU, 0, math.MaxUint16},
+		{"wireguardMTUV6", s.WireguardMTUV6, 0, math.MaxUint16},
+	} {
+		if n.value != nil && (*n.value < n.least || *n.value > n.most) {
+			errs = append(errs, field.Invalid(spec.Child(n.name), *n.value, fmt.Sprintf("must be %d to %d", n.least, n.most)))
+		}
 	}
 	return errs
 }
