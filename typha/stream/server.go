@@ -119,6 +119,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		}
 		s.grpc.Stop()
 	})
+	if s.opts.Tokens != nil {
+		wait.Go(func() { s.opts.Tokens.keep(serving, s.opts.Logger) })
+	}
 	err := s.grpc.Serve(listener)
 	stop()
 	wait.Wait()

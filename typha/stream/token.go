@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -39,6 +40,33 @@ type Tokens struct {
 
 // refetchAfter bounds how often an unknown key id makes Tokens ask the API server.
 const refetchAfter = 10 * time.Second
+
+// refreshAfter is how long keys are kept while the API server answers.
+const refreshAfter = 5 * time.Minute
+
+// keep fetches the keys before a node needs them, since the API server may be down by then, and again and again, so that one that
+// is withdrawn is not trusted for long. It ends with ctx.
+func (t *Tokens) keep(ctx context.Context, log *slog.Logger) {
+	complaint := ""
+	for {
+		t.fetching.Lock()
+		t.fetched = t.now()
+		err := t.fetch(ctx)
+		t.fetching.Unlock()
+		wait := refreshAfter
+		if err == nil {
+			complaint = ""
+		} else if wait = refetchAfter; ctx.Err() == nil && err.Error() != complaint {
+			complaint = err.Error()
+			log.Warn("keys of service-account tokens not fetched, retrying", "error", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // The algorithms that the API server signs with (RSA keys and the NIST curves).
 var tokenAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.ES512}

@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -159,4 +161,45 @@ func TestKnownKeyDoesNotWaitForAFetch(t *testing.T) {
 	if err := <-refused; err == nil {
 		t.Error("a token with an unknown key was accepted")
 	}
+}
+
+// TestKeysAreKept: keys are there before a node comes, withdrawn ones go, and a failure takes none away.
+func TestKeysAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, current := newIssuer(t, "k1"), newIssuer(t, "k2")
+		published, down, fetches := old, true, 0
+		tokens := &Tokens{Fetch: func(context.Context) ([]byte, error) {
+			fetches++
+			if down {
+				return nil, errors.New("connection refused")
+			}
+			return published.jwks(), nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go tokens.keep(ctx, slog.New(slog.DiscardHandler))
+		server := func(isDown bool, publishes *issuer) { // no fetch is under way
+			tokens.fetching.Lock()
+			defer tokens.fetching.Unlock()
+			down, published = isDown, publishes
+		}
+		knows := func(want bool, i *issuer) {
+			t.Helper()
+			synctest.Wait()
+			if got := len(tokens.known(i.id)) > 0; got != want {
+				t.Errorf("after %d fetches: key %s known: %v, want %v", fetches, i.id, got, want)
+			}
+		}
+		knows(false, old)
+		server(false, old)
+		time.Sleep(refetchAfter)
+		knows(true, old)
+		server(true, current)
+		time.Sleep(refreshAfter)
+		knows(true, old)
+		server(false, current)
+		time.Sleep(refetchAfter)
+		knows(false, old)
+		knows(true, current)
+	})
 }
