@@ -322,7 +322,7 @@ func (q *inquiry) inSet(s setSpec, addr netip.Addr, port uint16) bool {
 		return false
 	}
 	q.e.nets.containing(addr, func(it *item) {
-		if _, selected := selector.members[it]; !selected {
+		if !it.selectedBy(selector) {
 			return
 		}
 		if s.port == "" {

@@ -93,7 +93,7 @@ func (e *Engine) contains(s *ipSet, m member) bool {
 		return e.services.members(s.spec)[m] > 0
 	}
 	return e.nets.any(m.net, func(it *item) bool {
-		if _, selected := s.selector.members[it]; !selected {
+		if !it.selectedBy(s.selector) {
 			return false
 		}
 		has := false
@@ -118,8 +118,8 @@ func (e *Engine) note(s *ipSet, m member) {
 
 // noteNet notes what a network of an item is to all sets that the item is in, or to those of ports alone.
 func (e *Engine) noteNet(it *item, net netip.Prefix, portsOnly bool) {
-	for _, selector := range it.matches {
-		for _, set := range selector.sets {
+	for _, m := range it.matches {
+		for _, set := range m.sets {
 			if set.sent && (!portsOnly || set.byPort()) {
 				set.each(net, it.ports, func(m member) { e.note(set, m) })
 			}
@@ -130,8 +130,8 @@ func (e *Engine) noteNet(it *item, net netip.Prefix, portsOnly bool) {
 // noteGained notes the ports that an item has now and had not before; nobody else's are touched by it.
 func (e *Engine) noteGained(it *item, net netip.Prefix, before string) {
 	now := it.ports
-	for _, selector := range it.matches {
-		for _, set := range selector.sets {
+	for _, m := range it.matches {
+		for _, set := range m.sets {
 			if !set.sent || set.spec.port == "" {
 				continue
 			}
@@ -163,7 +163,7 @@ func (e *Engine) build(s *ipSet) *wire.IPSet {
 			members = append(members, m)
 		}
 	} else {
-		for it := range s.selector.members {
+		for _, it := range s.selector.members {
 			for _, net := range it.nets {
 				s.each(net, it.ports, func(m member) { members = append(members, m) })
 			}

@@ -47,7 +47,7 @@ type item struct {
 	labels  unique.Handle[labels] // pods of one application have the same
 	ports   string                // packed
 	nets    []netip.Prefix        // its addresses and networks; each is in Engine.nets
-	matches []*selector           // as of the last Flush, sorted by number
+	matches []match               // as of the last Flush, sorted by number
 
 	node    string // where its endpoint is; empty: nowhere
 	stack   *stack // of its endpoint

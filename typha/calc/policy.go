@@ -241,7 +241,7 @@ func (e *Engine) release(p *policy) {
 }
 
 func (e *Engine) restackMembers(s *selector) {
-	for it := range s.members {
+	for _, it := range s.members {
 		e.mark(it, dirtyStack)
 	}
 }

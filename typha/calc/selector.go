@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,12 +61,37 @@ type selector struct {
 	number  int32 // for a stable order within the engine
 	users   int
 	fresh   bool // not yet asked about the items that were there before it
-	members map[*item]struct{}
+	members []*item
 	sets    []*ipSet
 	inForce []*policy // whose subject it is
 	staged  []*policy // likewise
 	stacks  []*stack
 	group
+}
+
+// match is a selector that selects an item, and where in its members the item is.
+type match struct {
+	*selector
+	at int32
+}
+
+// leave takes the item out of the selector's members, whose last one takes its place.
+func (m match) leave() {
+	last := m.members[len(m.members)-1]
+	i, _ := last.find(m.selector)
+	last.matches[i].at = m.at
+	m.members[m.at], m.members[len(m.members)-1] = last, nil
+	m.members = m.members[:len(m.members)-1]
+}
+
+// find says whether a selector selects the item, as of the last Flush, and where in its matches that is.
+func (it *item) find(s *selector) (int, bool) {
+	return slices.BinarySearchFunc(it.matches, s.number, func(m match, number int32) int { return cmp.Compare(m.number, number) })
+}
+
+func (it *item) selectedBy(s *selector) bool {
+	_, is := it.find(s)
+	return is
 }
 
 // indexKey is a fact that a selector requires: in a namespace or anywhere, a label with a value, a label, or nothing
@@ -194,8 +220,8 @@ func (e *Engine) releaseSelector(s *selector) {
 	}
 	delete(e.selectors, s.key())
 	e.index.remove(s)
-	for it := range s.members {
-		it.matches = slices.DeleteFunc(it.matches, func(m *selector) bool { return m == s })
+	for _, it := range s.members {
+		it.matches = slices.DeleteFunc(it.matches, func(m match) bool { return m.selector == s })
 	}
 	s.members = nil
 }
@@ -251,29 +277,28 @@ func (e *Engine) match(it *item) {
 		found = slices.DeleteFunc(found, func(s *selector) bool { return !s.selects(it) })
 	}
 	e.scratch = found
-	if slices.Equal(found, it.matches) {
+	if slices.EqualFunc(found, it.matches, func(s *selector, m match) bool { return s == m.selector }) {
 		return
 	}
-	i, j := 0, 0
-	for i < len(it.matches) || j < len(found) {
+	before, now := it.matches, make([]match, 0, len(found))
+	for len(before) > 0 || len(found) > 0 {
 		switch {
-		case j == len(found) || i < len(it.matches) && it.matches[i].number < found[j].number:
-			e.noteMember(it.matches[i], it)
-			delete(it.matches[i].members, it)
-			i++
-		case i == len(it.matches) || found[j].number < it.matches[i].number:
-			s := found[j]
+		case len(found) == 0 || len(before) > 0 && before[0].number < found[0].number:
+			e.noteMember(before[0].selector, it)
+			before[0].leave()
+			before = before[1:]
+		case len(before) == 0 || found[0].number < before[0].number:
+			s := found[0]
 			e.noteMember(s, it)
-			if s.members == nil {
-				s.members = map[*item]struct{}{}
-			}
-			s.members[it] = struct{}{}
-			j++
+			now = append(now, match{s, int32(len(s.members))})
+			s.members = append(s.members, it)
+			found = found[1:]
 		default:
-			i, j = i+1, j+1
+			now = append(now, before[0])
+			before, found = before[1:], found[1:]
 		}
 	}
-	it.matches = slices.Clone(found)
+	it.matches = now
 	if cap(e.scratch) > 1<<16 {
 		e.scratch = nil
 	}

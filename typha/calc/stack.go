@@ -39,8 +39,8 @@ func (e *Engine) stackOf(it *item) *stack {
 		return st
 	}
 	st := &stack{key: string(key)}
-	for _, s := range it.matches {
-		if len(s.inForce) > 0 {
+	for _, m := range it.matches {
+		if s := m.selector; len(s.inForce) > 0 {
 			st.selectors = append(st.selectors, s)
 			s.stacks = append(s.stacks, st)
 		}
@@ -130,7 +130,7 @@ func (e *Engine) flushStacks() {
 				st.hash = e.hash(tiers)
 			}
 		}
-		for it := range st.selectors[0].members {
+		for _, it := range st.selectors[0].members {
 			if it.stack == st && (!same || it.key.kind == itemHost) {
 				e.mark(it, dirtyEndpoint)
 			}
