@@ -87,7 +87,7 @@ func (c *calicoCompiler) selector(path *field.Path, text string) *expression.Sel
 
 func compileProfile(name string, o *v3.ProfileSpec) compiled {
 	c := calicoCompiler{subject: spec{scopeAll, "", expression.All()}}
-	out := compiled{policy: &wire.Policy{Name: "profile/" + name}}
+	out := compiled{policy: &wire.Policy{Name: profilePrefix + name}}
 	path := field.NewPath("spec")
 	c.rules(&out, path.Child("ingress"), o.Ingress, true)
 	c.rules(&out, path.Child("egress"), o.Egress, false)

@@ -174,8 +174,8 @@ func (e *Engine) hashEndpoint(it *item, o wire.Object) uint64 {
 		uid             string
 		tiers, profiles uint64
 	}{uid: w.UID, profiles: it.place.hash}
-	if it.stack != nil {
-		known.tiers = it.stack.hash
+	if it.counted.stack != nil {
+		known.tiers = it.counted.stack.hash
 	}
 	return maphash.Comparable(e.seed, known)
 }
@@ -198,8 +198,8 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 		return e.hostEndpointOf(it, spec)
 	}
 	out := &wire.Endpoint{Namespace: it.key.namespace, Pod: it.key.name, Node: it.node, Profiles: it.place.names}
-	if it.stack != nil {
-		out.Tiers = it.stack.tiers
+	if it.counted.stack != nil {
+		out.Tiers = it.counted.stack.tiers
 	}
 	switch d := it.detail.(type) {
 	case *podDetail:
@@ -225,13 +225,13 @@ func (e *Engine) hostEndpointOf(it *item, spec *v3.HostEndpointSpec) wire.Object
 		out.ExpectedIPs = append(out.ExpectedIPs, net.Addr())
 	}
 	normal := func(p *policy) bool { return !p.doNotTrack && !p.preDNAT }
-	out.Tiers = e.tiersOf(it.stack, normal)
-	out.Forward = e.tiersOf(it.stack, func(p *policy) bool { return normal(p) && p.onForward })
-	out.PreDNAT = undecided(e.tiersOf(it.stack, func(p *policy) bool { return p.preDNAT && p.ingress }))
+	out.Tiers = e.tiersOf(it.counted.stack, normal)
+	out.Forward = e.tiersOf(it.counted.stack, func(p *policy) bool { return normal(p) && p.onForward })
+	out.PreDNAT = undecided(e.tiersOf(it.counted.stack, func(p *policy) bool { return p.preDNAT && p.ingress }))
 	for i := range out.PreDNAT {
 		out.PreDNAT[i].Egress = nil
 	}
-	out.Untracked = undecided(e.tiersOf(it.stack, func(p *policy) bool { return p.doNotTrack }))
+	out.Untracked = undecided(e.tiersOf(it.counted.stack, func(p *policy) bool { return p.doNotTrack }))
 	return out
 }
 

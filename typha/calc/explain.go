@@ -101,8 +101,8 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 	for _, it := range endpoints {
 		q := inquiry{e: e, flow: f, ingress: ingress, host: it.key.kind == itemHost, profiles: it.place.ruled}
 		var enforced []*policy
-		if it.stack != nil {
-			enforced = e.policiesOf(it.stack)
+		if it.counted.stack != nil {
+			enforced = e.policiesOf(it.counted.stack)
 		}
 		d := Decision{Kind: itemKinds[it.key.kind], Namespace: it.key.namespace, Name: it.key.name, Node: it.node}
 		d.Outcome = q.outcome(enforced)
@@ -305,8 +305,8 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 // policies exist nowhere else.
 func (q *inquiry) inSet(s setSpec, addr netip.Addr, port uint16) bool {
 	found := false
-	if s.service.name != "" {
-		service := q.e.services.names[s.service]
+	if s.service != nil {
+		service := q.e.services.names[*s.service]
 		if service == nil {
 			return false
 		}

@@ -17,23 +17,25 @@ import (
 type setSpec struct {
 	items    spec
 	port     string
-	protocol uint8
-	service  podKey
-	ports    bool   // of a service, its ports too
+	service  *podKey
 	name     string // see hash
+	protocol uint8
+	ports    bool // of a service, its ports too
 }
 
 // means says whether two specs mean the same.
 func (s *setSpec) means(other *setSpec) bool {
-	return s.port == other.port && s.protocol == other.protocol && s.service == other.service && s.ports == other.ports &&
-		(s.service.name != "" || s.items.key() == other.items.key())
+	if s.service != nil || other.service != nil {
+		return s.service != nil && other.service != nil && *s.service == *other.service && s.ports == other.ports
+	}
+	return s.port == other.port && s.protocol == other.protocol && s.items.key() == other.items.key()
 }
 
 // hash gives the set's name, a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.
 func (s *setSpec) hash() string {
 	prefix, text := "s:", make([]byte, 0, 256)
 	switch {
-	case s.service.name != "":
+	case s.service != nil:
 		text = append(append(append(append(text, "service "...), s.service.namespace...), '/'), s.service.name...)
 		if s.ports {
 			prefix = "n:"
@@ -64,7 +66,7 @@ func compareMembers(a, b member) int {
 // ipSet is a set that policies name. It holds no members: they follow from those of its selector, or of its service.
 type ipSet struct {
 	spec     setSpec
-	users    int
+	users    int32
 	sent     bool
 	selector *selector // nil for a service
 	counts   counts    // of the groups that use it, by node
@@ -237,11 +239,11 @@ func (e *Engine) acquireSet(want setSpec) *ipSet {
 	s := e.sets[want.name]
 	if s == nil {
 		s = &ipSet{spec: want}
-		if want.service.name == "" {
+		if want.service == nil {
 			s.selector = e.acquireSelector(want.items)
 			s.selector.sets = append(s.selector.sets, s)
 		} else {
-			e.services.use(want.service, s)
+			e.services.use(*want.service, s)
 		}
 		e.sets[want.name] = s
 		e.dirtySets[s] = struct{}{}
@@ -262,7 +264,7 @@ func (e *Engine) dropSet(s *ipSet) {
 		s.selector.sets = without(s.selector.sets, s)
 		e.releaseSelector(s.selector)
 	} else {
-		e.services.release(s.spec.service, s)
+		e.services.release(*s.spec.service, s)
 	}
 	if s.sent {
 		e.out.gone(s.id())

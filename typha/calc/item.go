@@ -50,7 +50,6 @@ type item struct {
 	matches []match               // as of the last Flush, sorted by number
 
 	node    string // where its endpoint is; empty: nowhere
-	stack   *stack // of its endpoint
 	counted counted
 	sent    handed // its endpoint
 	detail  any    // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec

@@ -14,7 +14,7 @@ import (
 // profile is what gives items labels and, after all tiers, rules: a Namespace or ServiceAccount of Kubernetes, or a
 // Profile.
 type profile struct {
-	name   string // "kns.default"
+	wire   string // the name of its Policy: "profile/kns.default"
 	places []*place
 	// labels are those that the profile gives, under their full names.
 	labels labels
@@ -23,22 +23,31 @@ type profile struct {
 	object *v3.ProfileSpec
 	// pods counts the places of pods, which have a namespace's rules whether or not it is known, endpoints those of
 	// pods, workloads and host endpoints.
-	pods, endpoints int
+	pods, endpoints int32
 	annotations     map[string]string // of a Namespace, for CNI
 	policy          *policy           // while it has rules and endpoints
-	group                             // the nodes that have endpoints with it
+	group           *group            // the nodes that have endpoints with it; see nodes
 }
 
-// wireName is the name of the profile's Policy.
-func (p *profile) wireName() string { return "profile/" + p.name }
+const profilePrefix = "profile/"
+
+func (p *profile) name() string { return p.wire[len(profilePrefix):] }
+
+// nodes gives the group of a profile that has rules, or had them. Most service accounts never do.
+func (p *profile) nodes() *group {
+	if p.group == nil {
+		p.group = &group{}
+	}
+	return p.group
+}
 
 // allowProfile exists always, for automatic host endpoints.
 const allowProfile = "projectcalico-default-allow"
 
 // hasRules says whether there is a Policy of the profile.
 func (p *profile) hasRules() bool {
-	return p.object != nil || p.name == allowProfile ||
-		strings.HasPrefix(p.name, v3.NamespaceProfilePrefix) && (p.kube || p.pods > 0)
+	return p.object != nil || p.name() == allowProfile ||
+		strings.HasPrefix(p.name(), v3.NamespaceProfilePrefix) && (p.kube || p.pods > 0)
 }
 
 // place is where items belong: what decides, beside their own labels, what selects them.
@@ -59,7 +68,7 @@ type placeSpec struct {
 }
 
 // count notes that a place of the profile came or went.
-func (p *profile) count(at *place, n int) {
+func (p *profile) count(at *place, n int32) {
 	if at.pods {
 		p.pods += n
 	}
@@ -74,7 +83,7 @@ func (s placeSpec) key() string {
 
 func (p *place) is(s placeSpec) bool {
 	return p.namespace == s.namespace && p.account == s.account && p.orchestrator == s.orchestrator &&
-		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name == name })
+		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name() == name })
 }
 
 // placeOf gives the place that the item has to be in, which may be its own.
@@ -148,15 +157,15 @@ func without[T comparable](list []T, x T) []T {
 func (e *Engine) profile(name string) *profile {
 	p := e.profiles[name]
 	if p == nil {
-		p = &profile{name: strings.Clone(name)}
-		e.profiles[p.name] = p
+		p = &profile{wire: profilePrefix + name}
+		e.profiles[p.name()] = p
 	}
 	return p
 }
 
 func (e *Engine) dropProfileIfUnused(p *profile) {
 	if !p.kube && p.object == nil && len(p.places) == 0 && p.policy == nil {
-		delete(e.profiles, p.name)
+		delete(e.profiles, p.name())
 	}
 }
 
@@ -166,7 +175,7 @@ func (e *Engine) setNames(p *place) bool {
 	var ruled []*profile
 	for _, profile := range p.profiles {
 		if profile.hasRules() {
-			names, ruled = append(names, profile.wireName()), append(ruled, profile)
+			names, ruled = append(names, profile.wire), append(ruled, profile)
 		}
 	}
 	if slices.Equal(names, p.names) {
@@ -296,12 +305,12 @@ func (e *Engine) flushProfile(p *profile) {
 		}
 		return
 	}
-	c := compiled{policy: &wire.Policy{Name: p.wireName(), Ingress: allowAll, Egress: allowAll}}
+	c := compiled{policy: &wire.Policy{Name: p.wire, Ingress: allowAll, Egress: allowAll}}
 	if p.object != nil {
-		c = compileProfile(p.name, p.object)
+		c = compileProfile(p.name(), p.object)
 	}
-	c.group = &p.group
-	p.policy = e.putPolicy(policyKey{KindProfile, "", p.name}, c, p.policy)
+	c.group = p.nodes()
+	p.policy = e.putPolicy(policyKey{KindProfile, "", p.name()}, c, p.policy)
 }
 
 var allowAll = []wire.Rule{{Action: wire.Allow}}

@@ -148,7 +148,7 @@ func (e *Engine) acquireSets(p *policy, c *compiled) {
 	}
 	p.staged = &staged{action: c.staged, specs: c.sets}
 	for _, s := range c.sets {
-		if s.service.name == "" {
+		if s.service == nil {
 			p.staged.selectors = append(p.staged.selectors, e.acquireSelector(s.items))
 		}
 	}

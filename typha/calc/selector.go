@@ -59,8 +59,7 @@ func (s spec) selects(it *item) bool {
 type selector struct {
 	spec
 	number  int32 // for a stable order within the engine
-	users   int
-	fresh   bool // not yet asked about the items that were there before it
+	users   int32
 	members []*item
 	sets    []*ipSet
 	inForce []*policy // whose subject it is
@@ -204,7 +203,7 @@ func (e *Engine) acquireSelector(want spec) *selector {
 	key := want.key()
 	s := e.selectors[key]
 	if s == nil {
-		s = &selector{spec: want, fresh: true, number: e.nextSelector}
+		s = &selector{spec: want, number: e.nextSelector}
 		e.nextSelector++
 		e.selectors[key] = s
 		e.index.add(s)
@@ -238,7 +237,6 @@ func (e *Engine) askFresh() {
 		}
 	}
 	for _, s := range e.fresh {
-		s.fresh = false
 		switch {
 		case s.users == 0:
 		case s.namespace != "":

@@ -48,7 +48,7 @@ func (s *services) dropIfUnused(key podKey) {
 }
 
 func (s *services) members(of setSpec) map[member]int {
-	v := s.names[of.service]
+	v := s.names[*of.service]
 	switch {
 	case v == nil:
 		return nil

@@ -66,43 +66,40 @@ func (e *Engine) dropStack(st *stack) {
 
 // restack decides again which policies apply to an item, and counts it where its node needs them.
 func (e *Engine) restack(it *item) {
-	st := e.stackOf(it)
-	node, place := "", (*place)(nil)
+	st, node := e.stackOf(it), ""
 	if it.isEndpoint() {
-		node, place = it.node, it.place
+		node = it.node
 	}
-	if c := it.counted; c.node != node || c.stack != st || c.place != place {
-		it.counted = counted{node, st, place}
-		e.countEndpoint(it.counted, 1)
-		e.countEndpoint(c, -1)
+	if c := it.counted; c.node != node || c.stack != st {
+		it.counted = counted{node, st}
+		e.countEndpoint(it.place, it.counted, 1)
+		e.countEndpoint(it.place, c, -1)
 		e.mark(it, dirtyEndpoint)
 	}
-	it.stack = st
 }
 
-// counted is what an endpoint was counted for.
+// counted is what an endpoint was counted for, beside its place.
 type counted struct {
 	node  string
 	stack *stack
-	place *place
 }
 
-// uncount has restack count the endpoint anew.
+// uncount has restack count the endpoint anew. It comes before the place changes.
 func (e *Engine) uncount(it *item) {
 	if it.counted.node != "" {
-		e.countEndpoint(it.counted, -1)
+		e.countEndpoint(it.place, it.counted, -1)
 		it.counted = counted{}
 		e.mark(it, dirtyStack)
 	}
 }
 
-func (e *Engine) countEndpoint(c counted, n int32) {
+func (e *Engine) countEndpoint(at *place, c counted, n int32) {
 	if c.node == "" {
 		return
 	}
 	e.countNode(&e.everywhere, c.node, n)
-	for _, p := range c.place.ruled {
-		e.countNode(&p.group, c.node, n)
+	for _, p := range at.ruled {
+		e.countNode(p.nodes(), c.node, n)
 	}
 	if c.stack == nil {
 		return
@@ -131,7 +128,7 @@ func (e *Engine) flushStacks() {
 			}
 		}
 		for _, it := range st.selectors[0].members {
-			if it.stack == st && (!same || it.key.kind == itemHost) {
+			if it.counted.stack == st && (!same || it.key.kind == itemHost) {
 				e.mark(it, dirtyEndpoint)
 			}
 		}
