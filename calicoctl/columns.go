@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,10 +30,17 @@ func of[T datastore.Object, V any](heading string, wide bool, value func(T) V) c
 
 // ifSet is the text of a value that may be absent, and then is empty.
 func ifSet[V any](value *V) string {
-	if value == nil {
-		return ""
+	switch v := any(value).(type) {
+	case *float64:
+		if v != nil {
+			return strconv.FormatFloat(*v, 'f', -1, 64)
+		}
+	default:
+		if value != nil {
+			return fmt.Sprint(*value)
+		}
 	}
-	return fmt.Sprint(*value)
+	return ""
 }
 
 // join is the text of the items of a slice, or of the pairs of a map, with a separator; a limit above 0 is how long it gets.

@@ -31,7 +31,7 @@ items:
 - {apiVersion: projectcalico.org/v3, kind: FelixConfiguration, metadata: {name: default}, spec: {logSeverityScreen: Info}}
 - {apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: last}, spec: {}}
 - {apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: second}, spec: {order: 20}}
-- {apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: third}, spec: {order: 100.5}}
+- {apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: third}, spec: {order: 1000000.5}}
 - {apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: deny}, spec: {order: 10, selector: all(), types: [Ingress]}}
 - {apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: web, namespace: shop}, spec: {selector: app == 'web', ingress: [{action: Allow}]}}
 - {apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: own}, spec: {selector: all()}}
