@@ -53,8 +53,7 @@ type Engine struct {
 
 	// What can be selected, and where it is.
 	items    map[itemKey]*item
-	places   map[string]*place   // by key
-	spaces   map[string][]*place // by namespace
+	places   map[string][]*place // by namespace
 	profiles map[string]*profile
 	nets     netTable
 
@@ -100,8 +99,7 @@ func New() *Engine {
 		verdicts:      map[Verdict]Verdict{},
 		judged:        map[Verdict]string{},
 		items:         map[itemKey]*item{},
-		places:        map[string]*place{},
-		spaces:        map[string][]*place{},
+		places:        map[string][]*place{},
 		profiles:      map[string]*profile{},
 		nets:          newNetTable(),
 		selectors:     map[specKey]*selector{},

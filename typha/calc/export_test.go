@@ -6,7 +6,7 @@ func (e *Engine) Residue() map[string]int {
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "verdicts": len(e.judged),
-		"items": len(e.items), "places": len(e.places), "spaces": len(e.spaces), "profiles": len(e.profiles),
+		"items": len(e.items), "places": len(e.places), "profiles": len(e.profiles),
 		"nets": len(e.nets.first) + len(e.nets.more), "selectors": len(e.selectors), "index": len(e.index.files) + len(e.index.labels),
 		"sets": len(e.sets), "slices": len(e.services.slices), "services": len(e.services.names),
 		"policies": len(e.policies) + len(e.recent), "tiers": len(e.tiers), "stacks": len(e.stacks),

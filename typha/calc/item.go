@@ -97,7 +97,7 @@ var noLabels = unique.Make(labels(""))
 func (e *Engine) item(key itemKey) *item {
 	it := e.items[key]
 	if it == nil {
-		if there := e.spaces[key.namespace]; len(there) > 0 {
+		if there := e.places[key.namespace]; len(there) > 0 {
 			key.namespace = there[0].namespace
 		} else {
 			key.namespace = strings.Clone(key.namespace)

@@ -54,7 +54,6 @@ func (p *profile) hasRules() bool {
 type place struct {
 	namespace, account, orchestrator string
 	profiles                         []*profile // in order
-	key                              string
 	items                            []*item
 	ruled                            []*profile // those that have rules
 	names                            []string   // their names on the wire
@@ -77,10 +76,6 @@ func (p *profile) count(at *place, n int32) {
 	}
 }
 
-func (s placeSpec) key() string {
-	return s.namespace + "\x00" + s.account + "\x00" + s.orchestrator + "\x00" + strings.Join(s.profiles, "\x00")
-}
-
 func (p *place) is(s placeSpec) bool {
 	return p.namespace == s.namespace && p.account == s.account && p.orchestrator == s.orchestrator &&
 		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name() == name })
@@ -91,15 +86,13 @@ func (e *Engine) placeOf(it *item, s placeSpec) *place {
 	if it.place != nil && it.place.is(s) {
 		return it.place
 	}
-	key := s.key()
-	if p := e.places[key]; p != nil {
-		return p
+	for _, p := range e.places[s.namespace] { // as many as it has service accounts with pods
+		if p.is(s) {
+			return p
+		}
 	}
-	// The parts are parts of the key, too.
-	account := len(s.namespace) + 1
-	orchestrator := account + len(s.account) + 1
-	p := &place{namespace: key[:account-1], account: key[account : orchestrator-1],
-		orchestrator: key[orchestrator:][:len(s.orchestrator)], key: key, pods: it.key.kind == itemPod, endpoints: it.key.kind <= itemHost}
+	p := &place{namespace: it.key.namespace, account: intern(s.account), orchestrator: intern(s.orchestrator),
+		pods: it.key.kind == itemPod, endpoints: it.key.kind <= itemHost}
 	for _, name := range s.profiles {
 		profile := e.profile(name)
 		p.profiles = append(p.profiles, profile)
@@ -107,8 +100,7 @@ func (e *Engine) placeOf(it *item, s placeSpec) *place {
 		profile.count(p, 1)
 		e.touchProfile(profile)
 	}
-	e.places[key] = p
-	e.spaces[p.namespace] = append(e.spaces[p.namespace], p)
+	e.places[p.namespace] = append(e.places[p.namespace], p)
 	e.setNames(p)
 	return p
 }
@@ -132,9 +124,8 @@ func (e *Engine) moveTo(it *item, to *place) {
 }
 
 func (e *Engine) dropPlace(p *place) {
-	delete(e.places, p.key)
-	if e.spaces[p.namespace] = without(e.spaces[p.namespace], p); len(e.spaces[p.namespace]) == 0 {
-		delete(e.spaces, p.namespace)
+	if e.places[p.namespace] = without(e.places[p.namespace], p); len(e.places[p.namespace]) == 0 {
+		delete(e.places, p.namespace)
 	}
 	for _, profile := range p.profiles {
 		profile.places = without(profile.places, p)

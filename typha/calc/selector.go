@@ -240,12 +240,14 @@ func (e *Engine) askFresh() {
 		switch {
 		case s.users == 0:
 		case s.namespace != "":
-			for _, p := range e.spaces[s.namespace] {
+			for _, p := range e.places[s.namespace] {
 				e.askItems(s, p.items)
 			}
 		case wide <= fewSelectors:
-			for _, p := range e.places {
-				e.askItems(s, p.items)
+			for _, places := range e.places {
+				for _, p := range places {
+					e.askItems(s, p.items)
+				}
 			}
 		}
 	}
