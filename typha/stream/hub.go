@@ -287,7 +287,7 @@ func (h *Hub) flush() {
 func (h *Hub) judge(v calc.Verdict) {
 	if v.Reason == "" {
 		h.metrics.unusable.DeleteLabelValues(v.Kind, v.Namespace, v.Name)
-		h.log.Info("resource can be used again", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name)
+		h.log.Info("nothing is wrong with the resource any more, or it is gone", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name)
 		return
 	}
 	h.metrics.unusable.WithLabelValues(v.Kind, v.Namespace, v.Name).Set(1)

@@ -306,6 +306,37 @@ func TestSnapshotHoldsWhatWasSeen(t *testing.T) {
 	}
 }
 
+// TestNodeHasFewSessions: of too many the oldest ends, and other nodes' stay.
+func TestNodeHasFewSessions(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	connect := func(node string) *Session {
+		s, err := h.connect(t.Context(), Hello{Node: node}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		next(t, s)
+		return s
+	}
+	other := connect("n2")
+	var sessions []*Session
+	for range maxSessions + 2 {
+		sessions = append(sessions, connect("n1"))
+	}
+	for i, s := range append(sessions, other) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if i >= 2 {
+			cancel() // it waits for a change
+		}
+		want := []error{ErrReplaced, context.Canceled}[min(i/2, 1)]
+		if _, err := s.Next(ctx); !errors.Is(err, want) {
+			t.Errorf("session %d: %v, want %v", i, err, want)
+		}
+		cancel()
+	}
+}
+
 func TestSessionMayBeClosedTwice(t *testing.T) {
 	h, _ := startHub(t)
 	list(t, h, 1)

@@ -60,7 +60,7 @@ func (o *object) encoded(lacks wire.Features) (form, error) {
 
 func (o *object) encode(lacks wire.Features) (form, error) {
 	f := form{lacks: lacks}
-	if set, ok := o.value.(*wire.PackedSet); ok { // its frame is made of the set's own octets; see setFrames
+	if set, ok := o.value.(*wire.PackedSet); ok { // its frame is made of the set's own octets; see messageWriter.set
 		f.hash = set.Hash()
 		return f, nil
 	}

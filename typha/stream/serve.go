@@ -48,7 +48,10 @@ func receiveHello(stream grpc.ServerStream) (Hello, error) {
 		}
 		return nil
 	})
-	if err != nil || !found {
+	if err == nil && !found {
+		err = errors.New("it holds none")
+	}
+	if err != nil {
 		return hello, status.Errorf(codes.InvalidArgument, "the first message has to be a hello: %v", err)
 	}
 	return hello, nil

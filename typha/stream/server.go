@@ -154,7 +154,7 @@ func (s *Server) handle(stream grpc.ServerStream) error {
 		return nil
 	case errors.Is(err, ErrBehind):
 		return status.Error(codes.FailedPrecondition, err.Error())
-	case errors.Is(err, ErrClosed), errors.Is(err, ErrSlow), errors.Is(err, errElsewhere):
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrSlow), errors.Is(err, ErrReplaced), errors.Is(err, errElsewhere):
 		return status.Error(codes.Unavailable, err.Error())
 	}
 	return err // gRPC passes its own status errors on, and makes others Unknown
@@ -234,7 +234,7 @@ func (s *Server) serve(stream grpc.ServerStream, node string) error {
 	case err := <-sent:
 		return first(ended(ctx), err)
 	case <-session.ended: // what is being sent may not go out; it ends with the stream
-		return ErrSlow
+		return session.why
 	case <-ctx.Done():
 		if err := ended(ctx); err != nil {
 			return err

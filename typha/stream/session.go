@@ -33,6 +33,9 @@ type HeldObject struct {
 // ErrBehind says that a Hub has seen less than the node has already applied.
 var ErrBehind = errors.New("replica is behind what the node has applied")
 
+// ErrReplaced says that a node has opened too many sessions since.
+var ErrReplaced = errors.New("the node has opened other streams")
+
 // ErrSlow says that a node has left changes unread for too long.
 var ErrSlow = errors.New("node reads too slowly")
 
@@ -41,10 +44,11 @@ type Session struct {
 	hub   *Hub
 	node  *node
 	lacks wire.Features
-	drops bool       // it is ended when it leaves changes unread
+	drops bool       // it may be ended
 	reply chan batch // of a request that is under way; owned by the caller of Next
 	asked time.Time  // when that began; owned by the caller of Next
 	ended chan struct{}
+	why   error // it was ended; set before ended is closed
 
 	// The rest is owned by the Hub's goroutine.
 	waiter chan<- batch // where the next batch goes, if the reader waits
@@ -83,7 +87,8 @@ func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) {
 	return h.connect(ctx, hello, false)
 }
 
-// connect is Connect for a session that may be ended when it leaves changes unread for too long.
+// connect is Connect for a session that may be ended: when it leaves changes unread for too long, or when its node has opened
+// many others since.
 func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, error) {
 	if hello.Node == "" {
 		return nil, fmt.Errorf("connect: the node has no name")
@@ -109,6 +114,7 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 		if behind = h.versions.covers(hello.Applied); behind == nil {
 			s.node = h.node(hello.Node)
 			s.node.sessions = append(s.node.sessions, s)
+			s.node.endOldest()
 		}
 	})
 	if err != nil {
@@ -118,6 +124,35 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 		return nil, fmt.Errorf("connect node %s: %w: %w", hello.Node, ErrBehind, behind)
 	}
 	return s, nil
+}
+
+// maxSessions is how many sessions a node may have: one whose connection broke unnoticed, a process that starts while another
+// ends. Whoever has a node's token costs no more than that.
+const maxSessions = 4
+
+// endOldest ends the oldest of too many sessions.
+func (n *node) endOldest() {
+	live := 0
+	var oldest *Session
+	for _, s := range n.sessions {
+		if !s.drops || s.why != nil {
+			continue
+		}
+		if live++; oldest == nil || s.status.connected.Before(oldest.status.connected) {
+			oldest = s
+		}
+	}
+	if live > maxSessions {
+		oldest.end(ErrReplaced)
+	}
+}
+
+// end has Next fail.
+func (s *Session) end(why error) {
+	if s.why == nil {
+		s.why = why
+		close(s.ended)
+	}
 }
 
 // Close ends the session. It may be called twice, and after the Hub has ended.
@@ -150,7 +185,7 @@ func (s *Session) next(ctx context.Context, idle <-chan time.Time) (batch, error
 	case <-idle:
 		return batch{}, errIdle
 	case <-s.ended:
-		return batch{}, ErrSlow
+		return batch{}, s.why
 	case <-s.hub.done:
 		return batch{}, ErrClosed
 	case <-ctx.Done():

@@ -126,10 +126,8 @@ func (h *Hub) inspect() {
 }
 
 func (h *Hub) fellBehind(s *Session, now time.Time) {
-	select {
-	case <-s.ended:
+	if s.why != nil {
 		return // its stream is about to close it
-	default:
 	}
 	if now.Sub(s.status.connected) < h.opts.GracePeriod {
 		if !s.status.grace {
@@ -138,5 +136,5 @@ func (h *Hub) fellBehind(s *Session, now time.Time) {
 		}
 		return
 	}
-	close(s.ended)
+	s.end(ErrSlow)
 }
