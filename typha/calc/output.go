@@ -1,7 +1,6 @@
 package calc
 
 import (
-	"bytes"
 	"cmp"
 	"reflect"
 	"slices"
@@ -26,14 +25,14 @@ func newOutput() output {
 
 func (o *output) set(object wire.Object) { o.pending[object.ID()] = object }
 
-// policyChange is what a policy says since the last flush, and said before; nil rules: there is none.
+// policyChange is what a policy says since the last flush, and said before; empty: there is none.
 type policyChange struct {
-	was, is []byte
+	was, is string
 	object  *wire.Policy
 }
 
 // setPolicy is set for a policy whose rules, in their encoding, are known now and before.
-func (o *output) setPolicy(name string, was, is []byte, object *wire.Policy) {
+func (o *output) setPolicy(name, was, is string, object *wire.Policy) {
 	if first, changed := o.policies[name]; changed {
 		was = first.was
 	}
@@ -61,9 +60,9 @@ func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 	}
 	for name, c := range o.policies {
 		switch {
-		case c.is == nil && c.was != nil:
+		case c.is == "" && c.was != "":
 			o.gone(wire.ID{Kind: wire.KindPolicy, Name: name})
-		case c.is != nil && !bytes.Equal(c.was, c.is):
+		case c.is != c.was:
 			o.changed(c.object)
 		}
 	}

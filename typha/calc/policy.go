@@ -1,7 +1,6 @@
 package calc
 
 import (
-	"bytes"
 	"slices"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -15,7 +14,7 @@ type policyKey struct{ kind, namespace, name string }
 type policy struct {
 	key   policyKey
 	name  string // on the wire
-	rules []byte // the wire.Policy without its name, encoded: there are many, and rules are large
+	rules string // the wire.Policy without its name, encoded: there are many, and rules are large
 	tier  *tier  // nil for a profile
 	order *float64
 
@@ -88,7 +87,7 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 // putPolicy makes a policy and puts it in the place of the one before, if there is one.
 func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 	rules := encode(c.policy)
-	if bytes.Equal(rules, allowAllRules) {
+	if rules == allowAllRules {
 		rules = allowAllRules
 	}
 	p := &policy{key: key, name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
@@ -127,9 +126,9 @@ func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 	if p.staged != nil {
 		return p
 	}
-	var was []byte
+	was := ""
 	if before != nil && before.name != p.name { // the tier is part of the name
-		e.out.setPolicy(before.name, before.rules, nil, nil)
+		e.out.setPolicy(before.name, before.rules, "", nil)
 	} else if before != nil {
 		was = before.rules
 	}
@@ -165,7 +164,7 @@ func (e *Engine) removePolicyAt(key policyKey) {
 func (e *Engine) takePolicy(p *policy) {
 	e.detach(p)
 	if p.staged == nil {
-		e.out.setPolicy(p.name, p.rules, nil, nil)
+		e.out.setPolicy(p.name, p.rules, "", nil)
 	}
 	e.release(p)
 }
@@ -341,14 +340,14 @@ func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
 }
 
 // encode gives the canonical encoding of a policy without its name.
-func encode(p *wire.Policy) []byte {
+func encode(p *wire.Policy) string {
 	nameless := *p
 	nameless.Name = ""
 	data, err := wire.Encode(&nameless)
 	if err != nil {
 		panic(err) // the type is one that can be encoded
 	}
-	return slices.Clip(data)
+	return string(data)
 }
 
 // allowAllRules are those of the profiles of all namespaces.
@@ -357,7 +356,7 @@ var allowAllRules = encode(&wire.Policy{Ingress: allowAll, Egress: allowAll})
 // decode gives the policy again, without its name.
 func (p *policy) decode() *wire.Policy {
 	var out wire.Policy
-	if err := wire.Decode(p.rules, &out); err != nil {
+	if err := wire.Decode([]byte(p.rules), &out); err != nil {
 		panic(err) // encode wrote it
 	}
 	return &out
