@@ -145,7 +145,7 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 
 func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	if to, ok := a.attributed[addr]; ok {
-		it := e.items[itemKey{itemPod, to.pod}]
+		it := e.items[itemPod][to.pod]
 		if it == nil || !it.selectable() || to.uid != "" && to.uid != it.detail.(*podDetail).uid {
 			return nil
 		}

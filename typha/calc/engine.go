@@ -52,7 +52,7 @@ type Engine struct {
 	judged   map[Verdict]string  // the reasons that stand
 
 	// What can be selected, and where it is.
-	items    map[itemKey]*item
+	items    [itemKindCount]map[podKey]*item
 	places   map[string][]*place // by namespace
 	profiles map[string]*profile
 	nets     netTable
@@ -93,12 +93,11 @@ type Engine struct {
 
 // New makes an Engine that knows of no resource.
 func New() *Engine {
-	return &Engine{
+	e := &Engine{
 		out:           newOutput(),
 		interest:      newInterest(),
 		verdicts:      map[Verdict]Verdict{},
 		judged:        map[Verdict]string{},
-		items:         map[itemKey]*item{},
 		places:        map[string][]*place{},
 		profiles:      map[string]*profile{},
 		nets:          newNetTable(),
@@ -121,6 +120,10 @@ func New() *Engine {
 		needs:         map[need]bool{},
 		noted:         map[need]bool{},
 	}
+	for kind := range e.items {
+		e.items[kind] = map[podKey]*item{}
+	}
+	return e
 }
 
 // Upsert takes in a resource, new or changed. The resource is only read during the call, but
@@ -279,7 +282,7 @@ func (e *Engine) flushItems() {
 		it.dirty = 0
 		if it.gone {
 			e.moveTo(it, nil)
-			delete(e.items, it.key)
+			delete(e.items[it.key.kind], it.key.podKey)
 		}
 	}
 	e.dirty = nil

@@ -6,7 +6,7 @@ func (e *Engine) Residue() map[string]int {
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "verdicts": len(e.judged),
-		"items": len(e.items), "places": len(e.places), "profiles": len(e.profiles),
+		"places": len(e.places), "profiles": len(e.profiles),
 		"nets": len(e.nets.first) + len(e.nets.more), "selectors": len(e.selectors), "index": len(e.index.files) + len(e.index.labels),
 		"sets": len(e.sets), "slices": len(e.services.slices), "services": len(e.services.names),
 		"policies": len(e.policies) + len(e.recent), "tiers": len(e.tiers), "stacks": len(e.stacks),
@@ -16,6 +16,9 @@ func (e *Engine) Residue() map[string]int {
 		"attributed": len(a.attributed), "byPod": len(a.byPod), "claims": len(a.others),
 		"covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
+	}
+	for _, items := range e.items {
+		counts["items"] += len(items)
 	}
 	for _, n := range e.nets.bits {
 		for _, count := range n {

@@ -22,6 +22,7 @@ const (
 	itemHost
 	itemSet  // a NetworkSet, or in no namespace a GlobalNetworkSet
 	itemNode // selected by ClusterNetworkPolicies alone, never by its labels as an endpoint
+	itemKindCount
 )
 
 // itemKey names an item.
@@ -95,7 +96,7 @@ var noLabels = unique.Make(labels(""))
 
 // item gives the item of a resource, which it makes if need be.
 func (e *Engine) item(key itemKey) *item {
-	it := e.items[key]
+	it := e.items[key.kind][key.podKey]
 	if it == nil {
 		if there := e.places[key.namespace]; len(there) > 0 {
 			key.namespace = there[0].namespace
@@ -104,7 +105,7 @@ func (e *Engine) item(key itemKey) *item {
 		}
 		key.name = strings.Clone(key.name)
 		it = &item{key: key, labels: noLabels}
-		e.items[it.key] = it
+		e.items[key.kind][key.podKey] = it
 	}
 	it.gone = false
 	return it
@@ -121,7 +122,7 @@ func (e *Engine) mark(it *item, d dirt) {
 
 // removeItem takes an item out; Flush forgets it.
 func (e *Engine) removeItem(key itemKey) {
-	it := e.items[key]
+	it := e.items[key.kind][key.podKey]
 	if it == nil || it.gone {
 		return
 	}

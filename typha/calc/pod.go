@@ -137,7 +137,7 @@ func podPorts(o *corev1.Pod) string {
 }
 
 func (e *Engine) deletePod(key podKey) {
-	it := e.items[itemKey{itemPod, key}]
+	it := e.items[itemPod][key]
 	if it == nil || it.gone {
 		return
 	}

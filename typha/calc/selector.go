@@ -252,8 +252,10 @@ func (e *Engine) askFresh() {
 		}
 	}
 	if wide > fewSelectors {
-		for _, it := range e.items {
-			e.mark(it, dirtyMatches)
+		for _, items := range e.items {
+			for _, it := range items {
+				e.mark(it, dirtyMatches)
+			}
 		}
 	}
 	e.fresh = nil
