@@ -112,7 +112,9 @@ func ids(c wire.Commit) (upserts, deletes []string) {
 
 func next(t *testing.T, s Source) wire.Commit {
 	t.Helper()
-	c, err := s.Next(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := s.Next(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
