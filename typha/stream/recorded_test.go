@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,20 +35,6 @@ func tape(t *testing.T, name string) [][]byte {
 		messages = append(messages, m)
 	}
 	return messages
-}
-
-// playedStream gives a client the messages of a tape and takes what it sends.
-type playedStream struct {
-	grpc.ClientStream
-	messages [][]byte
-}
-
-func (p *playedStream) RecvMsg(m any) error {
-	if len(p.messages) == 0 {
-		return io.EOF
-	}
-	*m.(*[]byte), p.messages = p.messages[0], p.messages[1:]
-	return nil
 }
 
 // TestRecordedStreamsDecode: what a server of each earlier protocol version sent means today what it meant.

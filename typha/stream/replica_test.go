@@ -139,7 +139,6 @@ func (m *nodeModel) text() map[string]string {
 type history struct {
 	r       *rand.Rand
 	updates []Update
-	pods    map[string]bool
 }
 
 func (h *history) next() Update {
