@@ -30,12 +30,6 @@ type SetMark struct{ Value, Mask uint32 }
 // ClearMark clears the bits in Mask.
 type ClearMark struct{ Mask uint32 }
 
-// SaveMark copies the bits in Mask from the packet's mark to the connection's.
-type SaveMark struct{ Mask uint32 }
-
-// RestoreMark copies the bits in Mask from the connection's mark to the packet's.
-type RestoreMark struct{ Mask uint32 }
-
 // Masquerade gives the packet the outgoing device's address as source.
 type Masquerade struct {
 	RandomFully bool // choose the port at random
@@ -45,12 +39,6 @@ type Masquerade struct {
 type SNAT struct {
 	To          netip.Addr
 	RandomFully bool
-}
-
-// DNAT gives the packet a destination.
-type DNAT struct {
-	To   netip.Addr
-	Port uint16 // 0 keeps the port
 }
 
 // Log writes the packet's headers to the kernel's log.
@@ -79,14 +67,6 @@ func (a SetMark) args() string {
 
 func (a ClearMark) args() string { return fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", a.Mask) }
 
-func (a SaveMark) args() string {
-	return fmt.Sprintf("-j CONNMARK --save-mark --nfmask %#x --ctmask %#x", a.Mask, a.Mask)
-}
-
-func (a RestoreMark) args() string {
-	return fmt.Sprintf("-j CONNMARK --restore-mark --nfmask %#x --ctmask %#x", a.Mask, a.Mask)
-}
-
 func (a Masquerade) args() string {
 	if a.RandomFully {
 		return "-j MASQUERADE --random-fully"
@@ -100,13 +80,6 @@ func (a SNAT) args() string {
 		s += " --random-fully"
 	}
 	return s
-}
-
-func (a DNAT) args() string {
-	if a.Port == 0 {
-		return "-j DNAT --to-destination " + a.To.String()
-	}
-	return "-j DNAT --to-destination " + netip.AddrPortFrom(a.To, a.Port).String()
 }
 
 func (a Log) args() string {

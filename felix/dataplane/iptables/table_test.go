@@ -357,7 +357,7 @@ func TestEveryRule(t *testing.T) {
 						{Action: Drop{}}, {Action: Reject{}}, {Match: m.Protocol(6), Action: Reject{"tcp-reset"}}, {Action: Return{}},
 						{Action: Goto{"cali-x"}}, {Action: Log{Prefix: "denied", Level: 4}},
 					},
-					Mangle: {{Action: ClearMark{0xff0000}}, {Action: SaveMark{0xff0000}}, {Action: RestoreMark{0xff0000}}},
+					Mangle: {{Action: ClearMark{0xff0000}}},
 					Raw:    {{Action: NoTrack{}}, {Match: m.ReversePathFailed(), Action: Drop{}}},
 					NAT: {
 						{Action: Masquerade{}}, {Action: Masquerade{RandomFully: true}}, {Action: SNAT{to, true}},
@@ -368,9 +368,6 @@ func TestEveryRule(t *testing.T) {
 					cfg := Config{Family: f, Table: name, Backend: b, Runner: counting{restores: &n}}
 					program := func(table *Table) {
 						table.Replace([]Chain{{Name: "cali-a", Rules: rules}, {Name: "cali-x", Rules: nil}})
-						if name == NAT {
-							table.Set(Chain{Name: "cali-d", Rules: []Rule{{Action: DNAT{To: to}}, {Match: m.Protocol(6), Action: DNAT{to, 8080}}}})
-						}
 					}
 					table := New(cfg)
 					program(table)
