@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"cmp"
 	"slices"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -285,25 +286,19 @@ func (e *Engine) dropTierIfUnused(t *tier) {
 // set takes in what a Tier says, or with nil that there is none. The tiers of Kubernetes and the default one exist
 // without. A policy in any other that does not exist counts as in a last one: what it denies stays denied.
 func (t *tier) set(spec *v3.TierSpec) {
-	t.object, t.order, t.defaultAction = spec != nil, nil, wire.Deny
-	builtIn := func(order float64, action wire.Action) { t.order, t.defaultAction = &order, action }
-	switch t.name {
-	case v3.DefaultTier:
-		builtIn(v3.DefaultTierOrder, wire.Deny)
-	case v3.KubeAdminTier:
-		builtIn(v3.KubeAdminTierOrder, wire.Pass)
-	case v3.KubeBaselineTier:
-		builtIn(v3.KubeBaselineTierOrder, wire.Pass)
-	default:
-		if spec != nil {
-			t.order = spec.Order
+	t.object = spec != nil
+	says := v3.TierSpec{}
+	if spec != nil {
+		says = *spec
+	}
+	for _, builtIn := range v3.BuiltInTiers() {
+		if builtIn.Name == t.name {
+			says.Order, says.DefaultAction = builtIn.Spec.Order, cmp.Or(says.DefaultAction, builtIn.Spec.DefaultAction)
 		}
 	}
-	if spec != nil && spec.DefaultAction != nil {
-		t.defaultAction = wire.Deny
-		if *spec.DefaultAction == v3.Pass {
-			t.defaultAction = wire.Pass
-		}
+	t.order, t.defaultAction = says.Order, wire.Deny
+	if says.DefaultAction != nil && *says.DefaultAction == v3.Pass {
+		t.defaultAction = wire.Pass
 	}
 }
 
