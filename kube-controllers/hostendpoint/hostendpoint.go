@@ -19,11 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/kube-controllers/once"
 )
 
 // configuration is the name of the only KubeControllersConfiguration.
@@ -43,9 +43,7 @@ func New(c client.Client, live client.Reader, log *slog.Logger) *Controller {
 
 // Add registers the controller with a manager.
 func Add(mgr ctrl.Manager, log *slog.Logger) error {
-	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "all"}}}
-	})
+	all := once.Request(once.All)
 	ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[labelCreatedBy] == createdBy })
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("hostendpoint").

@@ -20,11 +20,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -32,6 +30,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/kube-controllers/once"
 )
 
 // The condition and its reasons, as in Calico where it has them.
@@ -58,9 +57,7 @@ func New(c client.Client, log *slog.Logger) *Controller { return &Controller{cli
 
 // Add registers the controller with a manager.
 func Add(mgr ctrl.Manager, log *slog.Logger) error {
-	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "all"}}}
-	})
+	all := once.Request(once.All)
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("ippool").
 		Watches(&v3.IPPool{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).

@@ -14,18 +14,17 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
+	"github.com/maneki-net/maneki/kube-controllers/once"
 )
 
 // The condition and its reasons.
@@ -51,9 +50,7 @@ func Add(mgr ctrl.Manager, log *slog.Logger) error {
 	// The first request comes from no object: there may be none.
 	start := make(chan event.GenericEvent, 1)
 	start <- event.GenericEvent{Object: &v3.Tier{}}
-	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: "all"}}}
-	})
+	all := once.Request(once.All)
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("tier").
 		Watches(&v3.Tier{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).

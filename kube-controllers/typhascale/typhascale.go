@@ -20,10 +20,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/maneki-net/maneki/kube-controllers/once"
 )
 
 // period is the longest time for which a scale that someone else wrote stays.
@@ -46,9 +47,7 @@ func Add(mgr ctrl.Manager, deployment types.NamespacedName, log *slog.Logger) er
 	// The first request comes from no object: there may be no node yet.
 	start := make(chan event.GenericEvent, 1)
 	start <- event.GenericEvent{Object: &corev1.Node{}}
-	one := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: deployment}}
-	})
+	one := once.Request(deployment)
 	comings := predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("typhascale").
