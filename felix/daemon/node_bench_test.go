@@ -25,10 +25,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/test/scale"
+	"github.com/maneki-net/maneki/test/scale/fill"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/pki"
 	"github.com/maneki-net/maneki/typha/stream"
@@ -150,7 +150,9 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 		go func() { defer func() { ended <- struct{}{} }(); _ = run() }()
 	}
 	defer func() { cancel(); <-ended; <-ended }()
-	fillHub(b, hub, cluster)
+	if err := fill.Hub(b.Context(), hub, cluster); err != nil {
+		b.Fatal(err)
+	}
 
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestBenchmarkedNode$")
 	cmd.Env = append(os.Environ(), nodeEnv+"="+listener.Addr().String()+" "+dir)
@@ -206,24 +208,6 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 func tlsFiles(dir, name string) stream.TLS {
 	at := func(file string) string { return filepath.Join(dir, name, file) }
 	return stream.TLS{CAFile: at(pki.CAFile), CertFile: at(pki.CertFile), KeyFile: at(pki.KeyFile)}
-}
-
-// fillHub hands over each kind in one list.
-func fillHub(b *testing.B, hub *stream.Hub, cluster iter.Seq[metav1.Object]) {
-	b.Helper()
-	byKind := map[string][]metav1.Object{}
-	for o := range cluster {
-		kind, err := datastore.KindOf(o.(datastore.Object))
-		if err != nil {
-			b.Fatal(err)
-		}
-		byKind[kind.ID()] = append(byKind[kind.ID()], o)
-	}
-	for _, kind := range sync.Names(sync.KubernetesKinds()) {
-		if err := hub.Update(b.Context(), stream.Update{Kind: kind, Upserts: byKind[kind], Listed: true}); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
 
 // awaitEnforced waits until the node's kernel has all that was computed.

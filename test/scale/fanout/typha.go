@@ -23,8 +23,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/test/scale"
+	"github.com/maneki-net/maneki/test/scale/fill"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/pki"
 	"github.com/maneki-net/maneki/typha/stream"
@@ -68,7 +68,7 @@ func measure(ctx context.Context, l load) error {
 	g.Go(func() error {
 		defer cancel()
 		defer f.stop()
-		if err := fill(ctx, hub, l); err != nil {
+		if err := compute(ctx, hub, l); err != nil {
 			return err
 		}
 		for _, n := range l.Felixes {
@@ -86,34 +86,12 @@ func measure(ctx context.Context, l load) error {
 
 var errDone = errors.New("done")
 
-// fill hands the cluster to the hub, each kind in one list as it comes from a datastore.
-func fill(ctx context.Context, hub *stream.Hub, l load) error {
+// compute hands the cluster to the hub, and says what that took.
+func compute(ctx context.Context, hub *stream.Hub, l load) error {
 	start := time.Now()
-	byKind := map[string][]metav1.Object{}
-	add := func(o datastore.Object) error {
-		kind, err := datastore.KindOf(o)
-		byKind[kind.ID()] = append(byKind[kind.ID()], o)
+	if err := fill.Hub(ctx, hub, scale.Cluster(l.Nodes, l.Pods, l.Policies), scale.Blocks(l.Nodes)); err != nil {
 		return err
 	}
-	for _, resources := range []scale.Resources{scale.Cluster(l.Nodes, l.Pods, l.Policies), scale.Blocks(l.Nodes)} {
-		for o := range resources {
-			if err := add(o.(datastore.Object)); err != nil {
-				return err
-			}
-		}
-	}
-	for _, kind := range sync.Names(sync.KubernetesKinds()) {
-		u := stream.Update{Kind: kind, Upserts: byKind[kind], Listed: true, Seen: "1", Changed: "1"}
-		if err := hub.Update(ctx, u); err != nil {
-			return err
-		}
-	}
-	select {
-	case <-hub.InSync():
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	clear(byKind)
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
