@@ -9,23 +9,23 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// NodeStatus is what a node that is connected says of itself, and what it was given.
+// NodeStatus is what a node that is connected says of itself, and what it was given. To observers, times go in whole seconds.
 type NodeStatus struct {
-	Node      string    `json:"node"`
-	Connected time.Time `json:"connected"`
+	Node      string    `json:"node" cbor:"1,keyasint"`
+	Connected time.Time `json:"connected" cbor:"2,keyasint"`
 	// Commit is the last one that was handed out, Applied the last that the node's kernel enforces.
-	Commit  uint64 `json:"commit"`
-	Applied uint64 `json:"applied"`
+	Commit  uint64 `json:"commit" cbor:"3,keyasint,omitempty"`
+	Applied uint64 `json:"applied" cbor:"4,keyasint,omitempty"`
 	// BehindSeconds is how long ago the oldest commit was handed out that is not enforced; 0 if all are.
-	BehindSeconds float64 `json:"behindSeconds,omitempty"`
+	BehindSeconds float64 `json:"behindSeconds,omitempty" cbor:"5,keyasint,omitempty"`
 	// Unread is how many changed objects wait for the node to read.
-	Unread int `json:"unread,omitempty"`
+	Unread int `json:"unread,omitempty" cbor:"6,keyasint,omitempty"`
 	// Reported is when the node last said anything, Errors what it could not do.
-	Reported time.Time `json:"reported,omitzero"`
-	Errors   []string  `json:"errors,omitempty"`
+	Reported time.Time `json:"reported,omitzero" cbor:"7,keyasint,omitzero"`
+	Errors   []string  `json:"errors,omitempty" cbor:"8,keyasint,omitempty"`
 	// Lacks are the features that this release has and the node has not. What needs one is handed out in a form
 	// that closes.
-	Lacks []string `json:"lacks,omitempty"`
+	Lacks []string `json:"lacks,omitempty" cbor:"9,keyasint,omitempty"`
 }
 
 // Lagging says that a commit has not been enforced for long.
