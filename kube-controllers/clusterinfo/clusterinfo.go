@@ -15,16 +15,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/kube-controllers/once"
 )
 
 // name of the only ClusterInformation.
@@ -47,13 +44,10 @@ func New(c client.Client, version string, log *slog.Logger) *Controller {
 
 // Add registers the controller with a manager.
 func Add(mgr ctrl.Manager, version string, log *slog.Logger) error {
-	// The first request comes from no object: there may be none.
-	start := make(chan event.GenericEvent, 1)
-	start <- event.GenericEvent{Object: &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: name}}}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("clusterinfo").
 		For(&v3.ClusterInformation{}).
-		WatchesRawSource(source.Channel(start, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(once.AtStart(types.NamespacedName{Name: name})).
 		Complete(New(mgr.GetClient(), version, log))
 	if err != nil {
 		return fmt.Errorf("set up the clusterinfo controller: %w", err)

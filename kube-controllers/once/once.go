@@ -6,9 +6,11 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
 // All is the request of a controller that has no better name for it.
@@ -18,5 +20,13 @@ var All = types.NamespacedName{Name: "all"}
 func Request(name types.NamespacedName) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: name}}
+	})
+}
+
+// AtStart makes the request once when the controller starts: there may be no object for it to come from.
+func AtStart(name types.NamespacedName) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		queue.Add(reconcile.Request{NamespacedName: name})
+		return nil
 	})
 }

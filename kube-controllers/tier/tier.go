@@ -17,10 +17,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
@@ -47,14 +45,10 @@ func New(c client.Client, log *slog.Logger) *Controller { return &Controller{cli
 
 // Add registers the controller with a manager.
 func Add(mgr ctrl.Manager, log *slog.Logger) error {
-	// The first request comes from no object: there may be none.
-	start := make(chan event.GenericEvent, 1)
-	start <- event.GenericEvent{Object: &v3.Tier{}}
-	all := once.Request(once.All)
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("tier").
-		Watches(&v3.Tier{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WatchesRawSource(source.Channel(start, all)).
+		Watches(&v3.Tier{}, once.Request(once.All), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(once.AtStart(once.All)).
 		Complete(New(mgr.GetClient(), log))
 	if err != nil {
 		return fmt.Errorf("set up the tier controller: %w", err)

@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/maneki-net/maneki/kube-controllers/once"
 )
@@ -44,15 +43,11 @@ func New(c client.Client, deployment types.NamespacedName, log *slog.Logger) *Co
 
 // Add registers the controller with a manager.
 func Add(mgr ctrl.Manager, deployment types.NamespacedName, log *slog.Logger) error {
-	// The first request comes from no object: there may be no node yet.
-	start := make(chan event.GenericEvent, 1)
-	start <- event.GenericEvent{Object: &corev1.Node{}}
-	one := once.Request(deployment)
 	comings := predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("typhascale").
-		Watches(&corev1.Node{}, one, builder.WithPredicates(comings)).
-		WatchesRawSource(source.Channel(start, one)).
+		Watches(&corev1.Node{}, once.Request(deployment), builder.WithPredicates(comings)).
+		WatchesRawSource(once.AtStart(deployment)).
 		Complete(New(mgr.GetClient(), deployment, log))
 	if err != nil {
 		return fmt.Errorf("set up the typhascale controller: %w", err)
