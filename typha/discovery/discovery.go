@@ -283,6 +283,13 @@ func (w *Watcher) Addresses() ([]string, error) {
 	return append(near, far...), nil
 }
 
+// Endpoints gives the replicas that are ready by address, and whether the API server has said so.
+func (w *Watcher) Endpoints() (endpoints []Endpoint, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.endpoints), w.known
+}
+
 // Changed gives a channel that is closed when the replicas are others than at the call.
 func (w *Watcher) Changed() <-chan struct{} {
 	w.mu.Lock()
@@ -292,11 +299,10 @@ func (w *Watcher) Changed() <-chan struct{} {
 
 // Replicas gives the names of the pods that are ready, and whether the API server has said so.
 func (w *Watcher) Replicas() (pods []string, known bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, e := range w.endpoints {
+	endpoints, known := w.Endpoints()
+	for _, e := range endpoints {
 		pods = append(pods, cmp.Or(e.Pod, e.Address)) // a pod may have an address of each family
 	}
 	slices.Sort(pods)
-	return slices.Compact(pods), w.known
+	return slices.Compact(pods), known
 }

@@ -107,6 +107,16 @@ func (r *Rule) needs() Features {
 	return needs
 }
 
+// Closing gives the features without which a node gets something in a form that closes, or not at all. Without the others it gets the
+// same in another form.
+func Closing() Features {
+	closing := FeatureHostEndpoints
+	for _, f := range ruleFields {
+		closing |= f.feature
+	}
+	return closing
+}
+
 // Downgrade gives the object in the form for a node that lacks features: where it cannot say the same, one that closes and
 // never opens. It gives nil for what such a node can't be told at all.
 func Downgrade(o Object, lacks Features) Object {

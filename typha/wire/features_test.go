@@ -37,6 +37,14 @@ func TestRuleFieldsOfLaterReleasesNameTheirFeature(t *testing.T) {
 	}
 }
 
+// TestClosing: what a field of a rule needs closes, what only saves octets does not.
+func TestClosing(t *testing.T) {
+	if got := Closing(); got&(FeatureNotICMP|FeatureHostEndpoints) != FeatureNotICMP|FeatureHostEndpoints ||
+		got&(FeatureDeflate|FeatureSetDelta|FeatureSetPieces|FeaturePing|FeatureProfiles) != 0 {
+		t.Errorf("got %v", got.Names())
+	}
+}
+
 func TestDowngradeClosesAndNeverOpens(t *testing.T) {
 	no := &ICMP{Type: 8}
 	plain := Rule{Action: Allow, Protocol: 6}
