@@ -64,10 +64,16 @@ type record struct {
 type entry struct {
 	Kind wire.Kind `cbor:"1,keyasint"`
 	Body []byte    `cbor:"2,keyasint"`
+	// Needs are the features that it takes to understand the object whole. Read without them, an Allow of a later release might
+	// allow more than it says.
+	Needs []string `cbor:"3,keyasint,omitempty"`
 }
 
+func (e entry) understood() bool { return len(wire.ParseFeatures(e.Needs).Names()) == len(e.Needs) }
+
 // Open reads the file, or makes an empty one. What cannot be read is cut off; an object
-// of a kind that this release does not know is passed over.
+// of a kind that this release does not know, or that it would not understand whole, is passed over: it is not held then, and comes
+// again in a form that closes.
 func Open(path string) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
@@ -116,8 +122,10 @@ func (j *Journal) replay(data []byte) (int64, error) {
 	}
 	c := wire.Commit{Sets: r.Sets, Deletes: r.Deletes, Versions: r.Versions}
 	for _, e := range r.Upserts {
-		if object, err := wire.DecodeObject(e.Kind, e.Body); err == nil {
+		if object, err := wire.DecodeObject(e.Kind, e.Body); err == nil && e.understood() {
 			c.Upserts = append(c.Upserts, object)
+		} else if err == nil {
+			c.Deletes = append(c.Deletes, object.ID())
 		}
 	}
 	j.take(c)
@@ -234,7 +242,7 @@ func encode(c wire.Commit) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", object.ID(), err)
 		}
-		r.Upserts = append(r.Upserts, entry{object.ID().Kind, body})
+		r.Upserts = append(r.Upserts, entry{object.ID().Kind, body, wire.Needs(object).Names()})
 	}
 	body, err := wire.Encode(r)
 	if err != nil {

@@ -1,7 +1,10 @@
 package journal_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -209,5 +212,66 @@ func TestFailedWrite(t *testing.T) {
 	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n3", "10.0.0.3/24")}})
 	if got := len(open(t, path).State().Objects); got != 3 {
 		t.Errorf("%d hosts in the file, want 3", got)
+	}
+}
+
+// TestLaterRelease: what a later release wrote and this one would not understand whole is not held, nor what it takes the place of.
+func TestLaterRelease(t *testing.T) {
+	type entry struct {
+		Kind  wire.Kind `cbor:"1,keyasint"`
+		Body  []byte    `cbor:"2,keyasint"`
+		Needs []string  `cbor:"3,keyasint,omitempty"`
+	}
+	write := func(path string, entries ...entry) {
+		t.Helper()
+		body, err := wire.Encode(map[int]any{1: entries})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+		data = binary.BigEndian.AppendUint32(data, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.Write(append(data, body...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	policy := func(name string, needs ...string) entry {
+		body, err := wire.Encode(map[int]any{1: name, 3: []map[int]any{{1: wire.Allow, 99: "only this"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entry{wire.KindPolicy, body, needs}
+	}
+	path := filepath.Join(t.TempDir(), "stream")
+	write(path, policy("changed"), policy("known", "not-icmp"), policy("later", "not-icmp", "not-yet"))
+	write(path, policy("changed", "not-yet"), policy("after"))
+	var names []string
+	for id := range open(t, path).State().Objects {
+		names = append(names, id.Name)
+	}
+	slices.Sort(names)
+	if want := []string{"after", "known"}; !slices.Equal(names, want) {
+		t.Errorf("held are %v, want %v", names, want)
+	}
+}
+
+// TestNeedsAreWritten: a release that does not know a feature is to see what needs it.
+func TestNeedsAreWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stream")
+	j := open(t, path)
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{&wire.Policy{Name: "p", Ingress: []wire.Rule{{Action: wire.Allow, NotICMP: &wire.ICMP{Type: 8}}}}}})
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(data, []byte("not-icmp")) {
+		t.Error("the feature is not in the file")
+	}
+	if n := len(open(t, path).State().Objects); n != 1 {
+		t.Errorf("%d objects are held, want the policy", n)
 	}
 }
