@@ -217,7 +217,7 @@ func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
 	case p.networks != nil:
 		for _, text := range p.networks {
 			net, err := netip.ParsePrefix(string(text))
-			if err != nil {
+			if err != nil || net.Addr().Is4In6() {
 				return end, fmt.Errorf("networks: %q is not a network such as 10.0.0.0/8", text)
 			}
 			end.match.Nets = append(end.match.Nets, net.Masked())

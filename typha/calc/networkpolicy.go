@@ -201,11 +201,16 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 	return out, nil
 }
 
-// parseCIDR reads a prefix; bits beyond its length are ignored, as the API server allows them.
+// parseCIDR reads a prefix; bits beyond its length are ignored, as API servers before Kubernetes 1.36 allow them. To these
+// ::ffff:10.0.0.0/104 is 10.0.0.0/8: as an IPv6 network it would except nothing from an IPv4 one.
 func parseCIDR(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR such as 10.0.0.0/8: %w", text, err)
+	}
+	const mapped = 96 // bits before the IPv4 address
+	if p.Addr().Is4In6() && p.Bits() >= mapped {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
 	}
 	return p.Masked(), nil
 }

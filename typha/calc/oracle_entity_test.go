@@ -132,13 +132,13 @@ func inAny(nets []string, addr netip.Addr) bool {
 	return false
 }
 
-// network reads a network, or an address.
+// network reads a network, or an address. IPv4 addresses within IPv6 ones are neither.
 func network(text string) (netip.Prefix, bool) {
 	if addr, err := netip.ParseAddr(text); err == nil {
 		return netip.PrefixFrom(addr, addr.BitLen()), true
 	}
 	n, err := netip.ParsePrefix(text)
-	return n.Masked(), err == nil
+	return n.Masked(), err == nil && !n.Addr().Is4In6()
 }
 
 // podEntity: a pod has its labels, and "projectcalico.org/" ones that say where it belongs; those of its namespace and its

@@ -1,6 +1,7 @@
 package calc_test
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 
@@ -145,14 +146,15 @@ func (o *oracle) spaceSelected(s *metav1.LabelSelector, namespace string) bool {
 	return ns != nil && selects(s, ns.Labels)
 }
 
+// blockMatches reads CIDRs as the API server does, to which ::ffff:10.0.0.0/104 is 10.0.0.0/8.
 func blockMatches(b *networkingv1.IPBlock, addr netip.Addr) bool {
-	cidr, err := netip.ParsePrefix(b.CIDR)
-	if err != nil || !cidr.Contains(addr) {
+	_, cidr, err := net.ParseCIDR(b.CIDR)
+	if err != nil || !cidr.Contains(addr.AsSlice()) {
 		return false
 	}
 	for _, e := range b.Except {
-		except, err := netip.ParsePrefix(e)
-		if err != nil || except.Contains(addr) {
+		_, except, err := net.ParseCIDR(e)
+		if err != nil || except.Contains(addr.AsSlice()) {
 			return false
 		}
 	}

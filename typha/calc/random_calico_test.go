@@ -247,7 +247,7 @@ func (r random) entity(ports bool) (er v3.EntityRule) {
 
 func (r random) net() string {
 	if r.chance(2) {
-		return pick(r, "10.0.0.300/8", "nonsense", "10.0.0.0/33")
+		return pick(r, "10.0.0.300/8", "nonsense", "10.0.0.0/33", "::ffff:10.0.0.0/123")
 	}
 	return pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.8/29", "192.168.0.2", "fd00::8/125", "172.30.0.0/24", "10.0.0.0/27", "192.168.9.0/31")
 }

@@ -69,6 +69,9 @@ func (r random) egressPeer() (peer policyv1alpha2.ClusterNetworkPolicyEgressPeer
 		peer.Nodes = &s
 	default:
 		peer.Networks = []policyv1alpha2.CIDR{policyv1alpha2.CIDR(pick(r, "10.0.0.0/24", "0.0.0.0/0", "fd00::/64", "172.30.0.0/31", "192.168.0.0/31"))}
+		if r.chance(5) { // the CRD's rule, isCIDR, refuses it
+			peer.Networks = append(peer.Networks, "::ffff:10.0.0.0/123")
+		}
 		if r.chance(15) {
 			peer.Networks, peer.DomainNames = nil, []policyv1alpha2.DomainName{"*.example.com"}
 		}

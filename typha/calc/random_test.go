@@ -183,9 +183,9 @@ func (r random) peers() (peers []networkingv1.NetworkPolicyPeer) {
 			s, n := r.labelSelector(), r.labelSelector()
 			p.PodSelector, p.NamespaceSelector = &s, &n
 		default:
-			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.300/8")}
+			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.300/8", "::ffff:10.0.0.0/123")}
 			if r.chance(40) {
-				p.IPBlock.Except = []string{pick(r, "10.0.0.8/29", "192.168.0.2/32", "fd00::8/125", "nonsense")}
+				p.IPBlock.Except = []string{pick(r, "10.0.0.8/29", "192.168.0.2/32", "fd00::8/125", "nonsense", "::ffff:10.0.0.8/125")}
 			}
 		}
 		if r.chance(3) {
