@@ -85,7 +85,8 @@ const (
 const (
 	// askTime bounds a question that is answered at once.
 	askTime = 10 * time.Second
-	// A watch is asked for again after watchTime, so that one which silently broke does not last.
+	// A watch is asked for again after watchTime to twice that, so that one which silently broke does not last, and not by all nodes
+	// at once.
 	watchTime = 5 * time.Minute
 )
 
@@ -93,14 +94,16 @@ const (
 func (w *Watcher) Run(ctx context.Context) error {
 	backoff, complaint := firstBackoff, ""
 	for {
+		began := time.Now()
 		listed, err := w.follow(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if listed {
-			backoff, complaint = firstBackoff, ""
-		} else {
+		if !listed {
 			w.recall()
+		}
+		if listed && time.Since(began) > lastBackoff { // otherwise each node would list and list where no watch is let be
+			backoff, complaint = firstBackoff, ""
 		}
 		if err.Error() != complaint {
 			complaint = err.Error()
@@ -129,9 +132,10 @@ func (w *Watcher) follow(ctx context.Context) (listed bool, err error) {
 		byName[s.Name] = s
 	}
 	w.set(byName)
+	lasts := watchTime + rand.N(watchTime)
 	watch := w.slices(url.Values{"watch": {"true"}, "resourceVersion": {list.ResourceVersion},
-		"timeoutSeconds": {strconv.Itoa(int(watchTime.Seconds()))}})
-	err = w.ask(ctx, watchTime+askTime, watch, func(d *json.Decoder) error {
+		"timeoutSeconds": {strconv.Itoa(int(lasts.Seconds()))}})
+	err = w.ask(ctx, lasts+askTime, watch, func(d *json.Decoder) error {
 		for {
 			if err := w.event(d, byName); err != nil {
 				return err

@@ -202,3 +202,30 @@ func TestReplicasAreSpreadByChance(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedWatchIsAskedForLessAndLess: every node has a Watcher, and an API server that lists but lets nobody watch is asked by all.
+func TestRefusedWatchIsAskedForLessAndLess(t *testing.T) {
+	lists := make(chan time.Time, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("watch") != "" {
+			http.Error(w, "too many requests", http.StatusTooManyRequests)
+			return
+		}
+		lists <- time.Now()
+		_, _ = w.Write([]byte(two))
+	}))
+	t.Cleanup(server.Close)
+	start(t, &api{Server: server}, nil)
+	var at []time.Time
+	for range 4 {
+		select {
+		case now := <-lists:
+			at = append(at, now)
+		case <-time.After(time.Minute):
+			t.Fatal("waited in vain")
+		}
+	}
+	if wait := at[3].Sub(at[2]); wait < 2*firstBackoff {
+		t.Errorf("the third wait is %s, want at least %s", wait, 2*firstBackoff)
+	}
+}
