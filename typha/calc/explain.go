@@ -3,6 +3,7 @@ package calc
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -99,7 +100,11 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 	slices.SortFunc(endpoints, func(a, b *item) int { return compareItemKeys(a.key, b.key) })
 	var out []Decision
 	for _, it := range endpoints {
-		q := inquiry{e: e, flow: f, ingress: ingress, host: it.key.kind == itemHost, profiles: it.place.ruled}
+		q := inquiry{e: e, flow: f, ingress: ingress, profiles: it.place.ruled}
+		if spec, is := it.detail.(*v3.HostEndpointSpec); is {
+			// That for all interfaces takes no part before connections are tracked.
+			q.host, q.untracked = true, strings.TrimSpace(spec.InterfaceName) != "*"
+		}
 		var enforced []*policy
 		if it.counted.stack != nil {
 			enforced = e.policiesOf(it.counted.stack)
@@ -148,12 +153,12 @@ func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, stage
 
 // inquiry is the evaluation of a flow at one endpoint.
 type inquiry struct {
-	e        *Engine
-	flow     Flow
-	ingress  bool
-	host     bool
-	profiles []*profile
-	steps    []Step
+	e               *Engine
+	flow            Flow
+	ingress         bool
+	host, untracked bool
+	profiles        []*profile
+	steps           []Step
 }
 
 // outcome asks the policies, which are in order, and then the profiles.
@@ -164,6 +169,7 @@ func (q inquiry) outcome(policies []*policy) Outcome {
 		var untracked, preDNAT []*policy
 		for _, p := range policies {
 			switch {
+			case p.doNotTrack && !q.untracked:
 			case p.doNotTrack:
 				untracked = append(untracked, p)
 			case p.preDNAT:

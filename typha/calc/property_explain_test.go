@@ -129,10 +129,10 @@ func (o *trial) outcome(q question, f *flow) (decision, bool) {
 		chains = []chain{untracked, preDNAT, normal}
 	}
 	for _, q.chain = range chains {
-		d := o.decide(q, f)
-		if q.chain == untracked && q.of.host.Spec.InterfaceName == "*" && len(o.stages(q)) > 0 {
-			return d, false // is not supported
+		if q.chain == untracked && q.of.host.Spec.InterfaceName == "*" { // "… do not support untracked policy."
+			continue
 		}
+		d := o.decide(q, f)
 		if d.verdict != undecided {
 			d.features = []string{string(q.chain)}
 			return d, d.verdict != unknown
