@@ -24,6 +24,8 @@ type Kind struct {
 	Namespaced bool
 	// HasStatus says whether the kind has a status subresource.
 	HasStatus bool
+	// Optional says that a cluster may be without the kind's CRD.
+	Optional bool
 }
 
 // String gives the kind's name, for messages.
@@ -85,7 +87,7 @@ var (
 	EndpointSlices  = Kind{GroupVersionKind: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), Plural: "endpointslices", Namespaced: true}
 	NetworkPolicies = Kind{GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), Plural: "networkpolicies", Namespaced: true}
 	// ClusterNetworkPolicies has a CRD that the cluster's administrator installs, or not.
-	ClusterNetworkPolicies = Kind{GroupVersionKind: clusterNetworkPolicy, Plural: "clusternetworkpolicies", HasStatus: true}
+	ClusterNetworkPolicies = Kind{GroupVersionKind: clusterNetworkPolicy, Plural: "clusternetworkpolicies", HasStatus: true, Optional: true}
 )
 
 var clusterNetworkPolicy = schema.GroupVersionKind{

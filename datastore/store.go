@@ -116,6 +116,9 @@ type Preconditions struct {
 // and makes no event. An object with finalizers is deleted when the last of them is gone:
 // until then Delete sets its deletionTimestamp.
 //
+// List of an Optional kind gives an empty list where it is certain that the kind does not exist, at the revision at which that
+// was so. Everything else that is asked of a kind that does not exist fails with ErrNoKind.
+//
 // Watch needs a revision. Its context bounds the start alone; Stop ends it. It reports an
 // object that a field selector begins to select as Added, and one that it no longer
 // selects as Deleted.

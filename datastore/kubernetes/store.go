@@ -119,6 +119,9 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 		// The snapshot that the pages are cut from is gone: all at once, then.
 		list, err = s.list(ctx, kind, opts, 0)
 	}
+	if kind.Optional && sentinel(err) == datastore.ErrNoKind {
+		return s.absent(ctx, kind)
+	}
 	if err != nil {
 		return datastore.List{}, opError(ctx, "list", kind, datastore.Key{}, err)
 	}
@@ -143,7 +146,7 @@ func (s *Store) list(ctx context.Context, kind datastore.Kind, opts datastore.Li
 // page adds a page to a list, and gives the page's metadata.
 func (s *Store) page(kind datastore.Kind, answer rest.Result, list *datastore.List) (metav1.ListInterface, error) {
 	if kind.GroupVersion() == v3.GroupVersion {
-		body, err := answer.Raw()
+		body, err := raw(answer)
 		if err != nil {
 			return nil, err
 		}
@@ -164,6 +167,14 @@ func (s *Store) page(kind datastore.Kind, answer rest.Result, list *datastore.Li
 		return nil, fmt.Errorf("items of a page: %w", err)
 	}
 	return meta.ListAccessor(page)
+}
+
+// raw gives the body of an answer. The server's own message is in Error alone.
+func raw(answer rest.Result) ([]byte, error) {
+	if err := answer.Error(); err != nil {
+		return nil, err
+	}
+	return answer.Raw()
 }
 
 // Create implements datastore.Store.

@@ -118,6 +118,40 @@ func (s *Server) Overwrite(t testing.TB, group, plural, name, value string) {
 	}
 }
 
+// Create creates an object, whose kind follows from the path of its collection, as JSON, and gives what deletes it.
+func (s *Server) Create(t testing.TB, collection, object string) (remove func()) {
+	t.Helper()
+	var named struct {
+		Metadata struct {
+			Name string `json:"name"`
+		} `json:"metadata"`
+	}
+	if err := yaml.Unmarshal([]byte(object), &named); err != nil {
+		t.Fatalf("read an object of %s: %v", collection, err)
+	}
+	do := func(method, path, body string) {
+		t.Helper()
+		if err := s.request(t.Context(), method, path, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(http.MethodPost, collection, object)
+	return func() { t.Helper(); do(http.MethodDelete, collection+"/"+named.Metadata.Name, "") }
+}
+
+// OfferClusterNetworkPolicies installs a CRD that takes any ClusterNetworkPolicy, and gives what removes it.
+func (s *Server) OfferClusterNetworkPolicies(t testing.TB) (remove func()) {
+	t.Helper()
+	return s.Create(t, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", `{
+		"metadata": {"name": "clusternetworkpolicies.policy.networking.k8s.io",
+			"annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
+		"spec": {"group": "policy.networking.k8s.io", "scope": "Cluster",
+			"names": {"plural": "clusternetworkpolicies", "singular": "clusternetworkpolicy",
+				"kind": "ClusterNetworkPolicy", "listKind": "ClusterNetworkPolicyList"},
+			"versions": [{"name": "v1alpha2", "served": true, "storage": true,
+				"schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}}`)
+}
+
 // run starts the API server and waits until it is ready.
 func (s *Server) run(ctx context.Context) error {
 	key := filepath.Join(s.dir, "service-accounts.key")

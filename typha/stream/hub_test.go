@@ -18,10 +18,10 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// startHub runs a Hub until the test ends, or until stop is called.
-func startHub(t *testing.T) (h *Hub, stop func()) {
+// startHub runs a Hub of pods, policies and other kinds until the test ends, or until stop is called.
+func startHub(t *testing.T, others ...string) (h *Hub, stop func()) {
 	t.Helper()
-	h = NewHub(HubOptions{Kinds: []string{calc.KindPod, calc.KindNetworkPolicy}})
+	h = NewHub(HubOptions{Kinds: append([]string{calc.KindPod, calc.KindNetworkPolicy}, others...)})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()

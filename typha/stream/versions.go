@@ -22,17 +22,30 @@ func (r revisions) raise(kind, revision string) {
 // which nothing is missing.
 type versions struct {
 	changed revisions // of the newest change that is contained
-	seen    revisions // up to which nothing is missing
+	seen    horizons
 }
 
-func newVersions() versions { return versions{changed: revisions{}, seen: revisions{}} }
+// horizons are the revisions up to which nothing is missing, of every kind that is read; empty where there is none yet.
+type horizons revisions
 
-// covers returns an error if a node that applied the given changes would go back in time.
+// raise is that of revisions, and notes the kind whatever the revision.
+func (h horizons) raise(kind, revision string) {
+	if _, noted := h[kind]; !noted {
+		h[kind] = ""
+	}
+	revisions(h).raise(kind, revision)
+}
+
+func newVersions() versions { return versions{changed: revisions{}, seen: horizons{}} }
+
+// covers returns an error if a node that applied the given changes would go back in time. A kind of which it is not known up
+// to when it was seen may lack anything. One that is not read at all, because another release or datastore had it, does
+// not come by waiting and counts for nothing.
 func (v versions) covers(applied map[string]string) error {
 	for kind, revision := range applied {
-		seen, known := v.seen[kind]
-		if known && decimal(revision) && compareDecimal(seen, revision) < 0 {
-			return fmt.Errorf("%s: seen up to resource version %s, the node has applied %s", kind, seen, revision)
+		seen, read := v.seen[kind]
+		if read && decimal(revision) && compareDecimal(seen, revision) < 0 {
+			return fmt.Errorf("%s: seen up to resource version %q, the node has applied %s", kind, seen, revision)
 		}
 	}
 	return nil

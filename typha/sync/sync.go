@@ -5,6 +5,11 @@
 // revision, list again when the revision has expired. Objects are trimmed to what the calculation reads
 // before they are handed on. What cannot be reached is retried; nothing is ever taken back
 // because the datastore is away; what cannot be decoded counts as missing. It knows nothing of what resources mean.
+//
+// A kind whose CRD a cluster may be without has no objects where it is certain that there is no CRD, as of the
+// revision at which that was read (datastore.Store says how). It is looked for again and again: a CRD that appears is found,
+// and the absence gets newer. An API server that merely does not serve the kind, or not yet, or that does not
+// let itself be asked for the CRD, is out of reach: what is known stays, and who knows nothing yet waits.
 package sync
 
 import (
@@ -49,9 +54,6 @@ func EtcdKinds() []datastore.Kind {
 	return append([]datastore.Kind{datastore.Profiles, datastore.CalicoNodes, datastore.WorkloadEndpoints}, calicoKinds...)
 }
 
-// optional kinds have a CRD that a cluster can be without: there are none of them, then.
-func optional(k datastore.Kind) bool { return k == datastore.ClusterNetworkPolicies }
-
 // Names are the IDs of kinds, as a Hub knows them.
 func Names(kinds []datastore.Kind) []string {
 	var names []string
@@ -76,7 +78,7 @@ func Run(ctx context.Context, store datastore.Store, kinds []datastore.Kind, sin
 const (
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 2 * time.Second
-	// absentBackoff is how long to wait for a CRD to appear.
+	// absentBackoff is how long to wait before looking for a CRD again.
 	absentBackoff = 20 * time.Second
 )
 
@@ -96,19 +98,17 @@ func (l *loop) run(ctx context.Context) error {
 	backoff, revision := firstBackoff, ""
 	complaint := "" // what the log has of this outage
 	for {
-		progress := false
-		next, err := revision, error(nil)
+		listed := false
+		next, events, err := revision, 0, error(nil)
 		if revision == "" {
 			next, err = l.list(ctx)
-			progress = err == nil
+			listed = err == nil
 		}
 		if err == nil {
-			var events int
 			next, events, err = l.watch(ctx, next)
-			progress = progress || events > 0
 		}
 		revision = next
-		if progress {
+		if listed || events > 0 {
 			backoff, complaint = firstBackoff, ""
 		}
 		switch {
@@ -116,12 +116,11 @@ func (l *loop) run(ctx context.Context) error {
 			return ctx.Err()
 		case errors.Is(err, errSink):
 			return err
-		case optional(l.kind) && errors.Is(err, datastore.ErrNoKind):
-			if err := l.none(ctx); err != nil {
-				return err
+		case l.kind.Optional && revision != "" && errors.Is(err, datastore.ErrNoKind):
+			revision = "" // whether the kind is gone, the list says
+			if listed && len(l.known) == 0 {
+				backoff = absentBackoff
 			}
-			revision, complaint = "", ""
-			backoff = absentBackoff
 		case errors.Is(err, datastore.ErrExpired):
 			l.log.Info("revision expired, listing again")
 			revision = ""
@@ -165,15 +164,6 @@ func (l *loop) list(ctx context.Context) (string, error) {
 	}
 	l.log.Debug("listed", "objects", len(list.Items), "revision", list.Revision)
 	return list.Revision, l.hand(ctx, u)
-}
-
-// none hands on that there is nothing of the kind. What was there before stays: objects go one by one before their CRD
-// does, so that it is an API server that has just started which does not know the kind yet.
-func (l *loop) none(ctx context.Context) error {
-	if len(l.known) > 0 {
-		return nil
-	}
-	return l.hand(ctx, stream.Update{Kind: l.kind.ID(), Listed: true})
 }
 
 // watch hands on changes until the watch ends, and gives the revision reached, and how many events there were.

@@ -48,14 +48,10 @@ func (r *recorder) take() []stream.Update {
 type flaky struct {
 	*memory.Store
 	down atomic.Bool
-	err  error // of a list, if it is not ErrUnavailable
 }
 
 func (f *flaky) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
 	if f.down.Load() {
-		if f.err != nil {
-			return datastore.List{}, f.err
-		}
 		return datastore.List{}, datastore.ErrUnavailable
 	}
 	return f.Store.List(ctx, kind, opts)
@@ -137,29 +133,80 @@ func TestLoop(t *testing.T) {
 	})
 }
 
-// TestAbsentKind: a kind without a CRD is empty, and read once it has one.
+// optional is a store of which ClusterNetworkPolicies have no CRD, or one that is not served.
+type optional struct {
+	*memory.Store
+	state atomic.Value // string: "", absent, not served
+}
+
+func (o *optional) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
+	list, err := o.Store.List(ctx, kind, opts)
+	switch o.state.Load() {
+	case "absent":
+		list.Items = nil
+	case "not served":
+		return datastore.List{}, datastore.ErrNoKind
+	}
+	return list, err
+}
+
+func (o *optional) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+	if o.state.Load() != "" {
+		return nil, datastore.ErrNoKind
+	}
+	return o.Store.Watch(ctx, kind, revision, opts)
+}
+
+// TestAbsentKind: a kind without a CRD is empty as of a revision, which gets newer; it is read once it has one; and an API
+// server that does not serve it while there is a CRD changes nothing.
 func TestAbsentKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, sink := &flaky{Store: memory.New(), err: datastore.ErrNoKind}, &recorder{}
-		store.down.Store(true)
+		kind := datastore.ClusterNetworkPolicies
+		store, sink := &optional{Store: memory.New()}, &recorder{}
+		store.state.Store("not served")
 		ctx, cancel := context.WithCancel(t.Context())
-		l := loop{store: store, sink: sink, kind: datastore.ClusterNetworkPolicies, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: sink, kind: kind, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
 		ended := make(chan error, 1)
 		go func() { ended <- l.run(ctx) }()
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if got := sink.take(); len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 0 {
+		// after sets the state, lets time pass and gives what was handed on since.
+		after := func(state string, wait time.Duration) []stream.Update {
+			store.state.Store(state)
+			store.Disconnect()
+			time.Sleep(wait)
+			synctest.Wait()
+			return sink.take()
+		}
+		change := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := after("not served", time.Minute); got != nil {
+			t.Errorf("it is not known whether there are policies: %+v", got)
+		}
+		got := after("absent", 2*lastBackoff)
+		if len(got) != 1 || !got[0].Listed || len(got[0].Upserts) > 0 || got[0].Seen == "" || got[0].Changed != "" {
 			t.Errorf("without the CRD: %+v", got)
 		}
-		store.down.Store(false)
-		policy := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
-		if _, err := store.Create(t.Context(), datastore.ClusterNetworkPolicies, policy); err != nil {
-			t.Fatal(err)
+		before := got[0].Seen
+		_, err := store.Create(t.Context(), datastore.Namespaces, namespace("later"))
+		change(err)
+		if got = after("absent", 2*absentBackoff); len(got) == 0 || newer(before, got[len(got)-1].Seen) == before {
+			t.Errorf("the absence was at %s and is now at: %+v", before, got)
 		}
-		time.Sleep(2 * absentBackoff)
-		synctest.Wait()
-		if got := sink.take(); len(got) == 0 || len(got[len(got)-1].Upserts) != 1 {
+		policy := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
+		_, err = store.Create(t.Context(), kind, policy)
+		change(err)
+		if got = after("", 2*absentBackoff); len(got) == 0 || len(got[len(got)-1].Upserts) != 1 {
 			t.Errorf("with the CRD: %+v", got)
+		}
+		if got = after("not served", time.Hour); got != nil {
+			t.Errorf("an API server does not serve what is there: %+v", got)
+		}
+		got = after("absent", 2*lastBackoff)
+		if len(got) == 0 || !cmp.Equal(got[0].Deletes, []stream.Name{{Name: "p"}}) || got[0].Changed == "" || got[0].Changed != got[0].Seen {
+			t.Errorf("the CRD went while nobody watched: %+v", got)
 		}
 		cancel()
 		<-ended

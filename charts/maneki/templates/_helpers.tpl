@@ -61,4 +61,9 @@ capabilities: {drop: [ALL]}
   - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [{{ . }}]}
   - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [{{ . }}]}
   - {apiGroups: [policy.networking.k8s.io], resources: [clusternetworkpolicies], verbs: [{{ . }}]}
+  # Whether the cluster has such policies at all: that an API server does not serve them proves nothing.
+  - apiGroups: [apiextensions.k8s.io]
+    resources: [customresourcedefinitions]
+    resourceNames: [clusternetworkpolicies.policy.networking.k8s.io]
+    verbs: [list]
 {{- end }}
