@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	registration "k8s.io/api/admissionregistration/v1"
+
+	"github.com/maneki-net/maneki/typha/stream"
 )
 
 // Config is how the program is set up.
@@ -24,6 +27,10 @@ type Config struct {
 	NodeGracePeriod      time.Duration
 	ReconcilerPeriod     time.Duration
 	TyphaDeployment      string
+	TyphaService         string
+	TyphaNamespace       string
+	TyphaTLS             stream.TLS
+	TyphaTokenFile       string
 	WebhookPort          int
 	WebhookService       string
 	WebhookSecret        string
@@ -40,11 +47,12 @@ const (
 	controllerTier         = "tier"
 	controllerHostEndpoint = "hostendpoint"
 	controllerTyphaScale   = "typhascale"
+	controllerStatus       = "status"
 	controllerAdmission    = "admission"
 )
 
 var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier,
-	controllerHostEndpoint, controllerTyphaScale, controllerAdmission}
+	controllerHostEndpoint, controllerTyphaScale, controllerStatus, controllerAdmission}
 
 // foreign are Calico's controllers that have nothing to do here: they serve a datastore
 // other than the Kubernetes API. Naming them is no error, so that settings carry over.
@@ -71,6 +79,14 @@ func (c *Config) settings() []setting {
 		{"NODE_GRACE_PERIOD", &c.NodeGracePeriod, "how long a node is missing before its addresses are released"},
 		{"RECONCILER_PERIOD", &c.ReconcilerPeriod, "longest time between two looks at all addresses"},
 		{"TYPHA_DEPLOYMENT", &c.TyphaDeployment, "Deployment of Typha to scale with the number of nodes; empty scales none"},
+		{"TYPHA_K8SSERVICENAME", &c.TyphaService, "Service of Typha's replicas, whose words status writes into the API; empty writes none"},
+		{"TYPHA_K8SNAMESPACE", &c.TyphaNamespace, "namespace of that Service; empty is POD_NAMESPACE"},
+		{"TYPHA_CAFILE", &c.TyphaTLS.CAFile, "PEM file of the authorities that sign Typha's certificate"},
+		{"TYPHA_CERTFILE", &c.TyphaTLS.CertFile, "PEM file of our certificate for Typha"},
+		{"TYPHA_KEYFILE", &c.TyphaTLS.KeyFile, "PEM file of our key for Typha"},
+		{"TYPHA_CN", &c.TyphaTLS.PeerCN, "common name that Typha's certificate must have"},
+		{"TYPHA_URISAN", &c.TyphaTLS.PeerURISAN, "URI that Typha's certificate must have, unless the common name agrees"},
+		{"TYPHA_TOKENFILE", &c.TyphaTokenFile, "our service-account token for the audience typha; empty presents none"},
 		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
 		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
 		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in"},
@@ -151,6 +167,9 @@ func (c *Config) validate() error {
 	case registration.Fail, registration.Ignore:
 	default:
 		return fmt.Errorf("WEBHOOK_FAILURE_POLICY: %q is neither Fail nor Ignore", c.WebhookFailurePolicy)
+	}
+	if c.TyphaService != "" && c.TyphaTLS.PeerCN == "" && c.TyphaTLS.PeerURISAN == "" {
+		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities would pass for Typha")
 	}
 	_, err := c.level()
 	return err

@@ -6,6 +6,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -40,8 +41,11 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/hostendpoint"
 	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
 	"github.com/maneki-net/maneki/kube-controllers/ippool"
+	"github.com/maneki-net/maneki/kube-controllers/status"
 	"github.com/maneki-net/maneki/kube-controllers/tier"
 	"github.com/maneki-net/maneki/kube-controllers/typhascale"
+	"github.com/maneki-net/maneki/typha/discovery"
+	"github.com/maneki-net/maneki/typha/stream"
 )
 
 // leaseName is the Lease by which one replica becomes the leader.
@@ -166,8 +170,33 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 			return nil
 		}
 		return typhascale.Add(mgr, types.NamespacedName{Namespace: config.PodNamespace, Name: config.TyphaDeployment}, log)
+	case controllerStatus:
+		if config.TyphaService == "" {
+			log.Info("no typha to follow")
+			return nil
+		}
+		return addStatus(mgr, config, log)
 	}
 	return addAdmission(mgr, config, log)
+}
+
+// typhaPort is the name of the port in Typha's Service.
+const typhaPort = "calico-typha"
+
+func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
+	store, err := kubernetes.New(mgr.GetConfig())
+	if err != nil {
+		return err
+	}
+	replicas, err := discovery.New(discovery.Options{API: mgr.GetConfig(), Log: log, Port: typhaPort,
+		Namespace: cmp.Or(config.TyphaNamespace, config.PodNamespace), Service: config.TyphaService})
+	if err != nil {
+		return err
+	}
+	observe := func(ctx context.Context, address string, each func(stream.Observed)) error {
+		return stream.Observe(ctx, stream.ObserverOptions{Address: address, TLS: config.TyphaTLS, TokenFile: config.TyphaTokenFile, Logger: log}, each)
+	}
+	return status.Add(mgr, status.Options{Replicas: replicas, Observe: observe, Store: store, Log: log})
 }
 
 func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) error {
@@ -216,7 +245,7 @@ func trimPod(obj any) (any, error) {
 	return trimmed, nil
 }
 
-// trimNode keeps a node's name, labels and addresses, which its annotations tell, too.
+// trimNode keeps a node's name, labels, addresses, which its annotations tell, too, and the condition that is ours.
 func trimNode(obj any) (any, error) {
 	node, ok := obj.(*corev1.Node)
 	if !ok {
@@ -224,6 +253,9 @@ func trimNode(obj any) (any, error) {
 	}
 	trimmed := &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta), Status: corev1.NodeStatus{Addresses: node.Status.Addresses}}
 	trimmed.Labels = node.Labels
+	if condition := status.Condition(node); condition != nil {
+		trimmed.Status.Conditions = []corev1.NodeCondition{*condition}
+	}
 	for key, value := range node.Annotations {
 		if strings.HasPrefix(key, v3.GroupVersion.Group+"/") {
 			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, value)

@@ -311,6 +311,48 @@ func TestReplicasOfTypha(t *testing.T) {
 	}
 }
 
+// TestControllersHearTypha: where there is one, kube-controllers may follow it, as a client and not as a server, and write what it
+// says; without one it may neither.
+func TestControllersHearTypha(t *testing.T) {
+	for _, typha := range []bool{true, false} {
+		t.Run(fmt.Sprintf("typha %t", typha), func(t *testing.T) {
+			objects := render(t, fmt.Sprintf("typha.enabled=%t", typha))
+			pods := workloads(t, objects)
+			controllers, err := controllersdaemon.ParseConfig(environment(t, pods, "Deployment calico-kube-controllers"), nil)
+			if err != nil || (controllers.TyphaService == "calico-typha") != typha {
+				t.Errorf("it follows %q, %v", controllers.TyphaService, err)
+			}
+			files := map[string]bool{}
+			spec := pods["Deployment calico-kube-controllers"].Spec
+			for _, mount := range spec.Containers[0].VolumeMounts {
+				for _, volume := range spec.Volumes {
+					if volume.Name != mount.Name {
+						continue
+					}
+					if volume.Secret != nil {
+						for _, item := range volume.Secret.Items {
+							files[mount.MountPath+"/"+item.Path] = true
+						}
+					} else if token := volume.Projected.Sources[0].ServiceAccountToken; token.Audience == "typha" {
+						files[mount.MountPath+"/"+token.Path] = true
+					}
+				}
+			}
+			tls := controllers.TyphaTLS
+			want := map[string]bool{tls.CAFile: true, tls.CertFile: true, tls.KeyFile: true, controllers.TyphaTokenFile: true}
+			if typha && !maps.Equal(files, want) || !typha && len(files) > 0 {
+				t.Errorf("it has the files %v, want %v", files, want)
+			}
+			role := mustFind[rbacv1.ClusterRole](t, objects, "ClusterRole", "calico-kube-controllers")
+			for _, resource := range []string{"nodes/status", "clusternetworkpolicies/status", "events"} {
+				if allowed := slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, resource) }); allowed != typha {
+					t.Errorf("it may write %s: %t", resource, allowed)
+				}
+			}
+		})
+	}
+}
+
 // TestTyphaHasTimeToHandNodesOver before it is killed.
 func TestTyphaHasTimeToHandNodesOver(t *testing.T) {
 	pods := workloads(t, render(t))

@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"bgp":              {"typha/wire"},
 	"felix":            {"api", "datastore", "ipam", "typha", "bgp", "cni-plugin/protocol"},
 	"felix/dataplane":  {},
-	"kube-controllers": {"api", "datastore", "ipam"},
+	"kube-controllers": {"api", "datastore", "ipam", "typha"},
 	"cni-plugin":       {},
 	"calicoctl":        {"api", "datastore", "ipam", "bgp"},
 	"cmd":              {"api", "datastore", "typha", "felix", "bgp", "kube-controllers", "cni-plugin", "calicoctl"},
