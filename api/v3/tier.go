@@ -65,7 +65,8 @@ const (
 	KubeBaselineTierOrder = 10_000_000
 )
 
-// BuiltInTiers gives the tiers that always exist, in their order, as they are stored at first. Their orders can't be changed.
+// BuiltInTiers gives the tiers that always exist, in their order, as they are stored at first. Neither their orders nor their
+// default actions can be changed.
 func BuiltInTiers() []*Tier {
 	builtIn := func(name string, order float64, action Action) *Tier {
 		return &Tier{TypeMeta: metav1.TypeMeta{APIVersion: GroupVersion.String(), Kind: "Tier"}, ObjectMeta: metav1.ObjectMeta{Name: name},

@@ -57,8 +57,20 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 	if action := o.Spec.DefaultAction; action != nil && *action != v3.Deny && *action != v3.Pass {
 		errs = append(errs, field.Invalid(spec.Child("defaultAction"), *action, "must be Deny or Pass"))
 	}
-	if is := builtIn(o.Name); is != nil && (o.Spec.Order == nil || *o.Spec.Order != *is.Spec.Order) {
+	is := builtIn(o.Name)
+	if is == nil {
+		return errs
+	}
+	if o.Spec.Order == nil || *o.Spec.Order != *is.Spec.Order {
 		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order, fmt.Sprintf("must be %.0f in the tier %s", *is.Spec.Order, o.Name)))
+	}
+	// Kubernetes says how its policies end: a NetworkPolicy denies what it does not allow, a ClusterNetworkPolicy goes on.
+	action := v3.Deny // by default
+	if o.Spec.DefaultAction != nil {
+		action = *o.Spec.DefaultAction
+	}
+	if action != *is.Spec.DefaultAction {
+		errs = append(errs, field.Invalid(spec.Child("defaultAction"), action, fmt.Sprintf("must be %s in the tier %s", *is.Spec.DefaultAction, o.Name)))
 	}
 	return errs
 }

@@ -125,7 +125,8 @@ func (w *world) changes(t *testing.T) {
 		{"Tier", "default", "{order: 7, defaultAction: Deny}", "spec.order: Invalid value: 7: must be 1000000 in the tier default"},
 		{"Tier", "kube-admin", "{defaultAction: Pass}", "must be 1000 in the tier kube-admin"},
 		{"IPPool", "first", "{cidr: 10.0.0.0/16, natOutgoing: false, blockSize: 26}", ""},
-		{"Tier", "default", "{order: 1000000, defaultAction: Pass}", ""},
+		{"Tier", "default", "{order: 1000000, defaultAction: Pass}", "spec.defaultAction: Invalid value: \"Pass\": must be Deny in the tier default"},
+		{"Tier", "default", "{order: 1000000, defaultAction: Deny}", ""},
 	} {
 		input := fmt.Sprintf(manifest, tt.kind, tt.name, tt.spec)
 		file := filepath.Join(folder(t, []validatetest.Manifest{{YAML: input}}), "000.yaml")
