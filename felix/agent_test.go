@@ -3,6 +3,7 @@ package felix_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
@@ -423,6 +425,52 @@ func TestUnknownAddress(t *testing.T) {
 		if len(r.log) == 0 {
 			t.Error("a node that has no address is not protected at all")
 		}
+	})
+}
+
+// TestPoolFollowsLabels: a pod's address comes out of the pools that select the node's labels, as the stream says both. Where the
+// stream says no labels, what the node itself found out counts.
+func TestPoolFollowsLabels(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		labelled := func(rack string) *wire.Node {
+			return &wire.Node{Name: "n1", Labels: map[string]string{"rack": rack}}
+		}
+		pool := func(name, cidr, selector string) *wire.Pool {
+			return &wire.Pool{Name: name, CIDR: netip.MustParsePrefix(cidr), BlockSize: 26, NodeSelector: selector}
+		}
+		east, west := pool("east", "10.65.0.0/16", "rack == 'a'"), pool("west", "10.66.0.0/16", "rack == 'b'")
+		r := newRigWith(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"},
+			Labels: map[string]string{"rack": "a"}}, east, west, labelled("b"))
+		client, pods := ipam.New(memory.New()), 0
+		expect := func(what, want string) {
+			t.Helper()
+			pods++
+			s := r.agent.CNIState()
+			result := client.Assign(t.Context(), ipam.Host{Name: "n1", Labels: s.Labels}, s.Pools,
+				[]ipam.Request{{Handle: fmt.Sprint("pod", pods), Families: []ipam.Family{ipam.IPv4}}})[0]
+			got := ""
+			for _, p := range []*wire.Pool{east, west} {
+				for _, lease := range result.Leases {
+					if p.CIDR.Contains(lease.Addr) {
+						got = p.Name
+					}
+				}
+			}
+			if got != want {
+				t.Errorf("%s: an address of pool %q (%v), want of %q", what, got, result.Err, want)
+			}
+		}
+		r.later(t, time.Minute)
+		expect("labels of the journal", "west")
+		r.commit(east, west, labelled("a"))
+		expect("the node's label changed", "east")
+		r.commit(pool("east", "10.65.0.0/16", "has(gpu)"), pool("west", "10.66.0.0/16", "has(rack)"))
+		expect("the pools' selectors changed", "west")
+		r.commit(east, west, &wire.Node{Name: "n1"})
+		expect("no labels", "")
+		r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{{Kind: wire.KindNode, Name: "n1"}}}
+		synctest.Wait()
+		expect("the node's own knowledge", "east")
 	})
 }
 

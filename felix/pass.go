@@ -233,10 +233,14 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 func (a *Agent) publish() {
 	host := a.state.hosts[a.opts.Node]
 	if host == nil {
-		host = &wire.Host{Name: a.opts.Node, IPv4: a.facts.IPv4.Addr, IPv6: a.facts.IPv6.Addr, Labels: a.facts.Labels}
+		host = &wire.Host{Name: a.opts.Node, IPv4: a.facts.IPv4.Addr, IPv6: a.facts.IPv6.Addr}
+	}
+	labels := a.facts.Labels // which are older, and are all that an older Typha leaves
+	if a.state.node != nil {
+		labels = a.state.node.Labels
 	}
 	everyPool := func(*wire.Pool) bool { return true }
-	s := &cniserver.State{Pools: a.state.ipamPools(everyPool), Host: host, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
+	s := &cniserver.State{Pools: a.state.ipamPools(everyPool), Host: host, Labels: labels, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
 	switch {
 	case !a.live.Load():
 		s.NotReady = errors.New("felix has not programmed this node yet")

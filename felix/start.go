@@ -39,7 +39,6 @@ func FactsOf(kernel node.Interfaces, known journal.State, name string, mtu *rege
 	if err != nil {
 		return facts, err
 	}
-	facts.Labels = host.Labels
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		if vtep, ok := known.Objects[wire.VTEPID(name, uint8(family))].(*wire.VTEP); ok {
 			facts.Of(family).Tunnel = vtep.Tunnel

@@ -19,6 +19,7 @@ type state struct {
 	vteps     map[dataplane.Family]map[string]*wire.VTEP // by node
 	routes    map[netip.Prefix]*wire.Route
 	bgp       *wire.BGP
+	node      *wire.Node // this one; nil while it is unknown
 	sets      map[string]*set
 	policies  map[string]*wire.Policy
 	endpoints map[string]*wire.Endpoint // by wire.EndpointName
@@ -71,6 +72,8 @@ func (s *state) upsert(object wire.Object) {
 		s.routes[o.Dst] = o
 	case *wire.BGP:
 		s.bgp = o
+	case *wire.Node:
+		s.node = o
 	case *wire.IPSet:
 		s.sets[o.Name] = &set{whole: o}
 	case *wire.Policy:
@@ -113,6 +116,8 @@ func (s *state) delete(id wire.ID) {
 		}
 	case wire.KindBGP:
 		s.bgp = nil
+	case wire.KindNode:
+		s.node = nil
 	case wire.KindIPSet:
 		delete(s.sets, id.Name)
 	case wire.KindPolicy:
@@ -171,6 +176,7 @@ func (s *state) touch(id wire.ID) {
 		s.dirty.sets[id.Name] = true
 	case wire.KindPolicy, wire.KindEndpoint, wire.KindHostEndpoint:
 		s.dirty.rules = true
+	case wire.KindNode: // publish reads it, nothing is rendered from it
 	default:
 		s.dirty.routes = true
 	}

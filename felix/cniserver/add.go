@@ -113,7 +113,7 @@ func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.Fi
 	request.Handle = r.handle()
 	request.Attributes = map[string]string{ipam.AttrNamespace: r.Namespace, ipam.AttrPod: r.Pod, ipam.AttrUID: r.UID,
 		ipam.AttrTimestamp: time.Now().UTC().Format(time.RFC3339)}
-	leases, err := s.assigner.assign(ctx, assignment{host: ipam.Host{Name: s.opts.Node, Labels: state.labels()},
+	leases, err := s.assigner.assign(ctx, assignment{host: ipam.Host{Name: s.opts.Node, Labels: state.Labels},
 		pools: state.Pools, request: request})
 	if err != nil {
 		return err

@@ -208,10 +208,3 @@ func invalidAnnotation(name, value, want string) error {
 	return &protocol.Error{Code: protocol.CodeInternal,
 		Msg: fmt.Sprintf("annotation %s: %q is invalid", name, value), Details: want}
 }
-
-func (s State) labels() map[string]string {
-	if s.Host == nil {
-		return nil
-	}
-	return s.Host.Labels
-}

@@ -359,6 +359,41 @@ func TestNoPoolLeft(t *testing.T) {
 	}
 }
 
+// TestPoolFollowsTheNodesLabels: each ADD asks anew which pools select the node.
+func TestPoolFollowsTheNodesLabels(t *testing.T) {
+	h := newHost(t)
+	var now atomic.Pointer[State]
+	state := h.opts.State()
+	state.Pools = nil
+	for name, cidr := range map[string]string{"a": "10.101.0.0/16", "b": "10.102.0.0/16"} {
+		state.Pools = append(state.Pools, ipam.Pool{Name: name, CIDR: netip.MustParsePrefix(cidr), NodeSelector: "rack == '" + name + "'"})
+	}
+	h.stop()
+	h.opts.State = func() State { return *now.Load() }
+	now.Store(&state)
+	h.start(t)
+	for i, rack := range []string{"a", "b", "c"} {
+		labelled := state
+		labelled.Labels = map[string]string{"rack": rack}
+		now.Store(&labelled)
+		container := fmt.Sprint("c", i)
+		res, err := h.cni("ADD", container, "web-"+rack, sandbox(t), nil)
+		switch {
+		case rack == "c":
+			if codeOf(err) != protocol.CodeNoAddress || !strings.Contains(err.Error(), "nodeSelector") {
+				t.Errorf("a node that no pool selects: %v, %v", res, err)
+			}
+		case err != nil:
+			t.Errorf("rack %s: %v", rack, err)
+		case len(res.IPs) != 1 || !strings.HasPrefix(res.IPs[0].Address, map[string]string{"a": "10.101.", "b": "10.102."}[rack]):
+			t.Errorf("rack %s: the pod has %v", rack, res.IPs)
+		default:
+			h.must(t, "DEL", container, "web-"+rack, "")
+		}
+	}
+	h.await(t, 0)
+}
+
 func TestSocketIsForRootAlone(t *testing.T) {
 	h := newHost(t)
 	h.must(t, "STATUS", "", "", "")

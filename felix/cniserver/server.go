@@ -64,8 +64,10 @@ type State struct {
 	// NotReady is why the node cannot network pods now; STATUS answers it.
 	NotReady error
 	Pools    []ipam.Pool
-	// Host is this node's addresses and labels; nil while they are unknown.
+	// Host is this node's addresses; nil while they are unknown.
 	Host *wire.Host
+	// Labels of this node choose the pools.
+	Labels map[string]string
 	// MTU of a new interface, in octets; 0 is the kernel's default. The configuration's mtu wins.
 	MTU int
 }

@@ -3,6 +3,7 @@ package calc
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,13 +29,19 @@ type bgpState struct {
 	allDirty       bool
 }
 
+// host is a node: what every node is told of it, and its labels, which choose its sessions and nobody else is told.
+type host struct {
+	*wire.Host
+	labels map[string]string
+}
+
 // bgpPeer is a BGPPeer in use.
 type bgpPeer struct {
 	name    string
 	spec    *v3.BGPPeerSpec
-	node    func(*wire.Host) bool // which nodes open the sessions
-	remote  func(*wire.Host) bool // the peers, where they are nodes
-	addr    netip.AddrPort        // the peer, where it is an address; port 0 is the default
+	node    func(*host) bool // which nodes open the sessions
+	remote  func(*host) bool // the peers, where they are nodes
+	addr    netip.AddrPort   // the peer, where it is an address; port 0 is the default
 	restart time.Duration
 	// keepalive is whole seconds; 0 is the default.
 	keepalive time.Duration
@@ -104,13 +111,13 @@ func bgpPeerOf(o *v3.BGPPeer) (*bgpPeer, error) {
 	case spec.Node != "" && spec.NodeSelector != "":
 		return nil, fmt.Errorf("spec.node and spec.nodeSelector exclude each other")
 	case spec.Node != "":
-		p.node = func(h *wire.Host) bool { return h.Name == spec.Node }
+		p.node = func(h *host) bool { return h.Name == spec.Node }
 	case spec.NodeSelector != "":
 		if p.node, err = hostSelector(spec.NodeSelector); err != nil {
 			return nil, fmt.Errorf("spec.nodeSelector: %w", err)
 		}
 	default:
-		p.node = func(*wire.Host) bool { return true }
+		p.node = func(*host) bool { return true }
 	}
 	switch {
 	case (spec.PeerIP == "") == (spec.PeerSelector == ""):
@@ -149,12 +156,12 @@ func seconds(text string) (time.Duration, error) {
 }
 
 // hostSelector compiles a selector on the labels of nodes.
-func hostSelector(text string) (func(*wire.Host) bool, error) {
+func hostSelector(text string) (func(*host) bool, error) {
 	s, err := expression.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	return func(h *wire.Host) bool { return s.Matches(h.Labels) }, nil
+	return func(h *host) bool { return s.Matches(h.labels) }, nil
 }
 
 // parsePeerIP reads an address with or without a port, "10.0.0.1:1790" or "[fd00::1]:1790".
@@ -170,12 +177,12 @@ func parsePeerIP(text string) (netip.AddrPort, error) {
 }
 
 // setHost takes in a node's addresses, labels and annotations; nil when it is gone.
-func (e *Engine) setHost(name string, h *wire.Host) {
+func (e *Engine) setHost(name string, h *host) {
 	before := e.hosts[name]
 	if h == nil {
 		delete(e.hosts, name)
 	} else {
-		if before != nil && equal(before, h) {
+		if before != nil && equal(before.Host, h.Host) && maps.Equal(before.labels, h.labels) {
 			return
 		}
 		e.hosts[name] = h
@@ -189,7 +196,7 @@ func (e *Engine) setHost(name string, h *wire.Host) {
 }
 
 // concerns says whether the sessions of other nodes depend on what this one is.
-func (p *bgpPeer) concerns(h *wire.Host) bool {
+func (p *bgpPeer) concerns(h *host) bool {
 	return h != nil && (p.remote != nil || h.IPv4.Addr() == p.addr.Addr() || h.IPv6.Addr() == p.addr.Addr())
 }
 
@@ -202,10 +209,11 @@ func (e *Engine) flushBGP() {
 	for name := range e.bgp.dirty {
 		if h := e.hosts[name]; h != nil {
 			if port := e.bgpPort(name); port != h.BGPPort {
-				moved := *h
+				moved := *h.Host
 				moved.BGPPort = port
-				h, e.hosts[name] = &moved, &moved
-				e.out.set(h)
+				h = &host{&moved, h.labels}
+				e.hosts[name] = h
+				e.out.set(h.Host)
 			}
 			e.setNodeObject(name, e.resolveBGP(h))
 		} else {
@@ -242,14 +250,14 @@ func (e *Engine) bgpPort(node string) uint16 {
 }
 
 // asNumber gives a node's AS number: its own, or that of its configuration.
-func (e *Engine) asNumber(h *wire.Host) uint32 {
+func (e *Engine) asNumber(h *host) uint32 {
 	if h.ASNumber != 0 {
 		return h.ASNumber
 	}
 	return bgpSetting(e, h.Name, defaultASNumber, func(c *v3.BGPConfigurationSpec) *uint32 { return c.ASNumber })
 }
 
-func (e *Engine) resolveBGP(h *wire.Host) *wire.BGP {
+func (e *Engine) resolveBGP(h *host) *wire.BGP {
 	out := &wire.BGP{Node: h.Name, ASNumber: e.asNumber(h), ListenPort: e.listenPort(h.Name)}
 	out.Mesh = bgpSetting(e, h.Name, true, func(c *v3.BGPConfigurationSpec) *bool { return c.NodeToNodeMeshEnabled })
 	out.MeshMaxRestartSeconds = bgpSetting(e, h.Name, 0, func(c *v3.BGPConfigurationSpec) *uint32 {
@@ -280,7 +288,7 @@ func (e *Engine) resolveBGP(h *wire.Host) *wire.BGP {
 }
 
 // sessions gives the sessions that a peer resource means for a node.
-func (e *Engine) sessions(h *wire.Host, p *bgpPeer, local uint32) []wire.BGPPeer {
+func (e *Engine) sessions(h *host, p *bgpPeer, local uint32) []wire.BGPPeer {
 	template := wire.BGPPeer{
 		Name: p.name, Addr: p.addr.Addr(), Port: p.addr.Port(), ASNumber: p.spec.ASNumber,
 		KeepNextHop:       p.spec.KeepOriginalNextHop || p.spec.NextHopMode == "Keep",
@@ -332,8 +340,8 @@ func familyOf(a netip.Addr) int {
 }
 
 // hostWith gives the node that has an address, the first by name, or nil.
-func (e *Engine) hostWith(a netip.Addr) *wire.Host {
-	var found *wire.Host
+func (e *Engine) hostWith(a netip.Addr) *host {
+	var found *host
 	for _, h := range e.hosts {
 		if (h.IPv4.Addr() == a || h.IPv6.Addr() == a) && (found == nil || h.Name < found.Name) {
 			found = h
@@ -344,7 +352,7 @@ func (e *Engine) hostWith(a netip.Addr) *wire.Host {
 
 // reflect makes the peer a client where the node is a route reflector: in an internal session
 // with a peer that is not a reflector of the same cluster (RFC 4456).
-func (e *Engine) reflect(h *wire.Host, session *wire.BGPPeer, local uint32, peer *wire.Host) {
+func (e *Engine) reflect(h *host, session *wire.BGPPeer, local uint32, peer *host) {
 	if session.LocalASNumber != 0 {
 		local = session.LocalASNumber
 	}

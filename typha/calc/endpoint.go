@@ -114,14 +114,14 @@ func (e *Engine) setNetworks(kind string, key podKey, own map[string]string, tex
 }
 
 // setNodeItem takes in a node, whose addresses ClusterNetworkPolicies can select by its labels.
-func (e *Engine) setNodeItem(h *wire.Host, addrs []netip.Addr) {
-	it := e.item(itemKey{itemNode, podKey{name: h.Name}})
+func (e *Engine) setNodeItem(n *wire.Node, addrs []netip.Addr) {
+	it := e.item(itemKey{itemNode, podKey{name: n.Name}})
 	var nets []netip.Prefix
 	for _, a := range addrs {
 		nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
 	}
 	slices.SortFunc(nets, comparePrefixes)
-	e.setLabels(it, h.Labels, placeSpec{})
+	e.setLabels(it, n.Labels, placeSpec{})
 	e.setNets(it, slices.Compact(nets))
 }
 

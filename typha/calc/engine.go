@@ -72,7 +72,7 @@ type Engine struct {
 	addresses addresses
 	pools     map[string]*wire.Pool
 	blocks    map[string]*block
-	hosts     map[string]*wire.Host
+	hosts     map[string]*host
 	bgp       bgpState
 
 	// What has to be decided again at the next Flush.
@@ -112,7 +112,7 @@ func New() *Engine {
 		addresses:     newAddresses(),
 		pools:         map[string]*wire.Pool{},
 		blocks:        map[string]*block{},
-		hosts:         map[string]*wire.Host{},
+		hosts:         map[string]*host{},
 		bgp:           newBGPState(),
 		dirtyProfiles: map[*profile]struct{}{},
 		dirtySets:     map[*ipSet]struct{}{},

@@ -104,11 +104,16 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 	e.judge(kind, "", o.Name, reason)
 	h.BGPPort = e.bgpPort(o.Name)
 	e.out.set(h)
+	own := &wire.Node{Name: o.Name}
+	if len(o.Labels) > 0 {
+		own.Labels = o.Labels
+	}
+	e.setNodeObject(o.Name, own)
 	if e.hosts[o.Name] == nil {
 		e.countNode(&e.everywhere, o.Name, 1)
 	}
-	e.setHost(o.Name, h)
-	e.setNodeItem(h, nodeAddresses(o))
+	e.setHost(o.Name, &host{h, own.Labels})
+	e.setNodeItem(own, nodeAddresses(o))
 	e.setVTEP(o, 4, h.IPv4)
 	e.setVTEP(o, 6, h.IPv6)
 }
@@ -128,6 +133,7 @@ func (e *Engine) deleteNode(name string) {
 		return
 	}
 	e.out.remove(h.ID())
+	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
 	e.countNode(&e.everywhere, name, -1)
 	e.setHost(name, nil)
 	e.removeItem(itemKey{itemNode, podKey{name: name}})
@@ -136,13 +142,10 @@ func (e *Engine) deleteNode(name string) {
 	}
 }
 
-// hostOf gives what a Node says of itself. What cannot be read is left out and
+// hostOf gives what every node is told of a Node. What cannot be read is left out and
 // reported.
 func hostOf(o *corev1.Node) (*wire.Host, error) {
-	h := &wire.Host{Name: o.Name, Labels: o.Labels, RouteReflectorClusterID: o.Annotations[v3.NodeClusterID]}
-	if len(h.Labels) == 0 {
-		h.Labels = nil
-	}
+	h := &wire.Host{Name: o.Name, RouteReflectorClusterID: o.Annotations[v3.NodeClusterID]}
 	for _, address := range o.Status.Addresses {
 		a, err := netip.ParseAddr(address.Address)
 		if err != nil || address.Type != corev1.NodeInternalIP {

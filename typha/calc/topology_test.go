@@ -72,7 +72,7 @@ func TestHostsAndTunnels(t *testing.T) {
 	)
 	w.ofKind(t, wire.KindHost,
 		&wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
-			ASNumber: 64513, Labels: map[string]string{"rack": "a"}},
+			ASNumber: 64513},
 		&wire.Host{Name: "n2", IPv4: netip.MustParsePrefix("172.30.0.12/32")},
 		&wire.Host{Name: "n3", IPv4: netip.MustParsePrefix("172.30.0.13/32")},
 		&wire.Host{Name: "n4"},
@@ -86,6 +86,62 @@ func TestHostsAndTunnels(t *testing.T) {
 	if len(verdicts) != 1 || verdicts[0].Name != "n3" {
 		t.Errorf("verdicts: %v, want one on n3", verdicts)
 	}
+}
+
+// TestLabelsAreToldToTheirNodeAlone: a node whose labels change costs the other nodes nothing, and tells them nothing.
+func TestLabelsAreToldToTheirNodeAlone(t *testing.T) {
+	e, w := calc.New(), newWorld()
+	flush := func(o metav1.Object) (changed []string, interest map[string]calc.Interest) {
+		e.Upsert(o)
+		d := e.Flush()
+		w.apply(t, d)
+		for _, o := range d.Upserts {
+			changed = append(changed, o.ID().String())
+		}
+		if len(d.Deletes)+len(d.Sets) > 0 {
+			t.Errorf("%s: deleted %v, changed %v", o.GetName(), d.Deletes, d.Sets)
+		}
+		return changed, d.Interest
+	}
+	expect := func(o metav1.Object, want ...string) {
+		t.Helper()
+		changed, interest := flush(o)
+		if diff := cmp.Diff(want, changed); diff != "" || len(interest) > 0 {
+			t.Errorf("%s %v: interest %v, changed (-want +got):\n%s", o.GetName(), o.GetLabels(), interest, diff)
+		}
+	}
+	e.Upsert(&v3.BGPPeer{ObjectMeta: meta("tor"), Spec: v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 64700, NodeSelector: "rack == 'c'"}})
+	for _, name := range []string{"n1", "n2"} {
+		flush(newNode(name, "172.30.0."+name[1:], map[string]string{"rack": "a"}))
+	}
+	want := map[string]map[wire.ID]bool{}
+	for _, node := range []string{"n1", "n2"} {
+		want[node] = map[wire.ID]bool{{Kind: wire.KindBGP, Name: node}: true, {Kind: wire.KindNode, Name: node}: true}
+		if id := (wire.ID{Kind: wire.KindNode, Name: node}); calc.ForEveryNode(id) {
+			t.Errorf("%s goes to every node", id)
+		}
+	}
+	if diff := cmp.Diff(want, w.needs); diff != "" {
+		t.Errorf("needs (-want +got):\n%s", diff)
+	}
+
+	expect(newNode("n1", "172.30.0.1", map[string]string{"rack": "b", "beta": "yes"}), "Node/n1")
+	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1", Labels: map[string]string{"rack": "b", "beta": "yes"}},
+		&wire.Node{Name: "n2", Labels: map[string]string{"rack": "a"}})
+	expect(newNode("n1", "172.30.0.1", map[string]string{"rack": "c"}), "BGP/n1", "Node/n1") // the peer selects it
+	expect(newNode("n1", "172.30.0.9", map[string]string{"rack": "c"}), "Host/n1")           // which everybody has to know
+	expect(newNode("n1", "172.30.0.9", map[string]string{"rack": "c"}, "ASNumber", "65000"), "Host/n1", "BGP/n1")
+	expect(newNode("n1", "172.30.0.9", map[string]string{}, "ASNumber", "65000"), "BGP/n1", "Node/n1")
+	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1"}, &wire.Node{Name: "n2", Labels: map[string]string{"rack": "a"}})
+	expect(newNode("n1", "172.30.0.9", nil, "ASNumber", "65000"))
+
+	e.Delete(calc.KindNode, "", "n1")
+	w.apply(t, e.Flush())
+	delete(want, "n1")
+	if diff := cmp.Diff(want, w.needs); diff != "" {
+		t.Errorf("needs after the deletion of n1 (-want +got):\n%s", diff)
+	}
+	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n2", Labels: map[string]string{"rack": "a"}})
 }
 
 // newBlock makes a block of 10.244.0.0/29 whose first addresses have the attributes given; nil is free.
@@ -333,7 +389,8 @@ func TestNodesWithoutKubernetes(t *testing.T) {
 		t.Errorf("verdicts: %v", verdicts)
 	}
 	w.ofKind(t, wire.KindHost, &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
-		ASNumber: 64513, Labels: n.Labels, RouteReflectorClusterID: "224.0.0.1"})
+		ASNumber: 64513, RouteReflectorClusterID: "224.0.0.1"})
+	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1", Labels: n.Labels})
 	w.ofKind(t, wire.KindVTEP, &wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.1"), MAC: []byte{2, 0, 0, 0, 0, 1},
 		Parent: netip.MustParseAddr("172.30.0.11")})
 	e := calc.New()

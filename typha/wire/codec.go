@@ -79,6 +79,8 @@ func DecodeObject(kind Kind, data []byte) (Object, error) {
 		o = &Endpoint{}
 	case KindHostEndpoint:
 		o = &HostEndpoint{}
+	case KindNode:
+		o = &Node{}
 	default:
 		return nil, fmt.Errorf("decode object: %w %d", ErrUnknownKind, kind)
 	}

@@ -14,6 +14,7 @@ func TestObjectsSurviveTheWire(t *testing.T) {
 		&Config{Name: "global", Values: map[string]string{"VXLANPort": "4790", "BPFEnabled": "false"}},
 		&Pool{Name: "p", CIDR: prefix("10.244.0.0/16"), BlockSize: 26, VXLAN: EncapCrossSubnet, NATOutgoing: true},
 		&Host{Name: "n1", IPv4: prefix("172.30.0.11/24"), ASNumber: 4200000001},
+		&Node{Name: "n1", Labels: map[string]string{"rack": "a", "kubernetes.io/os": "linux"}},
 		&VTEP{Node: "n1", Tunnel: addr("fd00::1"), MAC: []byte{2, 0, 0, 0, 0, 1}, Parent: addr("fd00:1::11")},
 		&Route{Dst: prefix("10.244.1.0/26"), Node: "n1", Pool: "p"},
 		&BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, Peers: []BGPPeer{{Name: "tor", Addr: addr("172.31.0.1"), ASNumber: 64513}}},
@@ -47,7 +48,7 @@ func TestObjectsSurviveTheWire(t *testing.T) {
 }
 
 func TestUnknownKeysAreIgnored(t *testing.T) {
-	data, err := Encode(map[int]any{1: "n1", 77: "from a later release"})
+	data, err := Encode(map[int]any{1: "n1", 5: map[string]string{"labels": "from an earlier release"}, 77: "from a later release"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,11 +31,12 @@ const (
 	KindPolicy
 	KindEndpoint
 	KindHostEndpoint
+	KindNode
 )
 
 // String gives the kind's name, for messages.
 func (k Kind) String() string {
-	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint"}
+	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint", "Node"}
 	if int(k) < len(names) && k > 0 {
 		return names[k]
 	}
@@ -97,16 +98,15 @@ type Pool struct {
 // ID of the pool.
 func (p *Pool) ID() ID { return ID{KindPool, p.Name} }
 
-// Host is a node's own addresses. A zero Prefix means that the node has none of that
-// family. The prefix is the address with the length of its subnet.
+// Host is what every node is told of a node: its addresses, and, for the mesh of BGP, its speaker. A zero Prefix means that the
+// node has none of that family. The prefix is the address with the length of its subnet.
 type Host struct {
 	Name string       `cbor:"1,keyasint"`
 	IPv4 netip.Prefix `cbor:"2,keyasint,omitempty"`
 	IPv6 netip.Prefix `cbor:"3,keyasint,omitempty"`
 	// ASNumber is 0 for the cluster's default.
-	ASNumber uint32            `cbor:"4,keyasint,omitempty"`
-	Labels   map[string]string `cbor:"5,keyasint,omitempty"`
-	// RouteReflectorClusterID as in the annotation; empty for a node that is none.
+	ASNumber uint32 `cbor:"4,keyasint,omitempty"` // key 5 was labels
+	// RouteReflectorClusterID as in the annotation; empty for a node that is none. A reflector is in nobody's mesh.
 	RouteReflectorClusterID string `cbor:"6,keyasint,omitempty"`
 	// BGPPort is where the node's speaker listens; 0 is 179.
 	BGPPort uint16 `cbor:"7,keyasint,omitempty"`
@@ -114,6 +114,15 @@ type Host struct {
 
 // ID of the host.
 func (h *Host) ID() ID { return ID{KindHost, h.Name} }
+
+// Node is what only the node itself is told of it. The nodeSelectors of Pools are about Labels.
+type Node struct {
+	Name   string            `cbor:"1,keyasint"`
+	Labels map[string]string `cbor:"2,keyasint,omitempty"`
+}
+
+// ID of the node.
+func (n *Node) ID() ID { return ID{KindNode, n.Name} }
 
 // VTEP is a node's VXLAN tunnel end point of one family.
 type VTEP struct {
