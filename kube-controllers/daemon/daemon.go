@@ -194,7 +194,7 @@ func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 		return err
 	}
 	observe := func(ctx context.Context, address string, each func(stream.Observed)) error {
-		return stream.Observe(ctx, stream.ObserverOptions{Address: address, TLS: config.TyphaTLS, TokenFile: config.TyphaTokenFile, Logger: log}, each)
+		return stream.Observe(ctx, stream.ObserverOptions{Address: address, TLS: config.TyphaTLS, TokenFile: config.TyphaTokenFile}, each)
 	}
 	return status.Add(mgr, status.Options{Replicas: replicas, Observe: observe, Store: store, Log: log})
 }

@@ -35,9 +35,9 @@ func (r *resourceReconciler) tell(ctx context.Context, kind datastore.Kind, key 
 		return fmt.Errorf("read %s %s: %w", kind, client.ObjectKeyFromObject(object), err)
 	}
 	if err == nil {
-		event := eventOn(object, corev1.EventTypeWarning, ReasonUnusable, v.reason)
+		event := eventOn(object, corev1.EventTypeWarning, ReasonUnusable, short(v.reason))
 		if v.reason == "" {
-			event = eventOn(object, corev1.EventTypeNormal, ReasonUsable, "can be used again; what was wrong: "+last)
+			event = eventOn(object, corev1.EventTypeNormal, ReasonUsable, "can be used again; what was wrong: "+short(last))
 		}
 		if err := r.record(ctx, event, v.inherited); err != nil {
 			return err

@@ -46,10 +46,11 @@ const (
 	rewrite = time.Minute
 )
 
-// How much of what a node could not do goes into a message.
 const (
-	maxErrors  = 3
-	maxMessage = 1000 // octets
+	// maxErrors is how many of the errors of a node go into a message.
+	maxErrors = 3
+	// maxMessage is how long a message is, in octets, besides a few words of ours.
+	maxMessage = 1000
 )
 
 // nodeState is what a node's condition should say, and since when without interruption.
@@ -149,14 +150,19 @@ func judgeConnected(s stream.NodeStatus) *nodeState {
 
 // digest gives the first errors, and says how many more there are.
 func digest(errs []string) string {
-	text := strings.Join(errs[:min(len(errs), maxErrors)], "; ")
-	if len(text) > maxMessage {
-		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
-	}
+	text := short(strings.Join(errs[:min(len(errs), maxErrors)], "; "))
 	if more := len(errs) - maxErrors; more > 0 {
 		text += fmt.Sprintf("; and %d more: see felix status on the node", more)
 	}
 	return text
+}
+
+// short cuts a text that is too long for a message.
+func short(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxMessage], "") + "…"
 }
 
 func hold(s *nodeState) time.Duration {

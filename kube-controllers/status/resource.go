@@ -92,7 +92,7 @@ func (r *resourceReconciler) accept(ctx context.Context, kind datastore.Kind, ke
 	condition := metav1.Condition{Type: ConditionAccepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted,
 		Message: "all of the policy is used", ObservedGeneration: policy.GetGeneration()}
 	if v.reason != "" {
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonUnusable, v.reason
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonUnusable, short(v.reason)
 	}
 	if !meta.SetStatusCondition(&after, condition) {
 		return 0, nil
