@@ -162,7 +162,7 @@ func (o *oracle) podEntity(p *corev1.Pod) *entity {
 			e.labels["pcsa."+key] = value
 		}
 	}
-	for _, c := range p.Spec.Containers {
+	for _, c := range append(sidecars(p), p.Spec.Containers...) {
 		for _, cp := range c.Ports {
 			protocol := protocols["TCP"]
 			if cp.Protocol != "" {
@@ -173,6 +173,16 @@ func (o *oracle) podEntity(p *corev1.Pod) *entity {
 	}
 	o.ofPod[p] = e
 	return e
+}
+
+// sidecars are "init containers with restartPolicy: Always", which "remain running" for as long as the pod does.
+func sidecars(p *corev1.Pod) (list []corev1.Container) {
+	for _, c := range p.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // inherit gives something in a namespace the labels that it has by that.

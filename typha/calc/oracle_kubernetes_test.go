@@ -78,7 +78,7 @@ func (e end) port(f *flow) uint16 {
 }
 
 func applies(np *networkingv1.NetworkPolicy, direction networkingv1.PolicyType) bool {
-	if np.Spec.PolicyTypes == nil {
+	if len(np.Spec.PolicyTypes) == 0 {
 		return direction == networkingv1.PolicyTypeIngress || len(np.Spec.Egress) > 0
 	}
 	return slices.Contains(np.Spec.PolicyTypes, direction)

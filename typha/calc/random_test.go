@@ -100,14 +100,23 @@ func (r random) pod(ns, name string) *corev1.Pod {
 		}
 		p.Status.PodIP = p.Status.PodIPs[0].IP
 	}
-	var c corev1.Container
+	p.Spec.Containers = []corev1.Container{r.container()}
+	if r.chance(20) {
+		before := r.container()
+		before.RestartPolicy = pick(r, nil, pointer(corev1.ContainerRestartPolicyAlways), pointer(corev1.ContainerRestartPolicyAlways))
+		p.Spec.InitContainers = []corev1.Container{before}
+	}
+	return p
+}
+
+func (r random) container() (c corev1.Container) {
 	for r.chance(65) {
 		c.Ports = append(c.Ports, corev1.ContainerPort{
-			Name: pick(r, "http", "dns"), ContainerPort: 80 + int32(r.IntN(4)), Protocol: pick(r, "", corev1.ProtocolTCP, corev1.ProtocolUDP),
+			Name: pick(r, "http", "dns"), ContainerPort: 80 + int32(r.IntN(4)),
+			Protocol: pick(r, "", corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP),
 		})
 	}
-	p.Spec.Containers = []corev1.Container{c}
-	return p
+	return c
 }
 
 // block gives a block of 16 addresses, of IPv4 or IPv6, whose allocations name pods that may exist.
@@ -151,7 +160,8 @@ func (r random) policy(ns, name string) *networkingv1.NetworkPolicy {
 		np.Spec.PodSelector.MatchExpressions = append(np.Spec.PodSelector.MatchExpressions, r.nonsense())
 	}
 	in, out := networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
-	np.Spec.PolicyTypes = pick(r, nil, []networkingv1.PolicyType{in}, []networkingv1.PolicyType{out}, []networkingv1.PolicyType{in, out})
+	np.Spec.PolicyTypes = pick(r, nil, []networkingv1.PolicyType{}, []networkingv1.PolicyType{in}, []networkingv1.PolicyType{out},
+		[]networkingv1.PolicyType{in, out})
 	for r.chance(60) {
 		np.Spec.Ingress = append(np.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: r.peers(), Ports: r.ports()})
 	}
