@@ -125,7 +125,7 @@ func TestConfigFor(t *testing.T) {
 			Routes: []*wire.Route{
 				{Dst: netip.MustParsePrefix("10.1.0.64/26"), Node: "n1", Pool: "loud"},
 				{Dst: netip.MustParsePrefix("10.1.0.0/26"), Node: "n1", Pool: "loud"},
-				{Dst: netip.MustParsePrefix("10.1.0.200/32"), Node: "n1", Pool: "loud", Borrowed: true},
+				{Dst: netip.MustParsePrefix("10.1.0.200/32"), Node: "n1", Pool: "loud"},
 				{Dst: netip.MustParsePrefix("10.2.0.0/26"), Node: "n1", Pool: "quiet"},
 				{Dst: netip.MustParsePrefix("10.1.0.128/26"), Node: "n2", Pool: "loud"},
 			}},

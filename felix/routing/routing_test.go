@@ -102,7 +102,7 @@ func TestModes(t *testing.T) {
 				{Dst: prefix("10.65.3.0/26"), NextHops: []netip.Addr{addr("172.31.0.13")}}}
 		}, []string{"10.65.2.0/26 via 172.30.0.12 dev eth0 proto 12"}, -1, "route 10.65.3.0/26: no next hop of [172.31.0.13]"},
 		{"borrowed address", wire.Pool{VXLAN: wire.EncapAlways}, func(in *routing.Input) {
-			in.Routes = append(in.Routes, &wire.Route{Dst: prefix("10.65.1.9/32"), Node: "n2", Pool: "p", Borrowed: true})
+			in.Routes = append(in.Routes, &wire.Route{Dst: prefix("10.65.1.9/32"), Node: "n2", Pool: "p"})
 		}, []string{"10.65.1.9/32 via 10.65.2.0 dev vxlan.calico onlink proto 80", n2Tunnel, n3Tunnel}, 2, ""},
 	}
 	for _, test := range tests {

@@ -341,7 +341,7 @@ func (e *Engine) route(b *block) {
 	}
 	for addr, to := range b.attributed {
 		if to.node != "" && to.node != b.host {
-			add(&wire.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Node: to.node, Pool: pool, Borrowed: true})
+			add(&wire.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Node: to.node, Pool: pool})
 		}
 	}
 	for id := range b.routes {

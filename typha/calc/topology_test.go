@@ -162,11 +162,11 @@ func TestRoutes(t *testing.T) {
 		return &v3.IPPool{ObjectMeta: meta(name), Spec: v3.IPPoolSpec{CIDR: cidr, IPIPMode: v3.IPIPModeAlways}}
 	}
 	on := func(node string) map[string]string { return map[string]string{"node": node} }
-	route := func(dst, node string, borrowed bool) *wire.Route {
-		return &wire.Route{Dst: netip.MustParsePrefix(dst), Node: node, Pool: "small", Borrowed: borrowed}
+	route := func(dst, node string) *wire.Route {
+		return &wire.Route{Dst: netip.MustParsePrefix(dst), Node: node, Pool: "small"}
 	}
 	w, verdicts := compute(t, newBlock("host:n1", on("n1"), nil, on("n2")), pool("small", "10.244.0.0/24"), pool("large", "10.0.0.0/8"))
-	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1", false), route("10.244.0.2/32", "n2", true))
+	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1"), route("10.244.0.2/32", "n2"))
 	w.ofKind(t, wire.KindPool,
 		&wire.Pool{Name: "small", CIDR: netip.MustParsePrefix("10.244.0.0/24"), BlockSize: 26, IPIP: wire.EncapAlways},
 		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, IPIP: wire.EncapAlways})
@@ -176,7 +176,7 @@ func TestRoutes(t *testing.T) {
 
 	// A block without a node has routes for its addresses alone.
 	w, _ = compute(t, newBlock("virtual:load-balancer", on("n1")), pool("small", "10.244.0.0/24"))
-	w.ofKind(t, wire.KindRoute, route("10.244.0.0/32", "n1", true))
+	w.ofKind(t, wire.KindRoute, route("10.244.0.0/32", "n1"))
 
 	misnamed := newBlock("host:n1")
 	misnamed.Name = "another"

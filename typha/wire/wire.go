@@ -162,9 +162,7 @@ type Route struct {
 	Dst  netip.Prefix `cbor:"1,keyasint"`
 	Node string       `cbor:"2,keyasint"`
 	// Pool names the Pool that contains Dst.
-	Pool string `cbor:"3,keyasint,omitempty"`
-	// Borrowed marks a single address inside another node's block.
-	Borrowed bool `cbor:"4,keyasint,omitempty"`
+	Pool string `cbor:"3,keyasint,omitempty"` // key 4 was whether the address is borrowed
 }
 
 // ID of the route; a destination has one owner.
