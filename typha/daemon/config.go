@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -31,6 +32,7 @@ type Config struct {
 	ClientURISAN             string
 	ClientIdentity           string
 	ClientServiceAccounts    string
+	ObserverServiceAccounts  string
 	HealthEnabled            bool
 	HealthHost               string
 	HealthPort               int
@@ -63,7 +65,7 @@ const (
 	RebalanceKubernetes = "kubernetes"
 )
 
-// The ways in which a node proves its name; see Config.ClientIdentity.
+// The ways in which a node or an observer proves its name; see Config.ClientIdentity.
 const (
 	IdentityToken       = "Token"
 	IdentityCertificate = "Certificate"
@@ -91,8 +93,9 @@ func (c *Config) settings() []setting {
 		{"ServerKeyFile", &c.ServerKeyFile, "PEM file of our key"},
 		{"ClientCN", &c.ClientCN, "common name that the nodes' certificates must have"},
 		{"ClientURISAN", &c.ClientURISAN, "URI that the nodes' certificates must have, unless the common name agrees"},
-		{"ClientIdentity", &c.ClientIdentity, "how a node proves its name: Token (a service-account token bound to the node; the default on kubernetes) or Certificate (common name node:<name>; all that etcdv3 has)"},
-		{"ClientServiceAccounts", &c.ClientServiceAccounts, "accepted service accounts, <namespace>:<name>, with commas between; in a pod the default is calico-node of its namespace, elsewhere any"},
+		{"ClientIdentity", &c.ClientIdentity, "how a peer proves its name: Token (a service-account token, that of a node bound to it; the default on kubernetes) or Certificate (common name node:<name> or observer:<name>; all that etcdv3 has)"},
+		{"ClientServiceAccounts", &c.ClientServiceAccounts, "service accounts of nodes, <namespace>:<name>, with commas between; in a pod the default is calico-node of its namespace, elsewhere any"},
+		{"ObserverServiceAccounts", &c.ObserverServiceAccounts, "service accounts that may follow what the nodes report, in the same form; in a pod the default is calico-kube-controllers of its namespace, elsewhere none"},
 		{"HealthEnabled", &c.HealthEnabled, "serve /liveness and /readiness"},
 		{"HealthHost", &c.HealthHost, "address to serve health on"},
 		{"HealthPort", &c.HealthPort, "port to serve health on"},
@@ -154,8 +157,12 @@ func parse(environ, args []string) (Config, error) {
 		ShutdownTimeout: 5 * time.Minute, ShutdownConnectionDropIntervalMax: time.Second,
 	}
 	flags := flag.NewFlagSet("typha", flag.ContinueOnError)
+	flags.Usage = func() {
+		_, _ = io.WriteString(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
 	for _, s := range c.settings() {
-		name, doc := strings.ToLower(s.name), fmt.Sprintf("%s (TYPHA_%s)", s.doc, strings.ToUpper(s.name))
+		name, doc := strings.ToLower(s.name), fmt.Sprintf("%s (%s)", s.doc, s.environment())
 		switch target := s.target.(type) {
 		case *string:
 			flags.StringVar(target, name, *target, doc)
@@ -267,18 +274,28 @@ func (c *Config) level() (slog.Level, error) {
 	return 0, fmt.Errorf("LogSeverityScreen: %q is none of Debug, Info, Warning, Error", c.LogSeverityScreen)
 }
 
-// subjects gives the accepted service accounts in the form of a token's subject. own is the namespace
+// subjects gives the service accounts of nodes and of observers in the form of a token's subject. own is the namespace
 // of the pod that this process runs in; empty if it runs in none.
-func (c *Config) subjects(own string) ([]string, error) {
-	list := c.ClientServiceAccounts
-	if list == "" && own != "" {
-		list = own + ":calico-node"
+func (c *Config) subjects(own string) (nodes, observers []string, err error) {
+	node, observer := c.ClientServiceAccounts, c.ObserverServiceAccounts
+	if own != "" {
+		node, observer = cmp.Or(node, own+":calico-node"), cmp.Or(observer, own+":calico-kube-controllers")
 	}
+	if nodes, err = accounts(node); err != nil {
+		return nil, nil, fmt.Errorf("ClientServiceAccounts: %w", err)
+	}
+	if observers, err = accounts(observer); err != nil {
+		return nil, nil, fmt.Errorf("ObserverServiceAccounts: %w", err)
+	}
+	return nodes, observers, nil
+}
+
+func accounts(list string) ([]string, error) {
 	var subjects []string
 	for _, account := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
 		namespace, name, ok := strings.Cut(account, ":")
 		if !ok || namespace == "" || name == "" {
-			return nil, fmt.Errorf("ClientServiceAccounts: %q is not <namespace>:<name>", account)
+			return nil, fmt.Errorf("%q is not <namespace>:<name>", account)
 		}
 		subjects = append(subjects, "system:serviceaccount:"+account)
 	}

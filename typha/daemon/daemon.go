@@ -30,11 +30,18 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-// Main runs a Typha until ctx ends, or, with the argument "status", shows what the nodes of one that runs report. It gives
-// the exit status.
+// Main runs a Typha until ctx ends, or, with the argument "status", shows what the nodes of one that runs report, or, with
+// "settings", writes WriteDoc's table. It gives the exit status.
 func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "status" {
 		return status(ctx, environ, args[1:], stdout, stderr)
+	}
+	if len(args) == 1 && args[0] == "settings" {
+		if err := WriteDoc(stdout); err != nil {
+			_, _ = fmt.Fprintln(stderr, "typha settings:", err)
+			return 1
+		}
+		return 0
 	}
 	cfg, err := ParseConfig(environ, args)
 	switch {
@@ -153,12 +160,12 @@ func tokens(cfg Config, kube *rest.Config) (*stream.Tokens, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("find own namespace: %w", err)
 	}
-	subjects, err := cfg.subjects(strings.TrimSpace(string(own)))
+	nodes, observers, err := cfg.subjects(strings.TrimSpace(string(own)))
 	if err != nil {
 		return nil, err
 	}
 	url := base.JoinPath("/openid/v1/jwks").String()
-	return &stream.Tokens{Subjects: subjects, Fetch: func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, url) }}, nil
+	return &stream.Tokens{Subjects: nodes, Observers: observers, Fetch: func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, url) }}, nil
 }
 
 // fetchTimeout bounds a request of the keys, during which the connecting node waits.

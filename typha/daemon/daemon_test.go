@@ -81,21 +81,27 @@ func TestBadConfigIsNamed(t *testing.T) {
 }
 
 func TestSubjects(t *testing.T) {
+	node, observer := "system:serviceaccount:kube-system:calico-node", "system:serviceaccount:kube-system:calico-kube-controllers"
+	listed := []string{"system:serviceaccount:a:b", "system:serviceaccount:c:d"}
 	for _, c := range []struct {
-		list, own string
-		want      []string
+		nodes, observers, own string
+		want                  [2][]string
 	}{
-		{"", "", nil},
-		{"", "kube-system", []string{"system:serviceaccount:kube-system:calico-node"}},
-		{"a:b, c:d", "kube-system", []string{"system:serviceaccount:a:b", "system:serviceaccount:c:d"}},
+		{"", "", "", [2][]string{}},
+		{"", "", "kube-system", [2][]string{{node}, {observer}}},
+		{"a:b, c:d", "", "kube-system", [2][]string{listed, {observer}}},
+		{"", "a:b, c:d", "kube-system", [2][]string{{node}, listed}},
 	} {
-		got, err := (&Config{ClientServiceAccounts: c.list}).subjects(c.own)
-		if err != nil || !cmp.Equal(got, c.want) {
-			t.Errorf("%q in %q gives %v, %v", c.list, c.own, got, err)
+		nodes, observers, err := (&Config{ClientServiceAccounts: c.nodes, ObserverServiceAccounts: c.observers}).subjects(c.own)
+		if got := [2][]string{nodes, observers}; err != nil || !cmp.Equal(got, c.want) {
+			t.Errorf("%q and %q in %q give %v, %v", c.nodes, c.observers, c.own, got, err)
 		}
 	}
-	if _, err := (&Config{ClientServiceAccounts: "calico-node"}).subjects("ns"); err == nil {
-		t.Error("an account without namespace was accepted")
+	for name, bad := range map[string]Config{"ClientServiceAccounts": {ClientServiceAccounts: "calico-node"},
+		"ObserverServiceAccounts": {ObserverServiceAccounts: ":calico-kube-controllers"}} {
+		if _, _, err := bad.subjects("ns"); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("an account without namespace gives %v, want an error that names %s", err, name)
+		}
 	}
 }
 

@@ -8,15 +8,9 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"strings"
+	"net"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -28,8 +22,8 @@ type ClientOptions struct {
 	// Replicas are asked before each attempt.
 	Replicas Replicas
 	TLS      TLS
-	// TokenFile holds the node's projected service-account token with the audience Audience; it is
-	// read for each attempt. Empty presents none.
+	// TokenFile holds the node's projected service-account token with the audience Audience. It is read for each
+	// attempt, and again for as long as a stream lasts. Empty presents none.
 	TokenFile string
 	// Held and Versions are what the consumer has from an earlier run; they may be nil. They are read by NewClient only.
 	Held     map[wire.ID]wire.Object
@@ -39,12 +33,15 @@ type ClientOptions struct {
 	// ReadTimeout is how long a silent connection is trusted; 0 is 30 s, Felix's TyphaReadTimeout.
 	ReadTimeout time.Duration
 	Logger      *slog.Logger // nil discards
+
+	dial func(ctx context.Context, address string) (net.Conn, error) // for tests; nil is TCP
 }
 
 // Client is a Source that reads from a Typha. Run keeps it connected; Next goes on across
 // connections, and what the consumer already holds is not delivered again.
 type Client struct {
 	opts     ClientOptions
+	caller   caller
 	log      *slog.Logger
 	commits  chan wire.Commit // unbuffered: a slow consumer makes the server merge. Written by Run
 	reported chan struct{}    // capacity 1: report was set. Written by Report, read by Run
@@ -85,27 +82,15 @@ const (
 	spread       = 200 * time.Millisecond
 )
 
-// connectTimeout bounds an attempt to connect and to agree on keys.
-const connectTimeout = 10 * time.Second
-
-// receiveWindow is how much a server may send ahead of the consumer, in octets.
-const receiveWindow = 1 << 20
-
 // NewClient makes a Client. It fails if the TLS files cannot be used.
 func NewClient(opts ClientOptions) (*Client, error) {
-	if opts.TLS.PeerCN == "" && opts.TLS.PeerURISAN == "" {
-		return nil, errors.New("new client: set the common name or the URI that Typha's certificate must have")
-	}
-	if err := opts.TLS.validate(); err != nil {
-		return nil, fmt.Errorf("new client: %w", err)
-	}
-	if opts.ReadTimeout == 0 {
-		opts.ReadTimeout = 30 * time.Second
-	}
 	c := &Client{
-		opts: opts, log: opts.Logger,
+		opts: opts, log: opts.Logger, caller: caller{tls: opts.TLS, tokenFile: opts.TokenFile, readTimeout: opts.ReadTimeout, dial: opts.dial},
 		commits: make(chan wire.Commit), reported: make(chan struct{}, 1), done: make(chan struct{}),
 		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions),
+	}
+	if err := c.caller.validate(); err != nil {
+		return nil, fmt.Errorf("new client: %w", err)
 	}
 	if c.opts.Features == 0 {
 		c.opts.Features = wire.AllFeatures
@@ -233,54 +218,37 @@ func (c *Client) Report(r wire.Report) {
 
 // connectOnce opens one stream and reads it to its end.
 func (c *Client) connectOnce(ctx context.Context, address string) error {
-	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(credentials.NewTLS(c.opts.TLS.client())),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxDownMessage)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.opts.ReadTimeout / 2, Timeout: c.opts.ReadTimeout / 2}),
-		grpc.WithDisableRetry(),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
-		// Fixed windows instead of growing ones: what a slow consumer has not read waits in the
-		// server's Session, where it is merged, and not in buffers.
-		grpc.WithInitialWindowSize(receiveWindow), grpc.WithInitialConnWindowSize(receiveWindow),
-	)
-	if err != nil {
-		return fmt.Errorf("connect typha %s: %w", address, err)
-	}
-	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := c.stream(ctx, conn, address); err != nil {
+	if err := c.stream(ctx, address); err != nil {
 		return fmt.Errorf("stream from typha %s: %w", address, err)
 	}
 	return nil
 }
 
-func (c *Client) stream(ctx context.Context, conn *grpc.ClientConn, address string) error {
-	var opts []grpc.CallOption
-	if c.opts.TokenFile != "" {
-		opts = append(opts, grpc.PerRPCCredentials(tokenFile(c.opts.TokenFile)))
-	}
-	stream, err := conn.NewStream(ctx, &streamDesc, "/"+serviceName+"/"+methodName, opts...)
+func (c *Client) stream(ctx context.Context, address string) error {
+	up, err := c.caller.call(ctx, address, &streamDesc)
 	if err != nil {
 		return err
 	}
+	defer up.close()
 	hello := c.hello()
-	up := &upward{stream: stream}
 	if err := up.send(frameHello, hello); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	} // after io.EOF, reading sees how the stream ended
 	c.log.Info("connected to typha", "address", address, "held", len(hello.Held))
 
-	reporting, stop := context.WithCancel(ctx)
+	sending, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	base := c.number
-	wait.Go(func() { c.sendReports(reporting, up, base) })
+	wait.Go(func() { c.sendReports(sending, up, base) })
 	defer wait.Wait()
 	defer stop()
 	r := newReader(c, up)
+	r.renew = func() { wait.Go(func() { up.renew(sending) }) }
 	for {
 		var message []byte
-		if err := stream.RecvMsg(&message); err != nil {
+		if err := up.stream.RecvMsg(&message); err != nil {
 			return err
 		}
 		if err := r.frames(ctx, message); err != nil {
@@ -301,26 +269,9 @@ func (c *Client) hello() Hello {
 	return hello
 }
 
-// upward is the client's side of a stream, for several goroutines.
-type upward struct {
-	mu     sync.Mutex
-	stream grpc.ClientStream
-}
-
-// send sends one frame as a message.
-func (u *upward) send(kind int, body any) error {
-	encoded, err := encodeFrame(kind, body)
-	if err != nil {
-		return err
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.stream.SendMsg([][]byte{encoded})
-}
-
 // sendReports sends the latest report whenever there is a new one. base is the number of the last
 // commit before this connection: the server counts its own from 1.
-func (c *Client) sendReports(ctx context.Context, up *upward, base uint64) {
+func (c *Client) sendReports(ctx context.Context, up *call, base uint64) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -339,18 +290,3 @@ func (c *Client) sendReports(ctx context.Context, up *upward, base uint64) {
 		}
 	}
 }
-
-// tokenFile presents the token that the file holds at the time of the call.
-type tokenFile string
-
-// GetRequestMetadata implements credentials.PerRPCCredentials.
-func (f tokenFile) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	token, err := os.ReadFile(string(f))
-	if err != nil {
-		return nil, fmt.Errorf("read service-account token: %w", err)
-	}
-	return map[string]string{"authorization": "Bearer " + strings.TrimSpace(string(token))}, nil
-}
-
-// RequireTransportSecurity implements credentials.PerRPCCredentials.
-func (tokenFile) RequireTransportSecurity() bool { return true }

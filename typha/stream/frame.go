@@ -26,6 +26,12 @@ const (
 	frameDeflate   = 8  // down: octets that are, inflated (RFC 1951), a sequence of frames; feature deflate
 	framePing      = 9  // down, and back up unchanged: ping; feature ping
 	frameSetPieces = 10 // down: wire.SetPieces; feature set-pieces
+	frameToken     = 11 // up: tokenBody; if the welcome names featureToken
+	frameObserve   = 12 // up, first of an observer: observeHello
+	frameNode      = 13 // down: NodeStatus
+	frameGone      = 14 // down: the name of a node
+	frameVerdict   = 15 // down: verdict
+	frameObserved  = 16 // down: observedMark; what came since the last mark is one Observed
 )
 
 // Messages to a client are cut when they reach this size in octets, so that a snapshot
@@ -48,6 +54,29 @@ type frame struct {
 type welcome struct {
 	Version  int      `cbor:"1,keyasint"`
 	Features []string `cbor:"2,keyasint,omitempty"`
+}
+
+// featureToken is the server's feature of taking a renewed token while a stream is open.
+const featureToken = "token"
+
+type tokenBody struct {
+	Token string `cbor:"1,keyasint"`
+}
+
+type observeHello struct {
+	Version int `cbor:"1,keyasint"`
+}
+
+type observedMark struct {
+	Whole bool `cbor:"1,keyasint,omitempty"`
+}
+
+// verdict is calc.Verdict as it is sent.
+type verdict struct {
+	Kind      string `cbor:"1,keyasint"`
+	Namespace string `cbor:"2,keyasint,omitempty"`
+	Name      string `cbor:"3,keyasint"`
+	Reason    string `cbor:"4,keyasint,omitempty"`
 }
 
 // objectBody carries the encoding over which the hash is made, as octets: a receiver can skip what

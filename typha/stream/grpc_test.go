@@ -33,9 +33,12 @@ type site struct {
 	issuer    *issuer
 }
 
+// siteLasts is for how long its certificates are good: longer than a test of the tokens' renewal, in its own time, takes.
+const siteLasts = 7 * 24 * time.Hour
+
 func newSite(t *testing.T) *site {
 	t.Helper()
-	a, err := pki.New("test authority", time.Hour)
+	a, err := pki.New("test authority", siteLasts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +56,7 @@ func (s *site) tls(cn, peerCN string, uris ...string) TLS {
 
 func (s *site) write(dir, cn string, uris ...string) {
 	s.t.Helper()
-	pair, err := s.authority.Issue(cn, time.Hour, uris...)
+	pair, err := s.authority.Issue(cn, siteLasts, uris...)
 	if err == nil {
 		err = s.authority.Write(dir, pair)
 	}
@@ -65,16 +68,21 @@ func (s *site) write(dir, cn string, uris ...string) {
 // serve runs a server for a hub and gives its address.
 func (s *site) serve(h *Hub, opts ServerOptions) (address string, stop func()) {
 	s.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return listener.Addr().String(), s.serveOn(listener, h, opts)
+}
+
+func (s *site) serveOn(listener net.Listener, h *Hub, opts ServerOptions) (stop func()) {
+	s.t.Helper()
 	opts.Hub = h
 	if opts.TLS.CAFile == "" {
 		opts.TLS = s.tls("typha", "felix")
 		opts.Tokens = s.issuer.tokens()
 	}
 	server, err := NewServer(opts)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -93,7 +101,7 @@ func (s *site) serve(h *Hub, opts ServerOptions) (address string, stop func()) {
 		}
 	}
 	s.t.Cleanup(stop)
-	return listener.Addr().String(), stop
+	return stop
 }
 
 func (s *site) tokenFile(token string) string {

@@ -70,6 +70,9 @@ type Hub struct {
 	nodes    map[string]*node
 	touched  []*Session // marked since the last flush
 	hosts    int        // objects of KindHost
+
+	observers map[*observer]struct{}
+	verdicts  map[resource]string // why resources cannot be used
 }
 
 // entry is what the Hub knows of one ID.
@@ -111,6 +114,9 @@ func NewHub(opts HubOptions) *Hub {
 		versions: newVersions(),
 		entries:  map[wire.ID]*entry{},
 		nodes:    map[string]*node{},
+
+		observers: map[*observer]struct{}{},
+		verdicts:  map[resource]string{},
 	}
 	for _, kind := range opts.Kinds {
 		h.missing[kind] = struct{}{}
@@ -135,6 +141,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	due := time.NewTimer(0)
 	defer due.Stop()
 	for {
+		h.tell()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -235,6 +242,18 @@ func (h *Hub) update(u Update) {
 // InSync is closed when all kinds have been listed and their outcome can be handed out.
 func (h *Hub) InSync() <-chan struct{} { return h.synced }
 
+// whenInSync waits for that.
+func (h *Hub) whenInSync(ctx context.Context) error {
+	select {
+	case <-h.synced:
+		return nil
+	case <-h.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (h *Hub) inSync() bool {
 	select {
 	case <-h.synced:
@@ -285,6 +304,7 @@ func (h *Hub) flush() {
 }
 
 func (h *Hub) judge(v calc.Verdict) {
+	h.rule(v)
 	if v.Reason == "" {
 		h.metrics.unusable.DeleteLabelValues(v.Kind, v.Namespace, v.Name)
 		h.log.Info("nothing is wrong with the resource any more, or it is gone", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name)

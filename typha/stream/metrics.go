@@ -11,7 +11,7 @@ import (
 type Metrics struct {
 	accepted, dropped, grace, snapshots, reused, updates, skipped, blocked, unblocked prometheus.Counter
 	active, streaming, sequence, cacheSize, rawSize, compressedSize                   prometheus.Gauge
-	nodes, lagging, failing, downgraded                                               prometheus.Gauge
+	nodes, lagging, failing, downgraded, observers                                    prometheus.Gauge
 	perMessage, commitSize, nextLatency, clientLatency                                *sampled
 	snapshotSend, writeLatency, pingLatency                                           *sampled
 	unusable                                                                          *prometheus.GaugeVec
@@ -56,6 +56,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		lagging:        gauge("typha_nodes_lagging", "Connected nodes that have not enforced for 10 s what they were given."),
 		failing:        gauge("typha_nodes_failing", "Connected nodes that report errors."),
 		downgraded:     gauge("typha_nodes_downgraded", "Connected nodes of an older release, for which rules that they cannot express are closed."),
+		observers:      gauge("typha_observers", "Programs that follow what the nodes report."),
 		perMessage:     summary("typha_kvs_per_msg", "Objects and deletions in a message to a node."),
 		commitSize:     summary("typha_breadcrumb_size", "Objects and deletions in a change."),
 		nextLatency:    summary("typha_next_breadcrumb_latency_secs", "Seconds that a stream which is behind waited for the next change."),

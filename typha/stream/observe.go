@@ -3,7 +3,12 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/maneki-net/maneki/typha/calc"
@@ -32,11 +37,95 @@ type ObserverOptions struct {
 	// ReadTimeout is how long a silent connection is trusted; pings keep it alive. 0 is 30 s.
 	ReadTimeout time.Duration
 	Logger      *slog.Logger // nil discards
+
+	dial func(ctx context.Context, address string) (net.Conn, error) // for tests; nil is TCP
 }
 
 // Observe follows one replica until ctx ends or the connection does, and gives why it ended. The first call of each, once the
 // replica is in sync with the datastore, is with all that it knows; the others follow at most once a second, with what
 // changed meanwhile. While each runs, nothing is read, and changes are merged.
 func Observe(ctx context.Context, opts ObserverOptions, each func(Observed)) error {
-	return errors.New("observe typha: this release cannot")
+	c := caller{tls: opts.TLS, tokenFile: opts.TokenFile, readTimeout: opts.ReadTimeout, dial: opts.dial}
+	if err := c.validate(); err != nil {
+		return fmt.Errorf("observe typha: %w", err)
+	}
+	if err := observe(ctx, c, opts, each); err != nil {
+		return fmt.Errorf("observe typha %s: %w", opts.Address, first(ctx.Err(), err))
+	}
+	return nil
+}
+
+func observe(ctx context.Context, c caller, opts ObserverOptions, each func(Observed)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer cancel()
+	up, err := c.call(ctx, opts.Address, &observeDesc)
+	if err != nil {
+		return err
+	}
+	defer up.close()
+	if err := up.send(frameObserve, observeHello{Version: ProtocolVersion}); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	} // after io.EOF, reading sees how the stream ended
+	if opts.Logger != nil {
+		opts.Logger.Info("observing typha", "address", opts.Address)
+	}
+	r := observedReader{each: each, renew: sync.OnceFunc(func() { wait.Go(func() { up.renew(ctx) }) })}
+	for {
+		var message []byte
+		if err := up.stream.RecvMsg(&message); err != nil {
+			return err
+		}
+		if err := decodeFrames(message, r.frame); err != nil {
+			return err
+		}
+	}
+}
+
+// observedReader gathers frames.
+type observedReader struct {
+	each  func(Observed)
+	renew func() // begins to present renewed tokens
+	seen  Observed
+}
+
+func (r *observedReader) frame(kind int, body []byte) error {
+	switch kind {
+	case frameWelcome:
+		w, err := greeted(body)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(w.Features, featureToken) {
+			r.renew()
+		}
+	case frameNode:
+		var n NodeStatus
+		if err := decodeBody(body, &n); err != nil {
+			return fmt.Errorf("status of a node: %w", err)
+		}
+		r.seen.Nodes = append(r.seen.Nodes, n)
+	case frameGone:
+		var name string
+		if err := decodeBody(body, &name); err != nil {
+			return fmt.Errorf("node that is gone: %w", err)
+		}
+		r.seen.Gone = append(r.seen.Gone, name)
+	case frameVerdict:
+		var v verdict
+		if err := decodeBody(body, &v); err != nil {
+			return fmt.Errorf("verdict: %w", err)
+		}
+		r.seen.Verdicts = append(r.seen.Verdicts, calc.Verdict(v))
+	case frameObserved:
+		var mark observedMark
+		if err := decodeBody(body, &mark); err != nil {
+			return fmt.Errorf("mark: %w", err)
+		}
+		r.seen.Whole = mark.Whole
+		r.each(r.seen)
+		r.seen = Observed{}
+	}
+	return nil
 }

@@ -15,7 +15,8 @@ import (
 // reader gathers one connection's frames into commits. It is the goroutine's of Client.Run.
 type reader struct {
 	client  *Client
-	up      *upward
+	up      *call
+	renew   func() // begins to present renewed tokens; nil once it has
 	welcome bool
 	commit  wire.Commit
 	hashes  map[wire.ID]wire.Hash
@@ -24,7 +25,7 @@ type reader struct {
 	changed map[string]*setChange
 }
 
-func newReader(c *Client, up *upward) reader {
+func newReader(c *Client, up *call) reader {
 	return reader{client: c, up: up, hashes: map[wire.ID]wire.Hash{}, fresh: map[string]*wire.PackedSet{}, changed: map[string]*setChange{}}
 }
 
@@ -77,15 +78,28 @@ func (r *reader) frame(ctx context.Context, kind int, body []byte) error {
 }
 
 func (r *reader) greeted(body []byte) error {
-	var w welcome
-	if err := decodeBody(body, &w); err != nil {
-		return fmt.Errorf("welcome: %w", err)
-	}
-	if w.Version < ProtocolVersion-1 || w.Version > ProtocolVersion+1 {
-		return fmt.Errorf("typha speaks protocol version %d, only %d and its neighbours are understood", w.Version, ProtocolVersion)
+	w, err := greeted(body)
+	if err != nil {
+		return err
 	}
 	r.welcome = true
+	if slices.Contains(w.Features, featureToken) && r.renew != nil {
+		r.renew()
+		r.renew = nil
+	}
 	return nil
+}
+
+// greeted reads a welcome.
+func greeted(body []byte) (welcome, error) {
+	var w welcome
+	if err := decodeBody(body, &w); err != nil {
+		return w, fmt.Errorf("welcome: %w", err)
+	}
+	if w.Version < ProtocolVersion-1 || w.Version > ProtocolVersion+1 {
+		return w, fmt.Errorf("typha speaks protocol version %d, only %d and its neighbours are understood", w.Version, ProtocolVersion)
+	}
+	return w, nil
 }
 
 func (r *reader) object(body []byte) error {
@@ -209,7 +223,8 @@ func (r *reader) deliver(ctx context.Context, mark commitMark) error {
 			delete(c.sets, id.Name)
 		}
 	}
+	renew := r.renew
 	*r = newReader(c, r.up)
-	r.welcome = true
+	r.welcome, r.renew = true, renew
 	return nil
 }

@@ -116,6 +116,7 @@ type nodeStream struct {
 	grpc.ServerStream
 	ctx  context.Context
 	up   [][]byte
+	more chan []byte // after up
 	sent chan []byte
 }
 
@@ -123,8 +124,12 @@ func (n *nodeStream) Context() context.Context { return n.ctx }
 
 func (n *nodeStream) RecvMsg(m any) error {
 	if len(n.up) == 0 {
-		<-n.ctx.Done()
-		return n.ctx.Err()
+		select {
+		case *m.(*[]byte) = <-n.more:
+			return nil
+		case <-n.ctx.Done():
+			return n.ctx.Err()
+		}
 	}
 	*m.(*[]byte), n.up = n.up[0], n.up[1:]
 	return nil
@@ -149,7 +154,7 @@ func TestRecordedClientIsServed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	n := &nodeStream{ctx: ctx, up: tape(t, "v1-up.cbor"), sent: make(chan []byte)}
 	ended := make(chan error, 1)
-	go func() { ended <- server.serve(n, "n1") }()
+	go func() { ended <- server.serve(n, identity{name: "n1"}) }()
 	known := map[int]bool{frameWelcome: true, frameObject: true, frameDelete: true, frameCommit: true}
 	check := func() (objects int) {
 		err := decodeFrames(<-n.sent, func(kind int, body []byte) error {

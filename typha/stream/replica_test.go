@@ -469,7 +469,7 @@ func testSlowNode(t *testing.T, features wire.Features, seed uint64) {
 	ctx, cancel := context.WithCancel(t.Context())
 	n := &nodeStream{ctx: ctx, up: [][]byte{hello}, sent: make(chan []byte)}
 	ended := make(chan error, 1)
-	go func() { ended <- server.serve(n, "n1") }()
+	go func() { ended <- server.serve(n, identity{name: "n1"}) }()
 	c := s.client(fixed(""), nil)
 	frames, m, changes := newReader(c, nil), newNodeModel(t), 0
 	read := func() {

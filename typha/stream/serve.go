@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,38 +14,30 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// greet receives the hello, which has to come in time.
-func (s *Server) greet(stream grpc.ServerStream) (Hello, error) {
-	type outcome struct {
-		hello Hello
-		err   error
-	}
-	received := make(chan outcome, 1)
-	go func() { // it ends with the stream
-		hello, err := receiveHello(stream)
-		received <- outcome{hello, err}
-	}()
+// greet receives the hello, a frame of the type kind, which has to come in time.
+func (s *Server) greet(stream grpc.ServerStream, kind int, hello any) error {
+	received := make(chan error, 1)
+	go func() { received <- receiveHello(stream, kind, hello) }() // it ends with the stream
 	timer := time.NewTimer(s.opts.HandshakeTimeout)
 	defer timer.Stop()
 	select {
-	case o := <-received:
-		return o.hello, o.err
+	case err := <-received:
+		return err
 	case <-timer.C:
-		return Hello{}, status.Errorf(codes.DeadlineExceeded, "no hello came within %s", s.opts.HandshakeTimeout)
+		return status.Errorf(codes.DeadlineExceeded, "no hello came within %s", s.opts.HandshakeTimeout)
 	}
 }
 
-func receiveHello(stream grpc.ServerStream) (Hello, error) {
+func receiveHello(stream grpc.ServerStream, kind int, hello any) error {
 	var message []byte
-	var hello Hello
 	if err := stream.RecvMsg(&message); err != nil {
-		return hello, err
+		return err
 	}
 	found := false
-	err := decodeFrames(message, func(kind int, body []byte) error {
-		if kind == frameHello {
+	err := decodeFrames(message, func(k int, body []byte) error {
+		if k == kind {
 			found = true
-			return decodeBody(body, &hello)
+			return decodeBody(body, hello)
 		}
 		return nil
 	})
@@ -52,9 +45,9 @@ func receiveHello(stream grpc.ServerStream) (Hello, error) {
 		err = errors.New("it holds none")
 	}
 	if err != nil {
-		return hello, status.Errorf(codes.InvalidArgument, "the first message has to be a hello: %v", err)
+		return status.Errorf(codes.InvalidArgument, "the first message has to be a hello: %v", err)
 	}
-	return hello, nil
+	return nil
 }
 
 // pings measures how long answers to pings take.
@@ -82,40 +75,57 @@ func (p *pings) answered(a ping) {
 	}
 }
 
-// receiveReports passes on what the node says until the stream ends. Its error is nil if that is how it ended.
-func receiveReports(stream grpc.ServerStream, session *Session, pings *pings) error {
+// receive passes on what the peer sends until the stream ends. Its error is nil if that is how it ended.
+func receive(stream grpc.ServerStream, frame func(kind int, body []byte) error) error {
 	for {
 		var message []byte
 		if err := stream.RecvMsg(&message); err != nil {
 			return nil // the sending side sees how the stream ended
 		}
-		err := decodeFrames(message, func(kind int, body []byte) error {
-			switch kind {
-			case frameReport:
-				var r wire.Report
-				if err := decodeBody(body, &r); err != nil {
-					return err
-				}
-				session.Report(r)
-			case framePing:
-				var p ping
-				if err := decodeBody(body, &p); err != nil {
-					return err
-				}
-				pings.answered(p)
+		if err := decodeFrames(message, frame); err != nil {
+			if _, ours := status.FromError(err); ours {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return status.Errorf(codes.InvalidArgument, "report: %v", err)
+			return status.Errorf(codes.InvalidArgument, "what the peer sent: %v", err)
 		}
 	}
+}
+
+// fromNode gives what takes a node's frames.
+func fromNode(ctx context.Context, session *Session, pings *pings, lease *lease) func(kind int, body []byte) error {
+	return func(kind int, body []byte) error {
+		switch kind {
+		case frameReport:
+			var r wire.Report
+			if err := decodeBody(body, &r); err != nil {
+				return fmt.Errorf("report: %w", err)
+			}
+			session.Report(r)
+		case framePing:
+			var p ping
+			if err := decodeBody(body, &p); err != nil {
+				return fmt.Errorf("ping: %w", err)
+			}
+			pings.answered(p)
+		case frameToken:
+			return lease.renew(ctx, body)
+		}
+		return nil
+	}
+}
+
+// welcome says what the server understands.
+func (s *Server) welcome(features []string) welcome {
+	if s.opts.Tokens != nil {
+		features = append(features, featureToken)
+	}
+	return welcome{Version: ProtocolVersion, Features: features}
 }
 
 // send streams the session's batches, and pings while there is nothing to say.
 func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Session, pings *pings) error {
 	w := messageWriter{stream: stream, metrics: s.opts.Metrics, cache: s.cache, lacks: session.lacks}
-	if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names()}); err != nil {
+	if err := w.addFrame(frameWelcome, s.welcome(wire.AllFeatures.Names())); err != nil {
 		return err
 	}
 	var idle <-chan time.Time

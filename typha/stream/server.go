@@ -20,26 +20,40 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const (
-	serviceName = "maneki.typha.v1.Typha"
-	methodName  = "Stream"
+const serviceName = "maneki.typha.v1.Typha"
+
+// The methods, the nodes' and the observers'. Both sides use these descriptions.
+var (
+	streamDesc  = grpc.StreamDesc{StreamName: "Stream", ServerStreams: true, ClientStreams: true}
+	observeDesc = grpc.StreamDesc{StreamName: "Observe", ServerStreams: true, ClientStreams: true}
 )
 
-// streamDesc describes the one bidirectional method; both sides use it.
-var streamDesc = grpc.StreamDesc{StreamName: methodName, ServerStreams: true, ClientStreams: true}
+// role is what a peer may be, and how it proves that.
+type role struct {
+	// what begins the common name of a certificate that identifies the peer.
+	what  string
+	token func(*Tokens, context.Context, string) (identity, error)
+}
+
+var (
+	asNode     = role{"node", (*Tokens).node}
+	asObserver = role{"observer", (*Tokens).observer}
+)
 
 // ServerOptions configure a Server.
 type ServerOptions struct {
 	Hub *Hub
 	TLS TLS
-	// Tokens verifies the token of a node that connects. Where it is nil, the client
-	// certificate has to name the node: common name "node:<name>".
+	// Tokens verifies the token of a node or an observer that connects. Where it is nil, the client certificate
+	// has to name the peer: common name "node:<name>" or "observer:<name>".
 	Tokens *Tokens
 	// HandshakeTimeout is how long a client may take to say who it is and what it wants, PingInterval how often it is asked
 	// for a sign of life; 0 is 10 s each.
 	HandshakeTimeout, PingInterval time.Duration
 	// DropInterval is the time between two streams that are ended because there are more than SetMaxStreams allows; 0 is 1 s.
 	DropInterval time.Duration
+	// ObserveInterval is the least time between two messages to an observer; 0 is 1 s.
+	ObserveInterval time.Duration
 	// ShutdownTimeout is over how long the streams are ended when Serve's context ends, each no later than
 	// ShutdownInterval, 0 is 1 s, after the one before. 0 ends them at once, as does it that Alone says that there is no
 	// replica for the nodes to go to.
@@ -51,7 +65,7 @@ type ServerOptions struct {
 
 func (o *ServerOptions) setDefaults() {
 	for d, value := range map[*time.Duration]time.Duration{&o.HandshakeTimeout: 10 * time.Second, &o.PingInterval: 10 * time.Second,
-		&o.DropInterval: time.Second, &o.ShutdownInterval: time.Second} {
+		&o.DropInterval: time.Second, &o.ObserveInterval: time.Second, &o.ShutdownInterval: time.Second} {
 		if *d == 0 {
 			*d = value
 		}
@@ -86,6 +100,11 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	if opts.Tokens != nil && opts.TLS.PeerCN == "" && opts.TLS.PeerURISAN == "" {
 		return nil, errors.New("new server: set the common name or the URI that client certificates must have")
 	}
+	if opts.Tokens != nil {
+		if err := opts.Tokens.validate(); err != nil {
+			return nil, fmt.Errorf("new server: %w", err)
+		}
+	}
 	if err := opts.TLS.validate(); err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
@@ -101,9 +120,10 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		grpc.ReadBufferSize(4<<10), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
-	desc := streamDesc
-	desc.Handler = func(_ any, stream grpc.ServerStream) error { return s.handle(stream) }
-	s.grpc.RegisterService(&grpc.ServiceDesc{ServiceName: serviceName, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{desc}}, s)
+	streams, observations := streamDesc, observeDesc
+	streams.Handler = func(_ any, stream grpc.ServerStream) error { return s.handle(stream, asNode, s.serve) }
+	observations.Handler = func(_ any, stream grpc.ServerStream) error { return s.handle(stream, asObserver, s.observing) }
+	s.grpc.RegisterService(&grpc.ServiceDesc{ServiceName: serviceName, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{streams, observations}}, s)
 	return s, nil
 }
 
@@ -131,17 +151,17 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// handle serves one stream, and counts and logs its fate.
-func (s *Server) handle(stream grpc.ServerStream) error {
+// handle serves one stream of a peer in a role, and counts and logs its fate.
+func (s *Server) handle(stream grpc.ServerStream, r role, serve func(grpc.ServerStream, identity) error) error {
 	metrics, log := s.opts.Metrics, s.opts.Logger
-	node, err := s.identify(stream.Context())
+	peer, err := s.identify(stream.Context(), r)
 	if err == nil {
-		log = log.With("node", node)
-		err = s.serve(stream, node)
+		log = log.With(r.what, peer.name)
+		err = serve(stream, peer)
 	}
 	switch {
 	case err == nil || stream.Context().Err() != nil:
-		log.Info("stream closed by the node")
+		log.Info("stream closed by the " + r.what)
 	case errors.Is(err, errElsewhere):
 		metrics.dropped.Inc()
 		log.Info("node handed over to another replica")
@@ -160,33 +180,45 @@ func (s *Server) handle(stream grpc.ServerStream) error {
 	return err // gRPC passes its own status errors on, and makes others Unknown
 }
 
-// identify gives the node that the peer has proved to be.
-func (s *Server) identify(ctx context.Context) (string, error) {
+// identify gives who the peer has proved to be.
+func (s *Server) identify(ctx context.Context, r role) (identity, error) {
 	if s.opts.Tokens == nil {
 		cert, err := peerCertificate(ctx)
 		if err != nil {
-			return "", status.Error(codes.Unauthenticated, err.Error())
+			return identity{}, status.Error(codes.Unauthenticated, err.Error())
 		}
-		node, err := nodeFromCertificate(cert)
+		name, err := namedBy(cert, r.what)
 		if err != nil {
-			return "", status.Error(codes.PermissionDenied, err.Error())
+			return identity{}, status.Error(codes.PermissionDenied, err.Error())
 		}
-		return node, nil
+		return identity{name: name}, nil
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	values := md.Get("authorization")
 	if len(values) != 1 {
-		return "", status.Error(codes.Unauthenticated, "no service-account token presented")
+		return identity{}, status.Error(codes.Unauthenticated, "no service-account token presented")
 	}
 	token, ok := strings.CutPrefix(values[0], "Bearer ")
 	if !ok {
-		return "", status.Error(codes.Unauthenticated, "the authorization is not a bearer token")
+		return identity{}, status.Error(codes.Unauthenticated, "the authorization is not a bearer token")
 	}
-	node, err := s.opts.Tokens.Node(ctx, token)
+	i, err := r.token(s.opts.Tokens, ctx, token)
 	if err != nil {
-		return "", status.Error(codes.Unauthenticated, err.Error())
+		return identity{}, status.Error(codes.Unauthenticated, err.Error())
 	}
-	return node, nil
+	return i, nil
+}
+
+// hello receives what a node says first.
+func (s *Server) hello(stream grpc.ServerStream, peer identity) (Hello, error) {
+	var hello Hello
+	if err := s.greet(stream, frameHello, &hello); err != nil {
+		return Hello{}, err
+	}
+	if hello.Node != peer.name {
+		return Hello{}, status.Errorf(codes.PermissionDenied, "the peer is node %s and asks for the stream of node %s", peer.name, hello.Node)
+	}
+	return hello, understood(hello.Version)
 }
 
 func peerCertificate(ctx context.Context) (*x509.Certificate, error) {
@@ -198,18 +230,15 @@ func peerCertificate(ctx context.Context) (*x509.Certificate, error) {
 	return nil, errors.New("the peer presented no certificate")
 }
 
-func (s *Server) serve(stream grpc.ServerStream, node string) error {
+// serve serves a node's stream.
+func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	hello, err := s.greet(stream)
+	lease := s.lease(asNode, peer, cancel)
+	defer lease.release()
+	defer cancel(nil) // before the release, see lease.renew
+	hello, err := s.hello(stream, peer)
 	if err != nil {
 		return err
-	}
-	switch {
-	case hello.Node != node:
-		return status.Errorf(codes.PermissionDenied, "the peer is node %s and asks for the stream of node %s", node, hello.Node)
-	case hello.Version < ProtocolVersion-1 || hello.Version > ProtocolVersion+1:
-		return status.Errorf(codes.FailedPrecondition, "protocol version %d is not understood, only %d and its neighbours", hello.Version, ProtocolVersion)
 	}
 	open := &openStream{end: cancel}
 	if err := s.opened(open); err != nil {
@@ -224,10 +253,10 @@ func (s *Server) serve(stream grpc.ServerStream, node string) error {
 	s.opts.Metrics.accepted.Inc()
 	s.opts.Metrics.active.Inc()
 	defer s.opts.Metrics.active.Dec()
-	s.opts.Logger.Info("node connected", "node", node, "held", len(hello.Held), "lacks", session.lacks.Names())
+	s.opts.Logger.Info("node connected", "node", peer.name, "held", len(hello.Held), "lacks", session.lacks.Names())
 
 	pings := &pings{metrics: s.opts.Metrics}
-	go func() { cancel(receiveReports(stream, session, pings)) }() // it ends with the stream
+	go func() { cancel(receive(stream, fromNode(ctx, session, pings, lease))) }() // it ends with the stream
 	sent := make(chan error, 1)
 	go func() { sent <- s.send(ctx, stream, session, pings) }()
 	select {

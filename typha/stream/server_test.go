@@ -44,7 +44,7 @@ func TestSilentClientIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &nodeStream{ctx: t.Context()}
 		began := time.Now()
-		if err := server.serve(n, "n1"); status.Code(err) != codes.DeadlineExceeded || time.Since(began) != 10*time.Second {
+		if err := server.serve(n, identity{name: "n1"}); status.Code(err) != codes.DeadlineExceeded || time.Since(began) != 10*time.Second {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 	})

@@ -93,12 +93,8 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 	if hello.Node == "" {
 		return nil, fmt.Errorf("connect: the node has no name")
 	}
-	select {
-	case <-h.synced:
-	case <-h.done:
-		return nil, ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := h.whenInSync(ctx); err != nil {
+		return nil, err
 	}
 	s := &Session{
 		hub: h, drops: drops, lacks: wire.AllFeatures &^ wire.ParseFeatures(hello.Features), ended: make(chan struct{}),
@@ -115,6 +111,7 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 			s.node = h.node(hello.Node)
 			s.node.sessions = append(s.node.sessions, s)
 			s.node.endOldest()
+			h.touch(s.node)
 		}
 	})
 	if err != nil {
@@ -159,6 +156,7 @@ func (s *Session) end(why error) {
 func (s *Session) Close() {
 	s.hub.post(func() {
 		s.node.sessions = removeFrom(s.node.sessions, s)
+		s.hub.touch(s.node)
 		s.hub.forget(s.node)
 	})
 }
@@ -231,6 +229,7 @@ func (s *Session) serve(waited bool) bool {
 	s.number++
 	b.number = s.number
 	s.status.cut(s.number)
+	s.hub.touch(s.node)
 	s.waiter <- b // has room for the one answer
 	s.waiter = nil
 	return true

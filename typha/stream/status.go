@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/maneki-net/maneki/typha/wire"
@@ -36,6 +37,7 @@ type sessionStatus struct {
 	connected time.Time
 	report    wire.Report
 	reported  time.Time
+	lags      bool  // as observers were last to be told
 	cuts      []cut // not enforced yet, oldest first, at most maxCuts: of more the newest are not kept
 	grace     bool  // it has used the grace period
 }
@@ -53,9 +55,19 @@ func (s *sessionStatus) cut(number uint64) {
 	}
 }
 
-func (s *sessionStatus) take(r wire.Report) {
-	s.report, s.reported = r, time.Now()
+// take says whether the report tells something new.
+func (s *sessionStatus) take(r wire.Report) bool {
+	before, now := s.report, time.Now()
+	s.report, s.reported = r, now
 	s.cuts = slices.DeleteFunc(s.cuts, func(c cut) bool { return c.number <= r.Applied })
+	return s.lagChanges(now) || r.Applied != before.Applied || !slices.Equal(r.Errors, before.Errors)
+}
+
+// lagChanges notes whether the node lags, and says whether that is new.
+func (s *sessionStatus) lagChanges(now time.Time) bool {
+	before := s.lags
+	s.lags = s.behind(now) > lagsAfter
+	return s.lags != before
 }
 
 // behind gives for how long the node has had a commit that it does not enforce.
@@ -66,13 +78,26 @@ func (s *sessionStatus) behind(now time.Time) time.Duration {
 	return now.Sub(s.cuts[0].at)
 }
 
-// maxErrors is how many errors of a report are kept.
-const maxErrors = 100
+// maxErrors is how many errors of a report are kept, maxErrorSize how many octets of each.
+const (
+	maxErrors    = 100
+	maxErrorSize = 1000
+)
 
 // Report implements Source.
 func (s *Session) Report(r wire.Report) {
 	r.Errors = r.Errors[:min(len(r.Errors), maxErrors)]
-	s.hub.post(func() { s.status.take(r) })
+	for i, text := range r.Errors {
+		if len(text) > maxErrorSize {
+			r.Errors = slices.Clone(r.Errors)
+			r.Errors[i] = strings.ToValidUTF8(text[:maxErrorSize], "") + "…"
+		}
+	}
+	s.hub.post(func() {
+		if s.status.take(r) {
+			s.hub.touch(s.node)
+		}
+	})
 }
 
 // Status tells of the nodes that have a session now, by name.
@@ -81,16 +106,19 @@ func (h *Hub) Status(ctx context.Context) ([]NodeStatus, error) {
 	err := h.call(ctx, func() {
 		now := time.Now()
 		for s := range h.eachSession {
-			st := NodeStatus{Node: s.node.name, Connected: s.status.connected, Commit: s.number, Applied: s.status.report.Applied,
-				Unread: len(s.dirty), Reported: s.status.reported, Errors: s.status.report.Errors, Lacks: s.lacks.Names(),
-				BehindSeconds: s.status.behind(now).Seconds()}
-			all = append(all, st)
+			all = append(all, s.statusAt(now))
 		}
 	})
 	slices.SortFunc(all, func(a, b NodeStatus) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), a.Connected.Compare(b.Connected))
 	})
 	return all, err
+}
+
+func (s *Session) statusAt(now time.Time) NodeStatus {
+	return NodeStatus{Node: s.node.name, Connected: s.status.connected, Commit: s.number, Applied: s.status.report.Applied,
+		Unread: len(s.dirty), Reported: s.status.reported, Errors: s.status.report.Errors, Lacks: s.lacks.Names(),
+		BehindSeconds: s.status.behind(now).Seconds()}
 }
 
 func (h *Hub) eachSession(yield func(*Session) bool) {
@@ -112,7 +140,10 @@ func (h *Hub) inspect() {
 	sessions, lagging, failing, downgraded := 0, 0, 0, 0
 	for s := range h.eachSession {
 		sessions++
-		lagging += count(s.status.behind(now) > lagsAfter)
+		if s.status.lagChanges(now) {
+			h.touch(s.node)
+		}
+		lagging += count(s.status.lags)
 		failing += count(len(s.status.report.Errors) > 0)
 		downgraded += count(s.lacks != 0)
 		if s.drops && len(s.dirty) > 0 && now.Sub(s.dirtySince) > h.opts.MaxFallBehind {

@@ -104,11 +104,11 @@ func (t TLS) verify(c tls.ConnectionState, usage x509.ExtKeyUsage) error {
 		ErrPeerIdentity, leaf.Subject.CommonName, leaf.URIs, t.PeerCN, t.PeerURISAN)
 }
 
-// nodeFromCertificate gives the node that a certificate names in its common name, "node:<name>".
-func nodeFromCertificate(c *x509.Certificate) (string, error) {
-	node, ok := strings.CutPrefix(c.Subject.CommonName, "node:")
-	if !ok || node == "" {
-		return "", fmt.Errorf("certificate with CN %q names no node: it has to be node:<name>", c.Subject.CommonName)
+// namedBy gives the name that a certificate has in its common name, "<what>:<name>".
+func namedBy(c *x509.Certificate, what string) (string, error) {
+	name, ok := strings.CutPrefix(c.Subject.CommonName, what+":")
+	if !ok || name == "" {
+		return "", fmt.Errorf("certificate with CN %q names no %s: it has to be %s:<name>", c.Subject.CommonName, what, what)
 	}
-	return node, nil
+	return name, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// Audience is what a node's service-account token must be made for.
+// Audience is what the service-account token of a node or an observer must be made for.
 const Audience = "typha"
 
 // Tokens verifies bound service-account tokens offline, with the keys that the API server
@@ -27,6 +27,8 @@ type Tokens struct {
 	// Any pod can obtain a token of its own account for any audience, so leave it
 	// empty only where possession of the client certificate is proof enough.
 	Subjects []string
+	// Observers are the service accounts that may observe, and are nobody's node; empty is none.
+	Observers []string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
@@ -80,40 +82,80 @@ type boundClaims struct {
 	} `json:"kubernetes.io"`
 }
 
-// Node verifies a token and gives the name of the node that it is bound to.
-func (t *Tokens) Node(ctx context.Context, token string) (string, error) {
+// identity is who a peer has proved to be, and until when that counts; the zero time is for ever.
+type identity struct {
+	name    string
+	expires time.Time
+}
+
+// node verifies a token and gives the node that it is bound to.
+func (t *Tokens) node(ctx context.Context, token string) (identity, error) {
+	claims, err := t.verify(ctx, token)
+	switch {
+	case err != nil:
+		return identity{}, err
+	case len(t.Subjects) > 0 && !slices.Contains(t.Subjects, claims.Subject):
+		return identity{}, fmt.Errorf("verify token: service account %s is not one of %v", claims.Subject, t.Subjects)
+	case slices.Contains(t.Observers, claims.Subject):
+		return identity{}, fmt.Errorf("verify token: service account %s may observe, and is no node's", claims.Subject)
+	case claims.Kubernetes.Node.Name == "":
+		return identity{}, fmt.Errorf("verify token of %s: it is not bound to a node", claims.Subject)
+	}
+	return identity{claims.Kubernetes.Node.Name, claims.Expiry.Time()}, nil
+}
+
+// observer verifies a token and gives the service account, which has to be one that may observe.
+func (t *Tokens) observer(ctx context.Context, token string) (identity, error) {
+	claims, err := t.verify(ctx, token)
+	switch {
+	case err != nil:
+		return identity{}, err
+	case !slices.Contains(t.Observers, claims.Subject):
+		return identity{}, fmt.Errorf("verify token: service account %s is not one of those that may observe, %v", claims.Subject, t.Observers)
+	}
+	return identity{claims.Subject, claims.Expiry.Time()}, nil
+}
+
+// validate fails if nodes and observers could not be told apart.
+func (t *Tokens) validate() error {
+	for _, o := range t.Observers {
+		if slices.Contains(t.Subjects, o) {
+			return fmt.Errorf("service account %s cannot be both that of nodes and of observers", o)
+		}
+	}
+	return nil
+}
+
+// verify gives what a token says that is signed, made for Typha, and has not expired.
+func (t *Tokens) verify(ctx context.Context, token string) (boundClaims, error) {
+	var claims boundClaims
 	parsed, err := jwt.ParseSigned(token, tokenAlgorithms)
 	if err != nil {
-		return "", fmt.Errorf("parse token: %w", err)
+		return claims, fmt.Errorf("parse token: %w", err)
 	}
 	if len(parsed.Headers) != 1 {
-		return "", fmt.Errorf("parse token: it has %d signatures, want 1", len(parsed.Headers))
+		return claims, fmt.Errorf("parse token: it has %d signatures, want 1", len(parsed.Headers))
 	}
 	keys, err := t.key(ctx, parsed.Headers[0].KeyID)
 	if err != nil {
-		return "", fmt.Errorf("verify token: %w", err)
+		return claims, fmt.Errorf("verify token: %w", err)
 	}
-	var claims boundClaims
 	for _, key := range keys {
 		if err = parsed.Claims(key.Key, &claims); err == nil {
 			break
 		}
 	}
 	if err != nil {
-		return "", fmt.Errorf("verify token: %w", err)
+		return claims, fmt.Errorf("verify token: %w", err)
 	}
 	expected := jwt.Expected{AnyAudience: jwt.Audience{Audience}, Time: t.now()}
 	switch err := claims.Validate(expected); {
 	case err != nil:
-		return "", fmt.Errorf("verify token of %s: %w", claims.Subject, err)
+		return claims, fmt.Errorf("verify token of %s: %w", claims.Subject, err)
 	case claims.Expiry == nil:
-		return "", fmt.Errorf("verify token of %s: it never expires, so it is not a bound token", claims.Subject)
-	case len(t.Subjects) > 0 && !slices.Contains(t.Subjects, claims.Subject):
-		return "", fmt.Errorf("verify token: service account %s is not one of %v", claims.Subject, t.Subjects)
-	case claims.Kubernetes.Node.Name == "":
-		return "", fmt.Errorf("verify token of %s: it is not bound to a node", claims.Subject)
+		return claims, fmt.Errorf("verify token of %s: it never expires, so it is not a bound token", claims.Subject)
 	}
-	return claims.Kubernetes.Node.Name, nil
+	return claims, nil
 }
 
 func (t *Tokens) now() time.Time {

@@ -41,7 +41,16 @@ func (i *issuer) jwks() []byte {
 	return data
 }
 
-const felixAccount = "system:serviceaccount:kube-system:calico-node"
+const (
+	felixAccount    = "system:serviceaccount:kube-system:calico-node"
+	observerAccount = "system:serviceaccount:kube-system:calico-kube-controllers"
+)
+
+// ofObserver makes a token that of an observer, which is bound to nothing.
+func ofObserver(claims map[string]any) {
+	claims["sub"] = observerAccount
+	delete(claims, "kubernetes.io")
+}
 
 // token makes a token bound to a node, which change may alter first.
 func (i *issuer) token(node string, change func(map[string]any)) string {
@@ -67,7 +76,8 @@ func (i *issuer) token(node string, change func(map[string]any)) string {
 }
 
 func (i *issuer) tokens() *Tokens {
-	return &Tokens{Fetch: func(context.Context) ([]byte, error) { return i.jwks(), nil }, Subjects: []string{felixAccount}}
+	return &Tokens{Fetch: func(context.Context) ([]byte, error) { return i.jwks(), nil }, Subjects: []string{felixAccount},
+		Observers: []string{observerAccount}}
 }
 
 func TestTokens(t *testing.T) {
@@ -86,12 +96,12 @@ func TestTokens(t *testing.T) {
 		"without signature": {"eyJhbGciOiJub25lIn0.eyJhdWQiOiJ0eXBoYSJ9.", "parse token"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			node, err := i.tokens().Node(t.Context(), c.token)
+			node, err := i.tokens().node(t.Context(), c.token)
 			switch {
-			case c.want == "" && (err != nil || node != "n1"):
-				t.Errorf("got %q, %v", node, err)
+			case c.want == "" && (err != nil || node.name != "n1"):
+				t.Errorf("got %v, %v", node, err)
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-				t.Errorf("got %q, %v; want an error with %q", node, err, c.want)
+				t.Errorf("got %v, %v; want an error with %q", node, err, c.want)
 			}
 		})
 	}
@@ -109,7 +119,7 @@ func TestKeysAreCachedAndFetchedAgainWhenTheyRotate(t *testing.T) {
 	}}
 	check := func(want bool) {
 		t.Helper()
-		if _, err := tokens.Node(t.Context(), current.token("n1", nil)); (err == nil) != want {
+		if _, err := tokens.node(t.Context(), current.token("n1", nil)); (err == nil) != want {
 			t.Errorf("verified: %v, want %v (%v)", err == nil, want, err)
 		}
 	}
@@ -143,18 +153,18 @@ func TestKnownKeyDoesNotWaitForAFetch(t *testing.T) {
 		}
 		return current.jwks(), nil
 	}}
-	if _, err := tokens.Node(t.Context(), current.token("n1", nil)); err != nil {
+	if _, err := tokens.node(t.Context(), current.token("n1", nil)); err != nil {
 		t.Fatal(err)
 	}
 	hangs, clock = true, clock.Add(refetchAfter)
 	unknown := newIssuer(t, "k2").token("n2", nil)
 	refused := make(chan error)
 	go func() {
-		_, err := tokens.Node(t.Context(), unknown)
+		_, err := tokens.node(t.Context(), unknown)
 		refused <- err
 	}()
 	<-asked
-	if _, err := tokens.Node(t.Context(), current.token("n1", nil)); err != nil {
+	if _, err := tokens.node(t.Context(), current.token("n1", nil)); err != nil {
 		t.Error(err)
 	}
 	close(answer)

@@ -1,0 +1,148 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+)
+
+// caller is how a client reaches a Typha and says who it is.
+type caller struct {
+	tls         TLS
+	tokenFile   string // empty presents no token
+	readTimeout time.Duration
+	dial        func(ctx context.Context, address string) (net.Conn, error) // nil is TCP
+}
+
+// connectTimeout bounds an attempt to connect and to agree on keys.
+const connectTimeout = 10 * time.Second
+
+// receiveWindow is how much a server may send ahead of the consumer, in octets.
+const receiveWindow = 1 << 20
+
+// validate completes the caller, and fails if its TLS files cannot be used.
+func (c *caller) validate() error {
+	if c.tls.PeerCN == "" && c.tls.PeerURISAN == "" {
+		return errors.New("set the common name or the URI that Typha's certificate must have")
+	}
+	if c.readTimeout == 0 {
+		c.readTimeout = 30 * time.Second
+	}
+	return c.tls.validate()
+}
+
+// call opens a stream of a method. It lasts until ctx ends; close it then.
+func (c *caller) call(ctx context.Context, address string, desc *grpc.StreamDesc) (*call, error) {
+	dialing := []grpc.DialOption{
+		grpc.WithTransportCredentials(credentials.NewTLS(c.tls.client())),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxDownMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.readTimeout / 2, Timeout: c.readTimeout / 2}),
+		grpc.WithDisableRetry(),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		// Fixed windows instead of growing ones: what a slow consumer has not read waits in the
+		// server's Session, where it is merged, and not in buffers.
+		grpc.WithInitialWindowSize(receiveWindow), grpc.WithInitialConnWindowSize(receiveWindow),
+	}
+	if c.dial != nil {
+		dialing = append(dialing, grpc.WithContextDialer(c.dial))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address, dialing...)
+	if err != nil {
+		return nil, err
+	}
+	open := &call{conn: conn, tokenFile: c.tokenFile}
+	var opts []grpc.CallOption
+	if c.tokenFile != "" {
+		if open.token, err = readToken(c.tokenFile); err == nil {
+			opts = append(opts, grpc.PerRPCCredentials(bearer(open.token)))
+		}
+	}
+	if err == nil {
+		open.stream, err = conn.NewStream(ctx, desc, "/"+serviceName+"/"+desc.StreamName, opts...)
+	}
+	if err != nil {
+		open.close()
+		return nil, err
+	}
+	return open, nil
+}
+
+// call is the client's side of a stream.
+type call struct {
+	conn      *grpc.ClientConn
+	stream    grpc.ClientStream
+	tokenFile string
+	token     string // the last that was presented; owned by the caller of renew
+
+	mu sync.Mutex // held while something is sent
+}
+
+func (c *call) close() { _ = c.conn.Close() }
+
+// send sends one frame as a message. Any goroutine may call it.
+func (c *call) send(kind int, body any) error {
+	encoded, err := encodeFrame(kind, body)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stream.SendMsg([][]byte{encoded})
+}
+
+// renewInterval is how often the token's file is read while a stream is open. The kubelet writes a new token when
+// the old one has a fifth of its time left, two minutes at least.
+const renewInterval = 30 * time.Second
+
+// renew presents the file's token whenever it is another, until ctx ends.
+func (c *call) renew(ctx context.Context) {
+	if c.tokenFile == "" {
+		return
+	}
+	tick := time.NewTicker(renewInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		token, err := readToken(c.tokenFile)
+		if err != nil || token == c.token { // a file that stays unreadable shows when the stream has ended
+			continue
+		}
+		if err := c.send(frameToken, tokenBody{Token: token}); err != nil {
+			return // reading sees how the stream ended
+		}
+		c.token = token
+	}
+}
+
+func readToken(file string) (string, error) {
+	token, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read service-account token: %w", err)
+	}
+	return strings.TrimSpace(string(token)), nil
+}
+
+// bearer is a token to present.
+type bearer string
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials.
+func (bearer) RequireTransportSecurity() bool { return true }

@@ -1,0 +1,129 @@
+package stream
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// observing serves an observer's stream.
+func (s *Server) observing(stream grpc.ServerStream, peer identity) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	lease := s.lease(asObserver, peer, cancel)
+	defer lease.release()
+	defer cancel(nil) // before the release, see lease.renew
+	var hello observeHello
+	if err := s.greet(stream, frameObserve, &hello); err != nil {
+		return err
+	}
+	if err := understood(hello.Version); err != nil {
+		return err
+	}
+	o, err := s.opts.Hub.observe(ctx)
+	if err != nil {
+		return first(ended(ctx), err)
+	}
+	defer o.close()
+	s.opts.Metrics.observers.Inc()
+	defer s.opts.Metrics.observers.Dec()
+	s.opts.Logger.Info("observer connected", "observer", peer.name)
+	go func() { // it ends with the stream
+		cancel(receive(stream, func(kind int, body []byte) error {
+			if kind == frameToken {
+				return lease.renew(ctx, body)
+			}
+			return nil
+		}))
+	}()
+	sent := make(chan error, 1)
+	go func() { sent <- s.tell(ctx, stream, o) }()
+	select {
+	case err := <-sent:
+		return first(ended(ctx), err)
+	case <-ctx.Done(): // what is being sent may not go out; it ends with the stream
+		return ended(ctx)
+	}
+}
+
+// tell sends what there is for the observer, with a pause in between, until the stream ends.
+func (s *Server) tell(ctx context.Context, stream grpc.ServerStream, o *observer) error {
+	w := observedWriter{stream: stream}
+	if err := w.add(frameWelcome, s.welcome(nil)); err != nil {
+		return err
+	}
+	for {
+		seen, err := o.next(ctx)
+		switch {
+		case err != nil && stream.Context().Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := w.observed(seen); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(s.opts.ObserveInterval):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// observedWriter turns what is observed into messages of a bounded size.
+type observedWriter struct {
+	stream grpc.ServerStream
+	parts  [][]byte
+	size   int // of parts, in octets
+}
+
+func (w *observedWriter) observed(seen Observed) error {
+	for _, n := range seen.Nodes {
+		if err := w.add(frameNode, n); err != nil {
+			return err
+		}
+	}
+	for _, name := range seen.Gone {
+		if err := w.add(frameGone, name); err != nil {
+			return err
+		}
+	}
+	for _, v := range seen.Verdicts {
+		if err := w.add(frameVerdict, verdict(v)); err != nil {
+			return err
+		}
+	}
+	if err := w.add(frameObserved, observedMark{Whole: seen.Whole}); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+func (w *observedWriter) add(kind int, body any) error {
+	encoded, err := encodeFrame(kind, body)
+	if err != nil {
+		return err
+	}
+	w.parts = append(w.parts, encoded)
+	if w.size += len(encoded); w.size < messageSize {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *observedWriter) flush() error {
+	err := w.stream.SendMsg(w.parts)
+	w.parts, w.size = nil, 0 // the transport may still read the old slice
+	return err
+}
+
+// understood fails unless a peer's protocol version is ours or a neighbour of it.
+func understood(version int) error {
+	if version < ProtocolVersion-1 || version > ProtocolVersion+1 {
+		return status.Errorf(codes.FailedPrecondition, "protocol version %d is not understood, only %d and its neighbours", version, ProtocolVersion)
+	}
+	return nil
+}

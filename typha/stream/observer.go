@@ -1,0 +1,134 @@
+package stream
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maneki-net/maneki/typha/calc"
+)
+
+// observer is a reader of what a Hub knows of its nodes and of the resources that cannot be used. Like a Session it has a mark for
+// each that changed since it last asked, never a queue.
+type observer struct {
+	hub *Hub
+
+	// The rest is owned by the Hub's goroutine.
+	waiter   chan<- Observed // where the next answer goes, if the reader waits
+	whole    bool            // nothing was told yet: everything is to be
+	nodes    map[string]struct{}
+	verdicts map[resource]struct{}
+}
+
+// resource names one among those of all kinds.
+type resource struct {
+	kind string
+	Name
+}
+
+// observe makes an observer once the Hub is in sync. Close it after use.
+func (h *Hub) observe(ctx context.Context) (*observer, error) {
+	if err := h.whenInSync(ctx); err != nil {
+		return nil, err
+	}
+	o := &observer{hub: h, whole: true, nodes: map[string]struct{}{}, verdicts: map[resource]struct{}{}}
+	if err := h.call(ctx, func() { h.observers[o] = struct{}{} }); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// close ends the observer.
+func (o *observer) close() {
+	o.hub.post(func() { delete(o.hub.observers, o) })
+}
+
+// next waits until there is something to tell, and gives it. Once it has failed it is not to be called again.
+func (o *observer) next(ctx context.Context) (Observed, error) {
+	reply := make(chan Observed, 1)
+	if err := o.hub.do(ctx, func() { o.waiter = reply }); err != nil {
+		return Observed{}, err
+	}
+	select {
+	case seen := <-reply:
+		return seen, nil
+	case <-o.hub.done:
+		return Observed{}, ErrClosed
+	case <-ctx.Done():
+		return Observed{}, ctx.Err()
+	}
+}
+
+// touch notes that the status of a node changed.
+func (h *Hub) touch(n *node) {
+	for o := range h.observers {
+		o.nodes[n.name] = struct{}{}
+	}
+}
+
+// rule keeps a verdict for the observers.
+func (h *Hub) rule(v calc.Verdict) {
+	r := resource{v.Kind, Name{v.Namespace, v.Name}}
+	if v.Reason == "" {
+		delete(h.verdicts, r)
+	} else {
+		h.verdicts[r] = v.Reason
+	}
+	for o := range h.observers {
+		o.verdicts[r] = struct{}{}
+	}
+}
+
+// tell answers the observers that wait and for which there is something.
+func (h *Hub) tell() {
+	for o := range h.observers {
+		if o.waiter != nil && (o.whole || len(o.nodes)+len(o.verdicts) > 0) {
+			o.waiter <- o.take() // has room for the one answer
+			o.waiter = nil
+		}
+	}
+}
+
+// take gives what the marks amount to, and clears them.
+func (o *observer) take() Observed {
+	h, now := o.hub, time.Now()
+	seen := Observed{Whole: o.whole}
+	if o.whole {
+		for name, n := range h.nodes {
+			if len(n.sessions) > 0 {
+				o.nodes[name] = struct{}{}
+			}
+		}
+		for r := range h.verdicts {
+			o.verdicts[r] = struct{}{}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.nodes)) {
+		if s := h.nodes[name].newest(); s != nil {
+			seen.Nodes = append(seen.Nodes, s.statusAt(now))
+		} else if !o.whole {
+			seen.Gone = append(seen.Gone, name)
+		}
+	}
+	for _, r := range slices.SortedFunc(maps.Keys(o.verdicts), resource.compare) {
+		if reason := h.verdicts[r]; reason != "" || !o.whole {
+			seen.Verdicts = append(seen.Verdicts, calc.Verdict{Kind: r.kind, Namespace: r.Namespace, Name: r.Name.Name, Reason: reason})
+		}
+	}
+	o.whole, o.nodes, o.verdicts = false, map[string]struct{}{}, map[resource]struct{}{}
+	return seen
+}
+
+func (r resource) compare(other resource) int {
+	return slices.CompareFunc([]string{r.kind, r.Namespace, r.Name.Name}, []string{other.kind, other.Namespace, other.Name.Name}, strings.Compare)
+}
+
+// newest gives the session of a node that was opened last; nil if it has none.
+func (n *node) newest() *Session {
+	if n == nil || len(n.sessions) == 0 {
+		return nil
+	}
+	return slices.MaxFunc(n.sessions, func(a, b *Session) int { return a.status.connected.Compare(b.status.connected) })
+}
