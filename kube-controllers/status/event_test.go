@@ -70,6 +70,8 @@ func TestEventsAreMadeOnce(t *testing.T) {
 	expect("not-there", long, true, "Unusable 2", "Usable 1")
 	expect("not-there", "", true, "Unusable 2", "Usable 1")
 	expect(name, "", true, "Unusable 2", "Usable 2")
+	expect(name, long, true, "Unusable 3", "Usable 2")
+	expect(name, "", true, "Unusable 3", "Usable 3")
 	if len(r.told) > 0 {
 		t.Errorf("kept are %v", r.told)
 	}
