@@ -139,9 +139,11 @@ func (t *table) linkLocal(types ...uint8) []iptables.Rule {
 }
 
 func (t *table) toHost() []iptables.Rule {
-	return append(t.linkLocal(),
-		iptables.Rule{Action: iptables.Jump{Chain: chainFrom}},
-		iptables.Rule{Action: t.ToHost, Comment: "Configured DefaultEndpointToHostAction"})
+	rules := append(t.linkLocal(), iptables.Rule{Action: iptables.Jump{Chain: chainFrom}})
+	if t.AllowReturns { // else it was accepted there
+		rules = append(rules, iptables.Rule{Match: known, Action: iptables.Return{}, Comment: "Answers to what the node asked"})
+	}
+	return append(rules, iptables.Rule{Action: t.ToHost, Comment: "Configured DefaultEndpointToHostAction"})
 }
 
 // workloadKey is what the chains of a workload's endpoint are made of.

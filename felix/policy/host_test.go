@@ -25,7 +25,9 @@ import (
 type hostWorld struct {
 	stations map[string]*station
 	outside  *os.File
+	podNS    *os.File
 	pod      policy.Endpoint
+	options  func(*policy.Renderer) // nil for none
 	tables   []*iptables.Table
 	families []dataplane.Family // of tables
 }
@@ -91,7 +93,7 @@ func (w *hostWorld) addPod(t *testing.T) {
 		kerneltest.Run(t, "ip route add "+addr.String()+" dev cali0")
 	}
 	kerneltest.Do(t, ns, func() { kerneltest.Run(t, "ip link set lo up") })
-	w.stations["pod"] = newStation(t, "pod", ns, podAddrs[0]...)
+	w.podNS, w.stations["pod"] = ns, newStation(t, "pod", ns, podAddrs[0]...)
 }
 
 // apply enforces host endpoints by their interfaces.
@@ -112,6 +114,9 @@ func (w *hostWorld) apply(t *testing.T, hosts map[string]*wire.HostEndpoint, pol
 		r.VXLANPort = 0
 		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 6, Port: marker.port}, {Protocol: 6, Port: 23, Net: prefixes("10.2.0.0/16")[0]}}
 		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Port: 53}, {Protocol: 6, Port: marker.port}}
+		if w.options != nil {
+			w.options(r)
+		}
 		program(table, []policy.Table{r.Raw(in), r.Mangle(in), r.Filter(in)}[i%3])
 		if err := table.Apply(t.Context()); err != nil {
 			t.Fatal(err)
@@ -322,4 +327,31 @@ func TestNeighbours(t *testing.T) {
 	tag := nextTag()
 	w.stations["outside"].send(t, tcpTo(22), tag, host.addr(6))
 	host.wait(t, tcpTo(22), tag, 6)
+}
+
+// TestAnswersOfPods: what a node asks its pods, as the kubelet does, is answered, whatever pods may send to it.
+func TestAnswersOfPods(t *testing.T) {
+	w := newHostWorld(t, iptables.NFT)
+	kerneltest.Do(t, w.podNS, func() {
+		listener, err := net.Listen("tcp", ":80")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { listener.Close() })
+	})
+	pod, host := w.stations["pod"], w.stations["host"]
+	for _, leave := range []bool{false, true} {
+		w.options = func(r *policy.Renderer) { r.ToHost, r.AllowReturns = iptables.Drop{}, leave }
+		w.apply(t, nil)
+		for _, addr := range pod.addrs {
+			if err := dial(addr, 80, true); err != nil {
+				t.Errorf("what is allowed is left to the rules that follow: %v: %v", leave, err)
+			}
+			dst := host.addr(familyOf(addr))
+			if passes(t, pod, host, tcpTo(80), dst) {
+				t.Errorf("what is allowed is left to the rules that follow: %v: the pod reaches %s", leave, dst)
+			}
+		}
+	}
 }
