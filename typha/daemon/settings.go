@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -38,6 +39,9 @@ func (s setting) values() string {
 	return "text"
 }
 
+// placeholder is what Markdown would take for HTML.
+var placeholder = regexp.MustCompile(`[\w:]*<[\w:<>]+>`)
+
 // WriteDoc writes all settings with their defaults as a table in Markdown.
 func WriteDoc(w io.Writer) error {
 	defaults, err := parse(nil, nil)
@@ -50,7 +54,7 @@ func WriteDoc(w io.Writer) error {
 		if value != "" {
 			value = "`" + value + "`"
 		}
-		text += fmt.Sprintf("| `%s` | %s | %s | %s |\n", s.environment(), value, s.values(), strings.NewReplacer("<", "`<", ">", ">`", ">:<", ">:<").Replace(s.doc))
+		text += fmt.Sprintf("| `%s` | %s | %s | %s |\n", s.environment(), value, s.values(), placeholder.ReplaceAllString(s.doc, "`$0`"))
 	}
 	_, err = io.WriteString(w, text)
 	return err
