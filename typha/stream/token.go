@@ -177,7 +177,8 @@ func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) 
 	}
 	if now := t.now(); t.fetched.IsZero() || now.Sub(t.fetched) >= refetchAfter {
 		t.fetched = now
-		if err := t.fetch(ctx); err != nil {
+		// Others wait for the outcome, also when the one whose stream this is goes away.
+		if err := t.fetch(context.WithoutCancel(ctx)); err != nil {
 			return nil, err
 		}
 	}

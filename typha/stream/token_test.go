@@ -213,3 +213,17 @@ func TestKeysAreKept(t *testing.T) {
 		knows(true, current)
 	})
 }
+
+// TestFetchOutlivesItsStream: a peer that goes away at once takes nobody else's keys away.
+func TestFetchOutlivesItsStream(t *testing.T) {
+	current := newIssuer(t, "new")
+	tokens := &Tokens{Fetch: func(ctx context.Context) ([]byte, error) { return current.jwks(), ctx.Err() }}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := tokens.node(gone, newIssuer(t, "unknown").token("n1", nil)); err == nil || !strings.Contains(err.Error(), "no key with id") {
+		t.Errorf("an unknown key: %v", err)
+	}
+	if _, err := tokens.node(t.Context(), current.token("n1", nil)); err != nil {
+		t.Errorf("the new key: %v", err)
+	}
+}
