@@ -281,10 +281,12 @@ func (c *Client) sendReports(ctx context.Context, up *call, base uint64) {
 		c.mu.Lock()
 		r := c.report
 		c.mu.Unlock()
-		if r.Applied <= base {
+		switch {
+		case r.Applied > base:
+			r.Applied -= base
+		case r.Applied > 0:
 			continue // it speaks of what another connection delivered
-		}
-		r.Applied -= base
+		} // 0: what the kernel enforces is no commit, and the errors say why
 		if err := up.send(frameReport, r); err != nil {
 			return // reading sees how the stream ended
 		}

@@ -41,8 +41,9 @@ const messageSize = 256 << 10
 // The largest messages accepted, in octets: a Hello names all that a node holds; an IP set of a
 // million members is an object of about 25 MB.
 const (
-	maxUpMessage   = 32 << 20
+	maxUpMessage   = 16 << 20
 	maxDownMessage = 256 << 20
+	maxHeaders     = 64 << 10 // of a call: a token is the largest
 )
 
 type frame struct {
@@ -112,13 +113,15 @@ func encodeFrame(kind int, body any) ([]byte, error) {
 	return wire.Encode(frame{Type: kind, Body: encoded})
 }
 
-var frameDecoder = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{MaxArrayElements: 1 << 22, MaxMapPairs: 1 << 20}.DecMode()
+var frameDecoder = decoder(1<<22, 1<<20)
+
+func decoder(maxElements, maxPairs int) cbor.DecMode {
+	mode, err := cbor.DecOptions{MaxArrayElements: maxElements, MaxMapPairs: maxPairs}.DecMode()
 	if err != nil {
-		panic(err) // the options are constants
+		panic(err) // the callers' numbers are valid
 	}
 	return mode
-}()
+}
 
 // decodeFrames passes the frames of a message to handle.
 func decodeFrames(message []byte, handle func(kind int, body []byte) error) error {
@@ -137,6 +140,21 @@ func decodeFrames(message []byte, handle func(kind int, body []byte) error) erro
 }
 
 func decodeBody(body []byte, v any) error { return frameDecoder.Unmarshal(body, v) }
+
+// What a node says is not to take much more memory than octets: an element of one octet can be a struct of 64.
+const (
+	leastHeld  = 24   // octets of a HeldObject: heads, kind, name, hash
+	maxUpShort = 1024 // elements and pairs of everything else
+)
+
+func decodeHello(body []byte, hello any) error {
+	return decoder(max(maxUpShort, len(body)/leastHeld), maxUpShort).Unmarshal(body, hello)
+}
+
+var shortDecoder = decoder(maxUpShort, maxUpShort)
+
+// decodeShort is decodeBody for what a node says after its hello.
+func decodeShort(body []byte, v any) error { return shortDecoder.Unmarshal(body, v) }
 
 // rawCodec passes octets through gRPC. A message to send is a [][]byte, whose parts are not
 // copied and must not change; one to receive is a *[]byte.

@@ -182,8 +182,12 @@ func (r *reader) changeHeld(name string, body []byte) (*wire.PackedSet, error) {
 	if err := decodeBody(body, &delta); err != nil {
 		return nil, fmt.Errorf("change of set %s: %w", name, err)
 	}
-	change.set, change.delta = change.set.With(&delta), change.delta.Then(delta)
-	return change.set, nil
+	set, err := change.set.WithEncoded(body) // which refuses what is no member
+	if err != nil {
+		return nil, err
+	}
+	change.set, change.delta = set, change.delta.Then(delta)
+	return set, nil
 }
 
 // deliver hands the gathered commit to the consumer and notes that it now has it.

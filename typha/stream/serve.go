@@ -37,7 +37,7 @@ func receiveHello(stream grpc.ServerStream, kind int, hello any) error {
 	err := decodeFrames(message, func(k int, body []byte) error {
 		if k == kind {
 			found = true
-			return decodeBody(body, hello)
+			return decodeHello(body, hello)
 		}
 		return nil
 	})
@@ -97,13 +97,13 @@ func fromNode(ctx context.Context, session *Session, pings *pings, lease *lease)
 		switch kind {
 		case frameReport:
 			var r wire.Report
-			if err := decodeBody(body, &r); err != nil {
+			if err := decodeShort(body, &r); err != nil {
 				return fmt.Errorf("report: %w", err)
 			}
 			session.Report(r)
 		case framePing:
 			var p ping
-			if err := decodeBody(body, &p); err != nil {
+			if err := decodeShort(body, &p); err != nil {
 				return fmt.Errorf("ping: %w", err)
 			}
 			pings.answered(p)
@@ -124,7 +124,7 @@ func (s *Server) welcome(features []string) welcome {
 
 // send streams the session's batches, and pings while there is nothing to say.
 func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Session, pings *pings) error {
-	w := messageWriter{stream: stream, metrics: s.opts.Metrics, cache: s.cache, lacks: session.lacks}
+	w := messageWriter{stream: stream, metrics: s.opts.Metrics, cache: s.cache, lacks: session.lacks, settled: session.settled}
 	if err := w.addFrame(frameWelcome, s.welcome(wire.AllFeatures.Names())); err != nil {
 		return err
 	}

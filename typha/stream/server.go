@@ -86,6 +86,7 @@ type Server struct {
 	opts  ServerOptions
 	grpc  *grpc.Server
 	cache *compressed
+	door  *door
 
 	mu      sync.Mutex
 	streams map[*openStream]struct{}
@@ -108,7 +109,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	if err := opts.TLS.validate(); err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
-	s := &Server{opts: opts, cache: newCompressed(), streams: map[*openStream]struct{}{}}
+	s := &Server{opts: opts, cache: newCompressed(), door: newDoor(), streams: map[*openStream]struct{}{}}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(opts.TLS.server())),
 		grpc.ForceServerCodecV2(rawCodec{}),
@@ -116,6 +117,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second, MaxConnectionIdle: time.Minute}),
 		grpc.ConnectionTimeout(opts.HandshakeTimeout),
 		grpc.MaxConcurrentStreams(4), // a client opens one
+		grpc.MaxHeaderListSize(maxHeaders),
 		// Thousands of connections are quiet most of the time: their buffers are small or shared.
 		grpc.ReadBufferSize(4<<10), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -236,6 +238,15 @@ func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
 	lease := s.lease(asNode, peer, cancel)
 	defer lease.release()
 	defer cancel(nil) // before the release, see lease.renew
+	// What a node holds is not read before there is an answer.
+	if err := s.opts.Hub.whenInSync(ctx); err != nil {
+		return first(ended(ctx), err)
+	}
+	leave, err := s.door.enter(ctx, peer.name)
+	if err != nil {
+		return first(ended(ctx), err)
+	}
+	defer leave()
 	hello, err := s.hello(stream, peer)
 	if err != nil {
 		return err
@@ -250,6 +261,7 @@ func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
 		return first(ended(ctx), err)
 	}
 	defer session.Close()
+	session.settled = leave
 	s.opts.Metrics.accepted.Inc()
 	s.opts.Metrics.active.Inc()
 	defer s.opts.Metrics.active.Dec()

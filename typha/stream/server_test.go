@@ -37,6 +37,8 @@ func value(t *testing.T, registry *prometheus.Registry, name string) float64 {
 
 func TestSilentClientIsDropped(t *testing.T) {
 	h, _ := startHub(t)
+	list(t, h, 1)
+	<-h.InSync()
 	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: newIssuer(t, "k1").tokens()})
 	if err != nil {
 		t.Fatal(err)

@@ -49,6 +49,8 @@ type Session struct {
 	asked time.Time  // when that began; owned by the caller of Next
 	ended chan struct{}
 	why   error // it was ended; set before ended is closed
+	// settled, if set, is called when what the node held is not needed any more; owned by the caller of Next.
+	settled func()
 
 	// The rest is owned by the Hub's goroutine.
 	waiter chan<- batch // where the next batch goes, if the reader waits

@@ -17,6 +17,7 @@ type messageWriter struct {
 	metrics *Metrics
 	cache   *compressed
 	lacks   wire.Features
+	settled func()            // called when what the node held is not needed any more
 	sent    map[string]string // the versions that the node was told
 
 	parts  [][]byte
@@ -36,6 +37,9 @@ func (w *messageWriter) batch(b batch) error {
 	}
 	if err := b.resolve(w.lacks); err != nil {
 		return err
+	}
+	if w.settled != nil {
+		w.settled()
 	}
 	b.order()
 	sets := b.sets

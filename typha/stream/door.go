@@ -1,0 +1,81 @@
+package stream
+
+import (
+	"context"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// door lets streams in whose hellos are to be read: few at once, and of each node one, however many there are, since a hello tells
+// of all that a node holds. The rest wait, each at its node's place in the queue, with what they send still with their senders.
+type door struct {
+	room chan struct{} // as many as may be in
+
+	mu    sync.Mutex
+	nodes map[string]*visitors
+}
+
+// visitors are the streams of one node that are at the door or in.
+type visitors struct {
+	turn  chan struct{} // holds one while one of them waits for room or is in
+	count int
+}
+
+// maxGreeted is how many hellos are in memory at once.
+const maxGreeted = 16
+
+func newDoor() *door {
+	return &door{room: make(chan struct{}, maxGreeted), nodes: map[string]*visitors{}}
+}
+
+// enter waits until a stream's hello may be read. Call leave, once or more, when nothing is kept of the hello.
+func (d *door) enter(ctx context.Context, node string) (leave func(), err error) {
+	v := d.come(node)
+	if v == nil {
+		return nil, status.Errorf(codes.ResourceExhausted, "%d other streams of the node wait already", maxSessions)
+	}
+	select {
+	case v.turn <- struct{}{}:
+	case <-ctx.Done():
+		d.gone(node, v)
+		return nil, ctx.Err()
+	}
+	select {
+	case d.room <- struct{}{}:
+	case <-ctx.Done():
+		<-v.turn
+		d.gone(node, v)
+		return nil, ctx.Err()
+	}
+	return sync.OnceFunc(func() {
+		<-d.room
+		<-v.turn
+		d.gone(node, v)
+	}), nil
+}
+
+// come takes a stream of a node in, or gives nil if too many of it wait.
+func (d *door) come(node string) *visitors {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := d.nodes[node]
+	if v == nil {
+		v = &visitors{turn: make(chan struct{}, 1)}
+		d.nodes[node] = v
+	}
+	if v.count == maxSessions {
+		return nil
+	}
+	v.count++
+	return v
+}
+
+func (d *door) gone(node string, v *visitors) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v.count--; v.count == 0 {
+		delete(d.nodes, node)
+	}
+}
