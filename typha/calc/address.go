@@ -3,7 +3,6 @@ package calc
 import (
 	"cmp"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -38,26 +37,29 @@ func newAddresses() addresses {
 }
 
 // claim takes in the addresses of a pod's status, none when it is gone, and settles all that concern the pod.
-func (a *addresses) claim(e *Engine, it *item, now []netip.Addr) {
+func (a *addresses) claim(e *Engine, it *item, now nets) {
 	p := it.detail.(*podDetail)
 	before := p.claims
-	for _, addr := range before {
-		a.disclaim(addr, it)
+	for net := range before.each {
+		a.disclaim(net.Addr(), it)
 	}
 	p.claims = now
-	for _, addr := range now {
-		if a.owner(e, addr) != it {
-			a.others[addr] = append(a.others[addr], it)
+	for net := range now.each {
+		if a.owner(e, net.Addr()) != it {
+			a.others[net.Addr()] = append(a.others[net.Addr()], it)
 		}
 	}
-	for _, addr := range before {
+	for net := range before.each {
+		a.settle(e, net.Addr())
+	}
+	for net := range now.each {
+		a.settle(e, net.Addr())
+	}
+	for _, addr := range a.byPod[it.podKey()] {
 		a.settle(e, addr)
 	}
-	for _, addr := range now {
-		a.settle(e, addr)
-	}
-	for _, addr := range a.byPod[it.key.podKey] {
-		a.settle(e, addr)
+	if p.claims == it.nets { // as nearly always: one copy is enough
+		p.claims = it.nets
 	}
 }
 
@@ -65,7 +67,7 @@ func (a *addresses) claim(e *Engine, it *item, now []netip.Addr) {
 func (a *addresses) owner(e *Engine, addr netip.Addr) *item {
 	var owner *item
 	e.nets.any(netip.PrefixFrom(addr, addr.BitLen()), func(it *item) bool {
-		if it.key.kind == itemPod {
+		if it.kind == itemPod {
 			owner = it
 		}
 		return owner != nil
@@ -132,21 +134,21 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 	}
 	net := netip.PrefixFrom(addr, addr.BitLen())
 	if was != nil {
-		e.lose(was, net)
+		e.setNets(was, was.nets.less(net))
 		if was.claims(addr) {
 			a.others[addr] = append(a.others[addr], was)
 		}
 	}
 	if now != nil {
-		e.gain(now, net)
+		e.setNets(now, now.nets.with(net))
 		a.disclaim(addr, now)
 	}
 }
 
 func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	if to, ok := a.attributed[addr]; ok {
-		it := e.items[itemPod][to.pod]
-		if it == nil || !it.selectable() || to.uid != "" && to.uid != it.detail.(*podDetail).uid {
+		it := e.items.get(itemKey{itemPod, to.pod})
+		if it == nil || it.class == nil || to.uid != "" && to.uid != it.detail.(*podDetail).uid {
 			return nil
 		}
 		return it
@@ -155,11 +157,11 @@ func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 		return nil // released: the status is out of date
 	}
 	best := owner
-	if best != nil && !(best.selectable() && best.claims(addr)) {
+	if best != nil && !(best.class != nil && best.claims(addr)) {
 		best = nil
 	}
 	for _, it := range a.others[addr] {
-		if it.selectable() && (best == nil || laterThan(it, best)) {
+		if it.class != nil && (best == nil || laterThan(it, best)) {
 			best = it
 		}
 	}
@@ -168,15 +170,11 @@ func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 
 // claims says whether a pod's status names an address.
 func (it *item) claims(addr netip.Addr) bool {
-	return slices.Contains(it.detail.(*podDetail).claims, addr)
+	return it.detail.(*podDetail).claims.has(netip.PrefixFrom(addr, addr.BitLen()))
 }
 
 // laterThan orders pods that claim the same address.
 func laterThan(a, b *item) bool {
 	p, q := a.detail.(*podDetail), b.detail.(*podDetail)
-	if p.terminating != q.terminating {
-		return q.terminating
-	}
-	return cmp.Or(cmp.Compare(p.created, q.created), strings.Compare(p.uid, q.uid),
-		strings.Compare(a.key.namespace, b.key.namespace), strings.Compare(a.key.name, b.key.name)) > 0
+	return cmp.Or(cmp.Compare(p.rank, q.rank), strings.Compare(p.uid, q.uid), compareItemKeys(a.key(), b.key())) > 0
 }

@@ -3,6 +3,7 @@ package calc
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -119,7 +120,7 @@ func netsOf(texts []string, alternatives bool) []netip.Prefix {
 	if len(errs) > 0 && alternatives {
 		return nil
 	}
-	return nets
+	return slices.Collect(nets.each)
 }
 
 // ports gives ranges, and sets for names. If one cannot be read any port may have been meant.

@@ -32,12 +32,14 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 	}
 	e.judge(KindHostEndpoint, "", o.Name, reasonOf(errs))
 	it.detail = &o.Spec
-	it.node = intern(o.Spec.Node)
-	it.absent = o.Spec.InterfaceName == "" && len(nets) == 0
-	e.mark(it, dirtyMatches|dirtyStack|dirtyEndpoint)
-	e.setLabels(it, o.Labels, placeSpec{profiles: o.Spec.Profiles})
-	e.setPorts(it, packPorts(ports))
+	e.moveTo(it, nodeNamed(o.Spec.Node))
+	if o.Spec.InterfaceName == "" && len(nets) == 0 {
+		e.classify(it, nil)
+	} else {
+		e.classify(it, e.classOf(placeSpec{kind: itemHost, profiles: o.Spec.Profiles}, o.Labels, packPorts(ports)))
+	}
 	e.setNets(it, nets)
+	e.mark(it)
 }
 
 // upsertWorkloadEndpoint takes in a workload of a datastore that has no pods.
@@ -55,11 +57,11 @@ func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
 	readNets(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes, &errs)
 	e.judge(KindWorkloadEndpoint, o.Namespace, o.Name, reasonOf(errs))
 	it.detail = &o.Spec
-	it.node = intern(o.Spec.Node)
-	e.mark(it, dirtyStack|dirtyEndpoint)
-	e.setLabels(it, o.Labels, placeSpec{o.Namespace, o.Spec.ServiceAccountName, o.Spec.Orchestrator, o.Spec.Profiles})
-	e.setPorts(it, packPorts(ports))
+	e.moveTo(it, nodeNamed(o.Spec.Node))
+	at := placeSpec{itemWorkload, o.Namespace, o.Spec.ServiceAccountName, o.Spec.Orchestrator, o.Spec.Profiles}
+	e.classify(it, e.classOf(at, o.Labels, packPorts(ports)))
 	e.setNets(it, nets)
+	e.mark(it)
 }
 
 func addPort(list []namedPort, path *field.Path, p namedPort, protocol intstr.IntOrString, errs *field.ErrorList) []namedPort {
@@ -72,25 +74,19 @@ func addPort(list []namedPort, path *field.Path, p namedPort, protocol intstr.In
 	return append(list, p)
 }
 
-// readNets reads networks and addresses, each once. What cannot be read is left out and reported.
-func readNets(path *field.Path, texts []string, errs *field.ErrorList) []netip.Prefix {
-	if len(texts) == 0 {
-		return nil
-	}
-	nets := make([]netip.Prefix, 0, len(texts))
+// readNets reads networks and addresses. What cannot be read is left out and reported.
+func readNets(path *field.Path, texts []string, errs *field.ErrorList) nets {
+	list := make([]netip.Prefix, 0, len(texts))
 	for i, text := range texts {
 		net, err := rule.ParseNet(text)
 		if err != nil {
 			*errs = append(*errs, field.Invalid(path.Index(i), text, err.Error()))
 			continue
 		}
-		nets = append(nets, net)
+		list = append(list, net)
 	}
-	slices.SortFunc(nets, comparePrefixes)
-	return slices.Clip(slices.Compact(nets))
+	return packNets(list)
 }
-
-func comparePrefixes(a, b netip.Prefix) int { return compareMembers(member{net: a}, member{net: b}) }
 
 func reasonOf(errs field.ErrorList) string {
 	if err := errs.ToAggregate(); err != nil {
@@ -105,29 +101,28 @@ func (e *Engine) setNetworks(kind string, key podKey, own map[string]string, tex
 	var errs field.ErrorList
 	nets := readNets(field.NewPath("spec", "nets"), texts, &errs)
 	e.judge(kind, key.namespace, key.name, reasonOf(errs))
-	to := placeSpec{namespace: key.namespace}
+	at := placeSpec{kind: itemSet, namespace: key.namespace}
 	if key.namespace != "" {
-		to.profiles = []string{v3.NamespaceProfilePrefix + key.namespace}
+		at.profiles = []string{v3.NamespaceProfilePrefix + key.namespace}
 	}
-	e.setLabels(it, own, to)
+	e.classify(it, e.classOf(at, own, ""))
 	e.setNets(it, nets)
 }
 
 // setNodeItem takes in a node, whose addresses ClusterNetworkPolicies can select by its labels.
 func (e *Engine) setNodeItem(n *wire.Node, addrs []netip.Addr) {
 	it := e.item(itemKey{itemNode, podKey{name: n.Name}})
-	var nets []netip.Prefix
+	var list []netip.Prefix
 	for _, a := range addrs {
-		nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
+		list = append(list, netip.PrefixFrom(a, a.BitLen()))
 	}
-	slices.SortFunc(nets, comparePrefixes)
-	e.setLabels(it, n.Labels, placeSpec{})
-	e.setNets(it, slices.Compact(nets))
+	e.classify(it, e.classOf(placeSpec{kind: itemNode}, n.Labels, ""))
+	e.setNets(it, packNets(list))
 }
 
 // handed is what of an endpoint was handed out: where, and a hash of what.
 type handed struct {
-	node string
+	node nodeName
 	hash uint64
 }
 
@@ -144,11 +139,11 @@ func (e *Engine) flushEndpoint(it *item) {
 	}
 	it.sent = next
 	id := it.endpointID()
-	if before.node != next.node && before.node != "" {
-		e.interest.change(before.node, id, false)
+	if before.node != next.node && before.node.known() {
+		e.interest.change(before.node.String(), id, false)
 	}
-	if before.node != next.node && next.node != "" {
-		e.interest.change(next.node, id, true)
+	if before.node != next.node && next.node.known() {
+		e.interest.change(next.node.String(), id, true)
 	}
 	if now == nil {
 		e.out.gone(id)
@@ -158,10 +153,10 @@ func (e *Engine) flushEndpoint(it *item) {
 }
 
 func (it *item) endpointID() wire.ID {
-	if it.key.kind == itemHost {
-		return (&wire.HostEndpoint{Name: it.key.name}).ID()
+	if it.kind == itemHost {
+		return (&wire.HostEndpoint{Name: it.name}).ID()
 	}
-	return wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(it.key.namespace, it.key.name)}
+	return wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(it.space.name, it.name)}
 }
 
 // hashEndpoint gives a number that another endpoint of the item will not have.
@@ -173,9 +168,12 @@ func (e *Engine) hashEndpoint(it *item, o wire.Object) uint64 {
 	known := struct {
 		uid             string
 		tiers, profiles uint64
-	}{uid: w.UID, profiles: it.place.hash}
-	if it.counted.stack != nil {
-		known.tiers = it.counted.stack.hash
+	}{uid: w.UID}
+	if r := it.class.place.ruling; r != nil {
+		known.profiles = r.hash
+	}
+	if st := it.class.stack; st != nil {
+		known.tiers = st.hash
 	}
 	return maphash.Comparable(e.seed, known)
 }
@@ -197,41 +195,43 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 	if spec, ok := it.detail.(*v3.HostEndpointSpec); ok {
 		return e.hostEndpointOf(it, spec)
 	}
-	out := &wire.Endpoint{Namespace: it.key.namespace, Pod: it.key.name, Node: it.node, Profiles: it.place.names}
-	if it.counted.stack != nil {
-		out.Tiers = it.counted.stack.tiers
+	at := it.class.place
+	out := &wire.Endpoint{Namespace: it.space.name, Pod: it.name, Node: it.node.String(), Profiles: at.ruling.wire()}
+	if st := it.class.stack; st != nil {
+		out.Tiers = st.tiers
 	}
 	switch d := it.detail.(type) {
 	case *podDetail:
 		out.UID = d.uid
 		out.Annotations = d.annotations
-		if of := it.place.profiles[0].annotations; len(of) > 0 {
+		if of := at.profiles[0].annotations; len(of) > 0 {
 			out.Annotations = maps.Clone(of)
 			maps.Copy(out.Annotations, d.annotations)
 		}
 	case *v3.WorkloadEndpointSpec:
 		out.Interface = d.InterfaceName
-		for _, net := range it.nets {
+		for net := range it.nets.each {
 			out.Addrs = append(out.Addrs, net.Addr())
 		}
-		out.AllowedSources = readNets(nil, d.AllowSpoofedSourcePrefixes, &field.ErrorList{})
+		out.AllowedSources = slices.Collect(readNets(nil, d.AllowSpoofedSourcePrefixes, &field.ErrorList{}).each)
 	}
 	return out
 }
 
 func (e *Engine) hostEndpointOf(it *item, spec *v3.HostEndpointSpec) wire.Object {
-	out := &wire.HostEndpoint{Name: it.key.name, Node: it.node, Interface: strings.TrimSpace(spec.InterfaceName), Profiles: it.place.names}
-	for _, net := range it.nets {
+	out := &wire.HostEndpoint{Name: it.name, Node: it.node.String(), Interface: strings.TrimSpace(spec.InterfaceName),
+		Profiles: it.class.place.ruling.wire()}
+	for net := range it.nets.each {
 		out.ExpectedIPs = append(out.ExpectedIPs, net.Addr())
 	}
 	normal := func(p *policy) bool { return !p.doNotTrack && !p.preDNAT }
-	out.Tiers = e.tiersOf(it.counted.stack, normal)
-	out.Forward = e.tiersOf(it.counted.stack, func(p *policy) bool { return normal(p) && p.onForward })
-	out.PreDNAT = undecided(e.tiersOf(it.counted.stack, func(p *policy) bool { return p.preDNAT && p.ingress }))
+	out.Tiers = e.tiersOf(it.class.stack, normal)
+	out.Forward = e.tiersOf(it.class.stack, func(p *policy) bool { return normal(p) && p.onForward })
+	out.PreDNAT = undecided(e.tiersOf(it.class.stack, func(p *policy) bool { return p.preDNAT && p.ingress }))
 	for i := range out.PreDNAT {
 		out.PreDNAT[i].Egress = nil
 	}
-	out.Untracked = undecided(e.tiersOf(it.counted.stack, func(p *policy) bool { return p.doNotTrack }))
+	out.Untracked = undecided(e.tiersOf(it.class.stack, func(p *policy) bool { return p.doNotTrack }))
 	return out
 }
 

@@ -52,21 +52,24 @@ type Engine struct {
 	judged   map[Verdict]string  // the reasons that stand
 
 	// What can be selected, and where it is.
-	items    [itemKindCount]map[podKey]*item
-	places   map[string][]*place // by namespace
-	profiles map[string]*profile
+	items    table[itemKey, *item]
+	spaces   table[string, *space]
+	classes  table[classKey, *class]
+	profiles table[string, *profile]
+	rulings  map[string]*ruling // by rulingKey
 	nets     netTable
 
 	// What selects it.
-	selectors    map[specKey]*selector
+	selectors    table[specKey, *selector]
 	nextSelector int32
 	index        selectorIndex
-	sets         map[string]*ipSet
+	sets         table[string, *ipSet]
 	services     services
-	policies     map[policyKey]*policy
-	recent       map[string]*policy // those that came since the last Flush, by their names on the wire; nil: went
+	policies     table[policyKey, *policy]
+	staged       map[*selector][]*policy // by subject
+	recent       map[string]*policy      // those that came since the last Flush, by their names on the wire; nil: went
 	tiers        map[string]*tier
-	stacks       map[string]*stack
+	stacks       table[string, *stack]
 	everywhere   group // the nodes that there are
 
 	addresses addresses
@@ -77,6 +80,7 @@ type Engine struct {
 
 	// What has to be decided again at the next Flush.
 	dirty         []*item
+	dirtyClasses  []*class
 	fresh         []*selector
 	dirtyStacks   []*stack
 	dirtyProfiles map[*profile]struct{}
@@ -85,30 +89,33 @@ type Engine struct {
 	needs         map[need]bool // of sets, and what belongs to one node
 	noted         map[need]bool // of policies
 
-	seed maphash.Seed
-	// Room that calls share.
-	scratch []*selector
-	names   []string
+	seed    maphash.Seed
+	scratch []*selector // room that calls share
 }
 
 // New makes an Engine that knows of no resource.
 func New() *Engine {
+	seed := maphash.MakeSeed()
 	e := &Engine{
 		out:           newOutput(),
 		interest:      newInterest(),
 		verdicts:      map[Verdict]Verdict{},
 		judged:        map[Verdict]string{},
-		places:        map[string][]*place{},
-		profiles:      map[string]*profile{},
-		nets:          newNetTable(),
-		selectors:     map[specKey]*selector{},
+		items:         newTable(seed, (*item).key),
+		spaces:        newTable(seed, func(s *space) string { return s.name }),
+		classes:       newTable(seed, (*class).key),
+		profiles:      newTable(seed, (*profile).name),
+		rulings:       map[string]*ruling{},
+		nets:          newNetTable(seed),
+		selectors:     newTable(seed, (*selector).key),
 		index:         selectorIndex{files: map[indexKey][]*selector{}, labels: map[string]int{}},
-		sets:          map[string]*ipSet{},
+		sets:          newTable(seed, func(s *ipSet) string { return s.spec.name }),
 		services:      newServices(),
-		policies:      map[policyKey]*policy{},
+		policies:      newTable(seed, func(p *policy) policyKey { return p.key }),
+		staged:        map[*selector][]*policy{},
 		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
-		stacks:        map[string]*stack{},
+		stacks:        newTable(seed, func(s *stack) string { return s.key }),
 		addresses:     newAddresses(),
 		pools:         map[string]*wire.Pool{},
 		blocks:        map[string]*block{},
@@ -116,12 +123,9 @@ func New() *Engine {
 		bgp:           newBGPState(),
 		dirtyProfiles: map[*profile]struct{}{},
 		dirtySets:     map[*ipSet]struct{}{},
-		seed:          maphash.MakeSeed(),
+		seed:          seed,
 		needs:         map[need]bool{},
 		noted:         map[need]bool{},
-	}
-	for kind := range e.items {
-		e.items[kind] = map[podKey]*item{}
 	}
 	return e
 }
@@ -243,14 +247,12 @@ func (e *Engine) Delete(kind, ns, name string) {
 
 // Flush gives what changed since the last call.
 func (e *Engine) Flush() Delta {
-	for again := true; again; again = len(e.dirtyProfiles) > 0 {
-		profiles := e.dirtyProfiles
-		e.dirtyProfiles = map[*profile]struct{}{}
-		for p := range profiles {
-			e.flushProfile(p)
-		}
-		e.flushItems()
+	profiles := e.dirtyProfiles
+	e.dirtyProfiles = map[*profile]struct{}{}
+	for p := range profiles {
+		e.flushProfile(p)
 	}
+	e.flushItems()
 	var d Delta
 	d.Sets = e.flushSets()
 	e.flushBGP()
@@ -264,25 +266,27 @@ func (e *Engine) Flush() Delta {
 // flushItems decides again what selects the items that changed, what applies to them, and what their nodes get.
 func (e *Engine) flushItems() {
 	e.askFresh()
-	for i := 0; i < len(e.dirty); i++ {
-		if it := e.dirty[i]; it.dirty&dirtyMatches != 0 {
-			e.match(it)
+	for _, c := range e.dirtyClasses {
+		if c.dirty&dirtyMatches != 0 && len(c.items) > 0 {
+			e.match(c)
 		}
 	}
-	for _, it := range e.dirty {
-		if it.dirty&(dirtyMatches|dirtyStack) != 0 {
-			e.restack(it)
+	for _, c := range e.dirtyClasses {
+		if c.dirty = 0; len(c.items) > 0 {
+			e.restack(c)
 		}
+	}
+	e.dirtyClasses = nil
+	for _, it := range e.dirty {
+		e.count(it)
 	}
 	e.flushStacks()
 	for _, it := range e.dirty {
-		if it.dirty&dirtyEndpoint != 0 && it.key.kind <= itemHost {
+		if it.kind <= itemHost {
 			e.flushEndpoint(it)
 		}
-		it.dirty = 0
-		if it.gone {
-			e.moveTo(it, nil)
-			delete(e.items[it.key.kind], it.key.podKey)
+		if it.dirty = false; it.gone {
+			e.forget(it)
 		}
 	}
 	e.dirty = nil

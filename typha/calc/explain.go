@@ -97,19 +97,19 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 			endpoints = append(endpoints, it)
 		}
 	})
-	slices.SortFunc(endpoints, func(a, b *item) int { return compareItemKeys(a.key, b.key) })
+	slices.SortFunc(endpoints, func(a, b *item) int { return compareItemKeys(a.key(), b.key()) })
 	var out []Decision
 	for _, it := range endpoints {
-		q := inquiry{e: e, flow: f, ingress: ingress, profiles: it.place.ruled}
+		q := inquiry{e: e, flow: f, ingress: ingress, place: it.class.place}
 		if spec, is := it.detail.(*v3.HostEndpointSpec); is {
 			// That for all interfaces takes no part before connections are tracked.
 			q.host, q.untracked = true, strings.TrimSpace(spec.InterfaceName) != "*"
 		}
 		var enforced []*policy
-		if it.counted.stack != nil {
-			enforced = e.policiesOf(it.counted.stack)
+		if it.class.stack != nil {
+			enforced = e.policiesOf(it.class.stack)
 		}
-		d := Decision{Kind: itemKinds[it.key.kind], Namespace: it.key.namespace, Name: it.key.name, Node: it.node}
+		d := Decision{Kind: itemKinds[it.kind], Namespace: it.space.name, Name: it.name, Node: it.node.String()}
 		d.Outcome = q.outcome(enforced)
 		if trial, staged := e.withStaged(it, enforced); staged {
 			o := q.outcome(trial)
@@ -133,15 +133,15 @@ var stagedKinds = map[string]string{
 // policy of its name, also one that selects what it does not.
 func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 	for _, p := range enforced {
-		on := e.policies[policyKey{stagedKinds[p.key.kind], p.key.namespace, p.key.name}]
+		on := e.policies.get(policyKey{stagedKinds[p.key.kind], p.key.namespace, p.key.name})
 		if on != nil && (on.staged.action == v3.StagedActionSet || on.staged.action == v3.StagedActionDelete) {
 			staged = true
 			continue
 		}
 		list = append(list, p)
 	}
-	for _, s := range it.matches {
-		for _, p := range s.staged {
+	for _, s := range it.class.matches {
+		for _, p := range e.staged[s.selector] {
 			if p.staged.action == v3.StagedActionSet {
 				list, staged = append(list, p), true
 			}
@@ -157,7 +157,7 @@ type inquiry struct {
 	flow            Flow
 	ingress         bool
 	host, untracked bool
-	profiles        []*profile
+	place           *place // of the endpoint
 	steps           []Step
 }
 
@@ -190,15 +190,27 @@ func (q inquiry) outcome(policies []*policy) Outcome {
 	if action := q.tiers("", normal); action != wire.Pass {
 		return q.end(action)
 	}
-	for _, profile := range q.profiles {
-		if p := profile.policy; p != nil {
-			if action := q.ask("", p); action != 0 && action != wire.Pass {
-				return q.end(action)
-			}
+	for _, profile := range q.place.profiles {
+		if action := q.profile(profile); action != 0 && action != wire.Pass {
+			return q.end(action)
 		}
 	}
 	q.steps = append(q.steps, Step{Rule: -1, Action: wire.Deny})
 	return q.end(wire.Deny)
+}
+
+// profile asks for the rules that come because of a profile, and names it for them.
+func (q *inquiry) profile(of *profile) wire.Action {
+	by := q.e.rulesOf(q.place, of)
+	if by == nil || by.policy == nil {
+		return 0
+	}
+	before := len(q.steps)
+	action := q.ask("", by.policy)
+	for i := range q.steps[before:] {
+		q.steps[before+i].Name = of.name()
+	}
+	return action
 }
 
 func (q *inquiry) end(action wire.Action) Outcome {
@@ -282,7 +294,7 @@ func (f *Flow) isICMP(m *wire.ICMP) bool {
 func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) bool {
 	within := func(net netip.Prefix) bool { return net.Contains(addr) }
 	inSet := func(name string) bool {
-		if set := q.e.sets[name]; set != nil {
+		if set := q.e.sets.get(name); set != nil {
 			return q.inSet(set.spec, addr, port)
 		}
 		if p.staged == nil {
@@ -323,7 +335,7 @@ func (q *inquiry) inSet(s setSpec, addr netip.Addr, port uint16) bool {
 		}
 		return found
 	}
-	selector := q.e.selectors[s.items.key()]
+	selector := q.e.selectors.get(s.items.key())
 	if selector == nil {
 		return false
 	}
@@ -334,7 +346,7 @@ func (q *inquiry) inSet(s setSpec, addr netip.Addr, port uint16) bool {
 		if s.port == "" {
 			found = true
 		} else if s.protocol == q.flow.Protocol {
-			eachPort(it.ports, s.port, s.protocol, func(number uint16) { found = found || number == port })
+			eachPort(it.class.ports, s.port, s.protocol, func(number uint16) { found = found || number == port })
 		}
 	})
 	return found

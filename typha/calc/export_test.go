@@ -6,19 +6,16 @@ func (e *Engine) Residue() map[string]int {
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "verdicts": len(e.judged),
-		"places": len(e.places), "profiles": len(e.profiles),
-		"nets": len(e.nets.first) + len(e.nets.more), "selectors": len(e.selectors), "index": len(e.index.files) + len(e.index.labels),
-		"sets": len(e.sets), "slices": len(e.services.slices), "services": len(e.services.names),
-		"policies": len(e.policies) + len(e.recent), "tiers": len(e.tiers), "stacks": len(e.stacks),
+		"items": e.items.size(), "spaces": e.spaces.size(), "classes": e.classes.size(), "profiles": e.profiles.size(), "rulings": len(e.rulings),
+		"nets": len(e.nets.first) + len(e.nets.more), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
+		"sets": e.sets.size(), "slices": len(e.services.slices), "services": len(e.services.names),
+		"policies": e.policies.size() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.size(),
 		"everywhere": len(e.everywhere.counts) + len(e.everywhere.policies) + len(e.everywhere.sets),
-		"dirty":      len(e.dirty) + len(e.fresh) + len(e.dirtyStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.noted),
+		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.dirtyStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.noted),
 		"pools":      len(e.pools), "blocks": len(e.blocks), "hosts": len(e.hosts),
 		"attributed": len(a.attributed), "byPod": len(a.byPod), "claims": len(a.others),
 		"covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
-	}
-	for _, items := range e.items {
-		counts["items"] += len(items)
 	}
 	for _, n := range e.nets.bits {
 		for _, count := range n {

@@ -12,21 +12,22 @@ import (
 type counts []count
 
 type count struct {
-	node string
+	node nodeName
 	n    int32
 }
 
-func (c counts) find(node string) (int, bool) {
-	return slices.BinarySearchFunc(c, node, func(x count, node string) int { return strings.Compare(x.node, node) })
+func (c counts) find(node nodeName) (int, bool) {
+	name := node.String()
+	return slices.BinarySearchFunc(c, name, func(x count, name string) int { return strings.Compare(x.node.String(), name) })
 }
 
-func (c counts) has(node string) bool {
+func (c counts) has(node nodeName) bool {
 	_, ok := c.find(node)
 	return ok
 }
 
 // add changes the count of a node and says whether it came or went.
-func (c *counts) add(node string, n int32) bool {
+func (c *counts) add(node nodeName, n int32) bool {
 	i, ok := c.find(node)
 	if !ok {
 		*c = slices.Insert(*c, i, count{node, n})
@@ -47,7 +48,7 @@ type group struct {
 	counts   counts
 	policies []*policy
 	sets     []setUse
-	before   map[string]bool // of nodes that came or went since the last Flush, whether they were there
+	before   map[nodeName]bool // of nodes that came or went since the last Flush, whether they were there
 }
 
 type setUse struct {
@@ -57,12 +58,12 @@ type setUse struct {
 
 // need is one object at one node.
 type need struct {
-	node string
+	node nodeName
 	id   wire.ID
 }
 
 // noteNeed remembers whether a node needed an object, before that changes.
-func (e *Engine) noteNeed(node string, id wire.ID, was bool) {
+func (e *Engine) noteNeed(node nodeName, id wire.ID, was bool) {
 	needs := e.needs
 	if id.Kind == wire.KindPolicy {
 		needs = e.noted
@@ -74,13 +75,13 @@ func (e *Engine) noteNeed(node string, id wire.ID, was bool) {
 }
 
 // countNode changes how many of a group a node has.
-func (e *Engine) countNode(g *group, node string, n int32) {
+func (e *Engine) countNode(g *group, node nodeName, n int32) {
 	if !g.counts.add(node, n) {
 		return
 	}
 	came := n > 0
 	if g.before == nil {
-		g.before = map[string]bool{}
+		g.before = map[nodeName]bool{}
 		e.dirtyGroups = append(e.dirtyGroups, g)
 	}
 	if _, noted := g.before[node]; !noted {
@@ -91,7 +92,7 @@ func (e *Engine) countNode(g *group, node string, n int32) {
 	}
 }
 
-func (e *Engine) countSet(s *ipSet, node string, more bool) {
+func (e *Engine) countSet(s *ipSet, node nodeName, more bool) {
 	n := int32(-1)
 	if more {
 		n = 1
@@ -153,18 +154,18 @@ func (e *Engine) useSet(g *group, s *ipSet, in bool) {
 func (e *Engine) needed(k need) bool {
 	switch k.id.Kind {
 	case wire.KindIPSet:
-		s := e.sets[k.id.Name]
+		s := e.sets.get(k.id.Name)
 		return s != nil && s.counts.has(k.node)
 	case wire.KindPolicy:
 		p := e.recent[k.id.Name]
 		return p != nil && p.group.counts.has(k.node)
 	}
-	return e.interest.nodes[k.node][k.id]
+	return e.interest.nodes[k.node.String()][k.id]
 }
 
 // flushNeeds adds what nodes need now and no longer to what is handed out.
 func (e *Engine) flushNeeds() {
-	joined := map[string][]*group{}
+	joined := map[nodeName][]*group{}
 	for _, g := range e.dirtyGroups {
 		for node, was := range g.before {
 			switch is := g.counts.has(node); {
@@ -173,7 +174,7 @@ func (e *Engine) flushNeeds() {
 			case was && !is:
 				for _, p := range g.policies {
 					if _, noted := e.noted[need{node, p.id()}]; !noted {
-						e.interest.change(node, p.id(), false)
+						e.interest.change(node.String(), p.id(), false)
 					}
 				}
 			}
@@ -184,7 +185,7 @@ func (e *Engine) flushNeeds() {
 	for _, needs := range []map[need]bool{e.needs, e.noted} {
 		for k, was := range needs {
 			if is := e.needed(k); is != was {
-				e.interest.change(k.node, k.id, is)
+				e.interest.change(k.node.String(), k.id, is)
 			}
 		}
 	}
@@ -202,7 +203,7 @@ func (e *Engine) flushNeeds() {
 
 // flushJoined adds the policies of the groups that nodes now have an endpoint in. In a snapshot many nodes have many groups,
 // and often the same: the lists are made once for each choice of groups.
-func (e *Engine) flushJoined(joined map[string][]*group) {
+func (e *Engine) flushJoined(joined map[nodeName][]*group) {
 	lists := map[string][]wire.ID{}
 	numbers := map[*group]uint32{}
 	var key []byte
@@ -233,8 +234,8 @@ func (e *Engine) flushJoined(joined map[string][]*group) {
 			})
 		}
 		if len(list) > 0 {
-			e.interest.of(node)
-			e.interest.added[node] = list
+			e.interest.of(node.String())
+			e.interest.added[node.String()] = list
 		}
 	}
 }

@@ -59,8 +59,11 @@ type member struct {
 }
 
 func compareMembers(a, b member) int {
-	return cmp.Or(a.net.Addr().Compare(b.net.Addr()), cmp.Compare(a.net.Bits(), b.net.Bits()),
-		cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port))
+	return cmp.Or(comparePrefixes(a.net, b.net), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port))
+}
+
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 // ipSet is a set that policies name. It holds no members: they follow from those of its selector, or of its service.
@@ -99,7 +102,7 @@ func (e *Engine) contains(s *ipSet, m member) bool {
 			return false
 		}
 		has := false
-		s.each(m.net, it.ports, func(x member) { has = has || x == m })
+		s.each(m.net, it.class.ports, func(x member) { has = has || x == m })
 		return has
 	})
 }
@@ -118,40 +121,29 @@ func (e *Engine) note(s *ipSet, m member) {
 	}
 }
 
-// noteNet notes what a network of an item is to all sets that the item is in, or to those of ports alone.
-func (e *Engine) noteNet(it *item, net netip.Prefix, portsOnly bool) {
-	for _, m := range it.matches {
+// noteNet notes what a network of an item of the class, nil is none, is to all sets.
+func (e *Engine) noteNet(c *class, net netip.Prefix) {
+	if c == nil {
+		return
+	}
+	for _, m := range c.matches {
 		for _, set := range m.sets {
-			if set.sent && (!portsOnly || set.byPort()) {
-				set.each(net, it.ports, func(m member) { e.note(set, m) })
+			if set.sent {
+				set.each(net, c.ports, func(m member) { e.note(set, m) })
 			}
 		}
 	}
 }
 
-// noteGained notes the ports that an item has now and had not before; nobody else's are touched by it.
-func (e *Engine) noteGained(it *item, net netip.Prefix, before string) {
-	now := it.ports
-	for _, m := range it.matches {
-		for _, set := range m.sets {
-			if !set.sent || set.spec.port == "" {
-				continue
-			}
-			set.each(net, now, func(m member) {
-				it.ports = before
-				e.note(set, m)
-				it.ports = now
-			})
-		}
-	}
-}
-
-// noteMember notes all that an item is to the sets of one selector.
-func (e *Engine) noteMember(s *selector, it *item) {
+// noteMember notes all that the items of a class are to the sets of one selector.
+func (e *Engine) noteMember(s *selector, c *class) {
 	for _, set := range s.sets {
-		if set.sent {
-			for _, net := range it.nets {
-				set.each(net, it.ports, func(m member) { e.note(set, m) })
+		if !set.sent {
+			continue
+		}
+		for _, it := range c.items {
+			for net := range it.nets.each {
+				set.each(net, c.ports, func(m member) { e.note(set, m) })
 			}
 		}
 	}
@@ -165,9 +157,11 @@ func (e *Engine) build(s *ipSet) *wire.IPSet {
 			members = append(members, m)
 		}
 	} else {
-		for _, it := range s.selector.members {
-			for _, net := range it.nets {
-				s.each(net, it.ports, func(m member) { members = append(members, m) })
+		for _, c := range s.selector.members {
+			for _, it := range c.items {
+				for net := range it.nets.each {
+					s.each(net, c.ports, func(m member) { members = append(members, m) })
+				}
 			}
 		}
 	}
@@ -236,7 +230,7 @@ func (e *Engine) flushSets() []wire.SetDelta {
 }
 
 func (e *Engine) acquireSet(want setSpec) *ipSet {
-	s := e.sets[want.name]
+	s := e.sets.get(want.name)
 	if s == nil {
 		s = &ipSet{spec: want}
 		if want.service == nil {
@@ -245,7 +239,7 @@ func (e *Engine) acquireSet(want setSpec) *ipSet {
 		} else {
 			e.services.use(*want.service, s)
 		}
-		e.sets[want.name] = s
+		e.sets.add(s)
 		e.dirtySets[s] = struct{}{}
 	}
 	s.users++
@@ -259,7 +253,7 @@ func (e *Engine) releaseSet(s *ipSet) {
 }
 
 func (e *Engine) dropSet(s *ipSet) {
-	delete(e.sets, s.spec.name)
+	e.sets.remove(s)
 	if s.selector != nil {
 		s.selector.sets = without(s.selector.sets, s)
 		e.releaseSelector(s.selector)

@@ -2,12 +2,11 @@ package calc
 
 import (
 	"cmp"
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"strings"
 	"unique"
-
-	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
 // podKey names a namespaced resource.
@@ -22,7 +21,6 @@ const (
 	itemHost
 	itemSet  // a NetworkSet, or in no namespace a GlobalNetworkSet
 	itemNode // selected by ClusterNetworkPolicies alone, never by its labels as an endpoint
-	itemKindCount
 )
 
 // itemKey names an item.
@@ -35,232 +33,189 @@ func compareItemKeys(a, b itemKey) int {
 	return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.namespace, b.namespace), strings.Compare(a.name, b.name))
 }
 
-// item is what selectors select: an endpoint, a network set or a node. Its own labels are packed; what it inherits
-// stays with its place.
+// item is what selectors select: an endpoint, a network set or a node. What they see of it is its class.
 type item struct {
-	key    itemKey
-	place  *place
-	at     int32 // in place.items
-	dirty  dirt
-	gone   bool // no resource any more
-	absent bool // there is a resource, but it cannot be selected: a pod of the host network or one that ended
+	name  string
+	space *space
+	class *class // nil while it cannot be selected: a pod of the host network, one that ended, or nothing any more
+	at    int32  // in class.items
+	kind  itemKind
 
-	labels  unique.Handle[labels] // pods of one application have the same
-	ports   string                // packed
-	nets    []netip.Prefix        // its addresses and networks; each is in Engine.nets
-	matches []match               // as of the last Flush, sorted by number
+	dirty   bool // it is in Engine.dirty: its endpoint has to be decided again
+	gone    bool // there is no resource any more
+	counted bool // its node is counted for what its class needs
 
-	node    string // where its endpoint is; empty: nowhere
-	counted counted
-	sent    handed // its endpoint
-	detail  any    // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
+	nets   nets     // its addresses and networks; each is in Engine.nets
+	node   nodeName // where its endpoint is
+	sent   handed   // its endpoint
+	detail any      // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
 }
 
-// dirt says what of an item has to be decided again.
-type dirt uint8
+func (it *item) podKey() podKey { return podKey{it.space.name, it.name} }
 
-const (
-	dirtyListed   dirt = 1 << iota // it is in Engine.dirty
-	dirtyMatches                   // which selectors select it
-	dirtyStack                     // which policies apply
-	dirtyEndpoint                  // its endpoint object
-)
+func (it *item) key() itemKey { return itemKey{it.kind, it.podKey()} }
 
 // isEndpoint says whether policies apply to it.
-func (it *item) isEndpoint() bool { return it.key.kind <= itemHost && it.node != "" && it.selectable() }
+func (it *item) isEndpoint() bool { return it.kind <= itemHost && it.node.known() && it.class != nil }
 
-func (it *item) selectable() bool { return !it.gone && !it.absent }
+// selectedBy says whether a selector selects it, as of the last Flush.
+func (it *item) selectedBy(s *selector) bool { return it.class != nil && it.class.selectedBy(s) }
 
-// Get implements selector.Labels: its own labels, what follows from its place, and what its profiles give it.
-func (it *item) Get(name string) (string, bool) {
-	switch name {
-	case v3.LabelNamespace:
-		return it.place.namespace, it.place.namespace != ""
-	case v3.LabelServiceAccount:
-		return it.place.account, it.place.account != ""
-	case v3.LabelOrchestrator:
-		return it.place.orchestrator, it.place.orchestrator != ""
+// nodeName is the name of a node, which exists once; the zero value is none.
+type nodeName struct{ handle unique.Handle[string] }
+
+func nodeNamed(name string) nodeName {
+	if name == "" {
+		return nodeName{}
 	}
-	if v, ok := it.labels.Value().Get(name); ok {
-		return v, true
-	}
-	for _, p := range it.place.profiles {
-		if v, ok := p.labels.Get(name); ok {
-			return v, true
-		}
-	}
-	return "", false
+	return nodeName{unique.Make(name)}
 }
 
-var noLabels = unique.Make(labels(""))
+func (n nodeName) known() bool { return n != nodeName{} }
+
+func (n nodeName) String() string {
+	if !n.known() {
+		return ""
+	}
+	return n.handle.Value()
+}
 
 // item gives the item of a resource, which it makes if need be.
 func (e *Engine) item(key itemKey) *item {
-	it := e.items[key.kind][key.podKey]
+	it := e.items.get(key)
 	if it == nil {
-		if there := e.places[key.namespace]; len(there) > 0 {
-			key.namespace = there[0].namespace
-		} else {
-			key.namespace = strings.Clone(key.namespace)
-		}
-		key.name = strings.Clone(key.name)
-		it = &item{key: key, labels: noLabels}
-		e.items[key.kind][key.podKey] = it
+		it = &item{kind: key.kind, name: strings.Clone(key.name), space: e.acquireSpace(key.namespace)}
+		e.items.add(it)
 	}
 	it.gone = false
 	return it
 }
 
-// mark notes that something about the item has to be decided again at the next Flush.
-func (e *Engine) mark(it *item, d dirt) {
-	if it.dirty == 0 {
+// mark notes that the item's endpoint has to be decided again at the next Flush.
+func (e *Engine) mark(it *item) {
+	if !it.dirty {
+		it.dirty = true
 		e.dirty = append(e.dirty, it)
-		d |= dirtyListed
 	}
-	it.dirty |= d
 }
 
 // removeItem takes an item out; Flush forgets it.
 func (e *Engine) removeItem(key itemKey) {
-	it := e.items[key.kind][key.podKey]
-	if it == nil || it.gone {
-		return
-	}
-	it.gone = true
-	e.setNets(it, nil)
-	e.mark(it, dirtyMatches|dirtyStack|dirtyEndpoint)
-}
-
-// setLabels takes in what decides on selection, and says whether it differs.
-func (e *Engine) setLabels(it *item, own map[string]string, to placeSpec) {
-	l := unique.Make(pack(own))
-	if p := e.placeOf(it, to); p != it.place {
-		e.moveTo(it, p)
-		e.mark(it, dirtyMatches|dirtyEndpoint)
-	}
-	if l != it.labels {
-		it.labels = l
-		e.mark(it, dirtyMatches)
+	if it := e.items.get(key); it != nil && !it.gone {
+		it.gone = true
+		e.classify(it, nil)
+		e.setNets(it, "")
+		e.mark(it)
 	}
 }
 
-// setPorts takes in packed ports.
-func (e *Engine) setPorts(it *item, ports string) {
-	if it.ports == ports {
-		return
-	}
-	for _, net := range it.nets {
-		e.noteNet(it, net, true)
-	}
-	before := it.ports
-	it.ports = ports
-	for _, net := range it.nets {
-		e.noteGained(it, net, before)
+// forget undoes item.
+func (e *Engine) forget(it *item) {
+	e.items.remove(it)
+	e.releaseSpace(it.space)
+}
+
+// moveTo puts the item on a node, or with the zero value on none.
+func (e *Engine) moveTo(it *item, node nodeName) {
+	if it.node != node {
+		e.uncount(it)
+		it.node = node
+		e.mark(it)
 	}
 }
 
-// setNets makes these the networks of an item; they are without duplicates.
-func (e *Engine) setNets(it *item, nets []netip.Prefix) {
-	if slices.Equal(it.nets, nets) {
+// setNets makes these the networks of an item.
+func (e *Engine) setNets(it *item, now nets) {
+	before := it.nets
+	if before == now {
 		return
 	}
-	for _, net := range it.nets {
-		if !slices.Contains(nets, net) {
-			e.noteNet(it, net, false)
+	for net := range before.each {
+		if !now.has(net) {
+			e.noteNet(it.class, net)
 			e.nets.remove(net, it)
 		}
 	}
-	before := it.nets
-	it.nets = nets
-	for _, net := range nets {
-		if !slices.Contains(before, net) {
-			e.noteNet(it, net, false)
+	for net := range now.each {
+		if !before.has(net) {
+			e.noteNet(it.class, net)
+		}
+	}
+	it.nets = now
+	for net := range now.each {
+		if !before.has(net) {
 			e.nets.add(net, it)
 		}
 	}
 }
 
-// gain gives an item one more network, lose takes one.
-func (e *Engine) gain(it *item, net netip.Prefix) {
-	e.noteNet(it, net, false)
-	it.nets = append(it.nets, net)
-	e.nets.add(net, it)
-}
-
-func (e *Engine) lose(it *item, net netip.Prefix) {
-	e.noteNet(it, net, false)
-	it.nets = slices.DeleteFunc(it.nets, func(n netip.Prefix) bool { return n == net })
-	e.nets.remove(net, it)
-}
-
 // netTable says which items have a network. Nearly always that is one.
 type netTable struct {
-	first map[netip.Prefix]*item
-	more  map[netip.Prefix][]*item
-	bits  [2][129]int // how many networks have a length, of IPv4 and IPv6
+	seed  maphash.Seed
+	first map[uint64]*item // by hash of the network
+	more  map[uint64][]*item
+	bits  [2][129]int // how many networks of items have a length, of IPv4 and IPv6
 }
 
-func newNetTable() netTable {
-	return netTable{first: map[netip.Prefix]*item{}, more: map[netip.Prefix][]*item{}}
+func newNetTable(seed maphash.Seed) netTable {
+	return netTable{seed: seed, first: map[uint64]*item{}, more: map[uint64][]*item{}}
 }
 
-func family(a netip.Addr) int {
-	if a.Is4() {
-		return 0
+func (t *netTable) hash(net netip.Prefix) uint64 { return maphash.Comparable(t.seed, net) }
+
+func (t *netTable) count(net netip.Prefix) *int {
+	family := 0
+	if net.Addr().Is6() {
+		family = 1
 	}
-	return 1
+	return &t.bits[family][net.Bits()]
 }
 
 func (t *netTable) add(net netip.Prefix, it *item) {
-	if t.first[net] != nil {
-		t.more[net] = append(t.more[net], it)
+	*t.count(net)++
+	hash := t.hash(net)
+	if t.first[hash] != nil {
+		t.more[hash] = append(t.more[hash], it)
 		return
 	}
-	t.first[net] = it
-	t.bits[family(net.Addr())][net.Bits()]++
+	t.first[hash] = it
 }
 
 func (t *netTable) remove(net netip.Prefix, it *item) {
-	others := t.more[net]
-	if t.first[net] == it {
-		if len(others) == 0 {
-			delete(t.first, net)
-			t.bits[family(net.Addr())][net.Bits()]--
-			return
-		}
-		t.first[net], others = others[len(others)-1], others[:len(others)-1]
-	} else {
-		others = slices.DeleteFunc(others, func(o *item) bool { return o == it })
+	*t.count(net)--
+	hash := t.hash(net)
+	others := t.more[hash]
+	switch {
+	case t.first[hash] != it:
+		others = without(others, it)
+	case len(others) == 0:
+		delete(t.first, hash)
+		return
+	default:
+		t.first[hash], others = others[len(others)-1], others[:len(others)-1]
 	}
-	if len(others) == 0 {
-		delete(t.more, net)
-	} else {
-		t.more[net] = others
+	if t.more[hash] = others; len(others) == 0 {
+		delete(t.more, hash)
 	}
 }
 
 // any says whether the condition holds for an item that has exactly this network.
 func (t *netTable) any(net netip.Prefix, holds func(*item) bool) bool {
-	first := t.first[net]
-	if first == nil {
-		return false
-	}
-	if holds(first) {
-		return true
-	}
-	return slices.ContainsFunc(t.more[net], holds)
+	hash := t.hash(net)
+	has := func(it *item) bool { return it.nets.has(net) && holds(it) }
+	first := t.first[hash]
+	return first != nil && (has(first) || slices.ContainsFunc(t.more[hash], has))
 }
 
 // containing passes every item that has a network with the address in it.
 func (t *netTable) containing(addr netip.Addr, visit func(*item)) {
-	for bits, n := range t.bits[family(addr)] {
-		if n == 0 {
-			continue
-		}
+	for bits := 0; bits <= addr.BitLen(); bits++ {
 		net, err := addr.Prefix(bits)
 		if err != nil {
-			return // longer than the family has
+			return // it has a zone
 		}
-		t.any(net, func(it *item) bool { visit(it); return false })
+		if *t.count(net) > 0 {
+			t.any(net, func(it *item) bool { visit(it); return false })
+		}
 	}
 }

@@ -18,12 +18,12 @@ type mutant struct{ name, file, from, to string }
 var mutants = []mutant{
 	{"a set's change counts members that were there", "ipset.go", `s.before[m] = e.contains(s, m)`, `s.before[m] = false`},
 	{"an unusable Deny does nothing", "calicorule.go", `closed := !known || action == wire.Deny || action == wire.Pass`, `closed := !known`},
-	{"an address stays with a terminating pod", "address.go", `return q.terminating`, `return p.terminating`},
+	{"an address stays with a terminating pod", "pod.go", `p.rank += math.MinInt64 / 2`, `p.rank++`},
 	{"except is left out", "networkpolicy.go", `far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except`, `far.Nets = []netip.Prefix{p.block}`},
 	{"no order is the first", "stack.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
-	{"selectors of a namespace are not looked up", "selector.go", `key.namespace = it.place.namespace; key.namespace == ""`,
+	{"selectors of a namespace are not looked up", "selector.go", `key.namespace = c.place.space.name; key.namespace == ""`,
 		`key.namespace = ""; key.namespace == ""`},
-	{"a namespace's new labels reach nobody", "place.go", `relabelled := p.labels != l`, `relabelled := false`},
+	{"a namespace's new labels reach nobody", "profile.go", `relabelled := p.labels != l`, `relabelled := false`},
 	{"a set stays needed", "group.go", `if g.sets[i].n--; g.sets[i].n > 0 {`, `if g.sets[i].n--; g.sets[i].n >= 0 {`},
 	{"types default to ingress always", "calicopolicy.go", `return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0`,
 		`return true, len(o.Egress) > 0`},
@@ -31,7 +31,7 @@ var mutants = []mutant{
 	{"an endpoint of two slices goes with one of them", "service.go", `if m[x] += n; m[x] == 0 {`, `if m[x] += n; n < 0 {`},
 	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.name != p.name {`, `if false {`},
 	{"applyOnForward is for all", "endpoint.go", `return normal(p) && p.onForward`, `return normal(p)`},
-	{"some labels of an endpoint are not its own", "item.go", `it.labels.Value().Get(name); ok {`, `it.labels.Value().Get(name); ok && len(v) > 2 {`},
+	{"some labels of an endpoint are not its own", "class.go", `c.labels.Get(name); ok {`, `c.labels.Get(name); ok && len(v) > 2 {`},
 	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},
 }
 

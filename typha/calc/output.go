@@ -137,7 +137,7 @@ func (e *Engine) own(node string, id wire.ID, owned bool) {
 	if nodes[node][id] == owned {
 		return
 	}
-	e.noteNeed(node, id, !owned)
+	e.noteNeed(nodeNamed(node), id, !owned)
 	if owned {
 		if nodes[node] == nil {
 			nodes[node] = map[wire.ID]bool{}

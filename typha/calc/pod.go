@@ -3,8 +3,8 @@ package calc
 import (
 	"cmp"
 	"maps"
+	"math"
 	"net/netip"
-	"slices"
 	"strings"
 	"unique"
 
@@ -17,9 +17,10 @@ import (
 type podDetail struct {
 	uid         string
 	annotations map[string]string // for CNI
-	claims      []netip.Addr      // status.podIPs
-	created     int64             // Unix seconds
-	terminating bool
+	claims      nets              // status.podIPs
+	// rank decides among pods that claim an address: the later it was created, in Unix seconds, and any that terminates
+	// before all others.
+	rank int64
 }
 
 type namedPort struct {
@@ -61,44 +62,47 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 	it := e.item(itemKey{itemPod, podKey{o.Namespace, o.Name}})
 	if it.detail == nil {
 		it.detail = &podDetail{}
-		e.mark(it, dirtyEndpoint)
+		e.mark(it)
 	}
 	p := it.detail.(*podDetail)
 	annotations := withPrefix(o.Annotations, cniAnnotations)
 	uid := runtimeUID(o)
-	if uid != p.uid || it.node != o.Spec.NodeName || !maps.Equal(p.annotations, annotations) {
-		e.mark(it, dirtyStack|dirtyEndpoint)
-	}
-	if it.node != o.Spec.NodeName {
-		it.node = intern(o.Spec.NodeName)
+	if uid != p.uid || !maps.Equal(p.annotations, annotations) {
+		e.mark(it)
 	}
 	if p.uid != uid {
 		p.uid = strings.Clone(uid)
 	}
 	p.annotations = annotations
-	p.created, p.terminating = o.CreationTimestamp.Unix(), o.DeletionTimestamp != nil
-	absent := o.Spec.HostNetwork || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed
-	if it.absent != absent {
-		it.absent = absent
-		e.mark(it, dirtyMatches|dirtyStack|dirtyEndpoint)
+	p.rank = o.CreationTimestamp.Unix()
+	if o.DeletionTimestamp != nil {
+		p.rank += math.MinInt64 / 2
 	}
-	profiles := append(e.names[:0], v3.NamespaceProfilePrefix+o.Namespace)
-	if o.Spec.ServiceAccountName != "" {
-		profiles = append(profiles, serviceAccountProfile(o.Namespace, o.Spec.ServiceAccountName))
+	e.moveTo(it, nodeNamed(o.Spec.NodeName))
+	if o.Spec.HostNetwork || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
+		e.classify(it, nil)
+	} else {
+		e.classify(it, e.classOf(podPlace(o), o.Labels, podPorts(o)))
 	}
-	e.names = profiles
-	e.setLabels(it, o.Labels, placeSpec{o.Namespace, o.Spec.ServiceAccountName, v3.OrchestratorK8s, profiles})
-	e.setPorts(it, podPorts(o))
-	e.addresses.claim(e, it, podAddresses(o, p.claims))
+	e.addresses.claim(e, it, podAddresses(o))
 }
 
-// podAddresses gives the addresses of a pod's status: the same slice as before, if it says the same.
-func podAddresses(o *corev1.Pod, before []netip.Addr) []netip.Addr {
-	var room [4]netip.Addr
-	now := room[:0]
+func podPlace(o *corev1.Pod) placeSpec {
+	s := placeSpec{kind: itemPod, namespace: o.Namespace, account: o.Spec.ServiceAccountName, orchestrator: v3.OrchestratorK8s,
+		profiles: []string{v3.NamespaceProfilePrefix + o.Namespace}}
+	if s.account != "" {
+		s.profiles = append(s.profiles, serviceAccountProfile(s.namespace, s.account))
+	}
+	return s
+}
+
+// podAddresses gives the addresses of a pod's status.
+func podAddresses(o *corev1.Pod) nets {
+	var list []netip.Prefix
 	add := func(text string) {
 		if a, err := netip.ParseAddr(text); err == nil {
-			now = append(now, a.Unmap())
+			a = a.Unmap()
+			list = append(list, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
 	for _, ip := range o.Status.PodIPs {
@@ -107,10 +111,7 @@ func podAddresses(o *corev1.Pod, before []netip.Addr) []netip.Addr {
 	if len(o.Status.PodIPs) == 0 && o.Status.PodIP != "" {
 		add(o.Status.PodIP)
 	}
-	if slices.Equal(now, before) {
-		return before
-	}
-	return slices.Clone(now)
+	return packNets(list)
 }
 
 func podPorts(o *corev1.Pod) string {
@@ -137,11 +138,12 @@ func podPorts(o *corev1.Pod) string {
 }
 
 func (e *Engine) deletePod(key podKey) {
-	it := e.items[itemPod][key]
+	it := e.items.get(itemKey{itemPod, key})
 	if it == nil || it.gone {
 		return
 	}
 	it.gone = true
-	e.addresses.claim(e, it, nil)
-	e.mark(it, dirtyMatches|dirtyStack|dirtyEndpoint)
+	e.classify(it, nil)
+	e.addresses.claim(e, it, "")
+	e.mark(it)
 }

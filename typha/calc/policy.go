@@ -82,7 +82,11 @@ func (c *compiled) denyAll() {
 
 // setPolicy takes a policy in, new or changed.
 func (e *Engine) setPolicy(key policyKey, c compiled) {
-	e.policies[key] = e.putPolicy(key, c, e.policies[key])
+	before := e.policies.get(key)
+	if before != nil {
+		e.policies.remove(before)
+	}
+	e.policies.add(e.putPolicy(key, c, before))
 }
 
 // putPolicy makes a policy and puts it in the place of the one before, if there is one.
@@ -155,8 +159,8 @@ func (e *Engine) acquireSets(p *policy, c *compiled) {
 }
 
 func (e *Engine) removePolicyAt(key policyKey) {
-	if p := e.policies[key]; p != nil {
-		delete(e.policies, key)
+	if p := e.policies.get(key); p != nil {
+		e.policies.remove(p)
 		e.takePolicy(p)
 	}
 }
@@ -195,7 +199,7 @@ func (e *Engine) replace(before, p *policy) {
 // attach has the policy apply to what it selects.
 func (e *Engine) attach(p *policy) {
 	if p.staged != nil {
-		p.subject.staged = append(p.subject.staged, p)
+		e.staged[p.subject] = append(e.staged[p.subject], p)
 		return
 	}
 	e.recent[p.name] = p
@@ -211,7 +215,9 @@ func (e *Engine) attach(p *policy) {
 // detach undoes attach.
 func (e *Engine) detach(p *policy) {
 	if p.staged != nil {
-		p.subject.staged = without(p.subject.staged, p)
+		if e.staged[p.subject] = without(e.staged[p.subject], p); len(e.staged[p.subject]) == 0 {
+			delete(e.staged, p.subject)
+		}
 		return
 	}
 	e.recent[p.name] = nil
@@ -241,14 +247,16 @@ func (e *Engine) release(p *policy) {
 }
 
 func (e *Engine) restackMembers(s *selector) {
-	for _, it := range s.members {
-		e.mark(it, dirtyStack)
+	for _, c := range s.members {
+		e.markClass(c, dirtyListed)
 	}
 }
 
 func (e *Engine) dirtyStacksOf(s *selector) {
-	for _, st := range s.stacks {
-		e.dirtyStack(st)
+	for _, c := range s.members {
+		if c.stack != nil {
+			e.dirtyStack(c.stack)
+		}
 	}
 }
 
@@ -329,7 +337,7 @@ func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
 	if before.defaultAction == t.defaultAction && compareOrders(before.order, t.order) == 0 {
 		return
 	}
-	for _, st := range e.stacks {
+	for st := range e.stacks.all {
 		e.dirtyStack(st)
 	}
 }

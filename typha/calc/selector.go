@@ -1,7 +1,7 @@
 package calc
 
 import (
-	"cmp"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,61 +40,28 @@ func (s spec) appendCanonical(to []byte) []byte {
 	return append(append(to, ' '), s.String()...)
 }
 
-func (s spec) selects(it *item) bool {
-	if !it.selectable() || s.namespace != "" && s.namespace != it.place.namespace {
+func (s spec) selects(c *class) bool {
+	if s.namespace != "" && s.namespace != c.place.space.name || s.scope == scopePods && c.place.orchestrator != v3.OrchestratorK8s {
 		return false
 	}
-	switch s.scope {
-	case scopePods:
-		if it.place.orchestrator != v3.OrchestratorK8s {
-			return false
-		}
-	case scopeNodes:
-		return it.key.kind == itemNode && s.Evaluate(it)
-	}
-	return it.key.kind != itemNode && s.Evaluate(it)
+	return (s.scope == scopeNodes) == (c.place.kind == itemNode) && s.Evaluate(c)
 }
 
-// selector is a spec in use, with the items that it selects as of the last Flush.
+// selector is a spec in use, with what it selects as of the last Flush.
 type selector struct {
 	spec
-	number  int32 // for a stable order within the engine
+	space   *space // if it is bound to a namespace
+	number  int32  // for a stable order within the engine
 	users   int32
-	members []*item
+	members []*class
 	sets    []*ipSet
-	inForce []*policy // whose subject it is
-	staged  []*policy // likewise
-	stacks  []*stack
+	inForce []*policy // whose subject it is; the staged ones are in Engine.staged
 	group
 }
 
-// match is a selector that selects an item, and where in its members the item is.
-type match struct {
-	*selector
-	at int32
-}
-
-// leave takes the item out of the selector's members, whose last one takes its place.
-func (m match) leave() {
-	last := m.members[len(m.members)-1]
-	i, _ := last.find(m.selector)
-	last.matches[i].at = m.at
-	m.members[m.at], m.members[len(m.members)-1] = last, nil
-	m.members = m.members[:len(m.members)-1]
-}
-
-// find says whether a selector selects the item, as of the last Flush, and where in its matches that is.
-func (it *item) find(s *selector) (int, bool) {
-	return slices.BinarySearchFunc(it.matches, s.number, func(m match, number int32) int { return cmp.Compare(m.number, number) })
-}
-
-func (it *item) selectedBy(s *selector) bool {
-	_, is := it.find(s)
-	return is
-}
-
 // indexKey is a fact that a selector requires: in a namespace or anywhere, a label with a value, a label, or nothing
-// more. A selector is filed under the most telling facts that it has; an item looks under all its facts.
+// more. A selector is filed under the most telling facts that it has; a class looks under all its facts. What requires a
+// namespace and nothing more is filed there.
 type indexKey struct {
 	namespace, label, value string
 	any, node               bool
@@ -140,15 +107,26 @@ func (s *selector) indexKeys() []indexKey {
 	return keys
 }
 
-func (x *selectorIndex) add(s *selector) {
+// file adds a selector.
+func (e *Engine) file(s *selector) {
+	x := &e.index
 	for _, k := range s.indexKeys() {
+		if k.label == "" && k.namespace != "" {
+			s.space.selectors = append(s.space.selectors, s)
+			continue
+		}
 		x.files[k] = append(x.files[k], s)
 		x.labels[k.label]++
 	}
 }
 
-func (x *selectorIndex) remove(s *selector) {
+func (e *Engine) unfile(s *selector) {
+	x := &e.index
 	for _, k := range s.indexKeys() {
+		if k.label == "" && k.namespace != "" {
+			s.space.selectors = without(s.space.selectors, s)
+			continue
+		}
 		if x.files[k] = without(x.files[k], s); len(x.files[k]) == 0 {
 			delete(x.files, k)
 		}
@@ -158,21 +136,19 @@ func (x *selectorIndex) remove(s *selector) {
 	}
 }
 
-// candidates appends the selectors that may select the item, some perhaps more than once.
-func (x *selectorIndex) candidates(it *item, found []*selector) []*selector {
-	key := indexKey{node: it.key.kind == itemNode}
+// candidates appends the selectors that may select the class, some perhaps more than once.
+func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
+	key := indexKey{node: c.place.kind == itemNode}
 	look := func(label, value string) {
 		for key.namespace = ""; ; {
 			key.label, key.value, key.any = label, value, false
 			found = append(found, x.files[key]...)
-			if label != "" {
-				key.value, key.any = "", true
-				found = append(found, x.files[key]...)
-			}
+			key.value, key.any = "", true
+			found = append(found, x.files[key]...)
 			if key.namespace != "" {
 				return
 			}
-			if key.namespace = it.place.namespace; key.namespace == "" {
+			if key.namespace = c.place.space.name; key.namespace == "" {
 				return
 			}
 		}
@@ -185,14 +161,14 @@ func (x *selectorIndex) candidates(it *item, found []*selector) []*selector {
 			}
 		}
 	}
-	look("", "")
+	found = append(append(found, x.files[key]...), c.place.space.selectors...)
 	for _, label := range [...]string{v3.LabelNamespace, v3.LabelServiceAccount, v3.LabelOrchestrator} {
-		if value, ok := it.Get(label); ok && x.labels[label] > 0 {
+		if value, ok := c.Get(label); ok && x.labels[label] > 0 {
 			look(label, value)
 		}
 	}
-	each(it.labels.Value())
-	for _, p := range it.place.profiles {
+	each(c.labels)
+	for _, p := range c.place.profiles {
 		each(p.labels)
 	}
 	return found
@@ -200,13 +176,16 @@ func (x *selectorIndex) candidates(it *item, found []*selector) []*selector {
 
 // acquireSelector gives the selector in use with this meaning; release it after use.
 func (e *Engine) acquireSelector(want spec) *selector {
-	key := want.key()
-	s := e.selectors[key]
+	s := e.selectors.get(want.key())
 	if s == nil {
 		s = &selector{spec: want, number: e.nextSelector}
 		e.nextSelector++
-		e.selectors[key] = s
-		e.index.add(s)
+		if s.namespace != "" {
+			s.space = e.acquireSpace(s.namespace)
+			s.namespace = s.space.name
+		}
+		e.selectors.add(s)
+		e.file(s)
 		e.fresh = append(e.fresh, s)
 	}
 	s.users++
@@ -217,18 +196,21 @@ func (e *Engine) releaseSelector(s *selector) {
 	if s.users--; s.users > 0 {
 		return
 	}
-	delete(e.selectors, s.key())
-	e.index.remove(s)
-	for _, it := range s.members {
-		it.matches = slices.DeleteFunc(it.matches, func(m match) bool { return m.selector == s })
+	e.selectors.remove(s)
+	e.unfile(s)
+	if s.space != nil {
+		e.releaseSpace(s.space)
+	}
+	for _, c := range s.members {
+		c.matches = slices.DeleteFunc(c.matches, func(m match) bool { return m.selector == s })
 	}
 	s.members = nil
 }
 
-// fewSelectors are asked about every item one by one; for more of them the index is faster.
+// fewSelectors are asked about every class one by one; for more of them the index is faster.
 const fewSelectors = 4
 
-// askFresh marks the items that new selectors may select.
+// askFresh marks the classes that new selectors may select.
 func (e *Engine) askFresh() {
 	wide := 0
 	for _, s := range e.fresh {
@@ -240,69 +222,59 @@ func (e *Engine) askFresh() {
 		switch {
 		case s.users == 0:
 		case s.namespace != "":
-			for _, p := range e.places[s.namespace] {
-				e.askItems(s, p.items)
+			for _, p := range s.space.places {
+				e.askClasses(s, slices.Values(p.classes))
 			}
 		case wide <= fewSelectors:
-			for _, places := range e.places {
-				for _, p := range places {
-					e.askItems(s, p.items)
-				}
-			}
+			e.askClasses(s, e.classes.all)
 		}
 	}
 	if wide > fewSelectors {
-		for _, items := range e.items {
-			for _, it := range items {
-				e.mark(it, dirtyMatches)
-			}
+		for c := range e.classes.all {
+			e.markClass(c, dirtyMatches)
 		}
 	}
 	e.fresh = nil
 }
 
-func (e *Engine) askItems(s *selector, items []*item) {
-	for _, it := range items {
-		if it.dirty&dirtyMatches == 0 && s.selects(it) {
-			e.mark(it, dirtyMatches)
+func (e *Engine) askClasses(s *selector, classes iter.Seq[*class]) {
+	for c := range classes {
+		if c.dirty&dirtyMatches == 0 && s.selects(c) {
+			e.markClass(c, dirtyMatches)
 		}
 	}
 }
 
-// match makes the item a member of the selectors that select it and of no others.
-func (e *Engine) match(it *item) {
-	found := e.scratch[:0]
-	if it.selectable() {
-		found = e.index.candidates(it, found)
-		slices.SortFunc(found, func(a, b *selector) int { return int(a.number - b.number) })
-		found = slices.Compact(found)
-		found = slices.DeleteFunc(found, func(s *selector) bool { return !s.selects(it) })
-	}
+// match makes the class a member of the selectors that select it and of no others.
+func (e *Engine) match(c *class) {
+	found := e.index.candidates(c, e.scratch[:0])
+	slices.SortFunc(found, func(a, b *selector) int { return int(a.number - b.number) })
+	found = slices.Compact(found)
+	found = slices.DeleteFunc(found, func(s *selector) bool { return !s.selects(c) })
 	e.scratch = found
-	if slices.EqualFunc(found, it.matches, func(s *selector, m match) bool { return s == m.selector }) {
+	if slices.EqualFunc(found, c.matches, func(s *selector, m match) bool { return s == m.selector }) {
 		return
 	}
-	before, now := it.matches, make([]match, 0, len(found))
+	before, now := c.matches, make([]match, 0, len(found))
 	for len(before) > 0 || len(found) > 0 {
 		switch {
 		case len(found) == 0 || len(before) > 0 && before[0].number < found[0].number:
-			e.noteMember(before[0].selector, it)
+			e.noteMember(before[0].selector, c)
 			before[0].leave()
 			before = before[1:]
 		case len(before) == 0 || found[0].number < before[0].number:
 			s := found[0]
-			e.noteMember(s, it)
+			e.noteMember(s, c)
 			now = append(now, match{s, int32(len(s.members))})
-			s.members = append(s.members, it)
+			s.members = append(s.members, c)
 			found = found[1:]
 		default:
 			now = append(now, before[0])
 			before, found = before[1:], found[1:]
 		}
 	}
-	it.matches = now
+	c.matches = now
 	if cap(e.scratch) > 1<<16 {
 		e.scratch = nil
 	}
-	e.mark(it, dirtyStack)
 }

@@ -15,19 +15,19 @@ import (
 type stack struct {
 	key       string
 	selectors []*selector // with policies in force, sorted by number
-	users     int         // items
+	users     int         // classes
 	dirty     bool
 	tiers     []wire.Tier // of a workload
 	hash      uint64      // of tiers
 }
 
-// stackOf gives the stack of an item, nil if no policy selects it.
-func (e *Engine) stackOf(it *item) *stack {
-	if !it.isEndpoint() {
+// stackOf gives the stack of a class, nil if no policy selects it.
+func (e *Engine) stackOf(c *class) *stack {
+	if c.place.kind > itemHost {
 		return nil
 	}
 	var key []byte
-	for _, s := range it.matches {
+	for _, s := range c.matches {
 		if len(s.inForce) > 0 {
 			key = binary.AppendVarint(key, int64(s.number))
 		}
@@ -35,18 +35,17 @@ func (e *Engine) stackOf(it *item) *stack {
 	if len(key) == 0 {
 		return nil
 	}
-	if st := e.stacks[string(key)]; st != nil {
-		return st
-	}
-	st := &stack{key: string(key)}
-	for _, m := range it.matches {
-		if s := m.selector; len(s.inForce) > 0 {
-			st.selectors = append(st.selectors, s)
-			s.stacks = append(s.stacks, st)
+	st := e.stacks.get(string(key))
+	if st == nil {
+		st = &stack{key: string(key)}
+		for _, m := range c.matches {
+			if s := m.selector; len(s.inForce) > 0 {
+				st.selectors = append(st.selectors, s)
+			}
 		}
+		e.stacks.add(st)
+		e.dirtyStack(st)
 	}
-	e.stacks[st.key] = st
-	e.dirtyStack(st)
 	return st
 }
 
@@ -57,59 +56,60 @@ func (e *Engine) dirtyStack(st *stack) {
 	}
 }
 
-func (e *Engine) dropStack(st *stack) {
-	delete(e.stacks, st.key)
-	for _, s := range st.selectors {
-		s.stacks = without(s.stacks, st)
+// restack decides again which policies apply to a class.
+func (e *Engine) restack(c *class) {
+	now := e.stackOf(c)
+	if c.stack == now {
+		return
+	}
+	for _, it := range c.items {
+		e.uncount(it)
+	}
+	if now != nil {
+		now.users++
+	}
+	e.unstack(c)
+	c.stack = now
+}
+
+// unstack takes the stack away from a class whose items are not counted.
+func (e *Engine) unstack(c *class) {
+	if st := c.stack; st != nil {
+		if st.users--; st.users == 0 {
+			e.stacks.remove(st)
+		}
+		c.stack = nil
 	}
 }
 
-// restack decides again which policies apply to an item, and counts it where its node needs them.
-func (e *Engine) restack(it *item) {
-	st, node := e.stackOf(it), ""
-	if it.isEndpoint() {
-		node = it.node
-	}
-	if c := it.counted; c.node != node || c.stack != st {
-		it.counted = counted{node, st}
-		e.countEndpoint(it.place, it.counted, 1)
-		e.countEndpoint(it.place, c, -1)
-		e.mark(it, dirtyEndpoint)
+// count counts an endpoint where its node needs the policies that apply to it.
+func (e *Engine) count(it *item) {
+	if !it.counted && it.isEndpoint() {
+		it.counted = true
+		e.countEndpoint(it, 1)
 	}
 }
 
-// counted is what an endpoint was counted for, beside its place.
-type counted struct {
-	node  string
-	stack *stack
-}
-
-// uncount has restack count the endpoint anew. It comes before the place changes.
+// uncount has the next Flush count the endpoint anew. It comes before its node, its class, or what is counted for it, changes.
 func (e *Engine) uncount(it *item) {
-	if it.counted.node != "" {
-		e.countEndpoint(it.place, it.counted, -1)
-		it.counted = counted{}
-		e.mark(it, dirtyStack)
+	if it.counted {
+		it.counted = false
+		e.countEndpoint(it, -1)
+		e.mark(it)
 	}
 }
 
-func (e *Engine) countEndpoint(at *place, c counted, n int32) {
-	if c.node == "" {
-		return
+func (e *Engine) countEndpoint(it *item, n int32) {
+	e.countNode(&e.everywhere, it.node, n)
+	if r := it.class.place.ruling; r != nil {
+		for _, p := range r.profiles {
+			e.countNode(p.nodes(), it.node, n)
+		}
 	}
-	e.countNode(&e.everywhere, c.node, n)
-	for _, p := range at.ruled {
-		e.countNode(p.nodes(), c.node, n)
-	}
-	if c.stack == nil {
-		return
-	}
-	c.stack.users += int(n)
-	for _, s := range c.stack.selectors {
-		e.countNode(&s.group, c.node, n)
-	}
-	if c.stack.users == 0 {
-		e.dropStack(c.stack)
+	if st := it.class.stack; st != nil {
+		for _, s := range st.selectors {
+			e.countNode(&s.group, it.node, n)
+		}
 	}
 }
 
@@ -127,9 +127,11 @@ func (e *Engine) flushStacks() {
 				st.hash = e.hash(tiers)
 			}
 		}
-		for _, it := range st.selectors[0].members {
-			if it.counted.stack == st && (!same || it.key.kind == itemHost) {
-				e.mark(it, dirtyEndpoint)
+		for _, c := range st.selectors[0].members {
+			if c.stack == st && (!same || c.place.kind == itemHost) {
+				for _, it := range c.items {
+					e.mark(it)
+				}
 			}
 		}
 	}

@@ -110,7 +110,7 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 	}
 	e.setNodeObject(o.Name, own)
 	if e.hosts[o.Name] == nil {
-		e.countNode(&e.everywhere, o.Name, 1)
+		e.countNode(&e.everywhere, nodeNamed(o.Name), 1)
 	}
 	e.setHost(o.Name, &host{h, own.Labels})
 	e.setNodeItem(own, nodeAddresses(o))
@@ -134,7 +134,7 @@ func (e *Engine) deleteNode(name string) {
 	}
 	e.out.remove(h.ID())
 	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
-	e.countNode(&e.everywhere, name, -1)
+	e.countNode(&e.everywhere, nodeNamed(name), -1)
 	e.setHost(name, nil)
 	e.removeItem(itemKey{itemNode, podKey{name: name}})
 	for _, family := range []uint8{4, 6} {

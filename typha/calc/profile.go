@@ -1,0 +1,199 @@
+package calc
+
+import (
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// profile is what gives items labels and, after all tiers, rules: a Namespace or ServiceAccount of Kubernetes, or a
+// Profile.
+type profile struct {
+	wire   string // the name of its Policy: "profile/kns.default"
+	places []*place
+	// labels are those that the profile gives, under their full names.
+	labels labels
+	// kube says that the Kubernetes object is there, object that the Profile is.
+	kube        bool
+	ruled       int32 // how many places' ruling it is in
+	object      *v3.ProfileSpec
+	annotations map[string]string // of a Namespace, for CNI
+	policy      *policy           // while it is in a ruling
+	group       *group            // the nodes that have endpoints with it; see nodes
+}
+
+const profilePrefix = "profile/"
+
+func (p *profile) name() string { return p.wire[len(profilePrefix):] }
+
+// nodes gives the group of a profile that is in a ruling, or was. Most service accounts never are.
+func (p *profile) nodes() *group {
+	if p.group == nil {
+		p.group = &group{}
+	}
+	return p.group
+}
+
+const (
+	// allowProfile exists always, for automatic host endpoints.
+	allowProfile = "projectcalico-default-allow"
+	// namespaceProfile has the rules that all namespaces without a Profile of their own have. It is the name of no namespace's
+	// profile, and of no Profile.
+	namespaceProfile = v3.NamespaceProfilePrefix
+)
+
+// rulesOf gives the profile whose rules come to a place because of one of its profiles, nil if none do. A pod's namespace has
+// rules whether or not it is known yet.
+func (e *Engine) rulesOf(at *place, of *profile) *profile {
+	switch {
+	case of.object != nil, of.name() == allowProfile:
+		return of
+	case strings.HasPrefix(of.name(), v3.NamespaceProfilePrefix) && (of.kube || at.kind == itemPod):
+		return e.profile(namespaceProfile)
+	}
+	return nil
+}
+
+func (e *Engine) profile(name string) *profile {
+	p := e.profiles.get(name)
+	if p == nil {
+		p = &profile{wire: profilePrefix + name}
+		e.profiles.add(p)
+	}
+	return p
+}
+
+func (e *Engine) dropProfileIfUnused(p *profile) {
+	if !p.kube && p.object == nil && len(p.places) == 0 && p.ruled == 0 && p.policy == nil && e.profiles.get(p.name()) == p {
+		e.profiles.remove(p)
+	}
+}
+
+// setProfile notes that a profile changed: its labels, and whether it has rules.
+func (e *Engine) setProfile(p *profile, l labels) {
+	relabelled := p.labels != l
+	p.labels = l
+	for _, place := range p.places {
+		e.setRuling(place)
+		for _, c := range place.classes {
+			if relabelled {
+				e.markClass(c, dirtyMatches)
+			}
+		}
+	}
+	e.touchProfile(p)
+	e.dropProfileIfUnused(p)
+}
+
+// labelsOf gives the labels that a profile has by what is known of it.
+func (p *profile) labelsOf(prefix, name string, own map[string]string) labels {
+	all := make(map[string]string, len(own)+1)
+	for k, v := range own {
+		all[k] = v
+	}
+	all[v3.LabelName] = name
+	return packPrefixed(all, prefix)
+}
+
+func (e *Engine) upsertNamespace(o *corev1.Namespace) {
+	p := e.profile(v3.NamespaceProfilePrefix + o.Name)
+	e.setAnnotations(p, withPrefix(o.Annotations, cniAnnotations))
+	p.kube = true
+	e.setProfile(p, p.labelsOf(v3.NamespaceLabelPrefix, o.Name, o.Labels))
+}
+
+func (e *Engine) upsertServiceAccount(o *corev1.ServiceAccount) {
+	p := e.profile(serviceAccountProfile(o.Namespace, o.Name))
+	p.kube = true
+	e.setProfile(p, p.labelsOf(v3.ServiceAccountLabelPrefix, o.Name, o.Labels))
+}
+
+func serviceAccountProfile(ns, name string) string {
+	return v3.ServiceAccountProfilePrefix + ns + "." + name
+}
+
+// deleteKubeProfile takes a Namespace's or a ServiceAccount's profile out.
+func (e *Engine) deleteKubeProfile(name string) {
+	p := e.profiles.get(name)
+	if p == nil || !p.kube {
+		return
+	}
+	e.setAnnotations(p, nil)
+	p.kube = false
+	e.setProfile(p, objectLabels(p.object))
+}
+
+func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
+	if maps.Equal(p.annotations, annotations) {
+		return
+	}
+	p.annotations = annotations
+	for _, place := range p.places {
+		for it := range place.items {
+			e.mark(it)
+		}
+	}
+}
+
+func (e *Engine) upsertProfile(o *v3.Profile) {
+	if o.Name == namespaceProfile {
+		e.judge(KindProfile, "", o.Name, "metadata.name: it is none that a Profile can have")
+		return
+	}
+	e.judge(KindProfile, "", o.Name, compileProfile(o.Name, &o.Spec).reason)
+	p := e.profile(o.Name)
+	p.object = &o.Spec
+	l := p.labels
+	if !p.kube {
+		l = objectLabels(p.object)
+	}
+	e.setProfile(p, l)
+}
+
+func (e *Engine) deleteProfile(name string) {
+	p := e.profiles.get(name)
+	if p == nil || p.object == nil {
+		return
+	}
+	p.object = nil
+	l := p.labels
+	if !p.kube {
+		l = ""
+	}
+	e.setProfile(p, l)
+}
+
+func objectLabels(spec *v3.ProfileSpec) labels {
+	if spec == nil {
+		return ""
+	}
+	return pack(spec.LabelsToApply)
+}
+
+// touchProfile makes the profile's Policy again, which exists while the profile is in a ruling.
+func (e *Engine) touchProfile(p *profile) {
+	e.dirtyProfiles[p] = struct{}{}
+}
+
+func (e *Engine) flushProfile(p *profile) {
+	if p.ruled == 0 {
+		if p.policy != nil {
+			e.takePolicy(p.policy)
+			p.policy = nil
+		}
+		e.dropProfileIfUnused(p)
+		return
+	}
+	c := compiled{policy: &wire.Policy{Name: p.wire, Ingress: allowAll, Egress: allowAll}}
+	if p.object != nil {
+		c = compileProfile(p.name(), p.object)
+	}
+	c.group = p.nodes()
+	p.policy = e.putPolicy(policyKey{KindProfile, "", p.name()}, c, p.policy)
+}
+
+var allowAll = []wire.Rule{{Action: wire.Allow}}
