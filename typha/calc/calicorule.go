@@ -94,7 +94,7 @@ func (c *calicoCompiler) end(r *v3.EntityRule, protocol uint8, ingress, destinat
 		}
 	}
 	if m := r.Services; m != nil && m.Name != "" && (m.Namespace != "" || c.namespace != "") {
-		name := c.sets.add(setSpec{service: &podKey{cmp.Or(m.Namespace, c.namespace), m.Name}, ports: destination})
+		name := c.sets.add(setSpec{setForm: setForm{service: &podKey{cmp.Or(m.Namespace, c.namespace), m.Name}, ports: destination}})
 		if destination {
 			out.PortSets = append(out.PortSets, name)
 		} else {
@@ -131,7 +131,7 @@ func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners
 	for _, text := range list {
 		p, _ := rule.ParsePort(text)
 		if p.Name != "" {
-			sets = append(sets, c.sets.add(setSpec{items: owners, port: p.Name, protocol: protocol}))
+			sets = append(sets, c.sets.add(setSpec{items: owners, setForm: setForm{port: p.Name, protocol: protocol}}))
 		} else {
 			ranges = append(ranges, wire.PortRange{First: p.First, Last: p.Last})
 		}

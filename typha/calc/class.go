@@ -3,6 +3,7 @@ package calc
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
@@ -37,7 +38,8 @@ type classKey struct {
 
 func (c *class) key() classKey { return classKey{c.place, c.labels, c.ports} }
 
-// Get implements selector.Labels: its own labels, what follows from its place, and what its profiles give it.
+// Get implements selector.Labels: its own labels, what follows from its place, and what its profiles give it. Labels of
+// namespaces and service accounts are given by profiles alone: a pod does not have them by saying so.
 func (c *class) Get(name string) (string, bool) {
 	switch name {
 	case v3.LabelNamespace:
@@ -47,15 +49,26 @@ func (c *class) Get(name string) (string, bool) {
 	case v3.LabelOrchestrator:
 		return c.place.orchestrator, c.place.orchestrator != ""
 	}
-	if v, ok := c.labels.Get(name); ok {
-		return v, true
+	number, known := c.place.names.numbers[name]
+	if !known {
+		return "", false
+	}
+	if !inherited(name) {
+		if v, ok := c.labels.get(number); ok {
+			return v, true
+		}
 	}
 	for _, p := range c.place.profiles {
-		if v, ok := p.labels.Get(name); ok {
+		if v, ok := p.labels.get(number); ok {
 			return v, true
 		}
 	}
 	return "", false
+}
+
+// inherited says whether a label is one of a namespace or a service account.
+func inherited(label string) bool {
+	return strings.HasPrefix(label, v3.NamespaceLabelPrefix) || strings.HasPrefix(label, v3.ServiceAccountLabelPrefix)
 }
 
 // match is a selector that selects a class, and where in its members the class is.
@@ -85,9 +98,11 @@ func (m match) leave() {
 
 // classOf gives the class of items in a place with labels and ports, which it makes if need be.
 func (e *Engine) classOf(to placeSpec, own map[string]string, ports string) *class {
-	key := classKey{e.placeOf(to), pack(own), ports}
+	key := classKey{e.placeOf(to), e.names.pack("", own), ports}
 	c := e.classes.get(key)
-	if c == nil {
+	if c != nil {
+		e.names.release(key.labels)
+	} else {
 		c = &class{place: key.place, labels: key.labels, ports: key.ports}
 		e.classes.add(c)
 		c.place.classes = append(c.place.classes, c)
@@ -145,6 +160,7 @@ func (e *Engine) dropClass(c *class) {
 	}
 	c.matches = nil
 	e.unstack(c)
+	e.names.release(c.labels)
 	c.place.classes = without(c.place.classes, c)
 	if len(c.place.classes) == 0 {
 		e.dropPlace(c.place)

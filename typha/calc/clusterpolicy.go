@@ -194,7 +194,7 @@ func (c *clusterCompiler) wireRule(action wire.Action, end clusterEnd, port clus
 		owners = c.subject
 	}
 	if port.name != "" {
-		out.Dst.PortSets = []string{c.sets.add(setSpec{items: owners, port: port.name, protocol: port.protocol})}
+		out.Dst.PortSets = []string{c.sets.add(setSpec{items: owners, setForm: setForm{port: port.name, protocol: port.protocol}})}
 	} else if port.ports.Last > 0 {
 		out.Dst.Ports = []wire.PortRange{port.ports}
 	}

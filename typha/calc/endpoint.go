@@ -196,10 +196,8 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 		return e.hostEndpointOf(it, spec)
 	}
 	at := it.class.place
-	out := &wire.Endpoint{Namespace: it.space.name, Pod: it.name, Node: it.node.String(), Profiles: at.ruling.wire()}
-	if st := it.class.stack; st != nil {
-		out.Tiers = st.tiers
-	}
+	out := &wire.Endpoint{Namespace: it.space.name, Pod: it.name, Node: it.node.String(), Profiles: at.ruling.wire(),
+		Tiers: e.stackTiers(it.class.stack)}
 	switch d := it.detail.(type) {
 	case *podDetail:
 		out.UID = d.uid

@@ -53,6 +53,7 @@ type Engine struct {
 
 	// What can be selected, and where it is.
 	items    table[itemKey, *item]
+	names    *dictionary
 	spaces   table[string, *space]
 	classes  table[classKey, *class]
 	profiles table[string, *profile]
@@ -83,6 +84,7 @@ type Engine struct {
 	dirtyClasses  []*class
 	fresh         []*selector
 	dirtyStacks   []*stack
+	usedStacks    []*stack // whose tiers were made since the last Flush
 	dirtyProfiles map[*profile]struct{}
 	dirtySets     map[*ipSet]struct{}
 	dirtyGroups   []*group
@@ -102,6 +104,7 @@ func New() *Engine {
 		verdicts:      map[Verdict]Verdict{},
 		judged:        map[Verdict]string{},
 		items:         newTable(seed, (*item).key),
+		names:         newDictionary(),
 		spaces:        newTable(seed, func(s *space) string { return s.name }),
 		classes:       newTable(seed, (*class).key),
 		profiles:      newTable(seed, (*profile).name),
@@ -109,9 +112,9 @@ func New() *Engine {
 		nets:          newNetTable(seed),
 		selectors:     newTable(seed, (*selector).key),
 		index:         selectorIndex{files: map[indexKey][]*selector{}, labels: map[string]int{}},
-		sets:          newTable(seed, func(s *ipSet) string { return s.spec.name }),
+		sets:          newTable(seed, func(s *ipSet) string { return s.name }),
 		services:      newServices(),
-		policies:      newTable(seed, func(p *policy) policyKey { return p.key }),
+		policies:      newTable(seed, (*policy).key),
 		staged:        map[*selector][]*policy{},
 		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
@@ -290,6 +293,7 @@ func (e *Engine) flushItems() {
 		}
 	}
 	e.dirty = nil
+	e.trimStacks()
 }
 
 // covering gives the pool that contains a prefix, the most specific one.

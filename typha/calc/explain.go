@@ -133,7 +133,8 @@ var stagedKinds = map[string]string{
 // policy of its name, also one that selects what it does not.
 func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 	for _, p := range enforced {
-		on := e.policies.get(policyKey{stagedKinds[p.key.kind], p.key.namespace, p.key.name})
+		key := p.key()
+		on := e.policies.get(policyKey{stagedKinds[key.kind], key.namespace, key.name})
 		if on != nil && (on.staged.action == v3.StagedActionSet || on.staged.action == v3.StagedActionDelete) {
 			staged = true
 			continue
@@ -260,10 +261,11 @@ func (q *inquiry) ask(stage string, p *policy) wire.Action {
 	if q.ingress {
 		rules, from = decoded.Ingress, of.ingress
 	}
+	key := p.key()
 	for i := range rules {
 		r := &rules[i]
-		step := Step{Stage: stage, Tier: decoded.Tier, Policy: p.name, Kind: p.key.kind, Namespace: p.key.namespace,
-			Name: p.key.name, Staged: p.staged != nil, Rule: i, Action: r.Action}
+		step := Step{Stage: stage, Tier: decoded.Tier, Policy: p.name, Kind: key.kind, Namespace: key.namespace,
+			Name: key.name, Staged: p.staged != nil, Rule: i, Action: r.Action}
 		if from != nil {
 			step.Rule = from[i]
 		}
@@ -295,13 +297,20 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 	within := func(net netip.Prefix) bool { return net.Contains(addr) }
 	inSet := func(name string) bool {
 		if set := q.e.sets.get(name); set != nil {
-			return q.inSet(set.spec, addr, port)
+			return q.inSet(set.setForm, set.selector, addr, port)
 		}
 		if p.staged == nil {
 			return false
 		}
 		i := slices.IndexFunc(p.staged.specs, func(s setSpec) bool { return s.name == name })
-		return i >= 0 && q.inSet(p.staged.specs[i], addr, port)
+		if i < 0 {
+			return false
+		}
+		spec, items := p.staged.specs[i], (*selector)(nil)
+		if spec.service == nil {
+			items = q.e.selectors.get(spec.items.key())
+		}
+		return q.inSet(spec.setForm, items, addr, port)
 	}
 	inRange := func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }
 	if len(m.Nets) > 0 && !slices.ContainsFunc(m.Nets, within) || slices.ContainsFunc(m.NotNets, within) ||
@@ -321,7 +330,7 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 
 // inSet says whether an address, with a port where the set is of ports, is in what a set is made from. Sets of staged
 // policies exist nowhere else.
-func (q *inquiry) inSet(s setSpec, addr netip.Addr, port uint16) bool {
+func (q *inquiry) inSet(s setForm, items *selector, addr netip.Addr, port uint16) bool {
 	found := false
 	if s.service != nil {
 		service := q.e.services.names[*s.service]
@@ -335,12 +344,11 @@ func (q *inquiry) inSet(s setSpec, addr netip.Addr, port uint16) bool {
 		}
 		return found
 	}
-	selector := q.e.selectors.get(s.items.key())
-	if selector == nil {
+	if items == nil {
 		return false
 	}
 	q.e.nets.containing(addr, func(it *item) {
-		if !it.selectedBy(selector) {
+		if !it.selectedBy(items) {
 			return
 		}
 		if s.port == "" {

@@ -46,9 +46,18 @@ func (c *counts) add(node nodeName, n int32) bool {
 // A node that has one of them needs all the group's policies and their sets.
 type group struct {
 	counts   counts
-	policies []*policy
+	policies []*policy // those of them whose group is another one are needed there
 	sets     []setUse
 	before   map[nodeName]bool // of nodes that came or went since the last Flush, whether they were there
+}
+
+// needed goes through the policies that the group's nodes need.
+func (g *group) needed(yield func(*policy) bool) {
+	for _, p := range g.policies {
+		if p.group == g && !yield(p) {
+			return
+		}
+	}
 }
 
 type setUse struct {
@@ -102,10 +111,10 @@ func (e *Engine) countSet(s *ipSet, node nodeName, more bool) {
 	}
 }
 
-// join adds a policy to a group, or takes it out.
-func (e *Engine) join(g *group, p *policy, in bool) {
+// join notes that a policy is needed where its group is, or no longer.
+func (e *Engine) join(p *policy, in bool) {
+	g := p.group
 	if in {
-		g.policies = append(g.policies, p)
 		for _, c := range g.counts {
 			e.noteNeed(c.node, p.id(), false)
 		}
@@ -113,7 +122,6 @@ func (e *Engine) join(g *group, p *policy, in bool) {
 			e.noteNeed(node, p.id(), false)
 		}
 	} else {
-		g.policies = without(g.policies, p)
 		for _, c := range g.counts {
 			if was, changed := g.before[c.node]; !changed || was {
 				e.noteNeed(c.node, p.id(), true)
@@ -172,7 +180,7 @@ func (e *Engine) flushNeeds() {
 			case is && !was:
 				joined[node] = append(joined[node], g)
 			case was && !is:
-				for _, p := range g.policies {
+				for p := range g.needed {
 					if _, noted := e.noted[need{node, p.id()}]; !noted {
 						e.interest.change(node.String(), p.id(), false)
 					}
@@ -220,7 +228,7 @@ func (e *Engine) flushJoined(joined map[nodeName][]*group) {
 		list, made := lists[string(key)]
 		if !made {
 			for _, g := range groups {
-				for _, p := range g.policies {
+				for p := range g.needed {
 					list = append(list, p.id())
 				}
 			}

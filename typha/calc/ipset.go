@@ -12,13 +12,18 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// setSpec says what an IP set contains: the networks of the selected items, or, with a port name, those of their
-// ports that have the name and the protocol; or else the endpoints of a Service.
+// setSpec says what an IP set contains.
 type setSpec struct {
-	items    spec
+	setForm
+	items spec
+}
+
+// setForm says what of the selected items is in a set: their networks, or, with a port name, those of their ports that have
+// the name and the protocol. Or else it contains the endpoints of a Service.
+type setForm struct {
+	name     string // see hash
 	port     string
 	service  *podKey
-	name     string // see hash
 	protocol uint8
 	ports    bool // of a service, its ports too
 }
@@ -68,7 +73,7 @@ func comparePrefixes(a, b netip.Prefix) int {
 
 // ipSet is a set that policies name. It holds no members: they follow from those of its selector, or of its service.
 type ipSet struct {
-	spec     setSpec
+	setForm
 	users    int32
 	sent     bool
 	selector *selector // nil for a service
@@ -77,25 +82,25 @@ type ipSet struct {
 	before map[member]bool
 }
 
-func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.spec.name} }
+func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.name} }
 
-func (s *ipSet) byPort() bool { return s.spec.port != "" || s.spec.ports }
+func (s *ipSet) byPort() bool { return s.port != "" || s.ports }
 
 // each passes what an item with a network, and these packed ports, adds to the set.
 func (s *ipSet) each(net netip.Prefix, ports string, visit func(member)) {
-	if s.spec.port == "" {
+	if s.port == "" {
 		visit(member{net: net})
 		return
 	}
 	if net.IsSingleIP() {
-		eachPort(ports, s.spec.port, s.spec.protocol, func(port uint16) { visit(member{net, s.spec.protocol, port}) })
+		eachPort(ports, s.port, s.protocol, func(port uint16) { visit(member{net, s.protocol, port}) })
 	}
 }
 
 // contains says whether a member is in the set now.
 func (e *Engine) contains(s *ipSet, m member) bool {
 	if s.selector == nil {
-		return e.services.members(s.spec)[m] > 0
+		return e.services.members(s.setForm)[m] > 0
 	}
 	return e.nets.any(m.net, func(it *item) bool {
 		if !it.selectedBy(s.selector) {
@@ -153,7 +158,7 @@ func (e *Engine) noteMember(s *selector, c *class) {
 func (e *Engine) build(s *ipSet) *wire.IPSet {
 	var members []member
 	if s.selector == nil {
-		for m := range e.services.members(s.spec) {
+		for m := range e.services.members(s.setForm) {
 			members = append(members, m)
 		}
 	} else {
@@ -166,7 +171,7 @@ func (e *Engine) build(s *ipSet) *wire.IPSet {
 		}
 	}
 	slices.SortFunc(members, compareMembers)
-	out := &wire.IPSet{Name: s.spec.name, Type: wire.SetNet}
+	out := &wire.IPSet{Name: s.name, Type: wire.SetNet}
 	if s.byPort() {
 		out.Type = wire.SetPort
 	}
@@ -219,7 +224,7 @@ func (e *Engine) flushSets() []wire.SetDelta {
 		}
 		slices.SortFunc(added, compareMembers)
 		slices.SortFunc(removed, compareMembers)
-		d := wire.SetDelta{Name: s.spec.name}
+		d := wire.SetDelta{Name: s.name}
 		d.AddedNets, d.AddedPorts = split(s, added)
 		d.RemovedNets, d.RemovedPorts = split(s, removed)
 		deltas = append(deltas, d)
@@ -232,7 +237,7 @@ func (e *Engine) flushSets() []wire.SetDelta {
 func (e *Engine) acquireSet(want setSpec) *ipSet {
 	s := e.sets.get(want.name)
 	if s == nil {
-		s = &ipSet{spec: want}
+		s = &ipSet{setForm: want.setForm}
 		if want.service == nil {
 			s.selector = e.acquireSelector(want.items)
 			s.selector.sets = append(s.selector.sets, s)
@@ -258,7 +263,7 @@ func (e *Engine) dropSet(s *ipSet) {
 		s.selector.sets = without(s.selector.sets, s)
 		e.releaseSelector(s.selector)
 	} else {
-		e.services.release(*s.spec.service, s)
+		e.services.release(*s.service, s)
 	}
 	if s.sent {
 		e.out.gone(s.id())

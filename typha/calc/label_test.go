@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -8,29 +9,55 @@ import (
 
 // TestLabelsSurvivePacking takes lengths of one and of several bytes.
 func TestLabelsSurvivePacking(t *testing.T) {
+	d := newDictionary()
 	for _, m := range []map[string]string{
 		nil,
 		{"": ""},
 		{"app": "shop", "tier": "", "env": "prod"},
 		{strings.Repeat("k", 127): strings.Repeat("v", 128), strings.Repeat("k", 316): strings.Repeat("v", 20_000), "z": "last"},
 	} {
-		l, got := packPrefixed(m, "pcns."), map[string]string{}
+		l, got := d.pack("pcns.", m), map[string]string{}
 		for rest := l; len(rest) > 0; {
-			var name, value string
-			name, value, rest = rest.next()
-			got[strings.TrimPrefix(name, "pcns.")] = value
+			var number uint32
+			var value string
+			number, value, rest = rest.next()
+			got[strings.TrimPrefix(d.names[number].text, "pcns.")] = value
 		}
 		if !maps.Equal(got, m) {
 			t.Errorf("%.40v becomes %.40v", m, got)
 		}
 		for name, want := range m {
-			if value, ok := l.Get("pcns." + name); !ok || value != want {
+			if value, ok := l.get(d.numbers["pcns."+name]); !ok || value != want {
 				t.Errorf("label %.40q: %.40q, %v", name, value, ok)
 			}
 		}
-		if _, ok := l.Get("other"); ok {
+		if _, ok := l.get(uint32(len(d.names))); ok {
 			t.Error("a label that is not there")
 		}
+		if again := d.pack("pcns.", maps.Clone(m)); again != l {
+			t.Errorf("%.40v packed again differs", m)
+		}
+		d.release(l)
+		if len(m) > 0 && len(d.numbers) != len(m) {
+			t.Errorf("of %.40v, which is still in use, %d names are left", m, len(d.numbers))
+		}
+		if d.release(l); len(d.numbers) != 0 || len(d.free) != len(d.names) {
+			t.Errorf("names that nothing has are left: %v", d.numbers)
+		}
+	}
+}
+
+func TestNumbersOfLabelNamesAreUsedAgain(t *testing.T) {
+	d := newDictionary()
+	kept := d.pack("", map[string]string{"a": "1", "z": "2"})
+	for n := range 1000 {
+		d.release(d.pack("", map[string]string{fmt.Sprint("b", n): "x", "a": "3"}))
+	}
+	if len(d.names) > 3 {
+		t.Errorf("there are %d numbers for at most 3 names at a time", len(d.names))
+	}
+	if v, ok := kept.get(d.numbers["z"]); !ok || v != "2" {
+		t.Errorf("z is %q, %v", v, ok)
 	}
 }
 

@@ -23,7 +23,7 @@ var mutants = []mutant{
 	{"no order is the first", "stack.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
 	{"selectors of a namespace are not looked up", "selector.go", `key.namespace = c.place.space.name; key.namespace == ""`,
 		`key.namespace = ""; key.namespace == ""`},
-	{"a namespace's new labels reach nobody", "profile.go", `relabelled := p.labels != l`, `relabelled := false`},
+	{"a namespace's new labels reach nobody", "profile.go", `return before != l`, `return false`},
 	{"a set stays needed", "group.go", `if g.sets[i].n--; g.sets[i].n > 0 {`, `if g.sets[i].n--; g.sets[i].n >= 0 {`},
 	{"types default to ingress always", "calicopolicy.go", `return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0`,
 		`return true, len(o.Egress) > 0`},
@@ -31,7 +31,7 @@ var mutants = []mutant{
 	{"an endpoint of two slices goes with one of them", "service.go", `if m[x] += n; m[x] == 0 {`, `if m[x] += n; n < 0 {`},
 	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.name != p.name {`, `if false {`},
 	{"applyOnForward is for all", "endpoint.go", `return normal(p) && p.onForward`, `return normal(p)`},
-	{"some labels of an endpoint are not its own", "class.go", `c.labels.Get(name); ok {`, `c.labels.Get(name); ok && len(v) > 2 {`},
+	{"some labels of an endpoint are not its own", "class.go", `c.labels.get(number); ok {`, `c.labels.get(number); ok && len(v) > 2 {`},
 	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},
 }
 

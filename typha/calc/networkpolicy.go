@@ -295,7 +295,7 @@ func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool)
 				owners = c.subject
 			}
 			for _, name := range group.names {
-				dst.PortSets = append(dst.PortSets, c.sets.add(setSpec{items: owners, port: name, protocol: group.protocol}))
+				dst.PortSets = append(dst.PortSets, c.sets.add(setSpec{items: owners, setForm: setForm{port: name, protocol: group.protocol}}))
 			}
 		}
 		if ingress {

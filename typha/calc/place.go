@@ -38,6 +38,7 @@ type place struct {
 	profiles              []*profile // in order
 	classes               []*class
 	ruling                *ruling
+	names                 *dictionary // the engine's
 }
 
 type placeSpec struct {
@@ -59,7 +60,7 @@ func (e *Engine) placeOf(s placeSpec) *place {
 			return p
 		}
 	}
-	p := &place{kind: s.kind, space: space, account: intern(s.account), orchestrator: intern(s.orchestrator)}
+	p := &place{kind: s.kind, space: space, account: intern(s.account), orchestrator: intern(s.orchestrator), names: e.names}
 	for _, name := range s.profiles {
 		profile := e.profile(name)
 		p.profiles = append(p.profiles, profile)

@@ -3,6 +3,7 @@ package calc
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -11,17 +12,22 @@ import (
 // policyKey names a policy resource, or a profile.
 type policyKey struct{ kind, namespace, name string }
 
+// policyKinds are those that a policyKey can have.
+var policyKinds = []string{KindProfile, KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy, KindGlobalNetworkPolicy,
+	KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy}
+
 // policy is a policy or profile in use.
 type policy struct {
-	key   policyKey
-	name  string // on the wire
-	rules string // the wire.Policy without its name, encoded: there are many, and rules are large
-	tier  *tier  // nil for a profile
-	order *float64
+	kind         uint8  // in policyKinds
+	namespaceLen uint16 // see key
 
 	ingress, egress                bool
 	doNotTrack, preDNAT, onForward bool
 
+	name    string // on the wire
+	rules   string // the wire.Policy without its name, encoded: there are many, and rules are large
+	tier    *tier  // nil for a profile
+	order   *float64
 	subject *selector // nil for a profile
 	group   *group    // whose nodes need it; of no node for one without a direction; nil for a staged one
 	sets    []*ipSet  // of one in force
@@ -34,6 +40,12 @@ type staged struct {
 	action    v3.StagedAction
 	specs     []setSpec
 	selectors []*selector
+}
+
+// key gives the resource's, whose namespace and name are what the name on the wire ends with.
+func (p *policy) key() policyKey {
+	slash := strings.LastIndexByte(p.name, '/')
+	return policyKey{policyKinds[p.kind], p.name[max(0, slash-int(p.namespaceLen)):slash], p.name[slash+1:]}
 }
 
 func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.name} }
@@ -95,7 +107,8 @@ func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 	if rules == allowAllRules {
 		rules = allowAllRules
 	}
-	p := &policy{key: key, name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
+	p := &policy{kind: uint8(slices.Index(policyKinds, key.kind)), namespaceLen: uint16(len(key.namespace)),
+		name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
 		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, group: c.group}
 	if c.origins.ingress != nil || c.origins.egress != nil {
 		from := c.origins
@@ -181,12 +194,19 @@ func (p *policy) standsWhere(other *policy) bool {
 		p.doNotTrack == other.doNotTrack && p.preDNAT == other.preDNAT && p.onForward == other.onForward
 }
 
+// groups gives those that a policy in force is in: that of its subject, and the one whose nodes need it.
+func (p *policy) groups() []*group {
+	if p.subject == nil || p.group == &p.subject.group {
+		return []*group{p.group}
+	}
+	return []*group{p.group, &p.subject.group}
+}
+
 // replace puts a policy in another's place.
 func (e *Engine) replace(before, p *policy) {
 	e.recent[p.name] = p
-	p.group.policies[slices.Index(p.group.policies, before)] = p
-	if s := p.subject; s != nil {
-		s.inForce[slices.Index(s.inForce, before)] = p
+	for _, g := range p.groups() {
+		g.policies[slices.Index(g.policies, before)] = p
 	}
 	for _, s := range p.sets {
 		e.useSet(p.group, s, true)
@@ -203,9 +223,12 @@ func (e *Engine) attach(p *policy) {
 		return
 	}
 	e.recent[p.name] = p
-	e.join(p.group, p, true)
+	for _, g := range p.groups() {
+		g.policies = append(g.policies, p)
+	}
+	e.join(p, true)
 	if s := p.subject; s != nil {
-		if s.inForce = append(s.inForce, p); len(s.inForce) == 1 {
+		if len(s.policies) == 1 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -221,9 +244,12 @@ func (e *Engine) detach(p *policy) {
 		return
 	}
 	e.recent[p.name] = nil
-	e.join(p.group, p, false)
+	for _, g := range p.groups() {
+		g.policies = without(g.policies, p)
+	}
+	e.join(p, false)
 	if s := p.subject; s != nil {
-		if s.inForce = without(s.inForce, p); len(s.inForce) == 0 {
+		if len(s.policies) == 0 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -73,10 +74,16 @@ func (e *Engine) dropProfileIfUnused(p *profile) {
 	}
 }
 
-// setProfile notes that a profile changed: its labels, and whether it has rules.
-func (e *Engine) setProfile(p *profile, l labels) {
-	relabelled := p.labels != l
+// relabel gives a profile packed labels, which it keeps, and says whether they are others.
+func (e *Engine) relabel(p *profile, l labels) bool {
+	before := p.labels
 	p.labels = l
+	e.names.release(before)
+	return before != l
+}
+
+// setProfile notes that a profile changed: its labels perhaps, and whether it has rules.
+func (e *Engine) setProfile(p *profile, relabelled bool) {
 	for _, place := range p.places {
 		e.setRuling(place)
 		for _, c := range place.classes {
@@ -89,27 +96,23 @@ func (e *Engine) setProfile(p *profile, l labels) {
 	e.dropProfileIfUnused(p)
 }
 
-// labelsOf gives the labels that a profile has by what is known of it.
-func (p *profile) labelsOf(prefix, name string, own map[string]string) labels {
-	all := make(map[string]string, len(own)+1)
-	for k, v := range own {
-		all[k] = v
-	}
-	all[v3.LabelName] = name
-	return packPrefixed(all, prefix)
+// setKube takes in a Namespace or a ServiceAccount, of which the profile gives the labels under a prefix.
+func (e *Engine) setKube(p *profile, prefix string, o metav1.Object) {
+	all := make(map[string]string, len(o.GetLabels())+1)
+	maps.Copy(all, o.GetLabels())
+	all[v3.LabelName] = o.GetName()
+	p.kube = true
+	e.setProfile(p, e.relabel(p, e.names.pack(prefix, all)))
 }
 
 func (e *Engine) upsertNamespace(o *corev1.Namespace) {
 	p := e.profile(v3.NamespaceProfilePrefix + o.Name)
 	e.setAnnotations(p, withPrefix(o.Annotations, cniAnnotations))
-	p.kube = true
-	e.setProfile(p, p.labelsOf(v3.NamespaceLabelPrefix, o.Name, o.Labels))
+	e.setKube(p, v3.NamespaceLabelPrefix, o)
 }
 
 func (e *Engine) upsertServiceAccount(o *corev1.ServiceAccount) {
-	p := e.profile(serviceAccountProfile(o.Namespace, o.Name))
-	p.kube = true
-	e.setProfile(p, p.labelsOf(v3.ServiceAccountLabelPrefix, o.Name, o.Labels))
+	e.setKube(e.profile(serviceAccountProfile(o.Namespace, o.Name)), v3.ServiceAccountLabelPrefix, o)
 }
 
 func serviceAccountProfile(ns, name string) string {
@@ -124,7 +127,7 @@ func (e *Engine) deleteKubeProfile(name string) {
 	}
 	e.setAnnotations(p, nil)
 	p.kube = false
-	e.setProfile(p, objectLabels(p.object))
+	e.setObject(p, p.object)
 }
 
 func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
@@ -145,33 +148,27 @@ func (e *Engine) upsertProfile(o *v3.Profile) {
 		return
 	}
 	e.judge(KindProfile, "", o.Name, compileProfile(o.Name, &o.Spec).reason)
-	p := e.profile(o.Name)
-	p.object = &o.Spec
-	l := p.labels
-	if !p.kube {
-		l = objectLabels(p.object)
-	}
-	e.setProfile(p, l)
+	e.setObject(e.profile(o.Name), &o.Spec)
 }
 
 func (e *Engine) deleteProfile(name string) {
-	p := e.profiles.get(name)
-	if p == nil || p.object == nil {
-		return
+	if p := e.profiles.get(name); p != nil && p.object != nil {
+		e.setObject(p, nil)
 	}
-	p.object = nil
-	l := p.labels
-	if !p.kube {
-		l = ""
-	}
-	e.setProfile(p, l)
 }
 
-func objectLabels(spec *v3.ProfileSpec) labels {
-	if spec == nil {
-		return ""
+// setObject takes a Profile in, or with nil out. It gives labels where there is no Kubernetes object.
+func (e *Engine) setObject(p *profile, spec *v3.ProfileSpec) {
+	p.object = spec
+	relabelled := false
+	if !p.kube {
+		var own map[string]string
+		if spec != nil {
+			own = spec.LabelsToApply
+		}
+		relabelled = e.relabel(p, e.names.pack("", own))
 	}
-	return pack(spec.LabelsToApply)
+	e.setProfile(p, relabelled)
 }
 
 // touchProfile makes the profile's Policy again, which exists while the profile is in a ruling.

@@ -40,23 +40,31 @@ func (s spec) appendCanonical(to []byte) []byte {
 	return append(append(to, ' '), s.String()...)
 }
 
-func (s spec) selects(c *class) bool {
-	if s.namespace != "" && s.namespace != c.place.space.name || s.scope == scopePods && c.place.orchestrator != v3.OrchestratorK8s {
-		return false
-	}
-	return (s.scope == scopeNodes) == (c.place.kind == itemNode) && s.Evaluate(c)
-}
-
 // selector is a spec in use, with what it selects as of the last Flush.
 type selector struct {
-	spec
-	space   *space // if it is bound to a namespace
-	number  int32  // for a stable order within the engine
+	*expression.Selector
+	space   *space // that it is bound to, if it is
+	scope   scope
+	number  int32 // for a stable order within the engine
 	users   int32
 	members []*class
 	sets    []*ipSet
-	inForce []*policy // whose subject it is; the staged ones are in Engine.staged
-	group
+	group   // its policies are those in force whose subject it is; the staged ones are in Engine.staged
+}
+
+func (s *selector) key() specKey {
+	key := specKey{scope: s.scope, text: s.String()}
+	if s.space != nil {
+		key.namespace = s.space.name
+	}
+	return key
+}
+
+func (s *selector) selects(c *class) bool {
+	if s.space != nil && s.space != c.place.space || s.scope == scopePods && c.place.orchestrator != v3.OrchestratorK8s {
+		return false
+	}
+	return (s.scope == scopeNodes) == (c.place.kind == itemNode) && s.Evaluate(c)
 }
 
 // indexKey is a fact that a selector requires: in a namespace or anywhere, a label with a value, a label, or nothing
@@ -75,9 +83,8 @@ type selectorIndex struct {
 
 // rank orders facts by how few items have them.
 func rank(f expression.Fact) int {
-	inherited := strings.HasPrefix(f.Label, v3.NamespaceLabelPrefix) || strings.HasPrefix(f.Label, v3.ServiceAccountLabelPrefix)
 	switch {
-	case f.Any && (inherited || strings.HasPrefix(f.Label, "projectcalico.org/")):
+	case f.Any && (inherited(f.Label) || strings.HasPrefix(f.Label, "projectcalico.org/")):
 		return 4
 	case f.Any:
 		return 3
@@ -85,14 +92,14 @@ func rank(f expression.Fact) int {
 		return 4
 	case f.Label == v3.NamespaceLabelPrefix+v3.LabelName, f.Label == v3.NamespaceLabelPrefix+"kubernetes.io/metadata.name", f.Label == v3.LabelNamespace:
 		return 1
-	case inherited:
+	case inherited(f.Label):
 		return 2
 	}
 	return 0
 }
 
 func (s *selector) indexKeys() []indexKey {
-	key := indexKey{namespace: s.namespace, node: s.scope == scopeNodes}
+	key := indexKey{namespace: s.key().namespace, node: s.scope == scopeNodes}
 	facts, ok := s.Facts(rank)
 	if !ok {
 		return []indexKey{key}
@@ -155,8 +162,10 @@ func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
 	}
 	each := func(l labels) {
 		for len(l) > 0 {
-			var label, value string
-			if label, value, l = l.next(); x.labels[label] > 0 {
+			var number uint32
+			var value string
+			number, value, l = l.next()
+			if label := c.place.names.names[number].text; x.labels[label] > 0 {
 				look(label, value)
 			}
 		}
@@ -178,11 +187,10 @@ func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
 func (e *Engine) acquireSelector(want spec) *selector {
 	s := e.selectors.get(want.key())
 	if s == nil {
-		s = &selector{spec: want, number: e.nextSelector}
+		s = &selector{Selector: want.Selector, scope: want.scope, number: e.nextSelector}
 		e.nextSelector++
-		if s.namespace != "" {
-			s.space = e.acquireSpace(s.namespace)
-			s.namespace = s.space.name
+		if want.namespace != "" {
+			s.space = e.acquireSpace(want.namespace)
 		}
 		e.selectors.add(s)
 		e.file(s)
@@ -214,14 +222,14 @@ const fewSelectors = 4
 func (e *Engine) askFresh() {
 	wide := 0
 	for _, s := range e.fresh {
-		if s.users > 0 && s.namespace == "" {
+		if s.users > 0 && s.space == nil {
 			wide++
 		}
 	}
 	for _, s := range e.fresh {
 		switch {
 		case s.users == 0:
-		case s.namespace != "":
+		case s.space != nil:
 			for _, p := range s.space.places {
 				e.askClasses(s, slices.Values(p.classes))
 			}

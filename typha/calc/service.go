@@ -47,7 +47,7 @@ func (s *services) dropIfUnused(key podKey) {
 	}
 }
 
-func (s *services) members(of setSpec) map[member]int {
+func (s *services) members(of setForm) map[member]int {
 	v := s.names[*of.service]
 	switch {
 	case v == nil:

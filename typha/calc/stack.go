@@ -3,22 +3,44 @@ package calc
 import (
 	"cmp"
 	"encoding/binary"
-	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// stack is the policies that apply to endpoints which the same selectors select. Endpoints of one stack share
-// its tiers.
+// stack is the policies that apply to classes which the same selectors select. They share its tiers.
 type stack struct {
 	key       string
 	selectors []*selector // with policies in force, sorted by number
-	users     int         // classes
+	users     int32       // classes
 	dirty     bool
-	tiers     []wire.Tier // of a workload
-	hash      uint64      // of tiers
+	hash      uint64 // of the tiers of a workload; 0 for none
+	// tiers are those of a workload. They stay where several classes share them, and else from one use of them to the end of
+	// the Flush.
+	tiers []wire.Tier
+}
+
+// stackTiers gives those of a workload with the stack; nil has none.
+func (e *Engine) stackTiers(st *stack) []wire.Tier {
+	if st == nil || st.hash == 0 {
+		return nil
+	}
+	if st.tiers == nil {
+		st.tiers = e.tiersOf(st, func(*policy) bool { return true })
+		e.usedStacks = append(e.usedStacks, st)
+	}
+	return st.tiers
+}
+
+// trimStacks lets go of the tiers that no other class needs.
+func (e *Engine) trimStacks() {
+	for _, st := range e.usedStacks {
+		if st.users <= 1 {
+			st.tiers = nil
+		}
+	}
+	e.usedStacks = nil
 }
 
 // stackOf gives the stack of a class, nil if no policy selects it.
@@ -28,7 +50,7 @@ func (e *Engine) stackOf(c *class) *stack {
 	}
 	var key []byte
 	for _, s := range c.matches {
-		if len(s.inForce) > 0 {
+		if len(s.policies) > 0 {
 			key = binary.AppendVarint(key, int64(s.number))
 		}
 	}
@@ -39,7 +61,7 @@ func (e *Engine) stackOf(c *class) *stack {
 	if st == nil {
 		st = &stack{key: string(key)}
 		for _, m := range c.matches {
-			if s := m.selector; len(s.inForce) > 0 {
+			if s := m.selector; len(s.policies) > 0 {
 				st.selectors = append(st.selectors, s)
 			}
 		}
@@ -120,15 +142,13 @@ func (e *Engine) flushStacks() {
 		if st.users == 0 {
 			continue
 		}
-		tiers := e.tiersOf(st, func(*policy) bool { return true })
-		same := reflect.DeepEqual(tiers, st.tiers)
-		if !same {
-			if st.tiers, st.hash = tiers, 0; len(tiers) > 0 { // none are as good as no stack
-				st.hash = e.hash(tiers)
-			}
+		tiers, before := e.tiersOf(st, func(*policy) bool { return true }), st.hash
+		if st.tiers, st.hash = tiers, 0; len(tiers) > 0 { // none are as good as no stack
+			st.hash = e.hash(tiers)
 		}
+		e.usedStacks = append(e.usedStacks, st)
 		for _, c := range st.selectors[0].members {
-			if c.stack == st && (!same || c.place.kind == itemHost) {
+			if c.stack == st && (st.hash != before || c.place.kind == itemHost) {
 				for _, it := range c.items {
 					e.mark(it)
 				}
@@ -142,7 +162,7 @@ func (e *Engine) flushStacks() {
 func (e *Engine) policiesOf(st *stack) []*policy {
 	var list []*policy
 	for _, s := range st.selectors {
-		list = append(list, s.inForce...)
+		list = append(list, s.policies...)
 	}
 	slices.SortFunc(list, comparePolicies)
 	return list
@@ -151,7 +171,7 @@ func (e *Engine) policiesOf(st *stack) []*policy {
 // comparePolicies orders by tier, order, and name; policies of one name by their kinds and namespaces.
 func comparePolicies(a, b *policy) int {
 	return cmp.Or(compareTiers(a.tier, b.tier), compareOrders(a.order, b.order),
-		strings.Compare(a.key.name, b.key.name), strings.Compare(a.name, b.name))
+		strings.Compare(a.key().name, b.key().name), strings.Compare(a.name, b.name))
 }
 
 func compareTiers(a, b *tier) int {

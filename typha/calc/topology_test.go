@@ -309,7 +309,7 @@ func TestUnusablePolicyIsolates(t *testing.T) {
 		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Like", Values: []string{"x"}}}}
 	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	w, verdicts := compute(t, p, np)
-	w.ofKind(t, wire.KindPolicy, &wire.Policy{Name: "knp.default/ns0/bad", Tier: "default"}, namespaceProfile("ns0"))
+	w.ofKind(t, wire.KindPolicy, &wire.Policy{Name: "knp.default/ns0/bad", Tier: "default"}, namespaceProfile())
 	e := w.objects[wire.ID{Kind: wire.KindEndpoint, Name: "ns0/p0"}].(*wire.Endpoint)
 	if len(e.Tiers) != 1 || len(e.Tiers[0].Ingress) != 1 {
 		t.Errorf("the pod has %+v", e.Tiers)
@@ -369,10 +369,10 @@ func TestNodeVerdictNamesAllThatIsWrong(t *testing.T) {
 	}
 }
 
-// namespaceProfile is the profile of a namespace: what no policy decides is allowed.
-func namespaceProfile(ns string) *wire.Policy {
+// namespaceProfile is that of all namespaces: what no policy decides is allowed.
+func namespaceProfile() *wire.Policy {
 	all := []wire.Rule{{Action: wire.Allow}}
-	return &wire.Policy{Name: "profile/kns." + ns, Ingress: all, Egress: all}
+	return &wire.Policy{Name: "profile/kns.", Ingress: all, Egress: all}
 }
 
 // TestNodesWithoutKubernetes: a Node of Calico's says what the annotations of one of Kubernetes do.
