@@ -1,7 +1,6 @@
 package calc
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -327,7 +326,7 @@ func (t *tier) set(spec *v3.TierSpec) {
 	}
 	for _, builtIn := range v3.BuiltInTiers() {
 		if builtIn.Name == t.name {
-			says.Order, says.DefaultAction = builtIn.Spec.Order, cmp.Or(says.DefaultAction, builtIn.Spec.DefaultAction)
+			says = builtIn.Spec // whatever a Tier says: Kubernetes has it so
 		}
 	}
 	t.order, t.defaultAction = says.Order, wire.Deny

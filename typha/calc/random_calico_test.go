@@ -86,9 +86,6 @@ func (r random) serviceAccount() *corev1.ServiceAccount {
 
 func (r random) tier() *v3.Tier {
 	t := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: r.tierName()}}
-	for t.Name == v3.DefaultTier || t.Name == v3.KubeAdminTier || t.Name == v3.KubeBaselineTier {
-		t.Name = r.tierName()
-	}
 	t.Spec.Order = pick(r, nil, pointer(500.0), pointer(500.0), pointer(5000.0), pointer(2_000_000.0), pointer(20_000_000.0))
 	t.Spec.DefaultAction = pick(r, nil, pointer(v3.Deny), pointer(v3.Pass), pointer(v3.Pass))
 	return t
