@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -116,7 +117,7 @@ func (o *oracle) at(addr netip.Addr) []*entity {
 	}
 	for _, s := range o.globalSets {
 		if inAny(s.Spec.Nets, addr) {
-			found = append(found, &entity{own: s.Labels, labels: s.Labels})
+			found = append(found, &entity{own: s.Labels, labels: notInherited(s.Labels)})
 		}
 	}
 	o.known[addr] = found
@@ -195,7 +196,7 @@ func (o *oracle) inherit(e *entity) {
 	for key, value := range e.spaceLabels {
 		e.labels["pcns."+key] = value
 	}
-	maps.Copy(e.labels, e.own)
+	maps.Copy(e.labels, notInherited(e.own))
 	e.labels["projectcalico.org/namespace"] = e.namespace
 }
 
@@ -221,7 +222,14 @@ func (o *oracle) apply(e *entity) {
 			maps.Copy(e.labels, p.Spec.LabelsToApply)
 		}
 	}
-	maps.Copy(e.labels, e.own)
+	maps.Copy(e.labels, notInherited(e.own))
+}
+
+// notInherited leaves out labels that look like those of a namespace or an account: nobody has these as his own.
+func notInherited(own map[string]string) map[string]string {
+	out := maps.Clone(own)
+	maps.DeleteFunc(out, func(key, _ string) bool { return strings.HasPrefix(key, "pcns.") || strings.HasPrefix(key, "pcsa.") })
+	return out
 }
 
 func (o *oracle) hostEntity(h *v3.HostEndpoint) *entity {

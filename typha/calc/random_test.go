@@ -34,6 +34,9 @@ func (r random) labels() map[string]string {
 			out[key] = r.value()
 		}
 	}
+	if r.chance(5) { // as if it were its namespace's or its account's
+		out[pick(r, "pcns.", "pcsa.")+pick(r, "app", "tier", "env")] = r.value()
+	}
 	return out
 }
 

@@ -93,7 +93,7 @@ func list(t *testing.T, h *Hub, revision int, objects ...metav1.Object) {
 
 // ids gives what a commit holds but for the namespace's profile, in order.
 func ids(c wire.Commit) (upserts, deletes []string) {
-	profile := wire.ID{Kind: wire.KindPolicy, Name: "profile/kns.ns"}
+	profile := wire.ID{Kind: wire.KindPolicy, Name: "profile/kns."}
 	for _, o := range c.Upserts {
 		if o.ID() != profile {
 			upserts = append(upserts, o.ID().String())
