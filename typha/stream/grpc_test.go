@@ -283,7 +283,7 @@ func TestHeldObjectsOfAnEarlierRunAreNotSentAgain(t *testing.T) {
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{})
 	held := map[wire.ID]wire.Object{}
-	for _, o := range []wire.Object{&wire.Policy{Name: "old"}, &wire.Endpoint{Namespace: "ns", Pod: "a", UID: "u", Node: "n1", Profiles: []string{"profile/kns.ns"}},
+	for _, o := range []wire.Object{&wire.Policy{Name: "old"}, &wire.Endpoint{Namespace: "ns", Pod: "a", UID: "u", Node: "n1", Profiles: []string{"profile/kns."}},
 		&wire.Endpoint{Namespace: "ns", Pod: "b", UID: "of another pod", Node: "n1"}} {
 		held[o.ID()] = o
 	}
