@@ -4,11 +4,13 @@ import (
 	"context"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -82,6 +84,42 @@ func TestStreamsOutliveTokensThatAreRenewed(t *testing.T) {
 		}
 		cancel()
 		<-running
+	})
+}
+
+// sentTokens is the client's side of a stream, which counts what is sent.
+type sentTokens struct {
+	grpc.ClientStream
+	sent int
+}
+
+func (s *sentTokens) SendMsg(any) error { s.sent++; return nil }
+
+// TestTokenIsPresentedOnce: not again while the file is as it was, or cannot be read.
+func TestTokenIsPresentedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file, stream := filepath.Join(t.TempDir(), "token"), &sentTokens{}
+		put(t, file, "first")
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			(&call{stream: stream, tokenFile: file, token: "first"}).renew(ctx)
+			close(ended)
+		}()
+		time.Sleep(time.Hour)
+		put(t, file, "second")
+		time.Sleep(time.Hour)
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		put(t, file, "second\n")
+		time.Sleep(time.Hour)
+		cancel()
+		<-ended
+		if stream.sent != 1 {
+			t.Errorf("one new token was presented %d times", stream.sent)
+		}
 	})
 }
 

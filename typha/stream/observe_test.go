@@ -215,6 +215,23 @@ func TestObserveRefusesAnotherServer(t *testing.T) {
 	}
 }
 
+// TestAccountIsOfNodesOrOfObservers: with one of both, nothing would keep a node from observing.
+func TestAccountIsOfNodesOrOfObservers(t *testing.T) {
+	s := newSite(t)
+	tokens := s.issuer.tokens()
+	start := func() error {
+		_, err := NewServer(ServerOptions{TLS: s.tls("typha", "felix"), Tokens: tokens})
+		return err
+	}
+	if err := start(); err != nil {
+		t.Error(err)
+	}
+	tokens.Observers = append(tokens.Observers, felixAccount)
+	if err := start(); !strings.Contains(fmt.Sprint(err), felixAccount) {
+		t.Errorf("an account of both gives %v", err)
+	}
+}
+
 // TestObserverOutlivesNoReplica: it learns that a replica ended, and from the next one all.
 func TestObserverOutlivesNoReplica(t *testing.T) {
 	h, _ := startHub(t)
@@ -293,6 +310,10 @@ func TestObserverIsToldOnceASecond(t *testing.T) {
 		}
 		cancel()
 		<-ended
+		left := -1
+		if err := h.call(t.Context(), func() { left = len(h.observers) }); err != nil || left != 0 {
+			t.Errorf("%d observers are left, %v", left, err)
+		}
 	})
 }
 
