@@ -18,6 +18,7 @@ import (
 // (https://network-policy-api.sigs.k8s.io/reference/spec/).
 type clusterCompiler struct {
 	calicoCompiler
+	tierless bool // no rule can be used
 }
 
 func (e *Engine) upsertClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) {
@@ -34,8 +35,11 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compile
 	case policyv1alpha2.AdminTier:
 	case policyv1alpha2.BaselineTier:
 		tier = v3.KubeBaselineTier
-	default:
-		c.errs = append(c.errs, field.NotSupported(spec.Child("tier"), o.Spec.Tier, []string{"Admin", "Baseline"}))
+	default: // of a newer version: nobody knows what its rules come before
+		c.tierless = true
+		err := field.NotSupported(spec.Child("tier"), o.Spec.Tier, []string{"Admin", "Baseline"})
+		err.Detail += "; it accepts nothing, and a rule that denies or passes denies all"
+		c.errs = append(c.errs, err)
 	}
 	order := float64(o.Spec.Priority)
 	out := compiled{
@@ -132,7 +136,7 @@ func (c *clusterCompiler) clusterRule(path *field.Path, r clusterRule) []wire.Ru
 	saved := len(c.sets.specs)
 	ends := c.clusterEnds(path, r, &errs)
 	ports := clusterPorts(path.Child("protocols"), r.protocols, &errs)
-	if len(errs) > 0 {
+	if len(errs) > 0 || c.tierless {
 		c.sets.specs = c.sets.specs[:saved]
 		closed := !known || action != wire.Allow
 		c.unusable(errs, closed)

@@ -18,6 +18,8 @@ func (o *oracle) cluster(at ref, p *policyv1alpha2.ClusterNetworkPolicy) *statem
 	if p.Spec.Tier == policyv1alpha2.BaselineTier {
 		s.tier = v3.KubeBaselineTier
 	}
+	// One of a newer version: nobody knows what its rules come before.
+	unknown := p.Spec.Tier != policyv1alpha2.AdminTier && p.Spec.Tier != policyv1alpha2.BaselineTier
 	s.selects = func(e *entity) bool {
 		return e.pod != nil && o.podsMatch(e, p.Spec.Subject.Namespaces, p.Spec.Subject.Pods)
 	}
@@ -34,6 +36,13 @@ func (o *oracle) cluster(at ref, p *policyv1alpha2.ClusterNetworkPolicy) *statem
 			peers = append(peers, clusterPeer{to.Namespaces, to.Pods, to.Nodes, to.Networks, len(to.DomainNames) > 0})
 		}
 		s.rules[v3.PolicyTypeEgress] = append(s.rules[v3.PolicyTypeEgress], o.clusterRule(r.Action, peers, r.Protocols, destination))
+	}
+	for _, list := range s.rules {
+		for i := range list {
+			if unknown {
+				list[i].parts = append(list[i].parts, part{"tier", true, func(*flow) bool { return true }})
+			}
+		}
 	}
 	// "CNPs with no ingress rules do not affect ingress traffic", nor those with no egress rules egress.
 	for direction := range s.rules {

@@ -12,6 +12,9 @@ func (r random) clusterPolicy() *policyv1alpha2.ClusterNetworkPolicy {
 	n := r.IntN(4)
 	p := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: []string{"z", "y", "x", "w"}[n]}}
 	p.Spec.Tier = pick(r, policyv1alpha2.AdminTier, policyv1alpha2.BaselineTier)
+	if r.chance(3) {
+		p.Spec.Tier = "Other" // of a newer version
+	}
 	p.Spec.Priority = int32(5*n + r.IntN(5))
 	if r.chance(50) {
 		s := r.labelSelector()
