@@ -212,6 +212,39 @@ func TestSurplusGoesToOtherReplicas(t *testing.T) {
 	each(t, nodes, 2)
 }
 
+// inOrder are replicas of which every node prefers the first.
+type inOrder []*running
+
+func (o inOrder) Addresses() (addresses []string, err error) {
+	for _, r := range o {
+		addresses = append(addresses, r.address)
+	}
+	return addresses, nil
+}
+func (inOrder) Changed() <-chan struct{} { return nil }
+
+// TestSurplusGoesPastFullReplicas: where all nodes prefer the same two, as of their zone, the third gets what these have no share for.
+func TestSurplusGoesPastFullReplicas(t *testing.T) {
+	h, _ := startHub(t)
+	const count, share = 24, 10
+	aPodEach(t, h, 1, count)
+	s := newSite(t)
+	var all inOrder
+	for range 3 {
+		all = append(all, s.replica(h, ServerOptions{DropInterval: time.Millisecond}))
+	}
+	nodes := s.followers(count, all)
+	waitFor(t, "all nodes at the first", func() bool { return all[0].Streams() == count })
+	for _, r := range all {
+		r.SetMaxStreams(share)
+	}
+	waitFor(t, "shares", func() bool {
+		a, b, c := all[0].Streams(), all[1].Streams(), all[2].Streams()
+		return a <= share && b <= share && c <= share && a+b+c == count
+	})
+	each(t, nodes, 1)
+}
+
 // TestReplicaThatHandsANodeOverIsAskedLast, also where it is listed first.
 func TestReplicaThatHandsANodeOverIsAskedLast(t *testing.T) {
 	h, _ := startHub(t)

@@ -82,6 +82,10 @@ const (
 	spread       = 200 * time.Millisecond
 )
 
+// settled is how long a stream lasts after which it no longer matters which replicas were tried before it. A node that is handed over
+// sooner goes on to those that it has not tried: two that are listed first and have too many would pass it to and fro.
+const settled = 10 * time.Minute
+
 // NewClient makes a Client. It fails if the TLS files cannot be used.
 func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{
@@ -124,11 +128,13 @@ func (c *Client) Run(ctx context.Context) error {
 	for {
 		address, err := c.choose(tried)
 		if err == nil {
-			before := c.number
+			before, began := c.number, time.Now()
 			err = c.connectOnce(ctx, address)
 			if c.number > before {
-				clear(tried)
 				pause = firstBackoff
+				if time.Since(began) > settled {
+					clear(tried)
+				}
 			}
 			tried[address] = true
 		}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,7 @@ import (
 func TestDoor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, in := newDoor(), map[string]int{}
+		var mu sync.Mutex // guards in, while two come in at once
 		type visit struct {
 			cancel context.CancelFunc
 			leave  func()
@@ -37,7 +39,9 @@ func TestDoor(t *testing.T) {
 			t.Cleanup(v.cancel)
 			go func() {
 				if v.leave, v.err = d.enter(ctx, node); v.err == nil {
+					mu.Lock()
 					in[node]++
+					mu.Unlock()
 				}
 			}()
 			synctest.Wait()
