@@ -148,7 +148,7 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	if to, ok := a.attributed[addr]; ok {
 		it := e.items.get(itemKey{itemPod, to.pod})
-		if it == nil || it.class == nil || to.uid != "" && to.uid != it.detail.(*podDetail).uid {
+		if it == nil || it.class == nil || to.uid != "" && to.uid != it.detail.(*podDetail).uid.String() {
 			return nil
 		}
 		return it
@@ -176,5 +176,5 @@ func (it *item) claims(addr netip.Addr) bool {
 // laterThan orders pods that claim the same address.
 func laterThan(a, b *item) bool {
 	p, q := a.detail.(*podDetail), b.detail.(*podDetail)
-	return cmp.Or(cmp.Compare(p.rank, q.rank), strings.Compare(p.uid, q.uid), compareItemKeys(a.key(), b.key())) > 0
+	return cmp.Or(cmp.Compare(p.rank, q.rank), strings.Compare(p.uid.String(), q.uid.String()), compareItemKeys(a.key(), b.key())) > 0
 }

@@ -85,9 +85,9 @@ func (c *calicoCompiler) selector(path *field.Path, text string) *expression.Sel
 	return readableOrAll(text)
 }
 
-func compileProfile(name string, o *v3.ProfileSpec) compiled {
+func compileProfile(wireName string, o *v3.ProfileSpec) compiled {
 	c := calicoCompiler{subject: spec{scopeAll, "", expression.All()}}
-	out := compiled{policy: &wire.Policy{Name: profilePrefix + name}}
+	out := compiled{policy: &wire.Policy{Name: wireName}}
 	path := field.NewPath("spec")
 	c.rules(&out, path.Child("ingress"), o.Ingress, true)
 	c.rules(&out, path.Child("egress"), o.Egress, false)

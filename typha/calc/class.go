@@ -16,7 +16,6 @@ type class struct {
 	ports  string // packed
 	items  []*item
 
-	dirty   dirt
 	matches []match // as of the last Flush, sorted by number
 	stack   *stack  // likewise; nil if no policy selects them
 }
@@ -25,8 +24,8 @@ type class struct {
 type dirt uint8
 
 const (
-	dirtyListed  dirt = 1 << iota // it is in Engine.dirtyClasses, for its stack
-	dirtyMatches                  // and which selectors select it
+	dirtyStack   dirt = iota + 1 // which policies apply to it
+	dirtyMatches                 // and, before, which selectors select it
 )
 
 // classKey is what the items of a class have in common.
@@ -49,7 +48,7 @@ func (c *class) Get(name string) (string, bool) {
 	case v3.LabelOrchestrator:
 		return c.place.orchestrator, c.place.orchestrator != ""
 	}
-	number, known := c.place.names.numbers[name]
+	number, known := c.place.space.names.numbers[name]
 	if !known {
 		return "", false
 	}
@@ -105,7 +104,7 @@ func (e *Engine) classOf(to placeSpec, own map[string]string, ports string) *cla
 	} else {
 		c = &class{place: key.place, labels: key.labels, ports: key.ports}
 		e.classes.add(c)
-		c.place.classes = append(c.place.classes, c)
+		c.place.classes.add(c)
 		e.markClass(c, dirtyMatches)
 	}
 	return c
@@ -113,11 +112,7 @@ func (e *Engine) classOf(to placeSpec, own map[string]string, ports string) *cla
 
 // markClass notes that something about the class has to be decided again at the next Flush.
 func (e *Engine) markClass(c *class, d dirt) {
-	if c.dirty == 0 {
-		e.dirtyClasses = append(e.dirtyClasses, c)
-		d |= dirtyListed
-	}
-	c.dirty |= d
+	e.dirtyClasses[c] = max(e.dirtyClasses[c], d)
 }
 
 // classify makes a class that of the item; nil is none.
@@ -155,14 +150,15 @@ func (c *class) remove(it *item) {
 // dropClass forgets a class without items.
 func (e *Engine) dropClass(c *class) {
 	e.classes.remove(c)
+	delete(e.dirtyClasses, c)
 	for _, m := range c.matches {
 		m.leave()
 	}
 	c.matches = nil
 	e.unstack(c)
 	e.names.release(c.labels)
-	c.place.classes = without(c.place.classes, c)
-	if len(c.place.classes) == 0 {
+	c.place.classes.remove(c)
+	if c.place.classes.size() == 0 {
 		e.dropPlace(c.place)
 	}
 }

@@ -7,15 +7,17 @@
 //
 // How it fits together:
 //
-//	pods, workload and host endpoints, network sets, nodes ─► items, in places that give them labels and profiles
-//	items ─► index ─► selectors ─► IP sets
-//	                      └─► policies, in tiers ─► stacks ─► endpoints, and the nodes that need them
+//	pods, workload and host endpoints, network sets, nodes ─► items
+//	items ─► classes, in places that give them labels and profiles ─► index ─► selectors ─► IP sets
+//	                                                                            └─► policies, in tiers ─► stacks
+//	items, stacks ─► endpoints, and the nodes that need what applies to them
 //	IPAM blocks ─► who owns an address ─► items, and routes
 //	nodes ─► hosts, VTEPs;  pools;  BGP peers resolved by node;  Felix configuration
 //
-// Upsert and Delete only record; Flush decides. An update costs what it changes: an item asks the selectors that its labels can
-// match, and a set changes by members. What is large exists once: the labels that items inherit stay with their place, the
-// policies that apply to endpoints of the same selectors are one stack, and what nodes need is known by selector.
+// Upsert and Delete only record; Flush decides. An update costs what it changes: a class of items asks the selectors that its
+// labels can match, and a set changes by members. What is large exists once: items that nothing tells apart share a class, the
+// labels that they inherit stay with its place, the policies that apply to classes of the same selectors are one stack, and what
+// nodes need is known by selector.
 // docs/design/engine.md says more.
 //
 // A resource that cannot be used hurts only itself, and is judged from its own content: an unusable rule that allows

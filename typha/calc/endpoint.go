@@ -197,10 +197,10 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 	}
 	at := it.class.place
 	out := &wire.Endpoint{Namespace: it.space.name, Pod: it.name, Node: it.node.String(), Profiles: at.ruling.wire(),
-		Tiers: e.stackTiers(it.class.stack)}
+		Tiers: e.tiersOfWorkload(it.class.stack)}
 	switch d := it.detail.(type) {
 	case *podDetail:
-		out.UID = d.uid
+		out.UID = d.uid.String()
 		out.Annotations = d.annotations
 		if of := at.profiles[0].annotations; len(of) > 0 {
 			out.Annotations = maps.Clone(of)

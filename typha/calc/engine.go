@@ -71,7 +71,8 @@ type Engine struct {
 	recent       map[string]*policy      // those that came since the last Flush, by their names on the wire; nil: went
 	tiers        map[string]*tier
 	stacks       table[string, *stack]
-	everywhere   group // the nodes that there are
+	stackTiers   map[*stack][]wire.Tier // see tiersOfWorkload
+	everywhere   group                  // the nodes that there are
 
 	addresses addresses
 	pools     map[string]*wire.Pool
@@ -81,7 +82,7 @@ type Engine struct {
 
 	// What has to be decided again at the next Flush.
 	dirty         []*item
-	dirtyClasses  []*class
+	dirtyClasses  map[*class]dirt
 	fresh         []*selector
 	dirtyStacks   []*stack
 	usedStacks    []*stack // whose tiers were made since the last Flush
@@ -107,7 +108,7 @@ func New() *Engine {
 		names:         newDictionary(),
 		spaces:        newTable(seed, func(s *space) string { return s.name }),
 		classes:       newTable(seed, (*class).key),
-		profiles:      newTable(seed, (*profile).name),
+		profiles:      newTable(seed, func(p *profile) string { return p.name }),
 		rulings:       map[string]*ruling{},
 		nets:          newNetTable(seed),
 		selectors:     newTable(seed, (*selector).key),
@@ -119,11 +120,13 @@ func New() *Engine {
 		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
 		stacks:        newTable(seed, func(s *stack) string { return s.key }),
+		stackTiers:    map[*stack][]wire.Tier{},
 		addresses:     newAddresses(),
 		pools:         map[string]*wire.Pool{},
 		blocks:        map[string]*block{},
 		hosts:         map[string]*host{},
 		bgp:           newBGPState(),
+		dirtyClasses:  map[*class]dirt{},
 		dirtyProfiles: map[*profile]struct{}{},
 		dirtySets:     map[*ipSet]struct{}{},
 		seed:          seed,
@@ -269,17 +272,15 @@ func (e *Engine) Flush() Delta {
 // flushItems decides again what selects the items that changed, what applies to them, and what their nodes get.
 func (e *Engine) flushItems() {
 	e.askFresh()
-	for _, c := range e.dirtyClasses {
-		if c.dirty&dirtyMatches != 0 && len(c.items) > 0 {
+	for c, d := range e.dirtyClasses {
+		if d == dirtyMatches {
 			e.match(c)
 		}
 	}
-	for _, c := range e.dirtyClasses {
-		if c.dirty = 0; len(c.items) > 0 {
-			e.restack(c)
-		}
+	for c := range e.dirtyClasses {
+		e.restack(c)
 	}
-	e.dirtyClasses = nil
+	e.dirtyClasses = map[*class]dirt{}
 	for _, it := range e.dirty {
 		e.count(it)
 	}
@@ -293,7 +294,7 @@ func (e *Engine) flushItems() {
 		}
 	}
 	e.dirty = nil
-	e.trimStacks()
+	e.trimTiers()
 }
 
 // covering gives the pool that contains a prefix, the most specific one.

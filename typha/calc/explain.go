@@ -209,7 +209,7 @@ func (q *inquiry) profile(of *profile) wire.Action {
 	before := len(q.steps)
 	action := q.ask("", by.policy)
 	for i := range q.steps[before:] {
-		q.steps[before+i].Name = of.name()
+		q.steps[before+i].Name = of.name
 	}
 	return action
 }
@@ -261,10 +261,13 @@ func (q *inquiry) ask(stage string, p *policy) wire.Action {
 	if q.ingress {
 		rules, from = decoded.Ingress, of.ingress
 	}
-	key := p.key()
+	key, tier := p.key(), ""
+	if p.tier != nil {
+		tier = p.tier.name
+	}
 	for i := range rules {
 		r := &rules[i]
-		step := Step{Stage: stage, Tier: decoded.Tier, Policy: p.name, Kind: key.kind, Namespace: key.namespace,
+		step := Step{Stage: stage, Tier: tier, Policy: p.name, Kind: key.kind, Namespace: key.namespace,
 			Name: key.name, Staged: p.staged != nil, Rule: i, Action: r.Action}
 		if from != nil {
 			step.Rule = from[i]

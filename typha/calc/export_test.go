@@ -10,12 +10,17 @@ func (e *Engine) Residue() map[string]int {
 		"nets": len(e.nets.first) + len(e.nets.more), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
 		"sets": e.sets.size(), "slices": len(e.services.slices), "services": len(e.services.names),
 		"policies": e.policies.size() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.size(),
-		"everywhere": len(e.everywhere.counts) + len(e.everywhere.policies) + len(e.everywhere.sets),
+		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets),
 		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.noted),
 		"pools":      len(e.pools), "blocks": len(e.blocks), "hosts": len(e.hosts),
 		"attributed": len(a.attributed), "byPod": len(a.byPod), "claims": len(a.others),
 		"covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
+	}
+	for st := range e.stackTiers {
+		if e.stacks.get(st.key) != st {
+			counts["tiers of no stack"]++
+		}
 	}
 	for _, n := range e.nets.bits {
 		for _, count := range n {

@@ -46,14 +46,14 @@ func (c *counts) add(node nodeName, n int32) bool {
 // A node that has one of them needs all the group's policies and their sets.
 type group struct {
 	counts   counts
-	policies []*policy // those of them whose group is another one are needed there
+	policies bag[policy] // those of them whose group is another one are needed there
 	sets     []setUse
 	before   map[nodeName]bool // of nodes that came or went since the last Flush, whether they were there
 }
 
 // needed goes through the policies that the group's nodes need.
 func (g *group) needed(yield func(*policy) bool) {
-	for _, p := range g.policies {
+	for p := range g.policies.all {
 		if p.group == g && !yield(p) {
 			return
 		}

@@ -132,7 +132,7 @@ func (e *Engine) noteNet(c *class, net netip.Prefix) {
 		return
 	}
 	for _, m := range c.matches {
-		for _, set := range m.sets {
+		for set := range m.sets.all {
 			if set.sent {
 				set.each(net, c.ports, func(m member) { e.note(set, m) })
 			}
@@ -142,7 +142,7 @@ func (e *Engine) noteNet(c *class, net netip.Prefix) {
 
 // noteMember notes all that the items of a class are to the sets of one selector.
 func (e *Engine) noteMember(s *selector, c *class) {
-	for _, set := range s.sets {
+	for set := range s.sets.all {
 		if !set.sent {
 			continue
 		}
@@ -240,7 +240,7 @@ func (e *Engine) acquireSet(want setSpec) *ipSet {
 		s = &ipSet{setForm: want.setForm}
 		if want.service == nil {
 			s.selector = e.acquireSelector(want.items)
-			s.selector.sets = append(s.selector.sets, s)
+			s.selector.sets.add(s)
 		} else {
 			e.services.use(*want.service, s)
 		}
@@ -260,7 +260,7 @@ func (e *Engine) releaseSet(s *ipSet) {
 func (e *Engine) dropSet(s *ipSet) {
 	e.sets.remove(s)
 	if s.selector != nil {
-		s.selector.sets = without(s.selector.sets, s)
+		s.selector.sets.remove(s)
 		e.releaseSelector(s.selector)
 	} else {
 		e.services.release(*s.service, s)

@@ -8,16 +8,17 @@ import (
 // space is a namespace, or where what is in none is: it has an empty name.
 type space struct {
 	name   string
-	users  int32 // items, and selectors that are bound to it
-	places []*place
+	names  *dictionary // the engine's
+	users  int32       // items, and selectors that are bound to it
+	places bag[place]
 	// selectors are those that are bound to it and require nothing more of an item that the index could tell.
-	selectors []*selector
+	selectors bag[selector]
 }
 
 func (e *Engine) acquireSpace(name string) *space {
 	s := e.spaces.get(name)
 	if s == nil {
-		s = &space{name: strings.Clone(name)}
+		s = &space{name: strings.Clone(name), names: e.names}
 		e.spaces.add(s)
 	}
 	s.users++
@@ -36,9 +37,8 @@ type place struct {
 	space                 *space
 	account, orchestrator string
 	profiles              []*profile // in order
-	classes               []*class
+	classes               bag[class]
 	ruling                *ruling
-	names                 *dictionary // the engine's
 }
 
 type placeSpec struct {
@@ -49,33 +49,33 @@ type placeSpec struct {
 
 func (p *place) is(s placeSpec) bool {
 	return p.kind == s.kind && p.account == s.account && p.orchestrator == s.orchestrator &&
-		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name() == name })
+		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name == name })
 }
 
 // placeOf gives a place, which it makes if need be, of items that are in its namespace.
 func (e *Engine) placeOf(s placeSpec) *place {
 	space := e.spaces.get(s.namespace)
-	for _, p := range space.places { // as many as it has service accounts with pods
+	for p := range space.places.all { // as many as it has service accounts with pods
 		if p.is(s) {
 			return p
 		}
 	}
-	p := &place{kind: s.kind, space: space, account: intern(s.account), orchestrator: intern(s.orchestrator), names: e.names}
+	p := &place{kind: s.kind, space: space, account: intern(s.account), orchestrator: intern(s.orchestrator)}
 	for _, name := range s.profiles {
 		profile := e.profile(name)
 		p.profiles = append(p.profiles, profile)
-		profile.places = append(profile.places, p)
+		profile.places.add(p)
 	}
-	space.places = append(space.places, p)
+	space.places.add(p)
 	e.setRuling(p)
 	return p
 }
 
 func (e *Engine) dropPlace(p *place) {
-	p.space.places = without(p.space.places, p)
+	p.space.places.remove(p)
 	e.rule(p, nil)
 	for _, profile := range p.profiles {
-		profile.places = without(profile.places, p)
+		profile.places.remove(p)
 		e.dropProfileIfUnused(profile)
 	}
 }
@@ -117,7 +117,7 @@ func (e *Engine) setRuling(p *place) bool {
 	var names []string
 	for _, of := range p.profiles {
 		if by := e.rulesOf(p, of); by != nil && !slices.Contains(profiles, by) {
-			profiles, names = append(profiles, by), append(names, by.wire)
+			profiles, names = append(profiles, by), append(names, by.wire())
 		}
 	}
 	if len(names) == 0 {
@@ -163,7 +163,7 @@ func (r *ruling) count(e *Engine, n int32) {
 
 // items goes through what is in the place.
 func (p *place) items(yield func(*item) bool) {
-	for _, c := range p.classes {
+	for c := range p.classes.all {
 		for _, it := range c.items {
 			if !yield(it) {
 				return

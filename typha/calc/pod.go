@@ -2,6 +2,7 @@ package calc
 
 import (
 	"cmp"
+	"encoding/hex"
 	"maps"
 	"math"
 	"net/netip"
@@ -15,12 +16,36 @@ import (
 
 // podDetail is what of a Pod matters beside its labels, ports and addresses.
 type podDetail struct {
-	uid         string
+	uid         uid
 	annotations map[string]string // for CNI
 	claims      nets              // status.podIPs
 	// rank decides among pods that claim an address: the later it was created, in Unix seconds, and any that terminates
 	// before all others.
 	rank int64
+}
+
+// uid is a pod's UID. Nearly always that is a UUID, which is held as its 16 octets; else it is the text, with a NUL after
+// it where it has 16 octets too.
+type uid string
+
+const uuidSize = 16
+
+func packUID(text string) uid {
+	if id, err := hex.DecodeString(strings.ReplaceAll(text, "-", "")); err == nil && len(id) == uuidSize && uid(id).String() == text {
+		return uid(id)
+	}
+	if len(text) == uuidSize {
+		text += "\x00"
+	}
+	return uid(strings.Clone(text))
+}
+
+func (u uid) String() string {
+	if len(u) != uuidSize {
+		return strings.TrimSuffix(string(u), "\x00")
+	}
+	digits := hex.EncodeToString([]byte(u))
+	return digits[:8] + "-" + digits[8:12] + "-" + digits[12:16] + "-" + digits[16:20] + "-" + digits[20:]
 }
 
 type namedPort struct {
@@ -66,13 +91,11 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 	}
 	p := it.detail.(*podDetail)
 	annotations := withPrefix(o.Annotations, cniAnnotations)
-	uid := runtimeUID(o)
+	uid := packUID(runtimeUID(o))
 	if uid != p.uid || !maps.Equal(p.annotations, annotations) {
 		e.mark(it)
 	}
-	if p.uid != uid {
-		p.uid = strings.Clone(uid)
-	}
+	p.uid = uid
 	p.annotations = annotations
 	p.rank = o.CreationTimestamp.Unix()
 	if o.DeletionTimestamp != nil {

@@ -24,7 +24,7 @@ type policy struct {
 	doNotTrack, preDNAT, onForward bool
 
 	name    string // on the wire
-	rules   string // the wire.Policy without its name, encoded: there are many, and rules are large
+	rules   string // encoded: there are many, and rules are large
 	tier    *tier  // nil for a profile
 	order   *float64
 	subject *selector // nil for a profile
@@ -205,7 +205,8 @@ func (p *policy) groups() []*group {
 func (e *Engine) replace(before, p *policy) {
 	e.recent[p.name] = p
 	for _, g := range p.groups() {
-		g.policies[slices.Index(g.policies, before)] = p
+		g.policies.remove(before)
+		g.policies.add(p)
 	}
 	for _, s := range p.sets {
 		e.useSet(p.group, s, true)
@@ -223,11 +224,11 @@ func (e *Engine) attach(p *policy) {
 	}
 	e.recent[p.name] = p
 	for _, g := range p.groups() {
-		g.policies = append(g.policies, p)
+		g.policies.add(p)
 	}
 	e.join(p, true)
 	if s := p.subject; s != nil {
-		if len(s.policies) == 1 {
+		if s.policies.size() == 1 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -244,11 +245,11 @@ func (e *Engine) detach(p *policy) {
 	}
 	e.recent[p.name] = nil
 	for _, g := range p.groups() {
-		g.policies = without(g.policies, p)
+		g.policies.remove(p)
 	}
 	e.join(p, false)
 	if s := p.subject; s != nil {
-		if len(s.policies) == 0 {
+		if s.policies.size() == 0 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -273,7 +274,7 @@ func (e *Engine) release(p *policy) {
 
 func (e *Engine) restackMembers(s *selector) {
 	for _, c := range s.members {
-		e.markClass(c, dirtyListed)
+		e.markClass(c, dirtyStack)
 	}
 }
 
@@ -367,10 +368,10 @@ func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
 	}
 }
 
-// encode gives the canonical encoding of a policy without its name.
+// encode gives the canonical encoding of a policy without its name, which tells its tier.
 func encode(p *wire.Policy) string {
 	nameless := *p
-	nameless.Name = ""
+	nameless.Name, nameless.Tier = "", ""
 	data, err := wire.Encode(&nameless)
 	if err != nil {
 		panic(err) // the type is one that can be encoded
@@ -381,7 +382,7 @@ func encode(p *wire.Policy) string {
 // allowAllRules are those of the profiles of all namespaces.
 var allowAllRules = encode(&wire.Policy{Ingress: allowAll, Egress: allowAll})
 
-// decode gives the policy again, without its name.
+// decode gives the rules again.
 func (p *policy) decode() *wire.Policy {
 	var out wire.Policy
 	if err := wire.Decode([]byte(p.rules), &out); err != nil {

@@ -14,8 +14,8 @@ import (
 // profile is what gives items labels and, after all tiers, rules: a Namespace or ServiceAccount of Kubernetes, or a
 // Profile.
 type profile struct {
-	wire   string // the name of its Policy: "profile/kns.default"
-	places []*place
+	name   string // "kns.default"
+	places bag[place]
 	// labels are those that the profile gives, under their full names.
 	labels labels
 	// kube says that the Kubernetes object is there, object that the Profile is.
@@ -23,21 +23,11 @@ type profile struct {
 	ruled       int32 // how many places' ruling it is in
 	object      *v3.ProfileSpec
 	annotations map[string]string // of a Namespace, for CNI
-	policy      *policy           // while it is in a ruling
-	group       *group            // the nodes that have endpoints with it; see nodes
+	policy      *policy           // while it is in a ruling, as of the last Flush; its group are the endpoints with the profile
 }
 
-const profilePrefix = "profile/"
-
-func (p *profile) name() string { return p.wire[len(profilePrefix):] }
-
-// nodes gives the group of a profile that is in a ruling, or was. Most service accounts never are.
-func (p *profile) nodes() *group {
-	if p.group == nil {
-		p.group = &group{}
-	}
-	return p.group
-}
+// wire gives the name of the profile's Policy.
+func (p *profile) wire() string { return "profile/" + p.name }
 
 const (
 	// allowProfile exists always, for automatic host endpoints.
@@ -51,9 +41,9 @@ const (
 // rules whether or not it is known yet.
 func (e *Engine) rulesOf(at *place, of *profile) *profile {
 	switch {
-	case of.object != nil, of.name() == allowProfile:
+	case of.object != nil, of.name == allowProfile:
 		return of
-	case strings.HasPrefix(of.name(), v3.NamespaceProfilePrefix) && (of.kube || at.kind == itemPod):
+	case strings.HasPrefix(of.name, v3.NamespaceProfilePrefix) && (of.kube || at.kind == itemPod):
 		return e.profile(namespaceProfile)
 	}
 	return nil
@@ -62,14 +52,14 @@ func (e *Engine) rulesOf(at *place, of *profile) *profile {
 func (e *Engine) profile(name string) *profile {
 	p := e.profiles.get(name)
 	if p == nil {
-		p = &profile{wire: profilePrefix + name}
+		p = &profile{name: strings.Clone(name)}
 		e.profiles.add(p)
 	}
 	return p
 }
 
 func (e *Engine) dropProfileIfUnused(p *profile) {
-	if !p.kube && p.object == nil && len(p.places) == 0 && p.ruled == 0 && p.policy == nil && e.profiles.get(p.name()) == p {
+	if !p.kube && p.object == nil && p.places.size() == 0 && p.ruled == 0 && p.policy == nil && e.profiles.get(p.name) == p {
 		e.profiles.remove(p)
 	}
 }
@@ -84,9 +74,9 @@ func (e *Engine) relabel(p *profile, l labels) bool {
 
 // setProfile notes that a profile changed: its labels perhaps, and whether it has rules.
 func (e *Engine) setProfile(p *profile, relabelled bool) {
-	for _, place := range p.places {
+	for place := range p.places.all {
 		e.setRuling(place)
-		for _, c := range place.classes {
+		for c := range place.classes.all {
 			if relabelled {
 				e.markClass(c, dirtyMatches)
 			}
@@ -135,7 +125,7 @@ func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
 		return
 	}
 	p.annotations = annotations
-	for _, place := range p.places {
+	for place := range p.places.all {
 		for it := range place.items {
 			e.mark(it)
 		}
@@ -147,7 +137,7 @@ func (e *Engine) upsertProfile(o *v3.Profile) {
 		e.judge(KindProfile, "", o.Name, "metadata.name: it is none that a Profile can have")
 		return
 	}
-	e.judge(KindProfile, "", o.Name, compileProfile(o.Name, &o.Spec).reason)
+	e.judge(KindProfile, "", o.Name, compileProfile("", &o.Spec).reason)
 	e.setObject(e.profile(o.Name), &o.Spec)
 }
 
@@ -185,12 +175,14 @@ func (e *Engine) flushProfile(p *profile) {
 		e.dropProfileIfUnused(p)
 		return
 	}
-	c := compiled{policy: &wire.Policy{Name: p.wire, Ingress: allowAll, Egress: allowAll}}
+	c := compiled{policy: &wire.Policy{Name: p.wire(), Ingress: allowAll, Egress: allowAll}}
 	if p.object != nil {
-		c = compileProfile(p.name(), p.object)
+		c = compileProfile(p.wire(), p.object)
 	}
-	c.group = p.nodes()
-	p.policy = e.putPolicy(policyKey{KindProfile, "", p.name()}, c, p.policy)
+	if c.group = (&group{}); p.policy != nil {
+		c.group = p.policy.group
+	}
+	p.policy = e.putPolicy(policyKey{KindProfile, "", p.name}, c, p.policy)
 }
 
 var allowAll = []wire.Rule{{Action: wire.Allow}}

@@ -48,7 +48,7 @@ type selector struct {
 	number  int32 // for a stable order within the engine
 	users   int32
 	members []*class
-	sets    []*ipSet
+	sets    bag[ipSet]
 	group   // its policies are those in force whose subject it is; the staged ones are in Engine.staged
 }
 
@@ -119,7 +119,7 @@ func (e *Engine) file(s *selector) {
 	x := &e.index
 	for _, k := range s.indexKeys() {
 		if k.label == "" && k.namespace != "" {
-			s.space.selectors = append(s.space.selectors, s)
+			s.space.selectors.add(s)
 			continue
 		}
 		x.files[k] = append(x.files[k], s)
@@ -131,7 +131,7 @@ func (e *Engine) unfile(s *selector) {
 	x := &e.index
 	for _, k := range s.indexKeys() {
 		if k.label == "" && k.namespace != "" {
-			s.space.selectors = without(s.space.selectors, s)
+			s.space.selectors.remove(s)
 			continue
 		}
 		if x.files[k] = without(x.files[k], s); len(x.files[k]) == 0 {
@@ -165,12 +165,12 @@ func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
 			var number uint32
 			var value string
 			number, value, l = l.next()
-			if label := c.place.names.names[number].text; x.labels[label] > 0 {
+			if label := c.place.space.names.names[number].text; x.labels[label] > 0 {
 				look(label, value)
 			}
 		}
 	}
-	found = append(append(found, x.files[key]...), c.place.space.selectors...)
+	found = slices.AppendSeq(append(found, x.files[key]...), c.place.space.selectors.all)
 	for _, label := range [...]string{v3.LabelNamespace, v3.LabelServiceAccount, v3.LabelOrchestrator} {
 		if value, ok := c.Get(label); ok && x.labels[label] > 0 {
 			look(label, value)
@@ -230,8 +230,8 @@ func (e *Engine) askFresh() {
 		switch {
 		case s.users == 0:
 		case s.space != nil:
-			for _, p := range s.space.places {
-				e.askClasses(s, slices.Values(p.classes))
+			for p := range s.space.places.all {
+				e.askClasses(s, p.classes.all)
 			}
 		case wide <= fewSelectors:
 			e.askClasses(s, e.classes.all)
@@ -247,7 +247,7 @@ func (e *Engine) askFresh() {
 
 func (e *Engine) askClasses(s *selector, classes iter.Seq[*class]) {
 	for c := range classes {
-		if c.dirty&dirtyMatches == 0 && s.selects(c) {
+		if e.dirtyClasses[c] != dirtyMatches && s.selects(c) {
 			e.markClass(c, dirtyMatches)
 		}
 	}

@@ -12,32 +12,38 @@ import (
 // stack is the policies that apply to classes which the same selectors select. They share its tiers.
 type stack struct {
 	key       string
-	selectors []*selector // with policies in force, sorted by number
-	users     int32       // classes
+	selectors bag[selector] // with policies in force
+	users     int32         // classes
 	dirty     bool
 	hash      uint64 // of the tiers of a workload; 0 for none
-	// tiers are those of a workload. They stay where several classes share them, and else from one use of them to the end of
-	// the Flush.
-	tiers []wire.Tier
 }
 
-// stackTiers gives those of a workload with the stack; nil has none.
-func (e *Engine) stackTiers(st *stack) []wire.Tier {
+// tiersOfWorkload gives the tiers of a workload with the stack; nil has none. They are kept where several classes have the
+// stack, and else to the end of the Flush.
+func (e *Engine) tiersOfWorkload(st *stack) []wire.Tier {
 	if st == nil || st.hash == 0 {
 		return nil
 	}
-	if st.tiers == nil {
-		st.tiers = e.tiersOf(st, func(*policy) bool { return true })
-		e.usedStacks = append(e.usedStacks, st)
+	tiers, made := e.stackTiers[st]
+	if !made {
+		tiers = e.tiersOf(st, func(*policy) bool { return true })
+		e.keepTiers(st, tiers)
 	}
-	return st.tiers
+	return tiers
 }
 
-// trimStacks lets go of the tiers that no other class needs.
-func (e *Engine) trimStacks() {
+func (e *Engine) keepTiers(st *stack, tiers []wire.Tier) {
+	e.stackTiers[st] = tiers
+	if st.users <= 1 {
+		e.usedStacks = append(e.usedStacks, st)
+	}
+}
+
+// trimTiers lets go of the tiers that no other class needs.
+func (e *Engine) trimTiers() {
 	for _, st := range e.usedStacks {
 		if st.users <= 1 {
-			st.tiers = nil
+			delete(e.stackTiers, st)
 		}
 	}
 	e.usedStacks = nil
@@ -50,7 +56,7 @@ func (e *Engine) stackOf(c *class) *stack {
 	}
 	var key []byte
 	for _, s := range c.matches {
-		if len(s.policies) > 0 {
+		if s.policies.size() > 0 {
 			key = binary.AppendVarint(key, int64(s.number))
 		}
 	}
@@ -61,8 +67,8 @@ func (e *Engine) stackOf(c *class) *stack {
 	if st == nil {
 		st = &stack{key: string(key)}
 		for _, m := range c.matches {
-			if s := m.selector; len(s.policies) > 0 {
-				st.selectors = append(st.selectors, s)
+			if s := m.selector; s.policies.size() > 0 {
+				st.selectors.add(s)
 			}
 		}
 		e.stacks.add(st)
@@ -97,8 +103,12 @@ func (e *Engine) restack(c *class) {
 // unstack takes the stack away from a class whose items are not counted.
 func (e *Engine) unstack(c *class) {
 	if st := c.stack; st != nil {
-		if st.users--; st.users == 0 {
+		switch st.users--; st.users {
+		case 0:
 			e.stacks.remove(st)
+			delete(e.stackTiers, st)
+		case 1:
+			e.usedStacks = append(e.usedStacks, st)
 		}
 		c.stack = nil
 	}
@@ -125,11 +135,11 @@ func (e *Engine) countEndpoint(it *item, n int32) {
 	e.countNode(&e.everywhere, it.node, n)
 	if r := it.class.place.ruling; r != nil {
 		for _, p := range r.profiles {
-			e.countNode(p.nodes(), it.node, n)
+			e.countNode(p.policy.group, it.node, n)
 		}
 	}
 	if st := it.class.stack; st != nil {
-		for _, s := range st.selectors {
+		for s := range st.selectors.all {
 			e.countNode(&s.group, it.node, n)
 		}
 	}
@@ -143,11 +153,11 @@ func (e *Engine) flushStacks() {
 			continue
 		}
 		tiers, before := e.tiersOf(st, func(*policy) bool { return true }), st.hash
-		if st.tiers, st.hash = tiers, 0; len(tiers) > 0 { // none are as good as no stack
+		if st.hash = 0; len(tiers) > 0 { // none are as good as no stack
 			st.hash = e.hash(tiers)
 		}
-		e.usedStacks = append(e.usedStacks, st)
-		for _, c := range st.selectors[0].members {
+		e.keepTiers(st, tiers)
+		for _, c := range st.selectors.one.members {
 			if c.stack == st && (st.hash != before || c.place.kind == itemHost) {
 				for _, it := range c.items {
 					e.mark(it)
@@ -161,8 +171,8 @@ func (e *Engine) flushStacks() {
 // policiesOf gives the policies of a stack in the order of their evaluation.
 func (e *Engine) policiesOf(st *stack) []*policy {
 	var list []*policy
-	for _, s := range st.selectors {
-		list = append(list, s.policies...)
+	for s := range st.selectors.all {
+		list = slices.AppendSeq(list, s.policies.all)
 	}
 	slices.SortFunc(list, comparePolicies)
 	return list
