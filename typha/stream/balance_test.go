@@ -230,8 +230,10 @@ func TestSurplusGoesPastFullReplicas(t *testing.T) {
 	aPodEach(t, h, 1, count)
 	s := newSite(t)
 	var all inOrder
+	registry := prometheus.NewRegistry()
+	opts := ServerOptions{DropInterval: 20 * time.Millisecond, Metrics: NewMetrics(registry)} // time to be given what it needs
 	for range 3 {
-		all = append(all, s.replica(h, ServerOptions{DropInterval: time.Millisecond}))
+		all = append(all, s.replica(h, opts))
 	}
 	nodes := s.followers(count, all)
 	waitFor(t, "all nodes at the first", func() bool { return all[0].Streams() == count })
@@ -243,6 +245,10 @@ func TestSurplusGoesPastFullReplicas(t *testing.T) {
 		return a <= share && b <= share && c <= share && a+b+c == count
 	})
 	each(t, nodes, 1)
+	// The first hands over what is too much for it, and so does the second.
+	if streams := value(t, registry, "typha_connections_accepted"); streams > 2*count+share {
+		t.Errorf("%v streams were opened", streams)
+	}
 }
 
 // TestReplicaThatHandsANodeOverIsAskedLast, also where it is listed first.
