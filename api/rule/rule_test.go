@@ -72,6 +72,7 @@ func TestUnusable(t *testing.T) {
 		`{action: Allow, source: {nets: [10.0.0.0/8, nonsense]}}`:           "r.source.nets[1]",
 		`{action: Allow, source: {notNets: [10.0.0.0/33]}}`:                 "r.source.notNets[0]",
 		`{action: Allow, source: {selector: "a ="}}`:                        "r.source.selector",
+		`{action: Allow, source: {selector: "global() || a == 'b'"}}`:       "r.source.selector",
 		`{action: Allow, destination: {notSelector: "a ="}}`:                "r.destination.notSelector",
 		`{action: Allow, source: {namespaceSelector: "a ="}}`:               "r.source.namespaceSelector",
 		`{action: Allow, source: {serviceAccounts: {selector: "a ="}}}`:     "r.source.serviceAccounts.selector",

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -96,6 +97,9 @@ func ports(path *field.Path, list []intstr.IntOrString, protocol uint8) field.Er
 func entity(path *field.Path, e *v3.EntityRule, namespaced bool) field.ErrorList {
 	errs := append(nets(path.Child("nets"), e.Nets), nets(path.Child("notNets"), e.NotNets)...)
 	errs = append(errs, Selector(path.Child("selector"), e.Selector)...)
+	if strings.Contains(e.Selector, "global(") {
+		errs = append(errs, field.Invalid(path.Child("selector"), e.Selector, "cannot use global(): write namespaceSelector: global()"))
+	}
 	errs = append(errs, Selector(path.Child("notSelector"), e.NotSelector)...)
 	errs = append(errs, Selector(path.Child("namespaceSelector"), e.NamespaceSelector)...)
 	if e.ServiceAccounts != nil {

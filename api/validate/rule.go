@@ -96,9 +96,6 @@ func familiesOf(nets []string) (four, both bool) {
 
 func end(path *field.Path, e *v3.EntityRule) field.ErrorList {
 	errs := append(strict(path.Child("nets"), e.Nets), strict(path.Child("notNets"), e.NotNets)...)
-	if strings.Contains(e.Selector, "global(") {
-		errs = append(errs, field.Invalid(path.Child("selector"), e.Selector, "cannot use global(): write namespaceSelector: global()"))
-	}
 	if text := strings.Join(strings.Fields(e.NamespaceSelector), ""); strings.Contains(text, "global(") && text != "global()" {
 		errs = append(errs, field.Invalid(path.Child("namespaceSelector"), e.NamespaceSelector,
 			"global() stands alone: make a rule for it and one for the namespaces"))

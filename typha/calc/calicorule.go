@@ -156,6 +156,9 @@ func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec, any bool) {
 		return spec{scopeAll, "", expression.All()}, true
 	}
 	parts := []*expression.Selector{readableOrAll(r.Selector)}
+	if _, global := parts[0].WithGlobal(true); global { // which has no meaning here
+		parts[0] = expression.All()
+	}
 	out := spec{scope: scopeAll}
 	if r.NamespaceSelector != "" {
 		// One that cannot be read may have said global().

@@ -220,6 +220,9 @@ type selection struct {
 func (o *oracle) selected(er *v3.EntityRule, namespace string) selection {
 	pods, readable := o.selectors.read(er.Selector)
 	spaces, spacesReadable := o.selectors.read(er.NamespaceSelector)
+	if pods.saysGlobal() { // "… is only valid in a namespaceSelector": the endpoints that it meant may be any
+		pods, readable = expr{op: "all"}, false
+	}
 	out := selection{feature: "selector"}
 	inScope := func(e *entity) bool { return namespace == "" || e.namespace == namespace }
 	if er.NamespaceSelector != "" {

@@ -221,6 +221,9 @@ func (r random) entity(ports bool) (er v3.EntityRule) {
 		er.NotNets = nets()
 	case 3, 4:
 		er.Selector = r.selector()
+		if r.chance(3) { // has no meaning there
+			er.Selector = r.selectors.write(pick(r, expr{op: "global"}, expr{op: "!", parts: []expr{{op: "global"}}}))
+		}
 	case 5:
 		er.NotSelector = r.selector()
 	}
