@@ -30,6 +30,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/kube-controllers/status"
 	"github.com/maneki-net/maneki/test/apiserver"
 )
 
@@ -397,6 +398,20 @@ func (w *world) handles(t *testing.T, want string) error {
 	return nil
 }
 
+// TestTrimNode: what the controllers read of a Node stays, and what changes every few minutes goes.
+func TestTrimNode(t *testing.T) {
+	ours := corev1.NodeCondition{Type: status.ConditionProgrammed, Status: corev1.ConditionTrue, Reason: status.ReasonProgrammed}
+	addresses := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.7"}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24", "other": "x"}},
+		Status: corev1.NodeStatus{Addresses: addresses, Images: make([]corev1.ContainerImage, 50),
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, ours}}}
+	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24"}},
+		Status: corev1.NodeStatus{Addresses: addresses, Conditions: []corev1.NodeCondition{ours}}}
+	if got, err := trimNode(node); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 func TestParseConfig(t *testing.T) {
 	tests := map[string]struct {
 		environ, args []string
@@ -410,6 +425,8 @@ func TestParseConfig(t *testing.T) {
 		"unknown controller": {[]string{"ENABLED_CONTROLLERS=nodes"}, nil, nil, `no controller "nodes"; there are node, ippool`},
 		"bad value":          {[]string{"NODE_GRACE_PERIOD=5"}, nil, nil, `NODE_GRACE_PERIOD="5"`},
 		"bad policy":         {nil, []string{"--webhook-failure-policy=ignore"}, nil, "neither Fail nor Ignore"},
+		"Typha":              {[]string{"TYPHA_K8SSERVICENAME=calico-typha", "TYPHA_CN=typha-server"}, nil, func(c Config) bool { return c.TyphaTLS.PeerCN == "typha-server" }, ""},
+		"any Typha":          {[]string{"TYPHA_K8SSERVICENAME=calico-typha"}, nil, nil, "TYPHA_CN or TYPHA_URISAN"},
 		"bad level":          {[]string{"LOG_LEVEL=loud"}, nil, nil, "none of debug"},
 		"bad argument":       {nil, []string{"start"}, nil, `argument "start"`},
 	}
