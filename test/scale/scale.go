@@ -194,11 +194,42 @@ func Blocks(nodes int) Resources {
 }
 
 func block(i int) *v3.IPAMBlock {
-	cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64 + byte(i>>10), byte(i >> 2), byte(i << 6)}), 26)
-	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", "/", "-").Replace(cidr.String())}}
-	b.Spec = v3.IPAMBlockSpec{CIDR: cidr.String(), Affinity: "host:" + NodeName(i), Allocations: make([]*int, 64)}
+	b := blockOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64 + byte(i>>10), byte(i >> 2), byte(i << 6)}), 26), i)
 	for place := range b.Spec.Allocations {
 		b.Spec.Unallocated = append(b.Spec.Unallocated, place)
+	}
+	return b
+}
+
+func blockOf(cidr netip.Prefix, node int) *v3.IPAMBlock {
+	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", "/", "-").Replace(cidr.String())}}
+	b.Spec = v3.IPAMBlockSpec{CIDR: cidr.String(), Affinity: "host:" + NodeName(node), Allocations: make([]*int, blockSize)}
+	return b
+}
+
+// blockSize is how many addresses a block has.
+const blockSize = 64
+
+// Allocated is Labelled with as many pods on a node as a block has addresses, and the blocks that they have theirs from.
+func Allocated(pods, policies int) Resources {
+	return func(yield func(metav1.Object) bool) {
+		_ = Until(yield, Labelled(pods, policies, blockSize)) && all((pods+blockSize-1)/blockSize, func(i int) *v3.IPAMBlock { return fullBlock(i, pods) }, yield)
+	}
+}
+
+// fullBlock is the block of the i-th node of Allocated.
+func fullBlock(node, pods int) *v3.IPAMBlock {
+	b := blockOf(netip.PrefixFrom(podAddress(node*blockSize), 26), node)
+	for place := range b.Spec.Allocations {
+		i := node*blockSize + place
+		if i >= pods {
+			b.Spec.Unallocated = append(b.Spec.Unallocated, place)
+			continue
+		}
+		p := LabelledPod(i, node)
+		b.Spec.Allocations[place] = &place
+		b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{HandleID: &p.Name, ActiveOwnerAttrs: map[string]string{
+			v3.AttributeNamespace: p.Namespace, v3.AttributePod: p.Name, v3.AttributeUID: string(p.UID), v3.AttributeNode: p.Spec.NodeName}})
 	}
 	return b
 }
@@ -226,8 +257,12 @@ func pod(ns, name string, i, node int, labels map[string]string) *corev1.Pod {
 		CreationTimestamp: metav1.NewTime(time.Unix(int64(1_700_000_000+i), 0))}}
 	p.Spec.NodeName, p.Spec.ServiceAccountName = NodeName(node), "default"
 	p.Status.Phase = corev1.PodRunning
-	p.Status.PodIPs = []corev1.PodIP{{IP: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String()}}
+	p.Status.PodIPs = []corev1.PodIP{{IP: podAddress(i).String()}}
 	return p
+}
+
+func podAddress(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
 // text gives a text of a length that follows from n.

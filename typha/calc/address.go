@@ -10,30 +10,14 @@ import (
 // to which an IPAM block attributes it; where no block has the address, the latest living pod
 // whose status names it.
 type addresses struct {
-	attributed map[netip.Addr]attribution
-	byPod      map[podKey][]netip.Addr // the reverse of attributed
 	// others are the pods whose status names an address that they do not own.
 	others  map[netip.Addr][]*item
-	blocks  map[netip.Prefix]int // covering prefixes, counted
-	lengths map[int]int          // their prefix lengths (of 128 bits), counted
-}
-
-// attribution is what a block says of one allocated address; pod is empty for one that
-// serves something else.
-type attribution struct {
-	pod  podKey
-	uid  string // empty if the block does not say
-	node string
+	blocks  map[netip.Prefix]*block
+	lengths map[int]int // their prefix lengths (of 128 bits), counted
 }
 
 func newAddresses() addresses {
-	return addresses{
-		attributed: map[netip.Addr]attribution{},
-		byPod:      map[podKey][]netip.Addr{},
-		others:     map[netip.Addr][]*item{},
-		blocks:     map[netip.Prefix]int{},
-		lengths:    map[int]int{},
-	}
+	return addresses{others: map[netip.Addr][]*item{}, blocks: map[netip.Prefix]*block{}, lengths: map[int]int{}}
 }
 
 // claim takes in the addresses of a pod's status, none when it is gone, and settles all that concern the pod.
@@ -55,8 +39,8 @@ func (a *addresses) claim(e *Engine, it *item, now nets) {
 	for net := range now.each {
 		a.settle(e, net.Addr())
 	}
-	for _, addr := range a.byPod[it.podKey()] {
-		a.settle(e, addr)
+	for net := range p.attributed.each {
+		a.settle(e, net.Addr())
 	}
 	if p.claims == it.nets { // as nearly always: one copy is enough
 		p.claims = it.nets
@@ -81,48 +65,38 @@ func (a *addresses) disclaim(addr netip.Addr, it *item) {
 	}
 }
 
-// attribute notes what a block says of an address; ok is false when it is not allocated.
-func (a *addresses) attribute(e *Engine, addr netip.Addr, to attribution, ok bool) {
-	if was, had := a.attributed[addr]; had && was.pod.name != "" {
-		if a.byPod[was.pod] = without(a.byPod[was.pod], addr); len(a.byPod[was.pod]) == 0 {
-			delete(a.byPod, was.pod)
-		}
+// cover takes in a block, or takes it out. The caller settles the addresses in it.
+func (a *addresses) cover(b *block, in bool) {
+	length := b.cidr.Bits() + 128 - b.cidr.Addr().BitLen()
+	if in {
+		a.blocks[b.cidr] = b
+		a.lengths[length]++
+		return
 	}
-	if ok {
-		a.attributed[addr] = to
-		if to.pod.name != "" {
-			a.byPod[to.pod] = append(a.byPod[to.pod], addr)
-		}
-	} else {
-		delete(a.attributed, addr)
-	}
-	a.settle(e, addr)
-}
-
-// cover changes the count of blocks with a CIDR by n. The caller settles the addresses in it.
-func (a *addresses) cover(cidr netip.Prefix, n int) {
-	length := cidr.Bits()
-	if cidr.Addr().Is4() {
-		length += 96
-	}
-	if a.blocks[cidr] += n; a.blocks[cidr] == 0 {
-		delete(a.blocks, cidr)
-	}
-	if a.lengths[length] += n; a.lengths[length] == 0 {
+	delete(a.blocks, b.cidr)
+	if a.lengths[length]--; a.lengths[length] == 0 {
 		delete(a.lengths, length)
 	}
 }
 
-func (a *addresses) covered(addr netip.Addr) bool {
+// attributed gives what blocks say of an address, the smallest that has it allocated; covered says that there is one at all.
+func (a *addresses) attributed(addr netip.Addr) (to attribution, allocated, covered bool) {
+	smallest := 0
 	for length := range a.lengths {
-		if addr.Is4() {
-			length -= 96
+		net, err := addr.Prefix(length - 128 + addr.BitLen())
+		if err != nil {
+			continue // of the other family
 		}
-		if p, err := addr.Prefix(length); err == nil && a.blocks[p] > 0 {
-			return true
+		b := a.blocks[net]
+		if b == nil {
+			continue
+		}
+		covered = true
+		if found, ok := b.find(addr); ok && length > smallest {
+			to, allocated, smallest = found, true, length
 		}
 	}
-	return false
+	return to, allocated, covered
 }
 
 // settle decides again who owns an address.
@@ -146,14 +120,13 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 }
 
 func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
-	if to, ok := a.attributed[addr]; ok {
-		it := e.items.get(itemKey{itemPod, to.pod})
-		if it == nil || it.class == nil || to.uid != "" && to.uid != it.detail.(*podDetail).uid.String() {
-			return nil
+	switch to, allocated, covered := a.attributed(addr); {
+	case allocated:
+		if it := to.pod; it != nil && it.class != nil && (to.uid == "" || to.uid == it.detail.(*podDetail).uid) {
+			return it
 		}
-		return it
-	}
-	if a.covered(addr) {
+		return nil
+	case covered:
 		return nil // released: the status is out of date
 	}
 	best := owner

@@ -24,6 +24,7 @@ var shapes = []struct {
 	{"customers=1000", scale.Customers(1_000, 100)},
 	{"customers=10000", scale.Customers(10_000, 100)},
 	{"customers=100000", scale.Customers(100_000, 100)},
+	{"allocated/pods=100000,policies=1000", scale.Allocated(100_000, 1_000)},
 	{"cluster/nodes=5000,pods=100000,policies=10000", scale.Cluster(5_000, 100_000, 10_000)},
 }
 

@@ -289,7 +289,7 @@ func (e *Engine) flushItems() {
 		if it.kind <= itemHost {
 			e.flushEndpoint(it)
 		}
-		if it.dirty = false; it.gone {
+		if it.dirty = false; it.gone && !it.expected() {
 			e.forget(it)
 		}
 	}

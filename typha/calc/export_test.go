@@ -13,8 +13,7 @@ func (e *Engine) Residue() map[string]int {
 		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets),
 		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.noted),
 		"pools":      len(e.pools), "blocks": len(e.blocks), "hosts": len(e.hosts),
-		"attributed": len(a.attributed), "byPod": len(a.byPod), "claims": len(a.others),
-		"covers": len(a.blocks), "lengths": len(a.lengths),
+		"claims": len(a.others), "covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
 	}
 	for st := range e.stackTiers {

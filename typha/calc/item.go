@@ -58,6 +58,12 @@ func (it *item) key() itemKey { return itemKey{it.kind, it.podKey()} }
 // isEndpoint says whether policies apply to it.
 func (it *item) isEndpoint() bool { return it.kind <= itemHost && it.node.known() && it.class != nil }
 
+// expected says that blocks attribute addresses to it, be it there or not.
+func (it *item) expected() bool {
+	p, is := it.detail.(*podDetail)
+	return is && p.attributed != ""
+}
+
 // selectedBy says whether a selector selects it, as of the last Flush.
 func (it *item) selectedBy(s *selector) bool { return it.class != nil && it.class.selectedBy(s) }
 

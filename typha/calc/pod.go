@@ -22,6 +22,8 @@ type podDetail struct {
 	// rank decides among pods that claim an address: the later it was created, in Unix seconds, and any that terminates
 	// before all others.
 	rank int64
+	// attributed are the addresses that blocks attribute to it, be it there or not.
+	attributed nets
 }
 
 // uid is a pod's UID. Nearly always that is a UUID, which is held as its 16 octets; else it is the text, with a NUL after

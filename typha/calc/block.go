@@ -1,0 +1,215 @@
+package calc
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// block is an IPAM block in use.
+type block struct {
+	cidr        netip.Prefix
+	host        nodeName      // affine node
+	allocations []attribution // sorted by ordinal
+}
+
+// attribution is what a block says of one allocated address.
+type attribution struct {
+	ordinal uint16 // of the address in the block
+	node    nodeName
+	pod     *item // nil: it serves something else
+	uid     uid   // of the pod; empty if the block does not say
+}
+
+// maxBlockBits bounds the addresses of a block, as Calico's smallest prefix lengths (/20, /116) do.
+const maxBlockBits = 12
+
+// addr gives the address with an ordinal.
+func (b *block) addr(ordinal uint16) netip.Addr {
+	octets := b.cidr.Addr().AsSlice()
+	last := len(octets) - 1
+	octets[last-1] |= byte(ordinal >> 8)
+	octets[last] |= byte(ordinal)
+	addr, _ := netip.AddrFromSlice(octets)
+	return addr
+}
+
+// find gives what the block says of an address in it.
+func (b *block) find(addr netip.Addr) (attribution, bool) {
+	octets, base := addr.AsSlice(), b.cidr.Addr().AsSlice()
+	last := len(octets) - 1
+	ordinal := uint16(octets[last-1]^base[last-1])<<8 | uint16(octets[last]^base[last])
+	i, ok := slices.BinarySearchFunc(b.allocations, ordinal, func(a attribution, o uint16) int { return cmp.Compare(a.ordinal, o) })
+	if !ok {
+		return attribution{}, false
+	}
+	return b.allocations[i], true
+}
+
+func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
+	b, err := blockOf(o)
+	if err != nil {
+		e.deleteBlock(o.Name)
+		e.judge(KindIPAMBlock, "", o.Name, err.Error())
+		return
+	}
+	e.judge(KindIPAMBlock, "", o.Name, "")
+	if o.Spec.Deleted {
+		e.deleteBlock(o.Name)
+		return
+	}
+	before := e.blocks[o.Name]
+	e.blocks[o.Name] = b
+	e.allocate(b, o)
+	if before == nil {
+		e.addresses.cover(b, true)
+		before = &block{cidr: b.cidr}
+		e.settleClaims(b.cidr)
+	}
+	e.addresses.blocks[b.cidr] = b
+	e.settleChanges(before, b)
+	e.route(before, b)
+}
+
+func (e *Engine) deleteBlock(name string) {
+	b := e.blocks[name]
+	if b == nil {
+		return
+	}
+	delete(e.blocks, name)
+	e.addresses.cover(b, false)
+	e.settleClaims(b.cidr)
+	e.settleChanges(b, &block{cidr: b.cidr})
+	e.route(b, &block{cidr: b.cidr})
+}
+
+// settleClaims decides again on the addresses that only pods' status speaks of.
+func (e *Engine) settleClaims(cidr netip.Prefix) {
+	for addr := cidr.Addr(); cidr.Contains(addr); addr = addr.Next() {
+		e.addresses.settle(e, addr)
+	}
+}
+
+// settleChanges passes the difference between two states of a block on.
+func (e *Engine) settleChanges(before, now *block) {
+	was, is := before.allocations, now.allocations
+	for len(was)+len(is) > 0 {
+		switch {
+		case len(is) == 0 || len(was) > 0 && was[0].ordinal < is[0].ordinal:
+			e.attribute(before.addr(was[0].ordinal), was[0].pod, nil)
+			was = was[1:]
+		case len(was) == 0 || is[0].ordinal < was[0].ordinal:
+			e.attribute(now.addr(is[0].ordinal), nil, is[0].pod)
+			is = is[1:]
+		default:
+			if was[0] != is[0] {
+				e.attribute(now.addr(is[0].ordinal), was[0].pod, is[0].pod)
+			}
+			was, is = was[1:], is[1:]
+		}
+	}
+}
+
+// attribute notes that an address was one pod's and is another's, nil is none, and settles it.
+func (e *Engine) attribute(addr netip.Addr, was, is *item) {
+	net := netip.PrefixFrom(addr, addr.BitLen())
+	if was != is && is != nil {
+		p := is.detail.(*podDetail)
+		p.attributed = p.attributed.with(net)
+	}
+	e.addresses.settle(e, addr)
+	if was != is && was != nil {
+		p := was.detail.(*podDetail)
+		p.attributed = p.attributed.less(net)
+		e.mark(was) // it may have been kept for this alone
+	}
+}
+
+func blockOf(o *v3.IPAMBlock) (*block, error) {
+	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
+	if err != nil || cidr != cidr.Masked() {
+		return nil, fmt.Errorf("spec.cidr: %q is not a network such as 10.244.0.0/26", o.Spec.CIDR)
+	}
+	if want := strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr.String()); o.Name != want {
+		return nil, fmt.Errorf("metadata.name: the block of %s has to be named %s", cidr, want)
+	}
+	bits := cidr.Addr().BitLen() - cidr.Bits()
+	if bits > maxBlockBits || len(o.Spec.Allocations) > 1<<bits {
+		return nil, fmt.Errorf("spec.allocations: %d entries are not those of a block of %s", len(o.Spec.Allocations), cidr)
+	}
+	b := &block{cidr: cidr}
+	if host, ok := strings.CutPrefix(o.Spec.Affinity, "host:"); ok { // not "virtual:…"
+		b.host = nodeNamed(host)
+	}
+	return b, nil
+}
+
+// allocate takes in what addresses of the block serve. A pod is noted also before it is known.
+func (e *Engine) allocate(b *block, o *v3.IPAMBlock) {
+	b.allocations = make([]attribution, 0, len(o.Spec.Allocations)-len(o.Spec.Unallocated))
+	for ordinal, index := range o.Spec.Allocations {
+		if index == nil {
+			continue
+		}
+		a := attribution{ordinal: uint16(ordinal)}
+		if *index >= 0 && *index < len(o.Spec.Attributes) {
+			owner := o.Spec.Attributes[*index].ActiveOwnerAttrs
+			a.node = nodeNamed(owner[v3.AttributeNode])
+			if name := owner[v3.AttributePod]; name != "" {
+				a.uid = packUID(owner[v3.AttributeUID])
+				a.pod = e.expect(podKey{owner[v3.AttributeNamespace], name})
+				if known := a.pod.detail.(*podDetail).uid; known == a.uid {
+					a.uid = known // one copy is enough
+				}
+			}
+		}
+		b.allocations = append(b.allocations, a)
+	}
+}
+
+// expect gives the item of a pod, which may be none yet.
+func (e *Engine) expect(key podKey) *item {
+	it := e.items.get(itemKey{itemPod, key})
+	if it == nil {
+		it = e.item(itemKey{itemPod, key})
+		it.gone, it.detail = true, &podDetail{}
+	}
+	return it
+}
+
+// routes gives those of a block: to its node, and for each address that a pod of another node has.
+func (b *block) routes(pool string) []*wire.Route {
+	var routes []*wire.Route
+	if b.host.known() {
+		routes = append(routes, &wire.Route{Dst: b.cidr, Node: b.host.String(), Pool: pool})
+	}
+	for _, a := range b.allocations {
+		if a.node.known() && a.node != b.host {
+			addr := b.addr(a.ordinal)
+			routes = append(routes, &wire.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Node: a.node.String(), Pool: pool})
+		}
+	}
+	return routes
+}
+
+// route hands the routes of a block out, and takes those of its state before back.
+func (e *Engine) route(before, now *block) {
+	for _, r := range before.routes("") {
+		e.out.remove(r.ID())
+	}
+	pool := e.covering(now.cidr)
+	for _, r := range now.routes(pool) {
+		e.out.set(r)
+	}
+}
+
+func (e *Engine) routeAll() {
+	for _, b := range e.blocks {
+		e.route(b, b)
+	}
+}
