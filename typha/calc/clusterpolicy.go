@@ -48,7 +48,7 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compile
 	}
 	subject, err := podsIn(o.Spec.Subject.Namespaces, o.Spec.Subject.Pods)
 	if err != nil {
-		c.errs = append(c.errs, field.Invalid(spec.Child("subject"), "", err.Error()+"; the policy denies all"))
+		c.errs = append(c.errs, field.Invalid(spec.Child("subject"), field.OmitValueType{}, err.Error()+"; the policy denies all"))
 		subject.Selector = expression.All()
 	}
 	c.subject, out.subject = subject, subject
@@ -166,7 +166,7 @@ func (c *clusterCompiler) clusterEnds(path *field.Path, r clusterRule, errs *fie
 	for i, p := range r.peers {
 		end, err := c.peer(p)
 		if err != nil {
-			*errs = append(*errs, field.Invalid(side.Index(i), "", err.Error()))
+			*errs = append(*errs, field.Invalid(side.Index(i), field.OmitValueType{}, err.Error()))
 			continue
 		}
 		ends = append(ends, end)
@@ -183,7 +183,7 @@ func clusterPorts(path *field.Path, protocols []policyv1alpha2.ClusterNetworkPol
 	for i, p := range protocols {
 		read, err := readClusterPort(p)
 		if err != nil {
-			*errs = append(*errs, field.Invalid(path.Index(i), "", err.Error()))
+			*errs = append(*errs, field.Invalid(path.Index(i), field.OmitValueType{}, err.Error()))
 		}
 		ports = append(ports, read...)
 	}
