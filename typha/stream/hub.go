@@ -85,7 +85,7 @@ type entry struct {
 type node struct {
 	name     string
 	needs    map[*entry]struct{}
-	sessions []*Session
+	sessions []*Session // in the order in which they were opened
 }
 
 // NewHub makes a Hub that knows nothing yet.

@@ -130,5 +130,5 @@ func (n *node) newest() *Session {
 	if n == nil || len(n.sessions) == 0 {
 		return nil
 	}
-	return slices.MaxFunc(n.sessions, func(a, b *Session) int { return a.status.connected.Compare(b.status.connected) })
+	return n.sessions[len(n.sessions)-1]
 }

@@ -75,7 +75,11 @@ func (m *mirror) follow(ctx context.Context, h *Hub, pause func() time.Duration)
 			return
 		}
 		m.tell(seen)
-		time.Sleep(pause())
+		select {
+		case <-time.After(pause()):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -174,7 +178,7 @@ func observeHistory(t *testing.T, r *rand.Rand) {
 			go mirrors[1].follow(ctx, h, func() time.Duration { return pause })
 		}
 	}
-	time.Sleep(2 * time.Minute)
+	time.Sleep(5 * time.Minute) // the slow one reads a few times
 	synctest.Wait()
 	for i, m := range mirrors {
 		if diff := cmp.Diff(steady(statuses(t, h)), steady(m.nodes)); diff != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/maneki-net/maneki/typha/wire"
@@ -137,7 +138,7 @@ func (n *node) endOldest() {
 		if !s.drops || s.why != nil {
 			continue
 		}
-		if live++; oldest == nil || s.status.connected.Before(oldest.status.connected) {
+		if live++; oldest == nil {
 			oldest = s
 		}
 	}
@@ -157,7 +158,7 @@ func (s *Session) end(why error) {
 // Close ends the session. It may be called twice, and after the Hub has ended.
 func (s *Session) Close() {
 	s.hub.post(func() {
-		s.node.sessions = removeFrom(s.node.sessions, s)
+		s.node.sessions = slices.DeleteFunc(s.node.sessions, func(other *Session) bool { return other == s })
 		s.hub.touch(s.node)
 		s.hub.forget(s.node)
 	})

@@ -100,7 +100,7 @@ func (s *Session) Report(r wire.Report) {
 	})
 }
 
-// Status tells of the nodes that have a session now, by name.
+// Status tells of the nodes that have a session now, by name; of a node that has several in the order in which they were opened.
 func (h *Hub) Status(ctx context.Context) ([]NodeStatus, error) {
 	all := []NodeStatus{}
 	err := h.call(ctx, func() {
@@ -109,9 +109,7 @@ func (h *Hub) Status(ctx context.Context) ([]NodeStatus, error) {
 			all = append(all, s.statusAt(now))
 		}
 	})
-	slices.SortFunc(all, func(a, b NodeStatus) int {
-		return cmp.Or(cmp.Compare(a.Node, b.Node), a.Connected.Compare(b.Connected))
-	})
+	slices.SortStableFunc(all, func(a, b NodeStatus) int { return cmp.Compare(a.Node, b.Node) })
 	return all, err
 }
 
