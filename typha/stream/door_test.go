@@ -162,7 +162,7 @@ func TestHelloIsDone(t *testing.T) {
 		return err == nil && len(all) == 1 && all[0].Commit == 1
 	})
 	waitFor(t, "room", func() bool { return len(s.door.room) == 0 })
-	_, deletes := ids(commitOf(t, <-n.sent))
+	_, deletes := ids(commitOf(t, n.receive(t)))
 	if !slices.Equal(deletes, []string{"Endpoint/ns/gone"}) {
 		t.Errorf("deleted are %v", deletes)
 	}
@@ -203,7 +203,7 @@ func TestHelloTakesMemoryByItsSize(t *testing.T) {
 		t.Errorf("elements of one octet: %v", err)
 	}
 	_, n, _ := served(t, h, hello(100_000, held))
-	if c := commitOf(t, <-n.sent); len(c.Deletes) != 1 {
+	if c := commitOf(t, n.receive(t)); len(c.Deletes) != 1 {
 		t.Errorf("elements as they should be: %d deletions", len(c.Deletes))
 	}
 }
@@ -222,7 +222,7 @@ func TestReportTakesMemoryByItsSize(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, n, ended := served(t, h, hello, report)
-		<-n.sent
+		n.receive(t)
 		if want == codes.OK {
 			waitFor(t, "the report", func() bool {
 				all, err := h.Status(t.Context())

@@ -2,9 +2,12 @@ package stream
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +17,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/maneki-net/maneki/typha/pki"
 )
 
 // inMemory runs a server that is reached without a network, for a test whose time is its own.
@@ -123,13 +128,13 @@ func TestTokenIsPresentedOnce(t *testing.T) {
 	})
 }
 
-// leased is a server whose stream a test serves by hand, as the peer who, which has a token for an hour.
-func leased(t *testing.T, issuer *issuer, who identity) (up chan<- []byte, ended <-chan error) {
+// leased is a server whose stream a test serves by hand, as the peer who. Where tokens is nil a certificate identifies it.
+func leased(t *testing.T, tokens *Tokens, who identity) (up chan<- []byte, ended <-chan error) {
 	t.Helper()
 	h, stop := startHub(t)
 	t.Cleanup(stop)
 	list(t, h, 1)
-	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: issuer.tokens()})
+	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: tokens})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +143,9 @@ func leased(t *testing.T, issuer *issuer, who identity) (up chan<- []byte, ended
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	if tokens != nil {
+		go tokens.keep(ctx, slog.New(slog.DiscardHandler))
+	}
 	more, end := make(chan []byte, 1), make(chan error, 1)
 	n := &nodeStream{ctx: ctx, up: [][]byte{hello}, more: more, sent: make(chan []byte)}
 	go func() { end <- server.serve(n, who); cancel() }()
@@ -154,7 +162,7 @@ func leased(t *testing.T, issuer *issuer, who identity) (up chan<- []byte, ended
 	return more, end
 }
 
-// TestLease: what becomes of a stream whose token lasts an hour, by what its peer presents after 50 minutes.
+// TestLease: what becomes of a stream whose token, or certificate, lasts an hour while the API server is there, by what its peer presents after 50 minutes.
 func TestLease(t *testing.T) {
 	const whole = time.Hour + time.Minute // with the leeway
 	for name, c := range map[string]struct {
@@ -173,16 +181,17 @@ func TestLease(t *testing.T) {
 			code: codes.Unauthenticated},
 		"one of an observer":     {token: func(i *issuer) string { return i.token("n1", ofObserver) }, least: whole, code: codes.Unauthenticated},
 		"one of another node":    {token: func(i *issuer) string { return i.token("n2", nil) }, code: codes.PermissionDenied},
-		"nothing, a certificate": {certificate: true, least: 100 * time.Hour},
+		"nothing, a certificate": {certificate: true, least: whole, code: codes.Unauthenticated},
+		"a token, a certificate": {token: func(i *issuer) string { return i.token("n1", nil) }, certificate: true, least: whole, code: codes.Unauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				i, began := newIssuer(t, "k1"), time.Now()
-				who := identity{"n1", began.Add(time.Hour)}
+				tokens := i.tokens()
 				if c.certificate {
-					who.expires = time.Time{}
+					tokens = nil
 				}
-				up, ended := leased(t, i, who)
+				up, ended := leased(t, tokens, identity{"n1", began.Add(time.Hour)})
 				lasts := func(until time.Duration) {
 					t.Helper()
 					time.Sleep(time.Until(began.Add(until)))
@@ -204,9 +213,7 @@ func TestLease(t *testing.T) {
 				}
 				time.Sleep(expirySpread + time.Nanosecond)
 				synctest.Wait()
-				if c.code == codes.OK {
-					lasts(time.Since(began))
-				} else if len(ended) == 0 {
+				if len(ended) == 0 {
 					t.Error("it goes on")
 				} else if err := <-ended; status.Code(err) != c.code {
 					t.Errorf("it ended with %v", err)
@@ -214,4 +221,157 @@ func TestLease(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOutageLongerThanATokenLasts: while the API server is away no kubelet renews a token, so streams go on with expired ones, and for
+// a while after it is back. Who has no new one then is ended. None is opened with an expired one.
+func TestOutageLongerThanATokenLasts(t *testing.T) {
+	const outage = 3 * time.Hour
+	for name, renewed := range map[string]time.Duration{"renewed": 5 * time.Minute, "renewed during an interruption": 15 * time.Minute, "not renewed": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i, began := newIssuer(t, "k1"), time.Now()
+				var away atomic.Bool
+				tokens := i.tokens()
+				tokens.Fetch = func(context.Context) ([]byte, error) {
+					if away.Load() {
+						return nil, errors.New("connection refused")
+					}
+					return i.jwks(), nil
+				}
+				first := i.token("n1", nil)
+				up, ended := leased(t, tokens, identity{"n1", began.Add(time.Hour)})
+				lasts := func(d time.Duration) {
+					t.Helper()
+					time.Sleep(d)
+					synctest.Wait()
+					if len(ended) > 0 {
+						t.Fatalf("after %s: %v", time.Since(began), <-ended)
+					}
+				}
+				lasts(time.Hour - time.Minute)
+				away.Store(true)
+				lasts(outage)
+				away.Store(false)
+				if _, err := tokens.node(t.Context(), first); err == nil {
+					t.Error("a stream would be opened with the expired token")
+				}
+				if renewed > renewalTime {
+					lasts(renewalTime / 2)
+					away.Store(true)
+					lasts(refreshAfter)
+					away.Store(false)
+					lasts(renewed - renewalTime/2 - refreshAfter)
+				} else {
+					lasts(renewed)
+				}
+				if renewed == 0 {
+					lasts(renewalTime - refetchAfter)
+					time.Sleep(renewalCheck + 2*refetchAfter + time.Second)
+					synctest.Wait()
+					if len(ended) == 0 {
+						t.Fatal("the stream goes on with the expired token")
+					}
+					if err := <-ended; status.Code(err) != codes.Unauthenticated {
+						t.Errorf("it ended with %v", err)
+					}
+					return
+				}
+				message, err := encodeFrame(frameToken, tokenBody{Token: i.token("n1", nil)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				up <- message
+				lasts(time.Hour + time.Minute - time.Second)
+			})
+		})
+	}
+}
+
+// TestRenewedWhileTheServerIsAsked: the token comes when the stream was about to be ended.
+func TestRenewedWhileTheServerIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i, began := newIssuer(t, "k1"), time.Now()
+		tokens := i.tokens()
+		asked, answer := make(chan struct{}), make(chan struct{})
+		last := began.Add(time.Hour)
+		tokens.Fetch = func(context.Context) ([]byte, error) {
+			if time.Now().After(last) {
+				select {
+				case asked <- struct{}{}:
+					<-answer
+				default:
+				}
+			}
+			return i.jwks(), nil
+		}
+		up, ended := leased(t, tokens, identity{"n1", last})
+		select {
+		case <-asked:
+		case err := <-ended:
+			t.Fatalf("the stream ended without a question: %v", err)
+		}
+		message, err := encodeFrame(frameToken, tokenBody{Token: i.token("n1", nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		up <- message
+		synctest.Wait()
+		close(answer)
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		if len(ended) > 0 {
+			t.Errorf("the stream ended: %v", <-ended)
+		}
+	})
+}
+
+// TestStreamsEndWithCertificates: without tokens a stream lasts as long as the certificate that it was opened with, and the next one is
+// opened with the one that is there by then.
+func TestStreamsEndWithCertificates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, stop := startHub(t)
+		defer stop()
+		list(t, h, 1, pod("a", "n1", "web", ""))
+		registry, s := prometheus.NewRegistry(), newSite(t)
+		dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", ""), Metrics: NewMetrics(registry)})
+		defer stopServer()
+		dir := t.TempDir()
+		issue := func() {
+			t.Helper()
+			pair, err := s.authority.Issue("node:n1", time.Hour)
+			if err == nil {
+				err = s.authority.Write(dir, pair)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		issue()
+		c := s.client(fixed("typha"), func(o *ClientOptions) {
+			o.dial, o.TokenFile = dial, ""
+			o.TLS.CAFile, o.TLS.CertFile, o.TLS.KeyFile = filepath.Join(dir, pki.CAFile), filepath.Join(dir, pki.CertFile), filepath.Join(dir, pki.KeyFile)
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		running := make(chan error, 1)
+		go func() { running <- c.Run(ctx) }()
+		expect(t, next(t, c), []string{"Endpoint/ns/a"}, nil)
+		go func() { // the commit of the second stream
+			_, _ = c.Next(ctx)
+		}()
+		streams := func(when string, accepted, dropped float64) {
+			t.Helper()
+			synctest.Wait()
+			if a, d := value(t, registry, "typha_connections_accepted"), value(t, registry, "typha_connections_dropped"); a != accepted || d != dropped {
+				t.Errorf("%s: %v streams were opened and %v ended, want %v and %v", when, a, d, accepted, dropped)
+			}
+		}
+		time.Sleep(time.Hour - time.Minute)
+		issue()
+		streams("before the certificate expires", 1, 0)
+		time.Sleep(3*time.Minute + 2*lastBackoff)
+		streams("after it has expired", 2, 1)
+		cancel()
+		<-running
+	})
 }

@@ -12,9 +12,9 @@ import (
 // observing serves an observer's stream.
 func (s *Server) observing(stream grpc.ServerStream, peer identity) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
-	lease := s.lease(asObserver, peer, cancel)
+	lease := s.lease(ctx, asObserver, peer, cancel)
 	defer lease.release()
-	defer cancel(nil) // before the release, see lease.renew
+	defer cancel(nil)
 	var hello observeHello
 	if err := s.greet(stream, frameObserve, &hello); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
@@ -143,6 +144,18 @@ func (n *nodeStream) SendMsg(m any) error {
 	return nil
 }
 
+// receive gives what is sent next.
+func (n *nodeStream) receive(t *testing.T) []byte {
+	t.Helper()
+	select {
+	case message := <-n.sent:
+		return message
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing is sent")
+		return nil
+	}
+}
+
 // TestRecordedClientIsServed: a client of each earlier version gets frames that it knows alone, and its reports count.
 func TestRecordedClientIsServed(t *testing.T) {
 	h, _ := startHub(t)
@@ -157,7 +170,7 @@ func TestRecordedClientIsServed(t *testing.T) {
 	go func() { ended <- server.serve(n, identity{name: "n1"}) }()
 	known := map[int]bool{frameWelcome: true, frameObject: true, frameDelete: true, frameCommit: true}
 	check := func() (objects int) {
-		err := decodeFrames(<-n.sent, func(kind int, body []byte) error {
+		err := decodeFrames(n.receive(t), func(kind int, body []byte) error {
 			if !known[kind] {
 				t.Errorf("a frame of type %d", kind)
 			}

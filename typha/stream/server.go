@@ -193,7 +193,7 @@ func (s *Server) identify(ctx context.Context, r role) (identity, error) {
 		if err != nil {
 			return identity{}, status.Error(codes.PermissionDenied, err.Error())
 		}
-		return identity{name: name}, nil
+		return identity{name, cert.NotAfter}, nil
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	values := md.Get("authorization")
@@ -235,9 +235,9 @@ func peerCertificate(ctx context.Context) (*x509.Certificate, error) {
 // serve serves a node's stream.
 func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
-	lease := s.lease(asNode, peer, cancel)
+	lease := s.lease(ctx, asNode, peer, cancel)
 	defer lease.release()
-	defer cancel(nil) // before the release, see lease.renew
+	defer cancel(nil)
 	// What a node holds is not read before there is an answer.
 	if err := s.opts.Hub.whenInSync(ctx); err != nil {
 		return first(ended(ctx), err)

@@ -35,6 +35,7 @@ type Tokens struct {
 	// fetching is held during a fetch: those with an unknown key wait for it, those with a known one do not.
 	fetching sync.Mutex
 	fetched  time.Time // of the last attempt
+	since    time.Time // of the first attempt after which none failed; zero if the last one failed
 
 	mu   sync.Mutex
 	keys jose.JSONWebKeySet
@@ -52,8 +53,7 @@ func (t *Tokens) keep(ctx context.Context, log *slog.Logger) {
 	complaint := ""
 	for {
 		t.fetching.Lock()
-		t.fetched = t.now()
-		err := t.fetch(ctx)
+		err := t.attempt(ctx)
 		t.fetching.Unlock()
 		wait := refreshAfter
 		if err == nil {
@@ -175,10 +175,9 @@ func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) 
 	if keys := t.known(id); len(keys) > 0 { // fetched while it waited
 		return keys, nil
 	}
-	if now := t.now(); t.fetched.IsZero() || now.Sub(t.fetched) >= refetchAfter {
-		t.fetched = now
+	if t.due() {
 		// Others wait for the outcome, also when the one whose stream this is goes away.
-		if err := t.fetch(context.WithoutCancel(ctx)); err != nil {
+		if err := t.attempt(context.WithoutCancel(ctx)); err != nil {
 			return nil, err
 		}
 	}
@@ -186,6 +185,34 @@ func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) 
 		return keys, nil
 	}
 	return nil, fmt.Errorf("the API server publishes no key with id %q", id)
+}
+
+// reached gives for how long the API server has been there without interruption, which it is asked if that was not done lately.
+func (t *Tokens) reached(ctx context.Context) time.Duration {
+	t.fetching.Lock()
+	defer t.fetching.Unlock()
+	if t.due() {
+		_ = t.attempt(context.WithoutCancel(ctx)) // since says it, and keep complains
+	}
+	if t.since.IsZero() {
+		return 0
+	}
+	return t.now().Sub(t.since)
+}
+
+// due says whether the API server may be asked again. The caller holds fetching.
+func (t *Tokens) due() bool { return t.now().Sub(t.fetched) >= refetchAfter }
+
+// attempt fetches the keys, and notes how that went. The caller holds fetching.
+func (t *Tokens) attempt(ctx context.Context) error {
+	t.fetched = t.now()
+	err := t.fetch(ctx)
+	if err != nil {
+		t.since = time.Time{}
+	} else if t.since.IsZero() {
+		t.since = t.fetched
+	}
+	return err
 }
 
 func (t *Tokens) known(id string) []jose.JSONWebKey {
