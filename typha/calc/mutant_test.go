@@ -18,7 +18,7 @@ type mutant struct{ name, file, from, to string }
 var mutants = []mutant{
 	{"a set's change counts members that were there", "ipset.go", `s.before[m] = e.contains(s, m)`, `s.before[m] = false`},
 	{"an unusable Deny does nothing", "calicorule.go", `closed := !known || action == wire.Deny || action == wire.Pass`, `closed := !known`},
-	{"an address stays with a terminating pod", "pod.go", `p.rank += math.MinInt64 / 2`, `p.rank++`},
+	{"an address stays with a terminating pod", "pod.go", `p.rank += math.MinInt64 / 2`, `p.rank += math.MinInt64 * 0`},
 	{"except is left out", "networkpolicy.go", `far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except`, `far.Nets = []netip.Prefix{p.block}`},
 	{"no order is the first", "stack.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
 	{"selectors of a namespace are not looked up", "selector.go", `key.namespace = c.place.space.name; key.namespace == ""`,
