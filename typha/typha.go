@@ -20,9 +20,9 @@ import (
 // LocalOptions configure a Local.
 type LocalOptions struct {
 	Store   datastore.Store
-	Kinds   []datastore.Kind // that are read; nil is sync.KubernetesKinds
-	Logger  *slog.Logger     // nil discards
-	Metrics *stream.Metrics  // nil counts for nobody
+	View    *sync.View      // of the kinds that are read; nil is one of sync.KubernetesKinds
+	Logger  *slog.Logger    // nil discards
+	Metrics *stream.Metrics // nil counts for nobody
 	// MaxFallBehind and GracePeriod as in stream.HubOptions.
 	MaxFallBehind, GracePeriod time.Duration
 }
@@ -38,11 +38,11 @@ func NewLocal(opts LocalOptions) *Local {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	if opts.Kinds == nil {
-		opts.Kinds = sync.KubernetesKinds()
+	if opts.View == nil {
+		opts.View = sync.NewView(sync.KubernetesKinds())
 	}
 	return &Local{opts: opts, hub: stream.NewHub(stream.HubOptions{
-		Kinds: sync.Names(opts.Kinds), Logger: opts.Logger, Metrics: opts.Metrics,
+		Kinds: sync.Names(opts.View.Kinds()), Logger: opts.Logger, Metrics: opts.Metrics,
 		MaxFallBehind: opts.MaxFallBehind, GracePeriod: opts.GracePeriod,
 	})}
 }
@@ -51,7 +51,7 @@ func NewLocal(opts LocalOptions) *Local {
 func (l *Local) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.hub.Run(ctx) })
-	g.Go(func() error { return sync.Run(ctx, l.opts.Store, l.opts.Kinds, l.hub, l.opts.Logger) })
+	g.Go(func() error { return l.opts.View.Run(ctx, l.opts.Store, l.hub, l.opts.Logger) })
 	return g.Wait()
 }
 

@@ -26,7 +26,7 @@ type source struct {
 func (p *process) openSource(store *connect.Datastore, registry prometheus.Registerer) (source, error) {
 	c := p.config
 	if c.TyphaAddr == "" && c.TyphaK8sServiceName == "" {
-		local := typha.NewLocal(typha.LocalOptions{Store: store, Kinds: kinds(store.Type), Logger: p.log, Metrics: stream.NewMetrics(registry)})
+		local := typha.NewLocal(typha.LocalOptions{Store: store, View: sync.NewView(kinds(store.Type)), Logger: p.log, Metrics: stream.NewMetrics(registry)})
 		return source{local.Source(p.node), true, local.Run}, nil
 	}
 	run, replicas := []func(context.Context) error(nil), stream.Replicas(stream.Fixed(c.TyphaAddr))

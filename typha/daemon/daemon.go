@@ -76,7 +76,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log = countLogging(log, registry)
 	metrics := stream.NewMetrics(registry)
-	local := typha.NewLocal(typha.LocalOptions{Store: store, Kinds: kinds, Logger: log, Metrics: metrics,
+	view := sync.NewView(kinds)
+	registry.MustRegister(view)
+	local := typha.NewLocal(typha.LocalOptions{Store: store, View: view, Logger: log, Metrics: metrics,
 		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod})
 	replicas, err := findReplicas(cfg, store, log)
 	if err != nil {
@@ -94,7 +96,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	parts := []func(context.Context) error{local.Run, func(ctx context.Context) error { return replicas.run(ctx, server.SetMaxStreams, local.Hub()) }}
 	if cfg.HealthEnabled {
 		parts = append(parts, func(ctx context.Context) error {
-			return serveHTTP(ctx, address(cfg.HealthHost, cfg.HealthPort), health(local.Hub(), server.Draining))
+			return serveHTTP(ctx, address(cfg.HealthHost, cfg.HealthPort), health(local.Hub(), view, server.Draining))
 		})
 	}
 	if cfg.PrometheusMetricsEnabled {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/etcd"
 	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/sync"
 )
 
 var required = []string{"TYPHA_CAFILE=/certs/ca.crt", "TYPHA_SERVERCERTFILE=/certs/tls.crt", "TYPHA_SERVERKEYFILE=/certs/tls.key"}
@@ -136,7 +137,7 @@ func TestHealth(t *testing.T) {
 	draining := false
 	get := func(path string) int {
 		w := httptest.NewRecorder()
-		health(hub, func() bool { return draining }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		health(hub, sync.NewView(nil), func() bool { return draining }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		return w.Code
 	}
 	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK || ready != http.StatusServiceUnavailable {

@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/sync"
 )
 
 // aliveWithin is how long the hub may take to answer before the process counts as hung.
 const aliveWithin = 8 * time.Second
 
-// health serves /liveness: the hub's loop turns; /readiness: nodes can be given what they need; and /nodes: what the
-// nodes report.
-func health(hub *stream.Hub, draining func() bool) http.Handler {
+// health serves /liveness: the hub's loop turns; /readiness: nodes can be given what they need, as new as it is; /nodes: what the
+// nodes report; and /datastore: how new what they are given is.
+func health(hub *stream.Hub, view *sync.View, draining func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /liveness", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
@@ -29,8 +30,11 @@ func health(hub *stream.Hub, draining func() bool) http.Handler {
 	mux.HandleFunc("GET /readiness", func(w http.ResponseWriter, _ *http.Request) {
 		select {
 		case <-hub.InSync():
-			if draining() {
+			switch silence := view.Silence(); {
+			case draining():
 				http.Error(w, "handing nodes over to other replicas", http.StatusServiceUnavailable)
+			case silence > sync.StaleAfter:
+				http.Error(w, fmt.Sprintf("the datastore has not been heard of for %s", silence.Round(time.Second)), http.StatusServiceUnavailable)
 			}
 		default:
 			http.Error(w, "not in sync with the datastore yet", http.StatusServiceUnavailable)
@@ -42,12 +46,19 @@ func health(hub *stream.Hub, draining func() bool) http.Handler {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		_ = encoder.Encode(nodes) // the reader went away
+		writeJSON(w, nodes)
+	})
+	mux.HandleFunc("GET /datastore", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, datastoreStatusOf(view))
 	})
 	return mux
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(value) // the reader went away
 }
 
 func serveHTTP(ctx context.Context, address string, handler http.Handler) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/sync"
 )
 
 const page = "../../docs/typha.md"
@@ -54,6 +55,7 @@ var described = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)"`)
 func TestMetricsAreDocumented(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	stream.NewMetrics(registry)
+	registry.MustRegister(sync.NewView(nil))
 	countLogging(slog.New(slog.DiscardHandler), registry)
 	all := make(chan *prometheus.Desc)
 	go func() { registry.Describe(all); close(all) }()

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/sync"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -23,7 +24,7 @@ func TestStatusShowsWhatNodesReport(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- hub.Run(ctx) }()
 	defer func() { cancel(); <-ended }()
-	server := httptest.NewServer(health(hub, func() bool { return false }))
+	server := httptest.NewServer(health(hub, sync.NewView(nil), func() bool { return false }))
 	defer server.Close()
 	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
 	if err != nil {

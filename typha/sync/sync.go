@@ -65,9 +65,20 @@ func Names(kinds []datastore.Kind) []string {
 
 // Run reads the kinds until ctx ends, and returns its error, or the sink's.
 func Run(ctx context.Context, store datastore.Store, kinds []datastore.Kind, sink Sink, log *slog.Logger) error {
+	return read(ctx, store, kinds, target{sink: sink, log: log})
+}
+
+// target is where what is read goes.
+type target struct {
+	sink Sink
+	view *View // nil: nobody asks
+	log  *slog.Logger
+}
+
+func read(ctx context.Context, store datastore.Store, kinds []datastore.Kind, to target) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, kind := range kinds {
-		l := loop{store: store, sink: sink, kind: kind, log: log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: to.sink, kind: kind, view: to.view, log: to.log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
 		g.Go(func() error { return l.run(ctx) })
 	}
 	return g.Wait()
@@ -78,6 +89,11 @@ func Run(ctx context.Context, store datastore.Store, kinds []datastore.Kind, sin
 const (
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 2 * time.Second
+	// lastListed is the last where a list works and the watch after it does not last: everything is known then, if
+	// late, and lists cost much.
+	lastListed = 30 * time.Second
+	// lived is how long a watch has to last for the waits to begin anew.
+	lived = 10 * time.Second
 	// absentBackoff is how long to wait before looking for a CRD again.
 	absentBackoff = 20 * time.Second
 )
@@ -87,6 +103,7 @@ type loop struct {
 	store datastore.Store
 	sink  Sink
 	kind  datastore.Kind
+	view  *View // nil: nobody asks
 	log   *slog.Logger
 	known map[datastore.Key]struct{} // what the sink has
 }
@@ -99,18 +116,19 @@ func (l *loop) run(ctx context.Context) error {
 	complaint := "" // what the log has of this outage
 	for {
 		listed := false
-		next, events, err := revision, 0, error(nil)
+		next, err := revision, error(nil)
 		if revision == "" {
 			next, err = l.list(ctx)
 			listed = err == nil
 		}
 		if err == nil {
-			next, events, err = l.watch(ctx, next)
+			began := time.Now()
+			next, err = l.watch(ctx, next)
+			if time.Since(began) >= lived {
+				backoff, complaint = firstBackoff, ""
+			}
 		}
 		revision = next
-		if listed || events > 0 {
-			backoff, complaint = firstBackoff, ""
-		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -133,12 +151,17 @@ func (l *loop) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		backoff = min(2*backoff, lastBackoff)
+		if backoff *= 2; listed {
+			backoff = min(backoff, lastListed)
+		} else {
+			backoff = min(backoff, lastBackoff)
+		}
 	}
 }
 
 // list hands on everything there is, and deletes what is gone. It gives the revision to watch from.
 func (l *loop) list(ctx context.Context) (string, error) {
+	began := time.Now()
 	list, err := l.store.List(ctx, l.kind, datastore.ListOptions{})
 	if err != nil {
 		return "", err // it names the kind
@@ -163,24 +186,31 @@ func (l *loop) list(ctx context.Context) (string, error) {
 		u.Changed = list.Revision // when exactly is not known
 	}
 	l.log.Debug("listed", "objects", len(list.Items), "revision", list.Revision)
-	return list.Revision, l.hand(ctx, u)
+	if err := l.hand(ctx, u); err != nil {
+		return "", err
+	}
+	l.view.listed(l.kind, began)
+	return list.Revision, nil
 }
 
-// watch hands on changes until the watch ends, and gives the revision reached, and how many events there were.
-func (l *loop) watch(ctx context.Context, revision string) (string, int, error) {
+// watch hands on changes until the watch ends, and gives the revision reached.
+func (l *loop) watch(ctx context.Context, revision string) (string, error) {
 	w, err := l.store.Watch(ctx, l.kind, revision, datastore.ListOptions{})
 	if err != nil {
-		return revision, 0, err // it names the kind
+		return revision, err // it names the kind
 	}
 	defer w.Stop()
-	for events := 0; ; events++ {
+	l.view.watched(l.kind, true)
+	defer l.view.watched(l.kind, false)
+	for {
 		event, err := w.Next(ctx)
 		if err != nil {
-			return revision, events, err
+			return revision, err
 		}
 		if err := l.hand(ctx, l.updateOf(event)); err != nil {
-			return revision, events, err
+			return revision, err
 		}
+		l.view.hear(time.Now())
 		revision = event.Revision
 	}
 }
