@@ -126,28 +126,33 @@ type handed struct {
 	hash uint64
 }
 
-// flushEndpoint makes the endpoint object of an item again.
+// flushEndpoint decides the endpoint of an item again, and hands it out where that makes it another.
 func (e *Engine) flushEndpoint(it *item) {
-	now := e.endpointOf(it)
-	var next handed
-	if now != nil {
-		next = handed{it.node, e.hashEndpoint(it, now)}
+	before, next := it.sent, handed{}
+	var now wire.Object
+	if it.isEndpoint() {
+		next = handed{it.node, e.hashPod(it)}
+		if next.hash == 0 {
+			now = e.endpointOf(it)
+			next.hash = e.hash(now)
+		}
 	}
-	before := it.sent
 	if before == next {
 		return
 	}
 	it.sent = next
-	id := it.endpointID()
 	if before.node != next.node && before.node.known() {
-		e.interest.change(before.node.String(), id, false)
+		e.interest.change(before.node.String(), it.endpointID(), false)
 	}
 	if before.node != next.node && next.node.known() {
-		e.interest.change(next.node.String(), id, true)
+		e.interest.change(next.node.String(), it.endpointID(), true)
 	}
-	if now == nil {
-		e.out.gone(id)
-	} else {
+	switch {
+	case !next.node.known():
+		e.out.gone(it.endpointID())
+	case now == nil:
+		e.out.changed(e.endpointOf(it))
+	default:
 		e.out.changed(now)
 	}
 }
@@ -159,16 +164,16 @@ func (it *item) endpointID() wire.ID {
 	return wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(it.space.name, it.name)}
 }
 
-// hashEndpoint gives a number that another endpoint of the item will not have.
-func (e *Engine) hashEndpoint(it *item, o wire.Object) uint64 {
-	w, ok := o.(*wire.Endpoint)
-	if !ok || w.Interface != "" || len(w.Annotations) > 0 {
-		return e.hash(o)
+// hashPod gives a number that no other endpoint of a pod has, made from what is known of it; 0 if there is more to it.
+func (e *Engine) hashPod(it *item) uint64 {
+	d, is := it.detail.(*podDetail)
+	if !is || len(d.annotations)+len(it.class.place.profiles[0].annotations) > 0 {
+		return 0
 	}
 	known := struct {
-		uid             string
+		uid             uid
 		tiers, profiles uint64
-	}{uid: w.UID}
+	}{uid: d.uid}
 	if r := it.class.place.ruling; r != nil {
 		known.profiles = r.hash
 	}
@@ -187,11 +192,8 @@ func (e *Engine) hash(v any) uint64 {
 	return maphash.Bytes(e.seed, data)
 }
 
-// endpointOf gives what applies to an item, nil if it is no endpoint.
+// endpointOf gives what applies to an endpoint.
 func (e *Engine) endpointOf(it *item) wire.Object {
-	if !it.isEndpoint() {
-		return nil
-	}
 	if spec, ok := it.detail.(*v3.HostEndpointSpec); ok {
 		return e.hostEndpointOf(it, spec)
 	}

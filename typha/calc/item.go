@@ -157,17 +157,16 @@ func (e *Engine) setNets(it *item, now nets) {
 
 // netTable says which items have a network. Nearly always that is one.
 type netTable struct {
-	seed  maphash.Seed
-	first map[uint64]*item // by hash of the network
+	hash  func(netip.Prefix) uint64
+	first map[uint64]*item
 	more  map[uint64][]*item
 	bits  [2][129]int // how many networks of items have a length, of IPv4 and IPv6
 }
 
 func newNetTable(seed maphash.Seed) netTable {
-	return netTable{seed: seed, first: map[uint64]*item{}, more: map[uint64][]*item{}}
+	return netTable{hash: func(net netip.Prefix) uint64 { return maphash.Comparable(seed, net) },
+		first: map[uint64]*item{}, more: map[uint64][]*item{}}
 }
-
-func (t *netTable) hash(net netip.Prefix) uint64 { return maphash.Comparable(t.seed, net) }
 
 func (t *netTable) count(net netip.Prefix) *int {
 	family := 0

@@ -16,7 +16,8 @@ type dictionary struct {
 	numbers map[string]uint32
 	names   []labelName // by number
 	free    []uint32
-	scratch []numbered
+	scratch []numbered // room that calls share
+	packed  []byte     // likewise
 }
 
 type labelName struct {
@@ -36,20 +37,19 @@ func (d *dictionary) pack(prefix string, m map[string]string) labels {
 	if len(m) == 0 {
 		return ""
 	}
-	list, size := d.scratch[:0], 0
+	list := d.scratch[:0]
 	for name, value := range m {
 		list = append(list, numbered{d.acquire(prefix, name), value})
-		size += len(value) + 4
 	}
 	slices.SortFunc(list, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
-	out := make([]byte, 0, size)
+	out := d.packed[:0]
 	for _, l := range list {
 		out = binary.AppendUvarint(out, uint64(l.number))
 		out = binary.AppendUvarint(out, uint64(len(l.value)))
 		out = append(out, l.value...)
 	}
 	clear(list)
-	d.scratch = list
+	d.scratch, d.packed = list, out
 	return labels(out)
 }
 

@@ -3,6 +3,8 @@ package calc
 import (
 	"slices"
 	"strings"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
 // space is a namespace, or where what is in none is: it has an empty name.
@@ -44,12 +46,24 @@ type place struct {
 type placeSpec struct {
 	kind                             itemKind
 	namespace, account, orchestrator string
-	profiles                         []string
+	profiles                         []string // of a pod they follow from the rest, and are left out
 }
 
 func (p *place) is(s placeSpec) bool {
-	return p.kind == s.kind && p.account == s.account && p.orchestrator == s.orchestrator &&
-		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name == name })
+	return p.kind == s.kind && p.account == s.account && p.orchestrator == s.orchestrator && (s.kind == itemPod ||
+		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name == name }))
+}
+
+// profileNames gives the names of the profiles, in order.
+func (s placeSpec) profileNames() []string {
+	if s.kind != itemPod {
+		return s.profiles
+	}
+	names := []string{v3.NamespaceProfilePrefix + s.namespace}
+	if s.account != "" {
+		names = append(names, serviceAccountProfile(s.namespace, s.account))
+	}
+	return names
 }
 
 // placeOf gives a place, which it makes if need be, of items that are in its namespace.
@@ -61,7 +75,7 @@ func (e *Engine) placeOf(s placeSpec) *place {
 		}
 	}
 	p := &place{kind: s.kind, space: space, account: intern(s.account), orchestrator: intern(s.orchestrator)}
-	for _, name := range s.profiles {
+	for _, name := range s.profileNames() {
 		profile := e.profile(name)
 		p.profiles = append(p.profiles, profile)
 		profile.places.add(p)

@@ -33,8 +33,12 @@ type uid string
 const uuidSize = 16
 
 func packUID(text string) uid {
-	if id, err := hex.DecodeString(strings.ReplaceAll(text, "-", "")); err == nil && len(id) == uuidSize && uid(id).String() == text {
-		return uid(id)
+	if len(text) == len(uuidText{}) {
+		var id [uuidSize]byte
+		_, err := hex.Decode(id[:], []byte(text[:8]+text[9:13]+text[14:18]+text[19:23]+text[24:]))
+		if canonical := textOf(id); err == nil && string(canonical[:]) == text {
+			return uid(id[:])
+		}
 	}
 	if len(text) == uuidSize {
 		text += "\x00"
@@ -46,8 +50,22 @@ func (u uid) String() string {
 	if len(u) != uuidSize {
 		return strings.TrimSuffix(string(u), "\x00")
 	}
-	digits := hex.EncodeToString([]byte(u))
-	return digits[:8] + "-" + digits[8:12] + "-" + digits[12:16] + "-" + digits[16:20] + "-" + digits[20:]
+	text := textOf([uuidSize]byte([]byte(u)))
+	return string(text[:])
+}
+
+// uuidText is a UUID in its one form of 8-4-4-4-12 small hexadecimal digits.
+type uuidText [36]byte
+
+func textOf(id [uuidSize]byte) (out uuidText) {
+	from, to := id[:], out[:]
+	for _, size := range [...]int{4, 2, 2, 2, 6} {
+		hex.Encode(to, from[:size])
+		if from, to = from[size:], to[2*size:]; len(from) > 0 {
+			to[0], to = '-', to[1:]
+		}
+	}
+	return out
 }
 
 type namedPort struct {
@@ -107,18 +125,10 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 	if o.Spec.HostNetwork || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
 		e.classify(it, nil)
 	} else {
-		e.classify(it, e.classOf(podPlace(o), o.Labels, podPorts(o)))
+		at := placeSpec{kind: itemPod, namespace: o.Namespace, account: o.Spec.ServiceAccountName, orchestrator: v3.OrchestratorK8s}
+		e.classify(it, e.classOf(at, o.Labels, podPorts(o)))
 	}
 	e.addresses.claim(e, it, podAddresses(o))
-}
-
-func podPlace(o *corev1.Pod) placeSpec {
-	s := placeSpec{kind: itemPod, namespace: o.Namespace, account: o.Spec.ServiceAccountName, orchestrator: v3.OrchestratorK8s,
-		profiles: []string{v3.NamespaceProfilePrefix + o.Namespace}}
-	if s.account != "" {
-		s.profiles = append(s.profiles, serviceAccountProfile(s.namespace, s.account))
-	}
-	return s
 }
 
 // podAddresses gives the addresses of a pod's status.

@@ -59,7 +59,7 @@ func (e *Engine) profile(name string) *profile {
 }
 
 func (e *Engine) dropProfileIfUnused(p *profile) {
-	if !p.kube && p.object == nil && p.places.size() == 0 && p.ruled == 0 && p.policy == nil && e.profiles.get(p.name) == p {
+	if !p.kube && p.object == nil && p.places.size() == 0 && p.ruled == 0 && p.policy == nil {
 		e.profiles.remove(p)
 	}
 }

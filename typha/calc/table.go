@@ -6,19 +6,19 @@ import "hash/maphash"
 // would keep every key a second time. Make it with newTable.
 type table[K, V comparable] struct {
 	key   func(V) K
-	seed  maphash.Seed
+	hash  func(K) uint64
 	first map[uint64]V
 	more  map[uint64][]V // of the keys whose hash another one has already
 }
 
 func newTable[K, V comparable](seed maphash.Seed, key func(V) K) table[K, V] {
-	return table[K, V]{key: key, seed: seed, first: map[uint64]V{}, more: map[uint64][]V{}}
+	return table[K, V]{key: key, hash: func(k K) uint64 { return maphash.Comparable(seed, k) }, first: map[uint64]V{}, more: map[uint64][]V{}}
 }
 
 // get gives the value with a key, or the zero value.
 func (t *table[K, V]) get(key K) V {
 	var none V
-	hash := maphash.Comparable(t.seed, key)
+	hash := t.hash(key)
 	v, ok := t.first[hash]
 	if !ok || t.key(v) == key {
 		return v
@@ -33,7 +33,7 @@ func (t *table[K, V]) get(key K) V {
 
 // add adds a value whose key no other one has.
 func (t *table[K, V]) add(v V) {
-	hash := maphash.Comparable(t.seed, t.key(v))
+	hash := t.hash(t.key(v))
 	if _, taken := t.first[hash]; taken {
 		t.more[hash] = append(t.more[hash], v)
 		return
@@ -41,9 +41,9 @@ func (t *table[K, V]) add(v V) {
 	t.first[hash] = v
 }
 
-// remove removes a value that is there.
+// remove removes a value, if it is there.
 func (t *table[K, V]) remove(v V) {
-	hash := maphash.Comparable(t.seed, t.key(v))
+	hash := t.hash(t.key(v))
 	others := t.more[hash]
 	switch {
 	case t.first[hash] != v:
