@@ -291,7 +291,7 @@ func verdictOf(a v3.Action) verdict {
 // ask asks the profiles of an endpoint in their order. "What policies and profiles do not allow there is denied."
 func (o *oracle) ask(q question, f *flow, d decision) decision {
 	for _, name := range q.of.profiles {
-		for n, r := range o.profileRules(name, q.direction) {
+		for n, r := range o.profileRules(q.of, name, q.direction) {
 			fit, action, _ := r.meets(f)
 			if fit == misses || action == v3.Log {
 				continue
@@ -310,13 +310,13 @@ func (o *oracle) ask(q question, f *flow, d decision) decision {
 }
 
 // profileRules: those of Kubernetes' namespaces allow what policies leave undecided, those of service accounts have no
-// rules, projectcalico-default-allow "consists of allow-all ingress and egress rules".
-func (o *oracle) profileRules(name string, direction v3.PolicyType) []rule {
-	if name == "projectcalico-default-allow" || len(name) > 4 && name[:4] == v3.NamespaceProfilePrefix {
-		return []rule{{action: v3.Allow}}
-	}
+// rules, projectcalico-default-allow "consists of allow-all ingress and egress rules". A Profile of the name says otherwise.
+func (o *oracle) profileRules(of *entity, name string, direction v3.PolicyType) []rule {
 	p := o.profiles[name]
 	if p == nil {
+		if name == "projectcalico-default-allow" || of.pod != nil && name == "kns."+of.namespace {
+			return []rule{{action: v3.Allow}}
+		}
 		return nil
 	}
 	list := p.Spec.Ingress

@@ -2,6 +2,7 @@ package calc_test
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -342,8 +343,9 @@ func (r random) spaceName() string {
 func (r random) workload() *v3.WorkloadEndpoint {
 	n := r.IntN(4)
 	w := &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "etcd", Name: fmt.Sprintf("n1-cni-w%d-eth0", n), Labels: r.labels()}}
-	w.Labels["projectcalico.org/namespace"], w.Labels["projectcalico.org/orchestrator"] = "etcd", "cni"
-	w.Spec.Orchestrator, w.Spec.Workload, w.Spec.Endpoint = "cni", fmt.Sprintf("w%d", n), "eth0"
+	w.Spec.Orchestrator = pick(r, "cni", "libnetwork")
+	w.Labels["projectcalico.org/namespace"], w.Labels["projectcalico.org/orchestrator"] = "etcd", w.Spec.Orchestrator
+	w.Spec.Workload, w.Spec.Endpoint = fmt.Sprintf("w%d", n), "eth0"
 	w.Spec.Node, w.Spec.InterfaceName = "n1", fmt.Sprintf("cali%d", n)
 	w.Spec.IPNetworks = []string{fmt.Sprintf("192.168.9.%d/32", n), fmt.Sprintf("fd00::9:%d/128", n)}[:1+r.IntN(2)]
 	w.Spec.Profiles = r.profileNames()
@@ -355,7 +357,7 @@ func (r random) workload() *v3.WorkloadEndpoint {
 }
 
 func (r random) profileNames() (names []string) {
-	for _, name := range []string{"prof1", "none", "prof0", "projectcalico-default-allow"} {
+	for _, name := range []string{"prof1", "none", "prof0", "kns.etcd", "projectcalico-default-allow"} {
 		if r.chance(35) {
 			names = append(names, name)
 		}
@@ -365,8 +367,8 @@ func (r random) profileNames() (names []string) {
 
 // profile gives labels that no other profile gives, since which would win is not documented.
 func (r random) profile() *v3.Profile {
-	p := &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "prof0", "prof1")}}
-	if r.chance(60) {
+	p := &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "prof0", "prof0", "prof1", "prof1", "kns.etcd", "kns."+r.namespaceName())}}
+	if r.chance(60) && !strings.HasPrefix(p.Name, "kns.") {
 		p.Spec.LabelsToApply = map[string]string{map[string]string{"prof0": "app", "prof1": "tier"}[p.Name]: r.value()}
 	}
 	for n, rules := range []*[]v3.Rule{&p.Spec.Ingress, &p.Spec.Egress} {
