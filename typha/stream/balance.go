@@ -7,7 +7,10 @@ import (
 )
 
 // openStream is a node's stream, as far as Server may end it.
-type openStream struct{ end context.CancelCauseFunc }
+type openStream struct {
+	node string
+	end  context.CancelCauseFunc
+}
 
 // errElsewhere ends a stream whose node is to go to another replica.
 var errElsewhere = errors.New("this replica hands the node over to another one")
@@ -37,6 +40,10 @@ func (s *Server) opened(o *openStream) error {
 		return errElsewhere
 	}
 	s.streams[o] = struct{}{}
+	if s.given.opened(o.node, time.Now()) {
+		s.opts.Metrics.returned.Inc()
+		s.opts.Logger.Info("a node came back that was handed over: other replicas may be out of its reach", "node", o.node, "wait", s.given.wait)
+	}
 	return nil
 }
 
@@ -54,7 +61,7 @@ func (s *Server) Streams() int {
 }
 
 // SetMaxStreams says how many streams are this replica's share; 0 is any number. Streams beyond it are ended one by one, for
-// their nodes to go to another replica.
+// their nodes to go to another replica, and more seldom while these come back.
 func (s *Server) SetMaxStreams(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,13 +75,25 @@ func (s *Server) balance(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			s.mu.Lock()
-			surplus := s.most > 0 && len(s.streams) > s.most
-			s.mu.Unlock()
-			if surplus {
-				s.endOne()
-			}
+			s.handOver(time.Now())
 		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// handOver ends a stream if there are too many, of a node that has not come back lately.
+func (s *Server) handOver(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.most == 0 || len(s.streams) <= s.most || !s.given.due(now) {
+		return
+	}
+	for o := range s.streams {
+		if !s.given.rests(o.node, now) {
+			s.given.begin(o.node, now)
+			delete(s.streams, o)
+			o.end(errElsewhere)
 			return
 		}
 	}

@@ -9,12 +9,12 @@ import (
 
 // Metrics are the figures of a Hub and a Server, by the names that Calico's dashboards use.
 type Metrics struct {
-	accepted, dropped, grace, snapshots, reused, updates, skipped, blocked, unblocked prometheus.Counter
-	active, streaming, sequence, cacheSize, rawSize, compressedSize                   prometheus.Gauge
-	nodes, lagging, failing, downgraded, observers                                    prometheus.Gauge
-	perMessage, commitSize, nextLatency, clientLatency                                *sampled
-	snapshotSend, writeLatency, pingLatency                                           *sampled
-	unusable                                                                          *prometheus.GaugeVec
+	accepted, dropped, returned, grace, snapshots, reused, updates, skipped, blocked, unblocked prometheus.Counter
+	active, streaming, sequence, cacheSize, rawSize, compressedSize                             prometheus.Gauge
+	nodes, lagging, unread, failing, downgraded, observers                                      prometheus.Gauge
+	perMessage, commitSize, nextLatency, clientLatency                                          *sampled
+	snapshotSend, writeLatency, pingLatency                                                     *sampled
+	unusable                                                                                    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; with a nil registry they are only counted.
@@ -39,6 +39,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		accepted:       counter("typha_connections_accepted", "Streams that nodes opened and were given."),
 		dropped:        counter("typha_connections_dropped", "Streams that were refused or ended by Typha or with an error."),
+		returned:       counter("typha_connections_returned", "Nodes that came back within 5 minutes after they were handed over."),
 		grace:          counter("typha_connections_grace_used", "Streams that read so slowly after they began that only the grace period kept them."),
 		snapshots:      counter("typha_snapshots_generated", "Snapshots made for nodes that connected."),
 		reused:         counter("typha_snapshots_reused", "Compressed parts of snapshots that were sent again, to another node."),
@@ -54,6 +55,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		compressedSize: gauge("typha_snapshot_compressed_bytes", "Octets of the last snapshot as it was sent."),
 		nodes:          gauge("typha_nodes", "Nodes that are connected."),
 		lagging:        gauge("typha_nodes_lagging", "Connected nodes that have not enforced for 10 s what they were given."),
+		unread:         gauge("typha_nodes_unread", "Connected nodes that have left changes unread for 10 s."),
 		failing:        gauge("typha_nodes_failing", "Connected nodes that report errors."),
 		downgraded:     gauge("typha_nodes_downgraded", "Connected nodes of an older release, for which rules that they cannot express are closed."),
 		observers:      gauge("typha_observers", "Programs that follow what the nodes report."),

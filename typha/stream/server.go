@@ -91,6 +91,7 @@ type Server struct {
 	mu      sync.Mutex
 	streams map[*openStream]struct{}
 	most    int // streams, if not 0
+	given   *handovers
 	closing bool
 }
 
@@ -109,7 +110,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	if err := opts.TLS.validate(); err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
-	s := &Server{opts: opts, cache: newCompressed(), door: newDoor(), streams: map[*openStream]struct{}{}}
+	s := &Server{opts: opts, cache: newCompressed(), door: newDoor(), streams: map[*openStream]struct{}{}, given: newHandovers(opts.DropInterval)}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(opts.TLS.server())),
 		grpc.ForceServerCodecV2(rawCodec{}),
@@ -251,7 +252,7 @@ func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
 	if err != nil {
 		return err
 	}
-	open := &openStream{end: cancel}
+	open := &openStream{node: peer.name, end: cancel}
 	if err := s.opened(open); err != nil {
 		return err
 	}

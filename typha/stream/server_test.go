@@ -94,6 +94,9 @@ func TestNodeThatDoesNotReadIsDropped(t *testing.T) {
 			if got, want := is(idle), minute >= 3; got != want {
 				t.Errorf("after %d minutes: dropped %v, want %v", minute+1, got, want)
 			}
+			if n := value(t, registry, "typha_nodes_unread"); n != 1 {
+				t.Errorf("after %d minutes: %v nodes do not read", minute+1, n)
+			}
 		}
 		if is(reader) {
 			t.Error("the node that reads was dropped")

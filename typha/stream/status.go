@@ -135,13 +135,14 @@ const lagsAfter = 10 * time.Second
 // inspect counts how the sessions go, and ends those that have not read for too long.
 func (h *Hub) inspect() {
 	now := time.Now()
-	sessions, lagging, failing, downgraded := 0, 0, 0, 0
+	sessions, lagging, unread, failing, downgraded := 0, 0, 0, 0, 0
 	for s := range h.eachSession {
 		sessions++
 		if s.status.lagChanges(now) {
 			h.touch(s.node)
 		}
 		lagging += count(s.status.lags)
+		unread += count(len(s.dirty) > 0 && now.Sub(s.dirtySince) > lagsAfter)
 		failing += count(len(s.status.report.Errors) > 0)
 		downgraded += count(s.lacks != 0)
 		if s.drops && len(s.dirty) > 0 && now.Sub(s.dirtySince) > h.opts.MaxFallBehind {
@@ -150,6 +151,7 @@ func (h *Hub) inspect() {
 	}
 	h.metrics.nodes.Set(float64(sessions))
 	h.metrics.lagging.Set(float64(lagging))
+	h.metrics.unread.Set(float64(unread))
 	h.metrics.failing.Set(float64(failing))
 	h.metrics.downgraded.Set(float64(downgraded))
 }
