@@ -32,6 +32,10 @@ var mutants = []mutant{
 	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.name != p.name {`, `if false {`},
 	{"applyOnForward is for all", "endpoint.go", `return normal(p) && p.onForward`, `return normal(p)`},
 	{"some labels of an endpoint are not its own", "class.go", `c.labels.get(number); ok {`, `c.labels.get(number); ok && len(v) > 2 {`},
+	{"what leaves a class stays in sets", "class.go", "\t\te.noteNet(from, net)\n", ""},
+	{"the last item of a class is lost", "class.go", `c.items[it.at], last.at = last, it.at`, `c.items[it.at] = last`},
+	{"a pod is where a host endpoint is", "place.go", `p.kind == s.kind && `, ``},
+	{"a Profile's rules reach nobody", "profile.go", "\t\te.setRuling(place)\n", ""},
 	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},
 }
 
