@@ -253,10 +253,11 @@ func (e *Engine) Delete(kind, ns, name string) {
 
 // Flush gives what changed since the last call.
 func (e *Engine) Flush() Delta {
-	profiles := e.dirtyProfiles
-	e.dirtyProfiles = map[*profile]struct{}{}
-	for p := range profiles {
-		e.flushProfile(p)
+	if profiles := e.dirtyProfiles; len(profiles) > 0 {
+		e.dirtyProfiles = map[*profile]struct{}{}
+		for p := range profiles {
+			e.flushProfile(p)
+		}
 	}
 	e.flushItems()
 	var d Delta
@@ -280,7 +281,9 @@ func (e *Engine) flushItems() {
 	for c := range e.dirtyClasses {
 		e.restack(c)
 	}
-	e.dirtyClasses = map[*class]dirt{}
+	if len(e.dirtyClasses) > 0 {
+		e.dirtyClasses = map[*class]dirt{}
+	}
 	for _, it := range e.dirty {
 		e.count(it)
 	}
@@ -293,8 +296,17 @@ func (e *Engine) flushItems() {
 			e.forget(it)
 		}
 	}
-	e.dirty = nil
+	e.dirty = emptied(e.dirty)
 	e.trimTiers()
+}
+
+// emptied gives a list without what was in it, and keeps its room for the next Flush where that is little.
+func emptied[T any](list []T) []T {
+	if cap(list) > 1024 {
+		return nil
+	}
+	clear(list)
+	return list[:0]
 }
 
 // covering gives the pool that contains a prefix, the most specific one.

@@ -197,7 +197,7 @@ func (e *Engine) flushNeeds() {
 			}
 		}
 	}
-	e.dirtyGroups = nil
+	e.dirtyGroups = emptied(e.dirtyGroups)
 	if len(e.needs) > 0 {
 		e.needs = map[need]bool{}
 	}

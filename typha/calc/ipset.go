@@ -229,7 +229,9 @@ func (e *Engine) flushSets() []wire.SetDelta {
 		d.RemovedNets, d.RemovedPorts = split(s, removed)
 		deltas = append(deltas, d)
 	}
-	e.dirtySets = map[*ipSet]struct{}{}
+	if len(e.dirtySets) > 0 {
+		e.dirtySets = map[*ipSet]struct{}{}
+	}
 	slices.SortFunc(deltas, func(a, b wire.SetDelta) int { return strings.Compare(a.Name, b.Name) })
 	return deltas
 }

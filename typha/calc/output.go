@@ -200,7 +200,9 @@ func (e *Engine) flushVerdicts() []Verdict {
 	for _, v := range e.verdicts {
 		verdicts = append(verdicts, v)
 	}
-	e.verdicts = map[Verdict]Verdict{}
+	if len(verdicts) > 0 {
+		e.verdicts = map[Verdict]Verdict{}
+	}
 	slices.SortFunc(verdicts, func(a, b Verdict) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})

@@ -145,40 +145,45 @@ func (e *Engine) unfile(s *selector) {
 
 // candidates appends the selectors that may select the class, some perhaps more than once.
 func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
-	key := indexKey{node: c.place.kind == itemNode}
-	look := func(label, value string) {
-		for key.namespace = ""; ; {
-			key.label, key.value, key.any = label, value, false
-			found = append(found, x.files[key]...)
-			key.value, key.any = "", true
-			found = append(found, x.files[key]...)
-			if key.namespace != "" {
-				return
-			}
-			if key.namespace = c.place.space.name; key.namespace == "" {
-				return
-			}
-		}
-	}
-	each := func(l labels) {
-		for len(l) > 0 {
-			var number uint32
-			var value string
-			number, value, l = l.next()
-			if label := c.place.space.names.names[number].text; x.labels[label] > 0 {
-				look(label, value)
-			}
-		}
-	}
-	found = slices.AppendSeq(append(found, x.files[key]...), c.place.space.selectors.all)
+	found = append(found, x.files[indexKey{node: c.place.kind == itemNode}]...)
+	found = slices.AppendSeq(found, c.place.space.selectors.all)
 	for _, label := range [...]string{v3.LabelNamespace, v3.LabelServiceAccount, v3.LabelOrchestrator} {
-		if value, ok := c.Get(label); ok && x.labels[label] > 0 {
-			look(label, value)
+		if value, ok := c.Get(label); ok {
+			found = x.look(c, label, value, found)
 		}
 	}
-	each(c.labels)
+	found = x.lookAll(c, c.labels, found)
 	for _, p := range c.place.profiles {
-		each(p.labels)
+		found = x.lookAll(c, p.labels, found)
+	}
+	return found
+}
+
+// lookAll appends those that packed labels of the class lead to.
+func (x *selectorIndex) lookAll(c *class, l labels, found []*selector) []*selector {
+	for len(l) > 0 {
+		var number uint32
+		var value string
+		number, value, l = l.next()
+		found = x.look(c, c.place.space.names.names[number].text, value, found)
+	}
+	return found
+}
+
+// look appends those that a label of the class leads to.
+func (x *selectorIndex) look(c *class, label, value string, found []*selector) []*selector {
+	if x.labels[label] == 0 {
+		return found
+	}
+	key := indexKey{label: label, node: c.place.kind == itemNode}
+	for _, key.namespace = range [...]string{"", c.place.space.name} {
+		key.value, key.any = value, false
+		found = append(found, x.files[key]...)
+		key.value, key.any = "", true
+		found = append(found, x.files[key]...)
+		if c.place.space.name == "" {
+			break
+		}
 	}
 	return found
 }

@@ -46,7 +46,7 @@ func (e *Engine) trimTiers() {
 			delete(e.stackTiers, st)
 		}
 	}
-	e.usedStacks = nil
+	e.usedStacks = emptied(e.usedStacks)
 }
 
 // stackOf gives the stack of a class, nil if no policy selects it.
@@ -54,18 +54,19 @@ func (e *Engine) stackOf(c *class) *stack {
 	if c.place.kind > itemHost {
 		return nil
 	}
-	var key []byte
+	numbers := make([]byte, 0, 64)
 	for _, s := range c.matches {
 		if s.policies.size() > 0 {
-			key = binary.AppendVarint(key, int64(s.number))
+			numbers = binary.AppendVarint(numbers, int64(s.number))
 		}
 	}
-	if len(key) == 0 {
+	if len(numbers) == 0 {
 		return nil
 	}
-	st := e.stacks.get(string(key))
+	key := string(numbers)
+	st := e.stacks.get(key)
 	if st == nil {
-		st = &stack{key: string(key)}
+		st = &stack{key: key}
 		for _, m := range c.matches {
 			if s := m.selector; s.policies.size() > 0 {
 				st.selectors.add(s)
@@ -165,7 +166,7 @@ func (e *Engine) flushStacks() {
 			}
 		}
 	}
-	e.dirtyStacks = nil
+	e.dirtyStacks = emptied(e.dirtyStacks)
 }
 
 // policiesOf gives the policies of a stack in the order of their evaluation.
