@@ -25,8 +25,10 @@ type Config struct {
 	ASNumber uint32
 	// RouterID is an IPv4 address, also on a node that has none of its own.
 	RouterID netip.Addr
-	// ListenPort for incoming sessions, on every address of the node.
+	// ListenPort for incoming sessions.
 	ListenPort uint16
+	// ListenOn are the addresses of the node to listen on; none is all of them.
+	ListenOn []netip.Addr
 	// Peers, sorted by Addr, one for each address.
 	Peers []Peer
 	// Announce are the destinations on this node, sorted. The next hop is the session's own address.
@@ -34,6 +36,8 @@ type Config struct {
 	// PassOn are the pools, sorted, whose learned routes are announced to other peers as well, as a route
 	// reflector does. Without any, Announce is all that leaves the node.
 	PassOn []netip.Prefix
+	// Advertisements add communities to what is sent to any peer, before its Export is asked.
+	Advertisements []wire.BGPAdvertisement
 }
 
 // Peer is one session. Two Peers that differ only in Name are the same session.
@@ -42,7 +46,7 @@ type Peer struct {
 	Name string
 	// Addr is the peer's address; its family is the family of the routes exchanged.
 	Addr netip.Addr
-	// LocalAddr is the node's own end.
+	// LocalAddr is the node's own end; the zero Addr leaves it to the kernel.
 	LocalAddr netip.Addr
 	Port      uint16
 	ASNumber  uint32
@@ -50,8 +54,11 @@ type Peer struct {
 	LocalASNumber uint32
 	// Mesh marks a session of the node-to-node mesh.
 	Mesh bool
-	// KeepNextHop leaves the next hop of routes passed on to an eBGP peer as it was learned.
-	KeepNextHop bool
+	// KeepNextHop leaves the next hop of routes passed on to an eBGP peer as it was learned; NextHopSelf makes it the
+	// node's own end, also towards an iBGP peer.
+	KeepNextHop, NextHopSelf bool
+	// AllowedLocalAS is how often our own AS number may be in the path of a route from the peer.
+	AllowedLocalAS uint8
 	// ReflectorClient: routes are reflected to this peer (RFC 4456) with ClusterID, a dotted quad.
 	ReflectorClient bool
 	ClusterID       string

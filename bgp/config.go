@@ -41,6 +41,11 @@ func ConfigFor(in Input) (Config, error) {
 		RouterID:   routerID(self),
 		ListenPort: cmp.Or(in.BGP.ListenPort, DefaultPort),
 		Announce:   announced(in),
+
+		Advertisements: in.BGP.Advertisements,
+	}
+	if in.BGP.BindNodeIP {
+		config.ListenOn = addrsOf(self)
 	}
 	if self.RouteReflectorClusterID != "" {
 		config.PassOn = exportable(in.Pools)
@@ -50,8 +55,26 @@ func ConfigFor(in Input) (Config, error) {
 	if in.BGP.Mesh && self.RouteReflectorClusterID == "" {
 		peers = append(peers, meshPeers(in, self)...)
 	}
-	config.Peers, err = oneForEachAddress(peers, err)
+	config.Peers, err = oneForEachAddress(withoutBarred(peers, in.BGP.Barred, err))
 	return config, err
+}
+
+// addrsOf are the addresses that a host has.
+func addrsOf(host *wire.Host) (addrs []netip.Addr) {
+	for _, prefix := range []netip.Prefix{host.IPv4, host.IPv6} {
+		if prefix.IsValid() {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
+	return addrs
+}
+
+// withoutBarred leaves out the sessions that may not be opened. That there are such is an error also where nothing had to be left out.
+func withoutBarred(peers []Peer, barred []netip.Addr, err error) ([]Peer, error) {
+	for _, addr := range barred {
+		err = errors.Join(err, fmt.Errorf("BGP peer %s: a session with it needs a password, which no session can have", addr))
+	}
+	return slices.DeleteFunc(peers, func(p Peer) bool { return slices.Contains(barred, p.Addr) }), err
 }
 
 // explicitPeers are the sessions that BGPPeer resources ask for.
@@ -60,14 +83,17 @@ func explicitPeers(config *wire.BGP, self *wire.Host) ([]Peer, error) {
 	var errs []error
 	for _, p := range config.Peers {
 		local := localAddr(self, p.Addr)
-		if !local.IsValid() {
+		if p.AnySource {
+			local = netip.Addr{}
+		} else if !local.IsValid() {
 			errs = append(errs, fmt.Errorf("BGP peer %s (%s): the node has no address of that IP family", p.Name, p.Addr))
 			continue
 		}
 		peers = append(peers, Peer{
 			Name: p.Name, Addr: p.Addr, LocalAddr: local, Port: cmp.Or(p.Port, DefaultPort),
 			ASNumber: p.ASNumber, LocalASNumber: p.LocalASNumber,
-			KeepNextHop: p.KeepNextHop, ReflectorClient: p.RouteReflectorPeer, ClusterID: p.ClusterID,
+			KeepNextHop: p.KeepNextHop, NextHopSelf: p.NextHopSelf, AllowedLocalAS: p.AllowedLocalAS,
+			ReflectorClient: p.RouteReflectorPeer, ClusterID: p.ClusterID,
 			TTLSecurity: p.TTLSecurity,
 			RestartTime: restartTime(p.MaxRestartSeconds),
 			Keepalive:   time.Duration(p.KeepaliveSeconds) * time.Second,

@@ -107,6 +107,27 @@ func TestConfigFor(t *testing.T) {
 			LocalASNumber: 65010, KeepNextHop: true, TTLSecurity: 2, RestartTime: 30 * time.Second,
 		}}},
 	}, {
+		name: "a session from the address that the kernel chooses",
+		in: Input{Node: "n1", Hosts: []*wire.Host{host("n1", "10.0.0.1/24", "")},
+			BGP: &wire.BGP{ASNumber: 64512, Peers: []wire.BGPPeer{
+				{Name: "any", Addr: addr("fd00::9"), ASNumber: 65000, AnySource: true, NextHopSelf: true, AllowedLocalAS: 3}}}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
+			Name: "any", Addr: addr("fd00::9"), Port: 179, ASNumber: 65000, NextHopSelf: true, AllowedLocalAS: 3, RestartTime: DefaultRestartTime,
+		}}},
+	}, {
+		name: "barred addresses have no session, also not one of the mesh",
+		in: Input{Node: "n1", Hosts: []*wire.Host{node1, node2},
+			BGP: &wire.BGP{ASNumber: 64512, Mesh: true, Barred: []netip.Addr{addr("10.0.0.2")}}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{mesh("n2", "fd00::1", "fd00::2")}},
+		err:  "BGP peer 10.0.0.2: a session with it needs a password, which no session can have",
+	}, {
+		name: "where to listen and what to add to routes",
+		in: Input{Node: "n1", Hosts: []*wire.Host{node1},
+			BGP: &wire.BGP{ASNumber: 64512, BindNodeIP: true, Advertisements: []wire.BGPAdvertisement{
+				{CIDR: netip.MustParsePrefix("10.1.0.0/16"), Communities: []string{"1:2"}}}}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, ListenOn: []netip.Addr{addr("10.0.0.1"), addr("fd00::1")},
+			Advertisements: []wire.BGPAdvertisement{{CIDR: netip.MustParsePrefix("10.1.0.0/16"), Communities: []string{"1:2"}}}},
+	}, {
 		name: "what cannot be a peer is left out and named",
 		in: Input{Node: "n1", Hosts: []*wire.Host{host("n1", "10.0.0.1/24", "")},
 			BGP: &wire.BGP{ASNumber: 64512, Peers: []wire.BGPPeer{

@@ -34,13 +34,13 @@ func (e *embedded) session(peer bgp.Peer) *api.Peer {
 	p := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: peer.Addr.String(), PeerAsn: peer.ASNumber,
-			LocalAsn: peer.LocalASNumber, Description: peer.Name,
+			LocalAsn: peer.LocalASNumber, AllowOwnAsn: uint32(peer.AllowedLocalAS), Description: peer.Name,
 		},
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			ConnectRetry: connectRetry, HoldTime: hold, KeepaliveInterval: keepalive,
 		}},
 		Transport: &api.Transport{
-			LocalAddress: peer.LocalAddr.String(), RemotePort: uint32(peer.Port),
+			RemotePort: uint32(peer.Port),
 			// One end of a mesh session waits for the other, the one with the higher address as in RFC 4271's rule for
 			// collisions: GoBGP's two ends can each close the connection that the other has chosen.
 			PassiveMode: peer.Mesh && peer.LocalAddr.Less(peer.Addr),
@@ -53,6 +53,9 @@ func (e *embedded) session(peer bgp.Peer) *api.Peer {
 			Config:            &api.AfiSafiConfig{Family: family(peer.Addr), Enabled: true},
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}},
 		}},
+	}
+	if peer.LocalAddr.IsValid() {
+		p.Transport.LocalAddress = peer.LocalAddr.String()
 	}
 	if peer.TTLSecurity > 0 {
 		p.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 256 - uint32(peer.TTLSecurity)}

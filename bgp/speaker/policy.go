@@ -29,7 +29,9 @@ type policies struct {
 func routePolicies(config bgp.Config) *api.SetPoliciesRequest {
 	var p policies
 	var in []*api.Statement
-	out := p.keepNextHop(config.Peers)
+	out := slices.Concat(p.advertise(config.Advertisements),
+		p.nextHop("keep", &api.NexthopAction{Unchanged: true}, config.Peers, func(p bgp.Peer) bool { return p.KeepNextHop }),
+		p.nextHop("self", &api.NexthopAction{Self: true}, config.Peers, func(p bgp.Peer) bool { return p.NextHopSelf }))
 	for _, peer := range config.Peers {
 		if len(peer.Import)+len(peer.Export) == 0 {
 			continue
@@ -94,16 +96,28 @@ func (p *policies) prefixes(name string, cidr netip.Prefix, shortest, longest ui
 		IpPrefix: cidr.String(), MaskLengthMin: shortest, MaskLengthMax: longest}}})
 }
 
-// keepNextHop decides nothing and goes on.
-func (p *policies) keepNextHop(peers []bgp.Peer) []*api.Statement {
-	keep := slices.DeleteFunc(slices.Clone(peers), func(p bgp.Peer) bool { return !p.KeepNextHop })
-	if len(keep) == 0 {
+// advertise adds communities, decides nothing and goes on.
+func (p *policies) advertise(list []wire.BGPAdvertisement) (statements []*api.Statement) {
+	for i, a := range list {
+		name := fmt.Sprintf("advertise %d", i)
+		actions := &api.Actions{}
+		addCommunities(actions, a.Communities)
+		statements = append(statements, &api.Statement{Name: name, Actions: actions, Conditions: &api.Conditions{
+			PrefixSet: p.prefixes(name, a.CIDR, uint32(a.CIDR.Bits()), uint32(a.CIDR.Addr().BitLen()))}})
+	}
+	return statements
+}
+
+// nextHop sets the next hop for some peers, decides nothing and goes on.
+func (p *policies) nextHop(name string, action *api.NexthopAction, peers []bgp.Peer, wants func(bgp.Peer) bool) []*api.Statement {
+	chosen := slices.DeleteFunc(slices.Clone(peers), func(p bgp.Peer) bool { return !wants(p) })
+	if len(chosen) == 0 {
 		return nil
 	}
 	return []*api.Statement{{
-		Name:       "keep",
-		Conditions: &api.Conditions{NeighborSet: p.neighbors("keep", keep...)},
-		Actions:    &api.Actions{Nexthop: &api.NexthopAction{Unchanged: true}},
+		Name:       name,
+		Conditions: &api.Conditions{NeighborSet: p.neighbors(name, chosen...)},
+		Actions:    &api.Actions{Nexthop: action},
 	}}
 }
 
@@ -157,18 +171,23 @@ func (p *policies) steps(name string, conditions *api.Conditions, routeType api.
 		}
 	}
 	accept := &api.Actions{RouteAction: api.RouteAction_ACCEPT}
-	for _, community := range r.AddCommunities {
-		field := &accept.Community
+	addCommunities(accept, r.AddCommunities)
+	step(accept)
+	return statements
+}
+
+// addCommunities adds two numbers joined by a colon as a community, three as a large one.
+func addCommunities(actions *api.Actions, communities []string) {
+	for _, community := range communities {
+		field := &actions.Community
 		if strings.Count(community, ":") == 2 {
-			field = &accept.LargeCommunity
+			field = &actions.LargeCommunity
 		}
 		if *field == nil {
 			*field = &api.CommunityAction{Type: api.CommunityAction_ADD}
 		}
 		(*field).Communities = append((*field).Communities, community)
 	}
-	step(accept)
-	return statements
 }
 
 // pathPattern is GoBGP's regular expression for paths that begin so; _ is the end of a number.

@@ -19,8 +19,8 @@ import (
 type embedded struct {
 	bgp *gobgp.BgpServer
 	log *slog.Logger
-	// global is the configuration that the server was started with; only its ASNumber, RouterID and
-	// ListenPort mean something. Zero while stopped.
+	// global is the configuration that the server was started with; only its ASNumber, RouterID,
+	// ListenPort, ListenOn and PassOn mean something. Zero while stopped.
 	global    bgp.Config
 	policies  *api.SetPoliciesRequest
 	announced map[netip.Prefix]bool
@@ -71,7 +71,7 @@ func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
 
 // sameGlobal says whether b can be reached from a without a new server.
 func sameGlobal(a, b bgp.Config) bool {
-	return a.ASNumber == b.ASNumber && a.RouterID == b.RouterID && a.ListenPort == b.ListenPort
+	return a.ASNumber == b.ASNumber && a.RouterID == b.RouterID && a.ListenPort == b.ListenPort && slices.Equal(a.ListenOn, b.ListenOn)
 }
 
 // lost says whether a pool of before is not in after. GoBGP does not withdraw what a
@@ -105,7 +105,7 @@ func (e *embedded) start(ctx context.Context, config bgp.Config) error {
 	}
 	err := e.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: config.ASNumber, RouterId: config.RouterID.String(),
-		ListenPort: int32(config.ListenPort), UseMultiplePaths: true,
+		ListenPort: int32(config.ListenPort), ListenAddresses: listenOn(config), UseMultiplePaths: true,
 	}})
 	if err != nil {
 		// Listeners that were opened before the failure are closed by StopBgp alone.
@@ -114,6 +114,17 @@ func (e *embedded) start(ctx context.Context, config bgp.Config) error {
 	}
 	e.global = config
 	return nil
+}
+
+// listenOn are the addresses to listen on, with that of the restart anchor; none is all.
+func listenOn(config bgp.Config) (addrs []string) {
+	if len(config.ListenOn) == 0 {
+		return nil
+	}
+	for _, addr := range append([]netip.Addr{anchorAddr}, config.ListenOn...) {
+		addrs = append(addrs, addr.String())
+	}
+	return addrs
 }
 
 func (e *embedded) applyPolicies(ctx context.Context, config bgp.Config) error {

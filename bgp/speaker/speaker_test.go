@@ -116,6 +116,15 @@ func TestRouteReflector(t *testing.T) {
 // them is reached only when the restart is over for the other.
 func TestGracefulRestart(t *testing.T) {
 	t.Parallel()
+	for name, listenOn := range map[string][]netip.Addr{"every address": nil, "node's addresses": {hostAddr(1, 4), hostAddr(1, 6)}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testGracefulRestart(t, listenOn)
+		})
+	}
+}
+
+func testGracefulRestart(t *testing.T, listenOn []netip.Addr) {
 	l := newLab(t, 3)
 	var routers []*bird
 	for _, host := range []int{2, 3} {
@@ -124,6 +133,7 @@ func TestGracefulRestart(t *testing.T) {
 	}
 	c := config(1, 64512, "10.244.0.0/26", "fd00:244::/122")
 	c.Peers = append(peers(1, 2, 65000), peers(1, 3, 65000)...)
+	c.ListenOn = listenOn
 	node := l.speaker(1)
 	node.configure(c)
 	var changes []*syncBuffer

@@ -15,10 +15,23 @@ type BGP struct {
 	// MeshMaxRestartSeconds is how long the nodes of the mesh are asked to keep this node's routes
 	// while its speaker restarts; 0 is the speaker's default.
 	MeshMaxRestartSeconds uint32 `cbor:"7,keyasint,omitempty"`
+	// BindNodeIP: the speaker listens on the node's own addresses instead of on all.
+	BindNodeIP bool `cbor:"8,keyasint,omitempty"`
+	// Advertisements add communities to whatever the node sends.
+	Advertisements []BGPAdvertisement `cbor:"9,keyasint,omitempty"`
+	// Barred, sorted, are addresses with which no session may be opened, also not one of the mesh: it is to have a password,
+	// and there is none.
+	Barred []netip.Addr `cbor:"10,keyasint,omitempty"`
 }
 
 // ID of the node's BGP configuration.
 func (b *BGP) ID() ID { return ID{KindBGP, b.Node} }
+
+// BGPAdvertisement adds communities, written as in BGPRule, to the routes to networks within CIDR, CIDR included.
+type BGPAdvertisement struct {
+	CIDR        netip.Prefix `cbor:"1,keyasint"`
+	Communities []string     `cbor:"2,keyasint"`
+}
 
 // BGPPeer is one session to open. Name is the BGPPeer resource's, with the
 // peer node's appended where a selector yields several.
@@ -39,6 +52,12 @@ type BGPPeer struct {
 	// matches decides; what none matches, the speaker's own rules decide.
 	Import []BGPRule `cbor:"12,keyasint,omitempty"`
 	Export []BGPRule `cbor:"13,keyasint,omitempty"`
+	// NextHopSelf: every route that is sent has the node as next hop.
+	NextHopSelf bool `cbor:"14,keyasint,omitempty"`
+	// AllowedLocalAS is how often our own AS number may be in the path of a route that the peer sends.
+	AllowedLocalAS uint8 `cbor:"15,keyasint,omitempty"`
+	// AnySource: our end has the address that the kernel chooses, not the node's.
+	AnySource bool `cbor:"16,keyasint,omitempty"`
 }
 
 // BGPRule accepts or rejects routes. Every part that is set must match.
