@@ -269,6 +269,13 @@ func (r random) configuration() metav1.Object {
 		c := &v3.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		number, mesh := uint32(64512+r.IntN(3)), r.chance(50)
 		c.Spec.ASNumber, c.Spec.NodeToNodeMeshEnabled = &number, &mesh
+		if r.chance(30) {
+			port := 179 + r.IntN(2)
+			c.Spec.ListenPort = &port
+		}
+		if r.chance(20) {
+			c.Spec.NodeMeshPassword = &v3.BGPPassword{SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}}
+		}
 		return c
 	case 1:
 		c := &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -278,8 +285,12 @@ func (r random) configuration() metav1.Object {
 	}
 	p := &v3.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "x", "y")}}
 	p.Spec.ASNumber = 64512
-	p.Spec.PeerIP = pick(r, "", "172.30.0.1", "172.31.0.1:1790", "nonsense")
+	p.Spec.PeerIP = pick(r, "", "172.30.0.1", "172.30.0.9", "172.30.0.2:180", "172.31.0.1:1790", "nonsense")
 	p.Spec.PeerSelector = pick(r, "", "app == 'a'")
 	p.Spec.NodeSelector = pick(r, "", "has(tier)", "((")
+	p.Spec.ReversePeering = pick(r, "", "Auto", "Manual")
+	if r.chance(20) {
+		p.Spec.Password = &v3.BGPPassword{SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}}
+	}
 	return p
 }
