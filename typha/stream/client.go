@@ -43,6 +43,7 @@ type Client struct {
 	opts     ClientOptions
 	caller   caller
 	log      *slog.Logger
+	replicas *leaving
 	commits  chan wire.Commit // unbuffered: a slow consumer makes the server merge. Written by Run
 	reported chan struct{}    // capacity 1: report was set. Written by Report, read by Run
 	done     chan struct{}    // closed when Run ends
@@ -90,7 +91,7 @@ const settled = 10 * time.Minute
 func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{
 		opts: opts, log: opts.Logger, caller: caller{tls: opts.TLS, tokenFile: opts.TokenFile, readTimeout: opts.ReadTimeout, dial: opts.dial},
-		commits: make(chan wire.Commit), reported: make(chan struct{}, 1), done: make(chan struct{}),
+		replicas: &leaving{Replicas: opts.Replicas}, commits: make(chan wire.Commit), reported: make(chan struct{}, 1), done: make(chan struct{}),
 		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions),
 	}
 	if err := c.caller.validate(); err != nil {
@@ -141,7 +142,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		changed := c.opts.Replicas.Changed()
+		changed := c.replicas.Changed()
 		wait := rand.N(spread)
 		if c.roundOver(tried, address) {
 			wait = pause/2 + rand.N(pause)
@@ -187,7 +188,7 @@ var errAllTried = errors.New("every replica has been tried")
 
 // choose gives the first replica that was not tried.
 func (c *Client) choose(tried map[string]bool) (string, error) {
-	addresses, err := c.opts.Replicas.Addresses()
+	addresses, err := c.replicas.Addresses()
 	if err != nil {
 		return "", fmt.Errorf("find typha: %w", err)
 	}
@@ -224,10 +225,11 @@ func (c *Client) Report(r wire.Report) {
 
 // connectOnce opens one stream and reads it to its end.
 func (c *Client) connectOnce(ctx context.Context, address string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go c.replicas.watch(ctx, address, cancel)
 	if err := c.stream(ctx, address); err != nil {
-		return fmt.Errorf("stream from typha %s: %w", address, err)
+		return fmt.Errorf("stream from typha %s: %w", address, first(ended(ctx), err))
 	}
 	return nil
 }

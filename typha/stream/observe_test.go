@@ -81,7 +81,7 @@ func TestObserve(t *testing.T) {
 			watch := s.observer("", nil)
 			c := s.client(nil, func(o *ClientOptions) { identity(s, &server, o, &watch) })
 			address, _ := s.serve(h, server)
-			c.opts.Replicas = Fixed(address)
+			c.replicas.Replicas = Fixed(address)
 			watch.Address = address
 			seen, stop := s.observe(watch)
 			verdict := calc.Verdict{Kind: calc.KindIPPool, Name: "a", Reason: "no CIDR"}
