@@ -47,7 +47,7 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 		Node: p.node, Replicas: replicas, TokenFile: c.TyphaTokenFile, ReadTimeout: c.TyphaReadTimeout, Logger: p.log,
 		TLS: stream.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile,
 			PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN},
-		Held: known.Objects, Versions: known.Versions,
+		Held: known.Objects, Versions: known.Versions, Datastore: known.Datastore,
 	})
 	if err != nil {
 		return source{}, err

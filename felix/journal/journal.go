@@ -28,6 +28,8 @@ import (
 type State struct {
 	Objects  map[wire.ID]wire.Object
 	Versions map[string]string
+	// Datastore is that of the Versions; see wire.Commit.
+	Datastore string
 }
 
 // Journal is the file and what is in it.
@@ -59,6 +61,8 @@ type record struct {
 	Deletes  []wire.ID         `cbor:"2,keyasint,omitempty"`
 	Versions map[string]string `cbor:"3,keyasint,omitempty"`
 	Sets     []wire.SetDelta   `cbor:"4,keyasint,omitempty"`
+	// Datastore is that of the Versions. Records of earlier releases lack it.
+	Datastore string `cbor:"5,keyasint,omitempty"`
 }
 
 type entry struct {
@@ -120,7 +124,7 @@ func (j *Journal) replay(data []byte) (int64, error) {
 	if err := wire.Decode(body, &r); err != nil {
 		return 0, err
 	}
-	c := wire.Commit{Sets: r.Sets, Deletes: r.Deletes, Versions: r.Versions}
+	c := wire.Commit{Sets: r.Sets, Deletes: r.Deletes, Versions: r.Versions, Datastore: r.Datastore}
 	for _, e := range r.Upserts {
 		if object, err := wire.DecodeObject(e.Kind, e.Body); err == nil && e.understood() {
 			c.Upserts = append(c.Upserts, object)
@@ -144,6 +148,10 @@ func (j *Journal) take(c wire.Commit) {
 	for _, id := range c.Deletes {
 		delete(j.state.Objects, id)
 		delete(j.changes, id)
+	}
+	if c.Datastore != j.state.Datastore { // a commit has all versions
+		clear(j.state.Versions)
+		j.state.Datastore = c.Datastore
 	}
 	maps.Copy(j.state.Versions, c.Versions)
 }
@@ -211,7 +219,7 @@ func (j *Journal) Append(c wire.Commit) error {
 // replace puts a file with one record of everything in the place of the present one.
 func (j *Journal) replace() error {
 	j.State()
-	data, err := encode(wire.Commit{Upserts: slices.Collect(maps.Values(j.state.Objects)), Versions: j.state.Versions})
+	data, err := encode(wire.Commit{Upserts: slices.Collect(maps.Values(j.state.Objects)), Versions: j.state.Versions, Datastore: j.state.Datastore})
 	if err != nil {
 		return fmt.Errorf("replace journal: %w", err)
 	}
@@ -236,7 +244,7 @@ func (j *Journal) replace() error {
 }
 
 func encode(c wire.Commit) ([]byte, error) {
-	r := record{Sets: c.Sets, Deletes: c.Deletes, Versions: c.Versions}
+	r := record{Sets: c.Sets, Deletes: c.Deletes, Versions: c.Versions, Datastore: c.Datastore}
 	for _, object := range c.Upserts {
 		body, err := wire.Encode(object)
 		if err != nil {

@@ -275,3 +275,31 @@ func TestNeedsAreWritten(t *testing.T) {
 		t.Errorf("%d objects are held, want the policy", n)
 	}
 }
+
+// TestDatastore: the versions are those of one datastore, after a restart and in a file that was replaced too. Records of an earlier
+// release do not say of which.
+func TestDatastore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stream")
+	j := open(t, path)
+	is := func(when, datastore string, versions map[string]string) {
+		t.Helper()
+		want := journal.State{Objects: map[wire.ID]wire.Object{}, Versions: versions, Datastore: datastore}
+		t.Log(when)
+		compare(t, want, j.State())
+		compare(t, want, open(t, path).State())
+	}
+	appendTo(t, j, wire.Commit{Versions: map[string]string{"Node": "700"}})
+	is("of an earlier release", "", map[string]string{"Node": "700"})
+	appendTo(t, j, wire.Commit{Versions: map[string]string{"Node": "701", "Tier": "702"}, Datastore: "old"})
+	appendTo(t, j, wire.Commit{Versions: map[string]string{"Node": "703", "Tier": "702"}, Datastore: "old"})
+	is("of one that is known", "old", map[string]string{"Node": "703", "Tier": "702"})
+	appendTo(t, j, wire.Commit{Versions: map[string]string{"Node": "5"}, Datastore: "new"})
+	is("of another", "new", map[string]string{"Node": "5"})
+	big := &wire.Config{Name: "global", Values: map[string]string{"LogPrefix": string(make([]byte, 2<<20))}}
+	for range 3 { // each is more than the slack: the file is replaced
+		appendTo(t, j, wire.Commit{Upserts: []wire.Object{big}, Deletes: []wire.ID{big.ID()}, Versions: map[string]string{"Node": "6"}, Datastore: "new"})
+		is("of a file that was replaced", "new", map[string]string{"Node": "6"})
+	}
+	appendTo(t, j, wire.Commit{Versions: map[string]string{"Node": "7"}})
+	is("of one that is not known", "", map[string]string{"Node": "7"})
+}

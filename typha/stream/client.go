@@ -26,8 +26,9 @@ type ClientOptions struct {
 	// attempt, and again for as long as a stream lasts. Empty presents none.
 	TokenFile string
 	// Held and Versions are what the consumer has from an earlier run; they may be nil. They are read by NewClient only.
-	Held     map[wire.ID]wire.Object
-	Versions map[string]string
+	Held      map[wire.ID]wire.Object
+	Versions  map[string]string
+	Datastore string // of the Versions; see wire.Commit
 	// Features are what is announced; 0 is wire.AllFeatures.
 	Features wire.Features
 	// ReadTimeout is how long a silent connection is trusted; 0 is 30 s, Felix's TyphaReadTimeout.
@@ -49,10 +50,11 @@ type Client struct {
 	done     chan struct{}    // closed when Run ends
 
 	// What was handed to the consumer; owned by Run.
-	held     map[wire.ID]wire.Hash // but of sets
-	sets     map[string]*wire.PackedSet
-	versions map[string]string
-	number   uint64
+	held      map[wire.ID]wire.Hash // but of sets
+	sets      map[string]*wire.PackedSet
+	versions  map[string]string
+	datastore string // of the versions
+	number    uint64
 
 	mu     sync.Mutex
 	report wire.Report // latest
@@ -92,7 +94,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{
 		opts: opts, log: opts.Logger, caller: caller{tls: opts.TLS, tokenFile: opts.TokenFile, readTimeout: opts.ReadTimeout, dial: opts.dial},
 		replicas: &leaving{Replicas: opts.Replicas}, commits: make(chan wire.Commit), reported: make(chan struct{}, 1), done: make(chan struct{}),
-		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions),
+		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions), datastore: opts.Datastore,
 	}
 	if err := c.caller.validate(); err != nil {
 		return nil, fmt.Errorf("new client: %w", err)
@@ -266,7 +268,7 @@ func (c *Client) stream(ctx context.Context, address string) error {
 }
 
 func (c *Client) hello() Hello {
-	hello := Hello{Node: c.opts.Node, Version: ProtocolVersion, Features: c.opts.Features.Names(), Applied: c.versions,
+	hello := Hello{Node: c.opts.Node, Version: ProtocolVersion, Features: c.opts.Features.Names(), Applied: c.versions, Datastore: c.datastore,
 		Held: make([]HeldObject, 0, len(c.held)+len(c.sets))}
 	for id, hash := range c.held {
 		hello.Held = append(hello.Held, HeldObject{ID: id, Hash: hash})

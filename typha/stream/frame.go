@@ -55,6 +55,8 @@ type frame struct {
 type welcome struct {
 	Version  int      `cbor:"1,keyasint"`
 	Features []string `cbor:"2,keyasint,omitempty"`
+	// Datastore is that of the versions in the commits; see wire.Commit.
+	Datastore string `cbor:"3,keyasint,omitempty"`
 }
 
 // featureToken is the server's feature of taking a renewed token while a stream is open.

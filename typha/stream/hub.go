@@ -27,6 +27,8 @@ type Update struct {
 	Seen string
 	// Listed says that, with this batch, all objects of the kind have been delivered once.
 	Listed bool
+	// Datastore identifies the datastore, if the batch tells that.
+	Datastore string
 }
 
 // Name names a resource within its kind.
@@ -58,18 +60,19 @@ type Hub struct {
 	runOnce sync.Once
 
 	// The rest is owned by Run's goroutine.
-	engine   *calc.Engine
-	missing  map[string]struct{} // kinds not yet listed
-	versions versions
-	applied  map[string]string // versions.changed as of the last flush; a new map at each change
-	sequence uint64
-	dirty    bool      // the engine has input that was not flushed
-	earliest time.Time // of the next flush
-	entries  map[wire.ID]*entry
-	catalog  catalog // what every node needs, besides in entries
-	nodes    map[string]*node
-	touched  []*Session // marked since the last flush
-	hosts    int        // objects of KindHost
+	engine    *calc.Engine
+	missing   map[string]struct{} // kinds not yet listed
+	versions  versions
+	datastore string            // of the versions; empty while that is not known
+	applied   map[string]string // versions.changed as of the last flush; a new map at each change
+	sequence  uint64
+	dirty     bool      // the engine has input that was not flushed
+	earliest  time.Time // of the next flush
+	entries   map[wire.ID]*entry
+	catalog   catalog // what every node needs, besides in entries
+	nodes     map[string]*node
+	touched   []*Session // marked since the last flush
+	hosts     int        // objects of KindHost
 
 	observers map[*observer]struct{}
 	verdicts  map[resource]string // why resources cannot be used
@@ -233,6 +236,9 @@ func (h *Hub) update(u Update) {
 	h.metrics.updates.Add(float64(len(u.Upserts) + len(u.Deletes) + len(u.Refused)))
 	h.versions.changed.raise(u.Kind, u.Changed)
 	h.versions.seen.raise(u.Kind, u.Seen)
+	if u.Datastore != "" {
+		h.datastore = u.Datastore
+	}
 	if u.Listed {
 		delete(h.missing, u.Kind)
 	}

@@ -51,7 +51,7 @@ func (s *Server) observing(stream grpc.ServerStream, peer identity) error {
 // tell sends what there is for the observer, with a pause in between, until the stream ends.
 func (s *Server) tell(ctx context.Context, stream grpc.ServerStream, o *observer) error {
 	w := observedWriter{stream: stream}
-	if err := w.add(frameWelcome, s.welcome(nil)); err != nil {
+	if err := w.add(frameWelcome, s.welcome(nil, "")); err != nil {
 		return err
 	}
 	for {

@@ -16,8 +16,8 @@ import (
 type reader struct {
 	client  *Client
 	up      *call
-	renew   func() // begins to present renewed tokens; nil once it has
-	welcome bool
+	renew   func()   // begins to present renewed tokens; nil once it has
+	welcome *welcome // nil before it came
 	commit  wire.Commit
 	hashes  map[wire.ID]wire.Hash
 	// fresh are the sets that came whole, changed those that the consumer has and of which changes came.
@@ -82,7 +82,7 @@ func (r *reader) greeted(body []byte) error {
 	if err != nil {
 		return err
 	}
-	r.welcome = true
+	r.welcome = &w
 	if slices.Contains(w.Features, featureToken) && r.renew != nil {
 		r.renew()
 		r.renew = nil
@@ -192,13 +192,16 @@ func (r *reader) changeHeld(name string, body []byte) (*wire.PackedSet, error) {
 
 // deliver hands the gathered commit to the consumer and notes that it now has it.
 func (r *reader) deliver(ctx context.Context, mark commitMark) error {
-	if !r.welcome {
+	if r.welcome == nil {
 		return errors.New("typha sent a commit before its welcome")
 	}
 	c := r.client
-	versions := c.versions
+	versions, datastore := c.versions, r.welcome.Datastore
+	if c.datastore != "" && datastore != "" && c.datastore != datastore {
+		versions = map[string]string{} // which the server has not looked at
+	}
 	if len(mark.Versions) > 0 {
-		versions = maps.Clone(c.versions)
+		versions = maps.Clone(versions)
 		maps.Copy(versions, mark.Versions)
 	}
 	for _, set := range r.fresh {
@@ -209,13 +212,14 @@ func (r *reader) deliver(ctx context.Context, mark commitMark) error {
 		r.commit.Sets = append(r.commit.Sets, r.changed[name].delta)
 	}
 	r.commit.Number, r.commit.InSync, r.commit.Versions = c.number+1, mark.InSync, versions
+	r.commit.Datastore = datastore
 	select {
 	case c.commits <- r.commit:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	c.number++
-	c.versions = versions
+	c.versions, c.datastore = versions, datastore
 	maps.Copy(c.held, r.hashes)
 	maps.Copy(c.sets, r.fresh)
 	for name, change := range r.changed {
@@ -227,8 +231,8 @@ func (r *reader) deliver(ctx context.Context, mark commitMark) error {
 			delete(c.sets, id.Name)
 		}
 	}
-	renew := r.renew
+	welcome, renew := r.welcome, r.renew
 	*r = newReader(c, r.up)
-	r.welcome, r.renew = true, renew
+	r.welcome, r.renew = welcome, renew
 	return nil
 }

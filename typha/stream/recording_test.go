@@ -151,8 +151,10 @@ func frameText(t *testing.T, connections [][][]byte, types map[int]bool) []strin
 			text = append(text, "compressed")
 			return decodeFrames(inner, handle)
 		case frameWelcome:
-			text = append(text, "welcome")
-			return nil
+			var w welcome
+			err := decodeBody(body, &w)
+			text = append(text, "welcome, of the datastore "+w.Datastore)
+			return err
 		}
 		notation, err := cbor.Diagnose(body)
 		text = append(text, fmt.Sprint(kind, " ", notation))
@@ -175,7 +177,7 @@ func converse(t *testing.T, hello func(int) Hello, heard func([][]byte)) [][][]b
 	hand := func(kind string, revision int, gone []Name, objects ...metav1.Object) {
 		t.Helper()
 		at := fmt.Sprint(revision)
-		if err := h.Update(t.Context(), Update{Kind: kind, Changed: at, Seen: at, Listed: true, Upserts: objects, Deletes: gone}); err != nil {
+		if err := h.Update(t.Context(), Update{Kind: kind, Changed: at, Seen: at, Listed: true, Upserts: objects, Deletes: gone, Datastore: "recorded"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -193,7 +195,7 @@ func converse(t *testing.T, hello func(int) Hello, heard func([][]byte)) [][][]b
 		}
 		k := &kept{}
 		w := &messageWriter{stream: k, metrics: NewMetrics(nil), cache: newCompressed(), lacks: s.lacks}
-		if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names()}); err != nil {
+		if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names(), Datastore: s.datastore}); err != nil {
 			t.Fatal(err)
 		}
 		return s, w, k

@@ -114,18 +114,18 @@ func fromNode(ctx context.Context, session *Session, pings *pings, lease *lease)
 	}
 }
 
-// welcome says what the server understands.
-func (s *Server) welcome(features []string) welcome {
+// welcome says what the server understands, and of which datastore it speaks.
+func (s *Server) welcome(features []string, datastore string) welcome {
 	if s.opts.Tokens != nil {
 		features = append(features, featureToken)
 	}
-	return welcome{Version: ProtocolVersion, Features: features}
+	return welcome{Version: ProtocolVersion, Features: features, Datastore: datastore}
 }
 
 // send streams the session's batches, and pings while there is nothing to say.
 func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Session, pings *pings) error {
 	w := messageWriter{stream: stream, metrics: s.opts.Metrics, cache: s.cache, lacks: session.lacks, settled: session.settled}
-	if err := w.addFrame(frameWelcome, s.welcome(wire.AllFeatures.Names())); err != nil {
+	if err := w.addFrame(frameWelcome, s.welcome(wire.AllFeatures.Names(), session.datastore)); err != nil {
 		return err
 	}
 	var idle <-chan time.Time

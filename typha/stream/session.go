@@ -21,6 +21,8 @@ type Hello struct {
 	Held []HeldObject `cbor:"4,keyasint,omitempty"`
 	// Applied are the Versions of the last commit that the node was given.
 	Applied map[string]string `cbor:"5,keyasint,omitempty"`
+	// Datastore is that of Applied; see wire.Commit.
+	Datastore string `cbor:"6,keyasint,omitempty"`
 }
 
 // HeldObject is an object that a node already has.
@@ -49,7 +51,9 @@ type Session struct {
 	reply chan batch // of a request that is under way; owned by the caller of Next
 	asked time.Time  // when that began; owned by the caller of Next
 	ended chan struct{}
-	why   error // it was ended; set before ended is closed
+	// datastore is that of the versions in the batches.
+	datastore string
+	why       error // it was ended; set before ended is closed
 	// settled, if set, is called when what the node held is not needed any more; owned by the caller of Next.
 	settled func()
 
@@ -110,7 +114,8 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 	var behind error
 	err := h.call(ctx, func() {
 		h.flush() // the versions speak of all that was taken in, and so has the snapshot to
-		if behind = h.versions.covers(hello.Applied); behind == nil {
+		if behind = h.covers(hello); behind == nil {
+			s.datastore = h.datastore
 			s.node = h.node(hello.Node)
 			s.node.sessions = append(s.node.sessions, s)
 			s.node.endOldest()
@@ -124,6 +129,16 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 		return nil, fmt.Errorf("connect node %s: %w: %w", hello.Node, ErrBehind, behind)
 	}
 	return s, nil
+}
+
+// covers returns an error if the node would go back in time. What it has applied of another datastore, whose resource versions cannot
+// be compared with those of this one, does not count: no replica would ever come up to it.
+func (h *Hub) covers(hello Hello) error {
+	if hello.Datastore != "" && h.datastore != "" && hello.Datastore != h.datastore {
+		h.log.Info("what the node has applied is of another datastore", "node", hello.Node, "applied", hello.Datastore, "here", h.datastore)
+		return nil
+	}
+	return h.versions.covers(hello.Applied)
 }
 
 // maxSessions is how many sessions a node may have: one whose connection broke unnoticed, a process that starts while another

@@ -93,7 +93,7 @@ func (s *Session) Next(ctx context.Context) (wire.Commit, error) {
 		return wire.Commit{}, err
 	}
 	b.order()
-	c := wire.Commit{Number: b.number, Deletes: b.deletes, InSync: true, Versions: b.versions}
+	c := wire.Commit{Number: b.number, Deletes: b.deletes, InSync: true, Versions: b.versions, Datastore: s.datastore}
 	for _, o := range b.upserts {
 		if value := wire.Downgrade(o.value, s.lacks); value != nil {
 			c.Upserts = append(c.Upserts, unpacked(value))

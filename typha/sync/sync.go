@@ -49,9 +49,10 @@ func KubernetesKinds() []datastore.Kind {
 	}, calicoKinds...)
 }
 
-// EtcdKinds are the kinds that are read of an etcd, which has workloads, nodes and profiles in a form of its own.
+// EtcdKinds are the kinds that are read of an etcd, which has workloads, nodes, profiles and its identity in a form of its own.
 func EtcdKinds() []datastore.Kind {
-	return append([]datastore.Kind{datastore.Profiles, datastore.CalicoNodes, datastore.WorkloadEndpoints}, calicoKinds...)
+	return append([]datastore.Kind{
+		datastore.Profiles, datastore.CalicoNodes, datastore.WorkloadEndpoints, datastore.ClusterInformations}, calicoKinds...)
 }
 
 // Names are the IDs of kinds, as a Hub knows them.
@@ -63,7 +64,7 @@ func Names(kinds []datastore.Kind) []string {
 	return names
 }
 
-// Run reads the kinds until ctx ends, and returns its error, or the sink's.
+// Run reads the kinds until ctx ends, and returns its error, or the sink's, or one that says that the datastore was replaced.
 func Run(ctx context.Context, store datastore.Store, kinds []datastore.Kind, sink Sink, log *slog.Logger) error {
 	return read(ctx, store, kinds, target{sink: sink, log: log})
 }
@@ -106,6 +107,8 @@ type loop struct {
 	view  *View // nil: nobody asks
 	log   *slog.Logger
 	known map[datastore.Key]struct{} // what the sink has
+	// identity is that of the datastore, once an object of the kind told it.
+	identity string
 }
 
 // errSink marks errors that retrying cannot mend.
@@ -132,7 +135,7 @@ func (l *loop) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errSink):
+		case errors.Is(err, errSink), errors.Is(err, errAnother):
 			return err
 		case l.kind.Optional && revision != "" && errors.Is(err, datastore.ErrNoKind):
 			revision = "" // whether the kind is gone, the list says
@@ -247,6 +250,12 @@ func refuse(refused map[stream.Name]string, key datastore.Key, err error) map[st
 }
 
 func (l *loop) hand(ctx context.Context, u stream.Update) error {
+	if u.Datastore = identity(u.Upserts); u.Datastore != "" {
+		if l.identity != "" && u.Datastore != l.identity {
+			return fmt.Errorf("%w: it was %s and is %s", errAnother, l.identity, u.Datastore)
+		}
+		l.identity = u.Datastore
+	}
 	if err := l.sink.Update(ctx, u); err != nil {
 		return fmt.Errorf("%w of %s: %w", errSink, l.kind, err)
 	}

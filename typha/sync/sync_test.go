@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/typha/stream"
@@ -239,6 +240,73 @@ func TestOutage(t *testing.T) {
 			t.Errorf("an outage is logged %d times:\n%.500s", n, log.String())
 		}
 	})
+}
+
+// TestIdentity: the datastore is told by an object that is made once in its life; where that is another one, reading ends.
+func TestIdentity(t *testing.T) {
+	info := &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	other := &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
+	for kind, objects := range map[datastore.Kind][2]datastore.Object{
+		datastore.Namespaces: {namespace("kube-system"), namespace("default")}, datastore.ClusterInformations: {info, other},
+	} {
+		t.Run(kind.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, told := memory.New(), make(chan stream.Update, 10)
+				create := func(o datastore.Object) string {
+					t.Helper()
+					o, err := store.Create(t.Context(), kind, o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return string(o.GetUID())
+				}
+				handed := func() string {
+					t.Helper()
+					synctest.Wait()
+					if len(told) != 1 {
+						t.Fatalf("%d updates", len(told))
+					}
+					return (<-told).Datastore
+				}
+				create(objects[1])
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				ended := make(chan error, 1)
+				go func() {
+					ended <- Run(ctx, store, []datastore.Kind{kind}, sinkFunc(func(u stream.Update) { told <- u }), slog.New(slog.DiscardHandler))
+				}()
+				if got := handed(); got != "" {
+					t.Errorf("another object tells %q", got)
+				}
+				first := create(objects[0])
+				if got := handed(); got != first || first == "" {
+					t.Errorf("it tells %q, want %q", got, first)
+				}
+				if err := store.Delete(t.Context(), kind, datastore.KeyOf(objects[0]), datastore.Preconditions{}); err != nil {
+					t.Fatal(err)
+				}
+				if got := handed(); got != "" || len(ended) > 0 {
+					t.Errorf("when it is gone: %q", got)
+				}
+				create(objects[0])
+				synctest.Wait()
+				if len(ended) == 0 || len(told) > 0 {
+					t.Fatalf("another datastore is read on, with %d updates", len(told))
+				}
+				if err := <-ended; !errors.Is(err, errAnother) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// sinkFunc is a Sink.
+type sinkFunc func(stream.Update)
+
+func (f sinkFunc) Update(_ context.Context, u stream.Update) error {
+	f(u)
+	return nil
 }
 
 func TestPodsAreTrimmed(t *testing.T) {
