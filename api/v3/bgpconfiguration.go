@@ -44,13 +44,14 @@ type BGPConfigurationSpec struct {
 	// +listType=atomic
 	Communities []Community `json:"communities,omitempty"`
 	// IgnoredInterfaces names network interfaces whose networks are not advertised. A * stands for any characters.
+	// No network of an interface ever is.
 	// +listType=set
 	IgnoredInterfaces []string `json:"ignoredInterfaces,omitempty"`
-	// IPv4NormalRoutePriority is the metric of IPv4 routes that are programmed. Absent means 1024.
+	// IPv4NormalRoutePriority is the metric of IPv4 routes that are programmed. It is not supported.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483646
 	IPv4NormalRoutePriority *int `json:"ipv4NormalRoutePriority,omitempty"`
-	// IPv6NormalRoutePriority is the metric of IPv6 routes that are programmed. Absent means 1024.
+	// IPv6NormalRoutePriority is the metric of IPv6 routes that are programmed. It is not supported.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483646
 	IPv6NormalRoutePriority *int `json:"ipv6NormalRoutePriority,omitempty"`
@@ -58,18 +59,19 @@ type BGPConfigurationSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	ListenPort *int `json:"listenPort,omitempty"`
-	// LocalWorkloadPeeringIPV4 is the IPv4 address at which nodes answer BGP of their own pods.
+	// LocalWorkloadPeeringIPV4 is the IPv4 address at which nodes answer BGP of their own pods. It is not supported.
 	LocalWorkloadPeeringIPV4 string `json:"localWorkloadPeeringIPV4,omitempty"`
-	// LocalWorkloadPeeringIPV6 is the IPv6 address at which nodes answer BGP of their own pods.
+	// LocalWorkloadPeeringIPV6 is the IPv6 address at which nodes answer BGP of their own pods. It is not supported.
 	LocalWorkloadPeeringIPV6 string `json:"localWorkloadPeeringIPV6,omitempty"`
-	// LogSeverityScreen is the least severity that is logged.
+	// LogSeverityScreen is the least severity that is logged. It is not supported: BGP logs with Felix.
 	// +kubebuilder:default="Info"
 	// +kubebuilder:validation:Pattern=`^(?i)(Trace|Debug|Info|Warning|Error|Fatal)?$`
 	LogSeverityScreen string `json:"logSeverityScreen,omitempty"`
 	// NodeMeshMaxRestartTime is how long nodes of the mesh keep each other's routes during a restart (RFC 4724).
 	// Absent means 120s.
 	NodeMeshMaxRestartTime string `json:"nodeMeshMaxRestartTime,omitempty"`
-	// NodeMeshPassword is the password of the sessions of the mesh.
+	// NodeMeshPassword is the password of the sessions of the mesh. It is not supported: no session of a mesh that is to
+	// have one is opened.
 	NodeMeshPassword *BGPPassword `json:"nodeMeshPassword,omitempty"`
 	// NodeToNodeMeshEnabled makes all nodes peers of each other. Absent means true.
 	NodeToNodeMeshEnabled *bool `json:"nodeToNodeMeshEnabled,omitempty"`
@@ -81,10 +83,10 @@ type BGPConfigurationSpec struct {
 	// Enabled.
 	// +kubebuilder:validation:Enum="Enabled";"Disabled";"EnabledIPIPOnly";"EnabledNoEncapOnly"
 	ProgramClusterRoutes string `json:"programClusterRoutes,omitempty"`
-	// ServiceClusterIPs is what is advertised of the Services' cluster addresses.
+	// ServiceClusterIPs is what is advertised of the Services' cluster addresses. It is not supported.
 	// +listType=atomic
 	ServiceClusterIPs []ServiceClusterIPBlock `json:"serviceClusterIPs,omitempty"`
-	// ServiceExternalIPs is what is advertised of the Services' external addresses.
+	// ServiceExternalIPs is what is advertised of the Services' external addresses. It is not supported.
 	// +listType=atomic
 	ServiceExternalIPs []ServiceExternalIPBlock `json:"serviceExternalIPs,omitempty"`
 	// ServiceLoadBalancerAggregation says whether load-balancer addresses are advertised by their blocks (Enabled) or
@@ -92,7 +94,7 @@ type BGPConfigurationSpec struct {
 	// +kubebuilder:validation:Enum="Enabled";"Disabled"
 	// +kubebuilder:default="Enabled"
 	ServiceLoadBalancerAggregation string `json:"serviceLoadBalancerAggregation,omitempty"`
-	// ServiceLoadBalancerIPs is what is advertised of the Services' load-balancer addresses.
+	// ServiceLoadBalancerIPs is what is advertised of the Services' load-balancer addresses. It is not supported.
 	// +listType=atomic
 	ServiceLoadBalancerIPs []ServiceLoadBalancerIPBlock `json:"serviceLoadBalancerIPs,omitempty"`
 }

@@ -57,13 +57,14 @@ type BGPPeerSpec struct {
 	// nextHopMode.
 	KeepOriginalNextHop bool `json:"keepOriginalNextHop,omitempty"`
 	// KeepaliveTime is the time between keepalive messages, for example 30s; the hold time is three times that.
-	// Absent means 60s.
+	// Absent means 30s.
 	KeepaliveTime string `json:"keepaliveTime,omitempty"`
 	// LocalASNumber replaces the node's own AS number towards this peer.
 	// +kubebuilder:validation:Format=int64
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 4294967295",message="must be an AS number, 1 to 4294967295"
 	LocalASNumber *uint32 `json:"localASNumber,omitempty"`
-	// LocalWorkloadSelector makes pods on the same node peers, selected by their labels.
+	// LocalWorkloadSelector makes pods on the same node peers, selected by their labels. It is not supported: the BGPPeer
+	// opens no session.
 	// +kubebuilder:validation:MaxLength=1024
 	LocalWorkloadSelector string `json:"localWorkloadSelector,omitempty"`
 	// MaxRestartTime is how long the peer keeps our routes while we restart (RFC 4724), for example 120s, which is
@@ -83,7 +84,8 @@ type BGPPeerSpec struct {
 	// 0.
 	// +kubebuilder:validation:XValidation:rule="self >= 0",message="must not be negative"
 	NumAllowedLocalASNumbers *uint32 `json:"numAllowedLocalASNumbers,omitempty"`
-	// Password is the password of the session (TCP MD5, RFC 2385).
+	// Password is the password of the session (TCP MD5, RFC 2385). It is not supported: no session that is to have one is
+	// opened.
 	Password *BGPPassword `json:"password,omitempty"`
 	// PeerIP is the address of the peer, for example 192.168.1.1 or fd00::1, with a port other than 179 written as
 	// 192.168.1.1:1790 or [fd00::1]:1790.
@@ -94,12 +96,12 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:MaxLength=1024
 	PeerSelector string `json:"peerSelector,omitempty"`
 	// ReachableBy is the address of the gateway through which the peer is reached, when it is not on the node's
-	// subnet.
+	// subnet. It is not supported: the session goes by the routes that the node has.
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self)",message="must be an address such as 192.168.1.254 or fd00::fe"
 	ReachableBy string `json:"reachableBy,omitempty"`
-	// ReversePeering says whether selected peers that are nodes get the session configured towards us too: Auto or
-	// Manual. Absent means Auto.
+	// ReversePeering says whether peers that are nodes get the session configured towards us too: Auto or Manual.
+	// Absent means Auto.
 	ReversePeering string `json:"reversePeering,omitempty"`
 	// SourceAddress is the source of the session: UseNodeIP, which is the default, or None, which leaves it to the
 	// kernel.
