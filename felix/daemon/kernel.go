@@ -118,7 +118,7 @@ func learnedRoute(r netlink.Route) (bgp.Route, bool) {
 	}
 	ip, ok := netip.AddrFromSlice(r.Dst.IP)
 	ones, _ := r.Dst.Mask.Size()
-	l := bgp.Route{Dst: netip.PrefixFrom(ip, ones)}
+	l := bgp.Route{Dst: netip.PrefixFrom(ip.Unmap(), ones)} // the library writes IPv4's default route in 16 bytes
 	for _, hop := range append(r.MultiPath, &netlink.NexthopInfo{Gw: r.Gw}) {
 		if gateway, valid := netip.AddrFromSlice(hop.Gw); valid {
 			l.NextHops = append(l.NextHops, gateway)

@@ -47,11 +47,10 @@ func (t *Table) load() error {
 		return fmt.Errorf("list links: %w", err)
 	}
 	clear(t.links)
-	names := make(map[int]string, len(links))
 	for _, l := range links {
 		t.links[l.Attrs().Name] = l.Attrs().Index
-		names[l.Attrs().Index] = l.Attrs().Name
 	}
+	names := deviceNames(links)
 	actual := map[Key]Route{}
 	for _, p := range t.cfg.Protocols {
 		filter := &netlink.Route{Table: t.cfg.Table, Protocol: netlink.RouteProtocol(p)}
@@ -65,13 +64,22 @@ func (t *Table) load() error {
 			if msg.Table != t.cfg.Table || int(msg.Protocol) != p { // the library's filters are alternatives
 				continue
 			}
-			r := t.decode(msg, names)
+			r := decode(t.cfg.Family, msg, names)
 			actual[Key{r.Dst, r.Priority}] = r
 		}
 	}
 	t.routes.Load(actual)
 	t.loaded = true
 	return nil
+}
+
+// deviceNames gives the links' names by index.
+func deviceNames(links []netlink.Link) map[int]string {
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	return names
 }
 
 func retryDump[T any](dump func() ([]T, error)) ([]T, error) {
@@ -141,7 +149,7 @@ func (t *Table) encode(r Route) (*netlink.Route, error) {
 }
 
 // decode gives the library's route as ours, normal.
-func (t *Table) decode(msg netlink.Route, names map[int]string) Route {
+func decode(family dataplane.Family, msg netlink.Route, names map[int]string) Route {
 	hop := func(index int, gw net.IP, flags int) Hop {
 		name, ok := names[index]
 		if !ok {
@@ -156,13 +164,16 @@ func (t *Table) decode(msg netlink.Route, names map[int]string) Route {
 		Priority: msg.Priority,
 		MTU:      msg.MTU,
 	}
-	if msg.Dst == nil {
+	ones := 0
+	if msg.Dst != nil {
+		ones, _ = msg.Dst.Mask.Size()
+	}
+	if ones == 0 { // the library writes IPv4's in 16 bytes
 		r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if t.cfg.Family == dataplane.IPv6 {
+		if family == dataplane.IPv6 {
 			r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
 	} else {
-		ones, _ := msg.Dst.Mask.Size()
 		r.Dst = netip.PrefixFrom(addr(msg.Dst.IP), ones)
 	}
 	for _, h := range msg.MultiPath {
@@ -171,7 +182,7 @@ func (t *Table) decode(msg netlink.Route, names map[int]string) Route {
 	if len(r.Hops) == 0 {
 		r.Hops = []Hop{hop(msg.LinkIndex, msg.Gw, msg.Flags)}
 	}
-	return r.normal(t.cfg.Family)
+	return r.normal(family)
 }
 
 func ip(a netip.Addr) net.IP {

@@ -336,3 +336,20 @@ func TestDirectAndTunnelledTakeTurns(t *testing.T) {
 		}
 	})
 }
+
+// TestDefaultRoute: the driver knows its own default route again.
+func TestDefaultRoute(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		k := open(t)
+		table := f.table(k)
+		every := netip.PrefixFrom(netip.MustParseAddr(f.gw1), 0).Masked()
+		table.Set(route.Route{Dst: every, Protocol: route.ProtocolBGP, Hops: []route.Hop{{Device: "eth0", Gateway: netip.MustParseAddr(f.gw1)}}})
+		apply(t, table)
+		table.Resync()
+		k.writes = 0
+		apply(t, table)
+		if got := f.routes(t, "12"); k.writes != 0 || len(got) != 1 || !strings.HasPrefix(got[0], "default via "+f.gw1) {
+			t.Errorf("after reading back, %d writes; routes %q", k.writes, got)
+		}
+	})
+}
