@@ -4,6 +4,8 @@
 // the same destination and metric, Apply reports the conflict and leaves it. It makes no devices; a
 // route over a device that does not exist is reported and tried again. The agent's
 // goroutine calls it.
+//
+// Beside it stands Foreign, which reads what the driver does not own: the routes that next hops are resolved by.
 package route
 
 import (
