@@ -7,7 +7,7 @@ func (e *Engine) Residue() map[string]int {
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "verdicts": len(e.judged),
 		"items": e.items.size(), "names": len(e.names.numbers), "spaces": e.spaces.size(), "classes": e.classes.size(), "profiles": e.profiles.size(), "rulings": len(e.rulings),
-		"nets": len(e.nets.first) + len(e.nets.more), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
+		"nets": e.nets.size(), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
 		"sets": e.sets.size(), "slices": len(e.services.slices), "services": len(e.services.names),
 		"policies": e.policies.size() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.size(),
 		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets),
@@ -32,4 +32,12 @@ func (e *Engine) Residue() map[string]int {
 		}
 	}
 	return counts
+}
+
+func (h *hashed[V]) size() int {
+	n := len(h.first)
+	for _, others := range h.more {
+		n += len(others)
+	}
+	return n
 }

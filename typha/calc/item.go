@@ -2,9 +2,6 @@ package calc
 
 import (
 	"cmp"
-	"hash/maphash"
-	"net/netip"
-	"slices"
 	"strings"
 	"unique"
 )
@@ -151,76 +148,6 @@ func (e *Engine) setNets(it *item, now nets) {
 	for net := range now.each {
 		if !before.has(net) {
 			e.nets.add(net, it)
-		}
-	}
-}
-
-// netTable says which items have a network. Nearly always that is one.
-type netTable struct {
-	hash  func(netip.Prefix) uint64
-	first map[uint64]*item
-	more  map[uint64][]*item
-	bits  [2][129]int // how many networks of items have a length, of IPv4 and IPv6
-}
-
-func newNetTable(seed maphash.Seed) netTable {
-	return netTable{hash: func(net netip.Prefix) uint64 { return maphash.Comparable(seed, net) },
-		first: map[uint64]*item{}, more: map[uint64][]*item{}}
-}
-
-func (t *netTable) count(net netip.Prefix) *int {
-	family := 0
-	if net.Addr().Is6() {
-		family = 1
-	}
-	return &t.bits[family][net.Bits()]
-}
-
-func (t *netTable) add(net netip.Prefix, it *item) {
-	*t.count(net)++
-	hash := t.hash(net)
-	if t.first[hash] != nil {
-		t.more[hash] = append(t.more[hash], it)
-		return
-	}
-	t.first[hash] = it
-}
-
-func (t *netTable) remove(net netip.Prefix, it *item) {
-	*t.count(net)--
-	hash := t.hash(net)
-	others := t.more[hash]
-	switch {
-	case t.first[hash] != it:
-		others = without(others, it)
-	case len(others) == 0:
-		delete(t.first, hash)
-		return
-	default:
-		t.first[hash], others = others[len(others)-1], others[:len(others)-1]
-	}
-	if t.more[hash] = others; len(others) == 0 {
-		delete(t.more, hash)
-	}
-}
-
-// any says whether the condition holds for an item that has exactly this network.
-func (t *netTable) any(net netip.Prefix, holds func(*item) bool) bool {
-	hash := t.hash(net)
-	has := func(it *item) bool { return it.nets.has(net) && holds(it) }
-	first := t.first[hash]
-	return first != nil && (has(first) || slices.ContainsFunc(t.more[hash], has))
-}
-
-// containing passes every item that has a network with the address in it.
-func (t *netTable) containing(addr netip.Addr, visit func(*item)) {
-	for bits := 0; bits <= addr.BitLen(); bits++ {
-		net, err := addr.Prefix(bits)
-		if err != nil {
-			return // it has a zone
-		}
-		if *t.count(net) > 0 {
-			t.any(net, func(it *item) bool { visit(it); return false })
 		}
 	}
 }
