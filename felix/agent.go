@@ -117,6 +117,7 @@ type Agent struct {
 	applied     uint64   // number of the last commit taken in
 	complaint   string   // the last pass's errors, as logged
 	problems    []string // destinations that cannot be reached
+	unresolved  []string // routes learned by BGP whose next hops cannot be reached
 	unusable    []string // endpoints that cannot be enforced as they are written
 	bgpConfig   bgp.Config
 	marks       policy.Marks
@@ -210,6 +211,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.opts.Drivers.resyncSets()
 		case <-refresh.routes.C:
 			a.opts.Drivers.resyncRoutes()
+			a.state.dirty.routes = true
 		case <-refresh.links.C:
 			a.opts.Drivers.resyncLinks()
 		case <-refresh.check.C:
@@ -343,6 +345,11 @@ func (a *Agent) observe(e dataplane.Event) bool {
 	act := false
 	if a.opts.Drivers.Interfaces.Observe(e) && a.state.followsInterfaces() {
 		a.state.dirty.rules, a.state.dirty.routes, act = true, true, true
+	}
+	for _, f := range a.opts.Drivers.Families {
+		if f.Underlay.Observe(e) {
+			a.state.dirty.routes, act = true, true
+		}
 	}
 	for _, o := range a.opts.Drivers.observers() {
 		if o.Observe(e) {

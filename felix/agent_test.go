@@ -69,6 +69,7 @@ type (
 	ifaces      struct{ *fake }
 	routes      struct{ *fake }
 	connections struct{ *fake }
+	underlay    struct{}
 )
 
 func (f *fake) Resync()                                     {}
@@ -115,7 +116,11 @@ func (r rules) Set(c iptables.Chain) {
 	r.rendered++
 	r.fake.chains[r.table+" "+c.Name] = c
 }
-func (r rules) Remove(name string)           { delete(r.fake.chains, r.table+" "+name) }
+func (r rules) Remove(name string)                      { delete(r.fake.chains, r.table+" "+name) }
+func (underlay) Of([]netip.Addr) ([]route.Route, error) { return nil, nil }
+func (underlay) Observe(dataplane.Event) bool           { return false }
+func (underlay) Resync()                                {}
+
 func (i ifaces) Apply(context.Context) error { return nil }
 func (i ifaces) Exists(name string) bool {
 	return slices.Contains(slices.Collect(maps.Values(i.addrs)), name)
@@ -191,7 +196,7 @@ func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 	}
 	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
 		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
-			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Connections: connections{r.fake}}}},
+			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Underlay: underlay{}, Connections: connections{r.fake}}}},
 		Events: r.events, FirstFacts: facts,
 		Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

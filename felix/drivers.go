@@ -59,6 +59,12 @@ type (
 		Replace([]route.Route)
 		InPlace(route.Key) bool
 	}
+	// Underlay is a *route.Foreign.
+	Underlay interface {
+		dataplane.Observer
+		Of([]netip.Addr) ([]route.Route, error)
+		Resync()
+	}
 	// Interfaces is a *iface.Interfaces.
 	Interfaces interface {
 		dataplane.Observer
@@ -92,7 +98,9 @@ type FamilyDrivers struct {
 	Sets                     Sets
 	Raw, Mangle, Filter, NAT Rules
 	Routes                   Routes
-	Connections              Connections
+	// Underlay is the routes that the node has from others; nothing programs it.
+	Underlay    Underlay
+	Connections Connections
 }
 
 // tables is how many tables of rules a family has.
@@ -151,6 +159,7 @@ func (d *Drivers) resyncSets() {
 func (d *Drivers) resyncRoutes() {
 	for _, f := range d.Families {
 		f.Routes.Resync()
+		f.Underlay.Resync()
 	}
 }
 

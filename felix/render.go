@@ -2,6 +2,7 @@ package felix
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/felix/routing"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -74,8 +76,8 @@ func (a *Agent) renderRoutes() {
 		return
 	}
 	a.state.dirty.routes = false
-	former := a.problems
-	a.problems = nil
+	former, unresolved := a.problems, a.unresolved
+	a.problems, a.unresolved = nil, nil
 	routes := slices.SortedFunc(maps.Values(a.state.routes), func(x, y *wire.Route) int {
 		return cmp.Or(x.Dst.Addr().Compare(y.Dst.Addr()), cmp.Compare(x.Dst.Bits(), y.Dst.Bits()))
 	})
@@ -85,11 +87,12 @@ func (a *Agent) renderRoutes() {
 		out := routing.Compute(routing.Input{
 			Family: f.Family, Self: a.facts.Self(f.Family), Settings: a.routeSettings(f.Family),
 			Hosts: a.state.hosts, VTEPs: a.state.vteps[f.Family], Pools: a.state.pools, Routes: routes, Learned: learned,
-			Workloads: a.routedWorkloads(),
+			Underlay: a.underlay(f, learned), Workloads: a.routedWorkloads(),
 		})
 		f.Routes.Replace(out.Routes)
 		a.metrics.routes.WithLabelValues(f.Family.String()).Set(float64(len(out.Routes)))
 		a.problems = append(a.problems, out.Problems...)
+		a.unresolved = append(a.unresolved, out.Unresolved...)
 		if out.Tunnel != nil {
 			a.opts.Drivers.Links.Set(*out.Tunnel)
 		} else {
@@ -105,6 +108,20 @@ func (a *Agent) renderRoutes() {
 	if len(a.problems) > 0 && !slices.Equal(a.problems, former) {
 		a.log.Warn("part of the network cannot be reached", "problems", a.problems)
 	}
+	if !slices.Equal(a.unresolved, unresolved) {
+		a.log.Info("routes learned by BGP that the node has no way to", "unresolved", a.unresolved)
+	}
+}
+
+// underlay is what the node has from others of routes to the next hops of what BGP learned. If the kernel
+// cannot be read, what was known stays, and the loop asks again.
+func (a *Agent) underlay(f FamilyDrivers, learned []bgp.Route) []route.Route {
+	routes, err := f.Underlay.Of(routing.NextHops(f.Family, learned))
+	if err != nil {
+		a.problems = append(a.problems, fmt.Sprintf("next hops of BGP: %v", err))
+		a.state.dirty.routes = true
+	}
+	return routes
 }
 
 // learned is what BGP has learned, with, until the speaker is in sync, what the kernel has from the

@@ -73,10 +73,11 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 		rules := func(table string) *iptables.Table {
 			return iptables.New(iptables.Config{Family: family, Table: table, Backend: k.backend, Runner: iptables.Exec{}})
 		}
+		routes := route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP}}
 		k.drivers.Families = append(k.drivers.Families, felix.FamilyDrivers{
 			Family: family, Sets: sets,
 			Raw: rules(iptables.Raw), Mangle: rules(iptables.Mangle), Filter: rules(iptables.Filter), NAT: rules(iptables.NAT),
-			Routes:      route.New(k.handle, route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP}}),
+			Routes: route.New(k.handle, routes), Underlay: route.NewForeign(k.handle, routes),
 			Connections: connections,
 		})
 	}

@@ -50,6 +50,8 @@ type lab struct {
 	typha *typha.Local
 	pools []ipam.Pool
 	ipam  *ipam.Client
+	// speakers are those of nodes with BGP, by node.
+	speakers map[string]felix.Speaker
 }
 
 func newLab(t *testing.T) *lab {
@@ -158,8 +160,8 @@ func (l *lab) addNode(t *testing.T, name, bridge, v4, v6 string) *machine {
 // do runs f in the machine's namespace, on a thread that ends with it.
 func (m *machine) do(t *testing.T, f func()) { kerneltest.Do(t, m.ns, f) }
 
-// start runs the machine's agent as the process does, but for what needs a cluster: no BGP, and pods are added
-// by the test.
+// start runs the machine's agent as the process does, but for what needs a cluster: BGP's routes come from the test if
+// there are any, and pods are added by it.
 func (m *machine) start(t *testing.T) {
 	t.Helper()
 	ready := make(chan error, 1)
@@ -205,8 +207,12 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	m.watcher = node.NewWatcher(node.Options{Node: m.name, Store: m.store, IPAM: m.ipam, Interfaces: kernel.links,
 		Families: kernel.families, MTUPattern: mtu, Log: log})
 	former := m.agent
+	speaker := m.speakers[m.name]
+	if speaker == nil {
+		speaker = noSpeaker{}
+	}
 	m.agent, err = felix.NewAgent(felix.Options{Node: m.name, Source: m.typha.Source(m.name), Whole: true, Journal: j,
-		Drivers: kernel.drivers, Events: events.Events(), Speaker: noSpeaker{}, Facts: m.watcher, FirstFacts: facts,
+		Drivers: kernel.drivers, Events: events.Events(), Speaker: speaker, Facts: m.watcher, FirstFacts: facts,
 		Local:  []config.Source{{Name: "test", Values: map[string]string{"IptablesBackend": "nft", "DefaultEndpointToHostAction": "ACCEPT"}}},
 		Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: log})
 	if err != nil {

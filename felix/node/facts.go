@@ -36,9 +36,15 @@ type Addresses struct {
 	Addr   netip.Prefix
 	Device string // that carries Addr
 	// Connected are all subnets of the family that the node is in.
-	Connected []routing.Connected
+	Connected []Connected
 	// Tunnel is the address of the VXLAN device; invalid while the node has none.
 	Tunnel netip.Addr
+}
+
+// Connected is a subnet, written as the node's address in it, and the device that leads to it.
+type Connected struct {
+	Subnet netip.Prefix
+	Device string
 }
 
 // Of gives the facts of one family.
@@ -52,7 +58,11 @@ func (f *Facts) Of(family dataplane.Family) *Addresses {
 // Self gives the facts of one family in routing's terms.
 func (f *Facts) Self(family dataplane.Family) routing.Self {
 	a := f.Of(family)
-	return routing.Self{Node: f.Name, Addr: a.Addr, Device: a.Device, Connected: a.Connected, Tunnel: a.Tunnel,
+	own := make([]netip.Addr, len(a.Connected))
+	for i, c := range a.Connected {
+		own[i] = c.Subnet.Addr()
+	}
+	return routing.Self{Node: f.Name, Addr: a.Addr, Device: a.Device, Own: own, Tunnel: a.Tunnel,
 		TunnelMAC: wire.TunnelMAC(f.Name, uint8(family))}
 }
 
@@ -89,7 +99,7 @@ func Discover(kernel Interfaces, name string, addrs []netip.Addr, mtuPattern *re
 		if a.Addr.IsValid() {
 			continue
 		}
-		i := slices.IndexFunc(a.Connected, func(c routing.Connected) bool { return c.Subnet.Addr() == addr })
+		i := slices.IndexFunc(a.Connected, func(c Connected) bool { return c.Subnet.Addr() == addr })
 		if i < 0 {
 			return facts, fmt.Errorf("no interface of this node carries its address %s", addr)
 		}
@@ -110,7 +120,7 @@ func (f *Facts) connected(kernel Interfaces, l netlink.Link, family dataplane.Fa
 			continue
 		}
 		a := f.Of(family)
-		a.Connected = append(a.Connected, routing.Connected{Subnet: netip.PrefixFrom(ip, ones), Device: l.Attrs().Name})
+		a.Connected = append(a.Connected, Connected{Subnet: netip.PrefixFrom(ip, ones), Device: l.Attrs().Name})
 	}
 	return nil
 }

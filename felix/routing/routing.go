@@ -27,18 +27,12 @@ type Self struct {
 	Addr netip.Prefix
 	// Device carries Addr.
 	Device string
-	// Connected are the subnets that the node is in, by which next hops are judged.
-	Connected []Connected
+	// Own are all the node's addresses of the family.
+	Own []netip.Addr
 	// Tunnel is the address of the node's VXLAN device, invalid while it has none, and TunnelMAC
 	// the device's MAC address.
 	Tunnel    netip.Addr
 	TunnelMAC net.HardwareAddr
-}
-
-// Connected is a subnet, written as the node's address in it, and the device that leads to it.
-type Connected struct {
-	Subnet netip.Prefix
-	Device string
 }
 
 // Settings are the parts of Felix's configuration that concern routes.
@@ -63,14 +57,17 @@ type Workload struct {
 
 // Input is everything that routes depend on. Objects of both families may be in it.
 type Input struct {
-	Family    dataplane.Family
-	Self      Self
-	Settings  Settings
-	Hosts     map[string]*wire.Host
-	VTEPs     map[string]*wire.VTEP // by node; of this family
-	Pools     map[string]*wire.Pool
-	Routes    []*wire.Route
-	Learned   []bgp.Route
+	Family   dataplane.Family
+	Self     Self
+	Settings Settings
+	Hosts    map[string]*wire.Host
+	VTEPs    map[string]*wire.VTEP // by node; of this family
+	Pools    map[string]*wire.Pool
+	Routes   []*wire.Route
+	Learned  []bgp.Route
+	// Underlay are the routes that the node has from others, of the family, best first: by them the next hops of Learned
+	// are resolved. Those that concern no next hop may be left out.
+	Underlay  []route.Route
 	Workloads []Workload
 }
 
@@ -81,6 +78,8 @@ type Output struct {
 	Tunnel *link.VXLAN
 	// Problems are destinations that cannot be reached, and why, sorted.
 	Problems []string
+	// Unresolved are learned routes without a next hop that the node has a way to, sorted.
+	Unresolved []string
 }
 
 // Compute makes the desired state. It is the same for the same input, in the same order.
@@ -109,6 +108,7 @@ func Compute(in Input) Output {
 		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()))
 	})
 	slices.Sort(c.out.Problems)
+	slices.Sort(c.out.Unresolved)
 	return c.out
 }
 
@@ -209,26 +209,4 @@ func (c *computation) tunnel() {
 	}
 	slices.SortFunc(device.Peers, func(a, b link.Peer) int { return a.Tunnel.Compare(b.Tunnel) })
 	c.out.Tunnel = device
-}
-
-// learned fills in what BGP knows and the stream does not. A next hop that is in none of the
-// node's subnets could only be reached through a router that knows nothing of pods.
-func (c *computation) learned(r bgp.Route) {
-	if c.taken[r.Dst.Masked()] {
-		return
-	}
-	var hops []route.Hop
-	for _, next := range r.NextHops {
-		for _, subnet := range c.Self.Connected {
-			if subnet.Subnet.Contains(next) && subnet.Subnet.Addr() != next {
-				hops = append(hops, route.Hop{Device: subnet.Device, Gateway: next})
-				break
-			}
-		}
-	}
-	if len(hops) == 0 {
-		c.problem("route %s: no next hop of %v is in a subnet of this node", r.Dst, r.NextHops)
-		return
-	}
-	c.add(route.Route{Dst: r.Dst, Protocol: route.ProtocolBGP, Hops: hops})
 }
