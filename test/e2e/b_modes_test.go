@@ -73,8 +73,8 @@ func TestPoolModes(t *testing.T) {
 	}{
 		{"default", "Always", "", true, true, [][2]string{{"node1", "node2"}, {"node1", "node3"}, {"node2", "node3"}}},
 		{"default", "CrossSubnet", "", false, true, [][2]string{{"node1", "node2"}, {"node1", "node3"}, {"node2", "node3"}}},
-		// Without encapsulation the router between the subnets would have to know the routes; within one, BGP does.
-		{"routed-pool", "Never", `--annotations=cni.projectcalico.org/ipv4pools='["routed-pool"]'`, false, false, [][2]string{{"node1", "node3"}}},
+		// The nodes know the way by BGP; the router between the subnets is told it.
+		{"routed-pool", "Never", `--annotations=cni.projectcalico.org/ipv4pools='["routed-pool"]'`, false, false, [][2]string{{"node1", "node3"}, {"node1", "node2"}}},
 	}
 	for _, c := range cases {
 		t.Run(c.mode, func(t *testing.T) {
@@ -84,6 +84,9 @@ func TestPoolModes(t *testing.T) {
 				}
 			}
 			addresses := runPods(t, "mode-"+strings.ToLower(c.mode), c.annotations)
+			if c.pool != "default" {
+				tellRouter(t, addresses)
+			}
 			for _, pair := range c.pairs {
 				for i := range pair {
 					from, to := pair[i], pair[1-i]
@@ -98,6 +101,24 @@ func TestPoolModes(t *testing.T) {
 						checkPath(t, "mode-"+strings.ToLower(c.mode)+"-"+from, from, address, encapsulated)
 					}
 				}
+			}
+		})
+	}
+}
+
+// tellRouter gives the router between the subnets the way to pods' IPv4 addresses, as a network's own routers have it from BGP.
+func tellRouter(t *testing.T, addresses map[string][]string) {
+	t.Helper()
+	for node, pod := range addresses {
+		gateway := must(t, `kubectl get node `+node+` -o jsonpath='{.metadata.annotations.projectcalico\.org/IPv4Address}'`)
+		gateway, _, _ = strings.Cut(gateway, "/")
+		router := suite.cluster.Router()
+		if _, err := router.Exec(t.Context(), "ip", "route", "add", pod[0], "via", gateway); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if _, err := router.Exec(context.WithoutCancel(t.Context()), "ip", "route", "del", pod[0]); err != nil {
+				t.Error(err)
 			}
 		})
 	}
