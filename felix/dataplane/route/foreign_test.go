@@ -1,12 +1,14 @@
 package route_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
@@ -120,6 +122,40 @@ func TestForeignObserve(t *testing.T) {
 		k.dumps = 0
 		if of(anywhere, netip.MustParseAddr(f.gw1)); k.dumps != 1 {
 			t.Errorf("another question read the kernel %d times, want once", k.dumps)
+		}
+	})
+}
+
+// unreadable fails to list routes.
+type unreadable struct {
+	*counting
+	err error
+}
+
+func (u *unreadable) RouteListFiltered(f int, r *netlink.Route, m uint64) ([]netlink.Route, error) {
+	if u.err != nil {
+		return nil, u.err
+	}
+	return u.counting.RouteListFiltered(f, r, m)
+}
+
+// TestForeignUnreadable: while the kernel does not answer what was known stays, and the next question asks again.
+func TestForeignUnreadable(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		anywhere, _, _ := f.far()
+		kerneltest.Run(t, f.ip()+"route add default via "+f.gw1)
+		k := &unreadable{counting: open(t)}
+		foreign, of := f.foreignOf(t, k)
+		before := of(anywhere)
+		kerneltest.Run(t, f.ip()+"route replace default via "+f.gw2)
+		foreign.Resync()
+		k.err = errors.New("out of memory")
+		if known, err := foreign.Of([]netip.Addr{anywhere}); !errors.Is(err, k.err) || len(known) != 1 || known[0].Hops[0].Gateway.String() != f.gw1 {
+			t.Errorf("unreadable: %v, %v; before %q", known, err, before)
+		}
+		k.err = nil
+		if after := of(anywhere); len(after) != 1 || !strings.Contains(after[0], f.gw2) {
+			t.Errorf("readable again: %q, want the new gateway", after)
 		}
 	})
 }
