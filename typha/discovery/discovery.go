@@ -55,6 +55,7 @@ type Watcher struct {
 
 	mu        sync.Mutex
 	endpoints []Endpoint // sorted by address
+	unready   []Endpoint // those that are there and not ready, likewise
 	known     bool       // the API server has answered once
 	zone      string
 	changed   chan struct{} // closed when endpoints change, and replaced
@@ -215,39 +216,45 @@ func (w *Watcher) findZone(ctx context.Context) error {
 
 // set takes what the API server has for what there is.
 func (w *Watcher) set(byName map[string]discoveryv1.EndpointSlice) {
-	var found []Endpoint
+	var found, unready []Endpoint
 	for _, s := range byName {
-		found = append(found, ready(s, w.opts.Port)...)
+		found = append(found, endpoints(s, w.opts.Port, true)...)
+		unready = append(unready, endpoints(s, w.opts.Port, false)...)
 	}
-	slices.SortFunc(found, func(a, b Endpoint) int { return strings.Compare(a.Address, b.Address) })
-	found = slices.CompactFunc(found, func(a, b Endpoint) bool { return a.Address == b.Address })
-	if w.replace(found, true) && len(found) > 0 {
+	found = sorted(found)
+	if w.replace(found, sorted(unready), true) && len(found) > 0 {
 		w.keep(found)
 	}
 }
 
+// sorted sorts by address, and leaves each once.
+func sorted(list []Endpoint) []Endpoint {
+	slices.SortFunc(list, func(a, b Endpoint) int { return strings.Compare(a.Address, b.Address) })
+	return slices.CompactFunc(list, func(a, b Endpoint) bool { return a.Address == b.Address })
+}
+
 // replace says whether there was something to replace.
-func (w *Watcher) replace(found []Endpoint, known bool) bool {
+func (w *Watcher) replace(found, unready []Endpoint, known bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.known && slices.Equal(found, w.endpoints) {
+	if w.known && slices.Equal(found, w.endpoints) && slices.Equal(unready, w.unready) {
 		return false
 	}
-	w.endpoints, w.known = found, known
+	w.endpoints, w.unready, w.known = found, unready, known
 	close(w.changed)
 	w.changed = make(chan struct{})
 	w.opts.Log.Debug("typha's replicas", "endpoints", found)
 	return true
 }
 
-// ready gives a slice's endpoints that are ready.
-func ready(s discoveryv1.EndpointSlice, portName string) (found []Endpoint) {
+// endpoints gives a slice's endpoints that are ready, or those that are not.
+func endpoints(s discoveryv1.EndpointSlice, portName string, ready bool) (found []Endpoint) {
 	for _, port := range s.Ports {
 		if port.Port == nil || len(s.Ports) > 1 && (port.Name == nil || *port.Name != portName) {
 			continue
 		}
 		for _, e := range s.Endpoints {
-			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+			if is := e.Conditions.Ready == nil || *e.Conditions.Ready; is != ready {
 				continue
 			}
 			for _, addr := range e.Addresses {
@@ -265,20 +272,25 @@ func ready(s discoveryv1.EndpointSlice, portName string) (found []Endpoint) {
 	return found
 }
 
-// ErrNone says that no replica is ready, or that the API server has not answered yet.
-var ErrNone = errors.New("no ready endpoint is known")
+// ErrNone says that there is no replica, or that the API server has not answered yet.
+var ErrNone = errors.New("no endpoint is known")
 
 // Addresses gives the replicas as host:port in an order to try them: those in the own zone first, otherwise by chance, so
-// that many nodes spread evenly.
+// that many nodes spread evenly. Where none is ready they are those that are not: if all of them have lost the API server, they
+// serve what they know.
 func (w *Watcher) Addresses() ([]string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.endpoints) == 0 {
+	endpoints := w.endpoints
+	if len(endpoints) == 0 {
+		endpoints = w.unready
+	}
+	if len(endpoints) == 0 {
 		return nil, fmt.Errorf("Service %s/%s: %w", w.opts.Namespace, w.opts.Service, ErrNone)
 	}
 	var near, far []string
-	for _, i := range rand.Perm(len(w.endpoints)) {
-		if e := w.endpoints[i]; w.zone != "" && e.Zone == w.zone {
+	for _, i := range rand.Perm(len(endpoints)) {
+		if e := endpoints[i]; w.zone != "" && e.Zone == w.zone {
 			near = append(near, e.Address)
 		} else {
 			far = append(far, e.Address)

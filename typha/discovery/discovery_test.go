@@ -118,6 +118,19 @@ func expect(t *testing.T, w *Watcher, want ...string) {
 	}
 }
 
+// become waits until the addresses are others.
+func become(t *testing.T, w *Watcher, want ...string) {
+	t.Helper()
+	for {
+		changed := w.Changed()
+		got, _ := w.Addresses()
+		if slices.Sort(got); slices.Equal(got, want) {
+			return
+		}
+		await(t, changed)
+	}
+}
+
 const two = `{"metadata":{"resourceVersion":"7"},"items":[
 	{"metadata":{"name":"a"},"ports":[{"name":"metrics","port":9093},{"name":"calico-typha","port":5473}],
 	 "endpoints":[{"addresses":["172.30.0.12"],"zone":"west","conditions":{"ready":true},"targetRef":{"name":"p"}},
@@ -149,6 +162,27 @@ func TestReplicasAreFollowed(t *testing.T) {
 		expect(t, w, step.want...)
 		if pods, known := w.Replicas(); !known || !slices.Equal(pods, step.pods) {
 			t.Errorf("replicas %q, known %v, want %q", pods, known, step.pods)
+		}
+	}
+}
+
+// TestReplicasThatAreNotReadyAreTheLastResort of who connects; nobody counts them.
+func TestReplicasThatAreNotReadyAreTheLastResort(t *testing.T) {
+	a := newAPI(t, two)
+	w := start(t, a, nil)
+	for _, step := range []struct {
+		ready string
+		want  []string
+	}{
+		{"false", []string{"172.30.0.12:5473", "172.30.0.13:5473"}},
+		{"true", []string{"172.30.0.12:5473"}},
+	} {
+		a.send(t, `{"type":"DELETED","object":{"metadata":{"name":"b"}}}`)
+		a.send(t, `{"type":"MODIFIED","object":{"metadata":{"name":"a"},"ports":[{"port":5473}],"endpoints":[
+			{"addresses":["172.30.0.12"],"conditions":{"ready":`+step.ready+`}},{"addresses":["172.30.0.13"],"conditions":{"ready":false}}]}}`)
+		become(t, w, step.want...)
+		if ready, _ := w.Endpoints(); len(ready) != len(step.want)%2 {
+			t.Errorf("%v count as ready", ready)
 		}
 	}
 }

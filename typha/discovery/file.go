@@ -46,5 +46,5 @@ func (w *Watcher) recall() {
 		w.opts.Log.Warn("typha's replicas of an earlier run not read", "file", w.opts.File, "error", err)
 		return
 	}
-	w.replace(endpoints, false)
+	w.replace(endpoints, nil, false)
 }
