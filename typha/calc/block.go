@@ -162,7 +162,7 @@ func (e *Engine) allocate(b *block, o *v3.IPAMBlock) {
 			a.node = nodeNamed(owner[v3.AttributeNode])
 			if name := owner[v3.AttributePod]; name != "" {
 				a.uid = packUID(owner[v3.AttributeUID])
-				a.pod = e.expect(podKey{owner[v3.AttributeNamespace], name})
+				a.pod = e.expect(resourceName{owner[v3.AttributeNamespace], name})
 				if known := a.pod.detail.(*podDetail).uid; known == a.uid {
 					a.uid = known // one copy is enough
 				}
@@ -173,7 +173,7 @@ func (e *Engine) allocate(b *block, o *v3.IPAMBlock) {
 }
 
 // expect gives the item of a pod, which may be none yet.
-func (e *Engine) expect(key podKey) *item {
+func (e *Engine) expect(key resourceName) *item {
 	it := e.items.get(itemKey{itemPod, key})
 	if it == nil {
 		it = e.item(itemKey{itemPod, key})

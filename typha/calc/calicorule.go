@@ -94,7 +94,7 @@ func (c *calicoCompiler) end(r *v3.EntityRule, protocol uint8, ingress, destinat
 		}
 	}
 	if m := r.Services; m != nil && m.Name != "" && (m.Namespace != "" || c.namespace != "") {
-		name := c.sets.add(setSpec{setForm: setForm{service: &podKey{cmp.Or(m.Namespace, c.namespace), m.Name}, ports: destination}})
+		name := c.sets.add(setSpec{setForm: setForm{service: &resourceName{cmp.Or(m.Namespace, c.namespace), m.Name}, ports: destination}})
 		if destination {
 			out.PortSets = append(out.PortSets, name)
 		} else {

@@ -16,7 +16,7 @@ import (
 )
 
 func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
-	it := e.item(itemKey{itemHost, podKey{name: o.Name}})
+	it := e.item(itemKey{itemHost, resourceName{name: o.Name}})
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
 	nets := readNets(spec.Child("expectedIPs"), o.Spec.ExpectedIPs, &errs)
@@ -44,7 +44,7 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 
 // upsertWorkloadEndpoint takes in a workload of a datastore that has no pods.
 func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
-	it := e.item(itemKey{itemWorkload, podKey{o.Namespace, o.Name}})
+	it := e.item(itemKey{itemWorkload, resourceName{o.Namespace, o.Name}})
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
 	nets := readNets(spec.Child("ipNetworks"), o.Spec.IPNetworks, &errs)
@@ -96,7 +96,7 @@ func reasonOf(errs field.ErrorList) string {
 }
 
 // setNetworks takes in a NetworkSet, or with an empty namespace a GlobalNetworkSet.
-func (e *Engine) setNetworks(kind string, key podKey, own map[string]string, texts []string) {
+func (e *Engine) setNetworks(kind string, key resourceName, own map[string]string, texts []string) {
 	it := e.item(itemKey{itemSet, key})
 	var errs field.ErrorList
 	nets := readNets(field.NewPath("spec", "nets"), texts, &errs)
@@ -111,7 +111,7 @@ func (e *Engine) setNetworks(kind string, key podKey, own map[string]string, tex
 
 // setNodeItem takes in a node, whose addresses ClusterNetworkPolicies can select by its labels.
 func (e *Engine) setNodeItem(n *wire.Node, addrs []netip.Addr) {
-	it := e.item(itemKey{itemNode, podKey{name: n.Name}})
+	it := e.item(itemKey{itemNode, resourceName{name: n.Name}})
 	var list []netip.Prefix
 	for _, a := range addrs {
 		list = append(list, netip.PrefixFrom(a, a.BitLen()))
@@ -198,7 +198,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 		return e.hostEndpointOf(it, spec)
 	}
 	at := it.class.place
-	out := &wire.Endpoint{Namespace: it.space.name, Pod: it.name, Node: it.node.String(), Profiles: at.ruling.wire(),
+	out := &wire.Endpoint{Namespace: it.space.name, Pod: it.name, Node: it.node.String(), Profiles: at.ruling.policyNames(),
 		Tiers: e.tiersOfWorkload(it.class.stack)}
 	switch d := it.detail.(type) {
 	case *podDetail:
@@ -220,7 +220,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 
 func (e *Engine) hostEndpointOf(it *item, spec *v3.HostEndpointSpec) wire.Object {
 	out := &wire.HostEndpoint{Name: it.name, Node: it.node.String(), Interface: strings.TrimSpace(spec.InterfaceName),
-		Profiles: it.class.place.ruling.wire()}
+		Profiles: it.class.place.ruling.policyNames()}
 	for net := range it.nets.each {
 		out.ExpectedIPs = append(out.ExpectedIPs, net.Addr())
 	}

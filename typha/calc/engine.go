@@ -85,12 +85,12 @@ type Engine struct {
 	dirtyClasses  map[*class]dirt
 	fresh         []*selector
 	dirtyStacks   []*stack
-	usedStacks    []*stack // whose tiers were made since the last Flush
+	usedStacks    []*stack // whose tiers perhaps no other class needs; see trimTiers
 	dirtyProfiles map[*profile]struct{}
 	dirtySets     map[*ipSet]struct{}
 	dirtyGroups   []*group
-	needs         map[need]bool // of sets, and what belongs to one node
-	noted         map[need]bool // of policies
+	needs         map[need]bool // whether it was needed: sets, and what belongs to one node
+	policyNeeds   map[need]bool // the same of policies
 
 	seed    maphash.Seed
 	scratch []*selector // room that calls share
@@ -131,7 +131,7 @@ func New() *Engine {
 		dirtySets:     map[*ipSet]struct{}{},
 		seed:          seed,
 		needs:         map[need]bool{},
-		noted:         map[need]bool{},
+		policyNeeds:   map[need]bool{},
 	}
 	return e
 }
@@ -176,9 +176,9 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 	case *v3.StagedKubernetesNetworkPolicy:
 		e.upsertStagedKubernetesNetworkPolicy(o)
 	case *v3.NetworkSet:
-		e.setNetworks(KindNetworkSet, podKey{o.Namespace, o.Name}, o.Labels, o.Spec.Nets)
+		e.setNetworks(KindNetworkSet, resourceName{o.Namespace, o.Name}, o.Labels, o.Spec.Nets)
 	case *v3.GlobalNetworkSet:
-		e.setNetworks(KindGlobalNetworkSet, podKey{name: o.Name}, o.Labels, o.Spec.Nets)
+		e.setNetworks(KindGlobalNetworkSet, resourceName{name: o.Name}, o.Labels, o.Spec.Nets)
 	case *v3.HostEndpoint:
 		e.upsertHostEndpoint(o)
 	case *v3.WorkloadEndpoint:
@@ -213,7 +213,7 @@ func (e *Engine) Refuse(kind, ns, name, reason string) {
 func (e *Engine) Delete(kind, ns, name string) {
 	switch kind {
 	case KindPod:
-		e.deletePod(podKey{ns, name})
+		e.deletePod(resourceName{ns, name})
 	case KindNamespace:
 		e.deleteKubeProfile(v3.NamespaceProfilePrefix + name)
 	case KindServiceAccount:
@@ -221,18 +221,18 @@ func (e *Engine) Delete(kind, ns, name string) {
 	case KindNode, KindCalicoNode:
 		e.deleteNode(name)
 	case KindEndpointSlice:
-		e.setSlice(podKey{ns, name}, nil)
+		e.setSlice(resourceName{ns, name}, nil)
 	case KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy, KindGlobalNetworkPolicy,
 		KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy:
 		e.removePolicyAt(policyKey{kind, ns, name})
 	case KindTier:
 		e.deleteTier(name)
 	case KindNetworkSet, KindGlobalNetworkSet:
-		e.removeItem(itemKey{itemSet, podKey{ns, name}})
+		e.removeItem(itemKey{itemSet, resourceName{ns, name}})
 	case KindHostEndpoint:
-		e.removeItem(itemKey{itemHost, podKey{name: name}})
+		e.removeItem(itemKey{itemHost, resourceName{name: name}})
 	case KindWorkloadEndpoint:
-		e.removeItem(itemKey{itemWorkload, podKey{ns, name}})
+		e.removeItem(itemKey{itemWorkload, resourceName{ns, name}})
 	case KindProfile:
 		e.deleteProfile(name)
 	case KindIPPool:

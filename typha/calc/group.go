@@ -75,7 +75,7 @@ type need struct {
 func (e *Engine) noteNeed(node nodeName, id wire.ID, was bool) {
 	needs := e.needs
 	if id.Kind == wire.KindPolicy {
-		needs = e.noted
+		needs = e.policyNeeds
 	}
 	k := need{node, id}
 	if _, noted := needs[k]; !noted {
@@ -181,7 +181,7 @@ func (e *Engine) flushNeeds() {
 				joined[node] = append(joined[node], g)
 			case was && !is:
 				for p := range g.needed {
-					if _, noted := e.noted[need{node, p.id()}]; !noted {
+					if _, noted := e.policyNeeds[need{node, p.id()}]; !noted {
 						e.interest.change(node.String(), p.id(), false)
 					}
 				}
@@ -190,7 +190,7 @@ func (e *Engine) flushNeeds() {
 		g.before = nil
 	}
 	e.flushJoined(joined)
-	for _, needs := range []map[need]bool{e.needs, e.noted} {
+	for _, needs := range []map[need]bool{e.needs, e.policyNeeds} {
 		for k, was := range needs {
 			if is := e.needed(k); is != was {
 				e.interest.change(k.node.String(), k.id, is)
@@ -201,8 +201,8 @@ func (e *Engine) flushNeeds() {
 	if len(e.needs) > 0 {
 		e.needs = map[need]bool{}
 	}
-	if len(e.noted) > 0 {
-		e.noted = map[need]bool{}
+	if len(e.policyNeeds) > 0 {
+		e.policyNeeds = map[need]bool{}
 	}
 	if len(e.recent) > 0 {
 		e.recent = map[string]*policy{}
@@ -235,9 +235,9 @@ func (e *Engine) flushJoined(joined map[nodeName][]*group) {
 			slices.SortFunc(list, compareIDs)
 			lists[string(key)] = list
 		}
-		if len(e.noted) > 0 {
+		if len(e.policyNeeds) > 0 {
 			list = slices.DeleteFunc(slices.Clone(list), func(id wire.ID) bool {
-				_, noted := e.noted[need{node, id}]
+				_, noted := e.policyNeeds[need{node, id}]
 				return noted
 			})
 		}

@@ -23,7 +23,7 @@ type setSpec struct {
 type setForm struct {
 	name     string // see hash
 	port     string
-	service  *podKey
+	service  *resourceName
 	protocol uint8
 	ports    bool // of a service, its ports too
 }

@@ -6,8 +6,8 @@ import (
 	"unique"
 )
 
-// podKey names a namespaced resource.
-type podKey struct{ namespace, name string }
+// resourceName names a resource within its kind; the namespace is empty for one that is in none.
+type resourceName struct{ namespace, name string }
 
 // itemKind is what an item is made from.
 type itemKind uint8
@@ -23,7 +23,7 @@ const (
 // itemKey names an item.
 type itemKey struct {
 	kind itemKind
-	podKey
+	resourceName
 }
 
 func compareItemKeys(a, b itemKey) int {
@@ -48,9 +48,9 @@ type item struct {
 	detail any      // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
 }
 
-func (it *item) podKey() podKey { return podKey{it.space.name, it.name} }
+func (it *item) resourceName() resourceName { return resourceName{it.space.name, it.name} }
 
-func (it *item) key() itemKey { return itemKey{it.kind, it.podKey()} }
+func (it *item) key() itemKey { return itemKey{it.kind, it.resourceName()} }
 
 // isEndpoint says whether policies apply to it.
 func (it *item) isEndpoint() bool { return it.kind <= itemHost && it.node.known() && it.class != nil }

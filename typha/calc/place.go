@@ -87,7 +87,7 @@ func (e *Engine) placeOf(s placeSpec) *place {
 
 func (e *Engine) dropPlace(p *place) {
 	p.space.places.remove(p)
-	e.rule(p, nil)
+	e.putRuling(p, nil)
 	for _, profile := range p.profiles {
 		profile.places.remove(p)
 		e.dropProfileIfUnused(profile)
@@ -112,8 +112,8 @@ type ruling struct {
 	places   int
 }
 
-// wire gives the names; nil has none.
-func (r *ruling) wire() []string {
+// policyNames gives the names; nil has none.
+func (r *ruling) policyNames() []string {
 	if r == nil {
 		return nil
 	}
@@ -131,22 +131,22 @@ func (e *Engine) setRuling(p *place) bool {
 	var names []string
 	for _, of := range p.profiles {
 		if by := e.rulesOf(p, of); by != nil && !slices.Contains(profiles, by) {
-			profiles, names = append(profiles, by), append(names, by.wire())
+			profiles, names = append(profiles, by), append(names, by.policyName())
 		}
 	}
 	if len(names) == 0 {
-		return e.rule(p, nil)
+		return e.putRuling(p, nil)
 	}
 	r := e.rulings[rulingKey(names)]
 	if r == nil {
 		r = &ruling{profiles: profiles, names: names, hash: e.hash(names)}
 		e.rulings[rulingKey(names)] = r
 	}
-	return e.rule(p, r)
+	return e.putRuling(p, r)
 }
 
-// rule makes a ruling, or none, that of a place, and says whether it is another one.
-func (e *Engine) rule(p *place, now *ruling) bool {
+// putRuling makes a ruling, or none, that of a place, and says whether it is another one.
+func (e *Engine) putRuling(p *place, now *ruling) bool {
 	before := p.ruling
 	if before == now {
 		return false

@@ -104,7 +104,7 @@ func runtimeUID(o *corev1.Pod) string {
 func intern(s string) string { return unique.Make(s).Value() }
 
 func (e *Engine) upsertPod(o *corev1.Pod) {
-	it := e.item(itemKey{itemPod, podKey{o.Namespace, o.Name}})
+	it := e.item(itemKey{itemPod, resourceName{o.Namespace, o.Name}})
 	if it.detail == nil {
 		it.detail = &podDetail{}
 		e.mark(it)
@@ -172,7 +172,7 @@ func podPorts(o *corev1.Pod) string {
 	return packPorts(list)
 }
 
-func (e *Engine) deletePod(key podKey) {
+func (e *Engine) deletePod(key resourceName) {
 	it := e.items.get(itemKey{itemPod, key})
 	if it == nil || it.gone {
 		return

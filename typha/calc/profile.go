@@ -26,8 +26,8 @@ type profile struct {
 	policy      *policy           // while it is in a ruling, as of the last Flush; its group are the endpoints with the profile
 }
 
-// wire gives the name of the profile's Policy.
-func (p *profile) wire() string { return "profile/" + p.name }
+// policyName gives the name of the profile's Policy on the wire.
+func (p *profile) policyName() string { return "profile/" + p.name }
 
 const (
 	// allowProfile exists always, for automatic host endpoints.
@@ -175,9 +175,9 @@ func (e *Engine) flushProfile(p *profile) {
 		e.dropProfileIfUnused(p)
 		return
 	}
-	c := compiled{policy: &wire.Policy{Name: p.wire(), Ingress: allowAll, Egress: allowAll}}
+	c := compiled{policy: &wire.Policy{Name: p.policyName(), Ingress: allowAll, Egress: allowAll}}
 	if p.object != nil {
-		c = compileProfile(p.wire(), p.object)
+		c = compileProfile(p.policyName(), p.object)
 	}
 	if c.group = (&group{}); p.policy != nil {
 		c.group = p.policy.group

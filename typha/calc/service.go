@@ -10,38 +10,38 @@ import (
 
 // services hold the endpoints of Services by EndpointSlice. Of those that rules name they also hold the members of sets.
 type services struct {
-	slices map[podKey]*slice
-	names  map[podKey]*service // that have slices, or that rules name
+	slices map[resourceName]*slice
+	names  map[resourceName]*service // that have slices, or that rules name
 }
 
 // slice is what one EndpointSlice says.
 type slice struct {
-	service podKey
+	service resourceName
 	addrs   []netip.Addr
 	ports   []namedPort
 }
 
 type service struct {
-	slices map[podKey]*slice
+	slices map[resourceName]*slice
 	sets   []*ipSet // one for addresses, one for ports at most
 	// In use, how many slices have a member.
 	addrs, ports map[member]int
 }
 
 func newServices() services {
-	return services{slices: map[podKey]*slice{}, names: map[podKey]*service{}}
+	return services{slices: map[resourceName]*slice{}, names: map[resourceName]*service{}}
 }
 
-func (s *services) get(key podKey) *service {
+func (s *services) get(key resourceName) *service {
 	v := s.names[key]
 	if v == nil {
-		v = &service{slices: map[podKey]*slice{}}
+		v = &service{slices: map[resourceName]*slice{}}
 		s.names[key] = v
 	}
 	return v
 }
 
-func (s *services) dropIfUnused(key podKey) {
+func (s *services) dropIfUnused(key resourceName) {
 	if v := s.names[key]; v != nil && len(v.slices)+len(v.sets) == 0 {
 		delete(s.names, key)
 	}
@@ -59,7 +59,7 @@ func (s *services) members(of setForm) map[member]int {
 }
 
 // use makes the members of a service for a set.
-func (s *services) use(key podKey, set *ipSet) {
+func (s *services) use(key resourceName, set *ipSet) {
 	v := s.get(key)
 	if v.sets = append(v.sets, set); len(v.sets) > 1 {
 		return
@@ -70,7 +70,7 @@ func (s *services) use(key podKey, set *ipSet) {
 	}
 }
 
-func (s *services) release(key podKey, set *ipSet) {
+func (s *services) release(key resourceName, set *ipSet) {
 	v := s.names[key]
 	if v.sets = without(v.sets, set); len(v.sets) == 0 {
 		v.addrs, v.ports = nil, nil
@@ -101,11 +101,11 @@ func (s *slice) count(v *service, n int) {
 }
 
 func (e *Engine) upsertEndpointSlice(o *discoveryv1.EndpointSlice) {
-	e.setSlice(podKey{o.Namespace, o.Name}, sliceOf(o))
+	e.setSlice(resourceName{o.Namespace, o.Name}, sliceOf(o))
 }
 
 // setSlice replaces a slice, by none if it is nil.
-func (e *Engine) setSlice(key podKey, now *slice) {
+func (e *Engine) setSlice(key resourceName, now *slice) {
 	if before := e.services.slices[key]; before != nil {
 		e.changeSlice(before, -1)
 		delete(e.services.names[before.service].slices, key)
@@ -143,7 +143,7 @@ func sliceOf(o *discoveryv1.EndpointSlice) *slice {
 	if name == "" || o.AddressType == discoveryv1.AddressTypeFQDN {
 		return nil
 	}
-	s := &slice{service: podKey{o.Namespace, name}}
+	s := &slice{service: resourceName{o.Namespace, name}}
 	seen := map[netip.Addr]struct{}{}
 	for _, endpoint := range o.Endpoints {
 		for _, text := range endpoint.Addresses {

@@ -136,7 +136,7 @@ func (e *Engine) deleteNode(name string) {
 	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
 	e.countNode(&e.everywhere, nodeNamed(name), -1)
 	e.setHost(name, nil)
-	e.removeItem(itemKey{itemNode, podKey{name: name}})
+	e.removeItem(itemKey{itemNode, resourceName{name: name}})
 	for _, family := range []uint8{4, 6} {
 		e.out.remove(wire.VTEPID(name, family))
 	}
