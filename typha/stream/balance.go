@@ -40,9 +40,9 @@ func (s *Server) opened(o *openStream) error {
 		return errElsewhere
 	}
 	s.streams[o] = struct{}{}
-	if s.given.opened(o.node, time.Now()) {
+	if s.handovers.opened(o.node, time.Now()) {
 		s.opts.Metrics.returned.Inc()
-		s.opts.Logger.Info("a node came back that was handed over: other replicas may be out of its reach", "node", o.node, "wait", s.given.wait)
+		s.opts.Logger.Info("a node came back that was handed over: other replicas may be out of its reach", "node", o.node, "wait", s.handovers.wait)
 	}
 	return nil
 }
@@ -86,12 +86,12 @@ func (s *Server) balance(ctx context.Context) {
 func (s *Server) handOver(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.most == 0 || len(s.streams) <= s.most || !s.given.due(now) {
+	if s.most == 0 || len(s.streams) <= s.most || !s.handovers.due(now) {
 		return
 	}
 	for o := range s.streams {
-		if !s.given.rests(o.node, now) {
-			s.given.begin(o.node, now)
+		if !s.handovers.rests(o.node, now) {
+			s.handovers.begin(o.node, now)
 			delete(s.streams, o)
 			o.end(errElsewhere)
 			return

@@ -12,5 +12,16 @@
 //
 // Felix reads a Session directly when it runs the Hub itself, and through Server and Client
 // (gRPC, mutual TLS; docs/protocol.md) otherwise; both are a Source. What a node does not understand it
-// gets in a form that closes; see wire.Downgrade. The package knows nothing of datastores, and programs nothing.
+// gets in a form that closes; see wire.Downgrade. Whoever may observe follows, by Observe, what the nodes of one replica
+// report and what cannot be used; its observer in the Hub has marks as a Session has.
+//
+// Each question of a long life has one place:
+//
+//   - who a peer is: identify, with Tokens or its certificate; and for how long that counts: lease
+//   - how many hellos are in memory: door
+//   - which stream ends for the sake of another replica: balance and drain in the Server, which handovers keep from passing a node
+//     to and fro; leaving in the Client, for a replica that is not ready
+//   - whether a replica knows enough for a node: versions
+//
+// The package knows nothing of datastores, and programs nothing.
 package stream

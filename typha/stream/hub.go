@@ -310,7 +310,7 @@ func (h *Hub) flush() {
 }
 
 func (h *Hub) judge(v calc.Verdict) {
-	h.rule(v)
+	h.keepVerdict(v)
 	if v.Reason == "" {
 		h.metrics.unusable.DeleteLabelValues(v.Kind, v.Namespace, v.Name)
 		h.log.Info("nothing is wrong with the resource any more, or it is gone", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name)

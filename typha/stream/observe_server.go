@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // observing serves an observer's stream.
@@ -118,12 +116,4 @@ func (w *observedWriter) flush() error {
 	err := w.stream.SendMsg(w.parts)
 	w.parts, w.size = nil, 0 // the transport may still read the old slice
 	return err
-}
-
-// understood fails unless a peer's protocol version is ours or a neighbour of it.
-func understood(version int) error {
-	if version < ProtocolVersion-1 || version > ProtocolVersion+1 {
-		return status.Errorf(codes.FailedPrecondition, "protocol version %d is not understood, only %d and its neighbours", version, ProtocolVersion)
-	}
-	return nil
 }

@@ -61,15 +61,15 @@ func (o *observer) next(ctx context.Context) (Observed, error) {
 	}
 }
 
-// touch notes that the status of a node changed.
-func (h *Hub) touch(n *node) {
+// statusChanged notes for the observers that the status of a node changed.
+func (h *Hub) statusChanged(n *node) {
 	for o := range h.observers {
 		o.nodes[n.name] = struct{}{}
 	}
 }
 
-// rule keeps a verdict for the observers.
-func (h *Hub) rule(v calc.Verdict) {
+// keepVerdict keeps a verdict for the observers.
+func (h *Hub) keepVerdict(v calc.Verdict) {
 	r := resource{v.Kind, Name{v.Namespace, v.Name}}
 	if v.Reason == "" {
 		delete(h.verdicts, r)

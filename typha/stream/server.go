@@ -88,11 +88,11 @@ type Server struct {
 	cache *compressed
 	door  *door
 
-	mu      sync.Mutex
-	streams map[*openStream]struct{}
-	most    int // streams, if not 0
-	given   *handovers
-	closing bool
+	mu        sync.Mutex
+	streams   map[*openStream]struct{}
+	most      int // streams, if not 0
+	handovers *handovers
+	closing   bool
 }
 
 // NewServer makes a Server. It fails if the TLS files cannot be used, or if neither a peer
@@ -110,7 +110,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	if err := opts.TLS.validate(); err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
-	s := &Server{opts: opts, cache: newCompressed(), door: newDoor(), streams: map[*openStream]struct{}{}, given: newHandovers(opts.DropInterval)}
+	s := &Server{opts: opts, cache: newCompressed(), door: newDoor(), streams: map[*openStream]struct{}{}, handovers: newHandovers(opts.DropInterval)}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(opts.TLS.server())),
 		grpc.ForceServerCodecV2(rawCodec{}),
@@ -222,6 +222,14 @@ func (s *Server) hello(stream grpc.ServerStream, peer identity) (Hello, error) {
 		return Hello{}, status.Errorf(codes.PermissionDenied, "the peer is node %s and asks for the stream of node %s", peer.name, hello.Node)
 	}
 	return hello, understood(hello.Version)
+}
+
+// understood fails unless a peer's protocol version is ours or a neighbour of it.
+func understood(version int) error {
+	if version < ProtocolVersion-1 || version > ProtocolVersion+1 {
+		return status.Errorf(codes.FailedPrecondition, "protocol version %d is not understood, only %d and its neighbours", version, ProtocolVersion)
+	}
+	return nil
 }
 
 func peerCertificate(ctx context.Context) (*x509.Certificate, error) {

@@ -119,7 +119,7 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 			s.node = h.node(hello.Node)
 			s.node.sessions = append(s.node.sessions, s)
 			s.node.endOldest()
-			h.touch(s.node)
+			h.statusChanged(s.node)
 		}
 	})
 	if err != nil {
@@ -174,7 +174,7 @@ func (s *Session) end(why error) {
 func (s *Session) Close() {
 	s.hub.post(func() {
 		s.node.sessions = slices.DeleteFunc(s.node.sessions, func(other *Session) bool { return other == s })
-		s.hub.touch(s.node)
+		s.hub.statusChanged(s.node)
 		s.hub.forget(s.node)
 	})
 }
@@ -247,7 +247,7 @@ func (s *Session) serve(waited bool) bool {
 	s.number++
 	b.number = s.number
 	s.status.cut(s.number)
-	s.hub.touch(s.node)
+	s.hub.statusChanged(s.node)
 	s.waiter <- b // has room for the one answer
 	s.waiter = nil
 	return true

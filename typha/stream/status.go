@@ -95,7 +95,7 @@ func (s *Session) Report(r wire.Report) {
 	}
 	s.hub.post(func() {
 		if s.status.take(r) {
-			s.hub.touch(s.node)
+			s.hub.statusChanged(s.node)
 		}
 	})
 }
@@ -139,7 +139,7 @@ func (h *Hub) inspect() {
 	for s := range h.eachSession {
 		sessions++
 		if s.status.lagChanges(now) {
-			h.touch(s.node)
+			h.statusChanged(s.node)
 		}
 		lagging += count(s.status.lags)
 		unread += count(len(s.dirty) > 0 && now.Sub(s.dirtySince) > lagsAfter)
