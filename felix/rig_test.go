@@ -1,0 +1,242 @@
+package felix_test
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix"
+	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// fake is every driver at once: it records what is applied, in order, and fails what it is told to. The test touches it only
+// when the agent waits; see rig.later.
+type fake struct {
+	log    []string
+	fail   map[string]error
+	routes []route.Route
+	sets   map[string]int            // members
+	chains map[string]iptables.Chain // by table and name
+	// rendered counts the chains that were set.
+	rendered int
+	addrs    map[netip.Addr]string // of interfaces
+	forget   []netip.Addr          // whose connections the next apply deletes
+	// hold, when set, keeps an apply waiting until it is closed.
+	hold chan struct{}
+}
+
+func (f *fake) do(step string) error {
+	f.log = append(f.log, step)
+	if f.hold != nil {
+		<-f.hold
+	}
+	return f.fail[step]
+}
+
+type (
+	links   struct{ *fake }
+	sysctls struct{ *fake }
+	sets    struct{ *fake }
+	rules   struct {
+		*fake
+		table string
+	}
+	ifaces      struct{ *fake }
+	routes      struct{ *fake }
+	connections struct{ *fake }
+	underlay    struct{}
+)
+
+func (f *fake) Resync()                                     {}
+func (f *fake) Observe(dataplane.Event) bool                { return false }
+func (f *fake) Changed(context.Context) (bool, error)       { return false, nil }
+func (l links) Name() string                                { return "link" }
+func (l links) Apply(context.Context) error                 { return l.do("links") }
+func (l links) Set(link.VXLAN)                              {}
+func (l links) Remove(string)                               {}
+func (s sysctls) Name() string                              { return "sysctl" }
+func (s sysctls) Apply(context.Context) error               { return s.do("sysctls") }
+func (s sysctls) Set(string, string)                        {}
+func (s sysctls) RemoveDevice(string)                       {}
+func (s sysctls) InPlace(string) bool                       { return s.fail["sysctls"] == nil }
+func (s sets) Name() string                                 { return "ipset" }
+func (s sets) Apply(context.Context) error                  { return s.do("sets") }
+func (s sets) Grow(context.Context) error                   { return s.do("grow") }
+func (s sets) Shrink(context.Context) error                 { return s.do("shrink") }
+func (s sets) Set(set ipset.Set)                            { s.sets[set.Name] = len(set.Members) }
+func (s sets) AddMembers(name string, m ...ipset.Member)    { s.sets[name] += len(m) }
+func (s sets) RemoveMembers(name string, m ...ipset.Member) { s.sets[name] -= len(m) }
+func (s sets) Remove(name string)                           { delete(s.sets, name) }
+func (r rules) Name() string                                { return "iptables" }
+func (r rules) Apply(context.Context) error                 { return r.do(r.table) }
+func (r rules) Start(ctx context.Context) func() error      { return func() error { return r.Apply(ctx) } }
+func (r rules) Hook(map[string]iptables.Hooks)              {}
+func (r routes) Name() string                               { return "route" }
+func (r routes) Apply(context.Context) error                { return r.do("routes") }
+func (r routes) Replace(list []route.Route)                 { r.fake.routes = list }
+func (c connections) Name() string                          { return "conntrack" }
+func (c connections) Forget(addr netip.Addr)                { c.forget = append(c.forget, addr) }
+func (c connections) InPlace(addr netip.Addr) bool          { return !slices.Contains(c.forget, addr) }
+func (c connections) Apply(context.Context) error {
+	if len(c.forget) == 0 {
+		return nil
+	}
+	err := c.do("connections")
+	if err == nil {
+		c.forget = nil
+	}
+	return err
+}
+func (r rules) Set(c iptables.Chain) {
+	r.rendered++
+	r.fake.chains[r.table+" "+c.Name] = c
+}
+func (r rules) Remove(name string)                      { delete(r.fake.chains, r.table+" "+name) }
+func (underlay) Of([]netip.Addr) ([]route.Route, error) { return nil, nil }
+func (underlay) Observe(dataplane.Event) bool           { return false }
+func (underlay) Resync()                                {}
+
+func (i ifaces) Apply(context.Context) error { return nil }
+func (i ifaces) Exists(name string) bool {
+	return slices.Contains(slices.Collect(maps.Values(i.addrs)), name)
+}
+func (i ifaces) WithAddr(addr netip.Addr) string { return i.addrs[addr] }
+func (i ifaces) Observe(e dataplane.Event) bool  { return e.Kind == dataplane.EventAddr }
+func (r routes) InPlace(k route.Key) bool {
+	return r.fail["routes"] == nil && slices.ContainsFunc(r.fake.routes, func(have route.Route) bool { return have.Dst == k.Dst })
+}
+
+// source hands out commits.
+type source struct {
+	commits chan wire.Commit
+	reports []wire.Report
+}
+
+func (s *source) Next(ctx context.Context) (wire.Commit, error) {
+	select {
+	case c, open := <-s.commits:
+		if !open {
+			return wire.Commit{}, stream.ErrClosed
+		}
+		return c, nil
+	case <-ctx.Done():
+		return wire.Commit{}, ctx.Err()
+	}
+}
+
+func (s *source) Report(r wire.Report) { s.reports = append(s.reports, r) }
+
+// nothing is a BGP speaker and node facts that say nothing.
+type nothing struct{}
+
+func (nothing) Configure(bgp.Config)       {}
+func (nothing) Changes() <-chan struct{}   { return nil }
+func (nothing) Routes() []bgp.Route        { return nil }
+func (nothing) Status() bgp.Status         { return bgp.Status{} }
+func (nothing) Facts() <-chan node.Facts   { return nil }
+func (nothing) SetTunnelPools([]ipam.Pool) {}
+func (nothing) Check()                     {}
+
+// rig is an agent in a synctest bubble.
+type rig struct {
+	*fake
+	agent  *felix.Agent
+	events chan dataplane.Event
+	source *source
+	ended  chan error
+}
+
+func newRig(t *testing.T, known ...wire.Object) *rig {
+	t.Helper()
+	return newRigWith(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, known...)
+}
+
+func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
+	t.Helper()
+	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{},
+		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)},
+		events: make(chan dataplane.Event), ended: make(chan error, 1)}
+	j, err := journal.Open(filepath.Join(t.TempDir(), "stream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(known) > 0 {
+		if err := j.Append(wire.Commit{Upserts: known}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := config.Resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
+		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
+			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Underlay: underlay{}, Connections: connections{r.fake}}}},
+		Events: r.events, FirstFacts: facts,
+		Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { r.ended <- r.agent.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		synctest.Wait()
+		j.Close()
+	})
+	return r
+}
+
+func (r *rig) commit(objects ...wire.Object) {
+	synctest.Wait()
+	r.source.commits <- wire.Commit{Number: uint64(len(r.source.reports) + 1), Upserts: objects, InSync: true}
+	synctest.Wait()
+}
+
+// later lets time pass, and the agent end what it then does. The agent is asked for something first, so that what the test did
+// to the fake happens before what a timer makes the agent do.
+func (r *rig) later(t *testing.T, d time.Duration) {
+	t.Helper()
+	if _, err := r.agent.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (r *rig) hasChain(name string) bool {
+	_, has := r.chains["filter "+name]
+	return has
+}
+
+// bubble runs a test in virtual time: its sleeps only let the agent's timers come due.
+func bubble(t *testing.T, test func(*testing.T)) { synctest.Test(t, test) }
+
+var (
+	pool     = &wire.Pool{Name: "p", CIDR: netip.MustParsePrefix("10.65.0.0/16")}
+	set      = &wire.IPSet{Name: "s", Type: wire.SetNet, Nets: []netip.Prefix{netip.MustParsePrefix("10.65.0.9/32")}}
+	deny     = &wire.Policy{Name: "deny", Tier: "default"}
+	endpoint = &wire.Endpoint{Namespace: "shop", Pod: "web", UID: "1", Node: "n1",
+		Tiers: []wire.Tier{{Name: "default", Ingress: []string{"deny"}, DefaultAction: wire.Deny}}}
+	workload = cniserver.Workload{Namespace: "shop", Pod: "web", UID: "1", ContainerID: "c", HostIface: "cali1", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}}
+)
