@@ -209,15 +209,15 @@ func TestPolicyIsHeardFirst(t *testing.T) {
 		}
 		object := &metav1.ObjectMeta{Name: "p", Generation: 1}
 		update(stream.Update{Upserts: []metav1.Object{object}})
-		due("it is new", 1, heard)
+		due("it is new", 1, seenByAll)
 		time.Sleep(time.Second)
 		update(stream.Update{Upserts: []metav1.Object{object}})
-		due("its status changed", 1, heard-time.Second)
-		time.Sleep(heard)
+		due("its status changed", 1, seenByAll-time.Second)
+		time.Sleep(seenByAll)
 		due("it is known", 1, -time.Second)
-		due("it changed just now", 2, heard)
+		due("it changed just now", 2, seenByAll)
 		update(stream.Update{Refused: map[stream.Name]string{{Name: "p"}: "bad"}})
-		due("it cannot be read", 3, heard)
+		due("it cannot be read", 3, seenByAll)
 		update(stream.Update{Deletes: []stream.Name{{Name: "p"}}})
 		if len(said) != 3 || said[0] != policyNamed("p") || len(p.all()) != 0 {
 			t.Errorf("told of %v, left is %v", said, p.all())

@@ -22,7 +22,7 @@ import (
 // ConditionProgrammed is the condition of a Node that says whether its kernel has what Typha handed out for it.
 const ConditionProgrammed corev1.NodeConditionType = "maneki.net/NetworkProgrammed"
 
-// Its reasons. All but the first go with False, and the last with Unknown.
+// Its reasons. The first goes with True, the last with Unknown, and the others with False.
 const (
 	ReasonProgrammed   = "Programmed"
 	ReasonFailing      = "Failing"
@@ -165,6 +165,7 @@ func short(text string) string {
 	return strings.ToValidUTF8(text[:maxMessage], "") + "…"
 }
 
+// hold is how long a state has to last before it is written.
 func hold(s *nodeState) time.Duration {
 	switch {
 	case s.reason != ReasonNotConnected:

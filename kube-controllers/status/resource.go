@@ -34,9 +34,9 @@ const (
 // owner is the field manager of the conditions, and the source of the events.
 const owner = "calico-kube-controllers"
 
-// heard is how long a policy has to be what it is before it is written that nothing is wrong with it: for so long a replica may
+// seenByAll is how long a policy has to be what it is before it is written that nothing is wrong with it: for so long a replica may
 // not have seen it yet.
-const heard = 3 * time.Second
+const seenByAll = 3 * time.Second
 
 // kinds are those that verdicts are about, by their names in them.
 var kinds = func() map[string]datastore.Kind {
@@ -187,7 +187,7 @@ func (p *policies) due(name string, number int64) time.Duration {
 	defer p.mu.Unlock()
 	switch g := p.known[name]; g.number {
 	case number, 0:
-		return heard - time.Since(g.since)
+		return seenByAll - time.Since(g.since)
 	}
-	return heard // it will be seen, and looked at again
+	return seenByAll // it will be seen, and looked at again
 }

@@ -96,7 +96,7 @@ func (c *Config) settings() []setting {
 		{"ClientIdentity", &c.ClientIdentity, "how a peer proves its name: Token (a service-account token, that of a node bound to it; the default on kubernetes) or Certificate (common name node:<name> or observer:<name>; all that etcdv3 has)"},
 		{"ClientServiceAccounts", &c.ClientServiceAccounts, "service accounts of nodes, <namespace>:<name>, with commas between; in a pod the default is calico-node of its namespace, elsewhere any"},
 		{"ObserverServiceAccounts", &c.ObserverServiceAccounts, "service accounts that may follow what the nodes report, in the same form; in a pod the default is calico-kube-controllers of its namespace, elsewhere none"},
-		{"HealthEnabled", &c.HealthEnabled, "serve /liveness and /readiness"},
+		{"HealthEnabled", &c.HealthEnabled, "serve /liveness, /readiness, /nodes and /datastore"},
 		{"HealthHost", &c.HealthHost, "address to serve health on"},
 		{"HealthPort", &c.HealthPort, "port to serve health on"},
 		{"PrometheusMetricsEnabled", &c.PrometheusMetricsEnabled, "serve /metrics"},

@@ -1,8 +1,8 @@
 // Package discovery finds the replicas of Typha behind their Service, by a watch of its EndpointSlices.
 //
 // It asks over plain HTTP, because Felix links no clientset. It keeps what it saw last, on disk too if it is told where: an API
-// server that is away takes no replica away. It never asks a replica. Felix and Typha run a Watcher each, on one goroutine; the
-// other methods are for any.
+// server that is away takes no replica away. It never asks a replica. Felix, Typha and kube-controllers run a Watcher
+// each, on one goroutine; the other methods are for any.
 package discovery
 
 import (

@@ -6,6 +6,9 @@
 // before they are handed on. What cannot be reached is retried; nothing is ever taken back
 // because the datastore is away; what cannot be decoded counts as missing. It knows nothing of what resources mean.
 //
+// Run is the loops alone. A View runs them too, and knows how old what they have handed on may be: it asks the datastore when
+// that is silent.
+//
 // A kind whose CRD a cluster may be without has no objects where it is certain that there is no CRD, as of the
 // revision at which that was read (datastore.Store says how). It is looked for again and again: a CRD that appears is found,
 // and the absence gets newer. An API server that merely does not serve the kind, or not yet, or that does not
