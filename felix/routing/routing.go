@@ -1,5 +1,6 @@
 // Package routing decides how a node reaches every destination: from what the stream says of
-// blocks, nodes and pools, and what BGP learned, to the desired routes and VXLAN devices.
+// blocks, nodes and pools, what BGP learned, and the routes that others made of the node (the underlay), to the desired
+// routes and VXLAN devices.
 //
 // It is pure: values in, values out. The agent calls it on its own goroutine and hands the
 // result to the drivers. A destination has one owner: what the stream says wins, what

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -55,7 +56,7 @@ func (p *bgpPeer) setEnds() (err error) {
 	spec := p.spec
 	switch {
 	case spec.Node != "" && spec.NodeSelector != "":
-		return fmt.Errorf("spec.node and spec.nodeSelector exclude each other")
+		return errors.New("spec.node and spec.nodeSelector exclude each other")
 	case spec.Node != "":
 		p.node = func(h *host) bool { return h.Name == spec.Node }
 	case spec.NodeSelector != "":
@@ -67,9 +68,9 @@ func (p *bgpPeer) setEnds() (err error) {
 	}
 	switch {
 	case spec.LocalWorkloadSelector != "":
-		return fmt.Errorf("spec.localWorkloadSelector: pods cannot be peers, so no session is opened")
+		return errors.New("spec.localWorkloadSelector: pods cannot be peers, so no session is opened")
 	case (spec.PeerIP == "") == (spec.PeerSelector == ""):
-		return fmt.Errorf("exactly one of spec.peerIP and spec.peerSelector has to be set")
+		return errors.New("exactly one of spec.peerIP and spec.peerSelector has to be set")
 	case spec.PeerSelector != "":
 		if p.remote, err = hostSelector(spec.PeerSelector); err != nil {
 			return fmt.Errorf("spec.peerSelector: %w", err)

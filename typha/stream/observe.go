@@ -103,25 +103,25 @@ func (r *observedReader) frame(kind int, body []byte) error {
 	case frameNode:
 		var n NodeStatus
 		if err := decodeBody(body, &n); err != nil {
-			return fmt.Errorf("status of a node: %w", err)
+			return fmt.Errorf("decode the status of a node: %w", err)
 		}
 		r.seen.Nodes = append(r.seen.Nodes, n)
 	case frameGone:
 		var name string
 		if err := decodeBody(body, &name); err != nil {
-			return fmt.Errorf("node that is gone: %w", err)
+			return fmt.Errorf("decode the name of a node that is gone: %w", err)
 		}
 		r.seen.Gone = append(r.seen.Gone, name)
 	case frameVerdict:
 		var v verdict
 		if err := decodeBody(body, &v); err != nil {
-			return fmt.Errorf("verdict: %w", err)
+			return fmt.Errorf("decode a verdict: %w", err)
 		}
 		r.seen.Verdicts = append(r.seen.Verdicts, calc.Verdict(v))
 	case frameObserved:
 		var mark observedMark
 		if err := decodeBody(body, &mark); err != nil {
-			return fmt.Errorf("mark: %w", err)
+			return fmt.Errorf("decode the mark that ends a message: %w", err)
 		}
 		r.seen.Whole = mark.Whole
 		r.each(r.seen)
