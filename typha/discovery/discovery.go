@@ -40,7 +40,7 @@ type Options struct {
 	Log  *slog.Logger // nil discards
 }
 
-// Endpoint is a replica that is ready.
+// Endpoint is where a replica is.
 type Endpoint struct {
 	Address string `json:"address"` // host:port
 	Zone    string `json:"zone,omitempty"`
