@@ -14,11 +14,11 @@ import (
 
 // crowd are nodes at one replica. Those that are handed over find another one, or come back after they tried.
 type crowd struct {
-	t       *testing.T
-	server  *Server
-	elastic atomic.Bool // they come back
-	dropped atomic.Int32
-	since   sync.Map // by node that came back, when
+	t         *testing.T
+	server    *Server
+	returning atomic.Bool // they come back
+	dropped   atomic.Int32
+	since     sync.Map // by node that came back, when
 }
 
 func (c *crowd) join(node string) {
@@ -30,7 +30,7 @@ func (c *crowd) join(node string) {
 		}
 		go func() { // the caller holds the lock
 			c.server.closed(o)
-			if !c.elastic.Load() || node[0] == 'm' {
+			if !c.returning.Load() || node[0] == 'm' {
 				return
 			}
 			time.Sleep(20 * time.Second)
@@ -69,7 +69,7 @@ func TestNodesThatComeBackAreLetBe(t *testing.T) {
 				ended := make(chan struct{})
 				go func() { server.balance(ctx); close(ended) }()
 				c := &crowd{t: t, server: server}
-				c.elastic.Store(true)
+				c.returning.Store(true)
 				for i := range count {
 					c.join(fmt.Sprint("n", i))
 				}
@@ -85,7 +85,7 @@ func TestNodesThatComeBackAreLetBe(t *testing.T) {
 				if server.Streams() < count-1 || value(t, registry, "typha_connections_returned") < 25 {
 					t.Errorf("%d nodes are here, %v came back", server.Streams(), value(t, registry, "typha_connections_returned"))
 				}
-				c.elastic.Store(false) // the others are within reach again
+				c.returning.Store(false) // the others are within reach again
 				time.Sleep(time.Hour + time.Duration(count)*time.Second)
 				synctest.Wait()
 				if n := server.Streams(); n != share {
@@ -110,7 +110,7 @@ func TestNodesThatCanGoAreFound(t *testing.T) {
 		ended := make(chan struct{})
 		go func() { server.balance(ctx); close(ended) }()
 		c := &crowd{t: t, server: server}
-		c.elastic.Store(true)
+		c.returning.Store(true)
 		for i := range 40 {
 			c.join(fmt.Sprint("fixed", i))
 			c.join(fmt.Sprint("movable", i))
