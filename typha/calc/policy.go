@@ -104,7 +104,7 @@ func (e *Engine) setPolicy(key policyKey, c compiled) {
 func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 	rules := encode(c.policy)
 	if rules == allowAllRules {
-		rules = allowAllRules
+		rules = allowAllRules // as in many: one copy is enough
 	}
 	p := &policy{kind: uint8(slices.Index(policyKinds, key.kind)), namespaceLen: uint16(len(key.namespace)),
 		name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
