@@ -73,7 +73,7 @@ func TestLoop(t *testing.T) {
 		go func() { ended <- l.run(ctx) }()
 		// settle lets the loop use up its waits, and gives what it handed on.
 		settle := func() []stream.Update {
-			timer, stop := context.WithTimeout(t.Context(), 2*lastBackoff)
+			timer, stop := context.WithTimeout(t.Context(), 2*lastListed)
 			defer stop()
 			<-timer.Done()
 			synctest.Wait()
