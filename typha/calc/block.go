@@ -151,7 +151,7 @@ func blockOf(o *v3.IPAMBlock) (*block, error) {
 
 // allocate takes in what addresses of the block serve. A pod is noted also before it is known.
 func (e *Engine) allocate(b *block, o *v3.IPAMBlock) {
-	b.allocations = make([]attribution, 0, len(o.Spec.Allocations)-len(o.Spec.Unallocated))
+	b.allocations = make([]attribution, 0, max(0, len(o.Spec.Allocations)-len(o.Spec.Unallocated)))
 	for ordinal, index := range o.Spec.Allocations {
 		if index == nil {
 			continue

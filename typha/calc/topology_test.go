@@ -178,6 +178,12 @@ func TestRoutes(t *testing.T) {
 	w, _ = compute(t, newBlock("virtual:load-balancer", on("n1")), pool("small", "10.244.0.0/24"))
 	w.ofKind(t, wire.KindRoute, route("10.244.0.0/32", "n1"))
 
+	// What the block lists as free is nobody's concern but IPAM's.
+	listed := newBlock("host:n1", on("n2"))
+	listed.Spec.Unallocated = []int{1, 2, 3, 4, 5, 6, 7, 1, 2}
+	w, _ = compute(t, listed, pool("small", "10.244.0.0/24"))
+	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1"), route("10.244.0.0/32", "n2"))
+
 	misnamed := newBlock("host:n1")
 	misnamed.Name = "another"
 	w, verdicts = compute(t, misnamed, pool("bad", "10.244.0.1/24"))
