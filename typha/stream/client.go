@@ -229,14 +229,16 @@ func (c *Client) Report(r wire.Report) {
 func (c *Client) connectOnce(ctx context.Context, address string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go c.replicas.watch(ctx, address, cancel)
-	if err := c.stream(ctx, address); err != nil {
+	served := make(chan struct{})
+	go c.replicas.watch(ctx, address, served, cancel)
+	if err := c.stream(ctx, address, func() { close(served) }); err != nil {
 		return fmt.Errorf("stream from typha %s: %w", address, first(ended(ctx), err))
 	}
 	return nil
 }
 
-func (c *Client) stream(ctx context.Context, address string) error {
+// stream calls served when the replica, which may have to read the datastore first, begins to serve.
+func (c *Client) stream(ctx context.Context, address string, served func()) error {
 	up, err := c.caller.call(ctx, address, &streamDesc)
 	if err != nil {
 		return err
@@ -255,6 +257,7 @@ func (c *Client) stream(ctx context.Context, address string) error {
 	defer wait.Wait()
 	defer stop()
 	r := newReader(c, up)
+	r.served = served
 	r.renew = func() { wait.Go(func() { up.renew(sending) }) }
 	for {
 		var message []byte

@@ -10,7 +10,7 @@ import (
 )
 
 // errUnlisted ends a stream from a replica that is not ready any more.
-var errUnlisted = errors.New("the replica has not been ready for minutes, and others are")
+var errUnlisted = errors.New("the replica has not been ready for some time, and others are")
 
 const (
 	// A node leaves a replica that is not ready any more after unlistedFor to twice that, so that not all nodes go at once. One that ends
@@ -18,6 +18,8 @@ const (
 	unlistedFor = 3 * time.Minute
 	// lastUnlisted is the most that this becomes for a node which finds no other replica; it doubles each time.
 	lastUnlisted = 15 * time.Minute
+	// unservedFor is unlistedFor for a replica that has yet to begin to serve the node: while none was ready, any was as good.
+	unservedFor = 10 * time.Second
 )
 
 // leaving are Replicas with the one that the node left because it was not ready: that may serve, and is better than none.
@@ -47,12 +49,15 @@ func (l *leaving) replaced(address string) bool {
 	return err == nil && len(addresses) > 0 && !slices.Contains(addresses, address)
 }
 
-// patience is for how long a replica may not be ready before the node leaves it.
-func (l *leaving) patience(address string) time.Duration {
+// patience is for how long a replica may not be ready before the node leaves it. serves says whether it has begun to serve the node.
+func (l *leaving) patience(address string, serves bool) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.left != address {
 		l.wait = unlistedFor
+	}
+	if !serves {
+		return unservedFor + rand.N(unservedFor)
 	}
 	return l.wait + rand.N(l.wait)
 }
@@ -74,20 +79,23 @@ func (l *leaving) arrived(address string) {
 	}
 }
 
-// watch ends the stream from a replica if that is replaced for long, until ctx ends.
-func (l *leaving) watch(ctx context.Context, address string, end context.CancelCauseFunc) {
+// watch ends the stream from a replica if that is replaced for long, until ctx ends. served is closed when it begins to serve.
+func (l *leaving) watch(ctx context.Context, address string, served <-chan struct{}, end context.CancelCauseFunc) {
 	arrived := time.NewTimer(unlistedFor)
 	defer arrived.Stop()
+	serves := false
 	var due <-chan time.Time // while it is replaced
 	for {
 		changed := l.Changed()
 		if !l.replaced(address) {
 			due = nil
 		} else if due == nil {
-			due = time.After(l.patience(address))
+			due = time.After(l.patience(address, serves))
 		}
 		select {
 		case <-changed:
+		case <-served:
+			served, serves, due = nil, true, nil
 		case <-arrived.C:
 			l.arrived(address)
 		case <-due:

@@ -122,3 +122,47 @@ func TestNodeLeavesAReplicaThatIsNotReady(t *testing.T) {
 		<-running
 	})
 }
+
+// TestNodeLeavesAReplicaThatNeverServes: a node that took a replica which has yet to read the datastore, because none was ready, goes to the
+// first that is.
+func TestNodeLeavesAReplicaThatNeverServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reads, stopReads := startHub(t)
+		defer stopReads()
+		list(t, reads, 1, pod("a", "n1", "web", ""))
+		waits, stopWaits := startHub(t)
+		defer stopWaits()
+		s := newSite(t)
+		dials, asked := map[string]func(context.Context, string) (net.Conn, error){}, map[string]int{}
+		for address, h := range map[string]*Hub{"waits": waits, "reads": reads} {
+			dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+			defer stopServer()
+			dials[address] = dial
+		}
+		replicas := &ready{changed: make(chan struct{})}
+		replicas.set("waits")
+		c := s.client(nil, func(o *ClientOptions) {
+			o.Replicas = replicas
+			o.dial = func(ctx context.Context, address string) (net.Conn, error) {
+				asked[address]++
+				return dials[address](ctx, address)
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		running := make(chan error, 1)
+		go func() { running <- c.Run(ctx) }()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if asked["waits"] != 1 {
+			t.Errorf("it connected %d times to the one replica that there is, want once", asked["waits"])
+		}
+		replicas.set("reads")
+		inTime, stop := context.WithTimeout(ctx, 30*time.Second)
+		defer stop()
+		if _, err := c.Next(inTime); err != nil {
+			t.Errorf("another replica has been ready for 30 seconds: %v", err)
+		}
+		cancel()
+		<-running
+	})
+}

@@ -16,6 +16,7 @@ import (
 type reader struct {
 	client  *Client
 	up      *call
+	served  func()   // called once, with the welcome; may be nil
 	renew   func()   // begins to present renewed tokens; nil once it has
 	welcome *welcome // nil before it came
 	commit  wire.Commit
@@ -81,6 +82,9 @@ func (r *reader) greeted(body []byte) error {
 	w, err := greeted(body)
 	if err != nil {
 		return err
+	}
+	if r.welcome == nil && r.served != nil {
+		r.served()
 	}
 	r.welcome = &w
 	if slices.Contains(w.Features, featureToken) && r.renew != nil {
