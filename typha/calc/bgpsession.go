@@ -12,7 +12,7 @@ import (
 
 // sessions gives nodes their sessions, as of when it was made.
 type sessions struct {
-	*Engine
+	e     *Engine
 	peers []*bgpPeer // sorted by name
 	ends  map[*bgpPeer]bgpEnds
 	// withAddr are the nodes, by their addresses; of several with one, the first by name.
@@ -23,7 +23,7 @@ type sessions struct {
 type bgpEnds struct{ nodes, remotes []*host }
 
 func (e *Engine) newSessions() *sessions {
-	s := &sessions{Engine: e, ends: map[*bgpPeer]bgpEnds{}, withAddr: map[netip.Addr]*host{}}
+	s := &sessions{e: e, ends: map[*bgpPeer]bgpEnds{}, withAddr: map[netip.Addr]*host{}}
 	for _, h := range e.hosts {
 		for _, a := range []netip.Addr{h.IPv4.Addr(), h.IPv6.Addr()} {
 			if other := s.withAddr[a]; a.IsValid() && (other == nil || h.Name < other.Name) {
@@ -55,8 +55,8 @@ func (s *sessions) isRemote(p *bgpPeer, h *host) bool {
 		return p.remote(h)
 	}
 	return s.withAddr[p.addr.Addr()] == h &&
-		(p.spec.ASNumber == 0 || p.spec.ASNumber == s.asNumber(h)) &&
-		(p.addr.Port() == 0 || p.addr.Port() == s.listenPort(h.Name))
+		(p.spec.ASNumber == 0 || p.spec.ASNumber == s.e.asNumber(h)) &&
+		(p.addr.Port() == 0 || p.addr.Port() == s.e.listenPort(h.Name))
 }
 
 // of gives a node's sessions, sorted by name, and the addresses with which it may have none. Sessions are those that peers
@@ -106,7 +106,7 @@ func (s *sessions) forward(h *host, p *bgpPeer) []wire.BGPPeer {
 	for _, other := range s.ends[p].remotes {
 		for _, addr := range addrsOf(h, other) {
 			session := p.session
-			session.Addr, session.ASNumber = addr, s.asNumber(other)
+			session.Addr, session.ASNumber = addr, s.e.asNumber(other)
 			out = append(out, s.between(h, other, p, session))
 		}
 	}
@@ -120,12 +120,12 @@ func (s *sessions) towards(h *host, p *bgpPeer) []wire.BGPPeer {
 	}
 	session := p.session
 	if remotes := s.ends[p].remotes; len(remotes) > 0 {
-		session.Port = s.bgpPort(remotes[0].Name)
+		session.Port = s.e.bgpPort(remotes[0].Name)
 	}
-	local := s.asNumber(h)
+	local := s.e.asNumber(h)
 	session.ASNumber = cmp.Or(session.ASNumber, local)
 	s.reflect(h, &session, local, s.withAddr[session.Addr])
-	s.filter(&session, p.spec.Filters, local)
+	s.e.filter(&session, p.spec.Filters, local)
 	return []wire.BGPPeer{session}
 }
 
@@ -139,7 +139,7 @@ func (s *sessions) reverse(h *host, p *bgpPeer) []wire.BGPPeer {
 			}
 			session := p.session
 			session.Addr, session.LocalASNumber = addr, 0
-			session.ASNumber = cmp.Or(p.session.LocalASNumber, s.asNumber(other))
+			session.ASNumber = cmp.Or(p.session.LocalASNumber, s.e.asNumber(other))
 			out = append(out, s.between(h, other, p, session))
 		}
 	}
@@ -148,11 +148,11 @@ func (s *sessions) reverse(h *host, p *bgpPeer) []wire.BGPPeer {
 
 // between completes a session of a node with another.
 func (s *sessions) between(h, other *host, p *bgpPeer, session wire.BGPPeer) wire.BGPPeer {
-	local := s.asNumber(h)
-	session.Port = s.bgpPort(other.Name)
+	local := s.e.asNumber(h)
+	session.Port = s.e.bgpPort(other.Name)
 	session.Name = fmt.Sprintf("%s/%s/%d", p.name, other.Name, familyOf(session.Addr))
 	s.reflect(h, &session, local, other)
-	s.filter(&session, p.spec.Filters, local)
+	s.e.filter(&session, p.spec.Filters, local)
 	return session
 }
 
