@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -32,6 +31,7 @@ import (
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/kube-controllers/status"
 	"github.com/maneki-net/maneki/test/apiserver"
+	"github.com/maneki-net/maneki/test/process"
 )
 
 // within bounds every wait; a machine under load needs most of it.
@@ -52,12 +52,11 @@ func eventually(t *testing.T, what string, check func() error) {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := process.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return ports[0]
 }
 
 // world is a running program and the API server that it works on.

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -105,11 +106,18 @@ func (p *Process) tail() []byte {
 	return bytes.TrimSpace(body)
 }
 
-// FreePorts asks the kernel for ports that nobody listens on.
+// Ports are taken below those that the kernel gives to connections (ip_local_port_range begins with 32768), since one of these could
+// have a port by the time that a process listens on it.
+const (
+	firstPort = 10_000
+	lastPort  = 32_767
+)
+
+// FreePorts gives ports that nobody listens on.
 func FreePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := listen()
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
@@ -117,4 +125,15 @@ func FreePorts(n int) ([]int, error) {
 		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
+}
+
+// listen tries ports at random.
+func listen() (l net.Listener, err error) {
+	for range 100 {
+		port := firstPort + rand.N(lastPort-firstPort+1)
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
 }
