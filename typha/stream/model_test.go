@@ -27,7 +27,7 @@ func (m *nodeModel) apply(c wire.Commit) {
 	}
 	m.number = c.Number
 	for kind, version := range c.Versions {
-		if compareDecimal(version, m.versions[kind]) < 0 {
+		if CompareRevisions(version, m.versions[kind]) < 0 {
 			m.t.Errorf("%s goes back from %s to %s", kind, m.versions[kind], version)
 		}
 		m.versions[kind] = version

@@ -12,7 +12,7 @@ type revisions map[string]string
 // raise sets a kind's revision unless the present one is as new. What is not a decimal
 // number cannot be compared and is left out.
 func (r revisions) raise(kind, revision string) {
-	if decimal(revision) && compareDecimal(revision, r[kind]) > 0 {
+	if decimal(revision) && CompareRevisions(revision, r[kind]) > 0 {
 		r[kind] = revision
 	}
 }
@@ -44,7 +44,7 @@ func newVersions() versions { return versions{changed: revisions{}, seen: horizo
 func (v versions) covers(applied map[string]string) error {
 	for kind, revision := range applied {
 		seen, read := v.seen[kind]
-		if read && decimal(revision) && compareDecimal(seen, revision) < 0 {
+		if read && decimal(revision) && CompareRevisions(seen, revision) < 0 {
 			return fmt.Errorf("%s: seen up to resource version %q, the node has applied %s", kind, seen, revision)
 		}
 	}
@@ -55,8 +55,8 @@ func decimal(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// compareDecimal compares decimal numbers of any length; the empty string is least.
-func compareDecimal(a, b string) int {
+// CompareRevisions compares resource versions of one kind, which are decimal numbers of any length; the empty string is least.
+func CompareRevisions(a, b string) int {
 	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
 	if len(a) != len(b) {
 		return len(a) - len(b)

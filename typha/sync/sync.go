@@ -267,7 +267,7 @@ func (l *loop) hand(ctx context.Context, u stream.Update) error {
 
 // newer gives the greater of two resource versions, which are decimal numbers.
 func newer(a, b string) string {
-	if len(b) > len(a) || len(b) == len(a) && b > a {
+	if stream.CompareRevisions(b, a) > 0 {
 		return b
 	}
 	return a
