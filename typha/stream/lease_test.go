@@ -54,8 +54,8 @@ func TestStreamsOutliveTokensThatAreRenewed(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		running, observed := make(chan error, 1), make(chan error, 1)
 		go func() { running <- c.Run(ctx) }()
-		wholes := 0
-		go func() { observed <- Observe(ctx, watch, func(o Observed) { wholes += count(o.Whole) }) }()
+		var wholes atomic.Int64
+		go func() { observed <- Observe(ctx, watch, func(o Observed) { wholes.Add(int64(count(o.Whole))) }) }()
 		expect(t, next(t, c), []string{"Endpoint/ns/a"}, nil)
 		for range 30 {
 			time.Sleep(48 * time.Minute)
@@ -63,8 +63,8 @@ func TestStreamsOutliveTokensThatAreRenewed(t *testing.T) {
 			put(t, watch.TokenFile, s.issuer.token("", ofObserver))
 		}
 		synctest.Wait()
-		if accepted, dropped := value(t, registry, "typha_connections_accepted"), value(t, registry, "typha_connections_dropped"); accepted != 1 || dropped != 0 || wholes != 1 {
-			t.Fatalf("a day takes %v streams, of which %v were ended, and %d of the observer", accepted, dropped, wholes)
+		if accepted, dropped := value(t, registry, "typha_connections_accepted"), value(t, registry, "typha_connections_dropped"); accepted != 1 || dropped != 0 || wholes.Load() != 1 {
+			t.Fatalf("a day takes %v streams, of which %v were ended, and %d of the observer", accepted, dropped, wholes.Load())
 		}
 
 		renewed := time.Now()
