@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -70,6 +71,14 @@ func viewing(t *testing.T, store *remote) (*View, *bytes.Buffer) {
 	return v, &log
 }
 
+// loggedOnce checks that something became old, and was up to date again, once.
+func loggedOnce(t *testing.T, log fmt.Stringer) {
+	t.Helper()
+	if text := log.String(); strings.Count(text, "may be old") != 1 || strings.Count(text, "up to date again") != 1 {
+		t.Errorf("the log is\n%s", text)
+	}
+}
+
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -107,9 +116,7 @@ func TestViewOfAQuietDatastoreIsFresh(t *testing.T) {
 		store.silent.Store(false)
 		pass(time.Minute)
 		within(t, "back", v, 0, time.Minute)
-		if n := strings.Count(log.String(), "may be old"); n != 1 || strings.Count(log.String(), "up to date again") != 1 {
-			t.Errorf("the log is\n%s", log)
-		}
+		loggedOnce(t, log)
 	})
 }
 
@@ -132,9 +139,7 @@ func TestViewWithoutWatches(t *testing.T) {
 		store.without.Store("")
 		pass(time.Minute)
 		within(t, "watched again", v, 0, time.Minute)
-		if n := strings.Count(log.String(), "may be old"); n != 1 || strings.Count(log.String(), "up to date again") != 1 {
-			t.Errorf("the log is\n%s", log)
-		}
+		loggedOnce(t, log)
 	})
 }
 
