@@ -36,7 +36,7 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 		}
 		// Not the Service's own address: that needs kube-proxy, which may need this node's routes.
 		watcher, err := discovery.New(discovery.Options{API: store.API, Namespace: c.TyphaK8sNamespace,
-			Service: c.TyphaK8sServiceName, Port: typhaPort, Node: p.node, File: typhaFile, Log: p.log})
+			Service: c.TyphaK8sServiceName, Port: discovery.PortName, Node: p.node, File: typhaFile, Log: p.log})
 		if err != nil {
 			return source{}, fmt.Errorf("find Typha: %w", err)
 		}
@@ -63,12 +63,8 @@ func kinds(t connect.Type) []datastore.Kind {
 	return sync.KubernetesKinds()
 }
 
-const (
-	// typhaPort is the name of the port in Typha's Service.
-	typhaPort = "calico-typha"
-	// typhaFile keeps the addresses of Typha's replicas, for a start without the API server.
-	typhaFile = "/var/lib/calico/felix/typha-replicas"
-)
+// typhaFile keeps the addresses of Typha's replicas, for a start without the API server.
+const typhaFile = "/var/lib/calico/felix/typha-replicas"
 
 // together runs parts until one ends.
 func together(parts []func(context.Context) error) func(context.Context) error {

@@ -180,15 +180,12 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 	return addAdmission(mgr, config, log)
 }
 
-// typhaPort is the name of the port in Typha's Service.
-const typhaPort = "calico-typha"
-
 func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 	store, err := kubernetes.New(mgr.GetConfig())
 	if err != nil {
 		return err
 	}
-	replicas, err := discovery.New(discovery.Options{API: mgr.GetConfig(), Log: log, Port: typhaPort,
+	replicas, err := discovery.New(discovery.Options{API: mgr.GetConfig(), Log: log, Port: discovery.PortName,
 		Namespace: cmp.Or(config.TyphaNamespace, config.PodNamespace), Service: config.TyphaService})
 	if err != nil {
 		return err

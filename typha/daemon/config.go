@@ -14,6 +14,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/datastore/etcd"
+	"github.com/maneki-net/maneki/typha/discovery"
 )
 
 // Config is how a Typha process is set up. Each field has a flag and an environment variable
@@ -153,7 +154,7 @@ func parse(environ, args []string) (Config, error) {
 		ServerMaxFallBehind: 5 * time.Minute, ServerNewClientFallBehindGracePeriod: 5 * time.Minute,
 		ConnectionRebalancingMode: RebalanceNone, ConnectionDropInterval: time.Second,
 		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollInterval: 30 * time.Second,
-		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: "calico-typha",
+		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: discovery.PortName,
 		ShutdownTimeout: 5 * time.Minute, ShutdownConnectionDropIntervalMax: time.Second,
 	}
 	flags := flag.NewFlagSet("typha", flag.ContinueOnError)

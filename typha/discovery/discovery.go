@@ -28,6 +28,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// PortName is the name that the port has in Typha's Service.
+const PortName = "calico-typha"
+
 // Options of a Watcher.
 type Options struct {
 	API *rest.Config
