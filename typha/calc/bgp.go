@@ -79,16 +79,21 @@ func (e *Engine) flushBGP() {
 			e.bgp.dirty[name] = struct{}{}
 		}
 	}
-	sessions := e.newSessions()
+	for name := range e.bgp.dirty {
+		h := e.hosts[name]
+		if h == nil {
+			continue
+		}
+		if port := e.bgpPort(name); port != h.BGPPort {
+			moved := *h.Host
+			moved.BGPPort = port
+			e.hosts[name] = &host{&moved, h.labels}
+			e.out.set(&moved)
+		}
+	}
+	sessions := e.newSessions() // of the hosts as they are now
 	for name := range e.bgp.dirty {
 		if h := e.hosts[name]; h != nil {
-			if port := e.bgpPort(name); port != h.BGPPort {
-				moved := *h.Host
-				moved.BGPPort = port
-				h = &host{&moved, h.labels}
-				e.hosts[name] = h
-				e.out.set(h.Host)
-			}
 			e.setNodeObject(name, e.resolveBGP(h, sessions))
 		} else {
 			e.removeNodeObject(name, wire.ID{Kind: wire.KindBGP, Name: name})

@@ -211,6 +211,9 @@ func TestPortOfANode(t *testing.T) {
 		if got := bgpOf(t, w, "n2").Peers; len(got) != 1 || got[0].Port != port {
 			t.Errorf("the peer is %+v, want port %d", got, port)
 		}
+		if got := bgpOf(t, w, "r").Peers; len(got) != 1 || got[0].Addr != netip.MustParseAddr("172.30.0.2") {
+			t.Errorf("the sessions of the node whose port changed are %+v, want that with n2", got)
+		}
 		if got := bgpOf(t, w, "n3").Peers; len(got) != 1 || got[0].Port != 0 {
 			t.Errorf("a speaker of another AS at the node's address is %+v, want the default port", got)
 		}
