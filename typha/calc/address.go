@@ -65,12 +65,14 @@ func (a *addresses) disclaim(addr netip.Addr, it *item) {
 	}
 }
 
-// cover takes in a block, or takes it out. The caller settles the addresses in it.
+// cover takes in a block, or its next state, or takes it out. The caller settles the addresses in it.
 func (a *addresses) cover(b *block, in bool) {
 	length := b.cidr.Bits() + 128 - b.cidr.Addr().BitLen()
 	if in {
+		if a.blocks[b.cidr] == nil {
+			a.lengths[length]++
+		}
 		a.blocks[b.cidr] = b
-		a.lengths[length]++
 		return
 	}
 	delete(a.blocks, b.cidr)

@@ -66,12 +66,11 @@ func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 	before := e.blocks[o.Name]
 	e.blocks[o.Name] = b
 	e.allocate(b, o)
+	e.addresses.cover(b, true)
 	if before == nil {
-		e.addresses.cover(b, true)
 		before = &block{cidr: b.cidr}
 		e.settleClaims(b.cidr)
 	}
-	e.addresses.blocks[b.cidr] = b
 	e.settleChanges(before, b)
 	e.route(before, b)
 }
