@@ -107,7 +107,8 @@ func run(ctx context.Context, o options, names []string) (bool, error) {
 	return len(total.failed) == 0 && !skippedInCI && total.passed > 0, nil
 }
 
-// check is a command that must succeed and, when silent is set, print nothing.
+// check is a command that must succeed. When silent is set, what it prints to standard output is what is wrong; standard
+// error is progress, such as the modules that go downloads.
 type check struct {
 	name   string
 	argv   []string
@@ -118,7 +119,7 @@ var checks = []check{
 	{"gofmt", []string{"gofmt", "-l", "."}, true},
 	{"go vet", []string{"go", "vet", "./..."}, false},
 	{"staticcheck", []string{"go", "tool", "-modfile=hack/lint/go.mod", "staticcheck", "./..."}, false},
-	{"generated files are current", []string{"sh", "-c", "go generate ./... && git status --porcelain -- '*zz_generated*' 'api/crds' 'charts/maneki/crds'"}, true},
+	{"generated files are current", []string{"sh", "-c", "go generate ./... >&2 && git status --porcelain -- '*zz_generated*' 'api/crds' 'charts/maneki/crds'"}, true},
 	{"go.mod is tidy", []string{"go", "mod", "tidy", "-diff"}, false},
 	{"test/compat/go.mod is tidy", []string{"go", "-C", "test/compat", "mod", "tidy", "-diff"}, false},
 }
@@ -126,9 +127,8 @@ var checks = []check{
 func runChecks(ctx context.Context, _ options) tally {
 	var t tally
 	for _, c := range checks {
-		output, err := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...).CombinedOutput()
-		if err != nil || c.silent && len(bytes.TrimSpace(output)) > 0 {
-			fmt.Printf("--- FAIL: %s\n%s", c.name, output)
+		if err := c.run(ctx); err != nil {
+			fmt.Printf("--- FAIL: %s: %v\n", c.name, err)
 			t.failed = append(t.failed, "checks/"+strings.ReplaceAll(c.name, " ", "-"))
 			continue
 		}
@@ -136,4 +136,18 @@ func runChecks(ctx context.Context, _ options) tally {
 		t.passed++
 	}
 	return t
+}
+
+// run returns an error that has all output of the check if the check fails.
+func (c check) run(ctx context.Context) error {
+	var found, progress bytes.Buffer
+	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
+	cmd.Stdout, cmd.Stderr = &found, &progress
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w\n%s%s", err, found.String(), progress.String())
+	}
+	if c.silent && len(bytes.TrimSpace(found.Bytes())) > 0 {
+		return fmt.Errorf("want no difference\n%s%s", found.String(), progress.String())
+	}
+	return nil
 }
