@@ -30,7 +30,7 @@ import (
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/test/scale/fill"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/pki"
+	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )

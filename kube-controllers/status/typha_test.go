@@ -16,7 +16,7 @@ import (
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/pki"
+	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/wire"
 )

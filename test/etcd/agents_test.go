@@ -21,7 +21,7 @@ import (
 	"github.com/maneki-net/maneki/test/build"
 	"github.com/maneki-net/maneki/test/etcdserver"
 	"github.com/maneki-net/maneki/test/process"
-	"github.com/maneki-net/maneki/typha/pki"
+	"github.com/maneki-net/maneki/test/pki"
 )
 
 // inside says that the test runs in namespaces of its own.

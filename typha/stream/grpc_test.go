@@ -22,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/pki"
+	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
-	"github.com/maneki-net/maneki/typha/pki"
+	"github.com/maneki-net/maneki/test/pki"
 )
 
 // inMemory runs a server that is reached without a network, for a test whose time is its own.

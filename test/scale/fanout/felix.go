@@ -26,7 +26,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/maneki-net/maneki/test/scale"
-	"github.com/maneki-net/maneki/typha/pki"
+	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 

@@ -1,8 +1,7 @@
-// Package pki makes the certificates with which Typha and Felix know each other: for
-// tests, for clusters on one machine, and for installations that have no authority of their own.
+// Package pki makes the certificates with which Typha and Felix know each other in tests. What runs in a
+// cluster has those that kube-controllers makes.
 //
-// It keeps nothing: what it makes is returned, or written to the directory that the caller names. It
-// is called by tests and tools, never while Typha or Felix run.
+// It keeps nothing: what it makes is returned, or written to the directory that the caller names.
 package pki
 
 import (
