@@ -27,10 +27,10 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/test/scale/fill"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )

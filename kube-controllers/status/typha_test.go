@@ -14,9 +14,9 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/wire"
 )

@@ -20,8 +20,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/test/build"
 	"github.com/maneki-net/maneki/test/etcdserver"
-	"github.com/maneki-net/maneki/test/process"
 	"github.com/maneki-net/maneki/test/pki"
+	"github.com/maneki-net/maneki/test/process"
 )
 
 // inside says that the test runs in namespaces of its own.

@@ -21,8 +21,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/test/pki"
+	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 

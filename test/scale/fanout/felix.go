@@ -25,8 +25,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/mem"
 
-	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/test/pki"
+	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 

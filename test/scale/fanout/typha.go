@@ -23,10 +23,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/test/scale/fill"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )
