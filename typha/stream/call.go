@@ -19,7 +19,8 @@ import (
 // caller is how a client reaches a Typha and says who it is.
 type caller struct {
 	tls         TLS
-	tokenFile   string // empty presents no token
+	handshaker  *handshaker // of tls, by validate
+	tokenFile   string      // empty presents no token
 	readTimeout time.Duration
 	dial        func(ctx context.Context, address string) (net.Conn, error) // nil is TCP
 }
@@ -31,20 +32,21 @@ const connectTimeout = 10 * time.Second
 const receiveWindow = 1 << 20
 
 // validate completes the caller, and fails if its TLS files cannot be used.
-func (c *caller) validate() error {
+func (c *caller) validate() (err error) {
 	if c.tls.PeerCN == "" && c.tls.PeerURISAN == "" {
 		return errors.New("set the common name or the URI that Typha's certificate must have")
 	}
 	if c.readTimeout == 0 {
 		c.readTimeout = 30 * time.Second
 	}
-	return c.tls.validate()
+	c.handshaker, err = c.tls.open()
+	return err
 }
 
 // call opens a stream of a method. It lasts until ctx ends; close it then.
 func (c *caller) call(ctx context.Context, address string, desc *grpc.StreamDesc) (*call, error) {
 	dialing := []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(c.tls.client())),
+		grpc.WithTransportCredentials(credentials.NewTLS(c.handshaker.client())),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxDownMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.readTimeout / 2, Timeout: c.readTimeout / 2}),
 		grpc.WithDisableRetry(),

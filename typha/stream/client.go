@@ -151,6 +151,7 @@ func (c *Client) Run(ctx context.Context) error {
 			pause = min(2*pause, lastBackoff)
 		}
 		c.log.Warn("no stream from typha", "error", err, "retry", wait)
+		c.caller.handshaker.tell(c.log)
 		if sleep(ctx, wait, changed) {
 			pause = firstBackoff
 			sleep(ctx, rand.N(spread), nil)

@@ -362,6 +362,24 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	next(t, c)
 }
 
+// TestHandshakesReadNoFiles takes the files away: what both sides know of them is in memory.
+func TestHandshakesReadNoFiles(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	s := newSite(t)
+	serverTLS := s.tls("typha", "felix")
+	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: s.issuer.tokens()})
+	var clientTLS TLS
+	c := s.client(fixed(address), func(o *ClientOptions) { clientTLS = o.TLS })
+	for _, file := range []string{serverTLS.CAFile, serverTLS.CertFile, serverTLS.KeyFile, clientTLS.CAFile, clientTLS.CertFile, clientTLS.KeyFile} {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.run(c)
+	next(t, c)
+}
+
 func TestServerRefusesToStartWithoutAWayToKnowItsClients(t *testing.T) {
 	s := newSite(t)
 	h := NewHub(HubOptions{})

@@ -83,10 +83,11 @@ func (o *ServerOptions) setDefaults() {
 
 // Server hands the sessions of a Hub to nodes over gRPC.
 type Server struct {
-	opts  ServerOptions
-	grpc  *grpc.Server
-	cache *compressed
-	door  *door
+	opts       ServerOptions
+	handshaker *handshaker
+	grpc       *grpc.Server
+	cache      *compressed
+	door       *door
 
 	mu        sync.Mutex
 	streams   map[*openStream]struct{}
@@ -107,12 +108,14 @@ func NewServer(opts ServerOptions) (*Server, error) {
 			return nil, fmt.Errorf("new server: %w", err)
 		}
 	}
-	if err := opts.TLS.validate(); err != nil {
+	handshaker, err := opts.TLS.open()
+	if err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
-	s := &Server{opts: opts, cache: newCompressed(), door: newDoor(), streams: map[*openStream]struct{}{}, handovers: newHandovers(opts.DropInterval)}
+	s := &Server{opts: opts, handshaker: handshaker, cache: newCompressed(), door: newDoor(),
+		streams: map[*openStream]struct{}{}, handovers: newHandovers(opts.DropInterval)}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(opts.TLS.server())),
+		grpc.Creds(credentials.NewTLS(handshaker.server())),
 		grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.MaxRecvMsgSize(maxUpMessage),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second, MaxConnectionIdle: time.Minute}),
@@ -142,6 +145,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		}
 		s.grpc.Stop()
 	})
+	wait.Go(func() { s.handshaker.watch(serving, s.opts.Logger) })
 	if s.opts.Tokens != nil {
 		wait.Go(func() { s.opts.Tokens.keep(serving, s.opts.Logger) })
 	}

@@ -1,18 +1,22 @@
 package stream
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/maneki-net/maneki/certfile"
 )
 
-// TLS names the files of one side's identity and says who the other side must be. The files are
-// read for each handshake, so that replacing them needs no restart.
+// TLS names the files of one side's identity and says who the other side must be. Files that change are read
+// anew, so that replacing them needs no restart.
 type TLS struct {
 	CAFile   string // PEM, the authorities that may have signed the other side's certificate
 	CertFile string // PEM, our chain
@@ -27,63 +31,75 @@ type TLS struct {
 // ErrPeerIdentity says that a certificate is valid but is not that of the expected peer.
 var ErrPeerIdentity = errors.New("certificate is not that of the expected peer")
 
-// validate reads the files once, so that a mistake in the configuration shows at start.
-func (t TLS) validate() error {
-	_, errKey := t.certificate()
-	_, errCA := t.authorities()
-	return errors.Join(errKey, errCA)
+// watchInterval is how often a server says that files which have changed are not used.
+const watchInterval = time.Minute
+
+// handshaker is a TLS whose files are in memory, and read again when they have changed.
+type handshaker struct {
+	TLS
+	pair        *certfile.Pair
+	authorities *certfile.Authorities
 }
 
-func (t TLS) certificate() (*tls.Certificate, error) {
-	c, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("load certificate %s with key %s: %w", t.CertFile, t.KeyFile, err)
-	}
-	return &c, nil
+// open reads the files, so that a mistake in the configuration shows at start.
+func (t TLS) open() (*handshaker, error) {
+	h := &handshaker{TLS: t, pair: certfile.NewPair(t.CertFile, t.KeyFile), authorities: certfile.NewAuthorities(t.CAFile)}
+	_, errKey := h.pair.Certificate()
+	_, errCA := h.authorities.Pool()
+	return h, errors.Join(errKey, errCA)
 }
 
-func (t TLS) authorities() (*x509.CertPool, error) {
-	pem, err := os.ReadFile(t.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("load authorities: %w", err)
+// tell says when the files as they are now are not in use.
+func (h *handshaker) tell(log *slog.Logger) {
+	if err := errors.Join(h.pair.Err(), h.authorities.Err()); err != nil {
+		log.Warn("changed certificate files are not used, the former ones are", "error", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("load authorities %s: no PEM certificate in it", t.CAFile)
+}
+
+// watch tells so until ctx ends, also while nobody connects.
+func (h *handshaker) watch(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			h.tell(log)
+		case <-ctx.Done():
+			return
+		}
 	}
-	return pool, nil
 }
 
 // server gives the configuration of the accepting side.
-func (t TLS) server() *tls.Config {
+func (h *handshaker) server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2"},
 		// The chain is verified by VerifyConnection against the authorities of the moment.
 		ClientAuth:       tls.RequireAnyClientCert,
-		VerifyConnection: func(c tls.ConnectionState) error { return t.verify(c, x509.ExtKeyUsageClientAuth) },
-		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return t.certificate() },
+		VerifyConnection: func(c tls.ConnectionState) error { return h.verify(c, x509.ExtKeyUsageClientAuth) },
+		GetCertificate:   h.pair.ForServer,
 	}
 }
 
 // client gives the configuration of the connecting side.
-func (t TLS) client() *tls.Config {
+func (h *handshaker) client() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2"},
 		// Not the host name but the common name or URI identifies a Typha, since any replica may answer;
 		// VerifyConnection does the whole verification.
 		InsecureSkipVerify:   true,
-		VerifyConnection:     func(c tls.ConnectionState) error { return t.verify(c, x509.ExtKeyUsageServerAuth) },
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.certificate() },
+		VerifyConnection:     func(c tls.ConnectionState) error { return h.verify(c, x509.ExtKeyUsageServerAuth) },
+		GetClientCertificate: h.pair.ForClient,
 	}
 }
 
-func (t TLS) verify(c tls.ConnectionState, usage x509.ExtKeyUsage) error {
+func (h *handshaker) verify(c tls.ConnectionState, usage x509.ExtKeyUsage) error {
 	if len(c.PeerCertificates) == 0 {
 		return fmt.Errorf("%w: it presented none", ErrPeerIdentity)
 	}
-	roots, err := t.authorities()
+	roots, err := h.authorities.Pool()
 	if err != nil {
 		return err
 	}
@@ -95,13 +111,13 @@ func (t TLS) verify(c tls.ConnectionState, usage x509.ExtKeyUsage) error {
 	if err != nil {
 		return fmt.Errorf("verify certificate of %q: %w", leaf.Subject.CommonName, err)
 	}
-	if t.PeerCN == "" && t.PeerURISAN == "" ||
-		t.PeerCN != "" && leaf.Subject.CommonName == t.PeerCN ||
-		t.PeerURISAN != "" && slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == t.PeerURISAN }) {
+	if h.PeerCN == "" && h.PeerURISAN == "" ||
+		h.PeerCN != "" && leaf.Subject.CommonName == h.PeerCN ||
+		h.PeerURISAN != "" && slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == h.PeerURISAN }) {
 		return nil
 	}
 	return fmt.Errorf("%w: it has CN %q and URIs %v, wanted CN %q or URI %q",
-		ErrPeerIdentity, leaf.Subject.CommonName, leaf.URIs, t.PeerCN, t.PeerURISAN)
+		ErrPeerIdentity, leaf.Subject.CommonName, leaf.URIs, h.PeerCN, h.PeerURISAN)
 }
 
 // namedBy gives the name that a certificate has in its common name, "<what>:<name>".
