@@ -136,6 +136,9 @@ func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	if a.tunnels[f] {
 		r.VXLANPort = c.VXLANPort
 	}
+	if a.state.bgp != nil {
+		r.BGPPort = a.state.bgp.ListenPort
+	}
 	if former := a.renderers[f]; former == nil || !reflect.DeepEqual(former, r) {
 		a.renderers[f] = r
 	}

@@ -64,6 +64,18 @@ func TestRenderedOnce(t *testing.T) {
 	})
 }
 
+// TestBGPPort: workloads are kept from the port that the nodes' BGP speakers listen on.
+func TestBGPPort(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(pool, &wire.BGP{ListenPort: 1790})
+		match := strings.Join(r.chains["filter cali-wl-to-nodes"].Rules[0].Match, " ")
+		if !strings.Contains(match, "--destination-ports 179,1790") {
+			t.Errorf("dropped is %q", match)
+		}
+	})
+}
+
 // TestHostEndpoints: an interface is found by its name or its addresses, one has one endpoint, and what cannot be
 // enforced is said.
 func TestHostEndpoints(t *testing.T) {
@@ -102,7 +114,7 @@ func TestHostEndpoints(t *testing.T) {
 		}
 		synctest.Wait()
 		for name := range r.chains {
-			if strings.HasPrefix(name, "raw") || strings.HasPrefix(name, "mangle") {
+			if strings.HasPrefix(name, "mangle") || strings.HasPrefix(name, "raw cali-fh-") {
 				t.Errorf("without host endpoints there is chain %s", name)
 			}
 		}

@@ -176,6 +176,8 @@ func (s *state) touch(id wire.ID) {
 		s.dirty.sets[id.Name] = true
 	case wire.KindPolicy, wire.KindEndpoint, wire.KindHostEndpoint:
 		s.dirty.rules = true
+	case wire.KindBGP:
+		s.dirty.rules, s.dirty.routes = true, true
 	case wire.KindNode: // publish reads it, nothing is rendered from it
 	default:
 		s.dirty.routes = true

@@ -13,17 +13,27 @@ const flat = 12
 // dispatch adds the chains that send a packet to its endpoint's. The goto makes their return that of the dispatch
 // chain, past its end, where what belongs to no endpoint is dropped.
 func (t *table) dispatch(endpoints []Endpoint) {
-	names := make([]string, len(endpoints))
-	for i, e := range endpoints {
-		names[i] = e.Interface
+	t.dispatchFrom(endpoints)
+	names, common := interfaces(endpoints)
+	t.divide(division{chainTo, common, prefixToWorkload, iptables.Match.OutInterface}, chainTo, names)
+}
+
+// dispatchFrom adds those of packets from endpoints.
+func (t *table) dispatchFrom(endpoints []Endpoint) {
+	names, common := interfaces(endpoints)
+	t.divide(division{chainFrom, common, prefixFromWorkload, iptables.Match.InInterface}, chainFrom, names)
+}
+
+// interfaces returns the sorted names of the endpoints' interfaces, and the length of what all begin with.
+func interfaces(endpoints []Endpoint) (names []string, common int) {
+	for _, e := range endpoints {
+		names = append(names, e.Interface)
 	}
 	slices.Sort(names)
-	common := 0
 	if len(names) > 0 {
 		common = commonPrefix(names[0], names[len(names)-1])
 	}
-	t.divide(division{chainFrom, common, prefixFromWorkload, iptables.Match.InInterface}, chainFrom, names)
-	t.divide(division{chainTo, common, prefixToWorkload, iptables.Match.OutInterface}, chainTo, names)
+	return names, common
 }
 
 // division is a tree of dispatch chains.

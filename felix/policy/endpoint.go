@@ -1,9 +1,7 @@
 package policy
 
 import (
-	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
@@ -15,12 +13,16 @@ const (
 	chainInput   = "cali-INPUT"
 	chainOutput  = "cali-OUTPUT"
 	chainToHost  = "cali-wl-to-host"
+	chainNodes   = "cali-wl-to-nodes"
 	chainFrom    = "cali-from-wl-dispatch"
 	chainTo      = "cali-to-wl-dispatch"
 
 	prefixFromWorkload = "cali-fw-"
 	prefixToWorkload   = "cali-tw-"
 )
+
+// defaultBGPPort is that of RFC 4271.
+const defaultBGPPort = 179
 
 // IANA protocol numbers.
 const (
@@ -64,6 +66,7 @@ func (t *table) static(hosts bool) {
 	t.add(chainInput, hosts, func() []iptables.Rule { return t.input(hosts) })
 	t.add(chainOutput, hosts, func() []iptables.Rule { return t.output(hosts) })
 	t.add(chainToHost, nil, t.toHost)
+	t.add(chainNodes, nil, t.toNodes)
 }
 
 func (t *table) forward(hosts bool) []iptables.Rule {
@@ -74,8 +77,10 @@ func (t *table) forward(hosts bool) []iptables.Rule {
 	} else {
 		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.every()}})
 	}
+	rules = append(rules, t.forwardedVXLAN()...)
 	for _, pattern := range t.Interfaces {
 		rules = append(rules,
+			iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Jump{Chain: chainNodes}},
 			iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Jump{Chain: chainFrom}},
 			iptables.Rule{Match: iptables.Match(nil).OutInterface(pattern), Action: iptables.Jump{Chain: chainTo}})
 	}
@@ -138,26 +143,57 @@ func (t *table) linkLocal(types ...uint8) []iptables.Rule {
 	return rules
 }
 
+// forwardedVXLAN drops what this node forwards to the tunnel of another. Behind the address that this node may give it,
+// the other would take it for this node's own. Only packets between two nodes that nothing translates pass.
+func (t *table) forwardedVXLAN() []iptables.Rule {
+	if t.VXLANPort == 0 {
+		return nil
+	}
+	to := t.vxlan().DestSet(t.set(SetVXLAN))
+	return []iptables.Rule{
+		{Match: to.NotSourceSet(t.set(SetVXLAN)), Action: iptables.Drop{}, Comment: "Drop forwarded VXLAN packets that are no node's"},
+		{Match: to.Conntrack("DNAT"), Action: iptables.Drop{}, Comment: "Drop packets that were translated into VXLAN packets"},
+	}
+}
+
+// toNodes drops what no workload may send to the BGP speaker of any node, whatever its policy allows: on its way the packet may be
+// given the address of this node, which is that of a peer.
+func (t *table) toNodes() []iptables.Rule {
+	return []iptables.Rule{{Match: t.bgp().DestSet(t.set(SetAllHosts)), Action: iptables.Drop{},
+		Comment: "Drop BGP from workloads to nodes"}}
+}
+
+// bgp matches packets to a BGP speaker.
+func (t *table) bgp() iptables.Match {
+	ports := []iptables.PortRange{{First: defaultBGPPort, Last: defaultBGPPort}}
+	if t.BGPPort != 0 && t.BGPPort != defaultBGPPort {
+		ports = append(ports, iptables.PortRange{First: t.BGPPort, Last: t.BGPPort})
+	}
+	return iptables.Match(nil).Protocol(tcp).DestPorts(ports...)
+}
+
+// loopback is what only the node itself may send to: with route_localnet, which kube-proxy turns on, the kernel takes it from others too.
+var loopback = netip.MustParsePrefix("127.0.0.0/8")
+
 func (t *table) toHost() []iptables.Rule {
-	rules := append(t.linkLocal(), iptables.Rule{Action: iptables.Jump{Chain: chainFrom}})
+	rules := append(t.linkLocal(), iptables.Rule{Match: t.bgp(), Action: iptables.Drop{}, Comment: "Drop BGP from workloads to the node"})
+	if t.Family == dataplane.IPv4 {
+		rules = append(rules, iptables.Rule{
+			Match:  iptables.Match(nil).DestNet(loopback).NotConntrack("RELATED", "ESTABLISHED", "DNAT"),
+			Action: iptables.Drop{}, Comment: "Drop packets from workloads to the node's loopback that nothing translated"})
+	}
+	rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFrom}})
 	if t.AllowReturns { // else it was accepted there
 		rules = append(rules, iptables.Rule{Match: known, Action: iptables.Return{}, Comment: "Answers to what the node asked"})
 	}
 	return append(rules, iptables.Rule{Action: t.ToHost, Comment: "Configured DefaultEndpointToHostAction"})
 }
 
-// workloadKey is what the chains of a workload's endpoint are made of.
-type workloadKey struct {
-	policy  *wire.Endpoint
-	sources string
-}
-
 // workload adds an endpoint's chains and those of its policies. In a family that it has no address of, it is closed,
 // which spares the family its policies.
 func (t *table) workload(e Endpoint) {
-	sources := t.sources(e)
 	from, to := prefixFromWorkload+e.Interface, prefixToWorkload+e.Interface
-	if len(sources) == 0 && !t.AnySource {
+	if len(t.sources(e)) == 0 && !t.AnySource {
 		closed := func() []iptables.Rule {
 			return []iptables.Rule{{Action: t.Deny, Comment: "The workload has no address of this family"}}
 		}
@@ -165,20 +201,18 @@ func (t *table) workload(e Endpoint) {
 		t.add(to, nil, closed)
 		return
 	}
-	key := workloadKey{e.Policy, fmt.Sprint(sources)}
 	about := "workload of " + e.Interface
-	t.addClosing(from, about, key, func() []iptables.Rule { return t.fromWorkload(e.Policy, sources) })
-	t.addClosing(to, about, key, func() []iptables.Rule { return append(t.established(), t.decideWorkload(e.Policy, true)...) })
+	t.addClosing(from, about, e.Policy, func() []iptables.Rule { return t.fromWorkload(e.Policy) })
+	t.addClosing(to, about, e.Policy, func() []iptables.Rule { return append(t.established(), t.decideWorkload(e.Policy, true)...) })
 	if e.Policy != nil {
 		t.addPolicies(e.Policy.Tiers, e.Policy.Profiles, true)
 		t.addPolicies(e.Policy.Tiers, e.Policy.Profiles, false)
 	}
 }
 
-// fromWorkload is what an endpoint may send. The source comes first: what is forged must not
-// profit from another endpoint's established connection.
-func (t *table) fromWorkload(e *wire.Endpoint, sources []netip.Prefix) []iptables.Rule {
-	rules := append(t.forged(sources), t.established()...)
+// fromWorkload is what an endpoint may send, from the addresses that the raw table lets through.
+func (t *table) fromWorkload(e *wire.Endpoint) []iptables.Rule {
+	rules := t.established()
 	if t.VXLANPort != 0 {
 		rules = append(rules, iptables.Rule{Match: t.vxlan(), Action: iptables.Drop{},
 			Comment: "Drop VXLAN encapped packets originating in workloads"})
@@ -186,35 +220,6 @@ func (t *table) fromWorkload(e *wire.Endpoint, sources []netip.Prefix) []iptable
 	rules = append(rules, iptables.Rule{Match: iptables.Match(nil).Protocol(ipip), Action: iptables.Drop{},
 		Comment: "Drop IPinIP encapped packets originating in workloads"})
 	return append(rules, t.decideWorkload(e, false)...)
-}
-
-// sources are what an endpoint may send from in this family.
-func (t *table) sources(e Endpoint) []netip.Prefix {
-	var sources []netip.Prefix
-	for _, addr := range e.Addrs {
-		sources = append(sources, netip.PrefixFrom(addr, addr.BitLen()))
-	}
-	return slices.DeleteFunc(append(sources, e.Sources...), func(p netip.Prefix) bool {
-		return dataplane.FamilyOf(p.Addr()) != t.Family
-	})
-}
-
-// forged drops what comes from elsewhere.
-func (t *table) forged(sources []netip.Prefix) []iptables.Rule {
-	drop := iptables.Rule{Action: iptables.Drop{}, Comment: "Drop packets from addresses that are not the workload's"}
-	switch {
-	case t.AnySource:
-		return nil
-	case len(sources) == 1:
-		drop.Match = drop.Match.NotSourceNet(sources[0])
-		return []iptables.Rule{drop}
-	}
-	rules := []iptables.Rule{{Action: iptables.ClearMark{Mask: t.Marks.Part}}}
-	for _, source := range sources {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).SourceNet(source), Action: t.setMark(t.Marks.Part)})
-	}
-	drop.Match = t.unmarked(t.Marks.Part)
-	return append(rules, drop)
 }
 
 func (t *table) decideWorkload(e *wire.Endpoint, ingress bool) []iptables.Rule {

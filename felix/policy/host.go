@@ -60,24 +60,47 @@ func (r *Renderer) Mangle(in Input) Table {
 	return t.out
 }
 
-// Raw renders the raw table: nothing without host endpoints. The one for all interfaces takes no part, as in Calico.
+// Raw renders the raw table: what workloads may send from, and what doNotTrack decides. The host endpoint for all interfaces takes no
+// part in it, as in Calico.
 func (r *Renderer) Raw(in Input) Table {
 	t := r.table(iptables.Raw, in)
-	if len(in.Hosts) == 0 {
-		return t.out
+	t.out.Hooks = map[string]iptables.Hooks{}
+	hosts := len(in.Hosts) > 0
+	if hosts || !t.AnySource {
+		t.out.Hooks["PREROUTING"] = iptables.Hooks{Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainPrerouting}}}}
+		t.add(chainPrerouting, hosts, func() []iptables.Rule { return t.prerouting(hosts) })
 	}
-	t.out.Hooks = map[string]iptables.Hooks{
-		"PREROUTING": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainPrerouting}}}},
-		"OUTPUT":     {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainOutput}}}},
+	if !t.AnySource {
+		t.checkSources(in.Endpoints)
 	}
-	t.add(chainPrerouting, nil, func() []iptables.Rule {
-		return []iptables.Rule{{Action: iptables.ClearMark{Mask: t.Marks.every()}}, {Action: iptables.Jump{Chain: chainFromHostEndpoint}}}
-	})
+	if hosts {
+		t.untracked(in.Hosts)
+	}
+	return t.out
+}
+
+func (t *table) prerouting(hosts bool) []iptables.Rule {
+	var rules []iptables.Rule
+	if !t.AnySource {
+		for _, pattern := range t.Interfaces {
+			rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Jump{Chain: chainSource}})
+		}
+	}
+	if hosts {
+		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.every()}},
+			iptables.Rule{Action: iptables.Jump{Chain: chainFromHostEndpoint}})
+	}
+	return rules
+}
+
+// untracked adds the policies of host endpoints with doNotTrack.
+func (t *table) untracked(all []HostEndpoint) {
+	t.out.Hooks["OUTPUT"] = iptables.Hooks{Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainOutput}}}}
 	t.add(chainOutput, nil, func() []iptables.Rule {
 		return []iptables.Rule{{Action: iptables.ClearMark{Mask: t.Marks.every()}}, {Action: iptables.Jump{Chain: chainToHostEndpoint}}}
 	})
 	var hosts []HostEndpoint
-	for _, h := range in.Hosts {
+	for _, h := range all {
 		if h.Interface != AnyInterface {
 			hosts = append(hosts, h)
 		}
@@ -89,7 +112,6 @@ func (r *Renderer) Raw(in Input) Table {
 		t.host(h, prefixFromHost, iptables.Jump{Chain: chainFailsafeIn}, stages{tiers: h.Policy.Untracked, ingress: true, untrack: true})
 		t.host(h, prefixToHost, iptables.Jump{Chain: chainFailsafeOut}, stages{tiers: h.Policy.Untracked, untrack: true})
 	}
-	return t.out
 }
 
 // filterHosts adds the chains of host endpoints to the filter table.

@@ -214,33 +214,40 @@ func newWorld(t *testing.T) *world {
 		w.pods = append(w.pods, ns)
 		w.endpoints = append(w.endpoints, policy.Endpoint{Interface: name, Addrs: addrs})
 	}
+	createSets(t, append([]*wire.IPSet{portSet, serviceSet, {Name: policy.SetAllHosts}}, someSets...)...)
+	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		w.drivers[family] = iptables.New(iptables.Config{Family: family, Table: iptables.Filter, Backend: iptables.NFT, Runner: iptables.Exec{}})
+	}
+	w.listen(t)
+	return w
+}
+
+// createSets makes sets in both families.
+func createSets(t *testing.T, list ...*wire.IPSet) {
+	t.Helper()
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		sets, err := ipset.Open(ipset.Config{Family: family})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { sets.Close() })
-		for _, s := range someSets {
-			var members []ipset.Member
+		for _, s := range list {
+			set := ipset.Set{Name: ipset.SetName(family, s.Name), Type: ipset.HashNet}
 			for _, n := range s.Nets {
-				members = append(members, ipset.Member{Net: n})
+				set.Members = append(set.Members, ipset.Member{Net: n})
 			}
-			sets.Set(ipset.Set{Name: ipset.SetName(family, s.Name), Type: ipset.HashNet, Members: members})
-		}
-		for _, set := range []*wire.IPSet{portSet, serviceSet} {
-			var members []ipset.Member
-			for _, p := range set.Ports {
-				members = append(members, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+			if s.Type == wire.SetPort {
+				set.Type = ipset.HashIPPort
 			}
-			sets.Set(ipset.Set{Name: ipset.SetName(family, set.Name), Type: ipset.HashIPPort, Members: members})
+			for _, p := range s.Ports {
+				set.Members = append(set.Members, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+			}
+			sets.Set(set)
 		}
 		if err := sets.Apply(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.drivers[family] = iptables.New(iptables.Config{Family: family, Table: iptables.Filter, Backend: iptables.NFT, Runner: iptables.Exec{}})
 	}
-	w.listen(t)
-	return w
 }
 
 // listen makes the last pod a server.

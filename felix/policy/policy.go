@@ -7,16 +7,21 @@
 // The path of a packet through the filter table, with the chains in Calico's names:
 //
 //	FORWARD ─ cali-FORWARD ─┬ anything ──── cali-from-hep-forward ─ cali-fhfw-<iface> ┬ cali-pi-<policy> …
+//	                        ├ to another node's VXLAN port: dropped, unless it is a node's
+//	                        ├ from a pod ── cali-wl-to-nodes: no BGP
 //	                        ├ from a pod ── cali-from-wl-dispatch ─ cali-fw-<iface> ──┼ cali-po-<policy> … cali-pro-<profile> …
 //	                        ├ to a pod ──── cali-to-wl-dispatch ─── cali-tw-<iface> ──┼ cali-pi-<policy> … cali-pri-<profile> …
 //	                        └ anything ──── cali-to-hep-forward ─── cali-thfw-<iface> ┴ cali-po-<policy> …
-//	INPUT ─── cali-INPUT ───┬ from a pod ── cali-wl-to-host ─ cali-from-wl-dispatch …, then the configured action
+//	INPUT ─── cali-INPUT ───┬ from a pod ── cali-wl-to-host: no BGP, no loopback; cali-from-wl-dispatch …, then the configured action
 //	                        ├ VXLAN, from known nodes alone
 //	                        └ the rest ──── cali-from-host-endpoint ─ cali-fh-<iface> ─ cali-failsafe-in, policies, profiles
 //	OUTPUT ── cali-OUTPUT ──┬ VXLAN to known nodes; the node itself may always reach its pods
 //	                        └ the rest ──── cali-to-host-endpoint ─── cali-th-<iface> ─ cali-failsafe-out, policies, profiles
 //
-// The chains of host endpoints exist while there are any. The raw table then asks the policies with doNotTrack, and
+// Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that it makes no
+// connection: whoever reads a source behind it may trust it.
+//
+// The chains of host endpoints exist while there are any. The raw table then also asks the policies with doNotTrack, and
 // mangle those with preDNAT, and, as output by an address that was translated is decided after the filter table, the
 // ordinary ones of what the node itself sends.
 //
@@ -93,6 +98,8 @@ type Renderer struct {
 	AnySource bool
 	// VXLANPort is the UDP port of the tunnel; 0 if the node has none of this family.
 	VXLANPort uint16
+	// BGPPort is the TCP port of the nodes' BGP speakers, where it is not 179; otherwise 0.
+	BGPPort uint16
 	// LogPrefix begins the kernel log's lines of Log rules.
 	LogPrefix string
 	// FailsafeIn and FailsafeOut are what no policy of a host endpoint closes.

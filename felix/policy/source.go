@@ -1,0 +1,65 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+)
+
+const (
+	chainSource     = "cali-wl-source"
+	chainNeighbours = "cali-wl-neighbours"
+)
+
+// sources are what an endpoint may send from in this family.
+func (t *table) sources(e Endpoint) []netip.Prefix {
+	var sources []netip.Prefix
+	for _, addr := range e.Addrs {
+		sources = append(sources, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	return slices.DeleteFunc(append(sources, e.Sources...), func(p netip.Prefix) bool {
+		return dataplane.FamilyOf(p.Addr()) != t.Family
+	})
+}
+
+// checkSources adds the chains that drop what workloads send from addresses that are not theirs. They belong to the raw table: what
+// is forged makes no entry of connection tracking, and profits from none.
+func (t *table) checkSources(endpoints []Endpoint) {
+	t.add(chainSource, nil, func() []iptables.Rule {
+		var rules []iptables.Rule
+		if t.Family == dataplane.IPv6 {
+			for _, source := range []string{"fe80::/10", "::/128"} {
+				rules = append(rules, iptables.Rule{Match: iptables.Match(nil).Protocol(icmpv6).SourceNet(netip.MustParsePrefix(source)),
+					Action: iptables.Goto{Chain: chainNeighbours}})
+			}
+		}
+		return append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFrom}})
+	})
+	if t.Family == dataplane.IPv6 {
+		t.add(chainNeighbours, nil, func() []iptables.Rule {
+			return append(t.linkLocal(), iptables.Rule{Action: iptables.Drop{}, Comment: "Drop what is not about neighbours"})
+		})
+	}
+	t.dispatchFrom(endpoints)
+	for _, e := range endpoints {
+		sources := t.sources(e)
+		t.add(prefixFromWorkload+e.Interface, fmt.Sprint(sources), func() []iptables.Rule { return forged(sources) })
+	}
+}
+
+// forged drops what comes from elsewhere than the sources.
+func forged(sources []netip.Prefix) []iptables.Rule {
+	drop := iptables.Rule{Action: iptables.Drop{}, Comment: "Drop packets from addresses that are not the workload's"}
+	if len(sources) == 1 {
+		drop.Match = drop.Match.NotSourceNet(sources[0])
+		return []iptables.Rule{drop}
+	}
+	var rules []iptables.Rule
+	for _, source := range sources {
+		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).SourceNet(source), Action: iptables.Return{}})
+	}
+	return append(rules, drop)
+}
