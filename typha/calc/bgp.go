@@ -91,6 +91,11 @@ func (e *Engine) flushBGP() {
 			e.out.set(&moved)
 		}
 	}
+	if e.bgp.allDirty {
+		for _, p := range e.bgp.peers {
+			e.judgeBGPPeer(p)
+		}
+	}
 	sessions := e.newSessions() // of the hosts as they are now
 	for name := range e.bgp.dirty {
 		if h := e.hosts[name]; h != nil {

@@ -33,7 +33,7 @@ func (e *Engine) upsertBGPFilter(o *v3.BGPFilter) {
 		return out
 	}
 	v6 := func(r v3.BGPFilterRuleV6) bgpFilterRule {
-		out := bgpFilterRule{BGPFilterRuleV6: r}
+		out := bgpFilterRule{BGPFilterRuleV6: r, six: true}
 		if r.PrefixLength != nil {
 			out.shortest, out.longest = r.PrefixLength.Min, r.PrefixLength.Max
 		}
@@ -55,7 +55,8 @@ func (e *Engine) deleteBGPFilter(name string) {
 	}
 }
 
-// filter gives a session the rules of the filters that its peer names. A filter that is not there has none.
+// filter gives a session the rules of the filters that its peer names. Where one is missing no route passes in either
+// direction: what it would have let through is not known.
 func (e *Engine) filter(session *wire.BGPPeer, names []string, local uint32) {
 	family, peers := 0, v3.BGPFilterPeerTypeEBGP
 	if session.Addr.Is6() {
@@ -73,16 +74,20 @@ func (e *Engine) filter(session *wire.BGPPeer, names []string, local uint32) {
 		return out
 	}
 	for _, name := range names {
-		if f := e.bgp.filters[name]; f != nil {
-			session.Import = append(session.Import, meant(f.imports[family])...)
-			session.Export = append(session.Export, meant(f.exports[family])...)
+		f := e.bgp.filters[name]
+		if f == nil {
+			session.Import, session.Export = []wire.BGPRule{{Reject: true}}, []wire.BGPRule{{Reject: true}}
+			return
 		}
+		session.Import = append(session.Import, meant(f.imports[family])...)
+		session.Export = append(session.Export, meant(f.exports[family])...)
 	}
 }
 
 // bgpFilterRule is a rule of either family.
 type bgpFilterRule struct {
 	v3.BGPFilterRuleV6
+	six               bool // of IPv6
 	shortest, longest *int32
 }
 
@@ -115,7 +120,11 @@ func (c *bgpFilterCompiler) rule(path string, r bgpFilterRule) (bgpRule, bool) {
 		c.complain(path+format, args...)
 	}
 	if r.Communities != nil && len(r.Communities.Values) > 0 {
-		out.Community = string(r.Communities.Values[0])
+		if text := string(r.Communities.Values[0]); isCommunity(text) {
+			out.Community = text
+		} else {
+			unusable(".communities.values[0]: %q is not a community such as 65001:100", text)
+		}
 	}
 	if err := out.setCIDR(r); err != nil {
 		unusable(".cidr: %v", err)
@@ -128,6 +137,8 @@ func (c *bgpFilterCompiler) rule(path string, r bgpFilterRule) (bgpRule, bool) {
 	}
 	for i, operation := range r.Operations {
 		switch {
+		case operation.AddCommunity != nil && !isCommunity(string(operation.AddCommunity.Value)):
+			unusable(".operations[%d].addCommunity.value: %q is not a community such as 65001:100", i, operation.AddCommunity.Value)
 		case operation.AddCommunity != nil:
 			out.AddCommunities = append(out.AddCommunities, string(operation.AddCommunity.Value))
 		case operation.PrependASPath != nil:
@@ -146,6 +157,9 @@ func (r *bgpRule) setCIDR(from bgpFilterRule) error {
 	cidr, err := netip.ParsePrefix(strings.TrimSpace(from.CIDR))
 	if err != nil {
 		return err
+	}
+	if cidr.Addr().Is6() != from.six {
+		return fmt.Errorf("%s is of the other IP family", cidr)
 	}
 	r.CIDR = cidr.Masked()
 	r.MinLength, r.MaxLength = uint8(cidr.Bits()), uint8(cidr.Addr().BitLen())

@@ -34,7 +34,7 @@ func TestBGPFiltersAreResolvedBySession(t *testing.T) {
 	e.Upsert(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{
 		v3.NodeIPv4Address: "172.30.0.11/24", v3.NodeIPv6Address: "fd00::11/64"}}})
 	for name, spec := range map[string]v3.BGPPeerSpec{
-		"a-four": {PeerIP: "172.30.0.1", ASNumber: 65001, Filters: []string{"first", "missing", "second"}, KeepaliveTime: "20s"},
+		"a-four": {PeerIP: "172.30.0.1", ASNumber: 65001, Filters: []string{"first", "second"}, KeepaliveTime: "20s"},
 		"b-six":  {PeerIP: "fd00::1", ASNumber: 64512, Filters: []string{"first"}},
 	} {
 		e.Upsert(&v3.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec})
@@ -73,9 +73,81 @@ func TestBGPFiltersAreResolvedBySession(t *testing.T) {
 	}
 
 	e.Delete(calc.KindBGPFilter, "", "first")
+	closed := []wire.BGPRule{{Reject: true}}
 	for _, s := range sessionsOf(t, e.Flush()) {
-		if len(s.Export) > 0 || s.Name == "a-four" && len(s.Import) != 1 {
-			t.Errorf("rules of the deleted filter stay: %+v", s)
+		if diff := cmp.Diff([][]wire.BGPRule{closed, closed}, [][]wire.BGPRule{s.Import, s.Export}, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("rules of session %s, whose filter was deleted (-want +got):\n%s", s.Name, diff)
+		}
+	}
+}
+
+// TestMissingFilterClosesTheSession: nothing passes as long as one of the filters is missing, the BGPPeer says so, and another
+// BGPPeer is as before.
+func TestMissingFilterClosesTheSession(t *testing.T) {
+	e := calc.New()
+	e.Upsert(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{v3.NodeIPv4Address: "172.30.0.11/24"}}})
+	e.Upsert(bgpPeer("a-filtered", v3.BGPPeerSpec{PeerIP: "172.30.0.1", ASNumber: 65001, Filters: []string{"there", "late"}}))
+	e.Upsert(bgpPeer("b-open", v3.BGPPeerSpec{PeerIP: "172.30.0.2", ASNumber: 65001}))
+	filter := func(name string) *v3.BGPFilter {
+		return &v3.BGPFilter{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.BGPFilterSpec{
+			ImportV4: []v3.BGPFilterRuleV4{{Action: v3.Accept}}}}
+	}
+	check := func(step, reason string, imports, exports []wire.BGPRule) {
+		t.Helper()
+		d := e.Flush()
+		sessions := sessionsOf(t, d)
+		got := [][]wire.BGPRule{sessions[0].Import, sessions[0].Export, sessions[1].Import, sessions[1].Export}
+		if diff := cmp.Diff([][]wire.BGPRule{imports, exports, nil, nil}, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("%s: rules differ (-want +got):\n%s", step, diff)
+		}
+		if len(d.Verdicts) != 1 || d.Verdicts[0].Name != "a-filtered" || (d.Verdicts[0].Reason == "") != (reason == "") ||
+			!strings.Contains(d.Verdicts[0].Reason, reason) {
+			t.Errorf("%s: verdicts %+v, want %q of a-filtered", step, d.Verdicts, reason)
+		}
+	}
+	open, closed := []wire.BGPRule{{}, {}}, []wire.BGPRule{{Reject: true}}
+	e.Upsert(filter("there"))
+	check("missing", `spec.filters[1]: there is no usable BGPFilter "late"`, closed, closed)
+	e.Upsert(filter("late"))
+	check("there", "", open, nil)
+	e.Delete(calc.KindBGPFilter, "", "there")
+	check("deleted", `spec.filters[0]: there is no usable BGPFilter "there"`, closed, closed)
+}
+
+// TestUnusableRules: a rule that accepts what nobody can tell accepts nothing, and one that rejects it rejects all. The
+// speaker would refuse such a rule together with the rules of all other peers.
+func TestUnusableRules(t *testing.T) {
+	community := func(text string) *v3.BGPFilterCommunityMatch {
+		return &v3.BGPFilterCommunityMatch{Values: []v3.BGPCommunityValue{v3.BGPCommunityValue(text)}}
+	}
+	add := []v3.BGPFilterOperation{{AddCommunity: &v3.BGPFilterAddCommunity{Value: "1:65536"}}}
+	for name, c := range map[string]struct {
+		rule   v3.BGPFilterRuleV4
+		want   []wire.BGPRule
+		reason string
+	}{
+		"usable":                     {v3.BGPFilterRuleV4{Action: v3.Accept, Communities: community("1:2")}, []wire.BGPRule{{Community: "1:2"}}, ""},
+		"accepts a community":        {v3.BGPFilterRuleV4{Action: v3.Accept, Communities: community("65536:1")}, nil, "communities.values[0]"},
+		"rejects a community":        {v3.BGPFilterRuleV4{Action: v3.Reject, Communities: community("x")}, []wire.BGPRule{{Reject: true}}, "communities.values[0]"},
+		"adds a community":           {v3.BGPFilterRuleV4{Action: v3.Accept, Operations: add}, nil, "operations[0].addCommunity"},
+		"accepts the other family":   {v3.BGPFilterRuleV4{Action: v3.Accept, CIDR: "fd00::/8"}, nil, "cidr: fd00::/8 is of the other IP family"},
+		"rejects the other family":   {v3.BGPFilterRuleV4{Action: v3.Reject, CIDR: "fd00::/8"}, []wire.BGPRule{{Reject: true}}, "cidr: fd00::/8"},
+		"rejects what is no network": {v3.BGPFilterRuleV4{Action: v3.Reject, CIDR: "10.0.0.0/33"}, []wire.BGPRule{{Reject: true}}, "cidr:"},
+	} {
+		e := calc.New()
+		e.Upsert(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{v3.NodeIPv4Address: "172.30.0.11/24"}}})
+		e.Upsert(bgpPeer("p", v3.BGPPeerSpec{PeerIP: "172.30.0.1", ASNumber: 65001, Filters: []string{"f"}}))
+		e.Upsert(&v3.BGPFilter{ObjectMeta: metav1.ObjectMeta{Name: "f"}, Spec: v3.BGPFilterSpec{ImportV4: []v3.BGPFilterRuleV4{c.rule}}})
+		d := e.Flush()
+		if diff := cmp.Diff(c.want, sessionsOf(t, d)[0].Import, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("%s: rules differ (-want +got):\n%s", name, diff)
+		}
+		reason := ""
+		for _, v := range d.Verdicts {
+			reason += v.Reason
+		}
+		if (reason == "") != (c.reason == "") || !strings.Contains(reason, c.reason) {
+			t.Errorf("%s: reason %q, want %q", name, reason, c.reason)
 		}
 	}
 }

@@ -32,9 +32,20 @@ func (e *Engine) upsertBGPPeer(o *v3.BGPPeer) {
 		e.judge(KindBGPPeer, "", o.Name, err.Error())
 		return
 	}
-	e.judge(KindBGPPeer, "", o.Name, strings.Join(p.notApplied(), "; "))
 	e.bgp.peers[o.Name] = p
 	e.bgp.allDirty = true
+}
+
+// judgeBGPPeer says what of a BGPPeer in use is without effect, and which filters it waits for.
+func (e *Engine) judgeBGPPeer(p *bgpPeer) {
+	reasons := p.notApplied()
+	for i, name := range p.spec.Filters {
+		if e.bgp.filters[name] == nil {
+			reasons = append(reasons, fmt.Sprintf(
+				"spec.filters[%d]: there is no usable BGPFilter %q: the sessions import and export nothing until there is", i, name))
+		}
+	}
+	e.judge(KindBGPPeer, "", p.name, strings.Join(reasons, "; "))
 }
 
 func (e *Engine) deleteBGPPeer(name string) {
