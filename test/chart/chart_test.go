@@ -384,7 +384,8 @@ func TestCleanupWaitsForFelix(t *testing.T) {
 }
 
 func TestObjectsBelongToTheRelease(t *testing.T) {
-	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
+	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 	for _, o := range render(t) {
 		if want := map[bool]string{false: namespace}[slices.Contains(cluster, o.GetKind())]; o.GetNamespace() != want {
 			t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)
