@@ -315,7 +315,8 @@ func (w *world) hostEndpoints(t *testing.T) {
 // addresses assigns for a pod that exists and for one that does not, and then removes
 // the node.
 func (w *world) addresses(t *testing.T) {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
@@ -403,9 +404,12 @@ func TestTrimNode(t *testing.T) {
 	addresses := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.7"}}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24", "other": "x"}},
 		Status: corev1.NodeStatus{Addresses: addresses, Images: make([]corev1.ContainerImage, 50),
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, ours}}}
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}, ours}}}
+	off := corev1.Taint{Key: corev1.TaintNodeOutOfService, Effect: corev1.TaintEffectNoExecute}
+	node.Spec.Taints = []corev1.Taint{{Key: "other"}, off}
 	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24"}},
-		Status: corev1.NodeStatus{Addresses: addresses, Conditions: []corev1.NodeCondition{ours}}}
+		Spec: corev1.NodeSpec{Taints: []corev1.Taint{off}}, Status: corev1.NodeStatus{Addresses: addresses,
+			Conditions: []corev1.NodeCondition{ours, {Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 	if got, err := trimNode(node); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
