@@ -208,7 +208,6 @@ func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 		Service:       config.WebhookService,
 		Secret:        config.WebhookSecret,
 		Configuration: config.WebhookConfiguration,
-		FailurePolicy: registration.FailurePolicyType(config.WebhookFailurePolicy),
 		Port:          config.WebhookPort,
 		Log:           log,
 	})
