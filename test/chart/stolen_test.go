@@ -319,7 +319,7 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 		release("n2", second[len(second)/2:])
 		second = append(second[:len(second)/2], assign("n2", pool, 1)...)
 		// n1 goes, and leaves its blocks to n2, as far as n2 has addresses there.
-		if _, err := ipam.New(admin).ReleaseHost(t.Context(), "n1"); err != nil {
+		if _, err := ipam.New(admin).ReleaseHost(t.Context(), "n1", func(context.Context) (bool, error) { return true, nil }); err != nil {
 			t.Fatal(err)
 		}
 		second = append(second, assign("n2", pool, 1)...)
