@@ -13,6 +13,9 @@ import (
 
 var actions = []v3.Action{v3.Allow, v3.Deny, v3.Log, v3.Pass}
 
+// mostShown is how many octets of a selector an error repeats: it goes into logs, conditions and events.
+const mostShown = 1024
+
 const (
 	mostICMPType = 254 // the kernel takes 255 for any
 	mostICMPCode = 255
@@ -127,6 +130,9 @@ func nets(path *field.Path, list []string) field.ErrorList {
 // Selector says where the syntax of a selector is wrong.
 func Selector(path *field.Path, text string) field.ErrorList {
 	if _, err := selector.Parse(text); err != nil {
+		if len(text) > mostShown {
+			text = strings.ToValidUTF8(text[:mostShown], "") + "…"
+		}
 		return field.ErrorList{field.Invalid(path, text, err.Error())}
 	}
 	return nil

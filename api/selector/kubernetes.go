@@ -9,13 +9,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// maxRequirements is how many labels and expressions a Kubernetes label selector may have. Kubernetes has no bound but the
+// object's size; each is looked at for each set of labels that the selector may select.
+const maxRequirements = 1_000
+
 // FromLabelSelector converts a Kubernetes label selector. As in Kubernetes, nil selects
 // nothing and an empty one everything. An error names the requirement that cannot be
 // used: an unknown operator, values where there must be none or the reverse, or characters that
-// no label has.
+// no label has; or it says that there are too many.
 func FromLabelSelector(ls *metav1.LabelSelector) (*Selector, error) {
 	if ls == nil {
 		return newSelector(&negation{&constant{"all()", true}}), nil
+	}
+	if n := len(ls.MatchLabels) + len(ls.MatchExpressions); n > maxRequirements {
+		return nil, fmt.Errorf("it has %d labels and expressions: at most %d can be used", n, maxRequirements)
 	}
 	var operands []node
 	for _, key := range slices.Sorted(maps.Keys(ls.MatchLabels)) {

@@ -6,12 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what is parsed. A selector in a resource has at most 1,024 characters, so these keep nobody from writing
-// one; they keep hostile input from using the stack up.
+// Bounds of what is parsed. Nearly every selector of a resource has at most 1,024 characters, so these keep nobody from writing
+// one; they keep hostile input from using the stack up, and evaluation from taking time without bound.
 const (
 	maxLabelLength = 512
 	maxDepth       = 1_000
+	maxLength      = 16 << 10 // octets, of the text and of its canonical form
 )
+
+var tooLong = fmt.Sprintf("at most %d characters", maxLength)
 
 var tooDeep = fmt.Sprintf("at most %d levels of parentheses", maxDepth)
 
@@ -33,6 +36,9 @@ func (e *SyntaxError) Error() string {
 // Parse reads a selector. An error is a *SyntaxError.
 func Parse(text string) (*Selector, error) {
 	p := &parser{text: text}
+	if len(text) > maxLength {
+		return nil, p.expected(tooLong)
+	}
 	p.space()
 	if p.end() {
 		return All(), nil
@@ -47,7 +53,11 @@ func Parse(text string) (*Selector, error) {
 	if depth(root) > maxDepth { // the canonical form has more parentheses than the text and must parse, too
 		return nil, p.expected(tooDeep)
 	}
-	return newSelector(root), nil
+	parsed := newSelector(root)
+	if len(parsed.canonical) > maxLength { // likewise
+		return nil, p.expected(tooLong)
+	}
+	return parsed, nil
 }
 
 // parser reads by recursive descent. Between its methods pos is at a token, never at white space.

@@ -2,6 +2,7 @@ package selector
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -260,4 +261,35 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLongSelectors: what takes long to evaluate is refused, and what is accepted has a canonical form that is accepted, too.
+func TestLongSelectors(t *testing.T) {
+	for _, text := range []string{
+		strings.Repeat("a", 2<<20), strings.Repeat("(", 2<<20), strings.Repeat("!", 2<<20), strings.Repeat(" ", maxLength+1),
+		strings.Repeat("a!=''&&", 2000) + "has(b)", // its canonical form is too long
+		"a in {" + strings.Repeat("'x',", 1<<18) + "}",
+	} {
+		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), "at most 16384 characters") {
+			t.Errorf("%.20q of %d characters: error %.200v", text, len(text), err)
+		}
+	}
+	long, err := Parse(strings.Repeat("a!=''&&", 1000) + "has(b)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Parse(long.String()); err != nil || again.String() != long.String() {
+		t.Errorf("the canonical form of a long selector: %v", err)
+	}
+	var ls metav1.LabelSelector
+	for n := range maxRequirements + 1 {
+		ls.MatchExpressions = append(ls.MatchExpressions, metav1.LabelSelectorRequirement{Key: fmt.Sprint("k", n), Operator: metav1.LabelSelectorOpDoesNotExist})
+	}
+	if _, err := FromLabelSelector(&ls); err == nil || !strings.Contains(err.Error(), "at most 1000 can be used") {
+		t.Errorf("%d requirements: error %v", len(ls.MatchExpressions), err)
+	}
+	ls.MatchExpressions = ls.MatchExpressions[1:]
+	if _, err := FromLabelSelector(&ls); err != nil {
+		t.Errorf("%d requirements: %v", len(ls.MatchExpressions), err)
+	}
 }
