@@ -12,6 +12,7 @@ import (
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // config is what the server reads of the network configuration.
@@ -102,22 +103,15 @@ func invalidArgs(details string) error {
 	return &protocol.Error{Code: protocol.CodeInvalidEnvironment, Msg: "environment variable CNI_ARGS is invalid", Details: details}
 }
 
-// Annotations of a pod, or of its namespace, that say which addresses it gets.
-const (
-	annotationAddrs = "cni.projectcalico.org/ipAddrs"
-	annotationPool4 = "cni.projectcalico.org/ipv4pools"
-	annotationPool6 = "cni.projectcalico.org/ipv6pools"
-)
-
 // addressRequest says which addresses a pod is to get: by annotation, else by the network
 // configuration, else one of each family that has a pool and that the node speaks.
 func addressRequest(c *config, annotations map[string]string, state State) (ipam.Request, error) {
 	var addrs []string
 	pools := map[ipam.Family][]string{ipam.IPv4: c.IPAM.IPv4Pools, ipam.IPv6: c.IPAM.IPv6Pools}
 	for name, take := range map[string]func([]string){
-		annotationAddrs: func(items []string) { addrs = items },
-		annotationPool4: func(items []string) { pools[ipam.IPv4] = items },
-		annotationPool6: func(items []string) { pools[ipam.IPv6] = items },
+		wire.AnnotationAddrs: func(items []string) { addrs = items },
+		wire.AnnotationPool4: func(items []string) { pools[ipam.IPv4] = items },
+		wire.AnnotationPool6: func(items []string) { pools[ipam.IPv6] = items },
 	} {
 		value, set := annotations[name]
 		if !set {
@@ -130,14 +124,14 @@ func addressRequest(c *config, annotations map[string]string, state State) (ipam
 		take(items)
 	}
 	if len(addrs) > 0 {
-		return fixedAddresses(annotations[annotationAddrs], addrs)
+		return fixedAddresses(annotations[wire.AnnotationAddrs], addrs)
 	}
 	request := ipam.Request{Families: families(c, state)}
 	return request, restrictPools(&request, pools, state.Pools)
 }
 
 func fixedAddresses(value string, addrs []string) (ipam.Request, error) {
-	invalid := invalidAnnotation(annotationAddrs, value, "must be a JSON list of at most one IPv4 and one IPv6 address")
+	invalid := invalidAnnotation(wire.AnnotationAddrs, value, "must be a JSON list of at most one IPv4 and one IPv6 address")
 	var request ipam.Request
 	for _, text := range addrs {
 		addr, err := netip.ParseAddr(text)

@@ -80,17 +80,17 @@ func TestAddressRequest(t *testing.T) {
 		{name: "no pool", want: ipam.Request{Families: []ipam.Family{4}}},
 		{name: "by configuration", config: `{"ipam":{"type":"calico-ipam","assign_ipv4":"false","assign_ipv6":true}}`,
 			state: State{Pools: []ipam.Pool{pool4, pool6}}, want: ipam.Request{Families: []ipam.Family{6}}},
-		{name: "pools by annotation, name or CIDR", annotations: map[string]string{annotationPool4: `["manual","10.0.0.0/16"]`},
+		{name: "pools by annotation, name or CIDR", annotations: map[string]string{wire.AnnotationPool4: `["manual","10.0.0.0/16"]`},
 			state: State{Pools: []ipam.Pool{pool4, manual, pool6}, Host: dual},
 			want:  ipam.Request{Families: []ipam.Family{4, 6}, Pools: []string{"four", "manual", "six"}}},
 		{name: "pools by configuration", config: `{"ipam":{"ipv4_pools":["manual"]}}`, state: State{Pools: []ipam.Pool{pool4, manual}},
 			want: ipam.Request{Families: []ipam.Family{4}, Pools: []string{"manual"}}},
-		{name: "unknown pool", annotations: map[string]string{annotationPool4: `["x"]`}, state: State{Pools: []ipam.Pool{pool4}}, err: "no IPv4 pool"},
-		{name: "fixed addresses", annotations: map[string]string{annotationAddrs: `["10.0.0.7","fd00::7"]`},
+		{name: "unknown pool", annotations: map[string]string{wire.AnnotationPool4: `["x"]`}, state: State{Pools: []ipam.Pool{pool4}}, err: "no IPv4 pool"},
+		{name: "fixed addresses", annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0.7","fd00::7"]`},
 			want: ipam.Request{Families: []ipam.Family{4, 6}, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("fd00::7")}}},
-		{name: "two fixed of one family", annotations: map[string]string{annotationAddrs: `["10.0.0.7","10.0.0.8"]`}, err: "at most one IPv4"},
-		{name: "fixed, no address", annotations: map[string]string{annotationAddrs: `["10.0.0"]`}, err: annotationAddrs},
-		{name: "not a list", annotations: map[string]string{annotationPool6: `x`}, err: annotationPool6 + `: "x" is invalid: must be a JSON list`},
+		{name: "two fixed of one family", annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0.7","10.0.0.8"]`}, err: "at most one IPv4"},
+		{name: "fixed, no address", annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0"]`}, err: wire.AnnotationAddrs},
+		{name: "not a list", annotations: map[string]string{wire.AnnotationPool6: `x`}, err: wire.AnnotationPool6 + `: "x" is invalid: must be a JSON list`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,7 +16,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
@@ -332,5 +338,32 @@ func TestPodsAreTrimmed(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, full); diff != "" {
 		t.Errorf("the original was changed: %s", diff)
+	}
+}
+
+// TestAnnotationsOfNoUse: of what users write into annotations, up to 256 KiB an object, only that is kept which is read.
+func TestAnnotationsOfNoUse(t *testing.T) {
+	long := strings.Repeat("x", 250<<10)
+	annotations := map[string]string{"note": long, "cni.projectcalico.org/note": long, "cni.projectcalico.org/ipv4pools": "[\"" + long + "\"]",
+		"cni.projectcalico.org/ipAddrs": "[\"10.0.0.1\"]", "kubernetes.io/config.mirror": "u", "projectcalico.org/ASNumber": "64512"}
+	meta := metav1.ObjectMeta{Name: "o", Annotations: annotations}
+	kept := map[string][]string{
+		"*v1.Pod":            {"cni.projectcalico.org/ipAddrs", "cni.projectcalico.org/ipv4pools", "kubernetes.io/config.mirror"},
+		"*v1.Namespace":      {"cni.projectcalico.org/ipAddrs", "cni.projectcalico.org/ipv4pools"},
+		"*v1.Node":           {"projectcalico.org/ASNumber"},
+		"*v1.ServiceAccount": nil,
+		"*v1.EndpointSlice":  nil,
+	}
+	for _, o := range []datastore.Object{&corev1.Pod{ObjectMeta: meta}, &corev1.Namespace{ObjectMeta: meta}, &corev1.Node{ObjectMeta: meta},
+		&corev1.ServiceAccount{ObjectMeta: meta}, &discoveryv1.EndpointSlice{ObjectMeta: meta}} {
+		got := trim(o).GetAnnotations()
+		if diff := cmp.Diff(kept[fmt.Sprintf("%T", o)], slices.Sorted(maps.Keys(got)), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%T keeps (-want +got):\n%s", o, diff)
+		}
+		for name, value := range got {
+			if len(value) > maxAnnotation || !strings.HasPrefix(annotations[name], value) {
+				t.Errorf("%T: %d octets of %s are kept", o, len(value), name)
+			}
+		}
 	}
 }

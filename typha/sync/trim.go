@@ -1,11 +1,15 @@
 package sync
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // trim gives what of an object the calculation reads. The object itself may be shared with others and
@@ -16,13 +20,13 @@ func trim(o datastore.Object) metav1.Object {
 		return trimPod(o)
 	case *corev1.Node:
 		return &corev1.Node{
-			ObjectMeta: trimMeta(o.ObjectMeta),
+			ObjectMeta: trimMeta(o.ObjectMeta, ofNode),
 			Status:     corev1.NodeStatus{Addresses: o.Status.Addresses},
 		}
 	case *corev1.Namespace:
-		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta)}
+		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, wire.HonouredAnnotation)}
 	case *corev1.ServiceAccount:
-		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta)}
+		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil)}
 	case *discoveryv1.EndpointSlice:
 		return trimSlice(o)
 	}
@@ -30,25 +34,50 @@ func trim(o datastore.Object) metav1.Object {
 }
 
 func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
-	slice := &discoveryv1.EndpointSlice{ObjectMeta: trimMeta(o.ObjectMeta), AddressType: o.AddressType, Ports: o.Ports}
-	slice.Annotations = nil
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: trimMeta(o.ObjectMeta, nil), AddressType: o.AddressType, Ports: o.Ports}
+	slice.Labels = nil
+	if name, ok := o.Labels[discoveryv1.LabelServiceName]; ok {
+		slice.Labels = map[string]string{discoveryv1.LabelServiceName: name}
+	}
 	for _, e := range o.Endpoints {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: e.Addresses})
 	}
 	return slice
 }
 
-func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
+// maxAnnotation is how much of an annotation's value is kept, in octets. What is read are addresses and lists of a few names; of
+// a longer list the node says that it can't be read.
+const maxAnnotation = 4 << 10
+
+// trimMeta keeps of the annotations, which have up to 256 KiB, those whose names keep reports; nil keeps none.
+func trimMeta(m metav1.ObjectMeta, keep func(name string) bool) metav1.ObjectMeta {
+	trimmed := metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
-		Labels: m.Labels, Annotations: m.Annotations,
+		Labels:            m.Labels,
 		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
 	}
+	for name, value := range m.Annotations {
+		if keep == nil || !keep(name) {
+			continue
+		}
+		if len(value) > maxAnnotation {
+			value = strings.Clone(value[:maxAnnotation]) // a part of the string would keep all of it in memory
+		}
+		metav1.SetMetaDataAnnotation(&trimmed, name, value)
+	}
+	return trimmed
+}
+
+func ofNode(name string) bool { return strings.HasPrefix(name, v3.GroupVersion.Group+"/") }
+
+// ofPod also keeps the UID that the kubelet knows a static pod by.
+func ofPod(name string) bool {
+	return wire.HonouredAnnotation(name) || name == corev1.MirrorPodAnnotationKey
 }
 
 func trimPod(o *corev1.Pod) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: trimMeta(o.ObjectMeta),
+		ObjectMeta: trimMeta(o.ObjectMeta, ofPod),
 		Spec: corev1.PodSpec{
 			NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork, ServiceAccountName: o.Spec.ServiceAccountName,
 			Containers: trimContainers(o.Spec.Containers), InitContainers: trimContainers(o.Spec.InitContainers),

@@ -117,8 +117,7 @@ type Endpoint struct {
 	Node      string `cbor:"4,keyasint"`
 	// Tiers in order of evaluation. What no tier decides, the profiles decide.
 	Tiers []Tier `cbor:"5,keyasint,omitempty"`
-	// Annotations of the pod and its namespace that CNI honours: keys with the prefix
-	// cni.projectcalico.org/, the pod's first.
+	// Annotations of the pod and its namespace that CNI honours, as HonouredAnnotation says; the pod's first.
 	Annotations map[string]string `cbor:"6,keyasint,omitempty"`
 	// Profiles are names of Policies, asked in order after the tiers. What none decides is denied.
 	Profiles []string `cbor:"7,keyasint,omitempty"`
@@ -128,6 +127,18 @@ type Endpoint struct {
 	Addrs     []netip.Addr `cbor:"9,keyasint,omitempty"`
 	// AllowedSources are networks that the workload may send from beside Addrs.
 	AllowedSources []netip.Prefix `cbor:"10,keyasint,omitempty"`
+}
+
+// Annotations of a pod, or of its namespace, that say which addresses it gets.
+const (
+	AnnotationAddrs = "cni.projectcalico.org/ipAddrs"
+	AnnotationPool4 = "cni.projectcalico.org/ipv4pools"
+	AnnotationPool6 = "cni.projectcalico.org/ipv6pools"
+)
+
+// HonouredAnnotation reports whether CNI honours an annotation of a pod or namespace.
+func HonouredAnnotation(name string) bool {
+	return name == AnnotationAddrs || name == AnnotationPool4 || name == AnnotationPool6
 }
 
 // EndpointName is the name part of an Endpoint's ID: "<namespace>/<pod>".
