@@ -4,12 +4,19 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+	"sort"
 	"strings"
 )
 
-// labels are a map packed into one string, without pointers: of each label the number of its name in a dictionary, and its
-// value with its length before it; sorted by number.
+// labels are a map packed into one string, without pointers: how many there are, then of each label the number of its name in a
+// dictionary, and its value with its length before it; sorted by number. Kubernetes does not bound how many labels an object has:
+// where there are more than fewLabels, each one's number and place, of placeSize octets, stand before them all.
 type labels string
+
+const (
+	fewLabels = 16
+	placeSize = 8
+)
 
 // dictionary numbers the names of labels that are in use: many labels have few names.
 type dictionary struct {
@@ -42,8 +49,18 @@ func (d *dictionary) pack(prefix string, m map[string]string) labels {
 		list = append(list, numbered{d.acquire(prefix, name), value})
 	}
 	slices.SortFunc(list, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
-	out := d.packed[:0]
-	for _, l := range list {
+	out := binary.AppendUvarint(d.packed[:0], uint64(len(list)))
+	places := len(out)
+	if len(list) > fewLabels {
+		out = append(out, make([]byte, placeSize*len(list))...)
+	}
+	begin := len(out)
+	for i, l := range list {
+		if len(list) > fewLabels {
+			place := out[places+placeSize*i:]
+			binary.BigEndian.PutUint32(place, l.number)
+			binary.BigEndian.PutUint32(place[placeSize/2:], uint32(len(out)-begin))
+		}
 		out = binary.AppendUvarint(out, uint64(l.number))
 		out = binary.AppendUvarint(out, uint64(len(l.value)))
 		out = append(out, l.value...)
@@ -74,9 +91,9 @@ func (d *dictionary) acquire(prefix, name string) uint32 {
 
 // release lets go of names that nothing else has.
 func (d *dictionary) release(l labels) {
-	for len(l) > 0 {
+	for rest := l.entries(); len(rest) > 0; {
 		var number uint32
-		number, _, l = l.next()
+		number, _, rest = rest.next()
 		if name := &d.names[number]; name.users > 1 {
 			name.users--
 		} else {
@@ -87,22 +104,55 @@ func (d *dictionary) release(l labels) {
 	}
 }
 
+// entries are packed labels one after the other, without what stands before them.
+type entries string
+
+func (l labels) entries() entries {
+	_, _, all := l.open()
+	return all
+}
+
+// open gives the parts of packed labels; places is empty if they are few.
+func (l labels) open() (count int, places string, all entries) {
+	if l == "" {
+		return 0, "", ""
+	}
+	n, rest := uvarint(string(l))
+	if count = int(n); count > fewLabels {
+		places, rest = rest[:placeSize*count], rest[placeSize*count:]
+	}
+	return count, places, entries(rest)
+}
+
 // next cuts the first label off.
-func (l labels) next() (number uint32, value string, rest labels) {
+func (l entries) next() (number uint32, value string, rest entries) {
 	number, text := uvarint(string(l))
 	value, text = cutText(text)
-	return number, value, labels(text)
+	return number, value, entries(text)
 }
 
 func (l labels) get(number uint32) (string, bool) {
-	for len(l) > 0 {
+	count, places, all := l.open()
+	if places != "" {
+		i := sort.Search(count, func(i int) bool { return fixed(places[placeSize*i:]) >= number })
+		if i == count {
+			return "", false
+		}
+		all = all[fixed(places[placeSize*i+placeSize/2:]):]
+	}
+	for len(all) > 0 {
 		var n uint32
 		var v string
-		if n, v, l = l.next(); n == number {
-			return v, true
+		if n, v, all = all.next(); n >= number {
+			return v, n == number
 		}
 	}
 	return "", false
+}
+
+// fixed reads a number of four octets.
+func fixed(packed string) uint32 {
+	return uint32(packed[0])<<24 | uint32(packed[1])<<16 | uint32(packed[2])<<8 | uint32(packed[3])
 }
 
 // cutText cuts a text off that has its length before it.

@@ -10,14 +10,18 @@ import (
 // TestLabelsSurvivePacking takes lengths of one and of several bytes.
 func TestLabelsSurvivePacking(t *testing.T) {
 	d := newDictionary()
+	many := map[string]string{}
+	for n := range 20_000 {
+		many[fmt.Sprint("label", n)] = fmt.Sprint(n)
+	}
 	for _, m := range []map[string]string{
-		nil,
+		nil, many,
 		{"": ""},
 		{"app": "shop", "tier": "", "env": "prod"},
 		{strings.Repeat("k", 127): strings.Repeat("v", 128), strings.Repeat("k", 316): strings.Repeat("v", 20_000), "z": "last"},
 	} {
 		l, got := d.pack("pcns.", m), map[string]string{}
-		for rest := l; len(rest) > 0; {
+		for rest := l.entries(); len(rest) > 0; {
 			var number uint32
 			var value string
 			number, value, rest = rest.next()
@@ -79,5 +83,23 @@ func TestUIDsSurvivePacking(t *testing.T) {
 		if u := packUID(text); u.String() != text || len(u) != size {
 			t.Errorf("%q becomes %q of %d octets, want %d", text, u.String(), len(u), size)
 		}
+	}
+}
+
+// BenchmarkLabelOfMany finds one of the few labels that most objects have, and of the most that an object can have.
+func BenchmarkLabelOfMany(b *testing.B) {
+	for _, n := range []int{4, 16, 20_000} {
+		d, m := newDictionary(), map[string]string{}
+		for i := range n {
+			m[fmt.Sprint("label", i)] = "x"
+		}
+		l := d.pack("", m)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				if _, ok := l.get(uint32(n / 2)); !ok {
+					b.Fatal("a label is missing")
+				}
+			}
+		})
 	}
 }

@@ -161,10 +161,10 @@ func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
 
 // lookAll appends those that packed labels of the class lead to.
 func (x *selectorIndex) lookAll(c *class, l labels, found []*selector) []*selector {
-	for len(l) > 0 {
+	for rest := l.entries(); len(rest) > 0; {
 		var number uint32
 		var value string
-		number, value, l = l.next()
+		number, value, rest = rest.next()
 		found = x.look(c, c.place.space.names.names[number].text, value, found)
 	}
 	return found

@@ -1,12 +1,21 @@
 package calc
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
+
+// maxServiceMembers is how many addresses, and addresses with a port, the EndpointSlices of a Service may name together. One slice
+// of the largest size that Kubernetes takes names hundreds of millions, since each port belongs to each address. A Service with
+// more has no members at all, whichever slice came first.
+const maxServiceMembers = 1 << 17
+
+var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d addresses and ports of addresses, and none of them is used: "+
+	"spread them over several Services", maxServiceMembers)
 
 // services hold the endpoints of Services by EndpointSlice. Of those that rules name they also hold the members of sets.
 type services struct {
@@ -16,17 +25,25 @@ type services struct {
 
 // slice is what one EndpointSlice says.
 type slice struct {
+	name    resourceName
 	service resourceName
 	addrs   []netip.Addr
 	ports   []namedPort
 }
 
+// size is how many members the slice has, with and without ports.
+func (s *slice) size() int { return len(s.addrs) * (1 + len(s.ports)) }
+
 type service struct {
 	slices map[resourceName]*slice
+	size   int      // of all slices
 	sets   []*ipSet // one for addresses, one for ports at most
 	// In use, how many slices have a member.
 	addrs, ports map[member]int
 }
+
+// over reports whether the service has too many members, and none is used.
+func (v *service) over() bool { return v.size > maxServiceMembers }
 
 func newServices() services {
 	return services{slices: map[resourceName]*slice{}, names: map[resourceName]*service{}}
@@ -65,6 +82,9 @@ func (s *services) use(key resourceName, set *ipSet) {
 		return
 	}
 	v.addrs, v.ports = map[member]int{}, map[member]int{}
+	if v.over() {
+		return
+	}
 	for _, slice := range v.slices {
 		slice.count(v, 1)
 	}
@@ -106,21 +126,70 @@ func (e *Engine) upsertEndpointSlice(o *discoveryv1.EndpointSlice) {
 
 // setSlice replaces a slice, by none if it is nil.
 func (e *Engine) setSlice(key resourceName, now *slice) {
-	if before := e.services.slices[key]; before != nil {
-		e.changeSlice(before, -1)
-		delete(e.services.names[before.service].slices, key)
+	before := e.services.slices[key]
+	if before != nil && (now == nil || now.service != before.service) {
+		e.exchange(e.services.names[before.service], before, nil)
+		e.services.dropIfUnused(before.service)
 		delete(e.services.slices, key)
-		defer e.services.dropIfUnused(before.service)
+		before = nil
 	}
 	if now != nil {
+		e.exchange(e.services.get(now.service), before, now)
 		e.services.slices[key] = now
-		e.services.get(now.service).slices[key] = now
-		e.changeSlice(now, 1)
 	}
 }
 
-func (e *Engine) changeSlice(s *slice, n int) {
-	v := e.services.names[s.service]
+// exchange replaces a slice of a service; nil is none, but not both. What a service has too many of is judged by all its slices together, so
+// that the order in which they come does not matter.
+func (e *Engine) exchange(v *service, before, now *slice) {
+	wasOver := v.over()
+	if before != nil {
+		delete(v.slices, before.name)
+		v.size -= before.size()
+	}
+	if now != nil {
+		v.size += now.size()
+	}
+	isOver := v.over()
+	if !wasOver && before != nil {
+		e.changeSlice(v, before, -1)
+	}
+	if wasOver != isOver {
+		e.judgeSlices(v, isOver)
+	}
+	if now == nil {
+		e.judgeSlice(before, false)
+		return
+	}
+	v.slices[now.name] = now
+	e.judgeSlice(now, isOver)
+	if !isOver {
+		e.changeSlice(v, now, 1)
+	}
+}
+
+// judgeSlices takes the members of a service out that has become too large, or in again.
+func (e *Engine) judgeSlices(v *service, over bool) {
+	n := 1
+	if over {
+		n = -1
+	}
+	for _, slice := range v.slices {
+		e.changeSlice(v, slice, n)
+		e.judgeSlice(slice, over)
+	}
+}
+
+func (e *Engine) judgeSlice(s *slice, over bool) {
+	reason := ""
+	if over {
+		reason = tooManyMembers
+	}
+	e.judge(KindEndpointSlice, s.name.namespace, s.name.name, reason)
+}
+
+// changeSlice takes the members of a slice in, n = 1, or out, n = -1.
+func (e *Engine) changeSlice(v *service, s *slice, n int) {
 	if len(v.sets) == 0 {
 		return
 	}
@@ -143,7 +212,7 @@ func sliceOf(o *discoveryv1.EndpointSlice) *slice {
 	if name == "" || o.AddressType == discoveryv1.AddressTypeFQDN {
 		return nil
 	}
-	s := &slice{service: resourceName{o.Namespace, name}}
+	s := &slice{name: resourceName{o.Namespace, o.Name}, service: resourceName{o.Namespace, name}}
 	seen := map[netip.Addr]struct{}{}
 	for _, endpoint := range o.Endpoints {
 		for _, text := range endpoint.Addresses {
