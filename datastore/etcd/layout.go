@@ -92,7 +92,7 @@ func parse(kind datastore.Kind, body []byte) (datastore.Object, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(body, o); err != nil {
-		repaired, ok := repair.JSON(kind.String(), body)
+		repaired, ok := repair.JSON(kind.GroupVersionKind, body)
 		if o, _ = scheme.New(kind.GroupVersionKind); !ok || json.Unmarshal(repaired, o) != nil {
 			return nil, err
 		}

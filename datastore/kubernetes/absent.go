@@ -3,16 +3,18 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/version"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// absent gives the list of an optional kind that the API server does not know: an empty one, if it is certain that the
-// kind has no CRD.
+// absent gives the list of an optional kind that the API server does not know in our version: an empty one, if it is certain that
+// the kind has no CRD, and else the name of the version to read instead.
 //
 // That an API server answers 404 proves nothing: each learns of CRDs by a watch of its own, which may lag. But a list of the
 // CRDs that asks for no resourceVersion is read from etcd, or from a cache once that is as new as etcd. Where it has no
@@ -21,20 +23,49 @@ import (
 // In general resource versions can be compared within one resource alone (KEP-5504). Those of CRDs and of custom resources
 // are all revisions of one etcd: the part of kube-apiserver that serves both has one storage configuration,
 // to which --etcd-servers-overrides does not apply (seen in 1.36).
-func (s *Store) absent(ctx context.Context, kind datastore.Kind) (datastore.List, error) {
+func (s *Store) absent(ctx context.Context, kind datastore.Kind) (instead string, list datastore.List, err error) {
 	crd := kind.Plural + "." + kind.Group
 	body, err := raw(s.clients[v3.GroupVersion].Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").
 		VersionedParams(&metav1.ListOptions{FieldSelector: "metadata.name=" + crd}, metav1.ParameterCodec).Do(ctx))
-	var found page
+	var found struct {
+		Metadata metav1.ListMeta `json:"metadata"`
+		Items    []definition    `json:"items"`
+	}
 	if err == nil {
 		err = json.Unmarshal(body, &found)
 	}
 	switch {
 	case err != nil:
-		return datastore.List{}, opError(ctx, "list", kind, datastore.Key{}, fmt.Errorf("look for CRD %s: %w", crd, err))
-	case len(found.Items) > 0:
-		return datastore.List{}, datastore.OpError("list", kind, datastore.Key{}, datastore.ErrNoKind,
-			fmt.Errorf("CRD %s is there, but the API server does not serve its version %s, or not yet", crd, kind.Version))
+		return "", list, opError(ctx, "list", kind, datastore.Key{}, fmt.Errorf("look for CRD %s: %w", crd, err))
+	case len(found.Items) == 0:
+		return "", datastore.List{Revision: found.Metadata.ResourceVersion}, nil
 	}
-	return datastore.List{Revision: found.ResourceVersion}, nil
+	served := found.Items[0].served()
+	if len(served) > 0 && !slices.Contains(served, kind.Version) {
+		return served[0], list, nil
+	}
+	return "", list, datastore.OpError("list", kind, datastore.Key{}, datastore.ErrNoKind,
+		fmt.Errorf("CRD %s is there, with the versions %v, but the API server does not serve %s, or not yet", crd, served, kind.Version))
+}
+
+// definition is what of a CRD says in which versions there are objects.
+type definition struct {
+	Spec struct {
+		Versions []struct {
+			Name   string `json:"name"`
+			Served bool   `json:"served"`
+		} `json:"versions"`
+	} `json:"spec"`
+}
+
+// served gives the versions that are served, the one first that Kubernetes prefers.
+func (d definition) served() []string {
+	var names []string
+	for _, v := range d.Spec.Versions {
+		if v.Served {
+			names = append(names, v.Name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return version.CompareKubeAwareVersionStrings(b, a) })
+	return names
 }

@@ -93,6 +93,56 @@ func TestAbsentCRD(t *testing.T) {
 	}
 }
 
+// TestOtherVersions: where the server has ClusterNetworkPolicies in a version alone that we do not know, they are read in that. What
+// is new in it cannot be read.
+func TestOtherVersions(t *testing.T) {
+	server, kind := apiserver.Start(t), datastore.ClusterNetworkPolicies
+	s, err := kubernetes.New(server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const collection = "/apis/policy.networking.k8s.io/v1beta1/clusternetworkpolicies"
+	server.OfferClusterNetworkPolicies(t, "v1beta1", "v1alpha3")
+	policy := func(name, more string) string {
+		return fmt.Sprintf(`{"apiVersion": "policy.networking.k8s.io/v1beta1", "kind": "ClusterNetworkPolicy", "metadata": {"name": %q}, "spec": {
+			"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}, "egress": [{"action": "Accept", "to": [{"networks": ["10.0.0.0/8"]}]%s}]}}`, name, more)
+	}
+	until(t, "the kind is served", func(context.Context) error {
+		_, err := s.List(t.Context(), kind, datastore.ListOptions{})
+		return err
+	})
+	server.Create(t, collection, policy("same", ""))
+	list, err := s.List(t.Context(), kind, datastore.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepts := func(o datastore.Object) bool {
+		p, ok := o.(*policyv1alpha2.ClusterNetworkPolicy)
+		return ok && len(p.Spec.Egress) == 1 && len(p.Spec.Egress[0].To[0].Networks) == 1
+	}
+	if len(list.Items) != 1 || !accepts(list.Items[0]) {
+		t.Errorf("the list has %+v and %+v", list.Items, list.Unusable)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	w, err := s.Watch(ctx, kind, list.Revision, datastore.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	remove := server.Create(t, collection, policy("later", `, "unless": "it rains"`))
+	remove()
+	for _, want := range []datastore.EventType{datastore.Added, datastore.Deleted} {
+		e, err := w.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type != want || e.Object.GetName() != "later" || e.Err != nil || accepts(e.Object) {
+			t.Errorf("the watch gives %+v, want the policy without what it accepts", e)
+		}
+	}
+}
+
 func number(t *testing.T, revision string) uint64 {
 	t.Helper()
 	n, err := strconv.ParseUint(revision, 10, 64)

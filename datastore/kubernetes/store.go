@@ -3,17 +3,17 @@
 //
 // It owns the HTTP connections and, for each watch, the goroutine of client-go that reads
 // it. It links no clientset: the agent on every node has this package in it, so it knows only the
-// API groups that are used. It never caches. Any number of goroutines may use a Store.
+// API groups that are used. It caches nothing but the version in which a kind is served. Any number of goroutines may use a Store.
 package kubernetes
 
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -36,6 +36,8 @@ type Store struct {
 	dryRun []string
 	// merge updates our kinds by patches.
 	merge bool
+	// versions are those in which kinds are read that the server does not have in ours: string by datastore.Kind.
+	versions *sync.Map
 }
 
 var _ datastore.Store = (*Store)(nil)
@@ -44,7 +46,7 @@ var _ datastore.Store = (*Store)(nil)
 // server shows as ErrUnavailable at the first use. Requests are not throttled unless
 // the configuration says so, since the API server does that better.
 func New(cfg *rest.Config) (*Store, error) {
-	s := &Store{scheme: runtime.NewScheme(), clients: map[schema.GroupVersion]rest.Interface{}}
+	s := &Store{scheme: runtime.NewScheme(), clients: map[schema.GroupVersion]rest.Interface{}, versions: &sync.Map{}}
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, policyv1alpha2.Install, v3.AddToScheme} {
 		if err := add(s.scheme); err != nil {
@@ -59,7 +61,7 @@ func New(cfg *rest.Config) (*Store, error) {
 	for _, gv := range []schema.GroupVersion{
 		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, datastore.ClusterNetworkPolicies.GroupVersion(), v3.GroupVersion} {
 		c := rest.CopyConfig(cfg)
-		c.GroupVersion, c.NegotiatedSerializer = &gv, lenient{codecs}
+		c.GroupVersion, c.NegotiatedSerializer = &gv, lenient{codecs, s.scheme}
 		c.APIPath = "/apis"
 		if gv.Group == "" {
 			c.APIPath = "/api"
@@ -114,13 +116,19 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	if limit == 0 {
 		limit = defaultPageSize
 	}
-	list, err := s.list(ctx, kind, opts, limit)
-	if limit > 0 && sentinel(err) == datastore.ErrExpired {
-		// The snapshot that the pages are cut from is gone: all at once, then.
-		list, err = s.list(ctx, kind, opts, 0)
-	}
+	s.versions.Delete(kind) // ours may be there again
+	list, err := s.listPaged(ctx, kind, opts, limit)
 	if kind.Optional && sentinel(err) == datastore.ErrNoKind {
-		return s.absent(ctx, kind)
+		instead, empty, err := s.absent(ctx, kind)
+		if err != nil || instead == "" {
+			return empty, err
+		}
+		s.versions.Store(kind, instead)
+		list, err = s.listPaged(ctx, kind, opts, limit)
+		if err != nil {
+			return datastore.List{}, opError(ctx, "list", kind, datastore.Key{}, fmt.Errorf("version %s: %w", instead, err))
+		}
+		return list, nil
 	}
 	if err != nil {
 		return datastore.List{}, opError(ctx, "list", kind, datastore.Key{}, err)
@@ -128,53 +136,29 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	return list, nil
 }
 
+// listPaged lists in pages, or else all at once.
+func (s *Store) listPaged(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
+	list, err := s.list(ctx, kind, opts, limit)
+	if limit > 0 && sentinel(err) == datastore.ErrExpired {
+		// The snapshot that the pages are cut from is gone.
+		list, err = s.list(ctx, kind, opts, 0)
+	}
+	return list, err
+}
+
 func (s *Store) list(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
 	var list datastore.List
 	params := metav1.ListOptions{FieldSelector: opts.Field, Limit: limit}
 	for {
-		m, err := s.page(kind, s.request(s.client(kind).Get(), kind, opts, params).Do(ctx), &list)
+		m, err := s.page(kind, s.request(kind, opts, params).Do(ctx), &list)
 		if err != nil {
 			return list, err
 		}
-		list.Revision = m.GetResourceVersion()
-		if params.Continue = m.GetContinue(); params.Continue == "" {
+		list.Revision = m.ResourceVersion
+		if params.Continue = m.Continue; params.Continue == "" {
 			return list, nil
 		}
 	}
-}
-
-// page adds a page to a list, and gives the page's metadata.
-func (s *Store) page(kind datastore.Kind, answer rest.Result, list *datastore.List) (metav1.ListInterface, error) {
-	if kind.GroupVersion() == v3.GroupVersion {
-		body, err := raw(answer)
-		if err != nil {
-			return nil, err
-		}
-		return s.customPage(kind, body, list)
-	}
-	page, err := s.scheme.New(kind.GroupVersion().WithKind(kind.String() + "List"))
-	if err != nil {
-		return nil, err
-	}
-	if err := answer.Into(page); err != nil {
-		return nil, err
-	}
-	// Each item apart, so that one which is kept does not keep the others.
-	if err := meta.EachListItemWithAlloc(page, func(o runtime.Object) error {
-		list.Items = append(list.Items, received(kind, o))
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("items of a page: %w", err)
-	}
-	return meta.ListAccessor(page)
-}
-
-// raw gives the body of an answer. The server's own message is in Error alone.
-func raw(answer rest.Result) ([]byte, error) {
-	if err := answer.Error(); err != nil {
-		return nil, err
-	}
-	return answer.Raw()
 }
 
 // Create implements datastore.Store.
@@ -219,8 +203,12 @@ func (s *Store) Delete(ctx context.Context, kind datastore.Kind, key datastore.K
 
 func (s *Store) client(kind datastore.Kind) rest.Interface { return s.clients[kind.GroupVersion()] }
 
-// request addresses the objects of a kind.
-func (s *Store) request(r *rest.Request, kind datastore.Kind, opts datastore.ListOptions, params metav1.ListOptions) *rest.Request {
+// request reads the objects of a kind, in the version in which they were listed last.
+func (s *Store) request(kind datastore.Kind, opts datastore.ListOptions, params metav1.ListOptions) *rest.Request {
+	r := s.client(kind).Get()
+	if instead, ok := s.versions.Load(kind); ok {
+		r = r.AbsPath("/apis", kind.Group, instead.(string))
+	}
 	return r.NamespaceIfScoped(opts.Namespace, kind.Namespaced && opts.Namespace != "").
 		Resource(kind.Plural).VersionedParams(&params, metav1.ParameterCodec)
 }

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	stdjson "encoding/json"
+	"errors"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,73 +29,105 @@ func (u *unusable) DeepCopyObject() runtime.Object {
 func errUnusable(cause error) error { return fmt.Errorf("%w: %w", datastore.ErrUnusable, cause) }
 
 // lenient makes a watch go on after an object that cannot be decoded.
-type lenient struct{ runtime.NegotiatedSerializer }
+type lenient struct {
+	runtime.NegotiatedSerializer
+	scheme *runtime.Scheme
+}
 
 // DecoderToVersion implements runtime.NegotiatedSerializer.
 func (l lenient) DecoderToVersion(decoder runtime.Decoder, gv runtime.GroupVersioner) runtime.Decoder {
-	return lenientDecoder{l.NegotiatedSerializer.DecoderToVersion(decoder, gv)}
+	return lenientDecoder{l.NegotiatedSerializer.DecoderToVersion(decoder, gv), l.scheme}
 }
 
-type lenientDecoder struct{ runtime.Decoder }
+type lenientDecoder struct {
+	runtime.Decoder
+	scheme *runtime.Scheme
+}
 
 // Decode implements runtime.Decoder. Only a watch leaves it to us what to decode into.
 func (l lenientDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
 	object, gvk, err := l.Decoder.Decode(data, defaults, into)
-	if err == nil || into != nil {
+	if into != nil || gvk == nil || err == nil && !repair.Strict(gvk.GroupKind()) {
 		return object, gvk, err
+	}
+	kind := *gvk
+	if kind.GroupKind() == datastore.ClusterNetworkPolicies.GroupKind() {
+		kind = datastore.ClusterNetworkPolicies.GroupVersionKind // it may be served in another version alone
+	}
+	if repaired := mend(l.scheme, kind, data, err); repaired != nil {
+		return repaired, &kind, nil
+	}
+	if err == nil {
+		return object, gvk, nil
 	}
 	u := &unusable{err: errUnusable(err)}
-	if gvk != nil {
-		if repaired, ok := repair.JSON(gvk.Kind, data); ok {
-			if object, gvk, err := l.Decoder.Decode(repaired, defaults, nil); err == nil {
-				return object, gvk, nil
-			}
-		}
-	}
-	if json.Unmarshal(data, &u.PartialObjectMetadata) != nil || u.Name == "" {
-		return object, gvk, err
+	if u.ObjectMeta, err = namesOf(data); err != nil {
+		return object, gvk, errors.Join(u.err, err)
 	}
 	return u, gvk, nil
 }
 
-// page is a list whose items are not decoded yet.
-type page struct {
-	metav1.ListMeta `json:"metadata"`
-	Items           []stdjson.RawMessage `json:"items"`
-}
-
-// customPage adds a page of one of our kinds to a list item by item, and gives the page's metadata.
-func (s *Store) customPage(kind datastore.Kind, body []byte, list *datastore.List) (metav1.ListInterface, error) {
-	var p page
-	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, fmt.Errorf("decode a page: %w", err)
-	}
-	for _, item := range p.Items {
-		o, err := s.decode(kind, item)
-		if err != nil {
-			var named metav1.PartialObjectMetadata
-			if err := json.Unmarshal(item, &named); err != nil {
-				return nil, fmt.Errorf("decode an item of a page: %w", err)
-			}
-			list.Unusable = append(list.Unusable, datastore.Unusable{Key: datastore.KeyOf(&named), Err: errUnusable(err)})
-			continue
+// mend makes an object of what cannot be decoded, for the reason given, or has to be looked at more closely; nil if what is left
+// would mean nothing.
+func mend(scheme *runtime.Scheme, kind schema.GroupVersionKind, data []byte, cause error) runtime.Object {
+	var text []byte
+	var ok bool
+	if isProtobuf(data) {
+		if metadata, err := namesOf(data); err == nil {
+			text, ok = repair.Closed(kind, metadata, cause)
 		}
-		list.Items = append(list.Items, received(kind, o))
+	} else {
+		text, ok = repair.JSON(kind, data)
 	}
-	return &p, nil
+	if !ok {
+		return nil
+	}
+	o, err := scheme.New(kind)
+	if err != nil || json.Unmarshal(text, o) != nil {
+		return nil
+	}
+	return o
 }
 
-// decode reads an object of ours, as far as that can be done.
-func (s *Store) decode(kind datastore.Kind, body []byte) (runtime.Object, error) {
+// namesOf reads which object it is, and of what revision, whatever else is in it.
+func namesOf(data []byte) (metav1.ObjectMeta, error) {
+	if isProtobuf(data) {
+		return protobufMetadata(data)
+	}
+	var object struct {
+		Metadata map[string]stdjson.RawMessage `json:"metadata"`
+	}
+	if err := json.Unmarshal(data, &object); err != nil {
+		return metav1.ObjectMeta{}, fmt.Errorf("read the name of an object: %w", err)
+	}
+	var m metav1.ObjectMeta
+	for name, into := range map[string]any{"name": &m.Name, "namespace": &m.Namespace, "uid": &m.UID, "resourceVersion": &m.ResourceVersion} {
+		if value := object.Metadata[name]; value != nil {
+			_ = json.Unmarshal(value, into) // without a name it is no object, which is found below
+		}
+	}
+	if m.Name == "" {
+		return m, errors.New("read the name of an object: it has none")
+	}
+	return m, nil
+}
+
+// decode reads an object as far as that can be done.
+func (s *Store) decode(kind datastore.Kind, item []byte) (runtime.Object, error) {
 	o, err := s.scheme.New(kind.GroupVersionKind)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(body, o); err != nil {
-		repaired, ok := repair.JSON(kind.String(), body)
-		if o, _ = s.scheme.New(kind.GroupVersionKind); !ok || json.Unmarshal(repaired, o) != nil {
-			return nil, err
-		}
+	if isProtobuf(item) {
+		err = unmarshalProtobuf(item, o)
+	} else {
+		err = json.Unmarshal(item, o)
 	}
-	return o, nil
+	if err == nil && !repair.Strict(kind.GroupKind()) {
+		return o, nil
+	}
+	if repaired := mend(s.scheme, kind.GroupVersionKind, item, err); repaired != nil {
+		return repaired, nil
+	}
+	return o, err
 }

@@ -21,7 +21,7 @@ func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
 	}
 	connection, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	connecting := context.AfterFunc(ctx, cancel)
-	stream, err := s.request(s.client(kind).Get(), kind, opts, metav1.ListOptions{
+	stream, err := s.request(kind, opts, metav1.ListOptions{
 		Watch: true, ResourceVersion: revision, AllowWatchBookmarks: true, FieldSelector: opts.Field,
 	}).Watch(connection)
 	if !connecting() && err == nil {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"fmt"
 	"strconv"
 	"testing"
@@ -300,6 +301,40 @@ func testRepaired(t *testing.T, b Backend) {
 	}
 	if err := s.Delete(ctx, datastore.GlobalNetworkPolicies, key, datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// testUnreadablePolicy: of a policy of which nothing can be read remains that it denies everything.
+func testUnreadablePolicy(t *testing.T, b Backend) {
+	s := b.New(t)
+	ctx := bounded(t)
+	readable, broken := datastore.Key{Name: "readable"}, datastore.Key{Name: "broken"}
+	for _, key := range []datastore.Key{readable, broken} {
+		if _, err := s.Create(ctx, datastore.GlobalNetworkPolicies, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := startWatch(ctx, t, s, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
+	b.Corrupt(t, datastore.GlobalNetworkPolicies, broken, `"what?"`)
+	closed := func(o datastore.Object) bool {
+		p, ok := o.(*v3.GlobalNetworkPolicy)
+		return ok && p.Name == broken.Name && len(p.Spec.Types) == 2 && len(p.Spec.Ingress) == 1 && len(p.Spec.Egress) == 1 &&
+			p.Spec.Ingress[0].Action != v3.Allow && p.Spec.Egress[0].Action != v3.Allow
+	}
+	list, err := s.List(ctx, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list.Items) != 2 || len(list.Unusable) > 0 || !slices.ContainsFunc(list.Items, closed) {
+		t.Errorf("the list has %+v and %+v, want both policies, and that one of them denies", list.Items, list.Unusable)
+	}
+	if e := next(ctx, t, w); !closed(e.Object) || e.Type != datastore.Modified || e.Err != nil {
+		t.Errorf("the watch gives %+v, want the policy, modified", e)
+	}
+	for _, key := range []datastore.Key{readable, broken} {
+		if err := s.Delete(ctx, datastore.GlobalNetworkPolicies, key, datastore.Preconditions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -66,6 +66,7 @@ func Run(t *testing.T, b Backend) {
 	if b.Corrupt != nil {
 		tests["unusable objects are apart"] = testUnusable
 		tests["unusable policies are repaired"] = testRepaired
+		tests["unreadable policies deny"] = testUnreadablePolicy
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(t, b) })

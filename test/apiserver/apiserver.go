@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -139,17 +140,25 @@ func (s *Server) Create(t testing.TB, collection, object string) (remove func())
 	return func() { t.Helper(); do(http.MethodDelete, collection+"/"+named.Metadata.Name, "") }
 }
 
-// OfferClusterNetworkPolicies installs a CRD that takes any ClusterNetworkPolicy, and gives what removes it.
-func (s *Server) OfferClusterNetworkPolicies(t testing.TB) (remove func()) {
+// OfferClusterNetworkPolicies installs a CRD that takes any ClusterNetworkPolicy in some versions, v1alpha2 unless others are given, and
+// gives what removes it.
+func (s *Server) OfferClusterNetworkPolicies(t testing.TB, names ...string) (remove func()) {
 	t.Helper()
-	return s.Create(t, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", `{
+	if len(names) == 0 {
+		names = []string{"v1alpha2"}
+	}
+	var versions []string
+	for i, name := range names {
+		versions = append(versions, fmt.Sprintf(`{"name": %q, "served": true, "storage": %t,
+			"schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}`, name, i == 0))
+	}
+	return s.Create(t, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", fmt.Sprintf(`{
 		"metadata": {"name": "clusternetworkpolicies.policy.networking.k8s.io",
 			"annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
 		"spec": {"group": "policy.networking.k8s.io", "scope": "Cluster",
 			"names": {"plural": "clusternetworkpolicies", "singular": "clusternetworkpolicy",
 				"kind": "ClusterNetworkPolicy", "listKind": "ClusterNetworkPolicyList"},
-			"versions": [{"name": "v1alpha2", "served": true, "storage": true,
-				"schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}}`)
+			"versions": [%s]}}`, strings.Join(versions, ", ")))
 }
 
 // run starts the API server and waits until it is ready.
@@ -162,7 +171,7 @@ func (s *Server) run(ctx context.Context) error {
 		"--endpoint-reconciler-type=none",
 		"--cert-dir="+s.dir,
 		"--token-auth-file="+filepath.Join(s.dir, "tokens.csv"),
-		"--authorization-mode=RBAC", "--allow-privileged",
+		"--authorization-mode=RBAC",
 		// Without controllers there are no service accounts that pods could be given.
 		"--disable-admission-plugins=ServiceAccount",
 		"--service-account-issuer=https://kubernetes.default.svc",

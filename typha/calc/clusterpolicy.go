@@ -48,8 +48,9 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compile
 	}
 	subject, err := podsIn(o.Spec.Subject.Namespaces, o.Spec.Subject.Pods)
 	if err != nil {
+		// More is selected than was meant. It is isolated, and nothing is allowed to what was not meant.
 		c.errs = append(c.errs, field.Invalid(spec.Child("subject"), field.OmitValueType{}, err.Error()+"; the policy denies all"))
-		subject.Selector = expression.All()
+		subject.Selector = readableSubject(o.Spec.Subject)
 	}
 	c.subject, out.subject = subject, subject
 	for i, r := range o.Spec.Ingress {
@@ -93,6 +94,17 @@ func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod
 	}
 	out.Selector = expression.And(in, own)
 	return out, nil
+}
+
+// readableSubject gives the pods that remain of a subject when what cannot be read of it is left out.
+func readableSubject(s policyv1alpha2.ClusterNetworkPolicySubject) *expression.Selector {
+	switch {
+	case s.Namespaces != nil && s.Pods == nil:
+		return readable(s.Namespaces).Prefixed(v3.NamespaceLabelPrefix)
+	case s.Pods != nil && s.Namespaces == nil:
+		return expression.And(readable(&s.Pods.NamespaceSelector).Prefixed(v3.NamespaceLabelPrefix), readable(&s.Pods.PodSelector))
+	}
+	return expression.All()
 }
 
 // clusterPeer is a peer of either direction; exactly one of its parts has to be set.
