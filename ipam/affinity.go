@@ -14,10 +14,13 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// A block is claimed in three writes: its BlockAffinity (pending), the IPAMBlock, the
-// BlockAffinity again (confirmed). The block decides: of several claimers one creates it.
-// An affinity that disagrees with the blocks is the trace of a crash, and is corrected
-// when its host next reads its blocks, or removed with the host.
+// A block is claimed in four writes: its BlockAffinity (pending), the IPAMBlock, empty and with spec.deleted; after a
+// look at all blocks that finds no other one there, the IPAMBlock without it and with the first addresses; the
+// BlockAffinity again (confirmed). The block decides: of several claimers one creates it. What disagrees with the
+// blocks is the trace of a crash, and is corrected when its host next reads its blocks, or removed with the host.
+//
+// Who releases a node marks its affinities (pendingDeletion) before it takes its blocks. A node that is back takes
+// the mark away and writes the block, as Calico's do: the release then finds both changed, and leaves the block.
 
 // maxName is the longest name of a Kubernetes object.
 const maxName = 253
@@ -66,6 +69,8 @@ func (c *Client) repairAffinities(ctx context.Context, host string, inv *invento
 		switch {
 		case !mine:
 			err = c.deleteAffinity(ctx, a)
+		case a.Spec.State == v3.StatePendingDeletion:
+			err = c.keepBlock(ctx, host, cidr)
 		case a.Spec.State != v3.StateConfirmed:
 			_, err = c.setAffinity(ctx, host, cidr, v3.StateConfirmed)
 		default:
@@ -82,6 +87,43 @@ func (c *Client) repairAffinities(ctx context.Context, host string, inv *invento
 		}
 	}
 	return nil
+}
+
+// keepBlock makes a block that somebody was about to take from its host stay the host's, unless it is too late.
+func (c *Client) keepBlock(ctx context.Context, host string, cidr netip.Prefix) error {
+	return c.withAffinity(ctx, host, cidr, func() (bool, error) {
+		b, err := c.getBlock(ctx, BlockName(cidr))
+		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, errDamaged) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		result, err := c.amend(ctx, b, func(b block) bool {
+			if b.host() == host {
+				b.setAffinity(host, c.now())
+			}
+			return b.host() == host
+		})
+		return result.written, err
+	})
+}
+
+// withAffinity puts the writing of a block between the two writes of its affinity. write says whether the block is
+// the host's.
+func (c *Client) withAffinity(ctx context.Context, host string, cidr netip.Prefix, write func() (bool, error)) error {
+	pending, err := c.setAffinity(ctx, host, cidr, v3.StatePending)
+	if err != nil {
+		return err
+	}
+	mine, err := write()
+	if err != nil {
+		return err
+	}
+	if !mine {
+		return c.deleteAffinity(ctx, pending)
+	}
+	return c.confirm(ctx, pending, cidr)
 }
 
 // setAffinity creates a BlockAffinity in a state, or moves it there, and gives it as stored.
@@ -134,24 +176,44 @@ func affinityOf(verb string, key datastore.Key, obj datastore.Object, err error)
 	return a, nil
 }
 
-// markAffinities moves affinities to pendingDeletion, as they were read.
-func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffinity) error {
+// markAffinities moves affinities to pendingDeletion, as they were read, and gives them by their ranges. One that changed
+// since is nil: a claimer is at work on it.
+func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffinity) (map[string]*v3.BlockAffinity, error) {
+	marked := map[string]*v3.BlockAffinity{}
 	var errs []error
-	for i, a := range affinities {
+	for _, a := range affinities {
 		key := datastore.KeyOf(a)
 		a.Spec.State = v3.StatePendingDeletion
 		obj, err := c.store.Update(ctx, datastore.BlockAffinities, a)
-		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, datastore.ErrConflict) {
+		if errors.Is(err, datastore.ErrNotFound) {
 			continue
 		}
-		marked, err := affinityOf("update", key, obj, err)
+		marked[a.Spec.CIDR] = nil
+		if errors.Is(err, datastore.ErrConflict) {
+			continue
+		}
+		written, err := affinityOf("update", key, obj, err)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		affinities[i] = marked
+		marked[a.Spec.CIDR] = written
 	}
-	return errors.Join(errs...)
+	return marked, errors.Join(errs...)
+}
+
+// stands reports whether an affinity is as it was read; one that is nil is not.
+func (c *Client) stands(ctx context.Context, a *v3.BlockAffinity) (bool, error) {
+	if a == nil {
+		return false, nil
+	}
+	key := datastore.KeyOf(a)
+	obj, err := c.store.Get(ctx, datastore.BlockAffinities, key)
+	if errors.Is(err, datastore.ErrNotFound) {
+		return false, nil
+	}
+	now, err := affinityOf("read", key, obj, err)
+	return err == nil && now.ResourceVersion == a.ResourceVersion, err
 }
 
 // deleteAffinity removes an affinity as it was read. One that changed since stays: its

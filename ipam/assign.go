@@ -33,9 +33,15 @@ func (c *Client) assign(ctx context.Context, host Host, pools []Pool, requests [
 	if err != nil {
 		return fail(results, err)
 	}
+	live := map[netip.Addr]string{}
+	if c.live != nil {
+		for _, lease := range c.live() {
+			live[lease.Addr] = lease.Handle
+		}
+	}
 	rounds := map[Family]*round{}
 	for _, family := range []Family{IPv4, IPv6} {
-		rounds[family] = &round{client: c, host: host, family: family, known: known}
+		rounds[family] = &round{client: c, host: host, family: family, known: known, live: live}
 	}
 	seen := map[string]bool{}
 	for i := range requests {
@@ -148,6 +154,7 @@ type round struct {
 	host   Host
 	family Family
 	known  *hostBlocks
+	live   map[netip.Addr]string // the handles of what things on the host have; both families
 	needs  []*need
 	// doubtful: the outcome of a write is unknown, so what is known of the host is not to be trusted.
 	doubtful bool
@@ -225,7 +232,7 @@ func (r *round) held(ctx context.Context) error {
 		}
 		now, err := r.client.getBlock(ctx, b.Name)
 		switch {
-		case errors.Is(err, datastore.ErrNotFound):
+		case errors.Is(err, datastore.ErrNotFound), errors.Is(err, errDamaged):
 			r.known.forget(b)
 		case err != nil:
 			return err
@@ -273,8 +280,11 @@ func (r *round) fromOwn(ctx context.Context) error {
 }
 
 // fill meets as many needs as a block can, in one write. prepare says of the block as it
-// is whether it may be used, and may change it first.
+// is whether it may be used, and may change it first. A block that an older one overlaps gives nothing.
 func (r *round) fill(ctx context.Context, b block, prepare func(block) bool) error {
+	if r.known.shadowed[r.family][b.Name] {
+		return nil
+	}
 	var taken map[*need]Lease
 	reread := false
 	result, err := r.client.amend(ctx, b, func(b block) bool {
@@ -282,7 +292,7 @@ func (r *round) fill(ctx context.Context, b block, prepare func(block) bool) err
 			r.recognise(b)
 		}
 		reread, taken = true, nil
-		if !prepare(b) {
+		if b.provisional() || !prepare(b) {
 			return false
 		}
 		taken = r.take(b)
@@ -309,15 +319,29 @@ func (r *round) take(b block) map[*need]Lease {
 		if n.done || !n.usable(b) {
 			continue
 		}
-		if n.want.IsValid() {
+		may := func(addr netip.Addr) bool { return r.holder(addr, n.request.Handle) == "" }
+		if !n.want.IsValid() {
+			if lease, ok := b.assign(n.request.Handle, n.attributes, may); ok {
+				taken[n] = lease
+			}
+		} else if may(n.want) {
 			if lease, err := b.assignAddr(n.want, n.request.Handle, n.attributes); err == nil {
 				taken[n] = lease
 			}
-		} else if lease, ok := b.assign(n.request.Handle, n.attributes); ok {
-			taken[n] = lease
 		}
 	}
 	return taken
+}
+
+// holder gives the handle, other than a given one, that has an address although the block that it is assigned from
+// does not say so; it is empty for none.
+func (r *round) holder(addr netip.Addr, handle string) string {
+	for _, held := range []map[netip.Addr]string{r.live, r.known.avoid[r.family]} {
+		if holder, ok := held[addr]; ok && holder != handle {
+			return holder
+		}
+	}
+	return ""
 }
 
 func (r *round) settle(taken map[*need]Lease) {

@@ -62,7 +62,8 @@ func TestGroupCommit(t *testing.T) {
 	c := New(store)
 	pools := []Pool{pool4, pool6}
 	claim := func(blocks int) map[string]int {
-		return map[string]int{"create BlockAffinity": blocks, "create IPAMBlock": blocks, "update BlockAffinity": blocks}
+		return map[string]int{"create BlockAffinity": blocks, "create IPAMBlock": blocks, "update IPAMBlock": blocks,
+			"update BlockAffinity": blocks}
 	}
 	steps := []struct {
 		name string
@@ -286,7 +287,7 @@ func TestReleaseHost(t *testing.T) {
 	a, b := New(store), New(store)
 	assign(t, a, nodeA, pools, pods(0, 2, IPv4)...)
 	assign(t, b, nodeB, pools, pods(10, 5, IPv4)...) // the fifth is borrowed from node a
-	released, err := New(store).ReleaseHost(t.Context(), "a")
+	released, err := New(store).ReleaseHost(t.Context(), "a", isGone)
 	if err != nil || len(released) != 2 {
 		t.Fatalf("released %v, %v", released, err)
 	}
@@ -305,7 +306,7 @@ func TestReleaseHost(t *testing.T) {
 		t.Errorf("the orphan belongs to %q, want c", got)
 	}
 	for _, node := range []string{"b", "c", "a"} {
-		if _, err := New(store).ReleaseHost(t.Context(), node); err != nil {
+		if _, err := New(store).ReleaseHost(t.Context(), node, isGone); err != nil {
 			t.Fatal(err)
 		}
 	}

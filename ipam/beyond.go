@@ -117,12 +117,15 @@ func (r *round) room(n *need, spaces map[*Pool]*space, inv *inventory) (netip.Pr
 	return netip.Prefix{}, false
 }
 
-// claimNew creates a block with the addresses already assigned in it. When another node
-// was faster, nothing is left behind and the needs stay open.
+// claimNew creates a block, and assigns from it. When another node was faster, nothing is left behind and the
+// needs stay open.
+//
+// A name excludes other blocks of the same range only. So the block is provisional at first, and looks whether it is
+// alone: of two blocks that overlap, the one created last finds the other, and goes.
 func (r *round) claimNew(ctx context.Context, cidr netip.Prefix) error {
 	return r.withAffinity(ctx, cidr, func() (bool, error) {
 		b := newBlock(cidr, r.host.Name, r.client.now())
-		taken := r.take(b)
+		b.Spec.Deleted = true
 		obj, err := r.client.store.Create(ctx, datastore.IPAMBlocks, b.IPAMBlock)
 		switch {
 		case errors.Is(err, datastore.ErrExists):
@@ -134,10 +137,33 @@ func (r *round) claimNew(ctx context.Context, cidr netip.Prefix) error {
 		if err != nil {
 			return false, err
 		}
-		r.known.remember(r.host.Name, created)
-		r.settle(taken)
-		return true, nil
+		inv, err := r.client.inventory(ctx)
+		if err != nil {
+			return false, err
+		}
+		if !inv.alone(cidr) {
+			return false, r.client.withdraw(ctx, created)
+		}
+		return r.complete(ctx, created)
 	})
+}
+
+// complete makes a provisional block one of the host's, with the addresses already assigned in it.
+func (r *round) complete(ctx context.Context, b block) (bool, error) {
+	b = b.copy()
+	b.Spec.Deleted = false
+	b.Spec.SequenceNumber++
+	taken := r.take(b)
+	result, err := r.client.write(ctx, b)
+	if errors.Is(err, datastore.ErrConflict) || errors.Is(err, datastore.ErrNotFound) {
+		return false, nil // a successor of this agent has taken it for what a crash left
+	}
+	if err != nil {
+		return false, err
+	}
+	r.known.remember(r.host.Name, result.block)
+	r.settle(taken)
+	return true, nil
 }
 
 // claimOrphan gives the host the affinity to a block that has lost its own.
@@ -148,7 +174,7 @@ func (r *round) claimOrphan(ctx context.Context, b block) error {
 // useExisting fills a block that is the host's, or may become it when it is nobody's.
 func (r *round) useExisting(ctx context.Context, name string, adopt bool) (bool, error) {
 	b, err := r.client.getBlock(ctx, name)
-	if errors.Is(err, datastore.ErrNotFound) {
+	if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, errDamaged) {
 		return false, nil
 	}
 	if err != nil {
@@ -165,27 +191,21 @@ func (r *round) useExisting(ctx context.Context, name string, adopt bool) (bool,
 	return ok && known.host() == r.host.Name, err
 }
 
-// withAffinity puts the writing of a block between the two writes of its affinity. write
-// says whether the block is the host's.
+// withAffinity is Client.withAffinity, and notes how it went.
 func (r *round) withAffinity(ctx context.Context, cidr netip.Prefix, write func() (bool, error)) error {
-	pending, err := r.client.setAffinity(ctx, r.host.Name, cidr, v3.StatePending)
-	if err != nil {
-		return err
-	}
-	mine, err := write()
-	if err != nil {
-		return err
-	}
-	if !mine {
-		r.lostClaim = true
-		return r.client.deleteAffinity(ctx, pending)
-	}
-	if err := r.client.confirm(ctx, pending, cidr); err != nil {
+	mine := false
+	err := r.client.withAffinity(ctx, r.host.Name, cidr, func() (_ bool, err error) {
+		mine, err = write()
+		r.lostClaim = r.lostClaim || err == nil && !mine
+		return mine, err
+	})
+	if err != nil && mine {
 		// The addresses are assigned and stay so. Reading the host's blocks again will
 		// confirm the affinity.
 		r.doubtful = true
+		return nil
 	}
-	return nil
+	return err
 }
 
 // orphans are the blocks without affinity that have room.
@@ -238,9 +258,12 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 		if !n.want.IsValid() || !b.cidr.Contains(n.want) {
 			continue
 		}
-		if holder := b.handleAt(b.ordinal(n.want)); holder != "" {
-			return fmt.Errorf("assign %s to %s: %w by %s", n.want, subject, ErrInUse, holder)
+		if owner := b.ownerAt(b.ordinal(n.want)); owner != "" {
+			return fmt.Errorf("assign %s to %s: %w by %s", n.want, subject, ErrInUse, owner)
 		}
+	}
+	if holder := r.holder(n.want, n.request.Handle); holder != "" {
+		return fmt.Errorf("assign %s to %s: %w by %s, which IPAM does not know", n.want, subject, ErrInUse, holder)
 	}
 	var reasons []string
 	for _, refused := range n.refusals {
@@ -250,6 +273,11 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 	}
 	for _, pool := range n.pools {
 		reasons = append(reasons, fmt.Sprintf("pool %s: %v", pool.Name, why))
+		for _, cidr := range slices.SortedFunc(maps.Keys(inv.damaged), netip.Prefix.Compare) {
+			if pool.CIDR.Overlaps(cidr) {
+				reasons = append(reasons, inv.damaged[cidr].Error())
+			}
+		}
 	}
 	if len(reasons) == 0 {
 		reasons = append(reasons, fmt.Sprintf("there is no %s pool", r.family))

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -54,22 +55,29 @@ func AffineHost(b *v3.IPAMBlock) string {
 // load balancers).
 const hostAffinity = "host:"
 
-// parseBlock checks a block, which it does not change. An unallocated list that
-// contradicts the allocations is replaced in the result.
+// errDamaged marks a block that contradicts itself. It gives no addresses, and its range stays taken.
+var errDamaged = errors.New("the block contradicts itself")
+
+// parseBlock checks a block, which it does not change, and fails with errDamaged. The range is what the
+// block's name says, which nobody can change. An unallocated list that contradicts the allocations is
+// replaced in the result.
 func parseBlock(obj *v3.IPAMBlock) (block, error) {
-	cidr, err := netip.ParsePrefix(obj.Spec.CIDR)
-	if err != nil {
-		return block{}, fmt.Errorf("IPAMBlock %s: spec.cidr: %w", obj.Name, err)
+	damaged := func(format string, args ...any) (block, error) {
+		return block{}, fmt.Errorf("IPAMBlock %s: %w: %s", obj.Name, errDamaged, fmt.Sprintf(format, args...))
 	}
-	hostBits := cidr.Addr().BitLen() - cidr.Bits()
-	if cidr != cidr.Masked() || hostBits > maxHostBits || len(obj.Spec.Allocations) != 1<<hostBits {
-		return block{}, fmt.Errorf("IPAMBlock %s: %d allocations do not fit %s",
-			obj.Name, len(obj.Spec.Allocations), cidr)
+	cidr, ok := blockCIDR(obj.Name)
+	if !ok || BlockName(cidr) != obj.Name {
+		return damaged("its name is that of no block, such as 10-244-0-0-26")
+	}
+	if written, err := netip.ParsePrefix(obj.Spec.CIDR); err != nil || written != cidr {
+		return damaged("spec.cidr is %q and has to be %s, as its name says", obj.Spec.CIDR, cidr)
+	}
+	if size := 1 << (cidr.Addr().BitLen() - cidr.Bits()); len(obj.Spec.Allocations) != size {
+		return damaged("spec.allocations has %d entries and has to have %d", len(obj.Spec.Allocations), size)
 	}
 	for ordinal, attr := range obj.Spec.Allocations {
 		if attr != nil && (*attr < 0 || *attr >= len(obj.Spec.Attributes)) {
-			return block{}, fmt.Errorf("IPAMBlock %s: allocation %d has attribute %d of %d",
-				obj.Name, ordinal, *attr, len(obj.Spec.Attributes))
+			return damaged("spec.allocations[%d] is attribute %d of %d", ordinal, *attr, len(obj.Spec.Attributes))
 		}
 	}
 	free := freeOrdinals(&obj.Spec)
@@ -139,6 +147,9 @@ func (b block) setAffinity(host string, now time.Time) {
 	b.Spec.Affinity, b.Spec.AffinityClaimTime = hostAffinity+host, &claimed
 }
 
+// provisional says that nothing may be assigned from the block: it is being claimed, or (by Calico) deleted.
+func (b block) provisional() bool { return b.Spec.Deleted }
+
 // reserved says that the block belongs to something that is not a node.
 func (b block) reserved() bool { return b.Spec.Affinity != "" && b.host() == "" }
 
@@ -146,13 +157,14 @@ func (b block) empty() bool { return len(b.Spec.Unallocated) == len(b.Spec.Alloc
 
 func (b block) free() int { return len(b.Spec.Unallocated) }
 
-// assign gives the handle the address that has been free for longest.
-func (b block) assign(handle string, attributes map[string]string) (Lease, bool) {
-	if b.free() == 0 {
+// assign gives the handle the address that has been free for longest, of those that may accepts.
+func (b block) assign(handle string, attributes map[string]string, may func(netip.Addr) bool) (Lease, bool) {
+	at := slices.IndexFunc(b.Spec.Unallocated, func(ordinal int) bool { return may(b.addr(ordinal)) })
+	if at < 0 {
 		return Lease{}, false
 	}
-	ordinal := b.Spec.Unallocated[0]
-	b.Spec.Unallocated = b.Spec.Unallocated[1:]
+	ordinal := b.Spec.Unallocated[at]
+	b.Spec.Unallocated = slices.Delete(b.Spec.Unallocated, at, at+1)
 	return b.take(ordinal, handle, attributes), true
 }
 
@@ -161,7 +173,7 @@ func (b block) assignAddr(addr netip.Addr, handle string, attributes map[string]
 	ordinal := b.ordinal(addr)
 	at := slices.Index(b.Spec.Unallocated, ordinal)
 	if at < 0 {
-		return Lease{}, fmt.Errorf("assign %s to %s: %w by %s", addr, handle, ErrInUse, b.handleAt(ordinal))
+		return Lease{}, fmt.Errorf("assign %s to %s: %w by %s", addr, handle, ErrInUse, b.ownerAt(ordinal))
 	}
 	b.Spec.Unallocated = slices.Delete(b.Spec.Unallocated, at, at+1)
 	return b.take(ordinal, handle, attributes), nil
@@ -249,10 +261,32 @@ func (b block) handleAt(ordinal int) string {
 	return *b.Spec.Attributes[*attr].HandleID
 }
 
+// ownerAt describes who holds an address, for messages; it is empty for a free one.
+func (b block) ownerAt(ordinal int) string {
+	attr := b.Spec.Allocations[ordinal]
+	if attr == nil {
+		return ""
+	}
+	owner := b.handleAt(ordinal)
+	if owner == "" {
+		owner = "an owner without a handle"
+	}
+	attributes := b.Spec.Attributes[*attr].ActiveOwnerAttrs
+	if pod := attributes[AttrPod]; pod != "" {
+		owner = fmt.Sprintf("pod %s/%s (%s)", attributes[AttrNamespace], pod, owner)
+	}
+	if node := attributes[AttrNode]; node != "" {
+		owner += " on node " + node
+	}
+	return owner
+}
+
+func (b block) addr(ordinal int) netip.Addr { return nth(b.cidr.Addr(), uint64(ordinal)) }
+
 func (b block) lease(ordinal int) Lease {
 	return Lease{
 		Handle:   b.handleAt(ordinal),
-		Addr:     nth(b.cidr.Addr(), uint64(ordinal)),
+		Addr:     b.addr(ordinal),
 		Sequence: b.Spec.SequenceNumberForAllocation[strconv.Itoa(ordinal)],
 	}
 }

@@ -31,13 +31,13 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 func TestBlockFormat(t *testing.T) {
 	b := newBlock(prefix("10.244.0.0/29"), "node-1", epoch)
 	pod := map[string]string{AttrNamespace: "shop", AttrPod: "web-0", AttrNode: "node-1", AttrUID: "0b5e"}
-	b.assign("k8s-pod-network.c1", pod)
-	b.assign("k8s-pod-network.c2", map[string]string{AttrNode: "node-1"})
+	b.assign("k8s-pod-network.c1", pod, anyAddr)
+	b.assign("k8s-pod-network.c2", map[string]string{AttrNode: "node-1"}, anyAddr)
 	b.Spec.SequenceNumber++
 	if _, err := b.assignAddr(addr("10.244.0.6"), "k8s-pod-network.c3", map[string]string{AttrNode: "node-2"}); err != nil {
 		t.Fatal(err)
 	}
-	b.assign("k8s-pod-network.c1", pod)
+	b.assign("k8s-pod-network.c1", pod, anyAddr)
 	b.Spec.SequenceNumber++
 	b.release(func(a Allocation) bool { return a.Handle == "k8s-pod-network.c2" })
 
@@ -97,7 +97,7 @@ func TestBlockAgainstOracle(t *testing.T) {
 			handle := fmt.Sprint("h", rng.IntN(6))
 			switch rng.IntN(3) {
 			case 0:
-				lease, ok := b.assign(handle, map[string]string{"k": fmt.Sprint(rng.IntN(2))})
+				lease, ok := b.assign(handle, map[string]string{"k": fmt.Sprint(rng.IntN(2))}, anyAddr)
 				if ok != (len(oracle) < 16) || ok && (oracle[lease.Addr] != "" || !cidr.Contains(lease.Addr)) {
 					t.Fatalf("seed %d step %d: assign gave %v, %v with %d in use", seed, step, lease, ok, len(oracle))
 				}
@@ -167,7 +167,7 @@ func TestParseBlock(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := newBlock(prefix("10.0.0.0/30"), "n", epoch)
-			b.assign("h", nil)
+			b.assign("h", nil, anyAddr)
 			b.Spec.Allocations[0] = &one
 			test.change(&b.Spec)
 			parsed, err := parseBlock(b.IPAMBlock)

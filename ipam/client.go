@@ -1,10 +1,12 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -21,12 +23,21 @@ type Client struct {
 	// out of date, which compare-and-swap finds out; a host is forgotten whenever the
 	// outcome of one of its writes is not known.
 	hosts map[string]*hostBlocks
+	live  func() []Lease // see SetLive; nil for none
 }
 
+// SetLive tells where to ask which addresses things on this client's host have at the moment, whatever the blocks say.
+// None of them is assigned to another handle. Call it before the client is used; live is called by whoever assigns.
+func (c *Client) SetLive(live func() []Lease) { c.live = live }
+
 // hostBlocks are the blocks of one host: those with affinity to it, and those in which it
-// borrowed. Each family's map may be used by its own goroutine.
+// borrowed. Each family's maps may be used by its own goroutine.
 type hostBlocks struct {
 	byFamily map[Family]map[string]block
+	// shadowed are the names of blocks, whoever's, that an older block overlaps, as of the last inventory, and avoid
+	// what is assigned in them.
+	shadowed map[Family]map[string]bool
+	avoid    map[Family]map[netip.Addr]string
 }
 
 // New makes a Client. It does no I/O.
@@ -48,10 +59,27 @@ func (c *Client) enter(ctx context.Context) error {
 
 func (c *Client) leave() { c.turn <- struct{}{} }
 
-// inventory is every block at one time. cidrs includes blocks that cannot be used.
+// inventory is every block at one time.
 type inventory struct {
 	blocks []block
-	cidrs  []netip.Prefix
+	// provisional blocks are not among blocks.
+	provisional []block
+	// cidrs are what all blocks take, those that cannot be used included.
+	cidrs []netip.Prefix
+	// damaged says what is wrong with those that cannot be used.
+	damaged map[netip.Prefix]error
+}
+
+// cover notes what a block takes, whatever is in it. A name that no block can have takes nothing: nobody assigns from it.
+func (inv *inventory) cover(name string, damage error) {
+	cidr, ok := blockCIDR(name)
+	if !ok {
+		return
+	}
+	inv.cidrs = append(inv.cidrs, cidr)
+	if damage != nil {
+		inv.damaged[cidr] = damage
+	}
 }
 
 func (c *Client) inventory(ctx context.Context) (*inventory, error) {
@@ -59,7 +87,7 @@ func (c *Client) inventory(ctx context.Context) (*inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list IPAM blocks: %w", err)
 	}
-	inv := &inventory{}
+	inv := &inventory{damaged: map[netip.Prefix]error{}}
 	for _, item := range list.Items {
 		obj, ok := item.(*v3.IPAMBlock)
 		if !ok {
@@ -67,22 +95,52 @@ func (c *Client) inventory(ctx context.Context) (*inventory, error) {
 		}
 		// A block that contradicts itself is nobody's: nothing is assigned from it, and
 		// what it covers stays covered.
-		if b, err := parseBlock(obj); err == nil {
+		b, err := parseBlock(obj)
+		inv.cover(obj.Name, err)
+		switch {
+		case err != nil:
+		case b.provisional():
+			inv.provisional = append(inv.provisional, b)
+		default:
 			inv.blocks = append(inv.blocks, b)
-		}
-		if cidr, err := netip.ParsePrefix(obj.Spec.CIDR); err == nil {
-			inv.cidrs = append(inv.cidrs, cidr.Masked())
 		}
 	}
 	for _, unusable := range list.Unusable {
-		cidr, ok := blockCIDR(unusable.Key.Name)
-		if !ok {
-			// It may cover anything.
-			return nil, fmt.Errorf("list IPAM blocks: %s: %w", unusable.Key, unusable.Err)
-		}
-		inv.cidrs = append(inv.cidrs, cidr)
+		inv.cover(unusable.Key.Name, fmt.Errorf("IPAMBlock %s: %w", unusable.Key, unusable.Err))
 	}
 	return inv, nil
+}
+
+// alone reports whether no other block covers a part of a range.
+func (inv *inventory) alone(cidr netip.Prefix) bool {
+	return !slices.ContainsFunc(inv.cidrs, func(other netip.Prefix) bool { return other != cidr && other.Overlaps(cidr) })
+}
+
+// shadows lists the blocks that an older one overlaps. Clients make no such pair, but they can be written by hand.
+func (inv *inventory) shadows() []block {
+	sorted := slices.SortedFunc(slices.Values(inv.blocks), func(a, b block) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	// Prefixes overlap when one contains the other: what contains a block is found by its name.
+	older, ancestors := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
+	var found []block
+	for _, b := range sorted {
+		shadowed := ancestors[b.cidr]
+		for bits := b.cidr.Bits(); bits >= b.cidr.Addr().BitLen()-maxHostBits; bits-- {
+			above, _ := b.cidr.Addr().Prefix(bits)
+			shadowed = shadowed || older[above]
+		}
+		if shadowed {
+			found = append(found, b)
+			continue
+		}
+		older[b.cidr] = true
+		for bits := b.cidr.Bits() - 1; bits >= b.cidr.Addr().BitLen()-maxHostBits; bits-- {
+			above, _ := b.cidr.Addr().Prefix(bits)
+			ancestors[above] = true
+		}
+	}
+	return found
 }
 
 // load gives what is remembered of a host, or reads it and repairs what a crash left.
@@ -94,10 +152,19 @@ func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, b := range inv.provisional {
+		if b.host() != host || !b.empty() {
+			continue
+		}
+		if err := c.withdraw(ctx, b); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.repairAffinities(ctx, host, inv); err != nil {
 		return nil, err
 	}
-	known := &hostBlocks{byFamily: map[Family]map[string]block{IPv4: {}, IPv6: {}}}
+	known := &hostBlocks{byFamily: map[Family]map[string]block{IPv4: {}, IPv6: {}},
+		shadowed: map[Family]map[string]bool{IPv4: {}, IPv6: {}}, avoid: map[Family]map[netip.Addr]string{IPv4: {}, IPv6: {}}}
 	for _, family := range []Family{IPv4, IPv6} {
 		known.refresh(host, family, inv)
 	}
@@ -108,21 +175,34 @@ func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
 // refresh replaces what is known of one family by what an inventory says.
 func (h *hostBlocks) refresh(host string, family Family, inv *inventory) {
 	clear(h.byFamily[family])
+	clear(h.shadowed[family])
+	clear(h.avoid[family])
 	for _, b := range inv.blocks {
 		if b.family() == family {
 			h.remember(host, b)
+		}
+	}
+	for _, b := range inv.shadows() {
+		if b.family() != family {
+			continue
+		}
+		h.shadowed[family][b.Name] = true
+		for _, a := range b.allocations(everything) {
+			h.avoid[family][a.Addr] = a.Handle
 		}
 	}
 }
 
 // remember notes the state of a block, or drops it when it no longer concerns the host.
 func (h *hostBlocks) remember(host string, b block) {
-	if b.host() == host || len(b.allocations(ofNode(host))) > 0 {
+	if !b.provisional() && (b.host() == host || len(b.allocations(ofNode(host))) > 0) {
 		h.byFamily[b.family()][b.Name] = b
 		return
 	}
 	h.forget(b)
 }
+
+func everything(Allocation) bool { return true }
 
 func (h *hostBlocks) forget(b block) { delete(h.byFamily[b.family()], b.Name) }
 
@@ -146,7 +226,7 @@ func (c *Client) getBlock(ctx context.Context, name string) (block, error) {
 // outcome is what an amendment came to.
 type outcome struct {
 	written bool
-	// gone: the block does not exist (any more).
+	// gone: the block does not exist (any more), or is damaged and gives nothing.
 	gone bool
 	// block is its state as last read or written, when it is not gone.
 	block block
@@ -171,7 +251,7 @@ func (c *Client) amend(ctx context.Context, b block, change func(block) bool) (o
 		if errors.Is(err, datastore.ErrConflict) {
 			b, err = c.getBlock(ctx, b.Name)
 		}
-		if errors.Is(err, datastore.ErrNotFound) {
+		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, errDamaged) {
 			return outcome{gone: true}, nil
 		}
 		if err != nil {
@@ -194,6 +274,16 @@ func (c *Client) write(ctx context.Context, b block) (outcome, error) {
 	}
 	written, err := stored(obj)
 	return outcome{written: true, block: written}, err
+}
+
+// withdraw deletes a provisional block as it was read. One that changed since stays.
+func (c *Client) withdraw(ctx context.Context, b block) error {
+	pre := datastore.Preconditions{UID: b.UID, Revision: b.ResourceVersion}
+	err := c.store.Delete(ctx, datastore.IPAMBlocks, datastore.Key{Name: b.Name}, pre)
+	if err == nil || errors.Is(err, datastore.ErrNotFound) || errors.Is(err, datastore.ErrConflict) {
+		return nil
+	}
+	return fmt.Errorf("delete IPAMBlock %s: %w", b.Name, err)
 }
 
 // stored takes a block from a write's answer.

@@ -23,7 +23,7 @@ func TestEveryFaultAtEveryWrite(t *testing.T) {
 		writes  int
 		prepare func(c *Client)
 	}{
-		"claim":  {3, func(*Client) {}},
+		"claim":  {4, func(*Client) {}},
 		"warm":   {1, func(c *Client) { assign(t, c, nodeA, small, pods(10, 1, IPv4)...) }},
 		"borrow": {1, func(c *Client) { assign(t, New(c.store), nodeB, small, pods(20, 5, IPv4)...) }},
 	}

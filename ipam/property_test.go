@@ -86,7 +86,7 @@ func (a *actor) step(t *testing.T) error {
 	// The node goes away: its client is no more when the controller releases it.
 	a.ledger.disown(func(h string) bool { return h[:2] == a.host.Name })
 	a.restart(a.faults.rate)
-	_, err := a.client.ReleaseHost(t.Context(), a.host.Name)
+	_, err := a.client.ReleaseHost(t.Context(), a.host.Name, isGone)
 	return a.expected(err)
 }
 
@@ -132,7 +132,7 @@ func TestNeverTwoOwners(t *testing.T) {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
 			}
-			if _, err := a.client.ReleaseHost(t.Context(), a.host.Name); err != nil {
+			if _, err := a.client.ReleaseHost(t.Context(), a.host.Name, isGone); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 		}

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
 )
 
 // Release frees all addresses that the handles hold, with one write a block, and returns
@@ -18,8 +22,7 @@ func (c *Client) Release(ctx context.Context, handles ...string) ([]Lease, error
 }
 
 // ReleaseAddrs frees leases that are still as they were assigned, and returns what it
-// freed. An address that has another handle by now, or another Sequence where the lease's
-// is not 0, is left alone, and no error.
+// freed. An address that has another handle or Sequence by now is left alone, and no error.
 func (c *Client) ReleaseAddrs(ctx context.Context, leases ...Lease) ([]Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
@@ -29,9 +32,7 @@ func (c *Client) ReleaseAddrs(ctx context.Context, leases ...Lease) ([]Lease, er
 }
 
 func (c *Client) releaseLeases(ctx context.Context, leases []Lease) ([]Lease, error) {
-	return releaseEach(ctx, c, leases, func(l Lease, a Allocation) bool {
-		return l.Addr == a.Addr && l.Handle == a.Handle && (l.Sequence == 0 || l.Sequence == a.Sequence)
-	})
+	return releaseEach(ctx, c, leases, func(l Lease, a Allocation) bool { return l == a.Lease })
 }
 
 // releaseEach frees every allocation that is one of the items. The blocks remembered are
@@ -60,9 +61,12 @@ func releaseEach[T any](ctx context.Context, c *Client, items []T, is func(T, Al
 // ReleaseHost frees everything that a node holds: the addresses assigned on its behalf,
 // in whatever block, and its affinities. Its blocks are deleted when that leaves them
 // empty; otherwise other nodes' addresses are in them, and they live until these are
-// released, or another node takes them over. The caller has made sure that the node and
-// its pods are gone. Repeating it is harmless, and completes what was interrupted.
-func (c *Client) ReleaseHost(ctx context.Context, node string) ([]Lease, error) {
+// released, or another node takes them over.
+//
+// What the node holds is read first. Then gone says whether the node and its pods are; if they are not, nothing happens.
+// What the node got since it was read, because it is back, is not touched, and neither is a block where it got it.
+// Repeating it is harmless, and completes what was interrupted.
+func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -76,39 +80,86 @@ func (c *Client) ReleaseHost(ctx context.Context, node string) ([]Lease, error) 
 	if err != nil {
 		return nil, err
 	}
-	var released []Lease
+	if is, err := gone(ctx); err != nil || !is {
+		return nil, err
+	}
+	released, err := c.releaseJudged(ctx, node, affinities, inv)
+	if err != nil {
+		err = fmt.Errorf("release node %s: %w", node, err)
+	}
+	return released, err
+}
+
+// releaseJudged frees what a node was found to hold.
+func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v3.BlockAffinity, inv *inventory) ([]Lease, error) {
 	// Affinities are marked as going before the blocks change, so that a reader of
 	// affinities does not take a block for the node's meanwhile.
-	errs := []error{c.markAffinities(ctx, affinities)}
-	for _, b := range inv.blocks {
-		freed, err := c.releaseHostBlock(ctx, b, node)
+	marked, err := c.markAffinities(ctx, affinities)
+	errs := []error{err}
+	var released []Lease
+	for _, b := range slices.Concat(inv.blocks, inv.provisional) {
+		mark, known := marked[b.cidr.String()]
+		stands := func() (bool, error) { return true, nil }
+		if known {
+			stands = func() (bool, error) { return c.stands(ctx, mark) }
+		}
+		freed, err := c.releaseHostBlock(ctx, b, node, stands)
 		released = append(released, freed...)
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return released, fmt.Errorf("release node %s: %w", node, err)
+		return released, err
 	}
-	for _, a := range affinities {
-		errs = append(errs, c.deleteAffinity(ctx, a))
+	for _, a := range marked {
+		if a != nil {
+			errs = append(errs, c.settleAffinity(ctx, a))
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return released, fmt.Errorf("release node %s: %w", node, err)
-	}
-	return released, nil
+	return released, errors.Join(errs...)
 }
 
-// releaseHostBlock frees what a node holds in one block, which may be nothing.
-func (c *Client) releaseHostBlock(ctx context.Context, b block, node string) ([]Lease, error) {
+// releaseHostBlock frees what a node was found to hold in one block, which may be nothing. stands reports whether the
+// mark on the block's affinity to the node does: otherwise the node is claiming the block, and keeps it.
+func (c *Client) releaseHostBlock(ctx context.Context, b block, node string, stands func() (bool, error)) ([]Lease, error) {
+	judged := map[Lease]bool{}
+	for _, a := range b.allocations(ofNode(node)) {
+		judged[a.Lease] = true
+	}
 	var released []Lease
+	var failed error
 	err := c.change(ctx, b, func(b block) bool {
-		released = b.release(ofNode(node))
-		affine := b.host() == node
-		if affine {
+		released = b.release(func(a Allocation) bool { return judged[a.Lease] })
+		ends := b.host() == node && len(b.allocations(ofNode(node))) == 0
+		if ends {
+			ends, failed = stands()
+		}
+		if ends {
 			b.setAffinity("", c.now())
 		}
-		return affine || len(released) > 0
+		return ends || len(released) > 0
 	}, func() { released = nil })
-	return released, err
+	return released, errors.Join(err, failed)
+}
+
+// settleAffinity ends what markAffinities began: the affinity goes, unless its node has kept the block.
+func (c *Client) settleAffinity(ctx context.Context, a *v3.BlockAffinity) error {
+	cidr, err := netip.ParsePrefix(a.Spec.CIDR)
+	if err != nil {
+		return c.deleteAffinity(ctx, a)
+	}
+	b, err := c.getBlock(ctx, BlockName(cidr))
+	switch {
+	case err == nil && b.host() == a.Spec.Node:
+		a.Spec.State = v3.StateConfirmed
+		_, err = c.store.Update(ctx, datastore.BlockAffinities, a)
+		if errors.Is(err, datastore.ErrConflict) || errors.Is(err, datastore.ErrNotFound) {
+			return nil // a claimer is at work
+		}
+		return named("update", datastore.KeyOf(a), err)
+	case err == nil, errors.Is(err, datastore.ErrNotFound), errors.Is(err, errDamaged):
+		return c.deleteAffinity(ctx, a)
+	}
+	return err
 }
 
 func (c *Client) releaseFrom(ctx context.Context, blocks []block, drop func(Allocation) bool) ([]Lease, error) {

@@ -12,7 +12,7 @@ func BlockName(cidr netip.Prefix) string {
 	return strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr.String())
 }
 
-// blockCIDR is the reverse of BlockName; false if it names no block.
+// blockCIDR is the reverse of BlockName; false if no block can have the name.
 func blockCIDR(name string) (netip.Prefix, bool) {
 	last := strings.LastIndexByte(name, '-')
 	if last < 0 {
@@ -20,7 +20,7 @@ func blockCIDR(name string) (netip.Prefix, bool) {
 	}
 	for _, separator := range []string{".", ":"} {
 		cidr, err := netip.ParsePrefix(strings.ReplaceAll(name[:last], "-", separator) + "/" + name[last+1:])
-		if err == nil && BlockName(cidr) == name {
+		if err == nil && BlockName(cidr) == name && cidr.Addr().BitLen()-cidr.Bits() <= maxHostBits {
 			return cidr.Masked(), true
 		}
 	}
@@ -57,8 +57,7 @@ func newSpace(pool *Pool, existing []netip.Prefix) *space {
 	for _, cidr := range existing {
 		switch {
 		case !pool.CIDR.Overlaps(cidr):
-		case cidr.Bits() <= pool.CIDR.Bits() || cidr.Addr().BitLen()-cidr.Bits() > maxHostBits:
-			// Larger than the pool, or than a block can be: better no block than one twice.
+		case cidr.Bits() <= pool.CIDR.Bits():
 			s.count = 0
 		default:
 			s.take(cidr)

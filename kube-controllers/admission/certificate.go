@@ -17,7 +17,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -53,22 +52,20 @@ type certificates struct {
 
 // ensure reads the Secret, and makes or renews what is in it when that is due. Of several
 // replicas one writes; the others find its result.
-func (c *certificates) ensure(ctx context.Context, owner metav1.OwnerReference) (*pair, error) {
+func (c *certificates) ensure(ctx context.Context) (*pair, error) {
 	for {
 		secret := &corev1.Secret{}
-		err := c.client.Get(ctx, c.secret, secret)
-		missing := apierrors.IsNotFound(err)
-		if err != nil && !missing {
-			return nil, fmt.Errorf("read Secret %s: %w", c.secret, err)
+		if err := c.client.Get(ctx, c.secret, secret); err != nil {
+			return nil, fmt.Errorf("read Secret %s, which the chart makes: %w", c.secret, err)
 		}
 		data, err := c.renew(secret.Data)
 		if err != nil {
 			return nil, fmt.Errorf("make the webhook's certificate: %w", err)
 		}
-		owned := len(secret.OwnerReferences) == 1 && secret.OwnerReferences[0].UID == owner.UID
-		if data != nil || !owned {
-			secret, err = c.write(ctx, secret, data, owner, missing)
-			if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
+		if data != nil {
+			secret.Data = data
+			err := c.client.Update(ctx, secret)
+			if apierrors.IsConflict(err) {
 				continue
 			}
 			if err != nil {
@@ -81,20 +78,6 @@ func (c *certificates) ensure(ctx context.Context, owner metav1.OwnerReference) 
 		}
 		return &pair{serving: &serving, authorities: secret.Data[keyAuthorities]}, nil
 	}
-}
-
-func (c *certificates) write(ctx context.Context, secret *corev1.Secret, data map[string][]byte,
-	owner metav1.OwnerReference, missing bool) (*corev1.Secret, error) {
-	if data != nil {
-		secret.Data = data
-	}
-	secret.Name, secret.Namespace = c.secret.Name, c.secret.Namespace
-	secret.OwnerReferences = []metav1.OwnerReference{owner}
-	if missing {
-		secret.Type = corev1.SecretTypeTLS
-		return secret, c.client.Create(ctx, secret)
-	}
-	return secret, c.client.Update(ctx, secret)
 }
 
 // renew gives the data that should replace what is there, or nil when that is good.

@@ -18,15 +18,14 @@ import (
 func TestCertificateOverYears(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	c := &certificates{
-		client: fake.NewClientBuilder().Build(),
+		client: fake.NewClientBuilder().WithObjects(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "tls"}}).Build(),
 		secret: types.NamespacedName{Namespace: "n", Name: "tls"},
 		hosts:  []string{"hook.n.svc", "hook.n"},
 		now:    func() time.Time { return now },
 	}
-	owner := metav1.OwnerReference{APIVersion: "v1", Kind: "K", Name: "o", UID: "u1"}
 	ensure := func() *pair {
 		t.Helper()
-		p, err := c.ensure(t.Context(), owner)
+		p, err := c.ensure(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,14 +71,14 @@ func TestBrokenSecretIsReplaced(t *testing.T) {
 		hosts:  []string{"hook.n.svc"},
 		now:    time.Now,
 	}
-	p, err := c.ensure(t.Context(), metav1.OwnerReference{APIVersion: "v1", Kind: "K", Name: "o", UID: "u2"})
+	p, err := c.ensure(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	verify(t, time.Now(), p.authorities, p.serving)
 	// Another Service name makes another certificate.
 	c.hosts = []string{"hook.n.svc", "other.n.svc"}
-	if p, err = c.ensure(t.Context(), metav1.OwnerReference{APIVersion: "v1", Kind: "K", Name: "o", UID: "u2"}); err != nil {
+	if p, err = c.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.serving.Leaf.VerifyHostname("other.n.svc"); err != nil {

@@ -1,8 +1,8 @@
 // Package admission refuses projectcalico.org/v3 resources that cannot be used, with a
 // message that says what to write, and completes policies.
 //
-// It owns the server of two webhooks, its certificate in a Secret, and the contents of the
-// ValidatingWebhookConfiguration and the MutatingWebhookConfiguration. What is valid is decided by
+// It owns the server of two webhooks, its certificate in a Secret, and the caBundles of the ValidatingWebhookConfiguration and the
+// MutatingWebhookConfiguration; all else of the latter is the installation's, and its Secret, too. What is valid is decided by
 // api/validate, and what is missing by api/defaults; this package only asks them, with the other pools and a
 // tier's policies as the API server has them at that moment.
 //
@@ -19,8 +19,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	registration "k8s.io/api/admissionregistration/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,13 +36,11 @@ type Options struct {
 	Namespace string
 	// Service routes port 443 to Port.
 	Service string
-	// Secret holds the certificate; it is created when missing.
+	// Secret holds the certificate. It exists, and is filled in.
 	Secret string
-	// Configuration names the ValidatingWebhookConfiguration and the MutatingWebhookConfiguration, which exist
-	// already and whose webhooks are replaced. Deleting the former deletes the Secret too.
+	// Configuration names the ValidatingWebhookConfiguration and the MutatingWebhookConfiguration, which exist and
+	// whose caBundles are written.
 	Configuration string
-	// FailurePolicy says what API servers do when no replica answers.
-	FailurePolicy registration.FailurePolicyType
 	// Port is where the server listens, on all addresses.
 	Port int
 	Log  *slog.Logger
@@ -127,21 +123,12 @@ func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // maintain brings Secret, configurations and served certificate to one state. A new
 // authority is published before a certificate that it signed is served.
 func (s *Server) maintain(ctx context.Context) error {
-	config, err := s.configurations(ctx)
-	if err != nil {
-		return err
-	}
-	current, err := s.certificates.ensure(ctx, metav1.OwnerReference{
-		APIVersion: registration.SchemeGroupVersion.String(),
-		Kind:       "ValidatingWebhookConfiguration",
-		Name:       config.validating.Name,
-		UID:        config.validating.UID,
-	})
+	current, err := s.certificates.ensure(ctx)
 	if err != nil {
 		return err
 	}
 	s.serving.CompareAndSwap(nil, current.serving)
-	if err := s.publish(ctx, config, current.authorities); err != nil {
+	if err := s.publish(ctx, current.authorities); err != nil {
 		return err
 	}
 	s.serving.Store(current.serving)

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	registration "k8s.io/api/admissionregistration/v1"
-
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
@@ -35,7 +33,6 @@ type Config struct {
 	WebhookService       string
 	WebhookSecret        string
 	WebhookConfiguration string
-	WebhookFailurePolicy string
 }
 
 // The controllers by the names that ENABLED_CONTROLLERS has for them. Calico's name for
@@ -89,9 +86,8 @@ func (c *Config) settings() []setting {
 		{"TYPHA_TOKENFILE", &c.TyphaTokenFile, "our service-account token for the audience typha; empty presents none"},
 		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
 		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
-		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in"},
-		{"WEBHOOK_CONFIGURATION", &c.WebhookConfiguration, "ValidatingWebhookConfiguration and MutatingWebhookConfiguration to publish the webhooks in"},
-		{"WEBHOOK_FAILURE_POLICY", &c.WebhookFailurePolicy, "what API servers do when no webhook answers: Ignore or Fail"},
+		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in; it exists"},
+		{"WEBHOOK_CONFIGURATION", &c.WebhookConfiguration, "ValidatingWebhookConfiguration and MutatingWebhookConfiguration whose caBundles to write; they exist"},
 	}
 }
 
@@ -110,7 +106,6 @@ func Defaults() Config {
 		WebhookService:       "maneki-webhook",
 		WebhookSecret:        "maneki-webhook-tls",
 		WebhookConfiguration: "maneki",
-		WebhookFailurePolicy: string(registration.Ignore),
 	}
 }
 
@@ -162,11 +157,6 @@ func (c *Config) validate() error {
 		if !slices.Contains(controllers, name) && !slices.Contains(foreign, name) {
 			return fmt.Errorf("ENABLED_CONTROLLERS: there is no controller %q; there are %s", name, strings.Join(controllers, ", "))
 		}
-	}
-	switch registration.FailurePolicyType(c.WebhookFailurePolicy) {
-	case registration.Fail, registration.Ignore:
-	default:
-		return fmt.Errorf("WEBHOOK_FAILURE_POLICY: %q is neither Fail nor Ignore", c.WebhookFailurePolicy)
 	}
 	if c.TyphaService != "" && c.TyphaTLS.PeerCN == "" && c.TyphaTLS.PeerURISAN == "" {
 		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities would pass for Typha")

@@ -208,7 +208,6 @@ func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 		Service:       config.WebhookService,
 		Secret:        config.WebhookSecret,
 		Configuration: config.WebhookConfiguration,
-		FailurePolicy: registration.FailurePolicyType(config.WebhookFailurePolicy),
 		Port:          config.WebhookPort,
 		Log:           log,
 	})
@@ -242,7 +241,8 @@ func trimPod(obj any) (any, error) {
 	return trimmed, nil
 }
 
-// trimNode keeps a node's name, labels, addresses, which its annotations tell, too, and the condition that is ours.
+// trimNode keeps a node's name, labels, addresses, which its annotations tell, too, the condition that is ours, and whether
+// the node is heard of.
 func trimNode(obj any) (any, error) {
 	node, ok := obj.(*corev1.Node)
 	if !ok {
@@ -252,6 +252,16 @@ func trimNode(obj any) (any, error) {
 	trimmed.Labels = node.Labels
 	if condition := status.Condition(node); condition != nil {
 		trimmed.Status.Conditions = []corev1.NodeCondition{*condition}
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			trimmed.Status.Conditions = append(trimmed.Status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	for _, taint := range node.Spec.Taints {
+		if taint.Key == corev1.TaintNodeOutOfService {
+			trimmed.Spec.Taints = append(trimmed.Spec.Taints, taint)
+		}
 	}
 	for key, value := range node.Annotations {
 		if strings.HasPrefix(key, v3.GroupVersion.Group+"/") {

@@ -17,13 +17,16 @@ import (
 
 	registration "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -31,6 +34,7 @@ import (
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/kube-controllers/status"
 	"github.com/maneki-net/maneki/test/apiserver"
+	"github.com/maneki-net/maneki/test/chart"
 	"github.com/maneki-net/maneki/test/process"
 )
 
@@ -59,9 +63,13 @@ func freePort(t *testing.T) int {
 	return ports[0]
 }
 
-// world is a running program and the API server that it works on.
+// namespace is where the chart is installed.
+const namespace = "calico-system"
+
+// world is a running program, installed by the chart with the rights of its account, and the API server that it works on.
 type world struct {
-	client  client.Client
+	client  client.Client // an administrator's
+	own     *rest.Config  // with a token of the program's account
 	server  *apiserver.Server
 	config  Config
 	metrics string
@@ -79,21 +87,18 @@ func start(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{client: c, server: server, config: Defaults()}
+	w.config.PodNamespace = namespace
 	w.config.WebhookPort = freePort(t)
 	w.config.MetricsAddress = fmt.Sprint("127.0.0.1:", freePort(t))
 	w.config.LeakGracePeriod, w.config.NodeGracePeriod = time.Second, time.Second
 	w.config.TyphaDeployment = "calico-typha"
 	w.metrics = "http://" + w.config.MetricsAddress
-	// There is no kube-proxy: the API server goes to localhost for the Service.
-	w.create(t, &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "maneki-webhook"},
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
-	}, &registration.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "maneki"}},
-		&registration.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "maneki"}})
+	w.install(t)
+	w.own = w.token(t, "calico-kube-controllers")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	go func() { ended <- Run(ctx, server.Config, w.config, log) }()
+	go func() { ended <- Run(ctx, w.own, w.config, log) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -101,6 +106,35 @@ func start(t *testing.T) *world {
 		}
 	})
 	return w
+}
+
+// install makes what the chart makes, but for the pools.
+func (w *world) install(t *testing.T) {
+	t.Helper()
+	w.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	for _, o := range chart.Render(t, namespace, "ipPools=null") {
+		if o.GetKind() == "Service" && o.GetName() == w.config.WebhookService {
+			// There is no kube-proxy: the API server goes to localhost for the Service.
+			unstructured.RemoveNestedField(o.Object, "spec")
+			o.Object["spec"] = map[string]any{"type": "ExternalName", "externalName": "localhost"}
+		}
+		if o.GetAnnotations()["helm.sh/hook"] == "" {
+			w.create(t, o)
+		}
+	}
+}
+
+// token gives the configuration of a client that has a token of a service account, and nothing else.
+func (w *world) token(t *testing.T, account string) *rest.Config {
+	t.Helper()
+	request := &authenticationv1.TokenRequest{}
+	object := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
+	if err := w.client.SubResource("token").Create(t.Context(), object, request); err != nil {
+		t.Fatal(err)
+	}
+	config := rest.CopyConfig(w.server.Config)
+	config.BearerToken = request.Status.Token
+	return config
 }
 
 func (w *world) create(t *testing.T, objects ...client.Object) {
@@ -153,6 +187,7 @@ func TestProgram(t *testing.T) {
 			t.Errorf("healthz: %d %s", code, body)
 		}
 	})
+	t.Run("stolen token", w.stolenToken)
 	t.Run("unreadable pool", w.unreadable)
 }
 
@@ -194,12 +229,19 @@ func (w *world) reroute(t *testing.T) {
 	if err := errors.Join(w.client.Get(t.Context(), key, &validating), w.client.Get(t.Context(), key, &mutating)); err != nil {
 		t.Fatal(err)
 	}
-	if len(validating.Webhooks) != 1 || len(mutating.Webhooks) != 1 {
-		t.Fatalf("ready, with webhooks %+v and %+v", validating.Webhooks, mutating.Webhooks)
-	}
 	port := int32(w.config.WebhookPort)
-	validating.Webhooks[0].ClientConfig.Service.Port = &port
-	mutating.Webhooks[0].ClientConfig.Service.Port = &port
+	direct := func(c *registration.WebhookClientConfig) {
+		if len(c.CABundle) == 0 {
+			t.Errorf("ready, with a webhook that nobody trusts: %+v", c)
+		}
+		c.Service.Port = &port
+	}
+	for i := range validating.Webhooks {
+		direct(&validating.Webhooks[i].ClientConfig)
+	}
+	for i := range mutating.Webhooks {
+		direct(&mutating.Webhooks[i].ClientConfig)
+	}
 	if err := errors.Join(w.client.Update(t.Context(), &validating), w.client.Update(t.Context(), &mutating)); err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +357,8 @@ func (w *world) hostEndpoints(t *testing.T) {
 // addresses assigns for a pod that exists and for one that does not, and then removes
 // the node.
 func (w *world) addresses(t *testing.T) {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
@@ -354,18 +397,12 @@ func (w *world) addresses(t *testing.T) {
 
 // typhaScale adds nodes after the Deployment was made.
 func (w *world) typhaScale(t *testing.T) {
-	labels := map[string]string{"k8s-app": "calico-typha"}
-	typha := &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "calico-typha"},
-		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
-			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}},
-	}
-	w.create(t, typha)
 	for i := range 3 {
 		w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("linux-", i), Labels: map[string]string{corev1.LabelOSStable: "linux"}}})
 	}
+	typha := &appsv1.Deployment{}
 	eventually(t, "two replicas for three nodes", func() error {
-		if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(typha), typha); err != nil {
+		if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "calico-typha"}, typha); err != nil {
 			return err
 		}
 		if *typha.Spec.Replicas != 2 {
@@ -403,9 +440,12 @@ func TestTrimNode(t *testing.T) {
 	addresses := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.7"}}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24", "other": "x"}},
 		Status: corev1.NodeStatus{Addresses: addresses, Images: make([]corev1.ContainerImage, 50),
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, ours}}}
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}, ours}}}
+	off := corev1.Taint{Key: corev1.TaintNodeOutOfService, Effect: corev1.TaintEffectNoExecute}
+	node.Spec.Taints = []corev1.Taint{{Key: "other"}, off}
 	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24"}},
-		Status: corev1.NodeStatus{Addresses: addresses, Conditions: []corev1.NodeCondition{ours}}}
+		Spec: corev1.NodeSpec{Taints: []corev1.Taint{off}}, Status: corev1.NodeStatus{Addresses: addresses,
+			Conditions: []corev1.NodeCondition{ours, {Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 	if got, err := trimNode(node); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -423,7 +463,6 @@ func TestParseConfig(t *testing.T) {
 		"Calico's setting":   {[]string{"ENABLED_CONTROLLERS=policy,namespace,serviceaccount,workloadendpoint,node"}, nil, func(c Config) bool { return len(c.enabled()) == 5 }, ""},
 		"unknown controller": {[]string{"ENABLED_CONTROLLERS=nodes"}, nil, nil, `no controller "nodes"; there are node, ippool`},
 		"bad value":          {[]string{"NODE_GRACE_PERIOD=5"}, nil, nil, `NODE_GRACE_PERIOD="5"`},
-		"bad policy":         {nil, []string{"--webhook-failure-policy=ignore"}, nil, "neither Fail nor Ignore"},
 		"Typha":              {[]string{"TYPHA_K8SSERVICENAME=calico-typha", "TYPHA_CN=typha-server"}, nil, func(c Config) bool { return c.TyphaTLS.PeerCN == "typha-server" }, ""},
 		"any Typha":          {[]string{"TYPHA_K8SSERVICENAME=calico-typha"}, nil, nil, "TYPHA_CN or TYPHA_URISAN"},
 		"bad level":          {[]string{"LOG_LEVEL=loud"}, nil, nil, "none of debug"},

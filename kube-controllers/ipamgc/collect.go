@@ -17,7 +17,7 @@ type snapshot struct {
 	blocks     []v3.IPAMBlock
 	affinities []v3.BlockAffinity
 	pools      []v3.IPPool
-	nodes      map[string]bool
+	nodes      map[string]bool // those that exist; false for one that nothing is heard of
 	pods       map[types.NamespacedName]*corev1.Pod
 }
 
@@ -103,7 +103,7 @@ func (v *verdict) ripe(since time.Time, grace time.Duration, now time.Time) bool
 func (s *snapshot) absentNodes() map[string]bool {
 	absent := map[string]bool{}
 	note := func(node string) {
-		if node != "" && !s.nodes[node] {
+		if _, exists := s.nodes[node]; node != "" && !exists {
 			absent[node] = true
 		}
 	}
@@ -134,7 +134,24 @@ func (s *snapshot) absentNodes() map[string]bool {
 // such as a tunnel address, lives as long as its node.
 func (s *snapshot) leaked(a ipam.Allocation) bool {
 	name := podOf(a)
-	return name.Name != "" && !holds(s.pods[name], a)
+	heard, exists := s.nodes[a.Attributes[ipam.AttrNode]]
+	return name.Name != "" && unused(s.pods[name], a, heard || !exists)
+}
+
+// unused says whether the pod that an allocation names, nil for one that does not exist, does not use it. Nothing stops a
+// pod on a node that is not heard of, whatever becomes of it in the API: there only what its kubelet wrote counts.
+func unused(pod *corev1.Pod, a ipam.Allocation, heard bool) bool {
+	return !holds(pod, a) && (heard || pod != nil && isOwner(pod, a))
+}
+
+// heardOf says whether what the API says of the pods of a node can be taken for what runs there: its kubelet reports, or
+// somebody has said that the node is off.
+func heardOf(node *corev1.Node) bool {
+	off := func(taint corev1.Taint) bool { return taint.Key == corev1.TaintNodeOutOfService }
+	reports := func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status != corev1.ConditionUnknown
+	}
+	return slices.ContainsFunc(node.Spec.Taints, off) || slices.ContainsFunc(node.Status.Conditions, reports)
 }
 
 func podOf(a ipam.Allocation) types.NamespacedName {
@@ -144,21 +161,24 @@ func podOf(a ipam.Allocation) types.NamespacedName {
 // holds says whether a pod, or nil for one that does not exist, can be the owner of an
 // allocation. An older sandbox of the same pod shows in the pod's status having other addresses.
 func holds(pod *corev1.Pod, a ipam.Allocation) bool {
-	if pod == nil || finished(pod) {
-		return false
-	}
-	// kubelet runs a static pod by a UID of its own, which the mirror pod has in an annotation.
-	uid := a.Attributes[ipam.AttrUID]
-	if uid != "" && uid != string(pod.UID) && uid != pod.Annotations[corev1.MirrorPodAnnotationKey] {
-		return false
-	}
-	if node := a.Attributes[ipam.AttrNode]; node != "" && pod.Spec.NodeName != "" && node != pod.Spec.NodeName {
+	if pod == nil || finished(pod) || !isOwner(pod, a) {
 		return false
 	}
 	return len(pod.Status.PodIPs) == 0 || slices.ContainsFunc(pod.Status.PodIPs, func(ip corev1.PodIP) bool {
 		addr, err := netip.ParseAddr(ip.IP)
 		return err == nil && addr.Unmap() == a.Addr
 	})
+}
+
+// isOwner says whether a pod is the very one that an allocation was made for.
+func isOwner(pod *corev1.Pod, a ipam.Allocation) bool {
+	// kubelet runs a static pod by a UID of its own, which the mirror pod has in an annotation.
+	uid := a.Attributes[ipam.AttrUID]
+	if uid != "" && uid != string(pod.UID) && uid != pod.Annotations[corev1.MirrorPodAnnotationKey] {
+		return false
+	}
+	node := a.Attributes[ipam.AttrNode]
+	return node == "" || pod.Spec.NodeName == "" || node == pod.Spec.NodeName
 }
 
 // finished says whether a pod has ended for good, so that nothing runs that uses its addresses.

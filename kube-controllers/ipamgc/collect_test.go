@@ -77,6 +77,45 @@ func TestLeaked(t *testing.T) {
 	}
 }
 
+// TestNodeThatIsNotHeardOf: its pods may run also when the API has forgotten them, or has others of their names.
+func TestNodeThatIsNotHeardOf(t *testing.T) {
+	attributes := map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: "web", ipam.AttrUID: "u1"}
+	blocks, _ := assigned(t, "a", attributes)
+	running := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u1"}, Spec: corev1.PodSpec{NodeName: "a"}}
+	elsewhere, newSandbox, ended := running.DeepCopy(), running.DeepCopy(), running.DeepCopy()
+	elsewhere.UID, elsewhere.Spec.NodeName = "u2", "b"
+	newSandbox.Status.PodIPs = []corev1.PodIP{{IP: "10.9.9.9"}}
+	ended.Status.Phase = corev1.PodFailed
+	off := nodeThatIs(corev1.ConditionUnknown)
+	off.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeOutOfService, Effect: corev1.TaintEffectNoExecute}}
+	nodes := map[string]*corev1.Node{"ready": nodeThatIs(corev1.ConditionTrue), "not ready": nodeThatIs(corev1.ConditionFalse),
+		"unknown": nodeThatIs(corev1.ConditionUnknown), "never reported": {}, "out of service": off}
+	tests := []struct {
+		name    string
+		pod     *corev1.Pod
+		heardOf bool // leaked if the node is heard of
+		silent  bool // leaked if it is not
+	}{
+		{"runs", running, false, false},
+		{"no pod", nil, true, false},
+		{"another pod of that name on another node", elsewhere, true, false},
+		{"its kubelet said that it has another sandbox", newSandbox, true, true},
+		{"its kubelet said that it has ended", ended, true, true},
+	}
+	for state, node := range nodes {
+		for _, test := range tests {
+			want := test.silent
+			if state != "unknown" && state != "never reported" {
+				want = test.heardOf
+			}
+			s := &snapshot{blocks: blocks, nodes: map[string]bool{"a": heardOf(node), "b": true}, pods: podsOf(test.pod)}
+			if v := newCollector(0, 0).judge(s, time.Now()); (len(v.leases) == 1) != want || len(v.nodes) > 0 {
+				t.Errorf("node %s, %s: verdict %+v, want leaked %t", state, test.name, v, want)
+			}
+		}
+	}
+}
+
 func podsOf(pod *corev1.Pod) map[types.NamespacedName]*corev1.Pod {
 	if pod == nil {
 		return nil

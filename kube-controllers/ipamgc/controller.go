@@ -3,8 +3,12 @@
 // It finds allocations whose pod does not exist, has finished, or has other addresses, and
 // nodes that do not exist but own blocks; waits a grace period; asks the live API whether
 // it is still so; and releases exactly the assignment that it judged, by its sequence
-// number. It never assigns, and never touches what names neither a pod nor a node. It also
-// sets the ipam_ metrics, which describe the same snapshot.
+// number. It never assigns, and never touches what names neither a pod nor a node.
+//
+// Pods of a node whose Ready condition is Unknown may still run there, also when the API has forgotten them. Their
+// addresses are kept until the node is heard of again, or deleted, or has the taint node.kubernetes.io/out-of-service.
+//
+// It also sets the ipam_ metrics, which describe the same snapshot.
 //
 // One controller-runtime worker on the leader owns all state.
 package ipamgc
@@ -35,7 +39,7 @@ import (
 // Releaser is the part of ipam.Client that the controller uses.
 type Releaser interface {
 	ReleaseAddrs(ctx context.Context, leases ...ipam.Lease) ([]ipam.Lease, error)
-	ReleaseHost(ctx context.Context, node string) ([]ipam.Lease, error)
+	ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]ipam.Lease, error)
 }
 
 // Options configure the controller.
@@ -157,7 +161,7 @@ func (c *Controller) snapshot(ctx context.Context) (*snapshot, error) {
 		pods:       map[types.NamespacedName]*corev1.Pod{},
 	}
 	for i := range nodes.Items {
-		s.nodes[nodes.Items[i].Name] = true
+		s.nodes[nodes.Items[i].Name] = heardOf(&nodes.Items[i])
 	}
 	for i := range pods.Items {
 		s.pods[client.ObjectKeyFromObject(&pods.Items[i])] = &pods.Items[i]
@@ -167,43 +171,71 @@ func (c *Controller) snapshot(ctx context.Context) (*snapshot, error) {
 
 // releaseNode releases a node that the live API does not know either.
 func (c *Controller) releaseNode(ctx context.Context, node string) error {
+	confirmed := false
+	released, err := c.IPAM.ReleaseHost(ctx, node, func(ctx context.Context) (_ bool, err error) {
+		confirmed, err = c.gone(ctx, node)
+		return confirmed, err
+	})
+	if err == nil && confirmed {
+		c.Log.Info("released deleted node", "node", node, "addresses", len(released))
+	}
+	return err
+}
+
+// gone asks the live API whether a node and its pods are gone.
+func (c *Controller) gone(ctx context.Context, node string) (bool, error) {
 	err := c.live.Get(ctx, types.NamespacedName{Name: node}, &corev1.Node{})
 	if err == nil {
-		return nil
+		return false, nil
 	}
 	if !apierrors.IsNotFound(err) {
-		return fmt.Errorf("read node %s: %w", node, err)
+		return false, fmt.Errorf("read node %s: %w", node, err)
 	}
 	var pods corev1.PodList
 	if err := c.live.List(ctx, &pods, client.MatchingFields{"spec.nodeName": node}); err != nil {
-		return fmt.Errorf("list pods of node %s: %w", node, err)
+		return false, fmt.Errorf("list pods of node %s: %w", node, err)
 	}
 	for i := range pods.Items {
 		if !finished(&pods.Items[i]) {
-			return nil
+			return false, nil
 		}
 	}
-	released, err := c.IPAM.ReleaseHost(ctx, node)
-	if err != nil {
-		return err
+	return true, nil
+}
+
+// heard asks the live API whether a node is heard of; one that does not exist does not keep anything.
+func (c *Controller) heard(ctx context.Context, node string) (bool, error) {
+	var found corev1.Node
+	err := c.live.Get(ctx, types.NamespacedName{Name: node}, &found)
+	if apierrors.IsNotFound(err) {
+		return true, nil
 	}
-	c.Log.Info("released deleted node", "node", node, "addresses", len(released))
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("read node %s: %w", node, err)
+	}
+	return heardOf(&found), nil
 }
 
 // releaseLeases releases those that the live API confirms as leaked, in one go.
 func (c *Controller) releaseLeases(ctx context.Context, s *snapshot, leaked []ipam.Allocation) error {
 	var confirmed []ipam.Lease
 	var errs []error
+	heard := map[string]bool{}
 	for _, a := range leaked {
-		var pod corev1.Pod
-		err := c.live.Get(ctx, podOf(a), &pod)
-		switch {
-		case apierrors.IsNotFound(err):
-			confirmed = append(confirmed, a.Lease)
-		case err != nil:
+		node := a.Attributes[ipam.AttrNode]
+		if _, asked := heard[node]; !asked {
+			is, err := c.heard(ctx, node)
+			errs = append(errs, err)
+			heard[node] = is
+		}
+		pod := &corev1.Pod{}
+		err := c.live.Get(ctx, podOf(a), pod)
+		if apierrors.IsNotFound(err) {
+			pod, err = nil, nil
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("read pod %s: %w", podOf(a), err))
-		case !holds(&pod, a):
+		} else if unused(pod, a, heard[node]) {
 			confirmed = append(confirmed, a.Lease)
 		}
 	}

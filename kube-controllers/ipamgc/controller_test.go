@@ -28,9 +28,12 @@ func (r *releases) ReleaseAddrs(_ context.Context, leases ...ipam.Lease) ([]ipam
 	return leases, nil
 }
 
-func (r *releases) ReleaseHost(_ context.Context, node string) ([]ipam.Lease, error) {
-	r.released = append(r.released, "node "+node)
-	return nil, nil
+func (r *releases) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]ipam.Lease, error) {
+	is, err := gone(ctx)
+	if is {
+		r.released = append(r.released, "node "+node)
+	}
+	return nil, err
 }
 
 func reader(t *testing.T, objects ...client.Object) client.Reader {
@@ -47,12 +50,19 @@ func reader(t *testing.T, objects ...client.Object) client.Reader {
 		}).Build()
 }
 
+// nodeThatIs makes node a with the condition Ready.
+func nodeThatIs(ready corev1.ConditionStatus) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}}}
+}
+
 // TestConfirms: what the cache says is checked against the live API before anything is released.
 func TestConfirms(t *testing.T) {
 	blocks, addr := assigned(t, "a", map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: "web"})
 	block := &blocks[0]
 	block.ResourceVersion = ""
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+	node := nodeThatIs(corev1.ConditionTrue)
+	silent := nodeThatIs(corev1.ConditionUnknown)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.PodSpec{NodeName: "a"}}
 	pod.Status.PodIPs = []corev1.PodIP{{IP: addr.String()}}
 	finishedPod := pod.DeepCopy()
@@ -61,14 +71,17 @@ func TestConfirms(t *testing.T) {
 		cached, live []client.Object
 		want         []string
 	}{
-		"all is well":                   {[]client.Object{node, pod}, []client.Object{node, pod}, nil},
-		"no pod":                        {[]client.Object{node}, []client.Object{node}, []string{"k8s-pod-network.c1"}},
-		"cache is late with the pod":    {[]client.Object{node}, []client.Object{node, pod}, nil},
-		"finished pod":                  {[]client.Object{node}, []client.Object{node, finishedPod}, []string{"k8s-pod-network.c1"}},
-		"no node, no pod":               {nil, nil, []string{"node a", "k8s-pod-network.c1"}},
-		"cache is late with the node":   {nil, []client.Object{node, pod}, nil},
-		"cache is late with node's pod": {nil, []client.Object{pod}, nil},
-		"node gone, its pod lives":      {[]client.Object{pod}, []client.Object{pod}, nil},
+		"all is well":                                     {[]client.Object{node, pod}, []client.Object{node, pod}, nil},
+		"no pod":                                          {[]client.Object{node}, []client.Object{node}, []string{"k8s-pod-network.c1"}},
+		"cache is late with the pod":                      {[]client.Object{node}, []client.Object{node, pod}, nil},
+		"finished pod":                                    {[]client.Object{node}, []client.Object{node, finishedPod}, []string{"k8s-pod-network.c1"}},
+		"no node, no pod":                                 {nil, nil, []string{"node a", "k8s-pod-network.c1"}},
+		"cache is late with the node":                     {nil, []client.Object{node, pod}, nil},
+		"cache is late with node's pod":                   {nil, []client.Object{pod}, nil},
+		"node gone, its pod lives":                        {[]client.Object{pod}, []client.Object{pod}, nil},
+		"no pod, and nothing is heard of the node":        {[]client.Object{silent}, []client.Object{silent}, nil},
+		"cache is late with the node's silence":           {[]client.Object{node}, []client.Object{silent}, nil},
+		"nothing is heard of the node, its pod had ended": {[]client.Object{silent, finishedPod}, []client.Object{silent, finishedPod}, []string{"k8s-pod-network.c1"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -171,7 +171,7 @@ func (s *Server) run(ctx context.Context) error {
 		"--endpoint-reconciler-type=none",
 		"--cert-dir="+s.dir,
 		"--token-auth-file="+filepath.Join(s.dir, "tokens.csv"),
-		"--authorization-mode=RBAC",
+		"--authorization-mode=RBAC", "--allow-privileged",
 		// Without controllers there are no service accounts that pods could be given.
 		"--disable-admission-plugins=ServiceAccount",
 		"--service-account-issuer=https://kubernetes.default.svc",

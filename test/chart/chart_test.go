@@ -1,34 +1,28 @@
 package chart
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	registration "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
+	"github.com/maneki-net/maneki/datastore"
 	felixconfig "github.com/maneki-net/maneki/felix/config"
 	controllersdaemon "github.com/maneki-net/maneki/kube-controllers/daemon"
-	"github.com/maneki-net/maneki/test/build"
 	typhadaemon "github.com/maneki-net/maneki/typha/daemon"
 )
 
@@ -39,60 +33,14 @@ const (
 
 var update = flag.Bool("update", false, "copy the generated CRDs into the chart")
 
-// helm gives the path of the program, which is built once.
-var helm = sync.OnceValues(func() (string, error) {
-	checkout, err := filepath.Abs(root)
-	if err != nil {
-		return "", err
-	}
-	dir, err := build.Builder{Root: checkout, Progress: os.Stderr}.Module(context.Background(), "helm")
-	return filepath.Join(dir, "helm"), err
-})
-
-func run(t *testing.T, args ...string) (stdout, stderr string, err error) {
-	t.Helper()
-	program, err := helm()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err = cmd.Run()
-	return out.String(), errs.String(), err
-}
-
-// render gives the chart's objects with the values set, each "path=value".
 func render(t *testing.T, set ...string) []*unstructured.Unstructured {
 	t.Helper()
-	stdout, stderr, err := template(t, set...)
-	if err != nil {
-		t.Fatalf("helm template: %v\n%s", err, stderr)
-	}
-	var objects []*unstructured.Unstructured
-	decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(stdout), 4096)
-	for {
-		o := &unstructured.Unstructured{}
-		err := decoder.Decode(o)
-		switch {
-		case errors.Is(err, io.EOF):
-			return objects
-		case err != nil:
-			t.Fatalf("the chart renders something that is not YAML: %v", err)
-		case len(o.Object) > 0:
-			objects = append(objects, o)
-		}
-	}
+	return Render(t, namespace, set...)
 }
 
 func template(t *testing.T, set ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	args := []string{"template", "maneki", filepath.Join(root, "charts", "maneki"), "--namespace=" + namespace, "--kube-version=1.36.0"}
-	for _, value := range set {
-		args = append(args, "--set="+value)
-	}
-	return run(t, args...)
+	return helm(t, templateArgs(t, namespace, set)...)
 }
 
 // find gives the object of a kind and name as its Go type, or false.
@@ -120,14 +68,14 @@ func mustFind[T any](t *testing.T, objects []*unstructured.Unstructured, kind, n
 }
 
 func TestLint(t *testing.T) {
-	stdout, stderr, err := run(t, "lint", "--strict", filepath.Join(root, "charts", "maneki"))
+	stdout, stderr, err := helm(t, "lint", "--strict", dir(t))
 	if err != nil {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
 }
 
 func TestCRDsAreTheGeneratedOnes(t *testing.T) {
-	generated, chart := filepath.Join(root, "api", "crds"), filepath.Join(root, "charts", "maneki", "crds")
+	generated, chart := filepath.Join(root, "api", "crds"), filepath.Join(filepath.Join(root, "charts", "maneki"), "crds")
 	want := folder(t, generated)
 	if *update {
 		for name, content := range want {
@@ -384,11 +332,88 @@ func TestCleanupWaitsForFelix(t *testing.T) {
 }
 
 func TestObjectsBelongToTheRelease(t *testing.T) {
-	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
+	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 	for _, o := range render(t) {
 		if want := map[bool]string{false: namespace}[slices.Contains(cluster, o.GetKind())]; o.GetNamespace() != want {
 			t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)
 		}
+	}
+}
+
+// TestWebhooksAreStatic: the chart says which kinds are judged, and that none which it installs itself waits for the judge.
+func TestWebhooksAreStatic(t *testing.T) {
+	var judged, completed []string
+	for _, kind := range datastore.CalicoKinds() {
+		if kind != datastore.IPAMBlocks && kind != datastore.BlockAffinities {
+			judged = append(judged, kind.Plural)
+		}
+	}
+	for _, kind := range []datastore.Kind{datastore.GlobalNetworkPolicies, datastore.CalicoNetworkPolicies,
+		datastore.StagedGlobalNetworkPolicies, datastore.StagedNetworkPolicies} {
+		completed = append(completed, kind.Plural)
+	}
+	for _, policy := range []registration.FailurePolicyType{registration.Ignore, registration.Fail} {
+		objects := render(t, "felixConfiguration.bpfEnabled=false", "bgpConfiguration.asNumber=64999",
+			fmt.Sprintf("kubeControllers.webhookFailurePolicy=%s", policy))
+		validating := mustFind[registration.ValidatingWebhookConfiguration](t, objects, "ValidatingWebhookConfiguration", "maneki")
+		mutating := mustFind[registration.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration", "maneki")
+		policies := map[string]registration.FailurePolicyType{} // by resource
+		for _, w := range validating.Webhooks {
+			checkService(t, objects, w.ClientConfig, "/validate")
+			for _, resource := range resourcesOf(w.Rules, registration.Create, registration.Update) {
+				policies[resource] = *w.FailurePolicy
+			}
+		}
+		if got := slices.Sorted(maps.Keys(policies)); !slices.Equal(got, slices.Sorted(slices.Values(judged))) {
+			t.Errorf("judged are %v, want %v", got, judged)
+		}
+		for resource, got := range policies {
+			installed := slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool {
+				return strings.HasPrefix(o.GetAPIVersion(), "projectcalico.org/") && strings.ToLower(o.GetKind())+"s" == resource
+			})
+			if want := map[bool]registration.FailurePolicyType{true: registration.Ignore, false: policy}[installed]; got != want {
+				t.Errorf("failure policy of %s, which the chart installs (%t), is %s, want %s", resource, installed, got, want)
+			}
+		}
+		for _, w := range mutating.Webhooks {
+			checkService(t, objects, w.ClientConfig, "/default")
+			if got := resourcesOf(w.Rules, registration.Create, registration.Update); *w.FailurePolicy != policy ||
+				!slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(completed))) {
+				t.Errorf("completed are %v, with failure policy %s", got, *w.FailurePolicy)
+			}
+		}
+	}
+}
+
+// resourcesOf gives the resources of the rules that have these operations and no others.
+func resourcesOf(rules []registration.RuleWithOperations, operations ...registration.OperationType) (resources []string) {
+	for _, rule := range rules {
+		if slices.Equal(rule.Operations, operations) {
+			resources = append(resources, rule.Resources...)
+		}
+	}
+	return resources
+}
+
+// checkService: a webhook is called at the Service of kube-controllers, and has no caBundle yet.
+func checkService(t *testing.T, objects []*unstructured.Unstructured, c registration.WebhookClientConfig, path string) {
+	t.Helper()
+	if c.URL != nil || c.Service == nil || c.Service.Namespace != namespace || *c.Service.Path != path || len(c.CABundle) > 0 {
+		t.Errorf("the webhook is called at %+v", c)
+		return
+	}
+	mustFind[corev1.Service](t, objects, "Service", c.Service.Name)
+}
+
+func TestControllersPreferTheControlPlane(t *testing.T) {
+	affinity := workloads(t, render(t))["Deployment calico-kube-controllers"].Spec.Affinity
+	if affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+		t.Fatalf("affinity %+v, want one that prefers and does not require", affinity)
+	}
+	preferred := affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	if len(preferred) != 1 || preferred[0].Preference.MatchExpressions[0].Key != "node-role.kubernetes.io/control-plane" {
+		t.Errorf("prefers %+v", preferred)
 	}
 }
 
@@ -443,7 +468,7 @@ func TestWhatStaysIsMarked(t *testing.T) {
 }
 
 func TestEveryValueIsDocumented(t *testing.T) {
-	content, err := os.ReadFile(filepath.Join(root, "charts", "maneki", "values.yaml"))
+	content, err := os.ReadFile(filepath.Join(filepath.Join(root, "charts", "maneki"), "values.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,10 +19,12 @@ import (
 	"time"
 )
 
-// The bounds of what is waited for, and how often it is asked.
+// The bounds of what is waited for, and how often it is asked. A server that is starting may leave a request without an answer:
+// kube-apiserver was seen to, on a busy machine. So a question has a bound of its own, and is asked again.
 const (
-	readyWithin = time.Minute
-	askEvery    = 50 * time.Millisecond
+	readyWithin  = time.Minute
+	answerWithin = 5 * time.Second
+	askEvery     = 50 * time.Millisecond
 )
 
 // Process is a running program whose output goes to a file.
@@ -79,7 +81,7 @@ func (p *Process) Until(ctx context.Context, state string, ask func(context.Cont
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {
-		err := ask(ctx)
+		err := askOnce(ctx, ask)
 		if err == nil {
 			return nil
 		}
@@ -91,6 +93,12 @@ func (p *Process) Until(ctx context.Context, state string, ask func(context.Cont
 		case <-tick.C:
 		}
 	}
+}
+
+func askOnce(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	return ask(ctx)
 }
 
 // tail is the end of the process's output.

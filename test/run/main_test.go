@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,5 +24,31 @@ func TestCheckJudgesStandardOutputAlone(t *testing.T) {
 				t.Errorf("err = %v, want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestServersAreStartedInTheClusterPart: a package whose tests start servers is no unit package, whose tests need nothing.
+func TestServersAreStartedInTheClusterPart(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}} {{join .TestImports \" \"}} {{join .XTestImports \" \"}}", "./...")
+	list.Dir = "../.."
+	output, err := list.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", list, err)
+	}
+	servers := 0
+	for line := range strings.Lines(string(output)) {
+		fields := strings.Fields(strings.TrimPrefix(line, module))
+		pkg, imports := fields[0], fields[1:]
+		for _, server := range []string{"test/apiserver", "test/etcdserver", "test/cluster"} {
+			if !slices.Contains(imports, module+server) {
+				continue
+			}
+			if servers++; unitPackages(pkg) {
+				t.Errorf("%s starts servers of %s in its tests: add it to clusterPatterns", pkg, server)
+			}
+		}
+	}
+	if servers == 0 {
+		t.Error("no package starts servers")
 	}
 }

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
-// RefusedError says that chains with a fallback stand in that form: the rest of the table is as desired. What the
-// kernel refused is tried again by each Apply.
+// RefusedError says that chains with a fallback stand in that form, or that chains which are to go stay, empty: what the table does is
+// as desired. What the kernel refused is tried again by each Apply.
 type RefusedError struct {
 	Table string
 	Errs  []error // one a chain
@@ -19,8 +18,8 @@ type RefusedError struct {
 func (e *RefusedError) Error() string { return errors.Join(e.Errs...).Error() }
 
 // Apply makes the table match in one transaction. If the kernel refuses it, it is taken apart, so that what cannot be done
-// hinders nothing else: chains that have a fallback get it, a *RefusedError saying so, and each deletion is tried
-// alone: a foreign rule that jumps to a chain of ours hinders that chain's end only.
+// hinders nothing else: chains that have a fallback get it, and a chain that is to go and that somebody else's rule names is emptied.
+// A *RefusedError says so of both.
 func (t *Table) Apply(ctx context.Context) error { return t.Start(ctx)() }
 
 // Start begins what Apply does; finish does the rest. Until then the Table is not used otherwise.
@@ -28,38 +27,58 @@ func (t *Table) Start(ctx context.Context) (finish func() error) {
 	if err := t.load(ctx); err != nil {
 		return func() error { return err }
 	}
-	retried := slices.Sorted(maps.Keys(t.refused))
-	_, dead := t.chains.Pending()
-	wait := t.begin(ctx, t.transaction(dead))
+	retried, held := slices.Sorted(maps.Keys(t.refused)), t.stillHeld()
+	wait := t.begin(ctx, t.transaction(t.dead()))
 	return func() error {
 		if err := wait(); err != nil {
 			t.Resync()
 			if ctx.Err() != nil {
 				return err
 			}
-			if err := t.apart(ctx, err); err != nil {
+			if err := t.apart(ctx); err != nil {
 				return err
 			}
 		}
 		t.retry(ctx, retried)
+		t.letGo(ctx, held)
 		return t.refusals()
 	}
 }
 
-// refusals gives an error that names the chains that stand in their fallback.
+// dead gives the chains that are to go, but for those that are held.
+func (t *Table) dead() []string {
+	_, dead := t.chains.Pending()
+	return slices.DeleteFunc(dead, func(name string) bool { return t.held[name] != nil })
+}
+
+// stillHeld gives the chains that are held, and forgets those that went or are not empty any more.
+func (t *Table) stillHeld() []string {
+	for name := range t.held {
+		if rules, there := t.chains.Actual(name); !there || len(rules) > 0 {
+			delete(t.held, name)
+		}
+	}
+	return slices.Sorted(maps.Keys(t.held))
+}
+
+// refusals gives an error that names the chains that stand in their fallback, and those that are held.
 func (t *Table) refusals() error {
-	if len(t.refused) == 0 {
+	if len(t.refused)+len(t.held) == 0 {
 		return nil
 	}
 	refused := &RefusedError{Table: t.cfg.Table}
 	for _, name := range slices.Sorted(maps.Keys(t.refused)) {
 		refused.Errs = append(refused.Errs, fmt.Errorf("%s denies, chain %s was refused: %w", t.closable[name].about, name, t.refused[name]))
 	}
+	for _, name := range slices.Sorted(maps.Keys(t.held)) {
+		refused.Errs = append(refused.Errs, fmt.Errorf("chain %s of table %s is not needed and stays, empty: remove the rules of others that name it: %w",
+			name, t.cfg.Table, t.held[name]))
+	}
 	return refused
 }
 
 // apart does what a refused transaction was to do in parts.
-func (t *Table) apart(ctx context.Context, cause error) error {
+func (t *Table) apart(ctx context.Context) error {
 	if err := t.load(ctx); err != nil {
 		return err
 	}
@@ -69,18 +88,22 @@ func (t *Table) apart(ctx context.Context, cause error) error {
 			return err
 		}
 	}
-	_, dead := t.chains.Pending()
+	dead := t.dead()
 	slices.Sort(dead)
-	var failed []string
+	failed := map[string]error{}
 	for _, name := range dead {
-		if t.restore(ctx, t.transaction([]string{name})) != nil {
-			failed = append(failed, name)
+		if err := t.restore(ctx, t.transaction([]string{name})); err != nil {
+			failed[name] = err
 		}
 	}
-	if len(failed) > 0 {
-		t.Resync()
-		return fmt.Errorf("delete chains %s of table %s: %w", strings.Join(failed, " "), t.cfg.Table, cause)
+	if len(failed) == 0 {
+		return nil
 	}
+	if err := t.restore(ctx, t.emptying(slices.Sorted(maps.Keys(failed)))); err != nil {
+		t.Resync()
+		return err
+	}
+	maps.Copy(t.held, failed)
 	return nil
 }
 
@@ -150,17 +173,27 @@ func (t *Table) try(ctx context.Context, names []string) error {
 	return err
 }
 
-// retry tries chains that were refused before: all of them, and if that fails one, each time another.
+// retry tries chains that were refused before.
 func (t *Table) retry(ctx context.Context, names []string) {
-	names = slices.DeleteFunc(names, func(name string) bool { return t.refused[name] == nil })
+	t.again(names, t.refused, func(some []string) error { return t.try(ctx, some) })
+}
+
+// letGo tries to delete chains that were held before.
+func (t *Table) letGo(ctx context.Context, names []string) {
+	t.again(names, t.held, func(some []string) error { return t.restore(ctx, t.transaction(some)) })
+}
+
+// again tries those of the names that have failed: all of them, and if that fails one, each time another.
+func (t *Table) again(names []string, failed map[string]error, try func([]string) error) {
+	names = slices.DeleteFunc(names, func(name string) bool { return failed[name] == nil })
 	if len(names) == 0 {
 		return
 	}
 	t.turn++
 	for _, some := range [][]string{names, {names[t.turn%len(names)]}} {
-		if t.try(ctx, some) == nil {
+		if try(some) == nil {
 			for _, name := range some {
-				delete(t.refused, name)
+				delete(failed, name)
 			}
 			return
 		}

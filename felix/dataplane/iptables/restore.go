@@ -51,6 +51,16 @@ func (t *Table) transaction(dead []string) *transaction {
 	return x
 }
 
+// emptying gives the commands that empty chains that are to go.
+func (t *Table) emptying(names []string) *transaction {
+	x := &transaction{}
+	for _, name := range names {
+		x.add(":%s - [0:0]", name)
+		x.done = append(x.done, func() { t.chains.Observe(name, nil) })
+	}
+	return x
+}
+
 // edit changes a chain of ours: what differs between the longest common beginning and end is replaced.
 func (x *transaction) edit(name string, actual, desired []line) {
 	first := 0
@@ -122,8 +132,12 @@ func (t *Table) begin(ctx context.Context, x *transaction) (finish func() error)
 	stdin := "*" + t.cfg.Table + "\n" + x.text.String() + "COMMIT\n"
 	wait := t.start(ctx, "restore", []byte(stdin), "--noflush", fmt.Sprintf("--wait=%d", waitSeconds))
 	return func() error {
-		if _, err := wait(); err != nil {
+		_, pid, err := wait()
+		if err != nil {
 			return fmt.Errorf("change table %s: %w%s", t.cfg.Table, err, culprit(stdin, err))
+		}
+		if t.cfg.Backend == NFT {
+			t.own[uint32(pid)]++
 		}
 		for _, done := range x.done {
 			done()

@@ -63,12 +63,14 @@ type Table struct {
 	// closable are the desired chains that have a fallback, and refused those that it stands for.
 	closable map[string]closable
 	refused  map[string]error
-	turn     int // of the refused, to be tried again
+	// held are the chains that are to go and stay, empty, since somebody else's rule names them.
+	held map[string]error
+	turn int // of the refused and the held, to be tried again
 	// foreign is the kernel's chains, and any other chain that has a rule of ours; a rule that is not ours is empty.
 	foreign map[string][]line
-	// pids are of our last commands, by which events that we caused are recognised.
-	pids [8]int
-	runs int
+	// own counts, by process id, our changes whose events have yet to come. A process of another PID namespace can have the same id: each
+	// change takes one event, so that a stranger's is one too many, whichever of the two comes first.
+	own map[uint32]int
 }
 
 // line is a rule as its hash and its arguments.
@@ -92,6 +94,7 @@ func New(cfg Config) *Table {
 		cfg:    cfg,
 		chains: delta.New[string](sameRules),
 		hooks:  map[string]hooks{}, closable: map[string]closable{}, refused: map[string]error{},
+		held: map[string]error{}, own: map[uint32]int{},
 	}
 }
 
@@ -109,6 +112,7 @@ func render(rules []Rule) []line {
 
 // Set makes a chain desired, in place of what was desired under its name.
 func (t *Table) Set(c Chain) {
+	delete(t.held, c.Name)
 	rules := render(c.Rules)
 	if c.Fallback == nil {
 		t.Remove(c.Name)
@@ -164,17 +168,28 @@ func (t *Table) Resync() { t.loaded = false }
 func (t *Table) Observe(e dataplane.Event) bool {
 	switch e.Kind {
 	case dataplane.EventLost:
-		t.Resync()
-		return true
 	case dataplane.EventChains:
 		if t.cfg.Backend != NFT || e.Family != t.cfg.Family || e.TableName != t.cfg.Table ||
-			slices.Contains(t.pids[:], int(e.PortID)) || !slices.ContainsFunc(e.Chains, t.concerns) {
+			t.takeOwn(e.PortID) || !slices.ContainsFunc(e.Chains, t.concerns) {
 			return false
 		}
-		t.Resync()
-		return true
+	default:
+		return false
 	}
-	return false
+	clear(t.own) // an event of ours may have come under another number, if a stranger had that of our process
+	t.Resync()
+	return true
+}
+
+// takeOwn reports whether an event of a port is that of a change of ours, which is then over.
+func (t *Table) takeOwn(port uint32) bool {
+	n := t.own[port]
+	if n > 1 {
+		t.own[port] = n - 1
+	} else {
+		delete(t.own, port)
+	}
+	return n > 0
 }
 
 // concerns reports whether a chain has, or should have, rules of ours.
@@ -199,7 +214,8 @@ func (t *Table) Changed(ctx context.Context) (bool, error) {
 		changed = changed || !ok || !sameRules(known, rules)
 	}
 	for name, rules := range now.foreign {
-		changed = changed || t.concerns(name) && !sameRules(ours(t.foreign[name]), ours(rules))
+		h, hooked := t.hooks[name]
+		changed = changed || t.concerns(name) && !sameRules(ours(t.foreign[name]), ours(rules)) || hooked && !h.inPlace(rules)
 	}
 	for name, rules := range t.foreign {
 		changed = changed || len(now.foreign[name]) == 0 && len(ours(rules)) > 0
@@ -225,12 +241,6 @@ func (t *Table) load(ctx context.Context) error {
 }
 
 // start starts one of the table's commands: "save" or "restore".
-func (t *Table) start(ctx context.Context, verb string, stdin []byte, args ...string) (finish func() ([]byte, error)) {
-	wait := t.cfg.Runner.Start(ctx, Command{Name: command(t.cfg.Family, t.cfg.Backend, verb), Args: args, Stdin: stdin})
-	return func() ([]byte, error) {
-		out, pid, err := wait()
-		t.pids[t.runs%len(t.pids)] = pid
-		t.runs++
-		return out, err
-	}
+func (t *Table) start(ctx context.Context, verb string, stdin []byte, args ...string) (finish func() (stdout []byte, pid int, err error)) {
+	return t.cfg.Runner.Start(ctx, Command{Name: command(t.cfg.Family, t.cfg.Backend, verb), Args: args, Stdin: stdin})
 }

@@ -190,11 +190,9 @@ func TestRepair(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A stranger's rule on top of ours is nobody's damage until the next Resync.
-			if want := damage != nil && damage[0] != "-I FORWARD -j RETURN"; changed != want {
+			if want := damage != nil; changed != want {
 				t.Errorf("after %q: Changed() = %v, want %v", damage, changed, want)
 			}
-			table.Resync()
 			apply(t, table)
 			want := withForeign(programmed)
 			if slices.Contains(w.rules(t), "FORWARD -j RETURN") {
@@ -250,21 +248,38 @@ func TestFewLines(t *testing.T) {
 	}
 }
 
-// TestChainInUse: a foreign rule that jumps to a chain of ours keeps the chain, and nothing else.
+// TestChainInUse: a foreign rule that jumps to a chain of ours keeps the chain, without its rules, and hinders nothing else.
 func TestChainInUse(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w world) {
 		table := New(w.Config)
-		table.Replace([]Chain{{Name: "cali-a", Rules: nil}, {Name: "cali-b", Rules: nil}})
+		drop := []Rule{{Action: Drop{}}}
+		table.Replace([]Chain{{Name: "cali-a", Rules: drop}, {Name: "cali-b", Rules: drop}})
 		apply(t, table)
-		w.byHand(t, "-A OUTPUT -j cali-a")
-		table.Replace([]Chain{{Name: "cali-c", Rules: []Rule{{Action: Drop{}}}}})
-		if err := table.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "cali-a") {
-			t.Errorf("Apply: %v, want an error that names cali-a", err)
+		w.byHand(t, ":DEBUG - [0:0]", "-A DEBUG -j cali-a")
+		// held applies, and expects that cali-a alone is held.
+		held := func(what string, want ...string) {
+			t.Helper()
+			err := table.Apply(t.Context())
+			if e, ok := errors.AsType[*RefusedError](err); !ok || len(e.Errs) != 1 || !strings.Contains(e.Error(), "cali-a") {
+				t.Errorf("%s: Apply: %v, want a RefusedError of cali-a alone", what, err)
+			}
+			w.expect(t, what, append([]string{":DEBUG"}, want...)...)
 		}
-		w.expect(t, "in use", ":cali-a", ":cali-c", "OUTPUT -j cali-a", "cali-c -j DROP")
-		w.byHand(t, "-D OUTPUT -j cali-a")
+		table.Replace([]Chain{{Name: "cali-c", Rules: drop}})
+		held("in use", ":cali-a", ":cali-c", "DEBUG -j cali-a", "cali-c -j DROP")
+		table.Replace([]Chain{{Name: "cali-d", Rules: drop}})
+		held("another change", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-d -j DROP")
+		w.byHand(t, "-A cali-a -j ACCEPT")
+		table.Resync()
+		held("somebody fills it", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-d -j DROP")
+		table.Set(Chain{Name: "cali-a", Rules: drop})
 		apply(t, table)
-		w.expect(t, "free", ":cali-c", "cali-c -j DROP")
+		w.expect(t, "needed again", ":DEBUG", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-a -j DROP", "cali-d -j DROP")
+		table.Remove("cali-a")
+		held("not needed again", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-d -j DROP")
+		w.byHand(t, "-D DEBUG -j cali-a")
+		apply(t, table)
+		w.expect(t, "free", ":DEBUG", ":cali-d", "cali-d -j DROP")
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -218,6 +219,81 @@ func TestDriversRepair(t *testing.T) {
 	}
 	if got := observe([]dataplane.Event{{Kind: dataplane.EventLost}}); len(got) != len(drivers) {
 		t.Errorf("drivers %q doubt what they know when events were lost, want all", got)
+	}
+}
+
+// numbered notes the process ids of the commands that change rules.
+type numbered struct {
+	iptables.Exec
+	pid int
+}
+
+func (n *numbered) Start(ctx context.Context, c iptables.Command) func() ([]byte, int, error) {
+	finish := n.Exec.Start(ctx, c)
+	return func() ([]byte, int, error) {
+		out, pid, err := finish()
+		if strings.HasSuffix(c.Name, "-restore") {
+			n.pid = pid
+		}
+		return out, pid, err
+	}
+}
+
+// TestSameProcessID: a stranger of another PID namespace whose process id there is that of our last command is told from us, whichever of the
+// two events comes first.
+func TestSameProcessID(t *testing.T) {
+	m := start(t)
+	n := &numbered{}
+	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: iptables.Filter, Backend: iptables.NFT, Runner: n})
+	table.Set(iptables.Chain{Name: "cali-FORWARD", Rules: []iptables.Rule{{Action: iptables.Drop{}}}})
+	table.Hook(map[string]iptables.Hooks{"FORWARD": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: "cali-FORWARD"}}}}})
+	if err := table.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	observe := func(events []dataplane.Event) (contradicted, ofStranger bool) {
+		for _, e := range events {
+			contradicted = table.Observe(e) || contradicted
+			ofStranger = ofStranger || e.PortID == uint32(n.pid)
+		}
+		return contradicted, ofStranger
+	}
+	observe(settle(t, m, 0)) // the kernel's table was made
+	if err := table.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stranger := func() {
+		t.Helper()
+		script := fmt.Sprintf("echo %d > /proc/sys/kernel/ns_last_pid; iptables-nft -I FORWARD -j ACCEPT; exit $?", n.pid-1)
+		cmd := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for i, ours := range []bool{false, true} {
+		if ours { // whose event is still to come
+			table.Set(iptables.Chain{Name: "cali-FORWARD", Rules: []iptables.Rule{{Action: iptables.Drop{}}, {Action: iptables.Drop{}}}})
+			if err := table.Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stranger()
+		if contradicted, same := observe(settle(t, m, 1+i)); !same || !contradicted {
+			t.Errorf("with a change of our own %v: the stranger had our process id %v, want true; it was noticed %v, want true", ours, same, contradicted)
+		}
+		if err := table.Apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if rules := kerneltest.Run(t, "iptables-nft -S FORWARD"); strings.Index(rules, "cali-FORWARD") > strings.Index(rules, "-j ACCEPT") {
+			t.Errorf("with a change of our own %v: the stranger's rule stays before ours:\n%s", ours, rules)
+		}
+		if contradicted, _ := observe(settle(t, m, 5+i)); contradicted {
+			t.Errorf("with a change of our own %v: the repair was taken for a stranger's", ours)
+		}
+		kerneltest.Run(t, "iptables-nft -D FORWARD -j ACCEPT")
+		observe(settle(t, m, 10+i))
+		if err := table.Apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
