@@ -88,6 +88,8 @@ type Drivers struct {
 	Links      Links
 	Sysctls    Sysctls
 	Families   []FamilyDrivers
+	// HasIPv6 says that the kernel has IPv6, whether Families has it or not.
+	HasIPv6 bool
 	// Polls says that changes of the rules by others make no events, as with iptables-legacy.
 	Polls bool
 }

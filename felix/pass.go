@@ -240,7 +240,8 @@ func (a *Agent) publish() {
 		labels = a.state.node.Labels
 	}
 	everyPool := func(*wire.Pool) bool { return true }
-	s := &cniserver.State{Pools: a.state.ipamPools(everyPool), Host: host, Labels: labels, MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
+	s := &cniserver.State{Pools: a.state.ipamPools(everyPool), Host: host, NoIPv6: !a.programs(dataplane.IPv6), Labels: labels,
+		MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
 	switch {
 	case !a.live.Load():
 		s.NotReady = errors.New("felix has not programmed this node yet")

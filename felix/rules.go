@@ -3,6 +3,7 @@ package felix
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -239,8 +240,12 @@ func (a *Agent) renderSysctls(workloads []cniserver.Workload) {
 			continue
 		}
 		a.sysctls[device] = w.Addrs
+		a.closeIPv6(w)
 		for _, addr := range w.Addrs {
 			family := dataplane.FamilyOf(addr)
+			if !a.programs(family) {
+				continue
+			}
 			conf := fmt.Sprintf("net/%s/conf/%s/", sysctlName(family), device)
 			s.Set(conf+"forwarding", "1")
 			if family == dataplane.IPv4 {
@@ -256,6 +261,28 @@ func (a *Agent) renderSysctls(workloads []cniserver.Workload) {
 			delete(a.sysctls, device)
 		}
 	}
+}
+
+// closeIPv6 turns IPv6 off on the host's end of a workload that has no rules or no address in it: the kernel's own link-local address
+// would let it reach the node, and make itself the node's router. On others the node learns no routes.
+func (a *Agent) closeIPv6(w cniserver.Workload) {
+	if !a.opts.Drivers.HasIPv6 {
+		return
+	}
+	s, conf := a.opts.Drivers.Sysctls, "net/ipv6/conf/"+w.HostIface+"/"
+	if !a.programs(dataplane.IPv6) || !slices.ContainsFunc(w.Addrs, netip.Addr.Is6) {
+		s.Set(conf+"disable_ipv6", "1")
+		return
+	}
+	s.Set(conf+"accept_ra", "0")
+	// Where it was off, the pod's gateway went: the kernel makes it again, of the interface's MAC.
+	s.Set(conf+"addr_gen_mode", "0")
+	s.Set(conf+"disable_ipv6", "0")
+}
+
+// programs reports whether Felix programs a family.
+func (a *Agent) programs(family dataplane.Family) bool {
+	return slices.ContainsFunc(a.opts.Drivers.Families, func(f FamilyDrivers) bool { return f.Family == family })
 }
 
 func sysctlName(f dataplane.Family) string { return strings.ToLower(f.String()) }

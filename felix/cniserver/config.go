@@ -123,11 +123,17 @@ func addressRequest(c *config, annotations map[string]string, state State) (ipam
 		}
 		take(items)
 	}
+	request, err := ipam.Request{Families: families(c, state)}, error(nil)
 	if len(addrs) > 0 {
-		return fixedAddresses(annotations[wire.AnnotationAddrs], addrs)
+		request, err = fixedAddresses(annotations[wire.AnnotationAddrs], addrs)
+	} else {
+		err = restrictPools(&request, pools, state.Pools)
 	}
-	request := ipam.Request{Families: families(c, state)}
-	return request, restrictPools(&request, pools, state.Pools)
+	if err == nil && state.NoIPv6 && slices.Contains(request.Families, ipam.IPv6) {
+		err = &protocol.Error{Code: protocol.CodeNoAddress, Msg: "the pod is to have an IPv6 address, and the node programs no IPv6",
+			Details: "set ipv6Support of the FelixConfiguration, or ask for no IPv6 address (annotation " + wire.AnnotationAddrs + ", assign_ipv6)"}
+	}
+	return request, err
 }
 
 func fixedAddresses(value string, addrs []string) (ipam.Request, error) {
@@ -151,7 +157,7 @@ func families(c *config, state State) []ipam.Family {
 	var ipv4, ipv6 bool
 	for _, pool := range state.Pools {
 		ipv4 = ipv4 || usable(pool) && pool.CIDR.Addr().Is4()
-		ipv6 = ipv6 || usable(pool) && pool.CIDR.Addr().Is6() && state.Host != nil && state.Host.IPv6.IsValid()
+		ipv6 = ipv6 || usable(pool) && pool.CIDR.Addr().Is6() && !state.NoIPv6 && state.Host != nil && state.Host.IPv6.IsValid()
 	}
 	ipv4 = ipv4 || !ipv6
 	if f := c.IPAM.AssignIPv4; f != nil {

@@ -66,6 +66,8 @@ type State struct {
 	Pools    []ipam.Pool
 	// Host is this node's addresses; nil while they are unknown.
 	Host *wire.Host
+	// NoIPv6 says that Felix does not program IPv6 (Ipv6Support): a pod with an address in it would be cut off.
+	NoIPv6 bool
 	// Labels of this node choose the pools.
 	Labels map[string]string
 	// MTU of a new interface, in octets; 0 is the kernel's default. The configuration's mtu wins.

@@ -68,7 +68,7 @@ var Table = []Setting{
 	setting("DataplaneWatchdogTimeout", "90", seconds(), func(c *Config) *time.Duration { return &c.DataplaneWatchdogTimeout },
 		"How long the loop that programs the kernel may take before /liveness fails.").atStart(),
 	setting("Ipv6Support", "true", boolean(), func(c *Config) *bool { return &c.Ipv6Support },
-		"Program IPv6 as well as IPv4.").atStart(),
+		"Program IPv6 as well as IPv4. Without it pods get no IPv6 address, and the host's ends of their interfaces take nothing in IPv6.").atStart(),
 	setting("IPForwarding", "Enabled", oneOf("Enabled", "Disabled"), func(c *Config) *string { return &c.IPForwarding },
 		"Whether Felix turns on forwarding between interfaces in the kernel."),
 	setting("DefaultEndpointToHostAction", "DROP", oneOf("DROP", "RETURN", "ACCEPT"), func(c *Config) *string { return &c.DefaultEndpointToHostAction },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -51,7 +52,9 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 		k.handle.Close()
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
+	_, err = os.Stat(sysctl.Root + "/net/ipv6/conf")
 	k.drivers = felix.Drivers{
+		HasIPv6:    err == nil,
 		Interfaces: iface.New(k.links),
 		Links:      link.New(k.links, link.VXLANv4Name, link.VXLANv6Name),
 		Sysctls:    sysctl.New(sysctl.Root),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -126,6 +127,7 @@ type machine struct {
 	agent     *felix.Agent
 	watcher   *node.Watcher
 	workloads []cniserver.Workload
+	settings  map[string]string // beside those of every machine
 	stop      func()
 }
 
@@ -180,8 +182,10 @@ func (m *machine) start(t *testing.T) {
 
 func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) error {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil)).With("on", m.name)
-	c, err := config.Resolve(config.Source{Name: "test", Values: map[string]string{
-		"IptablesBackend": "nft", "DefaultEndpointToHostAction": "ACCEPT"}})
+	settings := map[string]string{"IptablesBackend": "nft", "DefaultEndpointToHostAction": "ACCEPT"}
+	maps.Copy(settings, m.settings)
+	local := []config.Source{{Name: "test", Values: settings}}
+	c, err := config.Resolve(local...)
 	if err != nil {
 		return err
 	}
@@ -213,8 +217,7 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	}
 	m.agent, err = felix.NewAgent(felix.Options{Node: m.name, Source: m.typha.Source(m.name), Whole: true, Journal: j,
 		Drivers: kernel.drivers, Events: events.Events(), Speaker: speaker, Facts: m.watcher, FirstFacts: facts,
-		Local:  []config.Source{{Name: "test", Values: map[string]string{"IptablesBackend": "nft", "DefaultEndpointToHostAction": "ACCEPT"}}},
-		Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: log})
+		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: log})
 	if err != nil {
 		return err
 	}

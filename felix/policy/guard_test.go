@@ -19,7 +19,7 @@ func eachBackend(t *testing.T, test func(*testing.T, *hostWorld, string)) {
 	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
 		t.Run(string(backend), func(t *testing.T) {
 			w := newHostWorld(t, backend)
-			onOneCPU(t)
+			kerneltest.OneCPU(t)
 			w.options = func(r *policy.Renderer) { r.VXLANPort, r.BGPPort = 4789, 1790 }
 			w.apply(t, nil)
 			w.findNeighbours(t)

@@ -255,7 +255,7 @@ func TestHostEndpoints(t *testing.T) {
 
 func checkHostEndpoints(t *testing.T, backend iptables.Backend) {
 	w := newHostWorld(t, backend)
-	onOneCPU(t)
+	kerneltest.OneCPU(t)
 	w.apply(t, nil)
 	w.findNeighbours(t)
 	for _, c := range hostCases {

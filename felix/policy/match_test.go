@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -117,7 +118,7 @@ func TestMatches(t *testing.T) {
 	w.deny, w.anyState = iptables.Drop{}, true
 	w.apply(t, policies)
 	from, to := stations[0], stations[2]
-	onOneCPU(t)
+	kerneltest.OneCPU(t)
 	for family := range map[int]bool{4: true, 6: true} { // finds the neighbours
 		tag := nextTag()
 		from.send(t, udpTo(1), tag, to.addr(family))

@@ -213,25 +213,6 @@ func nextTag() uint16 { tags++; return tags }
 // marker is what a station can always send to itself: it is a failsafe port in both directions.
 var marker = tcpTo(6666)
 
-// onOneCPU keeps the test's goroutine, which kerneltest.Enter has locked to its thread, on one CPU from now on. The
-// kernel then handles the packets that it sends in their order, whatever devices they pass.
-func onOneCPU(t *testing.T) {
-	t.Helper()
-	var set, now unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &now); err != nil {
-		t.Fatal(err)
-	}
-	for cpu := range 1024 {
-		if now.IsSet(cpu) {
-			set.Set(cpu)
-			break
-		}
-	}
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // passes sends a packet, to an address that may be translated on the way, and reports whether it came to a station. That
 // it did not is known when the marker came that the station sent to itself after it.
 func passes(t *testing.T, from, to *station, p probe, dst netip.Addr) bool {

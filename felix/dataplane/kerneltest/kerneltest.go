@@ -91,6 +91,25 @@ func Do(t testing.TB, ns *os.File, f func()) {
 	}
 }
 
+// OneCPU keeps the test's goroutine, which Enter has locked to its thread, on one CPU from now on. The
+// kernel then handles the packets that it sends in their order, whatever devices they pass.
+func OneCPU(t testing.TB) {
+	t.Helper()
+	var set, now unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &now); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range 1024 {
+		if now.IsSet(cpu) {
+			set.Set(cpu)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Run runs a command line, split at spaces, and returns what it wrote to its standard output.
 func Run(t testing.TB, line string) string {
 	t.Helper()

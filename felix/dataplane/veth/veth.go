@@ -1,8 +1,8 @@
 // Package veth makes, checks and removes the pair of devices that connects a pod.
 //
 // It owns the pair: the host's end in the calling thread's network namespace, the pod's end with its addresses
-// and default routes in the pod's. It knows nothing of policy, sets no sysctls of the host's end and no route
-// to the pod: drivers do. It keeps no state; the CNI server calls it, on any goroutine.
+// and default routes in the pod's. It knows nothing of policy. Of the host's end it sets what must be closed before it is up;
+// the other sysctls, and the route to the pod, are the drivers'. It keeps no state; the CNI server calls it, on any goroutine.
 package veth
 
 import (
@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -129,8 +130,11 @@ func addPair(h *netlink.Handle, p Pair) (netlink.Link, error) {
 	return pair, err
 }
 
-// setUpHost gives the host's end what the pod's gateways need.
+// setUpHost gives the host's end what the pod's gateways need, and closes it to what they do not.
 func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
+	if err := closeIPv6(p); err != nil {
+		return err
+	}
 	if p.hasIPv6() {
 		// The kernel would make the same link-local address, but not use it before it has waited for a duplicate.
 		if err := h.LinkSetIP6AddrGenMode(host, nl6AddrGenModeNone); err != nil {
@@ -144,6 +148,23 @@ func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
 		if err := h.AddrAdd(host, addr(GatewayV6, 64)); err != nil {
 			return fmt.Errorf("add address %s to %s: %w", GatewayV6, p.Host, err)
 		}
+	}
+	return nil
+}
+
+// closeIPv6 keeps the node from learning routes from the pod. Of a pod without an IPv6 address, for which nobody may program rules, it
+// takes nothing in IPv6 at all, not even on the link-local address that the kernel would make.
+func closeIPv6(p Pair) error {
+	conf := "/proc/sys/net/ipv6/conf/" + p.Host
+	if _, err := os.Stat(conf); errors.Is(err, fs.ErrNotExist) {
+		return nil // the kernel has no IPv6
+	}
+	key, value := "disable_ipv6", "1"
+	if p.hasIPv6() {
+		key, value = "accept_ra", "0"
+	}
+	if err := os.WriteFile(conf+"/"+key, []byte(value), 0); err != nil {
+		return fmt.Errorf("set %s of %s: %w", key, p.Host, err)
 	}
 	return nil
 }
