@@ -119,6 +119,7 @@ type Agent struct {
 	problems    []string // destinations that cannot be reached
 	unresolved  []string // routes learned by BGP whose next hops cannot be reached
 	unusable    []string // endpoints that cannot be enforced as they are written
+	conflicts   []string // pods whose addresses are not theirs
 	bgpConfig   bgp.Config
 	marks       policy.Marks
 	tunnels     map[dataplane.Family]bool // whether the node has the family's tunnel

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/felix"
+	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -82,7 +84,7 @@ func TestAdd(t *testing.T) {
 			t.Error(err)
 		}
 		r.log = nil
-		r.agent.Remove("cali1")
+		r.agent.Remove(workload)
 		synctest.Wait()
 		if !slices.Contains(r.log, "connections") {
 			t.Error("the connections of a workload that was removed are still known")
@@ -108,6 +110,68 @@ func TestAddNamesWhatItWaitedFor(t *testing.T) {
 		r.commit(endpoint, deny)
 		if _, err := r.agent.Annotations(t.Context(), "shop", "web", ""); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestTwoPodsOneAddress: the ADD of a second pod that has a pod's address, or its interface, fails and says so. A new sandbox
+// of the same pod takes its place, and a removal that comes late does not touch it.
+func TestTwoPodsOneAddress(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.agent.Restore(nil)
+		second := *endpoint
+		second.Pod, second.UID = "vault", "2"
+		r.commit(pool, endpoint, &second, deny)
+		if err := r.agent.Add(t.Context(), workload); err != nil {
+			t.Fatal(err)
+		}
+		other := cniserver.Workload{Namespace: "shop", Pod: "vault", UID: "2", ContainerID: "d", HostIface: "cali2", Addrs: workload.Addrs}
+		if err := r.agent.Add(t.Context(), other); err == nil || !strings.Contains(err.Error(), "address 10.65.0.2 is that of pod shop/web") {
+			t.Errorf("a second pod with the address: %v", err)
+		}
+		other.HostIface, other.Addrs = "cali1", []netip.Addr{netip.MustParseAddr("10.65.0.3")}
+		if err := r.agent.Add(t.Context(), other); err == nil || !strings.Contains(err.Error(), "interface cali1 is that of pod shop/web") {
+			t.Errorf("a second pod with the interface: %v", err)
+		}
+		r.agent.Remove(other)
+		synctest.Wait()
+		routed := func() (list []string) {
+			for _, route := range r.routes {
+				list = append(list, route.Dst.String()+" "+route.Hops[0].Device)
+			}
+			return list
+		}
+		if got := routed(); !slices.Equal(got, []string{"10.65.0.2/32 cali1"}) || !r.hasChain("cali-tw-cali1") || r.hasChain("cali-tw-cali2") {
+			t.Errorf("routes %v, chains %v", got, slices.Collect(maps.Keys(r.chains)))
+		}
+		sandbox := workload
+		sandbox.ContainerID, sandbox.Addrs = "new", other.Addrs
+		if err := r.agent.Add(t.Context(), sandbox); err != nil {
+			t.Fatal(err)
+		}
+		r.agent.Remove(workload) // of the sandbox before
+		synctest.Wait()
+		if got := routed(); !slices.Equal(got, []string{"10.65.0.3/32 cali1"}) {
+			t.Errorf("routes after a late removal: %v", got)
+		}
+	})
+}
+
+// TestConflictsAreReported until they are over, beside what else is wrong.
+func TestConflictsAreReported(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.commit(pool)
+		problem := "pod shop/web has an address that is not assigned to it"
+		for _, problems := range [][]string{{problem}, nil} {
+			r.agent.Conflicts(problems)
+			synctest.Wait()
+			last := r.source.reports[len(r.source.reports)-1]
+			status, err := r.agent.Status(t.Context())
+			if err != nil || !slices.Equal(last.Errors, problems) || !slices.Equal(status.Problems, problems) {
+				t.Errorf("reported %q, status %q, %v, want %q", last.Errors, status.Problems, err, problems)
+			}
 		}
 	})
 }

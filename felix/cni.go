@@ -14,10 +14,10 @@ import (
 // Agent is the CNI server's way to the kernel.
 var _ cniserver.Endpoints = (*Agent)(nil)
 
-// addWaiter waits until a workload is enforced; done is closed then.
+// addWaiter waits until a workload is enforced, or refused.
 type addWaiter struct {
 	iface     string
-	done      chan struct{}
+	done      chan error // of capacity 1
 	abandoned func() bool
 }
 
@@ -74,8 +74,12 @@ func (a *Agent) answerAnnotations() {
 
 // Add implements cniserver.Endpoints.
 func (a *Agent) Add(ctx context.Context, w cniserver.Workload) error {
-	waiter := addWaiter{iface: w.HostIface, done: make(chan struct{}), abandoned: func() bool { return ctx.Err() != nil }}
+	waiter := addWaiter{iface: w.HostIface, done: make(chan error, 1), abandoned: func() bool { return ctx.Err() != nil }}
 	err := a.do(ctx, func() {
+		if err := a.refusal(w); err != nil {
+			waiter.done <- err
+			return
+		}
 		a.workloads[w.HostIface] = w
 		a.forgetConnections(w)
 		a.state.dirty.rules, a.state.dirty.routes = true, true
@@ -83,8 +87,8 @@ func (a *Agent) Add(ctx context.Context, w cniserver.Workload) error {
 	})
 	if err == nil {
 		select {
-		case <-waiter.done:
-			return nil
+		case err := <-waiter.done:
+			return err
 		case <-a.done:
 			err = fmt.Errorf("felix is ending")
 		case <-ctx.Done():
@@ -92,6 +96,27 @@ func (a *Agent) Add(ctx context.Context, w cniserver.Workload) error {
 		}
 	}
 	return fmt.Errorf("pod %s/%s: wait until the kernel has its policy and routes: %w", w.Namespace, w.Pod, err)
+}
+
+// refusal says why a workload cannot be added: another one has its interface or one of its addresses.
+func (a *Agent) refusal(w cniserver.Workload) error {
+	for _, other := range a.sortedWorkloads() {
+		same := other.Namespace == w.Namespace && other.Pod == w.Pod
+		switch {
+		case same:
+		case other.HostIface == w.HostIface:
+			return fmt.Errorf("pod %s/%s: interface %s is that of pod %s/%s: give one of them another name",
+				w.Namespace, w.Pod, w.HostIface, other.Namespace, other.Pod)
+		case a.hasInterface(other):
+			for _, addr := range w.Addrs {
+				if slices.Contains(other.Addrs, addr) {
+					return fmt.Errorf("pod %s/%s: address %s is that of pod %s/%s on this node (interface %s): make one of them anew",
+						w.Namespace, w.Pod, addr, other.Namespace, other.Pod, other.HostIface)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // answerAdds tells those whose workload is enforced.
@@ -104,7 +129,7 @@ func (a *Agent) answerAdds(enforced map[dataplane.Family]bool) {
 		if !exists || !a.inPlace(w, enforced) {
 			return false
 		}
-		close(waiter.done)
+		waiter.done <- nil
 		return true
 	})
 }
@@ -126,14 +151,32 @@ func (a *Agent) inPlace(w cniserver.Workload, enforced map[dataplane.Family]bool
 }
 
 // Remove implements cniserver.Endpoints.
-func (a *Agent) Remove(hostIface string) {
-	// The loop takes requests as long as it runs, so this is over soon.
-	select {
-	case a.requests <- func() {
-		a.forgetConnections(a.workloads[hostIface])
-		delete(a.workloads, hostIface)
+func (a *Agent) Remove(w cniserver.Workload) {
+	a.tell(func() {
+		known := a.workloads[w.HostIface]
+		if known.Namespace != w.Namespace || known.Pod != w.Pod || known.ContainerID != w.ContainerID {
+			return // another one has the interface
+		}
+		a.forgetConnections(known)
+		delete(a.workloads, w.HostIface)
 		a.state.dirty.rules, a.state.dirty.routes = true, true
-	}:
+	})
+}
+
+// Conflicts implements cniserver.Endpoints.
+func (a *Agent) Conflicts(problems []string) {
+	a.tell(func() {
+		if len(problems) > 0 && !slices.Equal(problems, a.conflicts) {
+			a.log.Error("pods have addresses that are not theirs", "problems", problems)
+		}
+		a.conflicts = problems
+	})
+}
+
+// tell runs op on the loop's goroutine, unless the loop ends. It takes requests as long as it runs, so this is over soon.
+func (a *Agent) tell(op func()) {
+	select {
+	case a.requests <- op:
 	case <-a.done:
 	}
 }

@@ -195,7 +195,7 @@ func (a *Agent) routedWorkloads() []routing.Workload {
 	var workloads []routing.Workload
 	for _, w := range a.sortedWorkloads() {
 		if a.hasInterface(w) {
-			workloads = append(workloads, routing.Workload{Interface: w.HostIface, Addrs: w.Addrs})
+			workloads = append(workloads, routing.Workload{Name: w.Namespace + "/" + w.Pod, Interface: w.HostIface, Addrs: w.Addrs})
 		}
 	}
 	return workloads

@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
 )
@@ -25,15 +24,12 @@ func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, 
 		return nil, &protocol.Error{Code: protocol.CodeInvalidEnvironment, Msg: "no network namespace came with the request"}
 	}
 	r := record{Network: c.Name, ContainerID: request.ContainerID, IfName: request.IfName, NetNS: request.NetNS,
-		Namespace: pod.Namespace, Pod: pod.Pod, UID: pod.UID, HostIface: derive.HostInterface(pod.Namespace, pod.Pod), State: stateAdding}
-	defer s.pods.lock(r.HostIface)()
-	if err := s.clearWay(ctx, r); err != nil {
+		Namespace: pod.Namespace, Pod: pod.Pod, UID: pod.UID, State: stateAdding}
+	defer s.pods.lock(r.pod())()
+	if err := s.settle(ctx, r); err != nil {
 		return nil, err
 	}
-	if former, found := s.records.get(r.key()); found {
-		r.MAC = former.MAC // this ADD repeats one, whose interface may stay
-	}
-	if err := s.records.put(r); err != nil {
+	if r, err = s.records.reserve(r); err != nil {
 		return nil, err
 	}
 	err = s.connect(ctx, &r, c, netns)
@@ -49,9 +45,9 @@ func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, 
 	return encodeResult(c, r)
 }
 
-// clearWay removes what stands where the pod's interface is to be: a DEL of the same interface that was
-// spooled, and the interface of a former sandbox of the same pod.
-func (s *Server) clearWay(ctx context.Context, r record) error {
+// settle ends what is under way of the same container: a DEL that was spooled, a release of its addresses. It
+// refuses a second interface.
+func (s *Server) settle(ctx context.Context, r record) error {
 	spooled := r.path(s.opts.Spool)
 	if _, err := os.Lstat(spooled); err == nil {
 		if old, found := s.records.get(r.key()); found {
@@ -64,20 +60,31 @@ func (s *Server) clearWay(ctx context.Context, r record) error {
 		}
 	}
 	for _, old := range s.records.all() {
-		var err error
 		switch {
-		case old.HostIface != r.HostIface:
 		case old.key() == r.key():
-			err = old.awaitRelease(ctx)
-		case old.State == stateDeleting:
-		case old.ContainerID != r.ContainerID:
-			err = s.remove(ctx, old)
-		default:
-			err = &protocol.Error{Code: protocol.CodeInvalidEnvironment,
+			if err := old.awaitRelease(ctx); err != nil {
+				return err
+			}
+		case old.pod() == r.pod() && old.ContainerID == r.ContainerID && old.State != stateDeleting:
+			return &protocol.Error{Code: protocol.CodeInvalidEnvironment,
 				Msg:     fmt.Sprintf("environment variable CNI_IFNAME=%q is invalid", r.IfName),
 				Details: fmt.Sprintf("the pod has interface %s already, and can have one", old.IfName)}
 		}
-		if err != nil {
+	}
+	return nil
+}
+
+// replace removes the interfaces of former sandboxes of a pod, whose new record has none yet. Other pods' it does not
+// touch, whatever they are named.
+func (s *Server) replace(ctx context.Context, r record) error {
+	for _, old := range s.records.all() {
+		if old.pod() != r.pod() || old.ContainerID == r.ContainerID || old.State == stateDeleting {
+			continue
+		}
+		if err := s.disconnect(ctx, old); err != nil {
+			return err
+		}
+		if err := s.remove(ctx, old); err != nil {
 			return err
 		}
 	}
@@ -101,8 +108,12 @@ func (r record) awaitRelease(ctx context.Context) error {
 // connect does the work of an ADD and completes the record. Every step finds what an earlier
 // ADD of the same container left, so that repeating it is harmless.
 func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.File) error {
+	// An ADD that comes late, for a pod that is no more, ends here: its successor keeps its interface.
 	annotations, err := s.opts.Endpoints.Annotations(ctx, r.Namespace, r.Pod, r.UID)
 	if err != nil {
+		return err
+	}
+	if err := s.replace(ctx, *r); err != nil {
 		return err
 	}
 	state := s.opts.State()
@@ -110,9 +121,7 @@ func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.Fi
 	if err != nil {
 		return err
 	}
-	request.Handle = r.handle()
-	request.Attributes = map[string]string{ipam.AttrNamespace: r.Namespace, ipam.AttrPod: r.Pod, ipam.AttrUID: r.UID,
-		ipam.AttrTimestamp: time.Now().UTC().Format(time.RFC3339)}
+	request.Handle, request.Attributes = r.handle(), r.attributes()
 	leases, err := s.assigner.assign(ctx, assignment{host: ipam.Host{Name: s.opts.Node, Labels: state.Labels},
 		pools: state.Pools, request: request})
 	if err != nil {

@@ -24,6 +24,7 @@ type assigner struct {
 	ipam    IPAM
 	log     *slog.Logger
 	assigns chan assignment
+	tasks   chan func()   // unbuffered; run carries them out
 	wake    chan struct{} // of capacity 1; says that something was added to waiting
 	retry   time.Duration // until the next attempt of a failed release; run's alone
 
@@ -47,7 +48,7 @@ type release struct {
 
 func newAssigner(client IPAM, log *slog.Logger) *assigner {
 	return &assigner{ipam: client, log: log, retry: firstReleaseRetry,
-		assigns: make(chan assignment, maxConnections), wake: make(chan struct{}, 1)}
+		assigns: make(chan assignment, maxConnections), tasks: make(chan func()), wake: make(chan struct{}, 1)}
 }
 
 // assign gives the addresses for a request on a host out of pools, which are the handle's until they are released
@@ -103,6 +104,8 @@ func (a *assigner) run(ctx context.Context) error {
 			return nil
 		case wanted := <-a.assigns:
 			assigns = append(assigns, wanted)
+		case task := <-a.tasks:
+			task()
 		case <-a.wake:
 		case <-retry.C:
 		}

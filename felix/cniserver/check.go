@@ -14,7 +14,7 @@ func (s *Server) check(ctx context.Context, request *protocol.Request, netns *os
 	key := attachment{request.ContainerID, request.IfName}
 	r, found := s.records.get(key)
 	if found {
-		defer s.pods.lock(r.HostIface)()
+		defer s.pods.lock(r.pod())()
 		r, found = s.records.get(key) // after waiting for the lock
 	}
 	switch {

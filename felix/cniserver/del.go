@@ -19,7 +19,7 @@ func (s *Server) del(ctx context.Context, request *protocol.Request, spooled str
 	if !found {
 		return nil
 	}
-	defer s.pods.lock(r.HostIface)()
+	defer s.pods.lock(r.pod())()
 	if r, found = s.records.get(r.key()); !found {
 		return nil // while it waited for the lock
 	}
@@ -41,9 +41,8 @@ func (s *Server) remove(ctx context.Context, r record) error {
 		return err
 	}
 	if !s.replaced(r) {
-		s.opts.Endpoints.Remove(r.HostIface)
-		if err := s.opts.Links.Delete(ctx, r.HostIface); err != nil {
-			return fmt.Errorf("remove interface %s of pod %s/%s: %w", r.HostIface, r.Namespace, r.Pod, err)
+		if err := s.disconnect(ctx, r); err != nil {
+			return err
 		}
 	}
 	s.opts.Log.Info("pod disconnected", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "container", r.ContainerID)
@@ -61,7 +60,16 @@ func (s *Server) remove(ctx context.Context, r record) error {
 	return nil
 }
 
-// replaced says whether the host interface belongs to a newer sandbox of the same pod.
+// disconnect removes the interface of a record.
+func (s *Server) disconnect(ctx context.Context, r record) error {
+	s.opts.Endpoints.Remove(r.workload())
+	if err := s.opts.Links.Delete(ctx, r.HostIface); err != nil {
+		return fmt.Errorf("remove interface %s of pod %s: %w", r.HostIface, r.pod(), err)
+	}
+	return nil
+}
+
+// replaced says whether the host interface belongs to another record: a newer sandbox's of the same pod.
 func (s *Server) replaced(r record) bool {
 	for _, other := range s.records.all() {
 		if other.HostIface == r.HostIface && other.key() != r.key() && other.State != stateDeleting {

@@ -27,6 +27,9 @@ type fakeIPAM struct {
 	fail    error // of everything while set
 	block   chan struct{}
 	entered chan struct{}
+	// asserted are the handles of each Reassert, and conflicts what it answers.
+	asserted  [][]string
+	conflicts map[string]error
 }
 
 func (f *fakeIPAM) Assign(_ context.Context, _ ipam.Host, _ []ipam.Pool, requests []ipam.Request) []ipam.Result {
@@ -72,6 +75,21 @@ func (f *fakeIPAM) Release(_ context.Context, handles ...string) ([]ipam.Lease, 
 		delete(f.held, handle)
 	}
 	return nil, nil
+}
+
+func (f *fakeIPAM) Reassert(_ context.Context, _ ipam.Host, _ []ipam.Pool, requests []ipam.Request) []error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	handles, errs := []string{}, make([]error, len(requests))
+	for i, r := range requests {
+		handles = append(handles, r.Handle)
+		errs[i] = f.conflicts[r.Handle]
+		if f.fail != nil {
+			errs[i] = f.fail
+		}
+	}
+	f.asserted = append(f.asserted, handles)
+	return errs
 }
 
 func (f *fakeIPAM) failWith(err error) {
@@ -140,13 +158,19 @@ type fakeEndpoints struct {
 	mu          sync.Mutex // guards everything below
 	annotations map[string]string
 	added       map[string]Workload
-	fail        error // of Add while set
-	block       bool  // Add waits for its context
+	fail        error  // of Add while set
+	block       bool   // Add waits for its context
+	uid         string // of the only pod that is known, while set
+	conflicts   []string
+	removed     []string // containers
 }
 
-func (f *fakeEndpoints) Annotations(context.Context, string, string, string) (map[string]string, error) {
+func (f *fakeEndpoints) Annotations(_ context.Context, _, _, uid string) (map[string]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.uid != "" && uid != f.uid {
+		return nil, context.DeadlineExceeded
+	}
 	return f.annotations, nil
 }
 
@@ -164,10 +188,19 @@ func (f *fakeEndpoints) Add(ctx context.Context, w Workload) error {
 	return nil
 }
 
-func (f *fakeEndpoints) Remove(hostIface string) {
+func (f *fakeEndpoints) Remove(w Workload) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.added, hostIface)
+	f.removed = append(f.removed, w.ContainerID)
+	if f.added[w.HostIface].ContainerID == w.ContainerID {
+		delete(f.added, w.HostIface)
+	}
+}
+
+func (f *fakeEndpoints) Conflicts(problems []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conflicts = problems
 }
 
 // node is a server with fakes around it.

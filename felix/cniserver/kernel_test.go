@@ -97,7 +97,9 @@ func (routes) Add(_ context.Context, w Workload) error {
 	return nil
 }
 
-func (routes) Remove(string) {}
+func (routes) Remove(Workload) {}
+
+func (routes) Conflicts([]string) {}
 
 // host is a node with the real plugin binary, the real server, the kernel and a datastore in memory.
 type host struct {
@@ -142,11 +144,13 @@ func newHost(t *testing.T) *host {
 // start starts the server; stop ends it, as when Felix ends.
 func (h *host) start(t *testing.T) {
 	t.Helper()
-	h.opts.IPAM = ipam.New(h.store)
+	client := ipam.New(h.store)
+	h.opts.IPAM = client
 	server, err := New(h.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	client.SetLive(server.Leases)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()

@@ -14,9 +14,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
+	"github.com/maneki-net/maneki/ipam"
 )
 
 // state is how far an interface has come. A record is written before each step whose effect
@@ -53,6 +56,15 @@ type record struct {
 func (r record) handle() string { return r.Network + "." + r.ContainerID }
 
 func (r record) key() attachment { return attachment{r.ContainerID, r.IfName} }
+
+// pod names the pod, of whichever sandbox: the name of an interface, a hash, may be another pod's too.
+func (r record) pod() string { return r.Namespace + "/" + r.Pod }
+
+// attributes are what the pod's addresses are assigned with.
+func (r record) attributes() map[string]string {
+	return map[string]string{ipam.AttrNamespace: r.Namespace, ipam.AttrPod: r.Pod, ipam.AttrUID: r.UID,
+		ipam.AttrTimestamp: time.Now().UTC().Format(time.RFC3339)}
+}
 
 func (r record) workload() Workload {
 	return Workload{Namespace: r.Namespace, Pod: r.Pod, UID: r.UID, ContainerID: r.ContainerID,
@@ -137,17 +149,54 @@ func (s *recordStore) all() []record {
 }
 
 func (s *recordStore) put(r record) error {
-	body, err := json.Marshal(r)
-	if err == nil {
-		err = protocol.WriteFileAtomic(r.path(s.dir), body, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("record interface of pod %s/%s: %w", r.Namespace, r.Pod, err)
+	if err := s.write(r); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records[r.key()] = r
 	return nil
+}
+
+func (s *recordStore) write(r record) error {
+	body, err := json.Marshal(r)
+	if err == nil {
+		err = protocol.WriteFileAtomic(r.path(s.dir), body, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("record interface of pod %s: %w", r.pod(), err)
+	}
+	return nil
+}
+
+// reserve is put for the record of an ADD, and gives it the name of the host's end: what an ADD that it repeats had, else
+// the pod's, which is Calico's, or when another pod has that, because their hashes agree, the next one that is free.
+func (s *recordStore) reserve(r record) (record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if former, repeated := s.records[r.key()]; repeated && former.pod() == r.pod() {
+		r.HostIface, r.MAC = former.HostIface, former.MAC // the interface may stay
+	} else {
+		r.HostIface = derive.HostInterface(r.Namespace, r.Pod)
+		for i := 1; s.isOthers(r); i++ {
+			r.HostIface = derive.HostInterface(r.Namespace, fmt.Sprintf("%s/%d", r.Pod, i)) // no pod's name
+		}
+	}
+	if err := s.write(r); err != nil {
+		return r, err
+	}
+	s.records[r.key()] = r
+	return r, nil
+}
+
+// isOthers says whether another pod has a record's host interface.
+func (s *recordStore) isOthers(r record) bool {
+	for _, other := range s.records {
+		if other.HostIface == r.HostIface && other.pod() != r.pod() {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *recordStore) remove(r record) error {

@@ -5,7 +5,8 @@
 // while Felix was down. It does not decide policy and programs nothing but the pods' own
 // interfaces: the agent does the rest through Endpoints, and an ADD is answered only when that is done. Each
 // connection has its goroutine, bounded in number; those of one pod exclude each other. One more
-// goroutine owns all traffic with IPAM, so that requests that wait together share a write.
+// goroutine owns all traffic with IPAM, so that requests that wait together share a write. It also writes
+// the addresses of the pods that run again, should the datastore have lost them.
 package cniserver
 
 import (
@@ -78,6 +79,7 @@ type State struct {
 type IPAM interface {
 	Assign(ctx context.Context, host ipam.Host, pools []ipam.Pool, requests []ipam.Request) []ipam.Result
 	Release(ctx context.Context, handles ...string) ([]ipam.Lease, error)
+	Reassert(ctx context.Context, host ipam.Host, pools []ipam.Pool, requests []ipam.Request) []error
 }
 
 // Workload is a pod's interface as the agent needs to know it.
@@ -97,15 +99,17 @@ type Endpoints interface {
 	// Add returns when the kernel has the routes and the policy of the workload, whose interface exists.
 	// Repeating it is harmless.
 	Add(ctx context.Context, w Workload) error
-	// Remove forgets the workload behind a host interface, which is about to go. It does not wait.
-	Remove(hostIface string)
+	// Remove forgets a workload, whose host interface is about to go. It does not wait.
+	Remove(w Workload)
+	// Conflicts says which pods have an address that is not theirs in IPAM, and why, in place of what it said last.
+	Conflicts(problems []string)
 }
 
 // Server answers the CNI plugin.
 type Server struct {
 	opts     Options
 	records  *recordStore
-	pods     keyedLocks // by host interface
+	pods     keyedLocks // by record.pod
 	assigner *assigner
 }
 
@@ -154,6 +158,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.recover(ctx) // connections wait in the listener's queue meanwhile
 	s.opts.Log.Info("cni server listens", "socket", s.opts.Socket)
 	group.Go(func() error { return s.watchSpool(ctx) })
+	group.Go(func() error { return s.watchLeases(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		return listener.Close()

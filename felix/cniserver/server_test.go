@@ -102,6 +102,9 @@ func TestANewSandboxReplacesTheOldOne(t *testing.T) {
 	defer n.start(t)()
 	n.must(t, request(t, "ADD", "old", "web", nil))
 	n.must(t, request(t, "ADD", "new", "web", nil))
+	if diff := cmp.Diff([]string{"old"}, n.endpoints.removed); diff != "" {
+		t.Errorf("the agent was told to forget (-want +got):\n%s", diff)
+	}
 	n.must(t, request(t, "DEL", "old", "web", nil)) // comes late
 	n.settle(t)
 	if diff := cmp.Diff([]string{"k8s-pod-network.new"}, n.ipam.handles()); diff != "" {

@@ -198,6 +198,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	if err != nil {
 		return err
 	}
+	client.SetLive(cni.Leases)
 	workloads, err := cni.Workloads()
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
@@ -46,7 +47,7 @@ func TestForeignRule(t *testing.T) {
 		kerneltest.Run(t, "iptables-nft -N DEBUG")
 		kerneltest.Run(t, "iptables-nft -A DEBUG -j "+chain)
 	})
-	n1.agent.Remove(iface)
+	n1.agent.Remove(cniserver.Workload{Namespace: "shop", Pod: "c", ContainerID: "c", HostIface: iface})
 	n1.do(t, func() { kerneltest.Run(t, "ip link del "+iface) })
 	if err := l.store.Delete(t.Context(), datastore.Pods, datastore.Key{Namespace: "shop", Name: "c"}, datastore.Preconditions{}); err != nil {
 		t.Fatal(err)

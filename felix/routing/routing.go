@@ -50,8 +50,9 @@ type Settings struct {
 	MTU, Port, VNI int
 }
 
-// Workload is a pod of this node.
+// Workload is a pod of this node. Of two that have one address, the first gets the route.
 type Workload struct {
+	Name      string // namespace/pod, for messages
 	Interface string // the host's end
 	Addrs     []netip.Addr
 }
@@ -85,7 +86,7 @@ type Output struct {
 
 // Compute makes the desired state. It is the same for the same input, in the same order.
 func Compute(in Input) Output {
-	c := computation{Input: in, taken: map[netip.Prefix]bool{}}
+	c := computation{Input: in, taken: map[netip.Prefix]bool{}, owners: map[netip.Addr]Workload{}}
 	c.tunnel()
 	for _, w := range in.Workloads {
 		c.workload(w)
@@ -117,6 +118,8 @@ type computation struct {
 	Input
 	out   Output
 	taken map[netip.Prefix]bool
+	// owners are the workloads that have routes to their addresses.
+	owners map[netip.Addr]Workload
 }
 
 func ofFamily(p netip.Prefix, f dataplane.Family) bool {
@@ -141,7 +144,11 @@ func (c *computation) problem(format string, args ...any) {
 
 func (c *computation) workload(w Workload) {
 	for _, addr := range w.Addrs {
-		if dataplane.FamilyOf(addr) == c.Family {
+		if owner, taken := c.owners[addr]; taken {
+			c.problem("pod %s (%s) gets no route: its address %s is that of pod %s (%s); make one of them anew",
+				w.Name, w.Interface, addr, owner.Name, owner.Interface)
+		} else if dataplane.FamilyOf(addr) == c.Family {
+			c.owners[addr] = w
 			c.add(route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Src: c.Settings.Source,
 				Hops: []route.Hop{{Device: w.Interface}}})
 		}

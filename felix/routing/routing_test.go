@@ -134,6 +134,21 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// TestTwoPodsOneAddress: the first keeps the route, and what the second lacks is said.
+func TestTwoPodsOneAddress(t *testing.T) {
+	in := input(wire.Pool{VXLAN: wire.EncapAlways})
+	in.Workloads = []routing.Workload{{Name: "shop/web", Interface: "cali1", Addrs: []netip.Addr{addr("10.65.1.2")}},
+		{Name: "bank/vault", Interface: "cali2", Addrs: []netip.Addr{addr("10.65.1.2"), addr("10.65.1.3")}}}
+	out := routing.Compute(in)
+	want := append(slices.Clone(local), "10.65.1.3/32 dev cali2 proto 80", n2Tunnel, n3Tunnel)
+	if diff := cmp.Diff(want, show(out.Routes)); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+	if len(out.Problems) != 1 || !strings.Contains(out.Problems[0], "pod bank/vault (cali2) gets no route: its address 10.65.1.2 is that of pod shop/web (cali1)") {
+		t.Errorf("problems %q", out.Problems)
+	}
+}
+
 // TestFamilies: what is of the other family is left out.
 func TestFamilies(t *testing.T) {
 	in := input(wire.Pool{VXLAN: wire.EncapAlways})
