@@ -17,7 +17,7 @@ const module = "github.com/maneki-net/maneki/"
 var (
 	kernelPatterns  = []string{"bgp/speaker", "felix/..."}
 	clusterPatterns = []string{"api/crds", "calicoctl", "datastore/etcd/...", "datastore/kubernetes/...", "kube-controllers/daemon",
-		"kube-controllers/status", "test/cluster/...", "test/e2e", "test/etcd", "typha", "typha/discovery"}
+		"kube-controllers/status", "test/chart", "test/cluster/...", "test/e2e", "test/etcd", "typha", "typha/discovery"}
 )
 
 // tally counts tests; subtests count as tests.

@@ -43,7 +43,6 @@ capabilities: {drop: [ALL]}
     - bgpconfigurations
     - bgpfilters
     - bgppeers
-    - clusterinformations
     - felixconfigurations
     - globalnetworkpolicies
     - globalnetworksets
