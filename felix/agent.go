@@ -4,7 +4,8 @@
 // CNI server, routes from BGP, the node's facts, the kernel's events and timers arrive on channels;
 // each marks what it changed, and one pass renders the desired state and applies it. Nothing is
 // programmed before the first commit that is in sync, or, without one for a while, before the journal of
-// the last run has been taken for it. When the agent ends everything stays in the kernel.
+// the last run has been taken for it; but where the journal has host endpoints, they are closed at once, as it has them. When the agent
+// ends everything stays in the kernel.
 //
 // felix/daemon composes the parts into the process, and removes what they made.
 package felix
@@ -110,6 +111,7 @@ type Agent struct {
 	adds    []addWaiter
 	waiters []annotationWaiter
 
+	heard       bool // the stream delivered something
 	inSync      bool // the stream delivered everything
 	programming bool // the kernel is ours to change: inSync, or the journal was taken for it
 	patient     bool // the stream, and the node's addresses, are still waited for
@@ -179,6 +181,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer refresh.stop()
 	heartbeat := time.NewTicker(time.Second)
 	defer heartbeat.Stop()
+	if err := a.pass(ctx); err != nil {
+		return err
+	}
 	for {
 		work := true
 		select {
@@ -278,6 +283,7 @@ const maxDrained = 1000
 
 // commit takes in what the stream delivered.
 func (a *Agent) commit(c wire.Commit) {
+	a.heard = true
 	if c.InSync && !a.inSync && a.opts.Whole {
 		c = a.completed(c)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -218,6 +219,43 @@ func TestJournal(t *testing.T) {
 		r.commit(pool)
 		if _, exists := r.sets["cali40s"]; exists || r.agent.Ready() != nil {
 			t.Errorf("in sync: sets %v, %v", r.sets, r.agent.Ready())
+		}
+	})
+}
+
+// TestHostEndpointsAtStart: host endpoints that the journal knows are closed before the stream says anything, and follow the node's
+// addresses meanwhile; nothing else is programmed. One that the stream does not have any more opens.
+func TestHostEndpointsAtStart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		addr := netip.MustParseAddr("172.30.1.11")
+		r := newRigWith(t, node.Facts{Name: "n1"}, pool, set, deny, endpoint,
+			&wire.HostEndpoint{Name: "named", Node: "n1", Interface: "eth0"},
+			&wire.HostEndpoint{Name: "by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr}})
+		r.fail["raw"] = errors.New("broken")
+		synctest.Wait()
+		if diff := cmp.Diff([]string{"grow", "raw", "mangle", "filter", "nat"}, r.log); diff != "" {
+			t.Errorf("at once (-want +got):\n%s", diff)
+		}
+		if !r.hasChain("cali-fh-eth0") || r.hasChain("cali-fh-eth1") || r.sets["cali40all-ipam-pools"] != 1 {
+			t.Errorf("chains of eth0 %v, of eth1, which has no address yet, %v; sets %v", r.hasChain("cali-fh-eth0"), r.hasChain("cali-fh-eth1"), r.sets)
+		}
+		r.log = nil
+		r.addrs[addr] = "eth1"
+		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
+		synctest.Wait()
+		if !r.hasChain("cali-fh-eth1") || !slices.Contains(r.log, "filter") || slices.Contains(r.log, "routes") || r.agent.Ready() == nil {
+			t.Errorf("an address came: chains of eth1 %v, %v, %v", r.hasChain("cali-fh-eth1"), r.log, r.agent.Ready())
+		}
+		r.log = nil
+		r.later(t, time.Second)
+		if !slices.Contains(r.log, "raw") {
+			t.Errorf("what failed is not tried again: %v", r.log)
+		}
+		delete(r.fail, "raw")
+		r.later(t, time.Minute) // the journal is taken for the stream
+		r.commit(pool, &wire.HostEndpoint{Name: "named", Node: "n1", Interface: "eth0"})
+		if !r.hasChain("cali-fh-eth0") || r.hasChain("cali-fh-eth1") || r.agent.Ready() != nil {
+			t.Errorf("in sync: chains of eth0 %v, of eth1 %v, %v", r.hasChain("cali-fh-eth0"), r.hasChain("cali-fh-eth1"), r.agent.Ready())
 		}
 	})
 }

@@ -32,6 +32,7 @@ func (a *Agent) pass(ctx context.Context) error {
 	a.publish() // before an ADD goes on, which takes an address out of these pools
 	a.answerAnnotations()
 	if !a.mayProgram() {
+		a.guard(ctx)
 		return nil
 	}
 	interfaces := a.opts.Drivers.Interfaces.Apply(ctx)
@@ -96,13 +97,7 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 	families := a.opts.Drivers.Families
 	errs := []error{a.count(a.opts.Drivers.Links.Name(), a.opts.Drivers.Links.Apply(ctx)),
 		a.count(a.opts.Drivers.Sysctls.Name(), a.opts.Drivers.Sysctls.Apply(ctx))}
-	grown := make([]error, len(families))
-	for i, f := range families {
-		grown[i] = a.count(f.Sets.Name(), f.Sets.Grow(ctx))
-		a.learnBroken(f.Family, grown[i])
-	}
-	a.renderRules() // again, if that changed what policies can be enforced
-	rules := a.applyRules(ctx)
+	grown, rules := a.protect(ctx)
 	for i, f := range families {
 		held := !enforces(rules[i])
 		whole := grown[i] == nil || a.closes(f.Family, grown[i])
@@ -119,6 +114,41 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 		}
 	}
 	return enforced, errors.Join(errs...)
+}
+
+// protect makes sets and rules as desired, as far as nothing opens by it, and gives the errors of each family.
+func (a *Agent) protect(ctx context.Context) (grown, rules []error) {
+	for _, f := range a.opts.Drivers.Families {
+		err := a.count(f.Sets.Name(), f.Sets.Grow(ctx))
+		a.learnBroken(f.Family, err)
+		grown = append(grown, err)
+	}
+	a.renderRules() // again, if that changed what policies can be enforced
+	return grown, a.applyRules(ctx)
+}
+
+// guard closes, until the stream has said something, the host endpoints that the journal knows: a node that starts is not open because
+// Typha, or the address of the node, is not there yet. Everything else waits.
+func (a *Agent) guard(ctx context.Context) {
+	if a.heard || len(a.state.hostEndpoints) == 0 {
+		return
+	}
+	interfaces := a.opts.Drivers.Interfaces.Apply(ctx)
+	a.renderSets()
+	a.renderRoutes() // the rules name sets of it
+	a.state.dirty.routes = true
+	a.renderRules()
+	grown, rules := a.protect(ctx)
+	if err := errors.Join(append(append(grown, rules...), interfaces)...); err != nil && ctx.Err() == nil {
+		a.log.Error("host endpoints not closed as the journal has them, will retry", "error", err)
+		a.backOff()
+	}
+}
+
+// backOff makes the loop try again after a wait that doubles.
+func (a *Agent) backOff() {
+	a.retryTimer.Reset(a.retry)
+	a.retry = min(2*a.retry, lastRetry)
 }
 
 // learnBroken takes in which sets are not whole. Policies that name one of them deny, and hold up nothing else.
@@ -205,8 +235,7 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 		}
 	}
 	if err != nil {
-		a.retryTimer.Reset(a.retry)
-		a.retry = min(2*a.retry, lastRetry)
+		a.backOff()
 	} else {
 		a.retryTimer.Stop()
 		a.retry = firstRetry

@@ -81,7 +81,9 @@ func (a *Agent) renderRoutes() {
 	routes := slices.SortedFunc(maps.Values(a.state.routes), func(x, y *wire.Route) int {
 		return cmp.Or(x.Dst.Addr().Compare(y.Dst.Addr()), cmp.Compare(x.Dst.Bits(), y.Dst.Bits()))
 	})
-	a.configureBGP(routes)
+	if a.mayProgram() {
+		a.configureBGP(routes)
+	}
 	learned := a.learned()
 	for _, f := range a.opts.Drivers.Families {
 		out := routing.Compute(routing.Input{
@@ -101,7 +103,7 @@ func (a *Agent) renderRoutes() {
 		a.networkSets(f, out.Tunnel)
 		a.renderNAT(f, out.Tunnel)
 	}
-	if pools := a.state.ipamPools(usesVXLAN); a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools) {
+	if pools := a.state.ipamPools(usesVXLAN); a.mayProgram() && (a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools)) {
 		a.tunnelPools = pools
 		a.opts.Facts.SetTunnelPools(pools)
 	}

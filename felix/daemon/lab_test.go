@@ -39,6 +39,8 @@ import (
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // limit is how long anything in the lab may take.
@@ -128,6 +130,7 @@ type machine struct {
 	watcher   *node.Watcher
 	workloads []cniserver.Workload
 	settings  map[string]string // beside those of every machine
+	alone     bool              // Typha is out of its reach
 	stop      func()
 }
 
@@ -166,6 +169,13 @@ func (m *machine) do(t *testing.T, f func()) { kerneltest.Do(t, m.ns, f) }
 // there are any, and pods are added by it.
 func (m *machine) start(t *testing.T) {
 	t.Helper()
+	m.launch(t)
+	eventually(t, func() error { return m.agent.Ready() })
+}
+
+// launch is start without waiting until the agent is ready.
+func (m *machine) launch(t *testing.T) {
+	t.Helper()
 	ready := make(chan error, 1)
 	m.stop = m.background(t, func(ctx context.Context) error {
 		runtime.LockOSThread()
@@ -177,7 +187,14 @@ func (m *machine) start(t *testing.T) {
 	if err := <-ready; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error { return m.agent.Ready() })
+}
+
+// silence is Typha out of reach.
+type silence struct{ stream.Source }
+
+func (silence) Next(ctx context.Context) (wire.Commit, error) {
+	<-ctx.Done()
+	return wire.Commit{}, ctx.Err()
 }
 
 func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) error {
@@ -215,7 +232,11 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	if speaker == nil {
 		speaker = noSpeaker{}
 	}
-	m.agent, err = felix.NewAgent(felix.Options{Node: m.name, Source: m.typha.Source(m.name), Whole: true, Journal: j,
+	source := stream.Source(m.typha.Source(m.name))
+	if m.alone {
+		source = silence{source}
+	}
+	m.agent, err = felix.NewAgent(felix.Options{Node: m.name, Source: source, Whole: true, Journal: j,
 		Drivers: kernel.drivers, Events: events.Events(), Speaker: speaker, Facts: m.watcher, FirstFacts: facts,
 		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: log})
 	if err != nil {
