@@ -11,13 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/inbound"
 )
 
 // serveHealth answers the kubelet's probes, if HealthEnabled.
@@ -91,13 +91,7 @@ func listenAndServe(ctx context.Context, network, address string, handler http.H
 			return fmt.Errorf("listen on %s: %w", address, err)
 		}
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve on %s: %w", address, err)
-	}
-	return nil
+	return inbound.ServeHTTP(ctx, listener, handler)
 }
 
 // fetchStatus reads the agent's status from the debug socket of the running process.

@@ -1,0 +1,45 @@
+package inbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Bounds of HTTP servers.
+const (
+	headerTime = 5 * time.Second
+	readTime   = 20 * time.Second
+	writeTime  = time.Minute
+	idleTime   = time.Minute
+	headerSize = 16 << 10
+	streams    = 64 // requests at a time on one connection of HTTP/2
+)
+
+// OfHTTP are limits for HTTP servers that a few clients ask: probes, Prometheus, API servers.
+var OfHTTP = Limits{All: 256, PerAddress: 64}
+
+// HTTP returns a server whose requests are bounded: their headers, the time that they take, and their bodies, which have at most
+// so many octets. Its listener bounds the connections.
+func HTTP(handler http.Handler, body int64) *http.Server {
+	return &http.Server{
+		Handler:           http.MaxBytesHandler(handler, body),
+		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: headerSize,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: streams},
+	}
+}
+
+// ServeHTTP answers requests without bodies on a listener until ctx ends, and returns nil then.
+func ServeHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := HTTP(handler, 0)
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(Limit(listener, OfHTTP, nil)); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP on %s: %w", listener.Addr(), err)
+	}
+	return nil
+}
