@@ -301,7 +301,7 @@ func (c *Client) sendReports(ctx context.Context, up *call, base uint64) {
 		case r.Applied > 0:
 			continue // it speaks of what another connection delivered
 		} // 0: what the kernel enforces is no commit, and the errors say why
-		if err := up.send(frameReport, r); err != nil {
+		if err := up.send(frameReport, shortened(r)); err != nil {
 			return // reading sees how the stream ended
 		}
 	}

@@ -2,29 +2,44 @@ package stream
 
 import (
 	"context"
+	"maps"
 	"sync"
+	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
 // door lets streams in whose hellos are to be read: few at once, and of each node one, however many there are, since a hello tells
-// of all that a node holds. The rest wait, each at its node's place in the queue, with what they send still with their senders.
+// of all that a node holds. The rest wait, each at its node's place in the queue, with what they send still with their senders. A
+// node that comes again and again waits longer: each time a snapshot is made for it.
 type door struct {
 	room chan struct{} // as many as may be in
 
-	mu    sync.Mutex
-	nodes map[string]*visitors
+	mu     sync.Mutex
+	nodes  map[string]*visitors
+	pruned time.Time
 }
 
-// visitors are the streams of one node that are at the door or in.
+// visitors are the streams of one node that are at the door or in, or were lately.
 type visitors struct {
-	turn  chan struct{} // holds one while one of them waits for room or is in
-	count int
+	turn   chan struct{} // holds one while one of them waits for room or is in
+	count  int
+	hellos *rate.Limiter
 }
 
 // maxGreeted is how many hellos are in memory at once.
 const maxGreeted = 16
+
+// The hellos of one node: so many at once, and then one each helloInterval.
+const (
+	helloBurst    = 20
+	helloInterval = 500 * time.Millisecond
+)
+
+// rested reports whether nothing is left to know of a node.
+func (v *visitors) rested() bool { return v.count == 0 && v.hellos.Tokens() >= helloBurst }
 
 func newDoor() *door {
 	return &door{room: make(chan struct{}, maxGreeted), nodes: map[string]*visitors{}}
@@ -41,6 +56,11 @@ func (d *door) enter(ctx context.Context, node string) (leave func(), err error)
 	case <-ctx.Done():
 		d.gone(node, v)
 		return nil, ctx.Err()
+	}
+	if err := v.hellos.Wait(ctx); err != nil {
+		<-v.turn
+		d.gone(node, v)
+		return nil, err
 	}
 	select {
 	case d.room <- struct{}{}:
@@ -60,9 +80,13 @@ func (d *door) enter(ctx context.Context, node string) (leave func(), err error)
 func (d *door) come(node string) *visitors {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if now := time.Now(); now.Sub(d.pruned) > time.Minute {
+		d.pruned = now
+		maps.DeleteFunc(d.nodes, func(_ string, v *visitors) bool { return v.rested() })
+	}
 	v := d.nodes[node]
 	if v == nil {
-		v = &visitors{turn: make(chan struct{}, 1)}
+		v = &visitors{turn: make(chan struct{}, 1), hellos: rate.NewLimiter(rate.Every(helloInterval), helloBurst)}
 		d.nodes[node] = v
 	}
 	if v.count == maxSessions {
@@ -75,7 +99,7 @@ func (d *door) come(node string) *visitors {
 func (d *door) gone(node string, v *visitors) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if v.count--; v.count == 0 {
+	if v.count--; v.rested() {
 		delete(d.nodes, node)
 	}
 }

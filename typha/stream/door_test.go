@@ -62,7 +62,7 @@ func TestDoor(t *testing.T) {
 		waiting := come("late")
 		waiting.cancel()
 		synctest.Wait()
-		if d.nodes["late"] != nil || waiting.err == nil {
+		if d.nodes["late"].count != 0 || waiting.err == nil {
 			t.Errorf("who gave up waiting for room: %v, and is there still: %v", waiting.err, d.nodes["late"])
 		}
 		late, later := come("late"), come("late")
@@ -93,8 +93,13 @@ func TestDoor(t *testing.T) {
 		if last.leave != nil {
 			last.leave()
 		}
-		if len(d.room) != 0 || len(d.nodes) != 0 {
-			t.Errorf("%d are in, %v wait", len(d.room), d.nodes)
+		if len(d.room) != 0 {
+			t.Errorf("%d are in", len(d.room))
+		}
+		time.Sleep(time.Hour)
+		come("none").leave()
+		if len(d.nodes) != 1 {
+			t.Errorf("%v are known", d.nodes)
 		}
 	})
 }

@@ -9,12 +9,12 @@ import (
 
 // Metrics are the figures of a Hub and a Server, by the names that Calico's dashboards use.
 type Metrics struct {
-	accepted, dropped, returned, grace, snapshots, reused, updates, skipped, blocked, unblocked prometheus.Counter
-	active, streaming, sequence, cacheSize, rawSize, compressedSize                             prometheus.Gauge
-	nodes, lagging, unread, failing, downgraded, observers                                      prometheus.Gauge
-	perMessage, commitSize, nextLatency, clientLatency                                          *sampled
-	snapshotSend, writeLatency, pingLatency                                                     *sampled
-	unusable                                                                                    *prometheus.GaugeVec
+	accepted, dropped, turnedAway, returned, grace, snapshots, reused, updates, skipped, blocked, unblocked prometheus.Counter
+	active, streaming, sequence, cacheSize, rawSize, compressedSize                                         prometheus.Gauge
+	nodes, lagging, unread, failing, downgraded, observers                                                  prometheus.Gauge
+	perMessage, commitSize, nextLatency, clientLatency                                                      *sampled
+	snapshotSend, writeLatency, pingLatency                                                                 *sampled
+	unusable                                                                                                *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; with a nil registry they are only counted.
@@ -39,6 +39,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		accepted:       counter("typha_connections_accepted", "Streams that nodes opened and were given."),
 		dropped:        counter("typha_connections_dropped", "Streams that were refused or ended by Typha or with an error."),
+		turnedAway:     counter("typha_connections_turned_away", "Connections that were closed before anybody proved who he is: too many, or too slow."),
 		returned:       counter("typha_connections_returned", "Nodes that came back within 5 minutes after they were handed over."),
 		grace:          counter("typha_connections_grace_used", "Streams that read so slowly after they began that only the grace period kept them."),
 		snapshots:      counter("typha_snapshots_generated", "Snapshots made for nodes that connected."),

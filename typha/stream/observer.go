@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
@@ -22,6 +25,11 @@ type observer struct {
 	verdicts map[resource]struct{}
 }
 
+// maxObservers is how many observers a Hub has: each change is told to all. The leader of kube-controllers is one.
+const maxObservers = 16
+
+var errManyObservers = status.Errorf(codes.ResourceExhausted, "%d others observe already", maxObservers)
+
 // resource names one among those of all kinds.
 type resource struct {
 	kind string
@@ -34,7 +42,16 @@ func (h *Hub) observe(ctx context.Context) (*observer, error) {
 		return nil, err
 	}
 	o := &observer{hub: h, whole: true, nodes: map[string]struct{}{}, verdicts: map[resource]struct{}{}}
-	if err := h.call(ctx, func() { h.observers[o] = struct{}{} }); err != nil {
+	var full bool
+	err := h.call(ctx, func() {
+		if full = len(h.observers) >= maxObservers; !full {
+			h.observers[o] = struct{}{}
+		}
+	})
+	if err == nil && full {
+		err = errManyObservers
+	}
+	if err != nil {
 		return nil, err
 	}
 	return o, nil

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -75,12 +76,27 @@ func (p *pings) answered(a ping) {
 	}
 }
 
+// What a peer says after its hello, which is short: a report of maxErrors is the longest. It comes as fast as it is read, at
+// most so many messages at once and then one each saidInterval.
+const (
+	maxSaid      = 256 << 10 // octets of a message
+	saidBurst    = 100
+	saidInterval = 50 * time.Millisecond
+)
+
 // receive passes on what the peer sends until the stream ends. Its error is nil if that is how it ended.
 func receive(stream grpc.ServerStream, frame func(kind int, body []byte) error) error {
+	pace := rate.NewLimiter(rate.Every(saidInterval), saidBurst)
 	for {
 		var message []byte
 		if err := stream.RecvMsg(&message); err != nil {
 			return nil // the sending side sees how the stream ended
+		}
+		if len(message) > maxSaid {
+			return status.Errorf(codes.InvalidArgument, "the peer sent a message of %d octets after its hello: at most %d are read", len(message), maxSaid)
+		}
+		if err := pace.Wait(stream.Context()); err != nil {
+			return nil // likewise
 		}
 		if err := decodeFrames(message, frame); err != nil {
 			if _, ours := status.FromError(err); ours {

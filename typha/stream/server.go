@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,8 +15,9 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/maneki-net/maneki/inbound"
 )
 
 const serviceName = "maneki.typha.v1.Typha"
@@ -50,6 +50,9 @@ type ServerOptions struct {
 	// HandshakeTimeout is how long a client may take to say who it is and what it wants, PingInterval how often it is asked
 	// for a sign of life; 0 is 10 s each.
 	HandshakeTimeout, PingInterval time.Duration
+	// Strangers bounds the connections on which nobody has proved yet who he is, or no longer has a stream: in all, 0 is 1024,
+	// and of one address, 0 is 64. Such a connection is closed after twice the HandshakeTimeout, whatever Patience says.
+	Strangers inbound.Limits
 	// DropInterval is the time between two streams that are ended because there are more than SetMaxStreams allows; 0 is 1 s.
 	DropInterval time.Duration
 	// ObserveInterval is the least time between two messages to an observer; 0 is 1 s.
@@ -115,7 +118,7 @@ func NewServer(opts ServerOptions) (*Server, error) {
 	s := &Server{opts: opts, handshaker: handshaker, cache: newCompressed(), door: newDoor(),
 		streams: map[*openStream]struct{}{}, handovers: newHandovers(opts.DropInterval)}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(handshaker.server())),
+		grpc.Creds(admitting{credentials.NewTLS(handshaker.server())}),
 		grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.MaxRecvMsgSize(maxUpMessage),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second, MaxConnectionIdle: time.Minute}),
@@ -149,7 +152,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	if s.opts.Tokens != nil {
 		wait.Go(func() { s.opts.Tokens.keep(serving, s.opts.Logger) })
 	}
-	err := s.grpc.Serve(listener)
+	err := s.grpc.Serve(inbound.Limit(listener, strangers(&s.opts), s.opts.Metrics.turnedAway.Inc))
 	stop()
 	wait.Wait()
 	if err != nil && ctx.Err() == nil {
@@ -164,7 +167,9 @@ func (s *Server) handle(stream grpc.ServerStream, r role, serve func(grpc.Server
 	peer, err := s.identify(stream.Context(), r)
 	if err == nil {
 		log = log.With(r.what, peer.name)
+		dismiss := admit(stream.Context())
 		err = serve(stream, peer)
+		dismiss()
 	}
 	switch {
 	case err == nil || stream.Context().Err() != nil:
@@ -190,10 +195,11 @@ func (s *Server) handle(stream grpc.ServerStream, r role, serve func(grpc.Server
 // identify gives who the peer has proved to be.
 func (s *Server) identify(ctx context.Context, r role) (identity, error) {
 	if s.opts.Tokens == nil {
-		cert, err := peerCertificate(ctx)
+		proved, err := peerOf(ctx)
 		if err != nil {
 			return identity{}, status.Error(codes.Unauthenticated, err.Error())
 		}
+		cert := proved.State.PeerCertificates[0]
 		name, err := namedBy(cert, r.what)
 		if err != nil {
 			return identity{}, status.Error(codes.PermissionDenied, err.Error())
@@ -234,15 +240,6 @@ func understood(version int) error {
 		return status.Errorf(codes.FailedPrecondition, "protocol version %d is not understood, only %d and its neighbours", version, ProtocolVersion)
 	}
 	return nil
-}
-
-func peerCertificate(ctx context.Context) (*x509.Certificate, error) {
-	if p, ok := peer.FromContext(ctx); ok {
-		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.PeerCertificates) > 0 {
-			return info.State.PeerCertificates[0], nil
-		}
-	}
-	return nil, errors.New("the peer presented no certificate")
 }
 
 // serve serves a node's stream.

@@ -84,15 +84,20 @@ const (
 	maxErrorSize = 1000
 )
 
-// Report implements Source.
-func (s *Session) Report(r wire.Report) {
-	r.Errors = r.Errors[:min(len(r.Errors), maxErrors)]
+// shortened gives a report with as much of its errors as is kept.
+func shortened(r wire.Report) wire.Report {
+	r.Errors = slices.Clone(r.Errors[:min(len(r.Errors), maxErrors)])
 	for i, text := range r.Errors {
 		if len(text) > maxErrorSize {
-			r.Errors = slices.Clone(r.Errors)
 			r.Errors[i] = strings.ToValidUTF8(text[:maxErrorSize], "") + "…"
 		}
 	}
+	return r
+}
+
+// Report implements Source.
+func (s *Session) Report(r wire.Report) {
+	r = shortened(r)
 	s.hub.post(func() {
 		if s.status.take(r) {
 			s.hub.statusChanged(s.node)

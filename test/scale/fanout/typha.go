@@ -23,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/maneki-net/maneki/inbound"
 	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/test/scale/fill"
@@ -53,7 +54,8 @@ func measure(ctx context.Context, l load) error {
 	}
 	hub := stream.NewHub(stream.HubOptions{Kinds: sync.Names(sync.KubernetesKinds())})
 	server, err := stream.NewServer(stream.ServerOptions{Hub: hub, TLS: stream.TLS{
-		CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile), KeyFile: filepath.Join(dir, pki.KeyFile)}})
+		CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile), KeyFile: filepath.Join(dir, pki.KeyFile)},
+		Strangers: inbound.Limits{All: 1 << 16, PerAddress: 1 << 16}}) // all nodes are here
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,224 @@
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/maneki-net/maneki/inbound"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// dialTCP connects and says nothing.
+func dialTCP(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// closedWithin reports whether the server ends a connection.
+func closedWithin(conn net.Conn, limit time.Duration) bool {
+	_ = conn.SetReadDeadline(time.Now().Add(limit))
+	_, err := io.Copy(io.Discard, conn)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// TestStrangersLeaveRoom: an address has so many connections on which nobody has proved who he is; a node that has a stream does not
+// count among them, and one that comes when they are gone is served.
+func TestStrangersLeaveRoom(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	s := newSite(t)
+	registry := prometheus.NewRegistry()
+	address, _ := s.serve(h, ServerOptions{Strangers: inbound.Limits{PerAddress: 2}, Metrics: NewMetrics(registry),
+		TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+	n1 := s.client(fixed(address), nil)
+	s.run(n1)
+	next(t, n1)
+	waiting := []net.Conn{dialTCP(t, address), dialTCP(t, address)}
+	if !closedWithin(dialTCP(t, address), 20*time.Second) {
+		t.Error("a third stranger is let in")
+	}
+	n2 := s.client(fixed(address), func(o *ClientOptions) { o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.token("n2", nil)) })
+	if err := n2.connectOnce(t.Context(), address); status.Code(err) != codes.Unavailable {
+		t.Errorf("a node of the address that has too many: %v", err)
+	}
+	if got := value(t, registry, "typha_connections_turned_away"); got < 2 {
+		t.Errorf("%v connections were turned away", got)
+	}
+	for _, conn := range waiting {
+		conn.Close()
+	}
+	s.run(n2)
+	next(t, n2)
+	if _, err := h.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list(t, h, 2, pod("web", "n1", "web", "10.0.0.1"))
+	if c := next(t, n1); len(c.Upserts) == 0 {
+		t.Error("the stream that was open did not go on")
+	}
+}
+
+// TestConnectionWithoutAStream: a certificate is not enough to stay.
+func TestConnectionWithoutAStream(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	s := newSite(t)
+	address, _ := s.serve(h, ServerOptions{HandshakeTimeout: 500 * time.Millisecond})
+	files := s.tls("felix", "typha")
+	cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := tls.Client(dialTCP(t, address), &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err := conn.HandshakeContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !closedWithin(conn, 20*time.Second) {
+		t.Error("the connection lasts")
+	}
+}
+
+// TestLongHandshake sends a certificate that is none of a sensible size.
+func TestLongHandshake(t *testing.T) {
+	for size, works := range map[int]bool{1 << 10: true, 100 << 10: false} {
+		client, server := net.Pipe()
+		brief := &briefly{Conn: server, left: maxHandshake}
+		go func() { _, _ = client.Write(make([]byte, size)); client.Close() }()
+		n, err := io.Copy(io.Discard, brief)
+		if (err == nil) != works || n > maxHandshake || err != nil && !errors.Is(err, errLongHandshake) {
+			t.Errorf("%d octets: %d were read, %v", size, n, err)
+		}
+		server.Close()
+	}
+}
+
+// TestLongMessage: what a node says after its hello is short.
+func TestLongMessage(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	hello, err := encodeFrame(frameHello, Hello{Node: "n1", Version: ProtocolVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := encodeFrame(frameReport, wire.Report{Errors: []string{strings.Repeat("x", maxSaid)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, ended := served(t, h, hello, report)
+	if err := endOf(t, ended); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "at most 262144 are read") {
+		t.Errorf("the stream ended with %v", err)
+	}
+	long := shortened(wire.Report{Errors: make([]string, 2*maxErrors)})
+	for i := range long.Errors {
+		long.Errors[i] = strings.Repeat("ä", maxErrorSize)
+	}
+	if sent, err := encodeFrame(frameReport, shortened(long)); err != nil || len(sent) > maxSaid {
+		t.Errorf("the longest report that Felix sends has %d octets, %v", len(sent), err)
+	}
+}
+
+// TestNodeThatComesAgainAndAgain waits longer than another one, and no longer when it has rested.
+func TestNodeThatComesAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor()
+		visit := func(node string) time.Duration {
+			t.Helper()
+			began := time.Now()
+			leave, err := d.enter(t.Context(), node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave()
+			return time.Since(began)
+		}
+		for range helloBurst {
+			if waited := visit("restless"); waited > 0 {
+				t.Errorf("it waits %s while it comes seldom", waited)
+			}
+		}
+		if waited := visit("restless"); waited < helloInterval/2 {
+			t.Errorf("it waits %s", waited)
+		}
+		if waited := visit("calm"); waited > 0 {
+			t.Errorf("the other node waits %s", waited)
+		}
+		time.Sleep(time.Hour)
+		if waited := visit("calm"); waited > 0 || len(d.nodes) > 1 {
+			t.Errorf("later it waits %s, and %d nodes are known", waited, len(d.nodes))
+		}
+	})
+}
+
+// TestManyObservers: those who come when there are too many are told so.
+func TestManyObservers(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	var all []*observer
+	for range maxObservers {
+		o, err := h.observe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, o)
+	}
+	if _, err := h.observe(t.Context()); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one too many: %v", err)
+	}
+	all[0].close()
+	if _, err := h.observe(t.Context()); err != nil {
+		t.Errorf("one instead of another: %v", err)
+	}
+}
+
+// TestReportsComeAtAPace: a node that reports without pause is read slowly, and what it says last is what is known.
+func TestReportsComeAtAPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		report, err := encodeFrame(frameReport, wire.Report{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := 0
+		began := time.Now()
+		err = receive(&flood{ctx: ctx, message: report, left: 1000}, func(int, []byte) error { read++; return nil })
+		if took := time.Since(began); err != nil || read != 1000 || took < 800*saidInterval {
+			t.Errorf("%d reports were read in %s, %v", read, took, err)
+		}
+	})
+}
+
+// flood is a server's side of a stream whose client says the same so many times.
+type flood struct {
+	nodeStream
+	ctx     context.Context
+	message []byte
+	left    int
+}
+
+func (f *flood) Context() context.Context { return f.ctx }
+
+func (f *flood) RecvMsg(m any) error {
+	if f.left--; f.left < 0 {
+		return io.EOF
+	}
+	*m.(*[]byte) = f.message
+	return nil
+}
