@@ -18,11 +18,13 @@ const DefaultPort = 179
 // DefaultRestartTime is the graceful restart time of a peer that names none (Calico's default, RFC 4724).
 const DefaultRestartTime = 120 * time.Second
 
-// Config is everything a speaker needs. The zero value is a speaker that is off.
-// A Config that was handed out is not modified.
+// Config is everything a speaker needs. The zero value is a speaker that is off, and so is one without Peers: it does not
+// listen. A Config that was handed out is not modified.
 type Config struct {
 	// ASNumber of the node; 0 is off.
 	ASNumber uint32
+	// Off says why there are no Peers; empty if there are.
+	Off string
 	// RouterID is an IPv4 address, also on a node that has none of its own.
 	RouterID netip.Addr
 	// ListenPort for incoming sessions.
@@ -36,6 +38,10 @@ type Config struct {
 	// PassOn are the pools, sorted, whose learned routes are announced to other peers as well, as a route
 	// reflector does. Without any, Announce is all that leaves the node.
 	PassOn []netip.Prefix
+	// Pools are the networks of the pools, sorted: what peers may announce within them is limited.
+	Pools []netip.Prefix
+	// Confirmed are, by the Node of peers that are no Reflectors, the destinations that IPAM has on that node, sorted.
+	Confirmed map[string][]netip.Prefix
 	// Advertisements add communities to what is sent to any peer, before its Export is asked.
 	Advertisements []wire.BGPAdvertisement
 }
@@ -54,6 +60,11 @@ type Peer struct {
 	LocalASNumber uint32
 	// Mesh marks a session of the node-to-node mesh.
 	Mesh bool
+	// Node is the cluster's node at the other end; empty is a router outside. What such a peer announces within the pools
+	// is taken as far as Config.Confirmed has it, and outside the pools as far as Import accepts it.
+	Node string
+	// Reflector: Node passes on what others announce, so that Confirmed says nothing of what it may announce.
+	Reflector bool
 	// KeepNextHop leaves the next hop of routes passed on to an eBGP peer as it was learned; NextHopSelf makes it the
 	// node's own end, also towards an iBGP peer.
 	KeepNextHop, NextHopSelf bool
@@ -62,7 +73,7 @@ type Peer struct {
 	// ReflectorClient: routes are reflected to this peer (RFC 4456) with ClusterID, a dotted quad.
 	ReflectorClient bool
 	ClusterID       string
-	// TTLSecurity is the number of hops a packet of the session may have taken (RFC 5082), 1
+	// TTLSecurity is the number of hops a packet of the session may have taken (RFC 5082), 1, for a peer on the link,
 	// to 254; 0 is off.
 	TTLSecurity uint8
 	// RestartTime is how long the peer is asked to keep routes while this speaker restarts;
@@ -115,6 +126,8 @@ type PeerStatus struct {
 type Status struct {
 	ASNumber uint32     `json:"asNumber,omitempty"`
 	RouterID netip.Addr `json:"routerID,omitzero"`
+	// Off says why the speaker does not run though the node has an AS number.
+	Off string `json:"off,omitempty"`
 	// Synced: since the start every peer of a configuration with peers has sent its End-of-RIB, or the deferral
 	// time after the first configuration is over. Before it, a route that is missing from
 	// Routes may only not have been learned yet.

@@ -30,17 +30,17 @@ func ConfigFor(in Input) (Config, error) {
 	if in.BGP == nil || in.BGP.ASNumber == 0 {
 		return Config{}, nil
 	}
-	self := &wire.Host{Name: in.Node}
+	hosts := map[string]*wire.Host{}
 	for _, host := range in.Hosts {
-		if host.Name == in.Node {
-			self = host
-		}
+		hosts[host.Name] = host
 	}
+	self := cmp.Or(hosts[in.Node], &wire.Host{Name: in.Node})
 	config := Config{
 		ASNumber:   cmp.Or(self.ASNumber, in.BGP.ASNumber),
 		RouterID:   routerID(self),
 		ListenPort: cmp.Or(in.BGP.ListenPort, DefaultPort),
 		Announce:   announced(in),
+		Pools:      networks(in.Pools),
 
 		Advertisements: in.BGP.Advertisements,
 	}
@@ -48,15 +48,39 @@ func ConfigFor(in Input) (Config, error) {
 		config.ListenOn = addrsOf(self)
 	}
 	if self.RouteReflectorClusterID != "" {
-		config.PassOn = exportable(in.Pools)
+		config.PassOn = networks(slices.DeleteFunc(slices.Clone(in.Pools), func(p *wire.Pool) bool { return p.DisableBGPExport }))
 	}
-	peers, err := explicitPeers(in.BGP, self)
-	// A route reflector takes no part in the mesh: BGPPeers say whom it serves.
-	if in.BGP.Mesh && self.RouteReflectorClusterID == "" {
-		peers = append(peers, meshPeers(in, self)...)
+	mesh, off := meshPeers(in, self)
+	peers, err := explicitPeers(in.BGP, self, hosts)
+	config.Peers, err = oneForEachAddress(withoutBarred(append(peers, mesh...), in.BGP.Barred, err))
+	if len(config.Peers) == 0 {
+		config.Off = "no BGPPeer has a session for this node, and " + off
 	}
-	config.Peers, err = oneForEachAddress(withoutBarred(peers, in.BGP.Barred, err))
+	config.Confirmed = confirmed(in.Routes, config.Peers)
 	return config, err
+}
+
+// confirmed are the destinations on the nodes that are peers and announce their own alone.
+func confirmed(routes []*wire.Route, peers []Peer) map[string][]netip.Prefix {
+	by := map[string][]netip.Prefix{}
+	for _, p := range peers {
+		if p.Node != "" && !p.Reflector {
+			by[p.Node] = nil
+		}
+	}
+	if len(by) == 0 {
+		return nil
+	}
+	for _, r := range routes {
+		if list, is := by[r.Node]; is {
+			by[r.Node] = append(list, r.Dst)
+		}
+	}
+	for node, list := range by {
+		slices.SortFunc(list, ComparePrefix)
+		by[node] = slices.Compact(list)
+	}
+	return by
 }
 
 // addrsOf are the addresses that a host has.
@@ -78,7 +102,7 @@ func withoutBarred(peers []Peer, barred []netip.Addr, err error) ([]Peer, error)
 }
 
 // explicitPeers are the sessions that BGPPeer resources ask for.
-func explicitPeers(config *wire.BGP, self *wire.Host) ([]Peer, error) {
+func explicitPeers(config *wire.BGP, self *wire.Host, hosts map[string]*wire.Host) ([]Peer, error) {
 	var peers []Peer
 	var errs []error
 	for _, p := range config.Peers {
@@ -89,7 +113,7 @@ func explicitPeers(config *wire.BGP, self *wire.Host) ([]Peer, error) {
 			errs = append(errs, fmt.Errorf("BGP peer %s (%s): the node has no address of that IP family", p.Name, p.Addr))
 			continue
 		}
-		peers = append(peers, Peer{
+		peer := Peer{
 			Name: p.Name, Addr: p.Addr, LocalAddr: local, Port: cmp.Or(p.Port, DefaultPort),
 			ASNumber: p.ASNumber, LocalASNumber: p.LocalASNumber,
 			KeepNextHop: p.KeepNextHop, NextHopSelf: p.NextHopSelf, AllowedLocalAS: p.AllowedLocalAS,
@@ -98,7 +122,11 @@ func explicitPeers(config *wire.BGP, self *wire.Host) ([]Peer, error) {
 			RestartTime: restartTime(p.MaxRestartSeconds),
 			Keepalive:   time.Duration(p.KeepaliveSeconds) * time.Second,
 			Import:      p.Import, Export: p.Export,
-		})
+		}
+		if other := hosts[p.Node]; other != nil {
+			peer.setNode(self, other)
+		}
+		peers = append(peers, peer)
 	}
 	return peers, errors.Join(errs...)
 }
@@ -107,27 +135,66 @@ func restartTime(seconds uint32) time.Duration {
 	return cmp.Or(time.Duration(seconds)*time.Second, DefaultRestartTime)
 }
 
-// meshPeers are the sessions to every other node that is in the mesh, one for each IP family.
-func meshPeers(in Input, self *wire.Host) []Peer {
-	var peers []Peer
+// meshPeers are the sessions to every other node that is in the mesh, one for each IP family in which a pool needs it.
+// Without any it says why.
+func meshPeers(in Input, self *wire.Host) (peers []Peer, off string) {
+	v4, v6 := needMesh(in.Pools)
+	switch {
+	case !in.BGP.Mesh:
+		return nil, "the node-to-node mesh is off"
+	case self.RouteReflectorClusterID != "":
+		return nil, "a route reflector takes no part in the node-to-node mesh" // BGPPeers say whom it serves
+	case !v4 && !v6:
+		return nil, "no IP pool needs the node-to-node mesh: that is one without encapsulation that BGP may export"
+	}
 	for _, host := range in.Hosts {
 		if host.Name == in.Node || host.RouteReflectorClusterID != "" {
 			continue
 		}
 		for _, prefix := range []netip.Prefix{host.IPv4, host.IPv6} {
 			local := localAddr(self, prefix.Addr())
-			if !prefix.IsValid() || !local.IsValid() {
+			if !prefix.IsValid() || !local.IsValid() || prefix.Addr().Is4() && !v4 || prefix.Addr().Is6() && !v6 {
 				continue
 			}
-			peers = append(peers, Peer{
+			peer := Peer{
 				Name: "Mesh_" + host.Name, Addr: prefix.Addr(), LocalAddr: local,
 				Port:     cmp.Or(host.BGPPort, DefaultPort),
 				ASNumber: cmp.Or(host.ASNumber, in.BGP.ASNumber), Mesh: true,
 				RestartTime: restartTime(in.BGP.MeshMaxRestartSeconds),
-			})
+			}
+			peer.setNode(self, host)
+			peers = append(peers, peer)
 		}
 	}
-	return peers
+	slices.SortFunc(peers, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
+	return peers, "no other node is in the node-to-node mesh"
+}
+
+// needMesh says for which IP families nodes learn pools' routes from each other. Those of pools with VXLAN come from
+// Typha, and a pool that is for Services alone has none.
+func needMesh(pools []*wire.Pool) (v4, v6 bool) {
+	for _, p := range pools {
+		forPods := len(p.AllowedUses) == 0 || slices.Contains(p.AllowedUses, "Workload") || slices.Contains(p.AllowedUses, "Tunnel")
+		if p.VXLAN != wire.EncapNever || p.DisableBGPExport || !forPods {
+			continue
+		}
+		v4, v6 = v4 || p.CIDR.Addr().Is4(), v6 || p.CIDR.Addr().Is6()
+	}
+	return v4, v6
+}
+
+// setNode makes host, which is not self, the other end. Where both are on one link, nothing that a router has forwarded is
+// of the session: not what a pod sends, whatever address it has been given on its way.
+func (p *Peer) setNode(self, host *wire.Host) {
+	p.Node, p.Reflector = host.Name, host.RouteReflectorClusterID != ""
+	ours, theirs := self.IPv4, host.IPv4
+	if p.Addr.Is6() {
+		ours, theirs = self.IPv6, host.IPv6
+	}
+	// Both ends must come to the same result.
+	if p.TTLSecurity == 0 && p.Addr == theirs.Addr() && ours.Contains(theirs.Addr()) && theirs.Contains(ours.Addr()) {
+		p.TTLSecurity = 1
+	}
 }
 
 // oneForEachAddress sorts the peers by address and keeps the first of several with the same one:
@@ -160,19 +227,17 @@ func announced(in Input) []netip.Prefix {
 			own = append(own, route.Dst)
 		}
 	}
-	slices.SortFunc(own, comparePrefix)
+	slices.SortFunc(own, ComparePrefix)
 	return slices.Compact(own)
 }
 
-// exportable are the CIDRs of the pools that may be announced.
-func exportable(pools []*wire.Pool) []netip.Prefix {
+// networks are the CIDRs of pools.
+func networks(pools []*wire.Pool) []netip.Prefix {
 	var cidrs []netip.Prefix
 	for _, pool := range pools {
-		if !pool.DisableBGPExport {
-			cidrs = append(cidrs, pool.CIDR)
-		}
+		cidrs = append(cidrs, pool.CIDR)
 	}
-	slices.SortFunc(cidrs, comparePrefix)
+	slices.SortFunc(cidrs, ComparePrefix)
 	return slices.Compact(cidrs)
 }
 
@@ -197,6 +262,7 @@ func routerID(host *wire.Host) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(sum>>24)&0x7e | 1, byte(sum >> 16), byte(sum >> 8), byte(sum)})
 }
 
-func comparePrefix(a, b netip.Prefix) int {
+// ComparePrefix orders by address, then by length.
+func ComparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

@@ -94,11 +94,12 @@ func (t *tool) printNodes(nodes []NodeStatus, format string) error {
 		if !n.InSync {
 			state = "not in sync"
 		}
-		info := n.Error
-		if info == "" {
-			info = n.BGP.Error
+		off := n.BGP.Off
+		if off != "" {
+			off = "no BGP: " + off
 		}
-		states = append(states, []string{n.Node, state, asn, strconv.Itoa(len(n.BGP.Peers)), strconv.Itoa(n.BGP.Routes), info})
+		states = append(states, []string{n.Node, state, asn, strconv.Itoa(len(n.BGP.Peers)), strconv.Itoa(n.BGP.Routes),
+			cmp.Or(n.Error, n.BGP.Error, off)})
 		for _, peer := range n.BGP.Peers {
 			sessions = append(sessions, session(n.Node, peer))
 		}

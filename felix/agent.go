@@ -120,6 +120,7 @@ type Agent struct {
 	complaint   string   // the last pass's errors, as logged
 	problems    []string // destinations that cannot be reached
 	unresolved  []string // routes learned by BGP whose next hops cannot be reached
+	refused     []string // and those that contradict the stream
 	unusable    []string // endpoints that cannot be enforced as they are written
 	conflicts   []string // pods whose addresses are not theirs
 	bgpConfig   bgp.Config

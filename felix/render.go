@@ -76,8 +76,8 @@ func (a *Agent) renderRoutes() {
 		return
 	}
 	a.state.dirty.routes = false
-	former, unresolved := a.problems, a.unresolved
-	a.problems, a.unresolved = nil, nil
+	former, unresolved, refused := a.problems, a.unresolved, a.refused
+	a.problems, a.unresolved, a.refused = nil, nil, nil
 	routes := slices.SortedFunc(maps.Values(a.state.routes), func(x, y *wire.Route) int {
 		return cmp.Or(x.Dst.Addr().Compare(y.Dst.Addr()), cmp.Compare(x.Dst.Bits(), y.Dst.Bits()))
 	})
@@ -88,13 +88,14 @@ func (a *Agent) renderRoutes() {
 	for _, f := range a.opts.Drivers.Families {
 		out := routing.Compute(routing.Input{
 			Family: f.Family, Self: a.facts.Self(f.Family), Settings: a.routeSettings(f.Family),
-			Hosts: a.state.hosts, VTEPs: a.state.vteps[f.Family], Pools: a.state.pools, Routes: routes, Learned: learned,
+			Hosts: a.state.hosts, VTEPs: a.state.vteps[f.Family], Pools: a.state.pools, Routes: routes, Learned: learned, Relays: a.relays(),
 			Underlay: a.underlay(f, learned), Workloads: a.routedWorkloads(),
 		})
 		f.Routes.Replace(out.Routes)
 		a.metrics.routes.WithLabelValues(f.Family.String()).Set(float64(len(out.Routes)))
 		a.problems = append(a.problems, out.Problems...)
 		a.unresolved = append(a.unresolved, out.Unresolved...)
+		a.refused = append(a.refused, out.Refused...)
 		if out.Tunnel != nil {
 			a.opts.Drivers.Links.Set(*out.Tunnel)
 		} else {
@@ -113,6 +114,19 @@ func (a *Agent) renderRoutes() {
 	if !slices.Equal(a.unresolved, unresolved) {
 		a.log.Info("routes learned by BGP that the node has no way to", "unresolved", a.unresolved)
 	}
+	if !slices.Equal(a.refused, refused) {
+		a.log.Warn("routes learned by BGP that contradict IPAM", "refused", a.refused)
+	}
+}
+
+// relays are the route reflectors that are to make themselves the next hop, as their BGPPeer says at both ends.
+func (a *Agent) relays() (addrs []netip.Addr) {
+	for _, p := range a.bgpConfig.Peers {
+		if p.Reflector && p.NextHopSelf {
+			addrs = append(addrs, p.Addr)
+		}
+	}
+	return addrs
 }
 
 // underlay is what the node has from others of routes to the next hops of what BGP learned. If the kernel

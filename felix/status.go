@@ -35,9 +35,10 @@ type Status struct {
 	Routes        int                  `json:"streamRoutes"`
 	BGP           bgp.Status           `json:"bgp"`
 	// Learned are the routes that BGP has learned; Unresolved says which of them are not programmed because the
-	// node has no way to their next hops.
+	// node has no way to their next hops, Refused because they contradict what IPAM has in the pools.
 	Learned    []bgp.Route `json:"learned,omitempty"`
 	Unresolved []string    `json:"unresolved,omitempty"`
+	Refused    []string    `json:"refused,omitempty"`
 }
 
 // EndpointStatus is a pod's interface.
@@ -63,7 +64,7 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 func (a *Agent) status() Status {
 	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
 		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.problems, a.unusable), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets),
-		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Unresolved: a.unresolved, Endpoints: []EndpointStatus{}}
+		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Unresolved: a.unresolved, Refused: a.refused, Endpoints: []EndpointStatus{}}
 	for _, w := range a.sortedWorkloads() {
 		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}
 		if endpoint := a.state.endpointOf(w); endpoint != nil {

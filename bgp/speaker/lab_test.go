@@ -136,9 +136,17 @@ func (l *lab) addNamespace(name string) {
 
 func (l *lab) ip(args ...string) {
 	l.t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		l.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	l.output("ip", args...)
+}
+
+// output runs a program to its end.
+func (l *lab) output(name string, args ...string) string {
+	l.t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		l.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
 
 // unplug takes a host off the bridge; its own link stays up.

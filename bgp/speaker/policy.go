@@ -24,23 +24,41 @@ type policies struct {
 	sets []*api.DefinedSet
 }
 
-// routePolicies lets in what the peers' filters do not reject. It lets out what they accept, and of what they do not
-// mention the node's own destinations and, of what was learned, the pools of PassOn.
-func routePolicies(config bgp.Config) *api.SetPoliciesRequest {
+// direction is the policy for routes that come in or go out.
+type direction struct {
+	sets       []*api.DefinedSet
+	statements []*api.Statement
+}
+
+// importPolicy lets in what a peer may announce (confirm.go) and its filter does not reject.
+func importPolicy(config bgp.Config) direction {
 	var p policies
-	var in []*api.Statement
+	statements := p.forNobody()
+	for _, peer := range config.Peers {
+		neighbor := p.neighbors("from "+peer.Addr.String(), peer)
+		before, after := p.limits(neighbor, peer, config)
+		statements = append(statements, before...)
+		for i, r := range peer.Import {
+			r.Learned = false // they all are
+			statements = append(statements, p.rule(fmt.Sprintf("import %s %d", peer.Addr, i), neighbor, r)...)
+		}
+		statements = append(statements, after...)
+	}
+	return direction{p.sets, statements}
+}
+
+// exportPolicy lets out what the peers' filters accept, and of what they do not mention the node's own destinations and,
+// of what was learned, the pools of PassOn.
+func exportPolicy(config bgp.Config) direction {
+	var p policies
 	out := slices.Concat(p.advertise(config.Advertisements),
 		p.nextHop("keep", &api.NexthopAction{Unchanged: true}, config.Peers, func(p bgp.Peer) bool { return p.KeepNextHop }),
 		p.nextHop("self", &api.NexthopAction{Self: true}, config.Peers, func(p bgp.Peer) bool { return p.NextHopSelf }))
 	for _, peer := range config.Peers {
-		if len(peer.Import)+len(peer.Export) == 0 {
+		if len(peer.Export) == 0 {
 			continue
 		}
-		neighbor := p.neighbors("peer "+peer.Addr.String(), peer)
-		for i, r := range peer.Import {
-			r.Learned = false // they all are
-			in = append(in, p.rule(fmt.Sprintf("import %s %d", peer.Addr, i), neighbor, r)...)
-		}
+		neighbor := p.neighbors("to "+peer.Addr.String(), peer)
 		for i, r := range peer.Export {
 			out = append(out, p.rule(fmt.Sprintf("export %s %d", peer.Addr, i), neighbor, exported(r, peer, config.ASNumber))...)
 		}
@@ -51,15 +69,13 @@ func routePolicies(config bgp.Config) *api.SetPoliciesRequest {
 		Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
 	})
 	for _, pool := range config.PassOn {
-		within := p.prefixes("pool "+pool.String(), pool, uint32(pool.Bits()), uint32(pool.Addr().BitLen()))
 		out = append(out, &api.Statement{
 			Name:       "pool " + pool.String(),
-			Conditions: &api.Conditions{PrefixSet: within},
+			Conditions: &api.Conditions{PrefixSet: p.prefixes("pool "+pool.String(), within(pool))},
 			Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
 		})
 	}
-	return &api.SetPoliciesRequest{DefinedSets: p.sets, Policies: []*api.Policy{
-		{Name: importPolicyName, Statements: in}, {Name: exportPolicyName, Statements: out}}}
+	return direction{p.sets, out}
 }
 
 // exported is an export rule as GoBGP has to be told: it asks for the path when the AS number of the node is already in front
@@ -91,9 +107,17 @@ func (p *policies) neighbors(name string, peers ...bgp.Peer) *api.MatchSet {
 	return p.add(&api.DefinedSet{DefinedType: api.DefinedType_NEIGHBOR, Name: name, List: list})
 }
 
-func (p *policies) prefixes(name string, cidr netip.Prefix, shortest, longest uint32) *api.MatchSet {
-	return p.add(&api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: name, Prefixes: []*api.Prefix{{
-		IpPrefix: cidr.String(), MaskLengthMin: shortest, MaskLengthMax: longest}}})
+func (p *policies) prefixes(name string, list ...*api.Prefix) *api.MatchSet {
+	return p.add(&api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: name, Prefixes: list})
+}
+
+// exactly is a network alone, within also the networks in it.
+func exactly(cidr netip.Prefix) *api.Prefix { return prefixOf(cidr, cidr.Bits(), cidr.Bits()) }
+
+func within(cidr netip.Prefix) *api.Prefix { return prefixOf(cidr, cidr.Bits(), cidr.Addr().BitLen()) }
+
+func prefixOf(cidr netip.Prefix, shortest, longest int) *api.Prefix {
+	return &api.Prefix{IpPrefix: cidr.String(), MaskLengthMin: uint32(shortest), MaskLengthMax: uint32(longest)}
 }
 
 // advertise adds communities, decides nothing and goes on.
@@ -103,7 +127,7 @@ func (p *policies) advertise(list []wire.BGPAdvertisement) (statements []*api.St
 		actions := &api.Actions{}
 		addCommunities(actions, a.Communities)
 		statements = append(statements, &api.Statement{Name: name, Actions: actions, Conditions: &api.Conditions{
-			PrefixSet: p.prefixes(name, a.CIDR, uint32(a.CIDR.Bits()), uint32(a.CIDR.Addr().BitLen()))}})
+			PrefixSet: p.prefixes(name, within(a.CIDR))}})
 	}
 	return statements
 }
@@ -125,7 +149,7 @@ func (p *policies) nextHop(name string, action *api.NexthopAction, peers []bgp.P
 func (p *policies) rule(name string, neighbor *api.MatchSet, r wire.BGPRule) []*api.Statement {
 	conditions := &api.Conditions{NeighborSet: neighbor}
 	if r.CIDR.IsValid() {
-		conditions.PrefixSet = p.prefixes(name, r.CIDR, uint32(r.MinLength), uint32(r.MaxLength))
+		conditions.PrefixSet = p.prefixes(name, prefixOf(r.CIDR, int(r.MinLength), int(r.MaxLength)))
 		if r.NotCIDR {
 			conditions.PrefixSet.Type = api.MatchSet_INVERT
 		}

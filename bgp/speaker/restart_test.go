@@ -90,13 +90,13 @@ func (p *pair) restart(host, n int, away time.Duration) {
 		p.t.Fatalf("synced without a configuration: %+v", r)
 	}
 	alone := c
-	alone.Peers = nil
+	alone.Peers, alone.Off = nil, "no peers yet"
 	node.configure(alone)
 	node.wait("the configuration without peers is applied", func(r report) bool {
 		if r.Status.Synced {
 			p.t.Fatalf("synced without a peer: %+v", r)
 		}
-		return r.Status.ASNumber != 0
+		return r.Status.Off != ""
 	})
 	back := time.Now()
 	node.configure(c)

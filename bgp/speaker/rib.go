@@ -134,7 +134,9 @@ func destination(path *api.Path) (netip.Prefix, bool) {
 	if err != nil {
 		return netip.Prefix{}, false
 	}
-	return netip.PrefixFrom(addr, int(nlri.PrefixLen)).Masked(), true
+	// GoBGP writes IPv4 within IPv6 (::ffff:0:0/96) as IPv4 with a length of more than 32.
+	dst := netip.PrefixFrom(addr, int(nlri.PrefixLen)).Masked()
+	return dst, dst.IsValid()
 }
 
 // nextHop is the path's next hop, the global one where there is a link-local one too (RFC 2545).

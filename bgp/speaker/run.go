@@ -115,7 +115,7 @@ func (r *run) loop(ctx context.Context) error {
 
 // refresh reads the sessions and publishes the status.
 func (r *run) refresh(ctx context.Context) error {
-	status := bgp.Status{ASNumber: r.server.global.ASNumber, RouterID: r.server.global.RouterID}
+	status := bgp.Status{ASNumber: r.server.global.ASNumber, RouterID: r.server.global.RouterID, Off: r.config.Off}
 	complete := 0
 	err := r.server.bgp.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		addr, err := netip.ParseAddr(p.State.NeighborAddress)

@@ -21,8 +21,11 @@ type embedded struct {
 	log *slog.Logger
 	// global is the configuration that the server was started with; only its ASNumber, RouterID,
 	// ListenPort, ListenOn and PassOn mean something. Zero while stopped.
-	global    bgp.Config
-	policies  *api.SetPoliciesRequest
+	global bgp.Config
+	// in, without Confirmed, and out are the policies.
+	in, out direction
+	// confirmed is what the sets of in have of Config.Confirmed.
+	confirmed map[string][]netip.Prefix
 	announced map[netip.Prefix]bool
 	peers     map[netip.Addr]bgp.Peer
 	// restarting: peers may still hold the routes of an earlier process and are told that this one
@@ -47,26 +50,31 @@ func newEmbedded(log *slog.Logger, removed func(netip.Addr)) *embedded {
 // apply makes the least changes that lead to config. What failed is missing from the embedded's
 // fields, so that the next apply tries it again.
 func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
+	if config.ASNumber == 0 {
+		return e.stop(ctx)
+	}
 	if !sameGlobal(e.global, config) || lost(e.global.PassOn, config.PassOn) {
 		if err := e.stop(ctx); err != nil {
 			return err
 		}
 	}
-	if config.ASNumber == 0 {
-		return nil
+	// Without peers nothing is listened on. A peer that is to go or to change goes before the limits for it do.
+	if len(config.Peers) == 0 {
+		return e.stop(ctx)
 	}
 	if err := e.start(ctx, config); err != nil {
 		return err
 	}
+	removed := e.removePeers(ctx, config.Peers)
 	if err := e.applyPolicies(ctx, config); err != nil {
-		return err
+		return errors.Join(removed, err)
 	}
 	// Own destinations come first, so that a new session's first updates, and the End-of-RIB after
 	// them, are complete.
 	if err := e.applyAnnounced(ctx, config.Announce); err != nil {
-		return err
+		return errors.Join(removed, err)
 	}
-	return e.applyPeers(ctx, config.Peers)
+	return errors.Join(removed, e.addPeers(ctx, config.Peers))
 }
 
 // sameGlobal says whether b can be reached from a without a new server.
@@ -89,7 +97,7 @@ func (e *embedded) stop(ctx context.Context) error {
 	if err := e.bgp.StopBgp(ctx, &api.StopBgpRequest{}); err != nil {
 		return fmt.Errorf("stop BGP server: %w", err)
 	}
-	e.global, e.policies = bgp.Config{}, nil
+	e.global, e.in, e.out, e.confirmed = bgp.Config{}, direction{}, direction{}, nil
 	clear(e.announced)
 	for addr := range e.peers {
 		e.removed(addr)
@@ -128,11 +136,36 @@ func listenOn(config bgp.Config) (addrs []string) {
 }
 
 func (e *embedded) applyPolicies(ctx context.Context, config bgp.Config) error {
-	want := routePolicies(config)
-	if e.policies != nil && reflect.DeepEqual(want, e.policies) {
+	lasting := config
+	lasting.Confirmed = nil // applyConfirmed
+	in, out := importPolicy(lasting), exportPolicy(config)
+	sameIn, sameOut := reflect.DeepEqual(in, e.in), reflect.DeepEqual(out, e.out)
+	if sameIn && sameOut {
+		return e.applyConfirmed(ctx, config)
+	}
+	if err := e.setPolicies(ctx, importPolicy(config), out); err != nil {
+		return err
+	}
+	e.in, e.out, e.confirmed = in, out, config.Confirmed
+	if len(e.peers) > 0 && !sameIn {
+		if err := e.judgeAgain(ctx, ""); err != nil {
+			return err
+		}
+	}
+	if len(e.peers) == 0 || sameOut {
 		return nil
 	}
-	if err := e.bgp.SetPolicies(ctx, want); err != nil {
+	err := e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Soft: true, Direction: api.ResetPeerRequest_OUT})
+	if err != nil {
+		return fmt.Errorf("announce again under a new export policy: %w", err)
+	}
+	return nil
+}
+
+func (e *embedded) setPolicies(ctx context.Context, in, out direction) error {
+	err := e.bgp.SetPolicies(ctx, &api.SetPoliciesRequest{DefinedSets: slices.Concat(in.sets, out.sets), Policies: []*api.Policy{
+		{Name: importPolicyName, Statements: in.statements}, {Name: exportPolicyName, Statements: out.statements}}})
+	if err != nil {
 		return fmt.Errorf("set BGP policies: %w", err)
 	}
 	for _, a := range []*api.PolicyAssignment{
@@ -143,14 +176,6 @@ func (e *embedded) applyPolicies(ctx context.Context, config bgp.Config) error {
 		if err := e.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: a}); err != nil {
 			return fmt.Errorf("assign BGP policy %s: %w", a.Policies[0].Name, err)
 		}
-	}
-	e.policies = want
-	if len(e.peers) == 0 {
-		return nil
-	}
-	err := e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Soft: true, Direction: api.ResetPeerRequest_OUT})
-	if err != nil {
-		return fmt.Errorf("announce again under a new export policy: %w", err)
 	}
 	return nil
 }
@@ -177,8 +202,9 @@ func (e *embedded) applyAnnounced(ctx context.Context, want []netip.Prefix) erro
 	return nil
 }
 
-// applyPeers goes on after a peer that failed: one bad peer must not keep the others down.
-func (e *embedded) applyPeers(ctx context.Context, want []bgp.Peer) error {
+// removePeers removes the peers that are not wanted as they are. It goes on after one that failed, as addPeers does: one
+// bad peer must not keep the others down.
+func (e *embedded) removePeers(ctx context.Context, want []bgp.Peer) error {
 	var errs []error
 	wanted := map[netip.Addr]bgp.Peer{}
 	for _, peer := range want {
@@ -197,7 +223,12 @@ func (e *embedded) applyPeers(ctx context.Context, want []bgp.Peer) error {
 		}
 		e.removed(addr)
 	}
-	if e.restarting && len(want) > 0 {
+	return errors.Join(errs...)
+}
+
+func (e *embedded) addPeers(ctx context.Context, want []bgp.Peer) error {
+	var errs []error
+	if e.restarting {
 		if err := e.dropAnchor(ctx); err != nil {
 			e.log.Warn("graceful restart may lose routes at some peers", "error", err)
 		}

@@ -2,9 +2,10 @@
 // destinations and collects what the peers announce. It is the only package that
 // imports GoBGP, so that a major version of it changes this package alone.
 //
-// Out go the node's own destinations, and only from a route reflector also what it learned. In comes
-// everything that peers announce, a default route included, as in Calico: what a router
-// says outside the pools cannot be judged here. Only the node's own destinations are refused.
+// Out go the node's own destinations, and only from a route reflector also what it learned. What may come in
+// depends on who the peer is (confirm.go): of a node what IPAM has on it, of a route reflector what is in the pools,
+// and of a router outside everything that leads somewhere, a default route included. What contradicts IPAM by its next
+// hop felix/routing refuses.
 //
 // It never touches the kernel's routes; Felix's agent does, from Routes. Run owns the
 // embedded server on its own goroutine; the other methods may be called from any.

@@ -30,8 +30,13 @@ func (c *computation) learned(r bgp.Route) {
 	if c.taken[r.Dst.Masked()] {
 		return
 	}
+	trusted, refusal := c.trusted(r)
+	if len(trusted) == 0 {
+		c.refuse(r.Dst, refusal)
+		return
+	}
 	var hops []route.Hop
-	for _, next := range r.NextHops {
+	for _, next := range trusted {
 		for _, hop := range c.resolve(next) {
 			if !slices.Contains(hops, hop) {
 				hops = append(hops, hop)
@@ -39,7 +44,7 @@ func (c *computation) learned(r bgp.Route) {
 		}
 	}
 	if len(hops) == 0 {
-		c.out.Unresolved = append(c.out.Unresolved, fmt.Sprintf("route %s: the node has no route to a next hop of %v", r.Dst, r.NextHops))
+		c.out.Unresolved = append(c.out.Unresolved, fmt.Sprintf("route %s: the node has no route to a next hop of %v", r.Dst, trusted))
 		return
 	}
 	c.add(route.Route{Dst: r.Dst, Protocol: route.ProtocolBGP, Hops: hops})

@@ -4,7 +4,7 @@
 //
 // It is pure: values in, values out. The agent calls it on its own goroutine and hands the
 // result to the drivers. A destination has one owner: what the stream says wins, what
-// BGP learned fills the rest.
+// BGP learned fills the rest, as far as it does not contradict the stream.
 package routing
 
 import (
@@ -67,6 +67,8 @@ type Input struct {
 	Pools    map[string]*wire.Pool
 	Routes   []*wire.Route
 	Learned  []bgp.Route
+	// Relays are route reflectors that make themselves the next hop of what they pass on.
+	Relays []netip.Addr
 	// Underlay are the routes that the node has from others, of the family, best first: by them the next hops of Learned
 	// are resolved. Those that concern no next hop may be left out.
 	Underlay  []route.Route
@@ -80,13 +82,17 @@ type Output struct {
 	Tunnel *link.VXLAN
 	// Problems are destinations that cannot be reached, and why, sorted.
 	Problems []string
-	// Unresolved are learned routes without a next hop that the node has a way to, sorted.
-	Unresolved []string
+	// Unresolved are learned routes without a next hop that the node has a way to, and Refused those that contradict what
+	// the stream says of the pools: sorted, and the first of many.
+	Unresolved, Refused []string
 }
 
 // Compute makes the desired state. It is the same for the same input, in the same order.
 func Compute(in Input) Output {
 	c := computation{Input: in, taken: map[netip.Prefix]bool{}, owners: map[netip.Addr]Workload{}}
+	if len(in.Learned) > 0 {
+		c.ipam = newIPAM(in.Pools, in.Routes, in.Hosts)
+	}
 	c.tunnel()
 	for _, w := range in.Workloads {
 		c.workload(w)
@@ -110,7 +116,7 @@ func Compute(in Input) Output {
 		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()))
 	})
 	slices.Sort(c.out.Problems)
-	slices.Sort(c.out.Unresolved)
+	c.out.Unresolved, c.out.Refused = bounded(c.out.Unresolved), bounded(c.out.Refused)
 	return c.out
 }
 
@@ -120,6 +126,7 @@ type computation struct {
 	taken map[netip.Prefix]bool
 	// owners are the workloads that have routes to their addresses.
 	owners map[netip.Addr]Workload
+	ipam   ipam
 }
 
 func ofFamily(p netip.Prefix, f dataplane.Family) bool {

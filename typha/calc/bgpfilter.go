@@ -158,7 +158,7 @@ func (r *bgpRule) setCIDR(from bgpFilterRule) error {
 	if err != nil {
 		return err
 	}
-	if cidr.Addr().Is6() != from.six {
+	if cidr.Addr().Is6() != from.six || cidr.Addr().Is4In6() {
 		return fmt.Errorf("%s is of the other IP family", cidr)
 	}
 	r.CIDR = cidr.Masked()

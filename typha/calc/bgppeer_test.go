@@ -119,17 +119,17 @@ func TestReverseSession(t *testing.T) {
 		}
 	}
 	addr := netip.MustParseAddr("172.30.0.2")
-	check(wire.BGPPeer{Name: "x/n2/4", Addr: addr, Port: 1790, ASNumber: 65009, TTLSecurity: 3})
+	check(wire.BGPPeer{Name: "x/n2/4", Addr: addr, Node: "n2", Port: 1790, ASNumber: 65009, TTLSecurity: 3})
 
 	// It follows what the other end becomes.
 	e.Upsert(&v3.BGPConfiguration{ObjectMeta: meta("node.n2"), Spec: v3.BGPConfigurationSpec{ListenPort: pointer(1791)}})
 	e.Upsert(bgpPeer("x", v3.BGPPeerSpec{Node: "n2", PeerSelector: "has(rr)"}))
 	w.apply(t, e.Flush())
-	client := wire.BGPPeer{Name: "x/n2/4", Addr: addr, Port: 1791, ASNumber: 64512, RouteReflectorPeer: true, ClusterID: "224.0.0.1"}
+	client := wire.BGPPeer{Name: "x/n2/4", Addr: addr, Node: "n2", Port: 1791, ASNumber: 64512, RouteReflectorPeer: true, ClusterID: "224.0.0.1"}
 	check(client)
 	e.Upsert(newNode("n2", "172.30.0.2", nil, "ASNumber", "65000"))
 	w.apply(t, e.Flush())
-	check(wire.BGPPeer{Name: "x/n2/4", Addr: addr, Port: 1791, ASNumber: 65000})
+	check(wire.BGPPeer{Name: "x/n2/4", Addr: addr, Node: "n2", Port: 1791, ASNumber: 65000})
 	e.Upsert(newNode("n2", "172.30.0.2", nil))
 
 	e.Upsert(bgpPeer("y", v3.BGPPeerSpec{Node: "r", PeerSelector: "!has(rr)", TTLSecurity: pointer(2)}))

@@ -120,7 +120,7 @@ func (s *sessions) towards(h *host, p *bgpPeer) []wire.BGPPeer {
 	}
 	session := p.session
 	if remotes := s.ends[p].remotes; len(remotes) > 0 {
-		session.Port = s.e.bgpPort(remotes[0].Name)
+		session.Port, session.Node = s.e.bgpPort(remotes[0].Name), remotes[0].Name
 	}
 	local := s.e.asNumber(h)
 	session.ASNumber = cmp.Or(session.ASNumber, local)
@@ -149,7 +149,7 @@ func (s *sessions) reverse(h *host, p *bgpPeer) []wire.BGPPeer {
 // between completes a session of a node with another.
 func (s *sessions) between(h, other *host, p *bgpPeer, session wire.BGPPeer) wire.BGPPeer {
 	local := s.e.asNumber(h)
-	session.Port = s.e.bgpPort(other.Name)
+	session.Port, session.Node = s.e.bgpPort(other.Name), other.Name
 	session.Name = fmt.Sprintf("%s/%s/%d", p.name, other.Name, familyOf(session.Addr))
 	s.reflect(h, &session, local, other)
 	s.e.filter(&session, p.spec.Filters, local)

@@ -211,7 +211,7 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 		&v3.BGPPeer{ObjectMeta: meta("nothing")},
 	)
 	addr := netip.MustParseAddr
-	toReflector := wire.BGPPeer{Name: "rr/rr/4", Addr: addr("172.30.0.9"), Port: 1179, ASNumber: 64600}
+	toReflector := wire.BGPPeer{Name: "rr/rr/4", Addr: addr("172.30.0.9"), Node: "rr", Port: 1179, ASNumber: 64600}
 	w.ofKind(t, wire.KindBGP,
 		&wire.BGP{Node: "n1", ASNumber: 64600, ListenPort: 2179, Peers: []wire.BGPPeer{
 			toReflector,
@@ -219,8 +219,8 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 		}},
 		&wire.BGP{Node: "n2", ASNumber: 65000, ListenPort: 1179, Peers: []wire.BGPPeer{toReflector}},
 		&wire.BGP{Node: "rr", ASNumber: 64600, ListenPort: 1179, Peers: []wire.BGPPeer{
-			{Name: "back/n1/4", Addr: addr("172.30.0.1"), Port: 2179, ASNumber: 64600, RouteReflectorPeer: true, ClusterID: "224.0.0.1"},
-			{Name: "rr/n2/4", Addr: addr("172.30.0.2"), Port: 1179, ASNumber: 65000},
+			{Name: "back/n1/4", Addr: addr("172.30.0.1"), Node: "n1", Port: 2179, ASNumber: 64600, RouteReflectorPeer: true, ClusterID: "224.0.0.1"},
+			{Name: "rr/n2/4", Addr: addr("172.30.0.2"), Node: "n2", Port: 1179, ASNumber: 65000},
 		}},
 	)
 	if len(verdicts) != 1 || verdicts[0].Name != "nothing" {

@@ -58,6 +58,8 @@ type BGPPeer struct {
 	AllowedLocalAS uint8 `cbor:"15,keyasint,omitempty"`
 	// AnySource: our end has the address that the kernel chooses, not the node's.
 	AnySource bool `cbor:"16,keyasint,omitempty"`
+	// Node is the cluster's node at the other end; empty is a router outside.
+	Node string `cbor:"17,keyasint,omitempty"`
 }
 
 // BGPRule accepts or rejects routes. Every part that is set must match.
