@@ -122,14 +122,16 @@ type Agent struct {
 	unresolved  []string // routes learned by BGP whose next hops cannot be reached
 	refused     []string // and those that contradict the stream
 	unusable    []string // endpoints that cannot be enforced as they are written
-	conflicts   []string // pods whose addresses are not theirs
-	bgpConfig   bgp.Config
-	marks       policy.Marks
-	tunnels     map[dataplane.Family]bool // whether the node has the family's tunnel
-	guarded     map[dataplane.Family]bool // whether rules stood once in this process: routes wait for that
-	tunnelPools []ipam.Pool               // as NodeFacts was told
-	retry       time.Duration             // the next wait
-	retryTimer  *time.Timer
+	// staleJournal is why the journal is not what was delivered, as it was told last.
+	staleJournal string
+	conflicts    []string // pods whose addresses are not theirs
+	bgpConfig    bgp.Config
+	marks        policy.Marks
+	tunnels      map[dataplane.Family]bool // whether the node has the family's tunnel
+	guarded      map[dataplane.Family]bool // whether rules stood once in this process: routes wait for that
+	tunnelPools  []ipam.Pool               // as NodeFacts was told
+	retry        time.Duration             // the next wait
+	retryTimer   *time.Timer
 
 	requests chan func() // unbuffered; written by the methods for other goroutines, read by Run
 	done     chan struct{}
@@ -154,6 +156,7 @@ func NewAgent(opts Options) (*Agent, error) {
 	for _, object := range opts.Journal.State().Objects {
 		a.state.upsert(object)
 	}
+	a.tellOfJournal()
 	a.cni.Store(&cniserver.State{NotReady: errors.New("felix is starting")})
 	a.beat.Store(time.Now().UnixNano())
 	return a, nil
@@ -224,7 +227,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-refresh.check.C:
 			work = a.check(ctx)
 		case <-heartbeat.C:
-			work = len(a.waiters) > 0
+			a.opts.Journal.Keep()
+			work = a.tellOfJournal() || len(a.waiters) > 0
 		}
 		work = a.drain() || work
 		if work || a.state.dirty.any() {
@@ -288,9 +292,8 @@ func (a *Agent) commit(c wire.Commit) {
 	if c.InSync && !a.inSync && a.opts.Whole {
 		c = a.completed(c)
 	}
-	if err := a.opts.Journal.Append(c); err != nil {
-		a.log.Error("journal not written", "error", err)
-	}
+	a.opts.Journal.Append(c)
+	a.tellOfJournal()
 	for _, object := range c.Upserts {
 		a.state.upsert(object)
 	}
@@ -327,9 +330,42 @@ func (a *Agent) takeJournal() bool {
 	if a.programming || len(a.opts.Journal.State().Objects) == 0 {
 		return false
 	}
+	if stale := a.opts.Journal.Stale(); stale != nil {
+		// The kernel may have what the journal lacks; and a pod that is not programmed has no network.
+		a.log.Error("no stream yet, and the journal is not what the last run knew: nothing is changed until there is one", "error", stale)
+		return false
+	}
 	a.programming = true
 	a.log.Warn("no stream yet, programming what the last run knew", "objects", len(a.opts.Journal.State().Objects))
 	return true
+}
+
+// tellOfJournal tells the log and the metric when the journal becomes stale and when it ceases to be, and says whether it did.
+func (a *Agent) tellOfJournal() bool {
+	stale := a.opts.Journal.Stale()
+	text := ""
+	if stale != nil {
+		text = stale.Error()
+	}
+	if text == a.staleJournal {
+		return false
+	}
+	if a.staleJournal = text; stale != nil {
+		a.log.Error("journal is stale", "error", stale)
+		a.metrics.journalStale.Set(1)
+	} else {
+		a.log.Info("journal is what was delivered again")
+		a.metrics.journalStale.Set(0)
+	}
+	return true
+}
+
+// journalProblem is for what is told to others.
+func (a *Agent) journalProblem() []string {
+	if a.staleJournal == "" {
+		return nil
+	}
+	return []string{a.staleJournal + "; if this node starts without Typha, it changes nothing and connects no pod"}
 }
 
 // mayProgram says whether the kernel is ours to change now.

@@ -15,6 +15,7 @@ type Metrics struct {
 	applyTime                        prometheus.Summary
 	resyncTime                       prometheus.Gauge
 	resyncState                      prometheus.Gauge
+	journalStale                     prometheus.Gauge
 	started                          time.Time
 }
 
@@ -47,13 +48,14 @@ func NewMetrics(registry prometheus.Registerer, started time.Time) *Metrics {
 			Help: "felix_int_dataplane_failures by part: link, sysctl, ipset, iptables, route."}, []string{"driver"}),
 		applyTime: prometheus.NewSummary(prometheus.SummaryOpts{Name: "felix_int_dataplane_apply_time_seconds",
 			Help: "Time to make the kernel as desired.", Objectives: map[float64]float64{0.5: 0.05, 0.9: 0.01, 0.99: 0.001}}),
-		resyncTime:  gauge("felix_int_dataplane_initial_resync_time_seconds", "Time from the start until the kernel was programmed."),
-		resyncState: gauge("felix_resync_state", "1 until the stream is in sync, then 3."),
-		started:     started,
+		resyncTime:   gauge("felix_int_dataplane_initial_resync_time_seconds", "Time from the start until the kernel was programmed."),
+		resyncState:  gauge("felix_resync_state", "1 until the stream is in sync, then 3."),
+		journalStale: gauge("felix_journal_stale", "1 while the journal on disk is not what the stream delivered."),
+		started:      started,
 	}
 	m.resyncState.Set(resyncWaiting)
 	registry.MustRegister(m.endpoints, m.policies, m.sets, m.hosts, m.routes, m.chains, m.commits, m.failures, m.driverErrors,
-		m.applyTime, m.resyncTime, m.resyncState)
+		m.applyTime, m.resyncTime, m.resyncState, m.journalStale)
 	return m
 }
 

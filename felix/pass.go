@@ -220,7 +220,7 @@ func (a *Agent) count(driver string, err error) error {
 
 // account tells the log, the timer and Typha how the pass went.
 func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
-	report := wire.Report{Applied: a.applied, Errors: slices.Concat(a.conflicts, a.problems, a.unusable)}
+	report := wire.Report{Applied: a.applied, Errors: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem())}
 	complaint := ""
 	if err != nil {
 		complaint = err.Error()

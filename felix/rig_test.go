@@ -173,18 +173,19 @@ func newRig(t *testing.T, known ...wire.Object) *rig {
 
 func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 	t.Helper()
+	j := journal.Open(filepath.Join(t.TempDir(), "stream"))
+	if len(known) > 0 {
+		j.Append(wire.Commit{Upserts: known})
+	}
+	return newRigOf(t, facts, j)
+}
+
+// newRigOf starts from a journal.
+func newRigOf(t *testing.T, facts node.Facts, j *journal.Journal) *rig {
+	t.Helper()
 	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{},
 		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)},
 		events: make(chan dataplane.Event), ended: make(chan error, 1)}
-	j, err := journal.Open(filepath.Join(t.TempDir(), "stream"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(known) > 0 {
-		if err := j.Append(wire.Commit{Upserts: known}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	c, err := config.Resolve()
 	if err != nil {
 		t.Fatal(err)

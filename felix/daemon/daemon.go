@@ -102,9 +102,7 @@ func newProcess(log *slog.Logger) (*process, error) {
 	if p.node, err = nodeName(own); err != nil {
 		return nil, err
 	}
-	if p.journal, err = journal.Open(journalPath); err != nil {
-		return nil, err
-	}
+	p.journal = journal.Open(journalPath)
 	p.config, _ = felix.ResolveConfig(p.local, p.journal.State(), p.node) // the agent logs the error
 	return p, nil
 }

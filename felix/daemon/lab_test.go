@@ -215,10 +215,7 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	if err != nil {
 		return err
 	}
-	j, err := journal.Open(m.journal)
-	if err != nil {
-		return err
-	}
+	j := journal.Open(m.journal)
 	defer j.Close()
 	mtu := regexp.MustCompile(c.MTUIfacePattern)
 	facts, err := felix.FactsOf(kernel.links, j.State(), m.name, mtu)

@@ -110,10 +110,7 @@ func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workloa
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := journal.Open(filepath.Join(t.TempDir(), "stream"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := journal.Open(filepath.Join(t.TempDir(), "stream"))
 	p := &pipe{commits: make(chan wire.Commit), reports: make(chan wire.Report, 16)}
 	agent, err := felix.NewAgent(felix.Options{Node: "n1", Source: p, Whole: true, Journal: j, Drivers: k.drivers, Events: events.Events(),
 		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: addr, Device: "eth0"}},

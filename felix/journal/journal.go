@@ -1,10 +1,17 @@
 // Package journal keeps on disk what the stream has delivered, so that a node that starts without
 // Typha and the API server can protect itself and its pods from what it knew last.
 //
-// It owns one file: records of commits, each with its length and checksum, that are appended as they come and
-// now and then replaced by one record of everything. An append costs what changed. The file is not synced at
-// each record: the kernel's state is lost with the machine, and a record that a power failure tore is cut off,
-// with what came after it. The agent's goroutine calls it.
+// It owns one file: a header, and records of commits, each with its length and checksum, that are appended as they come and
+// now and then replaced by one record of everything. An append costs what changed. The agent's goroutine calls it, and one of its
+// own waits for the disk.
+//
+// The file is stale when it is not what was delivered: a commit could not be written (the disk is full), or a part cannot be read
+// (bits that flipped, a record that is torn or missing). Stale says so. A file that lacks a commit is marked by
+// one octet of its header, which takes no room on the disk, or is removed if not even that can be written. What is good of
+// a stale file is State, but it may lack a rule that denies, so nobody is to take it for what the node enforces. It ceases to be
+// stale when all is written anew: at one of the next calls of Keep, or after a damage when the stream is in sync.
+//
+// Written records are on the disk after the next Keep. What a power failure takes is the last of them, without a trace.
 package journal
 
 import (
@@ -35,25 +42,41 @@ type State struct {
 // Journal is the file and what is in it.
 type Journal struct {
 	path  string
-	file  *os.File
+	file  *os.File // nil until something is written
 	state State
 	// changes are of sets in state, and not in it yet: a change costs what changed.
 	changes map[wire.ID][]wire.SetDelta
-	size    int64 // of the file
-	base    int64 // of the file when it was last replaced
-	// behind: the file lacks a commit that could not be written.
-	behind bool
+	size    int64  // of the file
+	base    int64  // of the file when it was last replaced
+	sum     uint32 // of the records, each after the last
+
+	stale error // why the file is not what was delivered
+	// damaged: State is not what was delivered either, until the stream is in sync.
+	damaged  bool
+	rest     int        // calls of Keep until a file that could not be written is tried again
+	unsynced bool       // the disk may lack what the file has
+	syncing  chan error // depth 1: the outcome of a Sync, written once; nil without one
 }
 
 // slack is how much a file may grow beyond twice its size before it is replaced.
 const slack = 1 << 20
+
+// restAfterFailure is how many calls of Keep a file rests that could not be written.
+const restAfterFailure = 10
 
 var (
 	order    = binary.BigEndian
 	checksum = crc32.MakeTable(crc32.Castagnoli)
 )
 
-const headerSize = 8 // length and checksum, 4 octets each
+// The file's header is the magic and one octet that says whether the records are all that was delivered.
+const (
+	magic        = "maneki journal 1"
+	complete     = '+'
+	incomplete   = '-'
+	fileHeader   = int64(len(magic) + 1)
+	recordHeader = 8 // length and checksum, 4 octets each
+)
 
 // record is one commit as it is on disk.
 type record struct {
@@ -75,55 +98,69 @@ type entry struct {
 
 func (e entry) understood() bool { return len(wire.ParseFeatures(e.Needs).Names()) == len(e.Needs) }
 
-// Open reads the file, or makes an empty one. What cannot be read is cut off; an object
+// Open reads the file. That there is none is a journal without anything in it, and what cannot be read makes it stale. An object
 // of a kind that this release does not know, or that it would not understand whole, is passed over: it is not held then, and comes
 // again in a form that closes.
-func Open(path string) (*Journal, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
-	}
+func Open(path string) *Journal {
 	j := &Journal{path: path, changes: map[wire.ID][]wire.SetDelta{}, state: State{Objects: map[wire.ID]wire.Object{}, Versions: map[string]string{}}}
 	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read journal: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return j
 	}
-	for len(data) > int(j.size) {
+	if err == nil {
+		err = j.replayAll(data)
+	}
+	if err == nil {
+		j.file, err = os.OpenFile(path, os.O_WRONLY, 0)
+	}
+	if err != nil {
+		j.stale, j.damaged = fmt.Errorf("read journal %s: %w", path, err), true
+	}
+	return j
+}
+
+func (j *Journal) replayAll(data []byte) error {
+	if int64(len(data)) < fileHeader || string(data[:len(magic)]) != magic {
+		return errors.New("it is no journal of this release")
+	}
+	for j.size = fileHeader; int64(len(data)) > j.size; {
 		n, err := j.replay(data[j.size:])
 		if err != nil {
-			break
+			return fmt.Errorf("the record at octet %d: %w", j.size, err)
 		}
 		j.size += n
 	}
+	if data[len(magic)] != complete {
+		return errors.New("commits after it could not be written")
+	}
 	j.base = j.size
-	if j.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
-	}
-	if err := j.file.Truncate(j.size); err != nil {
-		j.file.Close()
-		return nil, fmt.Errorf("cut journal %s: %w", path, err)
-	}
-	return j, nil
+	return nil
 }
 
-var errTorn = errors.New("record is torn")
+var (
+	errTorn    = errors.New("it is torn")
+	errChanged = errors.New("it is not what was written")
+)
 
 // replay takes in the first record and gives its length in octets.
 func (j *Journal) replay(data []byte) (int64, error) {
-	if len(data) < headerSize {
+	if len(data) < recordHeader {
 		return 0, errTorn
 	}
 	length := int64(order.Uint32(data))
-	if length > int64(len(data)-headerSize) {
+	if length > int64(len(data)-recordHeader) {
 		return 0, errTorn
 	}
-	body := data[headerSize : headerSize+length]
-	if crc32.Checksum(body, checksum) != order.Uint32(data[4:]) {
-		return 0, errTorn
+	body := data[recordHeader : recordHeader+length]
+	sum := crc32.Update(j.sum, checksum, body)
+	if sum != order.Uint32(data[4:]) {
+		return 0, errChanged
 	}
 	var r record
 	if err := wire.Decode(body, &r); err != nil {
 		return 0, err
 	}
+	j.sum = sum
 	c := wire.Commit{Sets: r.Sets, Deletes: r.Deletes, Versions: r.Versions, Datastore: r.Datastore}
 	for _, e := range r.Upserts {
 		if object, err := wire.DecodeObject(e.Kind, e.Body); err == nil && e.understood() {
@@ -133,8 +170,11 @@ func (j *Journal) replay(data []byte) (int64, error) {
 		}
 	}
 	j.take(c)
-	return headerSize + length, nil
+	return recordHeader + length, nil
 }
+
+// Stale says why the file is not what was delivered; nil if it is.
+func (j *Journal) Stale() error { return j.stale }
 
 func (j *Journal) take(c wire.Commit) {
 	for _, object := range c.Upserts {
@@ -198,35 +238,113 @@ func add[K comparable](m map[K]bool, keys []K, present bool) {
 	}
 }
 
-// Append records a commit. State has it also when that fails; the next Append then writes everything.
-func (j *Journal) Append(c wire.Commit) error {
+// Append records a commit. State has it also when the file does not, which Stale says then.
+func (j *Journal) Append(c wire.Commit) {
 	j.take(c)
-	if j.behind || j.size > 2*j.base+slack {
-		return j.replace()
+	switch {
+	case j.damaged && !c.InSync, j.stale != nil && !j.damaged:
+		return
+	case j.damaged, j.file == nil:
+		j.damaged = false
+		j.replace()
+		return
 	}
-	data, err := encode(c)
+	data, sum, err := encode(c, j.sum)
 	if err == nil {
 		_, err = j.file.WriteAt(data, j.size)
 	}
 	if err != nil {
-		j.behind = true
-		return fmt.Errorf("write journal: %w", err)
+		j.fail(err)
+		return
 	}
-	j.size += int64(len(data))
-	return nil
+	j.size, j.sum, j.unsynced = j.size+int64(len(data)), sum, true
+	if j.size > 2*j.base+slack && j.rest == 0 {
+		j.replace()
+	}
 }
 
-// replace puts a file with one record of everything in the place of the present one.
-func (j *Journal) replace() error {
+// Keep brings to the disk what was appended, and writes again what could not be written. Call it every second or so.
+func (j *Journal) Keep() {
+	j.rest = max(0, j.rest-1)
+	if j.stale != nil && !j.damaged && j.rest == 0 {
+		j.replace()
+	}
+	select {
+	case err := <-j.syncing:
+		if j.syncing = nil; err != nil && j.stale == nil {
+			j.fail(err)
+		}
+	default:
+	}
+	if !j.unsynced || j.syncing != nil || j.stale != nil {
+		return
+	}
+	done, file := make(chan error, 1), j.file
+	j.syncing, j.unsynced = done, false
+	go func() {
+		err := file.Sync()
+		if errors.Is(err, os.ErrClosed) { // it was replaced, which syncs
+			err = nil
+		}
+		done <- err
+	}()
+}
+
+// fail notes that the file lacks a commit, in the file too.
+func (j *Journal) fail(cause error) {
+	j.stale, j.rest = fmt.Errorf("write journal %s: %w", j.path, cause), restAfterFailure
+	if j.file == nil {
+		return
+	}
+	_, err := j.file.WriteAt([]byte{incomplete}, int64(len(magic)))
+	if err == nil {
+		err = errors.Join(j.file.Truncate(j.size), j.file.Sync()) // without what was written of the record
+	}
+	if err == nil {
+		return
+	}
+	j.file.Close()
+	j.file = nil
+	if gone := os.Remove(j.path); gone != nil {
+		j.stale = fmt.Errorf("%w; a restart would not know, since it could not be marked or removed: %w", j.stale, errors.Join(err, gone))
+	}
+}
+
+// replace puts a file with one record of everything in the place of the present one. If it cannot, and the present one has
+// everything, that remains.
+func (j *Journal) replace() {
+	file, size, sum, err := j.write()
+	if err != nil {
+		_ = os.Remove(j.path + ".new") // what there is of it takes room that others may need
+		j.rest = restAfterFailure
+		if j.stale != nil || j.file == nil {
+			j.fail(err)
+		}
+		return
+	}
+	if j.file != nil {
+		j.file.Close()
+	}
+	j.file, j.size, j.base, j.sum = file, size, size, sum
+	j.stale, j.unsynced, j.rest = nil, false, 0
+}
+
+// write makes the new file.
+func (j *Journal) write() (file *os.File, size int64, sum uint32, err error) {
 	j.State()
-	data, err := encode(wire.Commit{Upserts: slices.Collect(maps.Values(j.state.Objects)), Versions: j.state.Versions, Datastore: j.state.Datastore})
+	record, sum, err := encode(wire.Commit{
+		Upserts: slices.Collect(maps.Values(j.state.Objects)), Versions: j.state.Versions, Datastore: j.state.Datastore}, 0)
 	if err != nil {
-		return fmt.Errorf("replace journal: %w", err)
+		return nil, 0, 0, err
 	}
-	file, err := os.OpenFile(j.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("replace journal: %w", err)
+	dir := filepath.Dir(j.path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, 0, 0, err
 	}
+	if file, err = os.OpenFile(j.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
+		return nil, 0, 0, err
+	}
+	data := append(append([]byte(magic), complete), record...)
 	_, err = file.Write(data)
 	if err == nil {
 		err = file.Sync()
@@ -234,33 +352,50 @@ func (j *Journal) replace() error {
 	if err == nil {
 		err = os.Rename(j.path+".new", j.path)
 	}
+	if err == nil {
+		err = syncDirectory(dir)
+	}
 	if err != nil {
 		file.Close()
-		return fmt.Errorf("replace journal: %w", err)
+		return nil, 0, 0, err
 	}
-	j.file.Close()
-	j.file, j.size, j.base, j.behind = file, int64(len(data)), int64(len(data)), false
-	return nil
+	return file, int64(len(data)), sum, nil
 }
 
-func encode(c wire.Commit) ([]byte, error) {
+// syncDirectory makes the names in a directory outlive the machine.
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// encode gives a record, with its checksum after those before it.
+func encode(c wire.Commit, before uint32) ([]byte, uint32, error) {
 	r := record{Sets: c.Sets, Deletes: c.Deletes, Versions: c.Versions, Datastore: c.Datastore}
 	for _, object := range c.Upserts {
 		body, err := wire.Encode(object)
 		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", object.ID(), err)
+			return nil, 0, fmt.Errorf("encode %s: %w", object.ID(), err)
 		}
 		r.Upserts = append(r.Upserts, entry{object.ID().Kind, body, wire.Needs(object).Names()})
 	}
 	body, err := wire.Encode(r)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	data := make([]byte, headerSize, headerSize+len(body))
+	sum := crc32.Update(before, checksum, body)
+	data := make([]byte, recordHeader, recordHeader+len(body))
 	order.PutUint32(data, uint32(len(body)))
-	order.PutUint32(data[4:], crc32.Checksum(body, checksum))
-	return append(data, body...), nil
+	order.PutUint32(data[4:], sum)
+	return append(data, body...), sum, nil
 }
 
 // Close closes the file.
-func (j *Journal) Close() error { return j.file.Close() }
+func (j *Journal) Close() error {
+	if j.file == nil {
+		return nil
+	}
+	return errors.Join(j.file.Sync(), j.file.Close())
+}
