@@ -190,6 +190,7 @@ func TestNoAddress(t *testing.T) {
 	}{
 		{"usable", pool4, request, ""},
 		{"disabled", with(func(p *Pool) { p.Disabled = true }), named, "pool four: disabled"},
+		{"closed", with(func(p *Pool) { p.Disabled, p.Closed = true, "it overlaps an older one" }), named, "pool four: it overlaps an older one"},
 		{"manual", with(func(p *Pool) { p.Manual = true }), request, "pool four: assigns only to requests that name it"},
 		{"manual, named", with(func(p *Pool) { p.Manual = true }), named, ""},
 		{"node not selected", with(func(p *Pool) { p.NodeSelector = "zone == 'west'" }), request, "pool four: its nodeSelector does not select the node"},

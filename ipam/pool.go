@@ -61,6 +61,8 @@ type Pool struct {
 	BlockSize int
 	// Disabled pools give no new addresses.
 	Disabled bool
+	// Closed says why a pool is Disabled, when that is not what its resource says.
+	Closed string
 	// Manual pools (assignmentMode) give addresses only to requests that name them.
 	Manual bool
 	// NodeSelector and NamespaceSelector restrict who gets addresses unasked; empty is all().
@@ -129,6 +131,8 @@ var (
 // the pool bypasses its selectors and its mode, but not Disabled (Calico does the same).
 func (p *Pool) usable(host Host, req *Request, want netip.Addr) error {
 	switch {
+	case p.Disabled && p.Closed != "":
+		return errors.New(p.Closed)
 	case p.Disabled:
 		return errDisabled
 	case len(req.Pools) > 0 && !slices.Contains(req.Pools, p.Name):

@@ -201,7 +201,7 @@ func (e *Engine) route(before, now *block) {
 	for _, r := range before.routes("") {
 		e.out.remove(r.ID())
 	}
-	pool := e.covering(now.cidr)
+	pool := e.pools.covering(now.cidr)
 	for _, r := range now.routes(pool) {
 		e.out.set(r)
 	}

@@ -2,7 +2,6 @@ package calc
 
 import (
 	"hash/maphash"
-	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -75,7 +74,7 @@ type Engine struct {
 	everywhere   group                  // the nodes that there are
 
 	addresses addresses
-	pools     map[string]*wire.Pool
+	pools     pools
 	blocks    map[string]*block
 	hosts     map[string]*host
 	bgp       bgpState
@@ -122,7 +121,7 @@ func New() *Engine {
 		stacks:        newTable(seed, func(s *stack) string { return s.key }),
 		stackTiers:    map[*stack][]wire.Tier{},
 		addresses:     newAddresses(),
-		pools:         map[string]*wire.Pool{},
+		pools:         newPools(),
 		blocks:        map[string]*block{},
 		hosts:         map[string]*host{},
 		bgp:           newBGPState(),
@@ -260,6 +259,7 @@ func (e *Engine) Flush() Delta {
 		}
 	}
 	e.flushItems()
+	e.flushPools()
 	var d Delta
 	d.Sets = e.flushSets()
 	e.flushBGP()
@@ -307,16 +307,4 @@ func emptied[T any](list []T) []T {
 	}
 	clear(list)
 	return list[:0]
-}
-
-// covering gives the pool that contains a prefix, the most specific one.
-func (e *Engine) covering(prefix netip.Prefix) string {
-	best, bits := "", -1
-	for name, p := range e.pools {
-		if p.CIDR.Bits() <= prefix.Bits() && p.CIDR.Contains(prefix.Addr()) &&
-			(p.CIDR.Bits() > bits || p.CIDR.Bits() == bits && name < best) {
-			best, bits = name, p.CIDR.Bits()
-		}
-	}
-	return best
 }

@@ -12,7 +12,7 @@ func (e *Engine) Residue() map[string]int {
 		"policies": e.policies.size() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.size(),
 		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets),
 		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
-		"pools":      len(e.pools), "blocks": len(e.blocks), "hosts": len(e.hosts),
+		"pools":      len(e.pools.stored) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts),
 		"claims": len(a.others), "covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
 	}

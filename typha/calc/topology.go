@@ -16,30 +16,6 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-func (e *Engine) upsertPool(o *v3.IPPool) {
-	p, err := poolOf(o)
-	if err != nil {
-		e.deletePool(o.Name)
-		e.judge(KindIPPool, "", o.Name, err.Error())
-		return
-	}
-	e.judge(KindIPPool, "", o.Name, "")
-	before := e.pools[p.Name]
-	e.pools[p.Name] = p
-	e.out.set(p)
-	if before == nil || before.CIDR != p.CIDR {
-		e.routeAll()
-	}
-}
-
-func (e *Engine) deletePool(name string) {
-	if p := e.pools[name]; p != nil {
-		delete(e.pools, name)
-		e.out.remove(p.ID())
-		e.routeAll()
-	}
-}
-
 func poolOf(o *v3.IPPool) (*wire.Pool, error) {
 	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
 	if err != nil || cidr != cidr.Masked() {

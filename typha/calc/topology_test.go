@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -165,11 +166,14 @@ func TestRoutes(t *testing.T) {
 	route := func(dst, node string) *wire.Route {
 		return &wire.Route{Dst: netip.MustParsePrefix(dst), Node: node, Pool: "small"}
 	}
-	w, verdicts := compute(t, newBlock("host:n1", on("n1"), nil, on("n2")), pool("small", "10.244.0.0/24"), pool("large", "10.0.0.0/8"))
+	large := pool("large", "10.0.0.0/8")
+	large.CreationTimestamp = metav1.Now()
+	w, verdicts := compute(t, newBlock("host:n1", on("n1"), nil, on("n2")), pool("small", "10.244.0.0/24"), large)
 	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1"), route("10.244.0.2/32", "n2"))
 	w.ofKind(t, wire.KindPool,
 		&wire.Pool{Name: "small", CIDR: netip.MustParsePrefix("10.244.0.0/24"), BlockSize: 26, IPIP: wire.EncapAlways},
-		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, IPIP: wire.EncapAlways})
+		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, IPIP: wire.EncapAlways, Disabled: true,
+			Closed: "10.0.0.0/8 overlaps 10.244.0.0/24 of IPPool small, which is older"})
 	if len(verdicts) > 0 {
 		t.Errorf("verdicts: %v", verdicts)
 	}
@@ -191,6 +195,72 @@ func TestRoutes(t *testing.T) {
 	w.ofKind(t, wire.KindPool)
 	if len(verdicts) != 2 {
 		t.Errorf("verdicts: %v, want one on the block and one on the pool", verdicts)
+	}
+}
+
+// TestPoolThatLoses gives no addresses as long as the older one that it overlaps does. What it gave stays reachable, and a
+// block in both is the winner's.
+func TestPoolThatLoses(t *testing.T) {
+	older := &v3.IPPool{ObjectMeta: meta("older"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16", VXLANMode: v3.VXLANModeAlways}}
+	newer := &v3.IPPool{ObjectMeta: meta("newer"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/24"}}
+	newer.CreationTimestamp = metav1.NewTime(older.CreationTimestamp.Add(time.Minute))
+	off := older.DeepCopy()
+	off.Spec.Disabled = true
+	terminating := older.DeepCopy()
+	terminating.DeletionTimestamp = &newer.CreationTimestamp
+	block := newBlock("host:n1")
+	const gives = ""
+	tests := map[string]struct {
+		older  *v3.IPPool // nil: deleted
+		closed map[string]string
+		of     string
+	}{
+		"both":                    {older, map[string]string{"older": gives, "newer": "overlaps 10.244.0.0/16 of IPPool older"}, "older"},
+		"the older is disabled":   {off, map[string]string{"older": "disabled", "newer": gives}, "newer"},
+		"the older is terminated": {terminating, map[string]string{"older": "being deleted", "newer": gives}, "newer"},
+		"the older is gone":       {nil, map[string]string{"newer": gives}, "newer"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := calc.New()
+			objects := map[wire.ID]wire.Object{}
+			flush := func() {
+				d := e.Flush()
+				for _, object := range d.Upserts {
+					objects[object.ID()] = object
+				}
+				for _, id := range d.Deletes {
+					delete(objects, id)
+				}
+			}
+			for _, object := range []metav1.Object{block, newer, older} {
+				e.Upsert(object)
+				flush()
+			}
+			if test.older == nil {
+				e.Delete(calc.KindIPPool, "", "older")
+			} else {
+				e.Upsert(test.older)
+			}
+			flush()
+			for _, object := range objects {
+				switch o := object.(type) {
+				case *wire.Pool:
+					closed := test.closed[o.Name]
+					if o.Disabled != (closed != gives) || closed != "disabled" && !strings.Contains(o.Closed, closed) || closed == gives && o.Closed != "" {
+						t.Errorf("pool %s: disabled %t, %q; want %q", o.Name, o.Disabled, o.Closed, closed)
+					}
+					delete(test.closed, o.Name)
+				case *wire.Route:
+					if o.Pool != test.of {
+						t.Errorf("the block is of pool %q, want %q", o.Pool, test.of)
+					}
+				}
+			}
+			if len(test.closed) > 0 || objects[wire.ID{Kind: wire.KindRoute, Name: "10.244.0.0/29"}] == nil {
+				t.Errorf("missing: pools %v, or the block's route", test.closed)
+			}
+		})
 	}
 }
 

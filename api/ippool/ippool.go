@@ -1,0 +1,84 @@
+// Package ippool decides which IPPools give addresses.
+//
+// The judgement depends on the pools alone, so it is the same in every replica, on every node and after every restart: of
+// two pools that overlap, the one created first, then the one whose name comes first, keeps the addresses. A pool that may
+// give none keeps those in use. The package is pure; the calculation engine and the controller of the pools' status call it.
+package ippool
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/maneki-net/maneki/api/selector"
+	v3 "github.com/maneki-net/maneki/api/v3"
+)
+
+// The reasons of a Verdict, as in Calico where it has them.
+const (
+	ReasonOK          = "OK"
+	ReasonDisabled    = "PoolDisabled"
+	ReasonTerminating = "Terminating"
+	ReasonOverlap     = "CIDROverlap"
+	ReasonInvalid     = "InvalidSpec"
+)
+
+// Verdict says whether addresses come from a pool: if Reason is ReasonOK. Message is for people.
+type Verdict struct {
+	Reason, Message string
+}
+
+// Judge gives the verdict on each pool by name. The pools are only read.
+func Judge(pools []*v3.IPPool) map[string]Verdict {
+	sorted := slices.SortedFunc(slices.Values(pools), func(a, b *v3.IPPool) int {
+		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	verdicts := map[string]Verdict{}
+	var active active
+	for _, pool := range sorted {
+		v, cidr := alone(pool)
+		if v.Reason == ReasonOK {
+			if other, taken := active.overlapping(cidr); taken {
+				v = Verdict{ReasonOverlap, fmt.Sprintf("%s overlaps %s of IPPool %s, which is older", cidr, other.Spec.CIDR, other.Name)}
+			} else {
+				active = append(active, pool)
+			}
+		}
+		verdicts[pool.Name] = v
+	}
+	return verdicts
+}
+
+// active are pools that give addresses.
+type active []*v3.IPPool
+
+func (a active) overlapping(cidr netip.Prefix) (*v3.IPPool, bool) {
+	for _, pool := range a {
+		if other, err := netip.ParsePrefix(pool.Spec.CIDR); err == nil && other.Overlaps(cidr) {
+			return pool, true
+		}
+	}
+	return nil, false
+}
+
+// alone judges a pool as if it were the only one.
+func alone(p *v3.IPPool) (Verdict, netip.Prefix) {
+	cidr, err := netip.ParsePrefix(p.Spec.CIDR)
+	switch {
+	case !p.DeletionTimestamp.IsZero():
+		return Verdict{ReasonTerminating, "the pool is being deleted"}, cidr
+	case p.Spec.Disabled:
+		return Verdict{ReasonDisabled, "spec.disabled is true"}, cidr
+	case err != nil || cidr != cidr.Masked():
+		return Verdict{ReasonInvalid, fmt.Sprintf("spec.cidr: %q is not a network such as 10.244.0.0/16", p.Spec.CIDR)}, cidr
+	}
+	for _, s := range []struct{ name, text string }{
+		{"nodeSelector", p.Spec.NodeSelector}, {"namespaceSelector", p.Spec.NamespaceSelector},
+	} {
+		if _, err := selector.Parse(s.text); err != nil {
+			return Verdict{ReasonInvalid, fmt.Sprintf("spec.%s selects nothing: %v", s.name, err)}, cidr
+		}
+	}
+	return Verdict{ReasonOK, "addresses are assigned from the pool"}, cidr
+}
