@@ -81,6 +81,8 @@ type Peer struct {
 	RestartTime time.Duration
 	// Keepalive is the time between keepalive messages, whole seconds, and a third of the hold time; 0 is 30 s.
 	Keepalive time.Duration
+	// MaxPrefixes is how many routes the peer may announce; with one more the session is closed for a while. 0 is any number.
+	MaxPrefixes uint32
 	// Import and Export are asked, in order, for each route that the peer sends and that is sent to it, before the
 	// speaker's own rules.
 	Import, Export []wire.BGPRule
@@ -120,6 +122,8 @@ type PeerStatus struct {
 	Since time.Time `json:"since"`
 	// Imported is the number of routes accepted from the peer.
 	Imported uint64 `json:"routesImported"`
+	// Error says why the session is kept closed, if it is.
+	Error string `json:"error,omitempty"`
 }
 
 // Status is the state of a speaker. The zero value is that of one that is off.

@@ -20,6 +20,8 @@ type Input struct {
 	BGP   *wire.BGP
 	Hosts []*wire.Host
 	Pools []*wire.Pool
+	// MaxPrefixes is how many routes each peer may announce; 0 is any number.
+	MaxPrefixes uint32
 	// Routes of any node; those of this one are announced unless their pool forbids it.
 	Routes []*wire.Route
 }
@@ -53,6 +55,9 @@ func ConfigFor(in Input) (Config, error) {
 	mesh, off := meshPeers(in, self)
 	peers, err := explicitPeers(in.BGP, self, hosts)
 	config.Peers, err = oneForEachAddress(withoutBarred(append(peers, mesh...), in.BGP.Barred, err))
+	for i := range config.Peers {
+		config.Peers[i].MaxPrefixes = in.MaxPrefixes
+	}
 	if len(config.Peers) == 0 {
 		config.Off = "no BGPPeer has a session for this node, and " + off
 	}

@@ -121,7 +121,7 @@ func session(node string, peer bgp.PeerStatus) []string {
 		state = "up"
 	}
 	return []string{node, peer.Addr.String(), kind, strconv.FormatUint(uint64(peer.ASNumber), 10), state,
-		peer.Since.Local().Format(time.DateTime), string(peer.State), strconv.FormatUint(peer.Imported, 10)}
+		peer.Since.Local().Format(time.DateTime), cmp.Or(peer.Error, string(peer.State)), strconv.FormatUint(peer.Imported, 10)}
 }
 
 // decodeStatus reads what an agent printed.

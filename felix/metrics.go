@@ -16,6 +16,7 @@ type Metrics struct {
 	resyncTime                       prometheus.Gauge
 	resyncState                      prometheus.Gauge
 	journalStale                     prometheus.Gauge
+	closedPeers                      prometheus.Gauge
 	started                          time.Time
 }
 
@@ -51,11 +52,12 @@ func NewMetrics(registry prometheus.Registerer, started time.Time) *Metrics {
 		resyncTime:   gauge("felix_int_dataplane_initial_resync_time_seconds", "Time from the start until the kernel was programmed."),
 		resyncState:  gauge("felix_resync_state", "1 until the stream is in sync, then 3."),
 		journalStale: gauge("felix_journal_stale", "1 while the journal on disk is not what the stream delivered."),
+		closedPeers:  gauge("felix_bgp_closed_peers", "BGP peers whose session is kept closed because they announced too many routes."),
 		started:      started,
 	}
 	m.resyncState.Set(resyncWaiting)
 	registry.MustRegister(m.endpoints, m.policies, m.sets, m.hosts, m.routes, m.chains, m.commits, m.failures, m.driverErrors,
-		m.applyTime, m.resyncTime, m.resyncState, m.journalStale)
+		m.applyTime, m.resyncTime, m.resyncState, m.journalStale, m.closedPeers)
 	return m
 }
 

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
@@ -280,21 +278,4 @@ func (a *Agent) publish() {
 		s.NotReady = errors.New("there is no IP pool")
 	}
 	a.cni.Store(s)
-}
-
-// configureBGP hands the speaker a configuration that differs from the last. Its own Host must be known:
-// without its addresses there would be no sessions, and peers would drop what they keep for the restart.
-func (a *Agent) configureBGP(routes []*wire.Route) {
-	if a.state.hosts[a.opts.Node] == nil && a.state.bgp != nil {
-		return
-	}
-	c, err := bgp.ConfigFor(bgp.Input{Node: a.opts.Node, BGP: a.state.bgp, Hosts: slices.Collect(maps.Values(a.state.hosts)),
-		Pools: a.state.sortedPools(), Routes: routes})
-	if err != nil {
-		a.problems = append(a.problems, strings.Split(err.Error(), "\n")...)
-	}
-	if !reflect.DeepEqual(c, a.bgpConfig) {
-		a.bgpConfig = c
-		a.opts.Speaker.Configure(c)
-	}
 }

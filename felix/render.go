@@ -119,16 +119,6 @@ func (a *Agent) renderRoutes() {
 	}
 }
 
-// relays are the route reflectors that are to make themselves the next hop, as their BGPPeer says at both ends.
-func (a *Agent) relays() (addrs []netip.Addr) {
-	for _, p := range a.bgpConfig.Peers {
-		if p.Reflector && p.NextHopSelf {
-			addrs = append(addrs, p.Addr)
-		}
-	}
-	return addrs
-}
-
 // underlay is what the node has from others of routes to the next hops of what BGP learned. If the kernel
 // cannot be read, what was known stays, and the loop asks again.
 func (a *Agent) underlay(f FamilyDrivers, learned []bgp.Route) []route.Route {
@@ -138,28 +128,6 @@ func (a *Agent) underlay(f FamilyDrivers, learned []bgp.Route) []route.Route {
 		a.state.dirty.routes = true
 	}
 	return routes
-}
-
-// learned is what BGP has learned, with, until the speaker is in sync, what the kernel has from the
-// process before.
-func (a *Agent) learned() []bgp.Route {
-	synced := a.opts.Speaker.Status().Synced // before Routes, which then have everything
-	routes := a.opts.Speaker.Routes()
-	if a.state.bgp == nil || synced {
-		a.opts.Learned = nil
-		return routes
-	}
-	known := map[netip.Prefix]bool{}
-	for _, r := range routes {
-		known[r.Dst] = true
-	}
-	kept := slices.Clone(routes)
-	for _, r := range a.opts.Learned {
-		if !known[r.Dst] {
-			kept = append(kept, r)
-		}
-	}
-	return kept
 }
 
 func tunnelName(f dataplane.Family) string {

@@ -146,13 +146,22 @@ func (s *source) Next(ctx context.Context) (wire.Commit, error) {
 
 func (s *source) Report(r wire.Report) { s.reports = append(s.reports, r) }
 
-// nothing is a BGP speaker and node facts that say nothing.
+// speaker has what it was configured to do, and says what it is told to.
+type speaker struct {
+	config  bgp.Config
+	changes chan struct{}
+	routes  []bgp.Route
+	status  bgp.Status
+}
+
+func (s *speaker) Configure(c bgp.Config)   { s.config = c }
+func (s *speaker) Changes() <-chan struct{} { return s.changes }
+func (s *speaker) Routes() []bgp.Route      { return s.routes }
+func (s *speaker) Status() bgp.Status       { return s.status }
+
+// nothing is node facts that do not change.
 type nothing struct{}
 
-func (nothing) Configure(bgp.Config)       {}
-func (nothing) Changes() <-chan struct{}   { return nil }
-func (nothing) Routes() []bgp.Route        { return nil }
-func (nothing) Status() bgp.Status         { return bgp.Status{} }
 func (nothing) Facts() <-chan node.Facts   { return nil }
 func (nothing) SetTunnelPools([]ipam.Pool) {}
 func (nothing) Check()                     {}
@@ -160,10 +169,11 @@ func (nothing) Check()                     {}
 // rig is an agent in a synctest bubble.
 type rig struct {
 	*fake
-	agent  *felix.Agent
-	events chan dataplane.Event
-	source *source
-	ended  chan error
+	agent   *felix.Agent
+	speaker *speaker
+	events  chan dataplane.Event
+	source  *source
+	ended   chan error
 }
 
 func newRig(t *testing.T, known ...wire.Object) *rig {
@@ -185,12 +195,12 @@ func newRigOf(t *testing.T, facts node.Facts, j *journal.Journal) *rig {
 	t.Helper()
 	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{},
 		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)},
-		events: make(chan dataplane.Event), ended: make(chan error, 1)}
+		speaker: &speaker{changes: make(chan struct{})}, events: make(chan dataplane.Event), ended: make(chan error, 1)}
 	c, err := config.Resolve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: nothing{}, Facts: nothing{},
+	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: r.speaker, Facts: nothing{},
 		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
 			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Underlay: underlay{}, Connections: connections{r.fake}}}},
 		Events: r.events, FirstFacts: facts,

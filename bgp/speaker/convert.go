@@ -54,6 +54,9 @@ func (e *embedded) session(peer bgp.Peer) *api.Peer {
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}},
 		}},
 	}
+	if peer.MaxPrefixes > 0 {
+		p.AfiSafis[0].PrefixLimits = &api.PrefixLimit{Family: family(peer.Addr), MaxPrefixes: peer.MaxPrefixes}
+	}
 	if peer.LocalAddr.IsValid() {
 		p.Transport.LocalAddress = peer.LocalAddr.String()
 	}

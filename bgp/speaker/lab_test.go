@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 		speak()
 		return
 	}
+	if os.Getenv(strangerVariable) != "" {
+		stranger()
+		return
+	}
 	// The tests wait for BGP's timers, not for a CPU.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
@@ -52,7 +56,7 @@ type report struct {
 
 // speak runs a speaker that takes a line of JSON for each configuration, until it is killed.
 func speak() {
-	s := New(slog.New(slog.NewTextHandler(os.Stderr, nil)), Options{DeferralTime: 20 * time.Second})
+	s := New(slog.New(slog.NewTextHandler(os.Stderr, nil)), Options{DeferralTime: 20 * time.Second, ExcessDelay: 3 * time.Second})
 	go func() {
 		configs := json.NewDecoder(os.Stdin)
 		for {
@@ -101,12 +105,12 @@ func newLab(t *testing.T, hosts int) *lab {
 		}
 		t.Skip("SKIPPED: needs root to make network namespaces")
 	}
-	for _, program := range []string{"ip", "bird", "birdc"} {
+	for _, program := range []string{"ip", "ss", "iptables-nft", "bird", "birdc"} {
 		if _, err := exec.LookPath(program); err != nil {
 			if os.Getenv("CI") != "" {
-				t.Fatalf("needs %s (packages iproute2, bird2)", program)
+				t.Fatalf("needs %s (packages iproute2, iptables, bird2)", program)
 			}
-			t.Skipf("SKIPPED: needs %s (packages iproute2, bird2)", program)
+			t.Skipf("SKIPPED: needs %s (packages iproute2, iptables, bird2)", program)
 		}
 	}
 	l := &lab{t: t, prefix: fmt.Sprintf("mkt-bgp-%06x", rand.N(1<<24))}

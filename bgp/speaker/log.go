@@ -46,7 +46,13 @@ func (l serverLog) Error(event string, fields gobgplog.Fields) {
 
 func (l serverLog) Warn(event string, fields gobgplog.Fields) { l.write(slog.LevelWarn, event, fields) }
 
-func (l serverLog) Info(event string, fields gobgplog.Fields) { l.write(slog.LevelInfo, event, fields) }
+func (l serverLog) Info(event string, fields gobgplog.Fields) {
+	level := slog.LevelInfo
+	if event == "call set policy" { // for each peer, when one comes or goes
+		level = slog.LevelDebug
+	}
+	l.write(level, event, fields)
+}
 
 func (l serverLog) Debug(event string, fields gobgplog.Fields) {
 	l.write(slog.LevelDebug, event, fields)

@@ -34,6 +34,8 @@ type run struct {
 	// wake receives when sessions may have changed; depth 1, written by the watch.
 	wake  chan struct{}
 	since map[netip.Addr]observed
+	// excesses are the peers that have announced too much (limit.go).
+	excesses map[netip.Addr]excess
 	// synced, once true, stays so until the process ends.
 	synced bool
 	failed error
@@ -116,14 +118,18 @@ func (r *run) loop(ctx context.Context) error {
 // refresh reads the sessions and publishes the status.
 func (r *run) refresh(ctx context.Context) error {
 	status := bgp.Status{ASNumber: r.server.global.ASNumber, RouterID: r.server.global.RouterID, Off: r.config.Off}
-	complete := 0
+	complete, now := 0, time.Now()
+	var due []time.Time
 	err := r.server.bgp.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		addr, err := netip.ParseAddr(p.State.NeighborAddress)
 		peer, known := r.server.peers[addr]
 		if err != nil || !known {
 			return
 		}
-		status.Peers = append(status.Peers, r.peerStatus(peer, p))
+		entry := r.peerStatus(peer, p)
+		due = append(due, r.limit(ctx, peer, p, now), r.silent(ctx, peer, p, now))
+		entry.Error = r.excessOf(peer)
+		status.Peers = append(status.Peers, entry)
 		if r.receivedAll(addr, p) {
 			complete++
 		}
@@ -133,7 +139,11 @@ func (r *run) refresh(ctx context.Context) error {
 		return fmt.Errorf("list BGP peers: %w", err)
 	}
 	slices.SortFunc(status.Peers, func(a, b bgp.PeerStatus) int { return a.Addr.Compare(b.Addr) })
-	next := r.rib.expire(time.Now())
+	r.forgetOthers()
+	next := r.rib.expire(now)
+	for _, t := range due {
+		next = earliest(next, t)
+	}
 	// Without peers nothing tells whether they are only not known yet.
 	if !r.synced && r.failed == nil && complete > 0 && complete == len(r.config.Peers) {
 		if settled := r.peersSince.Add(settleTime); time.Now().Before(settled) {
@@ -176,11 +186,7 @@ func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer) {
 		return
 	}
 	r.log.Info("BGP session lost, the peer is expected back", "peer", peer.Addr)
-	if err := r.server.renew(ctx, peer); err != nil {
-		r.log.Error("BGP peer not renewed", "error", err)
-		r.failed = err
-		r.retry.Reset(retryDelay)
-	}
+	r.renew(ctx, peer)
 }
 
 // sendsEndOfRIB says whether the peer of an established session does graceful restart. The state that GoBGP has of
@@ -239,7 +245,7 @@ func stateOf(p *api.Peer) bgp.State {
 
 // earliest of two times, of which a zero one does not count.
 func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}
 	return a

@@ -29,12 +29,16 @@ type Options struct {
 	// DeferralTime is how long after the first configuration Status says Synced though a peer
 	// has not sent its End-of-RIB; 0 is bgp.DefaultRestartTime.
 	DeferralTime time.Duration
+	// ExcessDelay is how long the session of a peer that announces too much stays closed the first time; 0 is a minute.
+	ExcessDelay time.Duration
 }
 
 // Speaker is a node's BGP speaker.
 type Speaker struct {
 	log      *slog.Logger
 	deferral time.Duration
+	// excessDelay is Options.ExcessDelay, or its default.
+	excessDelay time.Duration
 	// wanted holds the newest configuration that Run has not taken yet; depth 1, written by
 	// Configure, which replaces what is in it.
 	wanted  chan bgp.Config
@@ -52,9 +56,12 @@ func New(log *slog.Logger, options Options) *Speaker {
 	return &Speaker{
 		log:      log,
 		deferral: cmp.Or(options.DeferralTime, bgp.DefaultRestartTime),
-		wanted:   make(chan bgp.Config, 1),
-		changes:  make(chan struct{}, 1),
-		rib:      newRIB(),
+
+		excessDelay: cmp.Or(options.ExcessDelay, firstExcessDelay),
+
+		wanted:  make(chan bgp.Config, 1),
+		changes: make(chan struct{}, 1),
+		rib:     newRIB(),
 	}
 }
 
@@ -63,7 +70,8 @@ func New(log *slog.Logger, options Options) *Speaker {
 // restart time (RFC 4724). To withdraw everything instead, Configure a zero Config first and
 // wait until Status says so.
 func (s *Speaker) Run(ctx context.Context) error {
-	r := &run{Speaker: s, server: newEmbedded(s.log, s.rib.forget), wake: make(chan struct{}, 1), since: map[netip.Addr]observed{}}
+	r := &run{Speaker: s, server: newEmbedded(s.log, s.rib.forget), wake: make(chan struct{}, 1), since: map[netip.Addr]observed{},
+		excesses: map[netip.Addr]excess{}}
 	if err := r.watch(ctx); err != nil {
 		return fmt.Errorf("watch BGP server: %w", err)
 	}

@@ -59,6 +59,7 @@ type Config struct {
 	NATOutgoingExclusions                                  string
 	DeviceRouteProtocol                                    int
 	DeviceRouteSourceAddress, DeviceRouteSourceAddressIPv6 netip.Addr
+	BGPMaxPrefixes                                         int
 	ProgramClusterRoutes                                   string
 	MTUIfacePattern                                        string
 	VXLANMTU, VXLANMTUV6, VXLANVNI                         int

@@ -115,6 +115,8 @@ var Table = []Setting{
 		"Preferred source address of IPv6 routes to pods."),
 	setting("ProgramClusterRoutes", "EnabledIPIPOnly", oneOf("Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly", "Enabled"), func(c *Config) *string { return &c.ProgramClusterRoutes },
 		"Whether Felix programs the routes to other nodes of the subnet also for pools without encapsulation. It does so as well when programClusterRoutes of the BGPConfiguration says that BGP does not, and without BGP."),
+	setting("BGPMaxPrefixes", "20000", integer(0, 1<<31-1), func(c *Config) *int { return &c.BGPMaxPrefixes },
+		"How many routes a BGP peer may announce; with one more its session is closed for a while. 0 is any number.").local(),
 	setting("MTUIfacePattern", `^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)`, regularExpression(), func(c *Config) *string { return &c.MTUIfacePattern },
 		"Interfaces whose least MTU is the network's."),
 	setting("VXLANMTU", "0", integer(0, 65535), func(c *Config) *int { return &c.VXLANMTU },
