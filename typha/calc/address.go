@@ -124,7 +124,9 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	switch to, allocated, covered := a.attributed(addr); {
 	case allocated:
-		if it := to.pod; it != nil && it.class != nil && (to.uid == "" || to.uid == it.detail.(*podDetail).uid) {
+		// A node assigns addresses to its own pods: what it says of another node's pod is not believed.
+		if it := to.pod; it != nil && it.class != nil && (to.uid == "" || to.uid == it.detail.(*podDetail).uid) &&
+			(!to.node.known() || to.node == it.node) {
 			return it
 		}
 		return nil

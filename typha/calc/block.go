@@ -11,19 +11,32 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// block is an IPAM block in use.
+// block is an IPAM block that can be read. Whether it is used is decided in blockuse.go.
 type block struct {
-	cidr        netip.Prefix
-	host        nodeName      // affine node
-	allocations []attribution // sorted by ordinal
+	name    string
+	cidr    netip.Prefix
+	created int64    // Unix seconds, which the API server sets and nobody changes
+	host    nodeName // affine node
+	used    bool
+	claims  []claim // what it says of its addresses; nil while it is used
+	// allocations are the claims while it is used, sorted by ordinal; nil while it is not.
+	allocations []attribution
 }
 
-// attribution is what a block says of one allocated address.
-type attribution struct {
+// claim is what a block says of one allocated address.
+type claim struct {
 	ordinal uint16 // of the address in the block
 	node    nodeName
+	pod     resourceName // zero: it serves something else
+	uid     uid          // of the pod; empty if the block does not say
+}
+
+// attribution is a claim with the item of its pod.
+type attribution struct {
+	ordinal uint16
+	node    nodeName
 	pod     *item // nil: it serves something else
-	uid     uid   // of the pod; empty if the block does not say
+	uid     uid
 }
 
 // maxBlockBits bounds the addresses of a block, as Calico's smallest prefix lengths (/20, /116) do.
@@ -58,21 +71,29 @@ func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 		e.judge(KindIPAMBlock, "", o.Name, err.Error())
 		return
 	}
-	e.judge(KindIPAMBlock, "", o.Name, "")
 	if o.Spec.Deleted {
 		e.deleteBlock(o.Name)
+		e.judge(KindIPAMBlock, "", o.Name, "")
 		return
 	}
 	before := e.blocks[o.Name]
-	e.blocks[o.Name] = b
-	e.allocate(b, o)
-	e.addresses.cover(b, true)
-	if before == nil {
-		before = &block{cidr: b.cidr}
-		e.settleClaims(b.cidr)
+	if before != nil && before.created != b.created { // it was deleted and made again
+		e.deleteBlock(o.Name)
+		before = nil
 	}
-	e.settleChanges(before, b)
-	e.route(before, b)
+	e.blocks[o.Name] = b
+	switch {
+	case before == nil:
+		region := regionOf(b.cidr)
+		e.regions[region] = append(e.regions[region], b.name)
+		e.dirtyRegions[region] = struct{}{}
+	case before.used:
+		b.used = true
+		e.bind(b)
+		e.addresses.cover(b, true)
+		e.settleChanges(before, b)
+		e.route(before, b)
+	}
 }
 
 func (e *Engine) deleteBlock(name string) {
@@ -81,10 +102,14 @@ func (e *Engine) deleteBlock(name string) {
 		return
 	}
 	delete(e.blocks, name)
-	e.addresses.cover(b, false)
-	e.settleClaims(b.cidr)
-	e.settleChanges(b, &block{cidr: b.cidr})
-	e.route(b, &block{cidr: b.cidr})
+	region := regionOf(b.cidr)
+	if e.regions[region] = without(e.regions[region], name); len(e.regions[region]) == 0 {
+		delete(e.regions, region)
+	}
+	if b.used {
+		e.disuse(b)
+	}
+	e.dirtyRegions[region] = struct{}{}
 }
 
 // settleClaims decides again on the addresses that only pods' status speaks of.
@@ -141,34 +166,58 @@ func blockOf(o *v3.IPAMBlock) (*block, error) {
 	if bits > maxBlockBits || len(o.Spec.Allocations) > 1<<bits {
 		return nil, fmt.Errorf("spec.allocations: %d entries are not those of a block of %s", len(o.Spec.Allocations), cidr)
 	}
-	b := &block{cidr: cidr}
+	b := &block{name: o.Name, cidr: cidr, created: o.CreationTimestamp.Unix(), claims: claimsOf(o)}
 	if host, ok := strings.CutPrefix(o.Spec.Affinity, "host:"); ok { // not "virtual:…"
 		b.host = nodeNamed(host)
 	}
 	return b, nil
 }
 
-// allocate takes in what addresses of the block serve. A pod is noted also before it is known.
-func (e *Engine) allocate(b *block, o *v3.IPAMBlock) {
-	b.allocations = make([]attribution, 0, max(0, len(o.Spec.Allocations)-len(o.Spec.Unallocated)))
+func claimsOf(o *v3.IPAMBlock) []claim {
+	claims := make([]claim, 0, max(0, len(o.Spec.Allocations)-len(o.Spec.Unallocated)))
 	for ordinal, index := range o.Spec.Allocations {
 		if index == nil {
 			continue
 		}
-		a := attribution{ordinal: uint16(ordinal)}
+		c := claim{ordinal: uint16(ordinal)}
 		if *index >= 0 && *index < len(o.Spec.Attributes) {
 			owner := o.Spec.Attributes[*index].ActiveOwnerAttrs
-			a.node = nodeNamed(owner[v3.AttributeNode])
+			c.node = nodeNamed(owner[v3.AttributeNode])
 			if name := owner[v3.AttributePod]; name != "" {
-				a.uid = packUID(owner[v3.AttributeUID])
-				a.pod = e.expect(resourceName{owner[v3.AttributeNamespace], name})
-				if known := a.pod.detail.(*podDetail).uid; known == a.uid {
-					a.uid = known // one copy is enough
-				}
+				c.pod, c.uid = resourceName{owner[v3.AttributeNamespace], name}, packUID(owner[v3.AttributeUID])
 			}
 		}
-		b.allocations = append(b.allocations, a)
+		claims = append(claims, c)
 	}
+	return claims
+}
+
+// bind makes a block's claims allocations. A pod is noted also before it is known.
+func (e *Engine) bind(b *block) {
+	b.allocations = make([]attribution, len(b.claims))
+	for i, c := range b.claims {
+		a := attribution{ordinal: c.ordinal, node: c.node, uid: c.uid}
+		if c.pod.name != "" {
+			a.pod = e.expect(c.pod)
+			if known := a.pod.detail.(*podDetail).uid; known == a.uid {
+				a.uid = known // one copy is enough
+			}
+		}
+		b.allocations[i] = a
+	}
+	b.claims = nil
+}
+
+// unbind is the reverse of bind.
+func (b *block) unbind() {
+	b.claims = make([]claim, len(b.allocations))
+	for i, a := range b.allocations {
+		b.claims[i] = claim{ordinal: a.ordinal, node: a.node, uid: a.uid}
+		if a.pod != nil {
+			b.claims[i].pod = a.pod.resourceName()
+		}
+	}
+	b.allocations = nil
 }
 
 // expect gives the item of a pod, which may be none yet.
@@ -209,6 +258,8 @@ func (e *Engine) route(before, now *block) {
 
 func (e *Engine) routeAll() {
 	for _, b := range e.blocks {
-		e.route(b, b)
+		if b.used {
+			e.route(b, b)
+		}
 	}
 }

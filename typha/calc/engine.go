@@ -2,6 +2,7 @@ package calc
 
 import (
 	"hash/maphash"
+	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -76,8 +77,11 @@ type Engine struct {
 	addresses addresses
 	pools     pools
 	blocks    map[string]*block
-	hosts     map[string]*host
-	bgp       bgpState
+	regions   map[netip.Prefix][]string // the names of the blocks in each, in no order
+	// dirtyRegions are those whose blocks may be used now, or no longer.
+	dirtyRegions map[netip.Prefix]struct{}
+	hosts        map[string]*host
+	bgp          bgpState
 
 	// What has to be decided again at the next Flush.
 	dirty         []*item
@@ -123,6 +127,8 @@ func New() *Engine {
 		addresses:     newAddresses(),
 		pools:         newPools(),
 		blocks:        map[string]*block{},
+		regions:       map[netip.Prefix][]string{},
+		dirtyRegions:  map[netip.Prefix]struct{}{},
 		hosts:         map[string]*host{},
 		bgp:           newBGPState(),
 		dirtyClasses:  map[*class]dirt{},
@@ -252,6 +258,8 @@ func (e *Engine) Delete(kind, ns, name string) {
 
 // Flush gives what changed since the last call.
 func (e *Engine) Flush() Delta {
+	e.flushPools()
+	e.flushBlocks() // which the pools decide
 	if profiles := e.dirtyProfiles; len(profiles) > 0 {
 		e.dirtyProfiles = map[*profile]struct{}{}
 		for p := range profiles {
@@ -259,7 +267,6 @@ func (e *Engine) Flush() Delta {
 		}
 	}
 	e.flushItems()
-	e.flushPools()
 	var d Delta
 	d.Sets = e.flushSets()
 	e.flushBGP()

@@ -1,6 +1,7 @@
 package calc_test
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -38,6 +39,25 @@ func participates(p *corev1.Pod) bool {
 	return !p.Spec.HostNetwork && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded
 }
 
+// leaveBlocksOut leaves out the blocks that no pool contains and those that an older one overlaps.
+func (o *oracle) leaveBlocksOut() {
+	slices.SortFunc(o.blocks, func(a, b *v3.IPAMBlock) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	var count []*v3.IPAMBlock
+	for _, b := range o.blocks {
+		cidr := netip.MustParsePrefix(b.Spec.CIDR)
+		pooled := slices.ContainsFunc(o.pools, func(p *v3.IPPool) bool {
+			pool := netip.MustParsePrefix(p.Spec.CIDR)
+			return p.Spec.VXLANMode != "Sometimes" && pool == pool.Masked() && pool.Overlaps(cidr) && pool.Bits() <= cidr.Bits()
+		})
+		if pooled && !slices.ContainsFunc(count, func(older *v3.IPAMBlock) bool { return netip.MustParsePrefix(older.Spec.CIDR).Overlaps(cidr) }) {
+			count = append(count, b)
+		}
+	}
+	o.blocks = count
+}
+
 // owner gives the pod that has an address now.
 func (o *oracle) owner(addr netip.Addr) *corev1.Pod {
 	for _, b := range o.blocks {
@@ -51,7 +71,7 @@ func (o *oracle) owner(addr netip.Addr) *corev1.Pod {
 				attrs := b.Spec.Attributes[*index].ActiveOwnerAttrs
 				for _, p := range o.pods {
 					if p.Namespace == attrs["namespace"] && p.Name == attrs["pod"] && participates(p) &&
-						(attrs["uid"] == "" || attrs["uid"] == string(p.UID)) {
+						(attrs["uid"] == "" || attrs["uid"] == string(p.UID)) && (attrs["node"] == "" || attrs["node"] == p.Spec.NodeName) {
 						return p
 					}
 				}

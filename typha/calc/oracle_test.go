@@ -26,7 +26,8 @@ type oracle struct {
 	accounts   map[ref]*corev1.ServiceAccount
 	nodes      []*corev1.Node
 	slices     []*discoveryv1.EndpointSlice
-	blocks     []*v3.IPAMBlock
+	blocks     []*v3.IPAMBlock // those that count, once all is read
+	pools      []*v3.IPPool
 	hosts      []*v3.HostEndpoint
 	sets       []*v3.NetworkSet
 	globalSets []*v3.GlobalNetworkSet
@@ -350,6 +351,8 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 			o.slices = append(o.slices, x)
 		case *v3.IPAMBlock:
 			o.blocks = append(o.blocks, x)
+		case *v3.IPPool:
+			o.pools = append(o.pools, x)
 		case *v3.HostEndpoint:
 			o.hosts = append(o.hosts, x)
 		case *v3.WorkloadEndpoint:
@@ -368,6 +371,7 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 	// The flows drawn with a seed must not depend on the order of a map.
 	slices.SortFunc(o.pods, func(a, b *corev1.Pod) int { return cmpNames(a, b) })
 	slices.SortFunc(o.hosts, func(a, b *v3.HostEndpoint) int { return cmpNames(a, b) })
+	o.leaveBlocksOut()
 	return o
 }
 

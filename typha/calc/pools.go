@@ -73,7 +73,7 @@ func (e *Engine) flushPools() {
 		}
 	}
 	if moved {
-		e.routeAll()
+		e.poolsChanged()
 	}
 }
 

@@ -106,7 +106,7 @@ var makers = []struct {
 	{kubernetes, 100, 1, func(r random) metav1.Object { return r.serviceAccount() }},
 	{kubernetes, 100, 1, func(r random) metav1.Object { return r.node() }},
 	{both, 100, 1, func(r random) metav1.Object { return r.pool() }},
-	{both, 100, 1, func(r random) metav1.Object { return r.block(r.IntN(3)) }},
+	{both, 100, 1, func(r random) metav1.Object { return r.block(r.IntN(4)) }},
 	{both, 100, 1, random.configuration},
 	{kubernetes, 50, 3, func(r random) metav1.Object { return r.policy(r.namespaceName(), fmt.Sprintf("np%d", r.IntN(3))) }},
 	{both, 60, 1, func(r random) metav1.Object { return r.tier() }},

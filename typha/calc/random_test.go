@@ -122,16 +122,19 @@ func (r random) container() (c corev1.Container) {
 	return c
 }
 
-// block gives a block of 16 addresses, of IPv4 or IPv6, whose allocations name pods that may exist.
+// block gives a block of 16 addresses, of IPv4 or IPv6, or of 8 that another overlaps, whose allocations name pods that may exist.
 func (r random) block(n int) *v3.IPAMBlock {
 	cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n) * 16}), 28)
-	if n >= 2 {
+	switch n {
+	case 2:
 		cidr = netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd}), 124)
+	case 3:
+		cidr = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, 8}), 29)
 	}
-	b := &v3.IPAMBlock{}
+	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: at(int64(r.IntN(3)))}}
 	b.Name = strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr.String())
 	b.Spec.CIDR = cidr.String()
-	b.Spec.Allocations = make([]*int, 16)
+	b.Spec.Allocations = make([]*int, 1<<(cidr.Addr().BitLen()-cidr.Bits()))
 	if r.chance(80) {
 		b.Spec.Affinity = "host:" + pick(r, "n1", "n2")
 	}

@@ -3,7 +3,6 @@ package calc
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -190,18 +189,16 @@ func parseASNumber(text string) (uint32, error) {
 
 // setVTEP makes the tunnel end point of one family, which needs the tunnel's and the node's address.
 func (e *Engine) setVTEP(o *corev1.Node, family uint8, parent netip.Prefix) {
-	annotation, macAnnotation := v3.NodeIPv4VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddr
+	annotation := v3.NodeIPv4VXLANTunnelAddr
 	if family == 6 {
-		annotation, macAnnotation = v3.NodeIPv6VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddrV6
+		annotation = v3.NodeIPv6VXLANTunnelAddr
 	}
 	tunnel, err := netip.ParseAddr(o.Annotations[annotation])
 	if err != nil || !parent.IsValid() || tunnel.Is4() != parent.Addr().Is4() {
 		e.out.remove(wire.VTEPID(o.Name, family))
 		return
 	}
-	mac, err := net.ParseMAC(o.Annotations[macAnnotation])
-	if err != nil || len(mac) != 6 {
-		mac = wire.TunnelMAC(o.Name, family)
-	}
+	// Not the address that the Node says it has: one of another node's would draw that node's packets.
+	mac := wire.TunnelMAC(o.Name, family)
 	e.out.set(&wire.VTEP{Node: o.Name, Tunnel: tunnel, MAC: mac, Parent: parent.Addr()})
 }

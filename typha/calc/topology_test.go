@@ -65,7 +65,7 @@ func (w *world) ofKind(t *testing.T, kind wire.Kind, want ...wire.Object) {
 func TestHostsAndTunnels(t *testing.T) {
 	w, verdicts := compute(t,
 		newNode("n1", "172.30.0.11", map[string]string{"rack": "a"}, "IPv4Address", "172.30.0.11/24", "ASNumber", "64513",
-			"IPv4VXLANTunnelAddr", "10.244.0.1", "VXLANTunnelMACAddr", "66:00:00:00:00:01",
+			"IPv4VXLANTunnelAddr", "10.244.0.1", "VXLANTunnelMACAddr", "66:40:24:34:6b:4f", // n2's, which nobody believes
 			"IPv6Address", "fd00::11/64", "IPv6VXLANTunnelAddr", "fd01::1"),
 		newNode("n2", "172.30.0.12", nil, "IPv4VXLANTunnelAddr", "10.244.1.1"),
 		newNode("n3", "172.30.0.13", nil, "IPv4Address", "172.30.0.300/24", "ASNumber", "0"),
@@ -79,7 +79,7 @@ func TestHostsAndTunnels(t *testing.T) {
 		&wire.Host{Name: "n4"},
 	)
 	w.ofKind(t, wire.KindVTEP,
-		&wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.1"), MAC: []byte{0x66, 0, 0, 0, 0, 1}, Parent: netip.MustParseAddr("172.30.0.11")},
+		&wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4), Parent: netip.MustParseAddr("172.30.0.11")},
 		// 66, then what `printf n1-v6 | sha1sum` begins with; n2 likewise.
 		&wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("fd01::1"), MAC: []byte{0x66, 0x46, 0x32, 0x55, 0x72, 0x28}, Parent: netip.MustParseAddr("fd00::11")},
 		&wire.VTEP{Node: "n2", Tunnel: netip.MustParseAddr("10.244.1.1"), MAC: []byte{0x66, 0x40, 0x24, 0x34, 0x76, 0xfc}, Parent: netip.MustParseAddr("172.30.0.12")},
@@ -468,7 +468,7 @@ func TestNodesWithoutKubernetes(t *testing.T) {
 	w.ofKind(t, wire.KindHost, &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
 		ASNumber: 64513, RouteReflectorClusterID: "224.0.0.1"})
 	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1", Labels: n.Labels})
-	w.ofKind(t, wire.KindVTEP, &wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.1"), MAC: []byte{2, 0, 0, 0, 0, 1},
+	w.ofKind(t, wire.KindVTEP, &wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4),
 		Parent: netip.MustParseAddr("172.30.0.11")})
 	e := calc.New()
 	e.Upsert(n)

@@ -1,0 +1,128 @@
+package calc
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// A block is used if a pool contains it and no older block that is used overlaps it. Every node may create blocks: one outside the
+// pools would draw traffic that is none of the cluster's to its node, and a smaller one within another node's block the traffic of
+// that node's pods. IPAM's clients make neither, and assign from neither.
+
+// regionOf gives the range of the largest block's size that contains a block: blocks of two regions never overlap.
+func regionOf(cidr netip.Prefix) netip.Prefix {
+	region, err := cidr.Addr().Prefix(cidr.Addr().BitLen() - maxBlockBits)
+	if err != nil {
+		return cidr
+	}
+	return region
+}
+
+// decideBlocks decides again which blocks of a region are used.
+func (e *Engine) decideBlocks(region netip.Prefix) {
+	blocks := make([]*block, 0, len(e.regions[region]))
+	for _, name := range e.regions[region] {
+		blocks = append(blocks, e.blocks[name])
+	}
+	slices.SortFunc(blocks, func(a, b *block) int { return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.name, b.name)) })
+	taken := occupied{map[netip.Prefix]*block{}, map[netip.Prefix]*block{}}
+	var found []*block
+	for _, b := range blocks {
+		reason := ""
+		older := taken.by(b.cidr)
+		switch {
+		case e.pools.covering(b.cidr) == "":
+			reason = fmt.Sprintf("spec.cidr: no IPPool contains %s, so the block is not used", b.cidr)
+		case older != nil:
+			reason = fmt.Sprintf("spec.cidr: %s is in, or contains, the older block %s, so the block is not used", b.cidr, older.name)
+		default:
+			taken.add(b)
+		}
+		e.judge(KindIPAMBlock, "", b.name, reason)
+		switch use := reason == ""; {
+		case use && !b.used:
+			found = append(found, b)
+		case !use && b.used:
+			e.disuse(b)
+		}
+	}
+	for _, b := range found {
+		e.use(b)
+	}
+}
+
+// poolsChanged has every block decided on again in this Flush.
+func (e *Engine) poolsChanged() {
+	for region := range e.regions {
+		e.dirtyRegions[region] = struct{}{}
+	}
+	e.routeAll()
+}
+
+// flushBlocks decides which blocks are used. Until then it is open: a block may come before its pool.
+func (e *Engine) flushBlocks() {
+	if len(e.dirtyRegions) == 0 {
+		return
+	}
+	for region := range e.dirtyRegions {
+		e.decideBlocks(region)
+	}
+	e.dirtyRegions = map[netip.Prefix]struct{}{}
+}
+
+func (e *Engine) use(b *block) {
+	b.used = true
+	e.bind(b)
+	e.addresses.cover(b, true)
+	e.settleClaims(b.cidr)
+	e.settleChanges(&block{cidr: b.cidr}, b)
+	e.route(&block{cidr: b.cidr}, b)
+}
+
+func (e *Engine) disuse(b *block) {
+	b.used = false
+	e.addresses.cover(b, false)
+	e.settleClaims(b.cidr)
+	e.settleChanges(b, &block{cidr: b.cidr})
+	e.route(b, &block{cidr: b.cidr})
+	b.unbind()
+}
+
+// occupied are blocks that do not overlap. Of two ranges that overlap one contains the other.
+type occupied struct {
+	blocks map[netip.Prefix]*block
+	within map[netip.Prefix]*block // by every larger range that a block can have
+}
+
+func (o occupied) add(b *block) {
+	o.blocks[b.cidr] = b
+	for larger := range larger(b.cidr) {
+		o.within[larger] = b
+	}
+}
+
+// by gives a block that overlaps a range.
+func (o occupied) by(cidr netip.Prefix) *block {
+	if b := o.within[cidr]; b != nil {
+		return b
+	}
+	for larger := range larger(cidr) {
+		if b := o.blocks[larger]; b != nil {
+			return b
+		}
+	}
+	return nil
+}
+
+// larger goes through the ranges that contain another one, up to the largest block's.
+func larger(cidr netip.Prefix) func(func(netip.Prefix) bool) {
+	return func(yield func(netip.Prefix) bool) {
+		for bits := cidr.Bits() - 1; bits >= cidr.Addr().BitLen()-maxBlockBits; bits-- {
+			if around, err := cidr.Addr().Prefix(bits); err != nil || !yield(around) {
+				return
+			}
+		}
+	}
+}
