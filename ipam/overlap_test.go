@@ -10,6 +10,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/test/long"
 )
 
 // TestBlocksOfTwoSizesNeverOverlap: two nodes see a pool's block size differently, and one claims while the other does,
@@ -51,7 +52,7 @@ func TestBlocksOfTwoSizesNeverOverlap(t *testing.T) {
 
 // TestNodesThatDisagreeAboutBlockSize claim and release at the same time.
 func TestNodesThatDisagreeAboutBlockSize(t *testing.T) {
-	for seed := range 40 {
+	for seed := range long.Or(1000, 40) {
 		store := memory.New()
 		shared := &ledger{owners: map[netip.Addr]string{}}
 		var running sync.WaitGroup

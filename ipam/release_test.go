@@ -4,6 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,6 +17,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/test/long"
 )
 
 // isGone confirms that a node is.
@@ -170,4 +177,103 @@ func TestLeaseWithoutSequenceIsJudgedExactly(t *testing.T) {
 	if released, err := New(store).ReleaseAddrs(t.Context(), old); err != nil || len(released) > 0 {
 		t.Errorf("released %v, %v: the address was assigned anew", released, err)
 	}
+}
+
+// returning is a node that goes and is back with other pods, again and again.
+type returning struct {
+	mu         sync.Mutex // held during a step, and while the node goes; guards everything below
+	client     *Client
+	generation int
+}
+
+// TestNodesThatAreBack: a controller releases nodes that are gone at the time when it asks, and back when it writes.
+// No address that a node got since is lost, or is anybody else's.
+func TestNodesThatAreBack(t *testing.T) {
+	pools := []Pool{{Name: "small", CIDR: prefix("10.0.0.0/28"), BlockSize: 30}}
+	for seed := range uint64(long.Or(2000, 100)) {
+		store, shared := memory.New(), &ledger{owners: map[netip.Addr]string{}}
+		nodes := map[string]*returning{}
+		for _, name := range []string{"n0", "n1", "n2"} {
+			nodes[name] = &returning{client: New(store)}
+		}
+		var running sync.WaitGroup
+		for i, name := range slices.Sorted(maps.Keys(nodes)) {
+			rng := rand.New(rand.NewPCG(seed, uint64(i)))
+			running.Go(func() {
+				for range 30 {
+					if err := nodes[name].step(t.Context(), name, pools, shared, rng); err != nil {
+						t.Errorf("seed %d: %v", seed, err)
+					}
+				}
+			})
+		}
+		running.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, 9))
+			for range 12 {
+				name := fmt.Sprint("n", rng.IntN(3))
+				restarts := rng.IntN(2) == 0
+				_, err := New(store).ReleaseHost(t.Context(), name, func(context.Context) (bool, error) {
+					nodes[name].goAndReturn(store, restarts, func() {
+						shared.disown(func(handle string) bool { return strings.HasPrefix(handle, name) })
+					})
+					for range rng.IntN(3) { // before the release writes anything; more may follow while it does
+						if err := nodes[name].step(t.Context(), name, pools, shared, rng); err != nil {
+							return false, err
+						}
+					}
+					return true, nil
+				})
+				if err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+			}
+		})
+		running.Wait()
+		stored := holders(t, store)
+		for addr, owner := range shared.owners {
+			if stored[addr.String()] != owner {
+				t.Errorf("seed %d: %s of %s is lost: stored for %q", seed, addr, owner, stored[addr.String()])
+			}
+		}
+		for name := range nodes {
+			if _, err := New(store).ReleaseHost(t.Context(), name, isGone); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+		}
+		if left := append(affinitiesOf(t, store), sortedNames(blocksOf(t, store))...); len(left) > 0 {
+			t.Errorf("seed %d: left behind %v", seed, left)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func (n *returning) goAndReturn(store datastore.Store, restarts bool, gone func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.generation++
+	gone()
+	if restarts {
+		n.client = New(store)
+	}
+}
+
+func (n *returning) step(ctx context.Context, name string, pools []Pool, shared *ledger, rng *rand.Rand) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	handle := fmt.Sprintf("%s/%d/%d", name, n.generation, rng.IntN(4))
+	if rng.IntN(3) == 0 {
+		shared.disown(func(h string) bool { return h == handle })
+		_, err := n.client.Release(ctx, handle)
+		return err
+	}
+	r := n.client.Assign(ctx, Host{Name: name}, pools, []Request{{Handle: handle, Families: []Family{IPv4}}})[0]
+	if r.Err == nil {
+		return shared.own(handle, r.Addrs())
+	}
+	if errors.Is(r.Err, ErrNoAddress) {
+		return nil
+	}
+	return r.Err
 }

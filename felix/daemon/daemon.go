@@ -36,11 +36,20 @@ import (
 // The files of the process.
 const (
 	journalPath = "/var/lib/calico/felix/stream"
+	lockPath    = "/var/lib/calico/felix/lock"
 	debugSocket = "/var/run/calico/felix-debug.sock"
 )
 
 // Run is the agent's process until ctx ends. felix.ErrRestart (wrapped) asks the supervisor to start it again.
 func Run(ctx context.Context, level *slog.LevelVar, log *slog.Logger) error {
+	unlock, err := lockNode(ctx, lockPath, log)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	p, err := newProcess(log)
 	if err != nil {
 		return err
