@@ -101,6 +101,8 @@ type Agent struct {
 	workloads map[string]cniserver.Workload // by the host's end
 	// external are those that the datastore tells of, as of the last rendering.
 	external map[string]cniserver.Workload
+	// ipvs is what is known of kube-proxy's IPVS mode.
+	ipvs ipvs
 	// sysctls are the devices whose settings are desired, with the addresses that they are for.
 	sysctls   map[string][]netip.Addr
 	renderers map[dataplane.Family]*policy.Renderer
@@ -147,7 +149,7 @@ func NewAgent(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
+		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config, ipvs: ipvs{marks: policy.NewEndpointMarks(marks)},
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
 		workloads: map[string]cniserver.Workload{}, sysctls: map[string][]netip.Addr{},
 		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{}, broken: map[dataplane.Family]map[string]bool{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
@@ -387,8 +389,11 @@ func (a *Agent) observe(e dataplane.Event) bool {
 		a.opts.Facts.Check()
 	}
 	act := false
-	if a.opts.Drivers.Interfaces.Observe(e) && a.state.followsInterfaces() {
-		a.state.dirty.rules, a.state.dirty.routes, act = true, true, true
+	if a.opts.Drivers.Interfaces.Observe(e) {
+		if a.state.followsInterfaces() {
+			a.state.dirty.rules, a.state.dirty.routes, act = true, true, true
+		}
+		act = act || a.ipvs.on || e.Device == ipvsDevice
 	}
 	for _, f := range a.opts.Drivers.Families {
 		if f.Underlay.Observe(e) {

@@ -72,6 +72,7 @@ type (
 		Resync()
 		Exists(name string) bool
 		WithAddr(netip.Addr) string
+		AddrsBut(name string) []netip.Addr
 	}
 	// Connections is a *conntrack.Connections.
 	Connections interface {

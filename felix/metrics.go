@@ -17,6 +17,7 @@ type Metrics struct {
 	resyncState                      prometheus.Gauge
 	journalStale                     prometheus.Gauge
 	closedPeers                      prometheus.Gauge
+	ipvs                             prometheus.Gauge
 	started                          time.Time
 }
 
@@ -53,11 +54,12 @@ func NewMetrics(registry prometheus.Registerer, started time.Time) *Metrics {
 		resyncState:  gauge("felix_resync_state", "1 until the stream is in sync, then 3."),
 		journalStale: gauge("felix_journal_stale", "1 while the journal on disk is not what the stream delivered."),
 		closedPeers:  gauge("felix_bgp_closed_peers", "BGP peers whose session is kept closed because they announced too many routes."),
+		ipvs:         gauge("felix_kube_proxy_ipvs", "1 if kube-proxy of the node is in IPVS mode, otherwise 0."),
 		started:      started,
 	}
 	m.resyncState.Set(resyncWaiting)
 	registry.MustRegister(m.endpoints, m.policies, m.sets, m.hosts, m.routes, m.chains, m.commits, m.failures, m.driverErrors,
-		m.applyTime, m.resyncTime, m.resyncState, m.journalStale, m.closedPeers)
+		m.applyTime, m.resyncTime, m.resyncState, m.journalStale, m.closedPeers, m.ipvs)
 	return m
 }
 

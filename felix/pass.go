@@ -33,7 +33,7 @@ func (a *Agent) pass(ctx context.Context) error {
 		a.guard(ctx)
 		return nil
 	}
-	interfaces := a.opts.Drivers.Interfaces.Apply(ctx)
+	interfaces := a.readInterfaces(ctx)
 	a.renderSets()
 	a.renderRoutes()
 	a.renderRules()
@@ -131,7 +131,7 @@ func (a *Agent) guard(ctx context.Context) {
 	if a.heard || len(a.state.hostEndpoints) == 0 {
 		return
 	}
-	interfaces := a.opts.Drivers.Interfaces.Apply(ctx)
+	interfaces := a.readInterfaces(ctx)
 	a.renderSets()
 	a.renderRoutes() // the rules name sets of it
 	a.state.dirty.routes = true
@@ -172,7 +172,7 @@ func (a *Agent) closes(f dataplane.Family, err error) bool {
 	if _, known := errors.AsType[*ipset.FailedError](err); !known {
 		return false
 	}
-	for _, id := range []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetVXLAN} {
+	for _, id := range []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetVXLAN, policy.SetThisHost} {
 		if a.broken[f][ipset.SetName(f, id)] {
 			return false
 		}
@@ -276,6 +276,9 @@ func (a *Agent) publish() {
 		s.NotReady = errors.New("the addresses of this node are not known yet")
 	case len(s.Pools) == 0:
 		s.NotReady = errors.New("there is no IP pool")
+	}
+	if a.ipvs.on && a.ipvs.marks.Room() == 0 {
+		s.NotReady, s.Refused = errNoMarks, errNoMarks
 	}
 	a.cni.Store(s)
 }

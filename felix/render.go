@@ -205,8 +205,13 @@ func (a *Agent) networkSets(f FamilyDrivers, tunnel *link.VXLAN) {
 			peers = append(peers, ipset.Member{Net: netip.PrefixFrom(peer.Remote, peer.Remote.BitLen())})
 		}
 	}
-	for id, list := range map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade,
-		policy.SetAllHosts: hosts, policy.SetVXLAN: peers} {
+	sets := map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade, policy.SetAllHosts: hosts, policy.SetVXLAN: peers}
+	if a.ipvs.on {
+		sets[policy.SetThisHost] = members(a.ipvs.hostNets, nil)
+	} else {
+		f.Sets.Remove(ipset.SetName(f.Family, policy.SetThisHost))
+	}
+	for id, list := range sets {
 		f.Sets.Set(ipset.Set{Name: ipset.SetName(f.Family, id), Type: ipset.HashNet, Members: list})
 	}
 }

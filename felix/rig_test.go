@@ -120,8 +120,19 @@ func (i ifaces) Apply(context.Context) error { return nil }
 func (i ifaces) Exists(name string) bool {
 	return slices.Contains(slices.Collect(maps.Values(i.addrs)), name)
 }
+func (i ifaces) AddrsBut(name string) []netip.Addr {
+	return slices.SortedFunc(func(yield func(netip.Addr) bool) {
+		for addr, device := range i.addrs {
+			if device != name && !yield(addr) {
+				return
+			}
+		}
+	}, netip.Addr.Compare)
+}
 func (i ifaces) WithAddr(addr netip.Addr) string { return i.addrs[addr] }
-func (i ifaces) Observe(e dataplane.Event) bool  { return e.Kind == dataplane.EventAddr }
+func (i ifaces) Observe(e dataplane.Event) bool {
+	return e.Kind == dataplane.EventAddr || e.Kind == dataplane.EventLink
+}
 func (r routes) InPlace(k route.Key) bool {
 	return r.fail["routes"] == nil && slices.ContainsFunc(r.fake.routes, func(have route.Route) bool { return have.Dst == k.Dst })
 }
@@ -193,10 +204,17 @@ func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
 // newRigOf starts from a journal.
 func newRigOf(t *testing.T, facts node.Facts, j *journal.Journal) *rig {
 	t.Helper()
+	return newRigSet(t, nil, facts, j)
+}
+
+// newRigSet has settings of its own.
+func newRigSet(t *testing.T, settings map[string]string, facts node.Facts, j *journal.Journal) *rig {
+	t.Helper()
 	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{},
 		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)},
 		speaker: &speaker{changes: make(chan struct{})}, events: make(chan dataplane.Event), ended: make(chan error, 1)}
-	c, err := config.Resolve()
+	local := []config.Source{{Name: "test", Values: settings}}
+	c, err := config.Resolve(local...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +222,7 @@ func newRigOf(t *testing.T, facts node.Facts, j *journal.Journal) *rig {
 		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
 			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Underlay: underlay{}, Connections: connections{r.fake}}}},
 		Events: r.events, FirstFacts: facts,
-		Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
+		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,7 @@ func (a *Agent) renderRules() {
 			a.unusable = append(a.unusable, fmt.Sprintf("workload endpoint of interface %q: no name of a workload's interface; set InterfacePrefix", device))
 		}
 	}
+	a.markEndpoints(&in)
 	for _, f := range a.opts.Drivers.Families {
 		r := a.renderer(f.Family)
 		in.Broken = a.broken[f.Family]
@@ -136,6 +137,12 @@ func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	}
 	if a.tunnels[f] {
 		r.VXLANPort = c.VXLANPort
+	}
+	if a.ipvs.on {
+		r.IPVS = &policy.IPVS{}
+		for _, ports := range c.KubeNodePortRanges.All() {
+			r.IPVS.NodePorts = append(r.IPVS.NodePorts, iptables.PortRange(ports))
+		}
 	}
 	if a.state.bgp != nil {
 		r.BGPPort = a.state.bgp.ListenPort

@@ -3,6 +3,7 @@ package felix_test
 import (
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/journal"
+	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -72,6 +75,63 @@ func TestBGPPort(t *testing.T) {
 		match := strings.Join(r.chains["filter cali-wl-to-nodes"].Rules[0].Match, " ")
 		if !strings.Contains(match, "--destination-ports 179,1790") {
 			t.Errorf("dropped is %q", match)
+		}
+	})
+}
+
+// TestIPVS: kube-proxy's interface changes the chains as it comes and goes. Endpoints have their marks, and the set of the node's own addresses has
+// none of a Service.
+func TestIPVS(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		addr := netip.MustParseAddr
+		r.addrs[addr("172.30.0.11")] = "eth0"
+		r.commit(pool, deny, endpoint, &wire.HostEndpoint{Name: "named", Node: "n1", Interface: "eth0"})
+		if err := r.agent.Add(t.Context(), workload); err != nil {
+			t.Fatal(err)
+		}
+		if r.hasChain("cali-forward-check") {
+			t.Error("without IPVS there are chains for it")
+		}
+		r.addrs[addr("10.96.0.1")] = "kube-ipvs0"
+		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
+		synctest.Wait()
+		r.events <- dataplane.Event{Kind: dataplane.EventLink, Device: "kube-ipvs0"}
+		synctest.Wait()
+		if !r.hasChain("cali-forward-check") || r.sets["cali40this-host"] != 4 {
+			t.Errorf("with IPVS: chains %v, %d networks of the node, want 4", r.hasChain("cali-forward-check"), r.sets["cali40this-host"])
+		}
+		if got, isMark := r.chains["filter cali-sm-cali1"].Rules[0].Action.(iptables.SetMark); !isMark || got.Value == 0 {
+			t.Errorf("the workload's mark is %+v", got)
+		}
+		if s, err := r.agent.Status(t.Context()); err != nil || !s.IPVS || r.agent.CNIState().Refused != nil {
+			t.Errorf("status %+v, %v; ADDs are refused: %v", s, err, r.agent.CNIState().Refused)
+		}
+		delete(r.addrs, addr("10.96.0.1"))
+		r.events <- dataplane.Event{Kind: dataplane.EventLink, Device: "kube-ipvs0", Deleted: true}
+		synctest.Wait()
+		if _, has := r.sets["cali40this-host"]; has || r.hasChain("cali-forward-check") {
+			t.Errorf("IPVS went: its set %v, its chains %v", has, r.hasChain("cali-forward-check"))
+		}
+	})
+}
+
+// TestIPVSWithoutMarks: where the marks have no room for endpoints, a node whose kube-proxy is in IPVS mode takes no pods, and says why.
+func TestIPVSWithoutMarks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRigSet(t, map[string]string{"IptablesMarkMask": "0xf"}, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
+			journal.Open(filepath.Join(t.TempDir(), "stream")))
+		r.commit(pool)
+		if err := r.agent.CNIState().NotReady; err != nil {
+			t.Errorf("without IPVS: %v", err)
+		}
+		r.addrs[netip.MustParseAddr("10.96.0.1")] = "kube-ipvs0"
+		r.events <- dataplane.Event{Kind: dataplane.EventLink, Device: "kube-ipvs0"}
+		synctest.Wait()
+		state := r.agent.CNIState()
+		report := r.source.reports[len(r.source.reports)-1]
+		if state.Refused == nil || state.NotReady == nil || len(report.Errors) != 1 || !strings.Contains(report.Errors[0], "iptablesMarkMask") {
+			t.Errorf("refused %v, not ready %v, report %+v", state.Refused, state.NotReady, report)
 		}
 	})
 }

@@ -33,7 +33,9 @@ type Status struct {
 	Policies      int                  `json:"policies"`
 	IPSets        int                  `json:"ipSets"`
 	Routes        int                  `json:"streamRoutes"`
-	BGP           bgp.Status           `json:"bgp"`
+	// IPVS: kube-proxy of the node is in IPVS mode.
+	IPVS bool       `json:"ipvs,omitempty"`
+	BGP  bgp.Status `json:"bgp"`
 	// Learned are the routes that BGP has learned; Unresolved says which of them are not programmed because the
 	// node has no way to their next hops, Refused because they contradict what IPAM has in the pools.
 	Learned    []bgp.Route `json:"learned,omitempty"`
@@ -63,7 +65,7 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 
 func (a *Agent) status() Status {
 	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
-		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem()), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets),
+		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem()), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on,
 		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Unresolved: a.unresolved, Refused: a.refused, Endpoints: []EndpointStatus{}}
 	for _, w := range a.sortedWorkloads() {
 		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}

@@ -117,6 +117,9 @@ func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.Fi
 		return err
 	}
 	state := s.opts.State()
+	if state.Refused != nil {
+		return state.Refused
+	}
 	request, err := addressRequest(c, annotations, state)
 	if err != nil {
 		return err

@@ -64,7 +64,9 @@ type Options struct {
 type State struct {
 	// NotReady is why the node cannot network pods now; STATUS answers it.
 	NotReady error
-	Pools    []ipam.Pool
+	// Refused is why an ADD fails at once, as waiting would not help; nil if it does not.
+	Refused error
+	Pools   []ipam.Pool
 	// Host is this node's addresses; nil while they are unknown.
 	Host *wire.Host
 	// NoIPv6 says that Felix does not program IPv6 (Ipv6Support): a pod with an address in it would be cut off.

@@ -71,6 +71,26 @@ func TestNoAddressIsTheCNIErrorWithTheReason(t *testing.T) {
 	}
 }
 
+// TestAddIsRefused: where the node takes no pods, an ADD says why, and leaves nothing.
+func TestAddIsRefused(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	state := n.Server.opts.State()
+	refused := state
+	refused.Refused = errors.New("kube-proxy is in IPVS mode")
+	n.Server.opts.State = func() State { return refused }
+	if _, err := n.do(t, t.Context(), request(t, "ADD", "c1", "web", nil)); err == nil || !strings.Contains(err.Error(), "IPVS mode") {
+		t.Errorf("ADD: %v", err)
+	}
+	if handles := n.ipam.handles(); len(handles) > 0 {
+		t.Errorf("addresses are held: %v", handles)
+	}
+	n.Server.opts.State = func() State { return state }
+	if _, err := n.do(t, t.Context(), request(t, "ADD", "c1", "web", nil)); err != nil {
+		t.Errorf("ADD afterwards: %v", err)
+	}
+}
+
 func TestDelDoesNotWaitForTheDatastore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -49,6 +49,7 @@ type Config struct {
 	IptablesFilterAllowAction, IptablesFilterDenyAction    string
 	IptablesMarkMask                                       uint32
 	IptablesNATOutgoingInterfaceFilter                     string
+	KubeNodePortRanges                                     PortRanges
 	IptablesRefreshInterval                                time.Duration
 	IpsetsRefreshInterval, RouteRefreshInterval            time.Duration
 	InterfaceRefreshInterval                               time.Duration

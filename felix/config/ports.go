@@ -66,6 +66,48 @@ func readPorts(text string) ([]ProtoPort, error) {
 	return list, nil
 }
 
+// PortRanges is a list of ports and ranges of ports as a setting has it. Its text can be read.
+type PortRanges string
+
+// PortRange is the ports from First to Last.
+type PortRange struct{ First, Last uint16 }
+
+// All gives the ranges.
+func (p PortRanges) All() []PortRange {
+	list, _ := readRanges(string(p)) // it was read before
+	return list
+}
+
+func portRanges() kind[PortRanges] {
+	return kind[PortRanges]{"ports and ranges of ports, such as 30000:32767,8080", func(s string) (PortRanges, error) {
+		_, err := readRanges(s)
+		return PortRanges(s), err
+	}}
+}
+
+func readRanges(text string) ([]PortRange, error) {
+	var list []PortRange
+	for entry := range strings.SplitSeq(text, ",") {
+		first, last, ranged := strings.Cut(strings.TrimSpace(entry), ":")
+		if !ranged {
+			last = first
+		}
+		low, err := strconv.ParseUint(first, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		high, err := strconv.ParseUint(last, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		if low > high {
+			return nil, errValue
+		}
+		list = append(list, PortRange{uint16(low), uint16(high)})
+	}
+	return list, nil
+}
+
 // Prefixes are what names of interfaces begin with, separated by commas.
 type Prefixes string
 

@@ -34,6 +34,18 @@ func TestProtoPorts(t *testing.T) {
 	}
 }
 
+func TestPortRanges(t *testing.T) {
+	c, err := config.Resolve(resource("r", "KubeNodePortRanges", "30000:32767, 80"))
+	if diff := cmp.Diff([]config.PortRange{{First: 30000, Last: 32767}, {First: 80, Last: 80}}, c.KubeNodePortRanges.All()); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, text := range []string{"", "80,", "90:80", "1:65536", "http"} {
+		if c, err := config.Resolve(resource("r", "KubeNodePortRanges", text)); err == nil || c.KubeNodePortRanges != "30000:32767" {
+			t.Errorf("%q: %v, %v; want an error and the default", text, c.KubeNodePortRanges, err)
+		}
+	}
+}
+
 func TestPrefixes(t *testing.T) {
 	c, err := config.Resolve(resource("r", "InterfacePrefix", "tap,cali"))
 	if diff := cmp.Diff([]string{"tap", "cali"}, c.InterfacePrefix.All()); err != nil || diff != "" {

@@ -89,6 +89,8 @@ var Table = []Setting{
 		"Bits of the packet mark that Felix may use.").atStart(),
 	setting("IptablesNATOutgoingInterfaceFilter", "", pattern("an interface name, or nothing", `^[a-zA-Z0-9:._+-]{0,15}$`), func(c *Config) *string { return &c.IptablesNATOutgoingInterfaceFilter },
 		"Masquerade only what leaves by this interface."),
+	setting("KubeNodePortRanges", "30000:32767", portRanges(), func(c *Config) *PortRanges { return &c.KubeNodePortRanges },
+		"Ports of NodePort Services, by which Felix knows what kube-proxy forwards in IPVS mode."),
 	setting("IptablesRefreshInterval", "180", seconds(), func(c *Config) *time.Duration { return &c.IptablesRefreshInterval },
 		"How often the iptables rules are compared with what they should be."),
 	setting("IpsetsRefreshInterval", "90", seconds(), func(c *Config) *time.Duration { return &c.IpsetsRefreshInterval },
@@ -152,7 +154,7 @@ flowlogsflushinterval flowlogsgoldmaneserver flowlogslocalreporter flowlogspolic
 genericxdpenabled healthtimeoutoverrides interfaceexclude ipinipenabled ipinipmtu
 iptableslockprobeintervalmillis iptablesmangleallowaction iptablespostwritecheckintervalsecs
 ipv4elevatedroutepriority ipv4normalroutepriority ipv6elevatedroutepriority ipv6normalroutepriority
-istioambientmode istiodscpmark kubenodeportranges livemigrationrouteconvergencetime localsubnetl2reachability
+istioambientmode istiodscpmark livemigrationrouteconvergencetime localsubnetl2reachability
 localsubnetl2reachabilityrefreshinterval logactionratelimit logactionratelimitburst logdebugfilenameregex
 logfilepath logseverityfile logseveritysys metadataaddr metadataport natportrange netlinktimeoutsecs
 nftablesfilterallowaction nftablesfilterdenyaction nftablesflowtabledataifacepattern nftablesflowtableoffload

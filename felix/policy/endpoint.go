@@ -47,6 +47,7 @@ func (r *Renderer) Filter(in Input) Table {
 	if len(in.Hosts) > 0 {
 		t.filterHosts(in.Hosts)
 	}
+	t.ipvs()
 	return t.out
 }
 
@@ -91,7 +92,7 @@ func (t *table) forward(hosts bool) []iptables.Rule {
 }
 
 func (t *table) input(hosts bool) []iptables.Rule {
-	var rules []iptables.Rule
+	rules := t.inputIPVS()
 	for _, pattern := range t.Interfaces {
 		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Goto{Chain: chainToHost}})
 	}
@@ -110,7 +111,7 @@ func (t *table) input(hosts bool) []iptables.Rule {
 }
 
 func (t *table) output(hosts bool) []iptables.Rule {
-	var rules []iptables.Rule
+	rules := t.outputIPVS()
 	if t.VXLANPort != 0 {
 		rules = append(rules, iptables.Rule{Match: t.vxlan().SourceType("LOCAL").DestSet(t.set(SetVXLAN)), Action: iptables.Accept{},
 			Comment: "Allow VXLAN packets to other allowed hosts"})

@@ -62,7 +62,8 @@ func newHostWorld(t *testing.T, backend iptables.Backend) *hostWorld {
 	w.stations["host"] = newStation(t, "host", kerneltest.Current(t), addr("10.1.0.1"), addr("fd01:1::1"))
 	w.addPod(t)
 	createSets(t, &wire.IPSet{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")},
-		&wire.IPSet{Name: policy.SetVXLAN, Nets: prefixes("10.2.0.2/32", "fd01:2::2/128")})
+		&wire.IPSet{Name: policy.SetVXLAN, Nets: prefixes("10.2.0.2/32", "fd01:2::2/128")},
+		&wire.IPSet{Name: policy.SetThisHost, Nets: prefixes("127.0.0.0/8", "10.1.0.1/32", "10.2.0.1/32", "::1/128", "fd01:1::1/128", "fd01:2::1/128", "fe80::/10")})
 	// What the node serves for the pod, and a service of its own: its address leads to eth1, what is behind it to eth0.
 	for _, rule := range []string{"PREROUTING -p tcp -d 10.1.0.1 --dport 8000:8999 -j DNAT --to-destination 10.65.0.1:80",
 		"OUTPUT -p tcp -d 10.99.0.1 --dport 1 -j DNAT --to-destination 10.1.0.2:81", "OUTPUT -p tcp -d 10.99.0.1 --dport 2 -j DNAT --to-destination 10.1.0.2:82"} {
@@ -253,19 +254,32 @@ func TestHostEndpoints(t *testing.T) {
 	}
 }
 
+// TestHostEndpointsBesideIPVS: where kube-proxy is in IPVS mode, everything that is not IPVS's is as ever.
+func TestHostEndpointsBesideIPVS(t *testing.T) {
+	w := newHostWorld(t, iptables.NFT)
+	kerneltest.OneCPU(t)
+	w.options = func(r *policy.Renderer) { r.IPVS = ipvsRenderer(r.Family).IPVS }
+	w.checkHostEndpoints(t)
+}
+
 func checkHostEndpoints(t *testing.T, backend iptables.Backend) {
 	w := newHostWorld(t, backend)
 	kerneltest.OneCPU(t)
+	w.checkHostEndpoints(t)
+	for _, command := range []string{"iptables", "ip6tables"} {
+		if out := kerneltest.Run(t, command+"-"+string(backend)+"-save -t mangle"); strings.Contains(out, iptables.ChainPrefix) {
+			t.Errorf("without host endpoints table mangle has chains of ours:\n%s", out)
+		}
+	}
+}
+
+func (w *hostWorld) checkHostEndpoints(t *testing.T) {
+	t.Helper()
 	w.apply(t, nil)
 	w.findNeighbours(t)
 	for _, c := range hostCases {
 		w.apply(t, c.hosts, hostPolicies...)
 		w.check(t, c.name, c.flows)
-	}
-	for _, command := range []string{"iptables", "ip6tables"} {
-		if out := kerneltest.Run(t, command+"-"+string(backend)+"-save -t mangle"); strings.Contains(out, iptables.ChainPrefix) {
-			t.Errorf("without host endpoints table mangle has chains of ours:\n%s", out)
-		}
 	}
 }
 

@@ -61,9 +61,11 @@ type Marks struct {
 	Pass   uint32 // a policy passed it to the next tier
 	All    uint32 // every part of a rule looked at so far matched
 	Part   uint32 // the part of the rule being looked at matched
+	// Endpoint are the bits that are left. They hold the number of an endpoint.
+	Endpoint uint32
 }
 
-// MarksOf takes the four lowest bits of a mask, in Calico's order. An error says that there
+// MarksOf takes the four lowest bits of a mask, in Calico's order, and leaves the others to endpoints. An error says that there
 // are fewer.
 func MarksOf(mask uint32) (Marks, error) {
 	if bits.OnesCount32(mask) < 4 {
@@ -74,7 +76,14 @@ func MarksOf(mask uint32) (Marks, error) {
 		mask &^= bit
 		return bit
 	}
-	return Marks{Accept: next(), Pass: next(), All: next(), Part: next()}, nil
+	m := Marks{Accept: next(), Pass: next(), All: next(), Part: next()}
+	m.Endpoint = contiguous(mask)
+	return m, nil
+}
+
+// contiguous gives those bits of a mask that follow the lowest one without a gap.
+func contiguous(mask uint32) uint32 {
+	return mask &^ (mask + lowest(mask))
 }
 
 func (m Marks) every() uint32 { return m.Accept | m.Pass | m.All | m.Part }
@@ -100,6 +109,8 @@ type Renderer struct {
 	VXLANPort uint16
 	// BGPPort is the TCP port of the nodes' BGP speakers, where it is not 179; otherwise 0.
 	BGPPort uint16
+	// IPVS is nil where kube-proxy does not use it.
+	IPVS *IPVS
 	// LogPrefix begins the kernel log's lines of Log rules.
 	LogPrefix string
 	// FailsafeIn and FailsafeOut are what no policy of a host endpoint closes.
@@ -121,6 +132,8 @@ type Endpoint struct {
 	Sources []netip.Prefix
 	// Policy is nil while it is not known: the endpoint is closed.
 	Policy *wire.Endpoint
+	// Mark is the number of EndpointMarks with IPVS. Without one the endpoint reaches no Service.
+	Mark uint32
 }
 
 // AnyInterface is the interface of the host endpoint that stands for all that have none of their own.
@@ -130,6 +143,7 @@ const AnyInterface = "*"
 type HostEndpoint struct {
 	Interface string // for which ValidInterface is true, or AnyInterface
 	Policy    *wire.HostEndpoint
+	Mark      uint32 // as that of an Endpoint; AnyInterface has none
 }
 
 // Input is what there is to enforce.

@@ -246,7 +246,7 @@ func TestNAT(t *testing.T) {
 
 func TestMarks(t *testing.T) {
 	got, err := policy.MarksOf(0xff010)
-	if want := (policy.Marks{Accept: 0x10, Pass: 0x1000, All: 0x2000, Part: 0x4000}); err != nil || got != want {
+	if want := (policy.Marks{Accept: 0x10, Pass: 0x1000, All: 0x2000, Part: 0x4000, Endpoint: 0xf8000}); err != nil || got != want {
 		t.Errorf("marks %+v, %v, want %+v", got, err, want)
 	}
 	if _, err := policy.MarksOf(0x7); err == nil {

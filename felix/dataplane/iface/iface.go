@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -106,6 +107,21 @@ func (s *Interfaces) Exists(name string) bool {
 		}
 	}
 	return false
+}
+
+// AddrsBut gives the addresses of all interfaces but one, sorted.
+func (s *Interfaces) AddrsBut(name string) []netip.Addr {
+	var addrs []netip.Addr
+	for addr, indexes := range s.addrs {
+		for index := range indexes {
+			if s.names[index] != name {
+				addrs = append(addrs, addr)
+				break
+			}
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs
 }
 
 // WithAddr gives the interface that has an address, the first by name of several, or "".

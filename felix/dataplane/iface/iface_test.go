@@ -2,6 +2,7 @@ package iface
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -81,6 +82,11 @@ func TestFollowsEvents(t *testing.T) {
 		if diff := cmp.Diff(read, s, cmp.AllowUnexported(Interfaces{}), cmpopts.IgnoreFields(Interfaces{}, "kernel"),
 			cmpopts.EquateComparable(netip.Addr{}), cmpopts.IgnoreMapEntries(linkLocal)); diff != "" {
 			t.Errorf("%s (-read +followed):\n%s", step.command, diff)
+		}
+	}
+	for name, want := range map[string]bool{"lan0": true, "lan1": false} {
+		if got := slices.Contains(s.AddrsBut(name), addr("10.1.0.1")); got != want {
+			t.Errorf("10.1.0.1 is an address without those of %s: %v, want %v", name, got, want)
 		}
 	}
 	if !s.Exists("lan1") || s.Exists("wan0") || s.Exists("lan0") {

@@ -1,0 +1,227 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+)
+
+// With kube-proxy in IPVS mode a packet to a Service does not pass FORWARD. The Service's address is the node's own, so that the packet
+// comes to INPUT, where IPVS takes it and sends it, translated, by way of OUTPUT to an endpoint of the Service. There it looks as if the node
+// had sent it. As in Calico, INPUT notes in the packet's mark by which interface it came, and OUTPUT decides on a packet with such a mark as
+// FORWARD would have:
+//
+//	INPUT ─── cali-INPUT ─── cali-forward-check ─ cali-set-endpoint-mark ┬ from a pod ── cali-set-wl-mark ─ cali-sm-<iface>
+//	                                                                     └ the rest ──── the mark of its host endpoint, or of others
+//	OUTPUT ── cali-OUTPUT ── cali-forward-endpoint-mark ┬ cali-from-endpoint-mark ─ cali-fw-<iface>, cali-fhfw-<iface>
+//	                                                    ├ to a pod ── cali-to-wl-dispatch
+//	                                                    └ anything ── cali-to-hep-forward
+const (
+	chainForwardCheck = "cali-forward-check"
+	chainSetMark      = "cali-set-endpoint-mark"
+	chainSetWorkload  = "cali-set-wl-mark"
+	chainForwardMark  = "cali-forward-endpoint-mark"
+	chainFromMark     = "cali-from-endpoint-mark"
+	prefixSetMark     = "cali-sm-"
+)
+
+// The numbers in the mark of what does not come from an endpoint's interface; those of endpoints follow.
+const (
+	markOther   = 1 // an interface that has no endpoint
+	markAllowed = 2 // an interface of the host, and an earlier table has allowed the packet
+	firstMark   = 3
+)
+
+// SetThisHost is the id of the set of the node's own addresses, but for those of Services.
+const SetThisHost = "this-host"
+
+// IPVS says how to recognise what kube-proxy's IPVS forwards.
+type IPVS struct {
+	// NodePorts are the ports of NodePort Services.
+	NodePorts []iptables.PortRange
+}
+
+// EndpointMarks gives interfaces numbers that fit the mark, each its own for as long as it is there.
+type EndpointMarks struct {
+	limit   uint32 // of the numbers
+	numbers map[string]uint32
+}
+
+// NewEndpointMarks returns those of a mark's bits.
+func NewEndpointMarks(m Marks) *EndpointMarks {
+	return &EndpointMarks{limit: m.Endpoint / lowest(m.Endpoint), numbers: map[string]uint32{}}
+}
+
+// lowest gives the lowest bit of a mask, and 1 of an empty one.
+func lowest(mask uint32) uint32 { return max(mask&-mask, 1) }
+
+// Room returns how many interfaces can have a number.
+func (e *EndpointMarks) Room() int { return max(int(e.limit)-firstMark+1, 0) }
+
+// Assign gives every one of the interfaces a number, 0 where there is none left, and takes back those of others.
+func (e *EndpointMarks) Assign(interfaces []string) map[string]uint32 {
+	wanted, taken := map[string]uint32{}, map[uint32]bool{}
+	for _, name := range interfaces {
+		if n := e.numbers[name]; n != 0 {
+			wanted[name], taken[n] = n, true
+		}
+	}
+	next := uint32(firstMark)
+	for _, name := range slices.Sorted(slices.Values(interfaces)) {
+		if wanted[name] != 0 {
+			continue
+		}
+		for taken[next] {
+			next++
+		}
+		if next > e.limit {
+			break
+		}
+		wanted[name], taken[next] = next, true
+	}
+	e.numbers = wanted
+	return wanted
+}
+
+// endpointMark matches packets with an endpoint's mark.
+func (t *table) endpointMark(number uint32) iptables.Match {
+	return iptables.Match(nil).Mark(number*lowest(t.Marks.Endpoint), t.Marks.Endpoint)
+}
+
+func (t *table) setEndpointMark(number uint32) iptables.Action {
+	return iptables.SetMark{Value: number * lowest(t.Marks.Endpoint), Mask: t.Marks.Endpoint}
+}
+
+// hasEndpointMark matches packets that IPVS forwards.
+func (t *table) hasEndpointMark() iptables.Match {
+	return iptables.Match(nil).NotMark(0, t.Marks.Endpoint)
+}
+
+// inputIPVS leaves what IPVS forwards to OUTPUT.
+func (t *table) inputIPVS() []iptables.Rule {
+	if t.IPVS == nil {
+		return nil
+	}
+	return []iptables.Rule{
+		{Action: iptables.ClearMark{Mask: t.Marks.Endpoint}},
+		{Action: iptables.Jump{Chain: chainForwardCheck}},
+		{Match: t.hasEndpointMark(), Action: iptables.Return{}, Comment: "Forwarded by IPVS: decided in OUTPUT"},
+	}
+}
+
+// outputIPVS decides on what IPVS forwards.
+func (t *table) outputIPVS() []iptables.Rule {
+	if t.IPVS == nil {
+		return nil
+	}
+	return []iptables.Rule{{Match: t.hasEndpointMark(), Action: iptables.Goto{Chain: chainForwardMark}}}
+}
+
+// ipvs adds the chains of both.
+func (t *table) ipvs() {
+	if t.IPVS == nil {
+		return
+	}
+	hosts := t.in.Hosts
+	t.add(chainForwardCheck, nil, t.forwardCheck)
+	t.addRules(chainSetMark, t.setMarks(hosts))
+	names, common := interfaces(t.in.Endpoints)
+	t.divide(division{chainSetWorkload, common, prefixSetMark, iptables.Match.InInterface}, chainSetWorkload, names)
+	for _, e := range t.in.Endpoints {
+		t.add(prefixSetMark+e.Interface, e.Mark, func() []iptables.Rule {
+			if e.Mark == 0 {
+				return []iptables.Rule{{Action: iptables.Drop{}, Comment: "No mark is left for the workload"}}
+			}
+			return []iptables.Rule{{Action: t.setEndpointMark(e.Mark)}}
+		})
+	}
+	t.add(chainForwardMark, len(hosts) > 0, func() []iptables.Rule { return t.forwardMarked(len(hosts) > 0) })
+	t.addRules(chainFromMark, t.fromMarks(t.in))
+}
+
+// addRules adds a chain that depends on nothing but its rules.
+func (t *table) addRules(name string, rules []iptables.Rule) {
+	t.add(name, fmt.Sprint(rules), func() []iptables.Rule { return rules })
+}
+
+// forwardCheck marks a packet that comes to INPUT and that IPVS will forward. One that belongs to a connection was decided on before.
+func (t *table) forwardCheck() []iptables.Rule {
+	rules := []iptables.Rule{{Match: known, Action: iptables.Return{}}}
+	for _, ports := range iptables.SplitPorts(t.IPVS.NodePorts) {
+		for _, protocol := range []uint8{tcp, udp, sctp} {
+			rules = append(rules, iptables.Rule{
+				Match:  iptables.Match(nil).Protocol(protocol).DestPorts(ports...).DestSet(t.set(SetThisHost)),
+				Action: iptables.Goto{Chain: chainSetMark}, Comment: "To a NodePort"})
+		}
+	}
+	return append(rules, iptables.Rule{Match: iptables.Match(nil).DestType("LOCAL").NotDestSet(t.set(SetThisHost)),
+		Action: iptables.Jump{Chain: chainSetMark}, Comment: "To a Service"})
+}
+
+func (t *table) setMarks(hosts []HostEndpoint) []iptables.Rule {
+	if NewEndpointMarks(t.Marks).Room() == 0 {
+		return []iptables.Rule{{Action: iptables.Drop{}, Comment: "The mark has no bits left for endpoints"}}
+	}
+	var rules []iptables.Rule
+	for _, pattern := range t.Interfaces {
+		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Goto{Chain: chainSetWorkload}})
+	}
+	rules = append(rules, iptables.Rule{Action: t.setEndpointMark(markOther)})
+	if len(hosts) == 0 {
+		return rules
+	}
+	for _, h := range hosts {
+		m := iptables.Match(nil).InInterface(h.Interface)
+		switch {
+		case h.Interface == AnyInterface:
+		case h.Mark == 0:
+			rules = append(rules, iptables.Rule{Match: m, Action: iptables.Drop{}, Comment: "No mark is left for the host endpoint"})
+		default:
+			rules = append(rules, iptables.Rule{Match: m, Action: t.setEndpointMark(h.Mark)})
+		}
+	}
+	return append(rules, iptables.Rule{Match: t.marked(t.Marks.Accept), Action: t.setEndpointMark(markAllowed)})
+}
+
+// forwardMarked decides in OUTPUT as the chains of FORWARD do.
+func (t *table) forwardMarked(hosts bool) []iptables.Rule {
+	rules := append([]iptables.Rule{{Action: iptables.ClearMark{Mask: t.Marks.every()}}}, t.forwardedVXLAN()...)
+	rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFromMark}})
+	for _, pattern := range t.Interfaces {
+		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).OutInterface(pattern), Action: iptables.Jump{Chain: chainTo}})
+	}
+	if hosts {
+		rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainToHostForward}})
+	}
+	// A tunnel's outer packet has the mark of the inner one, and is the node's.
+	rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.Endpoint}})
+	if !t.AllowReturns {
+		rules = append(rules, iptables.Rule{Match: t.marked(t.Marks.Accept), Action: iptables.Accept{},
+			Comment: "Policy explicitly accepted packet."})
+	}
+	return rules
+}
+
+// fromMarks sends a packet to the chain of the endpoint that its mark names. The host endpoint for all interfaces is asked of workloads too.
+func (t *table) fromMarks(in Input) []iptables.Rule {
+	other := iptables.Rule{Match: t.endpointMark(markOther), Action: iptables.Return{}}
+	var hosts, workloads []iptables.Rule
+	for _, h := range in.Hosts {
+		chain := hostChain(prefixFromHostForward, h.Interface)
+		if h.Interface == AnyInterface {
+			other.Action = iptables.Goto{Chain: chain}
+			workloads = append(workloads, iptables.Rule{Action: iptables.Jump{Chain: chain}})
+		} else if h.Mark != 0 {
+			hosts = append(hosts, iptables.Rule{Match: t.endpointMark(h.Mark), Action: iptables.Goto{Chain: chain}})
+		}
+	}
+	workloads = append(workloads, iptables.Rule{Action: iptables.Jump{Chain: chainNodes}})
+	for _, e := range in.Endpoints {
+		if e.Mark != 0 {
+			workloads = append(workloads, iptables.Rule{Match: t.endpointMark(e.Mark), Action: iptables.Goto{Chain: prefixFromWorkload + e.Interface}})
+		}
+	}
+	done := iptables.Rule{Match: t.endpointMark(markAllowed), Action: iptables.Return{}}
+	return slices.Concat(hosts, []iptables.Rule{other, done}, workloads, []iptables.Rule{{Action: iptables.Drop{}, Comment: "Unknown endpoint"}})
+}
