@@ -226,7 +226,7 @@ func (r *round) meet(ctx context.Context) error {
 func (r *round) held(ctx context.Context) error {
 	for _, b := range r.blocks() {
 		if !slices.ContainsFunc(r.needs, func(n *need) bool {
-			return !n.done && len(b.held(n.request.Handle)) > 0
+			return !n.done && len(b.held(r.host.Name, n.request.Handle)) > 0
 		}) {
 			continue
 		}
@@ -250,7 +250,7 @@ func (r *round) recognise(b block) {
 		if n.done {
 			continue
 		}
-		for _, a := range b.held(n.request.Handle) {
+		for _, a := range b.held(r.host.Name, n.request.Handle) {
 			if n.want.IsValid() && a.Addr != n.want {
 				n.fail(fmt.Errorf("%w for %q: it asks for %s and holds %s",
 					ErrInvalidRequest, n.request.Handle, n.want, a.Addr))

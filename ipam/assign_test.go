@@ -84,7 +84,7 @@ func TestGroupCommit(t *testing.T) {
 			for _, r := range pods(100, 20) {
 				handles = append(handles, r.Handle)
 			}
-			if released, err := c.Release(t.Context(), handles...); err != nil || len(released) != 40 {
+			if released, err := c.Release(t.Context(), "a", handles...); err != nil || len(released) != 40 {
 				t.Fatalf("released %d: %v", len(released), err)
 			}
 		}, map[string]int{"update IPAMBlock": 2}},
@@ -114,7 +114,7 @@ func TestRememberedLeaseIsVerified(t *testing.T) {
 	store := memory.New()
 	c, pools := New(store), []Pool{{Name: "tiny", CIDR: prefix("10.0.0.0/31"), BlockSize: 31}}
 	assign(t, c, nodeA, pools, pods(0, 2, IPv4)...)
-	if _, err := New(store).Release(t.Context(), "k8s-pod-network.0"); err != nil {
+	if _, err := New(store).Release(t.Context(), "a", "k8s-pod-network.0"); err != nil {
 		t.Fatal(err)
 	}
 	assign(t, New(store), nodeA, pools, pods(7, 1, IPv4)...)
@@ -158,7 +158,7 @@ func TestBorrow(t *testing.T) {
 			}
 			// Borrowed addresses go back like others.
 			for i := range 5 {
-				if _, err := New(store).Release(t.Context(), fmt.Sprint("k8s-pod-network.", i)); err != nil {
+				if _, err := New(store).Release(t.Context(), "b", fmt.Sprint("k8s-pod-network.", i)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -341,5 +341,21 @@ func TestTunnelAddress(t *testing.T) {
 		if !b.empty() {
 			t.Errorf("block %s holds %v", b.Name, b.Spec.Attributes)
 		}
+	}
+}
+
+// TestHandleOfAnotherNode: a node that assigned an address to a handle which another node uses, or will, harms nobody.
+func TestHandleOfAnotherNode(t *testing.T) {
+	store := memory.New()
+	pools := []Pool{{Name: "one", CIDR: prefix("10.0.0.0/28"), BlockSize: 28}}
+	assign(t, New(store), nodeA, pools, pods(9, 1, IPv4)...)
+	stolen := assign(t, New(store), nodeB, pools, pods(0, 1, IPv4)...)[0][0] // in a's block, of which b borrows
+	c := New(store)
+	own := assign(t, c, nodeA, pools, pods(0, 1, IPv4)...)[0][0]
+	if own == stolen {
+		t.Errorf("node a was given %s, which is node b's", own)
+	}
+	if released, err := c.Release(t.Context(), "a", "k8s-pod-network.0"); err != nil || len(released) != 1 || released[0].Addr != own {
+		t.Errorf("node a released %v, %v; want %s alone", released, err, own)
 	}
 }

@@ -211,9 +211,16 @@ func (b block) allocations(keep func(Allocation) bool) []Allocation {
 	return found
 }
 
-// held lists what the handle holds.
-func (b block) held(handle string) []Allocation {
-	return b.allocations(func(a Allocation) bool { return a.Handle == handle })
+// held lists what the handle holds on a node.
+func (b block) held(node, handle string) []Allocation {
+	return b.allocations(func(a Allocation) bool { return a.heldOn(node, handle) })
+}
+
+// heldOn reports whether a node assigned it to a handle, or nobody knows which node did: Calico's oldest allocations do
+// not say. Handles of one node can be guessed by another.
+func (a Allocation) heldOn(node, handle string) bool {
+	of, known := a.Attributes[AttrNode]
+	return a.Handle == handle && (of == node || !known)
 }
 
 // release frees the allocations that drop accepts and returns them. The addresses go to

@@ -46,7 +46,7 @@ func TestEveryFaultAtEveryWrite(t *testing.T) {
 					}
 					held := 0
 					for _, b := range blocksOf(t, store) {
-						held += len(b.held("k8s-pod-network.0"))
+						held += len(b.held("a", "k8s-pod-network.0"))
 					}
 					if held != 1 {
 						t.Errorf("the handle holds %d addresses", held)
@@ -72,13 +72,13 @@ func TestLostAnswerIsNotForgotten(t *testing.T) {
 	if result := c.Assign(t.Context(), nodeA, pools, pods(4, 1, IPv4))[0]; !errors.Is(result.Err, datastore.ErrUnavailable) {
 		t.Fatalf("error %v", result.Err)
 	}
-	if _, err := c.Release(t.Context(), "k8s-pod-network.0"); err != nil {
+	if _, err := c.Release(t.Context(), "a", "k8s-pod-network.0"); err != nil {
 		t.Fatal(err)
 	}
 	assign(t, c, nodeA, pools, pods(4, 1, IPv4)...)
 	held := 0
 	for _, b := range blocksOf(t, store) {
-		held += len(b.held("k8s-pod-network.4"))
+		held += len(b.held("a", "k8s-pod-network.4"))
 	}
 	if held != 1 {
 		t.Errorf("the handle holds %d addresses", held)

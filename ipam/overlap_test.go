@@ -76,7 +76,7 @@ func TestNodesThatDisagreeAboutBlockSize(t *testing.T) {
 					}
 					drop := requests[0].Handle
 					shared.disown(func(handle string) bool { return handle == drop })
-					if _, err := c.Release(t.Context(), drop); err != nil {
+					if _, err := c.Release(t.Context(), host.Name, drop); err != nil {
 						t.Errorf("seed %d: %v", seed, err)
 					}
 				}

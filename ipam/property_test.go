@@ -74,7 +74,7 @@ func (a *actor) step(t *testing.T) error {
 	case 5, 6, 7:
 		handles := []string{a.handle(), a.handle()}
 		a.ledger.disown(func(h string) bool { return slices.Contains(handles, h) })
-		_, err := a.client.Release(t.Context(), handles...)
+		_, err := a.client.Release(t.Context(), a.host.Name, handles...)
 		return a.expected(err)
 	case 8:
 		_, err := a.client.EnsureTunnelAddress(t.Context(), a.host, a.pools, VXLAN, IPv4)
@@ -128,7 +128,7 @@ func TestNeverTwoOwners(t *testing.T) {
 		checkRepaired(t, store, seed, actors)
 		for _, a := range actors {
 			for i := range 9 {
-				if _, err := a.client.Release(t.Context(), fmt.Sprintf("%s/h%d", a.host.Name, i)); err != nil {
+				if _, err := a.client.Release(t.Context(), a.host.Name, fmt.Sprintf("%s/h%d", a.host.Name, i)); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
 			}

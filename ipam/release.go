@@ -11,14 +11,15 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// Release frees all addresses that the handles hold, with one write a block, and returns
-// what it freed. Handles that hold none are no error.
-func (c *Client) Release(ctx context.Context, handles ...string) ([]Lease, error) {
+// Release frees all addresses that the handles hold on a node, with one write a block, and returns
+// what it freed. Handles that hold none are no error. What another node assigned to the same handle
+// is not the node's to free.
+func (c *Client) Release(ctx context.Context, node string, handles ...string) ([]Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer c.leave()
-	return releaseEach(ctx, c, handles, func(handle string, a Allocation) bool { return a.Handle == handle })
+	return releaseEach(ctx, c, handles, func(handle string, a Allocation) bool { return a.heldOn(node, handle) })
 }
 
 // ReleaseAddrs frees leases that are still as they were assigned, and returns what it

@@ -73,6 +73,6 @@ func allowed(pools []Pool, host Host, request *Request, addr netip.Addr) bool {
 
 // ReleaseTunnelAddress frees the address of a host's tunnel device, if it has one.
 func (c *Client) ReleaseTunnelAddress(ctx context.Context, node string, kind TunnelKind, family Family) error {
-	_, err := c.Release(ctx, kind.handle(family, node))
+	_, err := c.Release(ctx, node, kind.handle(family, node))
 	return err
 }

@@ -87,7 +87,7 @@ func TestDamagedBlockHurtsOnlyItself(t *testing.T) {
 				if !errors.Is(r.Err, ErrNoAddress) || !strings.Contains(r.Err.Error(), "IPAMBlock "+BlockName(covered)) {
 					t.Errorf("got %v, %v", r.Addrs(), r.Err)
 				}
-				if _, err := c.Release(t.Context(), "k8s-pod-network.0", "k8s-pod-network.10"); err != nil {
+				if _, err := c.Release(t.Context(), "a", "k8s-pod-network.0", "k8s-pod-network.10"); err != nil {
 					t.Errorf("release: %v", err)
 				}
 			})

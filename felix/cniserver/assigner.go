@@ -22,6 +22,7 @@ const (
 // served together by the next: the datastore sees one write a block, not one a pod.
 type assigner struct {
 	ipam    IPAM
+	node    string
 	log     *slog.Logger
 	assigns chan assignment
 	tasks   chan func()   // unbuffered; run carries them out
@@ -46,8 +47,8 @@ type release struct {
 	done   func() // called once the handle has no address any more
 }
 
-func newAssigner(client IPAM, log *slog.Logger) *assigner {
-	return &assigner{ipam: client, log: log, retry: firstReleaseRetry,
+func newAssigner(client IPAM, node string, log *slog.Logger) *assigner {
+	return &assigner{ipam: client, node: node, log: log, retry: firstReleaseRetry,
 		assigns: make(chan assignment, maxConnections), tasks: make(chan func()), wake: make(chan struct{}, 1)}
 }
 
@@ -143,7 +144,7 @@ func (a *assigner) releaseWaiting(ctx context.Context) bool {
 	for i := range gone {
 		handles[i] = gone[i].handle
 	}
-	if _, err := a.ipam.Release(ctx, handles...); err != nil {
+	if _, err := a.ipam.Release(ctx, a.node, handles...); err != nil {
 		if ctx.Err() == nil {
 			a.log.Warn("addresses not released, will retry", "handles", len(handles), "error", err)
 		}

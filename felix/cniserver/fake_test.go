@@ -65,7 +65,7 @@ func (f *fakeIPAM) Assign(_ context.Context, _ ipam.Host, _ []ipam.Pool, request
 	return results
 }
 
-func (f *fakeIPAM) Release(_ context.Context, handles ...string) ([]ipam.Lease, error) {
+func (f *fakeIPAM) Release(_ context.Context, _ string, handles ...string) ([]ipam.Lease, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {

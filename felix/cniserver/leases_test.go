@@ -151,7 +151,7 @@ func TestLostLeases(t *testing.T) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	if released, err := other.Release(t.Context(), "theirs"); err != nil || len(released) != 1 || released[0].Addr != taken[0] {
+	if released, err := other.Release(t.Context(), "n2", "theirs"); err != nil || len(released) != 1 || released[0].Addr != taken[0] {
 		t.Errorf("the new owner had %v, %v", released, err)
 	}
 }

@@ -80,7 +80,7 @@ type State struct {
 // IPAM is the part of ipam.Client that the server uses.
 type IPAM interface {
 	Assign(ctx context.Context, host ipam.Host, pools []ipam.Pool, requests []ipam.Request) []ipam.Result
-	Release(ctx context.Context, handles ...string) ([]ipam.Lease, error)
+	Release(ctx context.Context, node string, handles ...string) ([]ipam.Lease, error)
 	Reassert(ctx context.Context, host ipam.Host, pools []ipam.Pool, requests []ipam.Request) []error
 }
 
@@ -127,7 +127,7 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{opts: opts, records: records, assigner: newAssigner(opts.IPAM, opts.Log)}, nil
+	return &Server{opts: opts, records: records, assigner: newAssigner(opts.IPAM, opts.Node, opts.Log)}, nil
 }
 
 // Workloads gives the interfaces that exist according to the records. The agent knows them by

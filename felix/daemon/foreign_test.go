@@ -52,7 +52,7 @@ func TestForeignRule(t *testing.T) {
 	if err := l.store.Delete(t.Context(), datastore.Pods, datastore.Key{Namespace: "shop", Name: "c"}, datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.ipam.Release(t.Context(), "c"); err != nil {
+	if _, err := l.ipam.Release(t.Context(), "n1", "c"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, hasC(false))

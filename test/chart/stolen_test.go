@@ -301,7 +301,7 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 	}
 	release := func(node string, names []string) {
 		t.Helper()
-		freed, err := clients[node].Release(t.Context(), names...)
+		freed, err := clients[node].Release(t.Context(), node, names...)
 		if err != nil || len(freed) != len(names) {
 			t.Fatalf("release %d addresses on %s: %d, %v", len(names), node, len(freed), err)
 		}

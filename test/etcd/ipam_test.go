@@ -118,7 +118,7 @@ func (b *book) step(ctx context.Context, client *ipam.Client, host ipam.Host, po
 		}
 		b.mu.Unlock()
 		for {
-			_, err := client.Release(ctx, handle)
+			_, err := client.Release(ctx, host.Name, handle)
 			if err == nil || !errors.Is(err, datastore.ErrUnavailable) {
 				return err
 			}
