@@ -1,11 +1,14 @@
 package admission
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
+	"golang.org/x/time/rate"
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,17 +23,32 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// handler answers admission requests.
+// handler answers admission requests. Whoever reaches its port may send some, and none tells that it comes from an API server:
+// what is read for one is bounded.
 type handler struct {
 	// live reads what other objects exist now: with a cache, two pools applied one after
 	// the other would not see each other.
-	live    client.Reader
-	scheme  *runtime.Scheme
-	decoder admission.Decoder
+	live client.Reader
+	// cached knows most tiers.
+	cached   client.Reader
+	scheme   *runtime.Scheme
+	decoder  admission.Decoder
+	allPools shared[[]*v3.IPPool]
+	// unknown are the deletions of tiers that the cache does not know to be there.
+	unknown *rate.Limiter
 }
 
-func newHandler(live client.Reader, scheme *runtime.Scheme) *handler {
-	return &handler{live: live, scheme: scheme, decoder: admission.NewDecoder(scheme)}
+const (
+	poolsEvery   = 50 * time.Millisecond // a reading of the pools
+	unknownEvery = 200 * time.Millisecond
+	unknownBurst = 20
+)
+
+func newHandler(live, cached client.Reader, scheme *runtime.Scheme) *handler {
+	h := &handler{live: live, cached: cached, scheme: scheme, decoder: admission.NewDecoder(scheme),
+		unknown: rate.NewLimiter(rate.Every(unknownEvery), unknownBurst)}
+	h.allPools = shared[[]*v3.IPPool]{read: h.pools, every: poolsEvery}
+	return h
 }
 
 // Handle allows an object, or denies it with every field that is wrong.
@@ -55,7 +73,7 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) admissi
 		}
 	}
 	if pool, ok := object.(*v3.IPPool); ok {
-		others, err := h.pools(ctx)
+		others, err := h.allPools.get(ctx)
 		if err != nil {
 			return admission.Errored(http.StatusInternalServerError, err)
 		}
@@ -73,6 +91,19 @@ func (h *handler) handleDeletion(ctx context.Context, request admission.Request)
 	if request.Kind.Kind != "Tier" {
 		return admission.Allowed("")
 	}
+	if err := validate.DeleteTier(request.Name, nil); err != nil {
+		return admission.Denied(err.Error())
+	}
+	exists, err := h.exists(ctx, request)
+	if errors.Is(err, errBusy) {
+		return admission.Errored(http.StatusTooManyRequests, err)
+	}
+	if err != nil {
+		return admission.Errored(http.StatusInternalServerError, err)
+	}
+	if !exists {
+		return admission.Allowed("") // nothing is deleted
+	}
 	policies, err := h.policiesOf(ctx, request.Name)
 	if err != nil {
 		return admission.Errored(http.StatusInternalServerError, err)
@@ -83,23 +114,49 @@ func (h *handler) handleDeletion(ctx context.Context, request admission.Request)
 	return admission.Allowed("")
 }
 
-// policiesOf names the policies of a tier.
+var errBusy = errors.New("too many deletions of tiers are asked for: try again")
+
+// exists reports whether the tier that is to be deleted is there. An API server sends its UID, which a stranger would have to know.
+func (h *handler) exists(ctx context.Context, request admission.Request) (bool, error) {
+	sent := &metav1.PartialObjectMetadata{}
+	if err := json.Unmarshal(request.OldObject.Raw, sent); err != nil {
+		return false, fmt.Errorf("read the tier that is to be deleted: %w", err)
+	}
+	tier, key := &v3.Tier{}, client.ObjectKey{Name: request.Name}
+	if h.cached.Get(ctx, key, tier) == nil && tier.UID == sent.UID {
+		return true, nil
+	}
+	if !h.unknown.Allow() {
+		return false, errBusy
+	}
+	found := &metav1.PartialObjectMetadata{}
+	found.SetGroupVersionKind(datastore.Tiers.GroupVersion().WithKind(datastore.Tiers.String()))
+	err := h.live.Get(ctx, key, found)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read Tier %s: %w", request.Name, err)
+	}
+	return found.UID == sent.UID, nil
+}
+
+// mostNamed is how many policies of a kind are asked for: validate.DeleteTier names fewer.
+const mostNamed = 6
+
+// policiesOf names some policies of a tier. API servers look for them, by the field that the CRDs say is selectable.
 func (h *handler) policiesOf(ctx context.Context, tier string) ([]string, error) {
 	var names []string
 	for _, kind := range []datastore.Kind{
 		datastore.GlobalNetworkPolicies, datastore.CalicoNetworkPolicies,
 		datastore.StagedGlobalNetworkPolicies, datastore.StagedNetworkPolicies,
 	} {
-		list, err := h.list(ctx, kind)
+		list, err := h.list(ctx, kind, client.MatchingFields{"spec.tier": tier}, client.Limit(mostNamed))
 		if err != nil {
 			return nil, err
 		}
 		for i := range list.Items {
-			p := &list.Items[i]
-			of, _, _ := unstructured.NestedString(p.Object, "spec", "tier")
-			if cmp.Or(of, v3.DefaultTier) == tier {
-				names = append(names, kind.String()+" "+datastore.KeyOf(p).String())
-			}
+			names = append(names, kind.String()+" "+datastore.KeyOf(&list.Items[i]).String())
 		}
 	}
 	return names, nil
@@ -130,10 +187,10 @@ func (h *handler) pools(ctx context.Context) ([]*v3.IPPool, error) {
 }
 
 // list reads the objects of a kind without decoding them: one that cannot be read must not keep the others.
-func (h *handler) list(ctx context.Context, kind datastore.Kind) (*unstructured.UnstructuredList, error) {
+func (h *handler) list(ctx context.Context, kind datastore.Kind, opts ...client.ListOption) (*unstructured.UnstructuredList, error) {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.String() + "List"))
-	if err := h.live.List(ctx, list); err != nil {
+	if err := h.live.List(ctx, list, opts...); err != nil {
 		return nil, fmt.Errorf("list %s: %w", kind.Plural, err)
 	}
 	return list, nil

@@ -1,15 +1,21 @@
 package admission
 
 import (
+	"context"
 	"encoding/json"
-	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
@@ -43,7 +49,7 @@ func TestHandle(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHandler(fake.NewClientBuilder().WithScheme(scheme).WithObjects(exists.DeepCopy()).Build(), scheme)
+			h := newHandler(fake.NewClientBuilder().WithScheme(scheme).WithObjects(exists.DeepCopy()).Build(), nil, scheme)
 			request := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
 				Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: test.kind},
 				Name: "a", Operation: admissionv1.Create, Object: encoded(t, test.object),
@@ -71,26 +77,88 @@ func encoded(t *testing.T, object any) runtime.RawExtension {
 	return runtime.RawExtension{Raw: raw}
 }
 
-func TestDeletionOfTiers(t *testing.T) {
+// counting counts what is read of the API.
+type counting struct {
+	client.Reader
+	gets, lists int
+}
+
+func (c *counting) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	c.gets++
+	return c.Reader.Get(ctx, key, o, opts...)
+}
+
+func (c *counting) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	c.lists++
+	return c.Reader.List(ctx, list, opts...)
+}
+
+// deletion asks for the removal of a tier, of which the API server sends the UID.
+func deletion(t *testing.T, name, uid string) admission.Request {
+	t.Helper()
+	return admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+		Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "Tier"},
+		Name: name, Operation: admissionv1.Delete,
+		OldObject: encoded(t, &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(uid)}}),
+	}}
+}
+
+// tiers gives a handler on a cluster with three tiers, of which one has a policy and one has a staged one. The cache does not know the
+// one that has none.
+func tiers(t *testing.T) (*handler, *counting) {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v3.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	in := func(tier string) *v3.NetworkPolicy {
-		return &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: v3.NetworkPolicySpec{Tier: tier}}
-	}
+	policy := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: v3.NetworkPolicySpec{Tier: "ops"}}
 	staged := &v3.StagedGlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "tried"}, Spec: v3.StagedGlobalNetworkPolicySpec{Tier: "trial"}}
-	h := newHandler(fake.NewClientBuilder().WithScheme(scheme).WithObjects(in("ops"), staged).Build(), scheme)
+	tier := func(name string) *v3.Tier {
+		return &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid of " + name)}}
+	}
+	all := fake.NewClientBuilder().WithScheme(scheme).WithObjects(policy, staged, tier("ops"), tier("trial"), tier("empty"))
+	for _, o := range []client.Object{&v3.NetworkPolicy{}, &v3.GlobalNetworkPolicy{}, &v3.StagedNetworkPolicy{}, &v3.StagedGlobalNetworkPolicy{}} {
+		all.WithIndex(o, "spec.tier", func(o client.Object) []string {
+			content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			of, _, _ := unstructured.NestedString(content, "spec", "tier")
+			return []string{of}
+		})
+	}
+	live := &counting{Reader: all.Build()}
+	return newHandler(live, fake.NewClientBuilder().WithScheme(scheme).WithObjects(tier("ops"), tier("trial")).Build(), scheme), live
+}
+
+func TestDeletionOfTiers(t *testing.T) {
+	h, _ := tiers(t)
 	for name, want := range map[string]string{
 		"default": "always exists", "ops": "NetworkPolicy shop/web", "trial": "StagedGlobalNetworkPolicy tried", "empty": "",
 	} {
-		response := h.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-			Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "Tier"},
-			Name: name, Operation: admissionv1.Delete,
-		}})
+		response := h.Handle(t.Context(), deletion(t, name, "uid of "+name))
 		if response.Allowed != (want == "") || want != "" && !strings.Contains(response.Result.Message, want) {
 			t.Errorf("tier %s: %+v, want %q", name, response, want)
 		}
+	}
+}
+
+// TestForgedDeletions: who does not know a tier's UID has the API asked for nothing but that, and not for long.
+func TestForgedDeletions(t *testing.T) {
+	h, live := tiers(t)
+	refused := 0
+	for range 1000 {
+		for _, name := range []string{"ops", "default", "none"} {
+			if response := h.Handle(t.Context(), deletion(t, name, "?")); !response.Allowed && response.Result.Code == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+	}
+	if live.lists != 0 || live.gets > 5*unknownBurst || refused == 0 {
+		t.Errorf("%d lists and %d objects were read, %d deletions were refused as too many", live.lists, live.gets, refused)
+	}
+	if response := h.Handle(t.Context(), deletion(t, "trial", "uid of trial")); !strings.Contains(response.Result.Message, "StagedGlobalNetworkPolicy tried") {
+		t.Errorf("a deletion that an API server asks for meanwhile: %+v", response)
 	}
 }
 
@@ -107,7 +175,7 @@ func TestDefaulter(t *testing.T) {
 		`{"metadata":{"name":"a","labels":{"x":"y"}},"spec":{"tier":"ops","types":["Egress"]}}`:                                                                   `{"op":"add","path":"/metadata/labels/projectcalico.org~1tier","value":"ops"}`,
 		`{"metadata":{"name":"a"},"spec":{"ingress":"none"}}`:                                                                                                     ``, // validation refuses it
 	} {
-		response := defaulter{newHandler(nil, scheme)}.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+		response := defaulter{newHandler(nil, nil, scheme)}.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
 			Kind:      metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "NetworkPolicy"},
 			Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: []byte(given)},
 		}})
@@ -129,7 +197,7 @@ func TestWarnings(t *testing.T) {
 	}
 	p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v3.NetworkPolicySpec{
 		Types: []v3.PolicyType{v3.PolicyTypeIngress}, Egress: []v3.Rule{{Action: v3.Allow}}}}
-	response := newHandler(nil, scheme).Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+	response := newHandler(nil, nil, scheme).Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
 		Kind:      metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "NetworkPolicy"},
 		Operation: admissionv1.Create, Object: encoded(t, p),
 	}})

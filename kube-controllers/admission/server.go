@@ -7,14 +7,17 @@
 // tier's policies as the API server has them at that moment.
 //
 // Server runs on every replica, without leader election: its own goroutine keeps the
-// certificate, the HTTP server's goroutines validate and hold no state.
+// certificate, the HTTP server's goroutines validate. Anybody may reach the port: connections, requests at a time and readings of
+// the API are bounded, and what can be judged without the webhooks is not sent to them (the chart's webhook.yaml).
 package admission
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -22,14 +25,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/maneki-net/maneki/inbound"
 )
 
 // Options configure the webhook.
 type Options struct {
 	// Client reads and writes the API directly, without a cache.
 	Client client.Client
+	// Cache knows the tiers, if not always the newest.
+	Cache client.Reader
 	// Scheme knows the types of projectcalico.org/v3.
 	Scheme *runtime.Scheme
 	// Namespace is where the Service and the Secret are.
@@ -85,20 +91,28 @@ func (s *Server) Ready(*http.Request) error {
 	return nil
 }
 
+// Bounds of what API servers ask, and of what strangers may. A review holds an object twice, of 3 MiB at most.
+const (
+	maxReview  = 7 << 20
+	maxJudged  = 16 // at a time, in all
+	maxOfOne   = 6  // of one address
+	reviewTime = 4 * time.Second
+)
+
 // Start serves until ctx ends, and keeps the certificate meanwhile.
 func (s *Server) Start(ctx context.Context) error {
-	server := webhook.NewServer(webhook.Options{
-		Port: s.options.Port,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.MinVersion = tls.VersionTLS13
-			c.GetCertificate = s.certificate
-		}},
-	})
-	handler := newHandler(s.options.Client, s.options.Scheme)
-	server.Register(validatingPath, &admission.Webhook{Handler: handler})
-	server.Register(mutatingPath, &admission.Webhook{Handler: defaulter{handler}})
+	server, err := s.server()
+	if err != nil {
+		return err
+	}
+	var listening net.ListenConfig
+	listener, err := listening.Listen(ctx, "tcp", fmt.Sprint(":", s.options.Port))
+	if err != nil {
+		return fmt.Errorf("serve the webhooks: %w", err)
+	}
 	stopped := make(chan error, 1) // one value, from the goroutine below
-	go func() { stopped <- server.Start(ctx) }()
+	go func() { stopped <- server.ServeTLS(inbound.Limit(listener, inbound.OfHTTP, nil), "", "") }()
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	for {
 		wait := period
 		if err := s.maintain(ctx); err != nil && ctx.Err() == nil {
@@ -107,10 +121,31 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		select {
 		case err := <-stopped:
-			return err
+			if errors.Is(err, http.ErrServerClosed) {
+				return nil
+			}
+			return fmt.Errorf("serve the webhooks: %w", err)
 		case <-time.After(wait):
 		}
 	}
+}
+
+// server makes the server of the webhooks, with its bounds.
+func (s *Server) server() (*http.Server, error) {
+	handler := newHandler(s.options.Client, s.options.Cache, s.options.Scheme)
+	mux := http.NewServeMux()
+	for path, hook := range map[string]admission.Handler{validatingPath: handler, mutatingPath: defaulter{handler}} {
+		served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: hook}, admission.StandaloneOptions{MetricsPath: path})
+		if err != nil {
+			return nil, fmt.Errorf("serve %s: %w", path, err)
+		}
+		mux.Handle(path, served)
+	}
+	server := inbound.HTTP(inbound.Concurrently(mux, maxJudged, maxOfOne, reviewTime), maxReview)
+	server.ReadTimeout = reviewTime // who sends slowly keeps others waiting
+	server.ErrorLog = slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug)
+	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, GetCertificate: s.certificate}
+	return server, nil
 }
 
 func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -13,11 +13,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	registration "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -31,10 +35,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/inbound"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/kube-controllers/admission"
 	"github.com/maneki-net/maneki/kube-controllers/clusterinfo"
@@ -90,19 +97,23 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 	if err != nil {
 		return err
 	}
+	ready := healthz.Ping
 	for _, name := range config.enabled() {
-		if slices.Contains(foreign, name) {
-			log.Info("controller has nothing to do with this datastore", "controller", name)
-			continue
+		log := log.With("controller", name)
+		switch {
+		case slices.Contains(foreign, name):
+			log.Info("controller has nothing to do with this datastore")
+		case name == controllerAdmission:
+			ready, err = addAdmission(mgr, config, log)
+		default:
+			err = add(mgr, name, config, log)
 		}
-		if err := add(mgr, name, config, log.With("controller", name)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	if !slices.Contains(config.enabled(), controllerAdmission) {
-		if err := mgr.AddMetricsServerExtraHandler("/readyz", healthz.CheckHandler{Checker: healthz.Ping}); err != nil {
-			return err
-		}
+	if err := serve(ctx, mgr, config.MetricsAddress, ready); err != nil {
+		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run the controllers: %w", err)
@@ -128,8 +139,8 @@ func newManager(cluster *rest.Config, config Config, logger logr.Logger) (ctrl.M
 				&corev1.Node{}: {Transform: trimNode},
 			},
 		},
-		Metrics:                       metricsserver.Options{BindAddress: config.MetricsAddress},
-		HealthProbeBindAddress:        "0", // health is served beside the metrics
+		Metrics:                       metricsserver.Options{BindAddress: "0"}, // serve has bounds that its server lacks
+		HealthProbeBindAddress:        "0",                                     // health is served beside the metrics
 		LeaderElection:                config.LeaderElection,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       config.PodNamespace,
@@ -138,7 +149,23 @@ func newManager(cluster *rest.Config, config Config, logger logr.Logger) (ctrl.M
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	return mgr, mgr.AddMetricsServerExtraHandler("/healthz", healthz.CheckHandler{Checker: healthz.Ping})
+	return mgr, nil
+}
+
+// serve adds the server of the metrics and of health. ready says whether API servers can be answered.
+func serve(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker) error {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
+	mux.Handle("/healthz", healthz.CheckHandler{Checker: healthz.Ping})
+	mux.Handle("/readyz", healthz.CheckHandler{Checker: ready})
+	var listening net.ListenConfig
+	listener, err := listening.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("serve metrics and health: %w", err)
+	}
+	grace := time.Second
+	return mgr.Add(&manager.Server{Name: "metrics and health", Server: inbound.HTTP(mux, 0), ShutdownTimeout: &grace,
+		Listener: inbound.Limit(listener, inbound.OfHTTP, nil)})
 }
 
 // add sets up one controller.
@@ -177,7 +204,7 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 		}
 		return addStatus(mgr, config, log)
 	}
-	return addAdmission(mgr, config, log)
+	return fmt.Errorf("there is no controller %q", name)
 }
 
 func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
@@ -196,13 +223,15 @@ func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 	return status.Add(mgr, status.Options{Replicas: replicas, Observe: observe, Store: store, Log: log})
 }
 
-func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) error {
+// addAdmission sets up the webhooks, and gives what says whether they answer.
+func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) (healthz.Checker, error) {
 	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
 	if err != nil {
-		return fmt.Errorf("make a client for admission: %w", err)
+		return nil, fmt.Errorf("make a client for admission: %w", err)
 	}
 	server := admission.New(admission.Options{
 		Client:        direct,
+		Cache:         mgr.GetClient(),
 		Scheme:        mgr.GetScheme(),
 		Namespace:     config.PodNamespace,
 		Service:       config.WebhookService,
@@ -211,8 +240,7 @@ func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 		Port:          config.WebhookPort,
 		Log:           log,
 	})
-	return errors.Join(mgr.Add(server),
-		mgr.AddMetricsServerExtraHandler("/readyz", healthz.CheckHandler{Checker: server.Ready}))
+	return server.Ready, mgr.Add(server)
 }
 
 // version is the module's, as the Go toolchain stamped it.
