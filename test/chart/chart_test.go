@@ -333,7 +333,7 @@ func TestCleanupWaitsForFelix(t *testing.T) {
 
 func TestObjectsBelongToTheRelease(t *testing.T) {
 	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
-		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+		"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 	for _, o := range render(t) {
 		if want := map[bool]string{false: namespace}[slices.Contains(cluster, o.GetKind())]; o.GetNamespace() != want {
 			t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)
@@ -492,6 +492,22 @@ func TestEveryValueIsDocumented(t *testing.T) {
 			if !strings.Contains(string(page), "\n| `"+name+"` |") {
 				t.Errorf("docs/install.md does not say what %s is", name)
 			}
+		}
+	}
+}
+
+// TestOlderKubernetesCompletesByTheWebhook: before 1.36 there is no MutatingAdmissionPolicy.
+func TestOlderKubernetesCompletesByTheWebhook(t *testing.T) {
+	for version, want := range map[string]bool{"1.32.0": false, "1.35.9": false, "1.36.0": true, "v1.36.2-gke.1": true} {
+		out, stderr, err := helm(t, append(templateArgs(t, namespace, nil), "--kube-version="+version)...)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", version, err, stderr)
+		}
+		if got := strings.Contains(out, "kind: MutatingAdmissionPolicy"); got != want {
+			t.Errorf("Kubernetes %s: a MutatingAdmissionPolicy: %t", version, got)
+		}
+		if !strings.Contains(out, "name: default.projectcalico.org") {
+			t.Errorf("Kubernetes %s: no mutating webhook", version)
 		}
 	}
 }

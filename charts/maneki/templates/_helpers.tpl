@@ -66,3 +66,47 @@ capabilities: {drop: [ALL]}
     resourceNames: [clusternetworkpolicies.policy.networking.k8s.io]
     verbs: [list]
 {{- end }}
+
+{{- /*
+maneki.incomplete is a CEL expression: a policy lacks its types, or the label with its tier.
+*/ -}}
+{{- define "maneki.incomplete" -}}
+object.?metadata.?labels[?'projectcalico.org/tier'].orValue('') != object.?spec.?tier.orValue('default')
+|| object.?spec.?tier.orValue('') == '' || size(object.?spec.?types.orValue([])) == 0
+{{- end }}
+
+{{- /*
+maneki.plainSelector is a CEL expression: the string . is a selector of up to 256 characters whose form shows that it is right: labels,
+has(), ==, !=, in and not in, with && and || between. What is quoted has no "(", so that it can't be taken for global().
+*/ -}}
+{{- define "maneki.plainSelector" }}
+{{- $label := "[A-Za-z0-9_./-]+" }}
+{{- $text := `('[^'"(]*'|"[^'"(]*")` }}
+{{- $term := printf `(!?has\(%s\)|%s *(==|!=) *%s|%s +(not +)?in *\{ *%s( *, *%s)* *\})` $label $label $text $label $text $text }}
+(size({{ . }}) <= 256 && ({{ . }} in ['', 'all()'] || {{ . }}.matches(r'''^ *{{ $term }}( *(&&|\|\|) *{{ $term }})* *$''')))
+{{- end }}
+
+{{- /*
+maneki.plainPolicy is a CEL expression: a policy that the CRD accepts is right, and calls for no warning, as far as its form shows: it
+has few rules, and nothing in them but protocols by name, plain selectors, IPv4 networks and ports by number. The bounds of what is
+looked at keep the cost, which API servers limit, well below what they allow.
+*/ -}}
+{{- define "maneki.plainPolicy" -}}
+!has(object.spec)
+|| object.spec.all(k, k in ['tier', 'order', 'types', 'selector', 'namespaceSelector', 'stagedAction', 'ingress', 'egress'])
+&& object.spec.?stagedAction.orValue('Set') == 'Set'
+&& object.spec.?tier.orValue('default').matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
+&& [object.spec.?selector.orValue(''), object.spec.?namespaceSelector.orValue('')].all(s, {{ include "maneki.plainSelector" "s" }})
+&& (!has(object.spec.types) || ['Ingress', 'Egress'].all(t,
+  t in object.spec.types || size(object.spec[?t.lowerAscii()].orValue([])) == 0))
+&& [object.spec.?ingress.orValue([]), object.spec.?egress.orValue([])].all(rules, size(rules) <= 10 && rules.all(r,
+  r.all(k, k in ['action', 'protocol', 'source', 'destination']) && has(r.action)
+  && (!has(r.protocol) || r.protocol in ['TCP', 'UDP', 'SCTP', 'ICMP', 'ICMPv6', 'UDPLite'])
+  && [r.?source.orValue({}), r.?destination.orValue({})].all(e,
+    e.all(k, k in ['selector', 'notSelector', 'namespaceSelector', 'nets', 'ports'])
+    && [e.?selector.orValue(''), e.?notSelector.orValue(''), e.?namespaceSelector.orValue('')].all(s, {{ include "maneki.plainSelector" "s" }})
+    && size(e.?nets.orValue([])) <= 8
+    && e.?nets.orValue([]).all(n, n.matches('^[0-9.]+/[0-9]+$') && isCIDR(n) && cidr(n).masked() == cidr(n))
+    && size(e.?ports.orValue([])) <= 15 && (!has(e.ports) || r.?protocol.orValue('') in ['TCP', 'UDP', 'SCTP'])
+    && e.?ports.orValue([]).all(p, type(p) == int && p >= 1 && p <= 65535))))
+{{- end }}
