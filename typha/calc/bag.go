@@ -1,20 +1,72 @@
 package calc
 
+import "slices"
+
+// pile is values in no order, each once. Adding one takes constant time, and so does removing one, however many there are.
+type pile[V comparable] struct {
+	list []V
+	at   map[V]int32 // where in the list each is; nil while looking is as fast
+}
+
+// manyInPile is the size from which a pile knows where its values are.
+const manyInPile = 64
+
+func (p *pile[V]) add(x V) {
+	if p.at != nil {
+		p.at[x] = int32(len(p.list))
+	}
+	if p.list = append(p.list, x); p.at == nil && len(p.list) > manyInPile {
+		p.at = make(map[V]int32, len(p.list))
+		for i, x := range p.list {
+			p.at[x] = int32(i)
+		}
+	}
+}
+
+// remove takes out a value, if it is there.
+func (p *pile[V]) remove(x V) {
+	if p.at == nil {
+		p.list = without(p.list, x)
+		return
+	}
+	i, is := p.at[x]
+	if !is {
+		return
+	}
+	last := len(p.list) - 1
+	moved := p.list[last]
+	p.list[i], p.at[moved] = moved, i
+	delete(p.at, x)
+	var zero V
+	p.list[last] = zero
+	if p.list = p.list[:last]; last < manyInPile/2 {
+		p.at = nil
+	}
+}
+
+func (p *pile[V]) has(x V) bool {
+	if p.at == nil {
+		return slices.Contains(p.list, x)
+	}
+	_, is := p.at[x]
+	return is
+}
+
 // bag is pointers in no order. One alone, as in most bags, takes no memory besides the bag.
 type bag[T any] struct {
 	one  *T
-	more *[]*T // nil while there is one or none
+	more *pile[*T] // nil while there is one or none
 }
 
 func (b *bag[T]) add(x *T) {
-	switch {
-	case b.one == nil:
+	if b.one == nil {
 		b.one = x
-	case b.more == nil:
-		b.more = &[]*T{x}
-	default:
-		*b.more = append(*b.more, x)
+		return
 	}
+	if b.more == nil {
+		b.more = &pile[*T]{}
+	}
+	b.more.add(x)
 }
 
 // remove takes out what is there.
@@ -23,14 +75,12 @@ func (b *bag[T]) remove(x *T) {
 		b.one = nil
 		return
 	}
-	rest := *b.more
-	if last := len(rest) - 1; b.one == x {
-		b.one, rest[last] = rest[last], nil
-		rest = rest[:last]
-	} else {
-		rest = without(rest, x)
+	if b.one == x {
+		b.one = b.more.list[len(b.more.list)-1]
+		x = b.one
 	}
-	if *b.more = rest; len(rest) == 0 {
+	b.more.remove(x)
+	if len(b.more.list) == 0 {
 		b.more = nil
 	}
 }
@@ -42,14 +92,25 @@ func (b *bag[T]) size() int {
 	case b.more == nil:
 		return 1
 	}
-	return 1 + len(*b.more)
+	return 1 + len(b.more.list)
+}
+
+// appendTo appends them to a list.
+func (b bag[T]) appendTo(list []*T) []*T {
+	if b.one != nil {
+		list = append(list, b.one)
+	}
+	if b.more != nil {
+		list = append(list, b.more.list...)
+	}
+	return list
 }
 
 func (b *bag[T]) all(yield func(*T) bool) {
 	if b.one == nil || !yield(b.one) || b.more == nil {
 		return
 	}
-	for _, x := range *b.more {
+	for _, x := range b.more.list {
 		if !yield(x) {
 			return
 		}

@@ -88,6 +88,9 @@ func (c *class) selectedBy(s *selector) bool {
 
 // leave takes the class out of the selector's members, whose last one takes its place.
 func (m match) leave() {
+	if m.users == 0 {
+		return // its members are about to go all together
+	}
 	last := m.members[len(m.members)-1]
 	i, _ := last.find(m.selector)
 	last.matches[i].at = m.at

@@ -149,7 +149,7 @@ func (c *clusterCompiler) clusterRule(path *field.Path, r clusterRule) []wire.Ru
 	ends := c.clusterEnds(path, r, &errs)
 	ports := clusterPorts(path.Child("protocols"), r.protocols, &errs)
 	if len(errs) > 0 || c.tierless {
-		c.sets.specs = c.sets.specs[:saved]
+		c.sets.cut(saved)
 		closed := !known || action != wire.Allow
 		c.unusable(errs, closed)
 		if !closed {

@@ -55,6 +55,7 @@ type Engine struct {
 	items    table[itemKey, *item]
 	names    *dictionary
 	spaces   table[string, *space]
+	places   table[placeKey, *place]
 	classes  table[classKey, *class]
 	profiles table[string, *profile]
 	rulings  map[string]*ruling // by rulingKey
@@ -67,8 +68,8 @@ type Engine struct {
 	sets         table[string, *ipSet]
 	services     services
 	policies     table[policyKey, *policy]
-	staged       map[*selector][]*policy // by subject
-	recent       map[string]*policy      // those that came since the last Flush, by their names on the wire; nil: went
+	staged       map[*selector]bag[policy] // by subject
+	recent       map[string]*policy        // those that came since the last Flush, by their names on the wire; nil: went
 	tiers        map[string]*tier
 	stacks       table[string, *stack]
 	stackTiers   map[*stack][]wire.Tier // see tiersOfWorkload
@@ -87,6 +88,7 @@ type Engine struct {
 	dirty         []*item
 	dirtyClasses  map[*class]dirt
 	fresh         []*selector
+	unused        []*selector
 	dirtyStacks   []*stack
 	usedStacks    []*stack // whose tiers perhaps no other class needs; see trimTiers
 	dirtyProfiles map[*profile]struct{}
@@ -110,16 +112,17 @@ func New() *Engine {
 		items:         newTable(seed, (*item).key),
 		names:         newDictionary(),
 		spaces:        newTable(seed, func(s *space) string { return s.name }),
+		places:        newTable(seed, (*place).key),
 		classes:       newTable(seed, (*class).key),
 		profiles:      newTable(seed, func(p *profile) string { return p.name }),
 		rulings:       map[string]*ruling{},
 		nets:          newNetTable(seed),
 		selectors:     newTable(seed, (*selector).key),
-		index:         selectorIndex{files: map[indexKey][]*selector{}, labels: map[string]int{}},
+		index:         selectorIndex{files: map[indexKey]bag[selector]{}, labels: map[string]int{}},
 		sets:          newTable(seed, func(s *ipSet) string { return s.name }),
 		services:      newServices(),
 		policies:      newTable(seed, (*policy).key),
-		staged:        map[*selector][]*policy{},
+		staged:        map[*selector]bag[policy]{},
 		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
 		stacks:        newTable(seed, func(s *stack) string { return s.key }),
@@ -269,6 +272,7 @@ func (e *Engine) Flush() Delta {
 	e.flushItems()
 	var d Delta
 	d.Sets = e.flushSets()
+	e.sweep()
 	e.flushBGP()
 	e.flushNeeds()
 	d.Upserts, d.Deletes = e.out.flush()

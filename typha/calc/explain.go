@@ -142,7 +142,8 @@ func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, stage
 		list = append(list, p)
 	}
 	for _, s := range it.class.matches {
-		for _, p := range e.staged[s.selector] {
+		trials := e.staged[s.selector]
+		for p := range trials.all {
 			if p.staged.action == v3.StagedActionSet {
 				list, staged = append(list, p), true
 			}

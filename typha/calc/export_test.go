@@ -6,12 +6,12 @@ func (e *Engine) Residue() map[string]int {
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "verdicts": len(e.judged),
-		"items": e.items.size(), "names": len(e.names.numbers), "spaces": e.spaces.size(), "classes": e.classes.size(), "profiles": e.profiles.size(), "rulings": len(e.rulings),
+		"items": e.items.size(), "names": len(e.names.numbers), "spaces": e.spaces.size(), "places": e.places.size(), "classes": e.classes.size(), "profiles": e.profiles.size(), "rulings": len(e.rulings),
 		"nets": e.nets.size(), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
 		"sets": e.sets.size(), "slices": len(e.services.slices), "services": len(e.services.names),
 		"policies": e.policies.size() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.size(),
-		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets),
-		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
+		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets.list) + len(e.everywhere.sets.again),
+		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.unused) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
 		"pools":      len(e.pools.stored) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts),
 		"claims": len(a.others), "covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
@@ -37,7 +37,7 @@ func (e *Engine) Residue() map[string]int {
 func (h *hashed[V]) size() int {
 	n := len(h.first)
 	for _, others := range h.more {
-		n += len(others)
+		n += len(others.list)
 	}
 	return n
 }

@@ -47,7 +47,7 @@ func (c *counts) add(node nodeName, n int32) bool {
 type group struct {
 	counts   counts
 	policies bag[policy] // those of them whose group is another one are needed there
-	sets     []setUse
+	sets     setUses
 	before   map[nodeName]bool // of nodes that came or went since the last Flush, whether they were there
 }
 
@@ -60,9 +60,37 @@ func (g *group) needed(yield func(*policy) bool) {
 	}
 }
 
-type setUse struct {
-	set *ipSet
-	n   int
+// setUses are the sets that the policies of a group use.
+type setUses struct {
+	pile[*ipSet]
+	again map[*ipSet]int // by how many policies more than one
+}
+
+// add notes that a policy more uses a set, and says whether it is the first one.
+func (u *setUses) add(s *ipSet) bool {
+	if !u.has(s) {
+		u.pile.add(s)
+		return true
+	}
+	if u.again == nil {
+		u.again = map[*ipSet]int{}
+	}
+	u.again[s]++
+	return false
+}
+
+// remove notes that a policy less uses a set, and says whether it was the last one.
+func (u *setUses) remove(s *ipSet) bool {
+	switch n := u.again[s]; {
+	case n > 1:
+		u.again[s] = n - 1
+	case n == 1:
+		delete(u.again, s)
+	default:
+		u.pile.remove(s)
+		return true
+	}
+	return false
 }
 
 // need is one object at one node.
@@ -96,8 +124,8 @@ func (e *Engine) countNode(g *group, node nodeName, n int32) {
 	if _, noted := g.before[node]; !noted {
 		g.before[node] = !came
 	}
-	for _, use := range g.sets {
-		e.countSet(use.set, node, n > 0)
+	for _, set := range g.sets.list {
+		e.countSet(set, node, n > 0)
 	}
 }
 
@@ -139,19 +167,12 @@ func (e *Engine) join(p *policy, in bool) {
 }
 
 func (e *Engine) useSet(g *group, s *ipSet, in bool) {
-	i := slices.IndexFunc(g.sets, func(u setUse) bool { return u.set == s })
-	switch {
-	case in && i >= 0:
-		g.sets[i].n++
+	change := g.sets.remove
+	if in {
+		change = g.sets.add
+	}
+	if !change(s) {
 		return
-	case in:
-		g.sets = append(g.sets, setUse{s, 1})
-	default:
-		if g.sets[i].n--; g.sets[i].n > 0 {
-			return
-		}
-		g.sets[i] = g.sets[len(g.sets)-1]
-		g.sets = g.sets[:len(g.sets)-1]
 	}
 	for _, c := range g.counts {
 		e.countSet(s, c.node, in)

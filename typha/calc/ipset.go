@@ -28,12 +28,20 @@ type setForm struct {
 	ports    bool // of a service, its ports too
 }
 
-// means says whether two specs mean the same.
-func (s *setSpec) means(other *setSpec) bool {
-	if s.service != nil || other.service != nil {
-		return s.service != nil && other.service != nil && *s.service == *other.service && s.ports == other.ports
+// setMeaning is what specs of one meaning have in common.
+type setMeaning struct {
+	items    specKey
+	service  resourceName
+	port     string
+	protocol uint8
+	ports    bool
+}
+
+func (s *setSpec) meaning() setMeaning {
+	if s.service != nil {
+		return setMeaning{service: *s.service, ports: s.ports}
 	}
-	return s.port == other.port && s.protocol == other.protocol && s.items.key() == other.items.key()
+	return setMeaning{items: s.items.key(), port: s.port, protocol: s.protocol}
 }
 
 // hash gives the set's name, a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.

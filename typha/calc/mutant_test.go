@@ -23,7 +23,7 @@ var mutants = []mutant{
 	{"no order is the first", "stack.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
 	{"selectors of a namespace are not looked up", "selector.go", `{"", c.place.space.name}`, `{"", ""}`},
 	{"a namespace's new labels reach nobody", "profile.go", `return before != l`, `return false`},
-	{"a set stays needed", "group.go", `if g.sets[i].n--; g.sets[i].n > 0 {`, `if g.sets[i].n--; g.sets[i].n >= 0 {`},
+	{"a set stays needed", "group.go", `case n == 1:`, `case n <= 1:`},
 	{"types default to ingress always", "calicopolicy.go", `return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0`,
 		`return true, len(o.Egress) > 0`},
 	{"nodes are no peers", "clusterpolicy.go", `spec{scopeNodes, "", nodes}`, `spec{scopePods, "", nodes}`},
@@ -33,7 +33,7 @@ var mutants = []mutant{
 	{"some labels of an endpoint are not its own", "class.go", `c.labels.get(number); ok {`, `c.labels.get(number); ok && len(v) > 2 {`},
 	{"what leaves a class stays in sets", "class.go", "\t\te.noteNet(from, net)\n", ""},
 	{"the last item of a class is lost", "class.go", `c.items[it.at], last.at = last, it.at`, `c.items[it.at] = last`},
-	{"a pod is where a host endpoint is", "place.go", `p.kind == s.kind && `, ``},
+	{"a pod is where a host endpoint is", "place.go", `placeKey{s.kind, `, `placeKey{0, `},
 	{"a Profile's rules reach nobody", "profile.go", "\t\te.setRuling(place)\n", ""},
 	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},
 }

@@ -40,7 +40,7 @@ func (t *netTable) any(net netip.Prefix, holds func(*item) bool) bool {
 	hash := t.hash(net)
 	has := func(it *item) bool { return it.nets.has(net) && holds(it) }
 	first := t.first[hash]
-	return first != nil && (has(first) || slices.ContainsFunc(t.more[hash], has))
+	return first != nil && (has(first) || slices.ContainsFunc(t.others(hash), has))
 }
 
 // containing passes every item that has a network with the address in it.

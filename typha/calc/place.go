@@ -49,9 +49,26 @@ type placeSpec struct {
 	profiles                         []string // of a pod they follow from the rest, and are left out
 }
 
-func (p *place) is(s placeSpec) bool {
-	return p.kind == s.kind && p.account == s.account && p.orchestrator == s.orchestrator && (s.kind == itemPod ||
-		slices.EqualFunc(p.profiles, s.profiles, func(p *profile, name string) bool { return p.name == name }))
+// placeKey is what tells a place from others.
+type placeKey struct {
+	kind                  itemKind
+	space                 *space
+	account, orchestrator string
+	profiles              string // joined; empty for pods
+}
+
+func (s placeSpec) key(space *space) placeKey {
+	return placeKey{s.kind, space, s.account, s.orchestrator, strings.Join(s.profiles, "\n")}
+}
+
+func (p *place) key() placeKey {
+	s := placeSpec{kind: p.kind, account: p.account, orchestrator: p.orchestrator}
+	if p.kind != itemPod {
+		for _, profile := range p.profiles {
+			s.profiles = append(s.profiles, profile.name)
+		}
+	}
+	return s.key(p.space)
 }
 
 // profileNames gives the names of the profiles, in order.
@@ -69,10 +86,8 @@ func (s placeSpec) profileNames() []string {
 // placeOf gives a place, which it makes if need be, of items that are in its namespace.
 func (e *Engine) placeOf(s placeSpec) *place {
 	space := e.spaces.get(s.namespace)
-	for p := range space.places.all { // as many as it has service accounts with pods
-		if p.is(s) {
-			return p
-		}
+	if p := e.places.get(s.key(space)); p != nil {
+		return p
 	}
 	p := &place{kind: s.kind, space: space, account: intern(s.account), orchestrator: intern(s.orchestrator)}
 	for _, name := range s.profileNames() {
@@ -81,12 +96,14 @@ func (e *Engine) placeOf(s placeSpec) *place {
 		profile.places.add(p)
 	}
 	space.places.add(p)
+	e.places.add(p)
 	e.setRuling(p)
 	return p
 }
 
 func (e *Engine) dropPlace(p *place) {
 	p.space.places.remove(p)
+	e.places.remove(p)
 	e.putRuling(p, nil)
 	for _, profile := range p.profiles {
 		profile.places.remove(p)

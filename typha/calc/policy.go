@@ -219,7 +219,9 @@ func (e *Engine) replace(before, p *policy) {
 // attach has the policy apply to what it selects.
 func (e *Engine) attach(p *policy) {
 	if p.staged != nil {
-		e.staged[p.subject] = append(e.staged[p.subject], p)
+		trials := e.staged[p.subject]
+		trials.add(p)
+		e.staged[p.subject] = trials
 		return
 	}
 	e.recent[p.name] = p
@@ -238,8 +240,11 @@ func (e *Engine) attach(p *policy) {
 // detach undoes attach.
 func (e *Engine) detach(p *policy) {
 	if p.staged != nil {
-		if e.staged[p.subject] = without(e.staged[p.subject], p); len(e.staged[p.subject]) == 0 {
+		trials := e.staged[p.subject]
+		if trials.remove(p); trials.size() == 0 {
 			delete(e.staged, p.subject)
+		} else {
+			e.staged[p.subject] = trials
 		}
 		return
 	}
@@ -392,15 +397,28 @@ func (p *policy) decode() *wire.Policy {
 }
 
 // setsOf collects the sets that rules name, each once, and gives their names.
-type setsOf struct{ specs []setSpec }
+type setsOf struct {
+	specs []setSpec
+	names map[setMeaning]string
+}
 
 func (s *setsOf) add(spec setSpec) string {
-	for i := range s.specs {
-		if s.specs[i].means(&spec) {
-			return s.specs[i].name
-		}
+	meaning := spec.meaning()
+	if name, known := s.names[meaning]; known {
+		return name
+	}
+	if s.names == nil {
+		s.names = map[setMeaning]string{}
 	}
 	spec.name = spec.hash()
-	s.specs = append(s.specs, spec)
+	s.specs, s.names[meaning] = append(s.specs, spec), spec.name
 	return spec.name
+}
+
+// cut takes out all but the first n.
+func (s *setsOf) cut(n int) {
+	for i := range s.specs[n:] {
+		delete(s.names, s.specs[n+i].meaning())
+	}
+	s.specs = s.specs[:n]
 }

@@ -46,7 +46,7 @@ type selector struct {
 	space   *space // that it is bound to, if it is
 	scope   scope
 	number  int32 // for a stable order within the engine
-	users   int32
+	users   int32 // none: it is in Engine.unused, and classes may still have it among their matches
 	members []*class
 	sets    bag[ipSet]
 	group   // its policies are those in force whose subject it is; the staged ones are in Engine.staged
@@ -77,7 +77,7 @@ type indexKey struct {
 
 // selectorIndex finds the selectors that may select an item.
 type selectorIndex struct {
-	files  map[indexKey][]*selector
+	files  map[indexKey]bag[selector]
 	labels map[string]int // how many files speak of a label
 }
 
@@ -122,7 +122,9 @@ func (e *Engine) file(s *selector) {
 			s.space.selectors.add(s)
 			continue
 		}
-		x.files[k] = append(x.files[k], s)
+		file := x.files[k]
+		file.add(s)
+		x.files[k] = file
 		x.labels[k.label]++
 	}
 }
@@ -134,8 +136,11 @@ func (e *Engine) unfile(s *selector) {
 			s.space.selectors.remove(s)
 			continue
 		}
-		if x.files[k] = without(x.files[k], s); len(x.files[k]) == 0 {
+		file := x.files[k]
+		if file.remove(s); file.size() == 0 {
 			delete(x.files, k)
+		} else {
+			x.files[k] = file
 		}
 		if x.labels[k.label]--; x.labels[k.label] == 0 {
 			delete(x.labels, k.label)
@@ -145,8 +150,8 @@ func (e *Engine) unfile(s *selector) {
 
 // candidates appends the selectors that may select the class, some perhaps more than once.
 func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
-	found = append(found, x.files[indexKey{node: c.place.kind == itemNode}]...)
-	found = slices.AppendSeq(found, c.place.space.selectors.all)
+	found = x.files[indexKey{node: c.place.kind == itemNode}].appendTo(found)
+	found = c.place.space.selectors.appendTo(found)
 	for _, label := range [...]string{v3.LabelNamespace, v3.LabelServiceAccount, v3.LabelOrchestrator} {
 		if value, ok := c.Get(label); ok {
 			found = x.look(c, label, value, found)
@@ -178,9 +183,9 @@ func (x *selectorIndex) look(c *class, label, value string, found []*selector) [
 	key := indexKey{label: label, node: c.place.kind == itemNode}
 	for _, key.namespace = range [...]string{"", c.place.space.name} {
 		key.value, key.any = value, false
-		found = append(found, x.files[key]...)
+		found = x.files[key].appendTo(found)
 		key.value, key.any = "", true
-		found = append(found, x.files[key]...)
+		found = x.files[key].appendTo(found)
 		if c.place.space.name == "" {
 			break
 		}
@@ -214,10 +219,23 @@ func (e *Engine) releaseSelector(s *selector) {
 	if s.space != nil {
 		e.releaseSpace(s.space)
 	}
-	for _, c := range s.members {
-		c.matches = slices.DeleteFunc(c.matches, func(m match) bool { return m.selector == s })
+	if len(s.members) > 0 {
+		e.unused = append(e.unused, s)
 	}
-	s.members = nil
+}
+
+// sweep takes selectors that are not used any more out of the matches of classes: of each class all at once, since many may
+// have gone together.
+func (e *Engine) sweep() {
+	for _, s := range e.unused {
+		for _, c := range s.members {
+			if c.selectedBy(s) {
+				c.matches = slices.DeleteFunc(c.matches, func(m match) bool { return m.users == 0 })
+			}
+		}
+		s.members = nil
+	}
+	e.unused = emptied(e.unused)
 }
 
 // fewSelectors are asked about every class one by one; for more of them the index is faster.

@@ -8,35 +8,46 @@ import (
 // hashed holds values by hashes. Nearly always only one has a hash.
 type hashed[V comparable] struct {
 	first map[uint64]V
-	more  map[uint64][]V // of the hashes that another one has already
+	more  map[uint64]*pile[V] // of the hashes that another one has already
 }
 
 func newHashed[V comparable]() hashed[V] {
-	return hashed[V]{first: map[uint64]V{}, more: map[uint64][]V{}}
+	return hashed[V]{first: map[uint64]V{}, more: map[uint64]*pile[V]{}}
 }
 
 func (h *hashed[V]) put(hash uint64, v V) {
 	if _, taken := h.first[hash]; taken {
-		h.more[hash] = append(h.more[hash], v)
+		if h.more[hash] == nil {
+			h.more[hash] = &pile[V]{}
+		}
+		h.more[hash].add(v)
 		return
 	}
 	h.first[hash] = v
 }
 
+// others gives the values of a hash but for the first.
+func (h *hashed[V]) others(hash uint64) []V {
+	if more := h.more[hash]; more != nil {
+		return more.list
+	}
+	return nil
+}
+
 // take takes a value out, if it is there.
 func (h *hashed[V]) take(hash uint64, v V) {
-	others := h.more[hash]
-	switch {
-	case h.first[hash] != v:
-		others = without(others, v)
-	case len(others) == 0:
-		delete(h.first, hash)
+	others, first := h.more[hash], h.first[hash] == v
+	if others == nil {
+		if first {
+			delete(h.first, hash)
+		}
 		return
-	default:
-		last := len(others) - 1
-		h.first[hash], others = others[last], others[:last]
 	}
-	if h.more[hash] = others; len(others) == 0 {
+	if first {
+		v = others.list[len(others.list)-1]
+		h.first[hash] = v
+	}
+	if others.remove(v); len(others.list) == 0 {
 		delete(h.more, hash)
 	}
 }
@@ -61,7 +72,7 @@ func (t *table[K, V]) get(key K) V {
 	if !ok || t.key(v) == key {
 		return v
 	}
-	for _, v := range t.more[hash] {
+	for _, v := range t.others(hash) {
 		if t.key(v) == key {
 			return v
 		}
@@ -83,7 +94,7 @@ func (t *table[K, V]) all(yield func(V) bool) {
 		}
 	}
 	for _, others := range t.more {
-		if slices.ContainsFunc(others, func(v V) bool { return !yield(v) }) {
+		if slices.ContainsFunc(others.list, func(v V) bool { return !yield(v) }) {
 			return
 		}
 	}

@@ -6,7 +6,10 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
+
+	expression "github.com/maneki-net/maneki/api/selector"
 )
 
 // TestTableDoesWhatAMapDoes adds, removes and finds values whose keys often have one hash.
@@ -67,8 +70,8 @@ func TestBagHoldsWhatWasAdded(t *testing.T) {
 		if len(got) != len(want) || b.size() != len(want) || slices.ContainsFunc(want, func(x *int) bool { return !slices.Contains(got, x) }) {
 			t.Fatalf("the bag has %d: %v, want %v", b.size(), got, want)
 		}
-		if b.more != nil && (len(want) < 2 || slices.ContainsFunc((*b.more)[len(*b.more):cap(*b.more)], func(x *int) bool { return x != nil })) {
-			t.Fatalf("of %d the bag holds room or what went: %v", len(want), (*b.more)[:cap(*b.more)])
+		if b.more != nil && (len(want) < 2 || slices.ContainsFunc(b.more.list[len(b.more.list):cap(b.more.list)], func(x *int) bool { return x != nil })) {
+			t.Fatalf("of %d the bag holds room or what went: %v", len(want), b.more.list[:cap(b.more.list)])
 		}
 		for n := range want {
 			passed := 0
@@ -78,6 +81,56 @@ func TestBagHoldsWhatWasAdded(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestPileHoldsWhatWasAdded grows and shrinks a pile beyond the size from which it knows where its values are, and back.
+func TestPileHoldsWhatWasAdded(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var p pile[int]
+	var want []int
+	next := 0
+	for _, size := range []int{manyInPile - 1, 4 * manyInPile, manyInPile / 4, 3 * manyInPile, 0} {
+		for len(want) != size {
+			if len(want) > size || len(want) > 0 && r.IntN(3) == 0 {
+				at := r.IntN(len(want))
+				p.remove(want[at])
+				p.remove(want[at]) // is not there any more
+				want = slices.Delete(want, at, at+1)
+			} else {
+				next++
+				want = append(want, next)
+				p.add(next)
+			}
+			if got := slices.Sorted(slices.Values(p.list)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+				t.Fatalf("the pile has %v, want %v", got, want)
+			}
+			if len(want) > 0 && !p.has(want[r.IntN(len(want))]) || p.has(next+1) {
+				t.Fatalf("of %d values the pile does not know which it has", len(want))
+			}
+		}
+	}
+}
+
+// TestNothingIsSoughtAmongAll makes so many of each of these that looking through all for each one would not end.
+func TestNothingIsSoughtAmongAll(t *testing.T) {
+	const many = 200_000
+	var sets setsOf
+	for i := range many {
+		sets.add(setSpec{items: spec{scopePods, "", expression.All()}, setForm: setForm{port: strconv.Itoa(i), protocol: 6}})
+	}
+	sets.cut(1)
+	if sets.add(sets.specs[0]); len(sets.specs) != 1 || len(sets.names) != 1 {
+		t.Errorf("of the sets there are %d, by %d names, want 1", len(sets.specs), len(sets.names))
+	}
+	e, g := New(), group{}
+	e.acquireSpace("shop")
+	for i := range many {
+		e.placeOf(placeSpec{kind: itemPod, namespace: "shop", account: strconv.Itoa(i)})
+		g.sets.add(&ipSet{setForm: setForm{name: strconv.Itoa(i)}})
+	}
+	for len(g.sets.list) > 0 {
+		g.sets.remove(g.sets.list[0])
 	}
 }
 
