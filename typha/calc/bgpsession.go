@@ -24,7 +24,11 @@ type bgpEnds struct{ nodes, remotes []*host }
 
 func (e *Engine) newSessions() *sessions {
 	s := &sessions{e: e, ends: map[*bgpPeer]bgpEnds{}, withAddr: map[netip.Addr]*host{}}
-	for _, h := range e.hosts {
+	hosts := make([]*host, 0, len(e.hosts))
+	for _, name := range slices.Sorted(maps.Keys(e.hosts)) { // which of two nodes comes first must not change
+		hosts = append(hosts, e.hosts[name])
+	}
+	for _, h := range hosts {
 		for _, a := range []netip.Addr{h.IPv4.Addr(), h.IPv6.Addr()} {
 			if other := s.withAddr[a]; a.IsValid() && (other == nil || h.Name < other.Name) {
 				s.withAddr[a] = h
@@ -34,7 +38,7 @@ func (e *Engine) newSessions() *sessions {
 	for _, name := range slices.Sorted(maps.Keys(e.bgp.peers)) {
 		p := e.bgp.peers[name]
 		var ends bgpEnds
-		for _, h := range e.hosts {
+		for _, h := range hosts {
 			if p.node(h) {
 				ends.nodes = append(ends.nodes, h)
 			}
