@@ -196,3 +196,25 @@ func bestFacts(operands []node, rank func(Fact) int) (best []Fact, found bool) {
 	}
 	return best, found
 }
+
+// Terms returns how many requirements the selector consists of: comparisons, has(…), and the values of lists. It is what one
+// evaluation costs at most.
+func (s *Selector) Terms() int { return terms(s.root) }
+
+func terms(n node) int {
+	switch n := n.(type) {
+	case *membership:
+		return max(1, len(n.values))
+	case *negation:
+		return terms(n.operand)
+	case *junction:
+		sum := 0
+		for _, operand := range n.operands {
+			sum += terms(operand)
+		}
+		return sum
+	case *constant:
+		return 0
+	}
+	return 1
+}

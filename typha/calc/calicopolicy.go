@@ -1,10 +1,12 @@
 package calc
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/rule"
@@ -24,8 +26,8 @@ type calicoCompiler struct {
 
 // compileCalico reads a policy, whose fields a GlobalNetworkPolicy has all of. name is that of the wire policy. What Calico's
 // documentation says of the fields (https://docs.tigera.io/calico/latest/reference/resources) is how it is read; our API's
-// comments say the same.
-func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec) compiled {
+// comments say the same. A bare one is read without its rules.
+func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec, bare bool) compiled {
 	c := calicoCompiler{namespace: namespace, onForward: o.ApplyOnForward}
 	tier := o.Tier
 	if tier == "" {
@@ -41,8 +43,10 @@ func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec) compil
 	c.subject = c.calicoSubject(spec, o)
 	out.subject = c.subject
 	readable := len(c.errs) == 0
-	c.rules(&out, spec.Child("ingress"), o.Ingress, true)
-	c.rules(&out, spec.Child("egress"), o.Egress, false)
+	if !bare {
+		c.rules(&out, spec.Child("ingress"), o.Ingress, true)
+		c.rules(&out, spec.Child("egress"), o.Egress, false)
+	}
 	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
 	if !readable {
 		// More is selected than was meant. It is isolated, and nothing is allowed to what was not meant.
@@ -95,77 +99,58 @@ func compileProfile(wireName string, o *v3.ProfileSpec) compiled {
 	return out
 }
 
-func (e *Engine) upsertCalicoPolicy(key policyKey, wireName string, staged v3.StagedAction, o *v3.GlobalNetworkPolicySpec) {
-	c := compileCalico(wireName, key.namespace, o)
-	c.staged = staged
-	e.judge(key.kind, key.namespace, key.name, c.reason)
-	e.setPolicy(key, c)
+// calicoPolicy is a policy of projectcalico.org/v3 in the form of the kind that has more fields than the others.
+type calicoPolicy struct {
+	kind   string
+	staged v3.StagedAction // of one on trial
+	spec   *v3.GlobalNetworkPolicySpec
 }
 
-// tierOf gives the tier that is part of a policy's name on the wire.
-func tierOf(tier string) string {
-	if tier == "" {
-		return v3.DefaultTier
+// wireName gives the name of the Policy that nodes receive.
+func (p *calicoPolicy) wireName(key policyKey) string {
+	prefix, name := "gnp.", key.name
+	if key.namespace != "" {
+		prefix, name = "np.", key.namespace+"/"+key.name
 	}
-	return tier
+	return prefix + cmp.Or(p.spec.Tier, v3.DefaultTier) + "/" + name
 }
 
-func (e *Engine) upsertGlobalNetworkPolicy(o *v3.GlobalNetworkPolicy) {
-	e.upsertCalicoPolicy(policyKey{KindGlobalNetworkPolicy, "", o.Name}, "gnp."+tierOf(o.Spec.Tier)+"/"+o.Name, "", &o.Spec)
-}
-
-func (e *Engine) upsertCalicoNetworkPolicy(o *v3.NetworkPolicy) {
-	e.upsertCalicoPolicy(policyKey{KindCalicoNetworkPolicy, o.Namespace, o.Name}, "np."+tierOf(o.Spec.Tier)+"/"+o.Namespace+"/"+o.Name, "", namespaced(&o.Spec))
-}
-
-// namespaced gives the same in the form of a policy that has more fields.
-func namespaced(s *v3.NetworkPolicySpec) *v3.GlobalNetworkPolicySpec {
-	return &v3.GlobalNetworkPolicySpec{
-		Egress: s.Egress, Ingress: s.Ingress, Order: s.Order, PerformanceHints: s.PerformanceHints, Selector: s.Selector,
-		ServiceAccountSelector: s.ServiceAccountSelector, Tier: s.Tier, Types: s.Types,
-	}
-}
-
-// stagedAction gives what is tried; absent is Set.
-func stagedAction(a v3.StagedAction) v3.StagedAction {
-	if a == "" {
-		return v3.StagedActionSet
-	}
-	return a
-}
-
-func (e *Engine) upsertStagedGlobalNetworkPolicy(o *v3.StagedGlobalNetworkPolicy) {
-	s := &o.Spec
-	e.upsertCalicoPolicy(policyKey{KindStagedGlobalNetworkPolicy, "", o.Name}, "gnp."+tierOf(s.Tier)+"/"+o.Name, stagedAction(s.StagedAction),
-		&v3.GlobalNetworkPolicySpec{
+// calicoSource gives a policy of projectcalico.org/v3; it is false for anything else.
+func calicoSource(object metav1.Object) (calicoPolicy, bool) {
+	switch o := object.(type) {
+	case *v3.GlobalNetworkPolicy:
+		return calicoPolicy{KindGlobalNetworkPolicy, "", &o.Spec}, true
+	case *v3.NetworkPolicy:
+		s := &o.Spec
+		return calicoPolicy{KindCalicoNetworkPolicy, "", &v3.GlobalNetworkPolicySpec{
+			Egress: s.Egress, Ingress: s.Ingress, Order: s.Order, PerformanceHints: s.PerformanceHints, Selector: s.Selector,
+			ServiceAccountSelector: s.ServiceAccountSelector, Tier: s.Tier, Types: s.Types,
+		}}, true
+	case *v3.StagedGlobalNetworkPolicy:
+		s := &o.Spec
+		return calicoPolicy{KindStagedGlobalNetworkPolicy, stagedAction(s.StagedAction), &v3.GlobalNetworkPolicySpec{
 			ApplyOnForward: s.ApplyOnForward, DoNotTrack: s.DoNotTrack, Egress: s.Egress, Ingress: s.Ingress,
 			NamespaceSelector: s.NamespaceSelector, Order: s.Order, PreDNAT: s.PreDNAT, Selector: s.Selector,
 			ServiceAccountSelector: s.ServiceAccountSelector, Tier: s.Tier, Types: s.Types,
-		})
-}
-
-func (e *Engine) upsertStagedNetworkPolicy(o *v3.StagedNetworkPolicy) {
-	s := &o.Spec
-	e.upsertCalicoPolicy(policyKey{KindStagedNetworkPolicy, o.Namespace, o.Name}, "np."+tierOf(s.Tier)+"/"+o.Namespace+"/"+o.Name, stagedAction(s.StagedAction),
-		&v3.GlobalNetworkPolicySpec{
+		}}, true
+	case *v3.StagedNetworkPolicy:
+		s := &o.Spec
+		return calicoPolicy{KindStagedNetworkPolicy, stagedAction(s.StagedAction), &v3.GlobalNetworkPolicySpec{
 			Egress: s.Egress, Ingress: s.Ingress, Order: s.Order, Selector: s.Selector,
 			ServiceAccountSelector: s.ServiceAccountSelector, Tier: s.Tier, Types: s.Types,
-		})
+		}}, true
+	}
+	return calicoPolicy{}, false
 }
 
-func (e *Engine) upsertStagedKubernetesNetworkPolicy(o *v3.StagedKubernetesNetworkPolicy) {
+// stagedAction gives what is tried; absent is Set.
+func stagedAction(a v3.StagedAction) v3.StagedAction { return cmp.Or(a, v3.StagedActionSet) }
+
+// unstaged gives the NetworkPolicy that is on trial.
+func unstaged(o *v3.StagedKubernetesNetworkPolicy) *networkingv1.NetworkPolicy {
 	s := &o.Spec
-	c := compileNetworkPolicy(&networkingv1.NetworkPolicy{ObjectMeta: o.ObjectMeta, Spec: networkingv1.NetworkPolicySpec{
-		PodSelector: s.PodSelector, Ingress: s.Ingress, Egress: s.Egress, PolicyTypes: s.PolicyTypes}})
-	c.staged = stagedAction(s.StagedAction)
-	e.judge(KindStagedKubernetesNetworkPolicy, o.Namespace, o.Name, c.reason)
-	e.setPolicy(policyKey{KindStagedKubernetesNetworkPolicy, o.Namespace, o.Name}, c)
-}
-
-func (e *Engine) upsertNetworkPolicy(o *networkingv1.NetworkPolicy) {
-	c := compileNetworkPolicy(o)
-	e.judge(KindNetworkPolicy, o.Namespace, o.Name, c.reason)
-	e.setPolicy(policyKey{KindNetworkPolicy, o.Namespace, o.Name}, c)
+	return &networkingv1.NetworkPolicy{ObjectMeta: o.ObjectMeta, Spec: networkingv1.NetworkPolicySpec{
+		PodSelector: s.PodSelector, Ingress: s.Ingress, Egress: s.Egress, PolicyTypes: s.PolicyTypes}}
 }
 
 // unusable notes what of a rule cannot be used, and what it does instead.

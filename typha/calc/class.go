@@ -15,6 +15,7 @@ type class struct {
 	labels labels // their own
 	ports  string // packed
 	items  []*item
+	nets   int // of its items
 
 	matches []match // as of the last Flush, sorted by number
 	stack   *stack  // likewise; nil if no policy selects them
@@ -131,15 +132,28 @@ func (e *Engine) classify(it *item, to *class) {
 	}
 	if from != nil {
 		from.remove(it)
+		e.grow(from, -it.nets.count())
 	}
 	if it.class = to; to != nil {
 		it.at = int32(len(to.items))
 		to.items = append(to.items, it)
+		e.grow(to, it.nets.count())
 	}
 	if from != nil && len(from.items) == 0 {
 		e.dropClass(from)
 	}
 	e.mark(it)
+}
+
+// grow notes that the items of a class have more or fewer networks.
+func (e *Engine) grow(c *class, n int) {
+	if n == 0 {
+		return
+	}
+	c.nets += n
+	for _, m := range c.matches {
+		e.resize(m.selector, n)
+	}
 }
 
 // remove takes an item out.

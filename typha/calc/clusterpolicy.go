@@ -21,13 +21,8 @@ type clusterCompiler struct {
 	tierless bool // no rule can be used
 }
 
-func (e *Engine) upsertClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) {
-	c := compileClusterNetworkPolicy(o)
-	e.judge(KindClusterNetworkPolicy, "", o.Name, c.reason)
-	e.setPolicy(policyKey{KindClusterNetworkPolicy, "", o.Name}, c)
-}
-
-func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compiled {
+// compileClusterNetworkPolicy reads a policy. A bare one is read without its rules.
+func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bool) compiled {
 	c := clusterCompiler{}
 	spec := field.NewPath("spec")
 	tier := v3.KubeAdminTier
@@ -53,6 +48,16 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compile
 		subject.Selector = readableSubject(o.Spec.Subject)
 	}
 	c.subject, out.subject = subject, subject
+	if !bare {
+		c.clusterRules(&out, spec, o)
+	}
+	if out.sets, out.reason = c.sets.specs, reasonOf(c.errs); err != nil {
+		out.denyAll()
+	}
+	return out
+}
+
+func (c *clusterCompiler) clusterRules(out *compiled, spec *field.Path, o *policyv1alpha2.ClusterNetworkPolicy) {
 	for i, r := range o.Spec.Ingress {
 		var peers []clusterPeer
 		for _, p := range r.From {
@@ -67,10 +72,6 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy) compile
 		}
 		out.add(false, i, c.clusterRule(spec.Child("egress").Index(i), clusterRule{false, r.Action, peers, r.Protocols})...)
 	}
-	if out.sets, out.reason = c.sets.specs, reasonOf(c.errs); err != nil {
-		out.denyAll()
-	}
-	return out
 }
 
 // podsIn gives the pods that one of the two means. After an error its Selector is not set.

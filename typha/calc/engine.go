@@ -3,12 +3,11 @@ package calc
 import (
 	"hash/maphash"
 	"net/netip"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -46,6 +45,13 @@ const (
 
 // Engine is the calculation. Its methods must be called from one goroutine.
 type Engine struct {
+	budget   Budget
+	tenants  tenants
+	backlog  backlog
+	progress atomic.Uint64
+	// lightWork and leastCharge are the constants but in tests.
+	lightWork, leastCharge int
+
 	out      output
 	interest interest
 	verdicts map[Verdict]Verdict // by the verdict without its reason; changed since the last Flush
@@ -101,10 +107,14 @@ type Engine struct {
 	scratch []*selector // room that calls share
 }
 
-// New makes an Engine that knows of no resource.
-func New() *Engine {
+// New makes an Engine with the default Budget that knows of no resource.
+func New() *Engine { return NewWithin(Budget{}) }
+
+// NewWithin makes an Engine with a Budget.
+func NewWithin(budget Budget) *Engine {
 	seed := maphash.MakeSeed()
 	e := &Engine{
+		budget: budget.withDefaults(), lightWork: lightWork, leastCharge: leastCharge, tenants: newTenants(), backlog: backlog{jobs: map[policyKey]*job{}},
 		out:           newOutput(),
 		interest:      newInterest(),
 		verdicts:      map[Verdict]Verdict{},
@@ -159,30 +169,20 @@ func (e *Engine) Upsert(object metav1.Object) {
 		e.upsertEndpointSlice(o)
 	case *corev1.Node:
 		e.upsertNode(o)
-	case *networkingv1.NetworkPolicy:
-		e.upsertNetworkPolicy(o)
-	case *policyv1alpha2.ClusterNetworkPolicy:
-		e.upsertClusterNetworkPolicy(o)
 	default:
-		e.upsertCalico(object)
+		if key, c, is := e.budget.compile(object); is {
+			e.offerPolicy(key, c)
+		} else {
+			e.upsertCalico(object)
+		}
 	}
 }
 
-// upsertCalico takes in the resources of projectcalico.org/v3.
+// upsertCalico takes in the resources of projectcalico.org/v3 that are no policies.
 func (e *Engine) upsertCalico(object metav1.Object) {
 	switch o := object.(type) {
 	case *v3.Tier:
 		e.upsertTier(o)
-	case *v3.NetworkPolicy:
-		e.upsertCalicoNetworkPolicy(o)
-	case *v3.GlobalNetworkPolicy:
-		e.upsertGlobalNetworkPolicy(o)
-	case *v3.StagedNetworkPolicy:
-		e.upsertStagedNetworkPolicy(o)
-	case *v3.StagedGlobalNetworkPolicy:
-		e.upsertStagedGlobalNetworkPolicy(o)
-	case *v3.StagedKubernetesNetworkPolicy:
-		e.upsertStagedKubernetesNetworkPolicy(o)
 	case *v3.NetworkSet:
 		e.setNetworks(KindNetworkSet, resourceName{o.Namespace, o.Name}, o.Labels, o.Spec.Nets)
 	case *v3.GlobalNetworkSet:
@@ -261,6 +261,14 @@ func (e *Engine) Delete(kind, ns, name string) {
 
 // Flush gives what changed since the last call.
 func (e *Engine) Flush() Delta {
+	d, _ := e.Step(unbounded)
+	return d
+}
+
+// Step is Flush, but for policies that take long to be put in place: it does about as many steps for them as limit says, a step
+// being a selector that is asked or a member of a set, and says whether there is more to do. Until a policy is in
+// place, it is as it was before, and one that is new allows nothing.
+func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushPools()
 	e.flushBlocks() // which the pools decide
 	if profiles := e.dirtyProfiles; len(profiles) > 0 {
@@ -269,23 +277,29 @@ func (e *Engine) Flush() Delta {
 			e.flushProfile(p)
 		}
 	}
+	for first := true; first || limit == unbounded && len(e.backlog.lines) > 0; first = false {
+		e.work(limit)
+		for again := true; again; again = e.judgeTenants() {
+			e.flushClasses()
+		}
+	}
 	e.flushItems()
-	var d Delta
 	d.Sets = e.flushSets()
-	e.sweep()
+	e.sweep(limit)
 	e.flushBGP()
 	e.flushNeeds()
 	d.Upserts, d.Deletes = e.out.flush()
 	d.Interest = e.interest.flush()
 	d.Verdicts = e.flushVerdicts()
-	return d
+	return d, e.busy()
 }
 
-// flushItems decides again what selects the items that changed, what applies to them, and what their nodes get.
-func (e *Engine) flushItems() {
+// flushClasses decides again what selects the classes that changed, and which policies apply to them.
+func (e *Engine) flushClasses() {
 	e.askFresh()
 	for c, d := range e.dirtyClasses {
 		if d == dirtyMatches {
+			e.progress.Add(1)
 			e.match(c)
 		}
 	}
@@ -295,11 +309,19 @@ func (e *Engine) flushItems() {
 	if len(e.dirtyClasses) > 0 {
 		e.dirtyClasses = map[*class]dirt{}
 	}
+}
+
+// Progress counts the steps of the calculation. It may be called from any goroutine, also while a Flush is under way.
+func (e *Engine) Progress() uint64 { return e.progress.Load() }
+
+// flushItems decides again what applies to the items that changed, and what their nodes get.
+func (e *Engine) flushItems() {
 	for _, it := range e.dirty {
 		e.count(it)
 	}
 	e.flushStacks()
 	for _, it := range e.dirty {
+		e.progress.Add(1)
 		if it.kind <= itemHost {
 			e.flushEndpoint(it)
 		}

@@ -12,7 +12,8 @@ func (e *Engine) Residue() map[string]int {
 		"policies": e.policies.size() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.size(),
 		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets.list) + len(e.everywhere.sets.again),
 		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.unused) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
-		"pools":      len(e.pools.stored) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts),
+		"tenants":    len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty), "jobs": len(e.backlog.jobs) + len(e.backlog.lines),
+		"pools": len(e.pools.stored) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts),
 		"claims": len(a.others), "covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
 	}
@@ -34,10 +35,16 @@ func (e *Engine) Residue() map[string]int {
 	return counts
 }
 
-func (h *hashed[V]) size() int {
-	n := len(h.first)
-	for _, others := range h.more {
-		n += len(others.list)
-	}
-	return n
+// NewHeavy makes an Engine for which every policy takes long to be put in place.
+func NewHeavy(budget Budget) *Engine {
+	e := NewWithin(budget)
+	e.lightWork, e.leastCharge = -1, 1
+	return e
+}
+
+// NewTight makes an Engine that counts the members of sets exactly up to powers of two.
+func NewTight(budget Budget) *Engine {
+	e := NewWithin(budget)
+	e.leastCharge = 1
+	return e
 }

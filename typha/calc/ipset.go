@@ -90,6 +90,15 @@ type ipSet struct {
 	before map[member]bool
 }
 
+// spec gives what the set was made from.
+func (s *ipSet) spec() setSpec {
+	out := setSpec{setForm: s.setForm}
+	if s.selector != nil {
+		out.items = s.selector.spec()
+	}
+	return out
+}
+
 func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.name} }
 
 func (s *ipSet) byPort() bool { return s.port != "" || s.ports }
@@ -213,8 +222,7 @@ func (e *Engine) flushSets() []wire.SetDelta {
 			continue
 		}
 		if !s.sent {
-			s.sent = true
-			e.out.changed(e.build(s))
+			e.handOut(s)
 			continue
 		}
 		var added, removed []member
@@ -244,18 +252,37 @@ func (e *Engine) flushSets() []wire.SetDelta {
 	return deltas
 }
 
+// handOut hands a whole set out.
+func (e *Engine) handOut(s *ipSet) {
+	s.sent = true
+	e.progress.Add(1)
+	e.out.changed(e.build(s))
+}
+
+// acquireSet gives the set in use with this meaning, which the next Flush hands out; release it after use.
 func (e *Engine) acquireSet(want setSpec) *ipSet {
+	s := e.acquireLater(want)
+	if !s.sent {
+		e.dirtySets[s] = struct{}{}
+		if s.selector != nil && !s.selector.asked {
+			e.fresh = append(e.fresh, s.selector)
+		}
+	}
+	return s
+}
+
+// acquireLater is acquireSet, but for handing it out.
+func (e *Engine) acquireLater(want setSpec) *ipSet {
 	s := e.sets.get(want.name)
 	if s == nil {
 		s = &ipSet{setForm: want.setForm}
 		if want.service == nil {
-			s.selector = e.acquireSelector(want.items)
+			s.selector = e.acquireUnasked(want.items)
 			s.selector.sets.add(s)
 		} else {
 			e.services.use(*want.service, s)
 		}
 		e.sets.add(s)
-		e.dirtySets[s] = struct{}{}
 	}
 	s.users++
 	return s

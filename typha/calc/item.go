@@ -145,6 +145,9 @@ func (e *Engine) setNets(it *item, now nets) {
 		}
 	}
 	it.nets = now
+	if it.class != nil {
+		e.grow(it.class, now.count()-before.count())
+	}
 	for net := range now.each {
 		if !before.has(net) {
 			e.nets.add(net, it)

@@ -68,6 +68,12 @@ func (n nets) each(yield func(netip.Prefix) bool) {
 	}
 }
 
+// count gives the number of the networks.
+func (n nets) count() int {
+	four, six := n.families()
+	return len(four)/netSize4 + len(six)/netSize6
+}
+
 // has says whether a network is one of them.
 func (n nets) has(net netip.Prefix) bool {
 	four, six := n.families()

@@ -48,8 +48,8 @@ type networkPolicyCompiler struct {
 }
 
 // compileNetworkPolicy reads a NetworkPolicy as the Kubernetes documentation defines it
-// (https://kubernetes.io/docs/concepts/services-networking/network-policies/).
-func compileNetworkPolicy(o *networkingv1.NetworkPolicy) compiled {
+// (https://kubernetes.io/docs/concepts/services-networking/network-policies/). A bare one is read without its rules.
+func compileNetworkPolicy(o *networkingv1.NetworkPolicy, bare bool) compiled {
 	c := networkPolicyCompiler{namespace: o.Namespace}
 	pods, err := expression.FromLabelSelector(&o.Spec.PodSelector)
 	if err != nil {
@@ -65,6 +65,9 @@ func compileNetworkPolicy(o *networkingv1.NetworkPolicy) compiled {
 		// The pods that remain selected are more than were meant. They are isolated, and nothing
 		// is allowed to those that were not meant.
 		out.reason = fmt.Sprintf("spec.podSelector: %v; the policy denies all", err)
+		return out
+	}
+	if bare {
 		return out
 	}
 	for i, rule := range o.Spec.Ingress {

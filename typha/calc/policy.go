@@ -31,7 +31,11 @@ type policy struct {
 	group   *group    // whose nodes need it; of no node for one without a direction; nil for a staged one
 	sets    []*ipSet  // of one in force
 	staged  *staged   // nil for one in force
-	origins *origins  // nil if each rule comes from the one with the same index
+	shut    *shut     // nil for one that fits into the budgets
+	cost    cost
+	members int      // of its sets, as they are charged
+	created int64    // Unix seconds
+	origins *origins // nil if each rule comes from the one with the same index
 }
 
 // staged is what a staged policy has instead of sets.
@@ -67,6 +71,10 @@ type compiled struct {
 	origins origins
 	group   *group // of a profile
 	reason  string // what of it cannot be used
+	over    string // why it is beyond what one policy may have; part of the reason
+	cost    cost
+	created int64 // Unix seconds
+	shut    *shut // of the closed form of one that does not fit
 }
 
 // add appends what comes of one rule of the resource.
@@ -91,24 +99,36 @@ func (c *compiled) denyAll() {
 	c.policy.Ingress, c.policy.Egress, c.sets, c.origins = denyAll, denyAll, nil, origins{}
 }
 
-// setPolicy takes a policy in, new or changed.
+// offerPolicy takes a policy in, new or changed.
+func (e *Engine) offerPolicy(key policyKey, c compiled) {
+	e.judge(key.kind, key.namespace, key.name, c.reason)
+	e.cancel(key)
+	e.propose(key, c)
+}
+
+// setPolicy puts a policy in place.
 func (e *Engine) setPolicy(key policyKey, c compiled) {
 	before := e.policies.get(key)
 	if before != nil {
 		e.policies.remove(before)
+		e.leave(before)
 	}
-	e.policies.add(e.putPolicy(key, c, before))
+	p := e.putPolicy(key, c, before)
+	e.policies.add(p)
+	e.enter(p)
 }
 
 // putPolicy makes a policy and puts it in the place of the one before, if there is one.
 func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
+	e.progress.Add(1)
 	rules := encode(c.policy)
 	if rules == allowAllRules {
 		rules = allowAllRules // as in many: one copy is enough
 	}
 	p := &policy{kind: uint8(slices.Index(policyKinds, key.kind)), namespaceLen: uint16(len(key.namespace)),
 		name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
-		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, group: c.group}
+		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, group: c.group,
+		shut: c.shut, cost: c.cost, created: c.created}
 	if c.origins.ingress != nil || c.origins.egress != nil {
 		from := c.origins
 		p.origins = &from
@@ -171,8 +191,10 @@ func (e *Engine) acquireSets(p *policy, c *compiled) {
 }
 
 func (e *Engine) removePolicyAt(key policyKey) {
+	e.cancel(key)
 	if p := e.policies.get(key); p != nil {
 		e.policies.remove(p)
+		e.leave(p)
 		e.takePolicy(p)
 	}
 }
@@ -268,6 +290,11 @@ func (e *Engine) release(p *policy) {
 	}
 	if p.staged != nil {
 		for _, s := range p.staged.selectors {
+			e.releaseSelector(s)
+		}
+	}
+	if p.shut != nil {
+		for _, s := range p.shut.held {
 			e.releaseSelector(s)
 		}
 	}

@@ -52,7 +52,7 @@ func eachCluster(t *testing.T, try func(n int, h *history)) {
 		if *only >= 0 && n != *only {
 			continue
 		}
-		h := &history{r: r, live: map[ref]metav1.Object{}, makers: r.makers()}
+		h := &history{r: r, live: map[ref]metav1.Object{}, makers: r.makers(), engine: calc.New}
 		if try(n, h); t.Failed() {
 			t.Fatalf("seed %d cluster %d", *seed, n)
 		}
@@ -70,6 +70,7 @@ type history struct {
 	r      random
 	live   map[ref]metav1.Object
 	makers []func() metav1.Object
+	engine func() *calc.Engine
 }
 
 // makers gives the kinds of resources that a cluster has: those of its datastore, and not all of them, so that those it
@@ -220,7 +221,7 @@ func (h *history) changedPod(other *corev1.Pod) metav1.Object {
 
 // run makes a history of so many steps, and gives the engine and what the nodes have.
 func (h *history) run(t *testing.T, steps int) (*calc.Engine, *world) {
-	e, w := calc.New(), newWorld()
+	e, w := h.engine(), newWorld()
 	for range steps {
 		h.step(e)
 		if h.r.chance(30) {
@@ -296,51 +297,61 @@ func same[T any](t *testing.T, what string, a, b T) {
 func TestOrderDoesNotMatter(t *testing.T) {
 	eachCluster(t, func(n int, h *history) {
 		_, w := h.run(t, 60)
-		other, again := calc.New(), newWorld()
-		refs := slices.SortedFunc(maps.Keys(h.live), cmpRefs)
-		h.r.Shuffle(len(refs), func(i, j int) { refs[i], refs[j] = refs[j], refs[i] })
-		for _, at := range refs {
-			other.Upsert(h.live[at])
-			if h.r.chance(30) {
-				other.Upsert(h.live[at])
-			}
-			if h.r.chance(20) {
-				again.apply(t, other.Flush())
-			}
-			if h.r.chance(20) {
-				back := pick(h.r, refs...)
-				other.Delete(back.kind, back.ns, back.name)
-				other.Upsert(h.live[back])
-			}
-		}
-		again.apply(t, other.Flush())
-		same(t, "another order gives (-history +replay)", w, again)
-		if d := other.Flush(); !d.Empty() {
-			t.Errorf("a second flush gives %+v", d)
-		}
+		w.equalsReplay(t, h)
 	})
+}
+
+// equalsReplay replays the end of a history to another engine.
+func (w *world) equalsReplay(t *testing.T, h *history) {
+	other, again := h.engine(), newWorld()
+	refs := slices.SortedFunc(maps.Keys(h.live), cmpRefs)
+	h.r.Shuffle(len(refs), func(i, j int) { refs[i], refs[j] = refs[j], refs[i] })
+	for _, at := range refs {
+		other.Upsert(h.live[at])
+		if h.r.chance(30) {
+			other.Upsert(h.live[at])
+		}
+		if h.r.chance(20) {
+			again.apply(t, other.Flush())
+		}
+		if h.r.chance(20) {
+			back := pick(h.r, refs...)
+			other.Delete(back.kind, back.ns, back.name)
+			other.Upsert(h.live[back])
+		}
+	}
+	again.apply(t, other.Flush())
+	same(t, "another order gives (-history +replay)", w, again)
+	if d := other.Flush(); !d.Empty() {
+		t.Errorf("a second flush gives %+v", d)
+	}
 }
 
 // TestDeletionLeavesNothing takes everything out again, in random order.
 func TestDeletionLeavesNothing(t *testing.T) {
 	eachCluster(t, func(n int, h *history) {
 		e, w := h.run(t, 60)
-		refs := slices.SortedFunc(maps.Keys(h.live), cmpRefs)
-		h.r.Shuffle(len(refs), func(i, j int) { refs[i], refs[j] = refs[j], refs[i] })
-		for _, at := range refs {
-			e.Delete(at.kind, at.ns, at.name)
-			if h.r.chance(20) {
-				w.apply(t, e.Flush())
-			}
-		}
-		w.apply(t, e.Flush())
-		if len(w.objects)+len(w.needs) > 0 {
-			t.Errorf("left in the world: %v", w)
-		}
-		if residue := e.Residue(); len(residue) > 0 {
-			t.Errorf("left in the engine: %v", residue)
-		}
+		w.isLeftEmpty(t, h, e)
 	})
+}
+
+// isLeftEmpty takes out what a history left.
+func (w *world) isLeftEmpty(t *testing.T, h *history, e *calc.Engine) {
+	refs := slices.SortedFunc(maps.Keys(h.live), cmpRefs)
+	h.r.Shuffle(len(refs), func(i, j int) { refs[i], refs[j] = refs[j], refs[i] })
+	for _, at := range refs {
+		e.Delete(at.kind, at.ns, at.name)
+		if h.r.chance(20) {
+			w.apply(t, e.Flush())
+		}
+	}
+	w.apply(t, e.Flush())
+	if len(w.objects)+len(w.needs) > 0 {
+		t.Errorf("left in the world: %v", w)
+	}
+	if residue := e.Residue(); len(residue) > 0 {
+		t.Errorf("left in the engine: %v", residue)
+	}
 }
 
 // TestWhatComesAndGoesLeavesNothing makes a resource come and go again, or change and change back, and expects that

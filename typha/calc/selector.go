@@ -47,7 +47,9 @@ type selector struct {
 	scope   scope
 	number  int32 // for a stable order within the engine
 	users   int32 // none: it is in Engine.unused, and classes may still have it among their matches
+	asked   bool  // every class was asked once
 	members []*class
+	size    int // networks of the items in the members
 	sets    bag[ipSet]
 	group   // its policies are those in force whose subject it is; the staged ones are in Engine.staged
 }
@@ -193,8 +195,20 @@ func (x *selectorIndex) look(c *class, label, value string, found []*selector) [
 	return found
 }
 
-// acquireSelector gives the selector in use with this meaning; release it after use.
+// spec gives what the selector was made from.
+func (s *selector) spec() spec { return spec{s.scope, s.key().namespace, s.Selector} }
+
+// acquireSelector gives the selector in use with this meaning; release it after use. The next Flush asks all classes about it.
 func (e *Engine) acquireSelector(want spec) *selector {
+	s := e.acquireUnasked(want)
+	if !s.asked {
+		e.fresh = append(e.fresh, s)
+	}
+	return s
+}
+
+// acquireUnasked is acquireSelector, but for asking.
+func (e *Engine) acquireUnasked(want spec) *selector {
 	s := e.selectors.get(want.key())
 	if s == nil {
 		s = &selector{Selector: want.Selector, scope: want.scope, number: e.nextSelector}
@@ -204,7 +218,6 @@ func (e *Engine) acquireSelector(want spec) *selector {
 		}
 		e.selectors.add(s)
 		e.file(s)
-		e.fresh = append(e.fresh, s)
 	}
 	s.users++
 	return s
@@ -225,17 +238,33 @@ func (e *Engine) releaseSelector(s *selector) {
 }
 
 // sweep takes selectors that are not used any more out of the matches of classes: of each class all at once, since many may
-// have gone together.
-func (e *Engine) sweep() {
-	for _, s := range e.unused {
-		for _, c := range s.members {
-			if c.selectedBy(s) {
+// have gone together. It does about as many steps as limit says.
+func (e *Engine) sweep(limit int) {
+	for len(e.unused) > 0 {
+		s := e.unused[len(e.unused)-1]
+		for len(s.members) > 0 {
+			if limit <= 0 {
+				return
+			}
+			c := s.members[len(s.members)-1]
+			s.members = s.members[:len(s.members)-1]
+			if limit--; c.selectedBy(s) {
+				limit -= len(c.matches)
 				c.matches = slices.DeleteFunc(c.matches, func(m match) bool { return m.users == 0 })
 			}
 		}
 		s.members = nil
+		e.unused = e.unused[:len(e.unused)-1]
 	}
-	e.unused = emptied(e.unused)
+	e.unused = nil
+}
+
+// resize notes that a selector selects more or fewer networks.
+func (e *Engine) resize(s *selector, n int) {
+	before := e.charge(s.size)
+	if s.size += n; e.charge(s.size) != before {
+		e.tenants.recount = true
+	}
 }
 
 // fewSelectors are asked about every class one by one; for more of them the index is faster.
@@ -250,6 +279,7 @@ func (e *Engine) askFresh() {
 		}
 	}
 	for _, s := range e.fresh {
+		s.asked = true
 		switch {
 		case s.users == 0:
 		case s.space != nil:
@@ -270,6 +300,7 @@ func (e *Engine) askFresh() {
 
 func (e *Engine) askClasses(s *selector, classes iter.Seq[*class]) {
 	for c := range classes {
+		e.progress.Add(1)
 		if e.dirtyClasses[c] != dirtyMatches && s.selects(c) {
 			e.markClass(c, dirtyMatches)
 		}
@@ -292,12 +323,14 @@ func (e *Engine) match(c *class) {
 		case len(found) == 0 || len(before) > 0 && before[0].number < found[0].number:
 			e.noteMember(before[0].selector, c)
 			before[0].leave()
+			e.resize(before[0].selector, -c.nets)
 			before = before[1:]
 		case len(before) == 0 || found[0].number < before[0].number:
 			s := found[0]
 			e.noteMember(s, c)
 			now = append(now, match{s, int32(len(s.members))})
 			s.members = append(s.members, c)
+			e.resize(s, c.nets)
 			found = found[1:]
 		default:
 			now = append(now, before[0])

@@ -64,6 +64,14 @@ func (s *services) dropIfUnused(key resourceName) {
 	}
 }
 
+// size gives how many members the sets of a service have at most.
+func (s *services) size(of resourceName) int {
+	if v := s.names[of]; v != nil && !v.over() {
+		return v.size
+	}
+	return 0
+}
+
 func (s *services) members(of setForm) map[member]int {
 	v := s.names[*of.service]
 	switch {
@@ -142,7 +150,7 @@ func (e *Engine) setSlice(key resourceName, now *slice) {
 // exchange replaces a slice of a service; nil is none, but not both. What a service has too many of is judged by all its slices together, so
 // that the order in which they come does not matter.
 func (e *Engine) exchange(v *service, before, now *slice) {
-	wasOver := v.over()
+	wasOver, size := v.over(), v.size
 	if before != nil {
 		delete(v.slices, before.name)
 		v.size -= before.size()
@@ -151,6 +159,7 @@ func (e *Engine) exchange(v *service, before, now *slice) {
 		v.size += now.size()
 	}
 	isOver := v.over()
+	e.tenants.recount = e.tenants.recount || wasOver != isOver || e.charge(size) != e.charge(v.size)
 	if !wasOver && before != nil {
 		e.changeSlice(v, before, -1)
 	}

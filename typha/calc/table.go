@@ -86,6 +86,15 @@ func (t *table[K, V]) add(v V) { t.put(t.hash(t.key(v)), v) }
 // remove removes a value, if it is there.
 func (t *table[K, V]) remove(v V) { t.take(t.hash(t.key(v)), v) }
 
+// size gives the number of values.
+func (h *hashed[V]) size() int {
+	n := len(h.first)
+	for _, others := range h.more {
+		n += len(others.list)
+	}
+	return n
+}
+
 // all passes every value. None may be added meanwhile.
 func (t *table[K, V]) all(yield func(V) bool) {
 	for _, v := range t.first {

@@ -1,0 +1,321 @@
+package calc
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// tenants are the namespaces with policies, and what those take of their budgets. What fits is decided at each Flush, from what
+// there is then: the order in which it came does not matter.
+type tenants struct {
+	byName map[string]*tenant
+	// unmeasured are policies whose members are not counted yet.
+	unmeasured map[*policy]struct{}
+	// recount says that the members of some set count more or less than before.
+	recount bool
+	dirty   map[*tenant]struct{} // what fits has to be decided again
+}
+
+func newTenants() tenants {
+	return tenants{byName: map[string]*tenant{}, unmeasured: map[*policy]struct{}{}, dirty: map[*tenant]struct{}{}}
+}
+
+// tenant is a namespace with policies, or with an empty name those that are in none.
+type tenant struct {
+	name     string
+	policies bag[policy]
+	cost            // the sum over its policies, where a set that several name counts several times
+	members  int    // likewise
+	shut     int    // policies that are
+	line     []*job // see backlog
+}
+
+// shut is what a policy is that does not fit into its namespace's budget, and may again.
+type shut struct {
+	compiled compiled
+	// held are the selectors of its sets, where it is their members that do not fit.
+	held []*selector
+}
+
+func (e *Engine) tenant(name string) *tenant {
+	t := e.tenants.byName[name]
+	if t == nil {
+		t = &tenant{name: name}
+		e.tenants.byName[name] = t
+	}
+	return t
+}
+
+func (e *Engine) dropTenantIfUnused(t *tenant) {
+	if t.policies.size() == 0 && len(t.line) == 0 {
+		delete(e.tenants.byName, t.name)
+		delete(e.tenants.dirty, t)
+	}
+}
+
+// enter counts a policy in its namespace.
+func (e *Engine) enter(p *policy) {
+	t := e.tenant(p.key().namespace)
+	t.policies.add(p)
+	t.rules, t.sets = t.rules+p.cost.rules, t.sets+p.cost.sets
+	t.shut += oneIf(p.shut != nil)
+	e.tenants.unmeasured[p] = struct{}{}
+}
+
+// leave undoes enter.
+func (e *Engine) leave(p *policy) {
+	t := e.tenant(p.key().namespace)
+	t.policies.remove(p)
+	t.rules, t.sets, t.members = t.rules-p.cost.rules, t.sets-p.cost.sets, t.members-p.members
+	t.shut -= oneIf(p.shut != nil)
+	delete(e.tenants.unmeasured, p)
+	if t.shut > 0 {
+		e.tenants.dirty[t] = struct{}{} // others may fit now
+	}
+	e.dropTenantIfUnused(t)
+}
+
+func oneIf(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// judgeTenants decides again which policies fit, where that may have changed, and says whether it did.
+func (e *Engine) judgeTenants() bool {
+	t := &e.tenants
+	if t.recount {
+		t.recount = false
+		for _, tenant := range t.byName {
+			for p := range tenant.policies.all {
+				e.measure(tenant, p)
+			}
+		}
+	}
+	for p := range t.unmeasured {
+		e.measure(e.tenant(p.key().namespace), p)
+	}
+	clear(t.unmeasured)
+	changed := false
+	for tenant := range t.dirty {
+		delete(t.dirty, tenant)
+		changed = e.judgeTenant(tenant) || changed
+	}
+	return changed
+}
+
+// measure counts the members of a policy's sets again.
+func (e *Engine) measure(t *tenant, p *policy) {
+	n := 0
+	for _, s := range p.sets {
+		n += e.charge(e.size(s))
+	}
+	for _, s := range p.trialSpecs() {
+		size, _ := e.sizeOf(&s)
+		n += e.charge(size)
+	}
+	t.members += n - p.members
+	p.members = n
+	limit := e.limits(t)
+	if n > e.budget.PolicyMembers || t.shut > 0 || t.rules > limit.rules || t.sets > limit.sets || t.members > limit.members {
+		e.tenants.dirty[t] = struct{}{}
+	}
+}
+
+// trialSpecs are the sets of a policy that uses none of them.
+func (p *policy) trialSpecs() []setSpec {
+	switch {
+	case p.shut != nil && p.shut.held == nil:
+		return nil
+	case p.shut != nil:
+		return p.shut.compiled.sets
+	case p.staged != nil:
+		return p.staged.specs
+	}
+	return nil
+}
+
+// specs gives the sets that a policy names, or would if it fitted.
+func (p *policy) specs() []setSpec {
+	switch {
+	case p.shut != nil:
+		return p.shut.compiled.sets
+	case p.staged != nil:
+		return p.staged.specs
+	}
+	specs := make([]setSpec, len(p.sets))
+	for i, s := range p.sets {
+		specs[i] = s.spec()
+	}
+	return specs
+}
+
+// limits are what the policies of a namespace may take together.
+type limits struct{ rules, sets, members int }
+
+func (e *Engine) limits(t *tenant) limits {
+	if t.name == "" {
+		return limits{math.MaxInt, math.MaxInt, math.MaxInt}
+	}
+	return limits{e.budget.NamespaceRules, e.budget.NamespaceSets, e.budget.NamespaceMembers}
+}
+
+// judgeTenant decides which policies of a namespace fit, the older ones first, and says whether that changed.
+func (e *Engine) judgeTenant(t *tenant) bool {
+	list := slices.SortedFunc(t.policies.all, comparePolicyAges)
+	left, changed := e.limits(t), false
+	seen := map[string]struct{}{}
+	for _, p := range list {
+		if p.cost == (cost{}) {
+			continue // it is closed by itself
+		}
+		f := e.fit(t, p, &left, seen)
+		changed = e.setShut(p, f) || changed
+	}
+	return changed
+}
+
+// fitting is whether a policy fits.
+type fitting struct {
+	reason string // why it does not
+	// hold says that the members of its sets have to be known even so.
+	hold bool
+}
+
+// fit says whether a policy fits into what is left, and takes from that what the policy needs.
+func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{}) fitting {
+	specs, limit := p.specs(), e.limits(t)
+	sets := 0
+	for i := range specs {
+		if _, is := seen[specs[i].name]; !is {
+			sets += specs[i].weight()
+		}
+	}
+	switch {
+	case p.cost.rules > left.rules:
+		return fitting{reason: beyond(t, "rules", limit.rules, "NamespaceMaxRules")}
+	case sets > left.sets:
+		return fitting{reason: beyond(t, "sets", limit.sets, "NamespaceMaxSets")}
+	}
+	left.rules, left.sets = left.rules-p.cost.rules, left.sets-sets
+	all, more := 0, 0
+	for i := range specs {
+		size, known := e.sizeOf(&specs[i])
+		if !known {
+			return fitting{}
+		}
+		if all += e.charge(size); !has(seen, specs[i].name) {
+			more += e.charge(size)
+		}
+		seen[specs[i].name] = struct{}{}
+	}
+	switch {
+	case all > e.budget.PolicyMembers:
+		return fitting{fmt.Sprintf("spec: the sets that the rules name have %d members, and those of one policy may have %d (PolicyMaxMembers); "+
+			"have the selectors select less", all, e.budget.PolicyMembers), true}
+	case more > left.members:
+		return fitting{beyond(t, "members of sets", limit.members, "NamespaceMaxMembers"), true}
+	}
+	left.members -= more
+	return fitting{}
+}
+
+func has(set map[string]struct{}, name string) bool {
+	_, is := set[name]
+	return is
+}
+
+func beyond(t *tenant, what string, most int, setting string) string {
+	return fmt.Sprintf("the older policies of namespace %s leave less than this one takes of the %d %s that they may have together (%s); "+
+		"remove policies, or have their selectors select the same", t.name, most, what, setting)
+}
+
+// setShut closes a policy that does not fit, or opens it, and says whether that changes anything.
+func (e *Engine) setShut(p *policy, f fitting) bool {
+	key := p.key()
+	if f.reason == "" && p.shut == nil || e.backlog.jobs[key] != nil { // what a job puts in place is judged then
+		return false
+	}
+	c := e.compiledOf(p)
+	if f.reason == "" {
+		e.judge(key.kind, key.namespace, key.name, c.reason)
+		return e.propose(key, c)
+	}
+	reason := f.reason + "; until then " + c.closedEffect()
+	if c.reason != "" {
+		reason = c.reason + "; " + reason
+	}
+	e.judge(key.kind, key.namespace, key.name, reason)
+	if p.shut != nil && (p.shut.held != nil) == f.hold {
+		return false
+	}
+	e.putShut(key, c, f.hold)
+	return true
+}
+
+// putShut puts the closed form of a policy in place.
+func (e *Engine) putShut(key policyKey, c compiled, hold bool) {
+	closed := c
+	policy := *c.policy
+	closed.policy = &policy
+	closed.close()
+	closed.shut = &shut{compiled: c}
+	if hold {
+		closed.shut.held = e.hold(c.sets)
+	}
+	e.setPolicy(key, closed)
+}
+
+// hold has the selectors of sets be in use.
+func (e *Engine) hold(sets []setSpec) []*selector {
+	held := make([]*selector, 0, len(sets))
+	for i := range sets {
+		if sets[i].service == nil {
+			held = append(held, e.acquireSelector(sets[i].items))
+		}
+	}
+	return held
+}
+
+// compiledOf gives what a policy was made from.
+func (e *Engine) compiledOf(p *policy) compiled {
+	if p.shut != nil {
+		return p.shut.compiled
+	}
+	key := p.key()
+	c := compiled{
+		policy: p.decode(), subject: p.subject.spec(), order: p.order, ingress: p.ingress, egress: p.egress,
+		doNotTrack: p.doNotTrack, preDNAT: p.preDNAT, onForward: p.onForward, everywhere: p.group == &e.everywhere,
+		sets: p.specs(), created: p.created, cost: p.cost, reason: e.judged[Verdict{Kind: key.kind, Namespace: key.namespace, Name: key.name}],
+	}
+	c.policy.Name, c.policy.Tier = p.name, p.tier.name
+	if p.origins != nil {
+		c.origins = *p.origins
+	}
+	if p.staged != nil {
+		c.staged = p.staged.action
+	}
+	return c
+}
+
+// size gives the number of a set's members.
+func (e *Engine) size(s *ipSet) int {
+	if s.selector == nil {
+		return e.services.size(*s.service)
+	}
+	return s.selector.size
+}
+
+// sizeOf is size for a set that perhaps is not in use; it is false if the size is not known.
+func (e *Engine) sizeOf(s *setSpec) (int, bool) {
+	if s.service != nil {
+		return e.services.size(*s.service), true
+	}
+	selector := e.selectors.get(s.items.key())
+	if selector == nil || !selector.asked {
+		return 0, false
+	}
+	return selector.size, true
+}
