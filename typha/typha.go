@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )
@@ -25,6 +26,7 @@ type LocalOptions struct {
 	Metrics *stream.Metrics // nil counts for nobody
 	// MaxFallBehind and GracePeriod as in stream.HubOptions.
 	MaxFallBehind, GracePeriod time.Duration
+	Budget                     calc.Budget // what policies may take
 }
 
 // Local is everything between the datastore and the nodes, in one process.
@@ -43,7 +45,7 @@ func NewLocal(opts LocalOptions) *Local {
 	}
 	return &Local{opts: opts, hub: stream.NewHub(stream.HubOptions{
 		Kinds: sync.Names(opts.View.Kinds()), Logger: opts.Logger, Metrics: opts.Metrics,
-		MaxFallBehind: opts.MaxFallBehind, GracePeriod: opts.GracePeriod,
+		MaxFallBehind: opts.MaxFallBehind, GracePeriod: opts.GracePeriod, Budget: opts.Budget,
 	})}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/datastore/etcd"
+	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/discovery"
 )
 
@@ -58,6 +59,9 @@ type Config struct {
 	K8sPodName                           string
 	ShutdownTimeout                      time.Duration
 	ShutdownConnectionDropIntervalMax    time.Duration
+
+	// Budget is what policies may take.
+	Budget calc.Budget
 }
 
 // The ways to rebalance; see Config.ConnectionRebalancingMode.
@@ -119,6 +123,12 @@ func (c *Config) settings() []setting {
 		{"K8sPodName", &c.K8sPodName, "name of this pod, by which it knows the other replicas from itself"},
 		{"ShutdownTimeoutSecs", &c.ShutdownTimeout, "over how long nodes are handed over to the other replicas when this one ends; not longer than its terminationGracePeriodSeconds"},
 		{"ShutdownConnectionDropIntervalMaxSecs", &c.ShutdownConnectionDropIntervalMax, "the most time between two nodes that are then handed over"},
+		{"PolicyMaxRules", &c.Budget.PolicyRules, "rules that a policy may have, counted once for each peer with each port; see policy.md"},
+		{"PolicyMaxSets", &c.Budget.PolicySets, "different selectors, Services and names of ports that the rules of a policy may name"},
+		{"PolicyMaxMembers", &c.Budget.PolicyMembers, "addresses and networks that these may stand for"},
+		{"NamespaceMaxRules", &c.Budget.NamespaceRules, "rules that the policies of a namespace may have together"},
+		{"NamespaceMaxSets", &c.Budget.NamespaceSets, "different selectors, Services and names of ports that the policies of a namespace may name together"},
+		{"NamespaceMaxMembers", &c.Budget.NamespaceMembers, "addresses and networks that these may stand for"},
 	}
 }
 
@@ -156,6 +166,7 @@ func parse(environ, args []string) (Config, error) {
 		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollInterval: 30 * time.Second,
 		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: discovery.PortName,
 		ShutdownTimeout: 5 * time.Minute, ShutdownConnectionDropIntervalMax: time.Second,
+		Budget: calc.DefaultBudget(),
 	}
 	flags := flag.NewFlagSet("typha", flag.ContinueOnError)
 	flags.Usage = func() {
@@ -222,6 +233,9 @@ func (c *Config) complete() error {
 		if port < 0 || port > 65535 {
 			return fmt.Errorf("%s: %d is not a port", name, port)
 		}
+	}
+	if err := c.Budget.Validate(); err != nil {
+		return err
 	}
 	if err := c.completeRebalancing(); err != nil {
 		return err

@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	view := sync.NewView(kinds)
 	registry.MustRegister(view)
 	local := typha.NewLocal(typha.LocalOptions{Store: store, View: view, Logger: log, Metrics: metrics,
-		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod})
+		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod, Budget: cfg.Budget})
 	replicas, err := findReplicas(cfg, store, log)
 	if err != nil {
 		return err

@@ -13,18 +13,19 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-// aliveWithin is how long the hub may take to answer before the process counts as hung.
+// aliveWithin is how long the hub may take to answer, and within which it has to get on when it does not, before the process
+// counts as hung.
 const aliveWithin = 8 * time.Second
 
-// health serves /liveness: the hub's loop turns; /readiness: nodes can be given what they need, as new as it is; /nodes: what the
+// health serves /liveness: the hub's loop turns, or is busy and gets on; /readiness: nodes can be given what they need, as new as it is; /nodes: what the
 // nodes report; and /datastore: how new what they are given is.
 func health(hub *stream.Hub, view *sync.View, draining func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /liveness", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
 		defer cancel()
-		if _, err := hub.Versions(ctx); err != nil {
-			http.Error(w, "the hub does not answer: "+err.Error(), http.StatusServiceUnavailable)
+		if err := hub.Alive(ctx); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
 	mux.HandleFunc("GET /readiness", func(w http.ResponseWriter, _ *http.Request) {

@@ -8,12 +8,14 @@ import (
 // distribute stores the delta and marks what changed in the sessions concerned.
 func (h *Hub) distribute(delta calc.Delta) {
 	for _, o := range delta.Upserts {
+		h.progress.Add(1)
 		if set, ok := o.(*wire.IPSet); ok {
 			o = wire.Pack(set)
 		}
 		h.replace(o.ID(), newObject(o.ID(), o, h.sequence))
 	}
 	for _, d := range delta.Sets {
+		h.progress.Add(1)
 		if e := h.entries[d.ID()]; e != nil && e.object != nil {
 			h.replace(d.ID(), changedSet(e.object, d, h.sequence))
 		}
@@ -22,6 +24,7 @@ func (h *Hub) distribute(delta calc.Delta) {
 		h.replace(id, nil)
 	}
 	for name, change := range delta.Interest {
+		h.progress.Add(1)
 		n := h.node(name)
 		for _, id := range change.Added {
 			h.addNeed(n, id)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +43,8 @@ type HubOptions struct {
 	// MaxFallBehind is how long a node may leave changes unread before its session is ended; 0 is 5 minutes. In the
 	// GracePeriod after it connected, 0 is 5 minutes too, it may take longer.
 	MaxFallBehind, GracePeriod time.Duration
+	// Budget is what policies may take.
+	Budget calc.Budget
 	// Logger receives what changes; nil discards.
 	Logger *slog.Logger
 	// Metrics is counted into; nil is a set of its own that nobody reads.
@@ -58,6 +62,8 @@ type Hub struct {
 	done    chan struct{}
 	synced  chan struct{}
 	runOnce sync.Once
+	// progress counts what Run did, beside the steps of the engine; see Alive.
+	progress atomic.Uint64
 
 	// The rest is owned by Run's goroutine.
 	engine    *calc.Engine
@@ -112,7 +118,7 @@ func NewHub(opts HubOptions) *Hub {
 		ops:      make(chan func()),
 		done:     make(chan struct{}),
 		synced:   make(chan struct{}),
-		engine:   calc.New(),
+		engine:   calc.NewWithin(opts.Budget),
 		missing:  map[string]struct{}{},
 		versions: newVersions(),
 		entries:  map[wire.ID]*entry{},
@@ -159,14 +165,20 @@ func (h *Hub) Run(ctx context.Context) error {
 			due.Reset(wait)
 			continue
 		}
-		h.flush()
+		if h.flush() { // there is more to compute; what else there is comes in between
+			due.Reset(time.Until(h.earliest))
+		}
 	}
 }
 
 // drain serves requests that wait, so that updates which arrive faster than they are distributed share one flush, up
 // to a bound that keeps the delay of a single change small.
 func (h *Hub) drain() {
-	for range maxBatch {
+	began := time.Now()
+	for n := range maxBatch {
+		if n%16 == 15 && time.Since(began) > maxDrain {
+			return
+		}
 		select {
 		case op := <-h.ops:
 			op()
@@ -176,8 +188,15 @@ func (h *Hub) drain() {
 	}
 }
 
-// maxBatch is how many requests are served between two flushes at most.
-const maxBatch = 1000
+// maxBatch is how many requests are served between two flushes at most, maxDrain about how long that may take: some are large.
+const (
+	maxBatch = 1000
+	maxDrain = 20 * time.Millisecond
+)
+
+// stepsPerFlush is how much of the work for policies that take long a flush does: some milliseconds. The changes of others wait
+// no longer for it.
+const stepsPerFlush = 20_000
 
 // A flush costs the senders of the sessions that it concerns some time each. The next one waits for that time,
 // up to a bound, so that under many changes all nodes get fewer and larger commits. A change after a pause
@@ -226,6 +245,7 @@ func (h *Hub) Update(ctx context.Context, u Update) error {
 func (h *Hub) update(u Update) {
 	for _, o := range u.Upserts {
 		h.engine.Upsert(o)
+		h.progress.Add(1)
 	}
 	for _, n := range u.Deletes {
 		h.engine.Delete(u.Kind, n.Namespace, n.Name)
@@ -269,14 +289,18 @@ func (h *Hub) inSync() bool {
 	}
 }
 
-// flush distributes what changed. Before every kind is listed the outcome is not an outcome
-// yet, and nothing is computed.
-func (h *Hub) flush() {
+// flush distributes what changed, and says whether more is to be computed. Before every kind is listed the outcome is
+// not an outcome yet, and nothing is computed.
+func (h *Hub) flush() (more bool) {
 	if !h.dirty || len(h.missing) > 0 {
-		return
+		return false
 	}
-	h.dirty = false
-	delta := h.engine.Flush()
+	steps := math.MaxInt
+	if h.inSync() {
+		steps = stepsPerFlush
+	} // else nobody waits for anything but the whole
+	var delta calc.Delta
+	delta, h.dirty = h.engine.Step(steps)
 	for _, v := range delta.Verdicts {
 		h.judge(v)
 	}
@@ -291,7 +315,7 @@ func (h *Hub) flush() {
 	}
 	if delta.Empty() {
 		h.metrics.skipped.Inc()
-		return
+		return h.dirty
 	}
 	h.sequence++
 	h.distribute(delta)
@@ -307,6 +331,7 @@ func (h *Hub) flush() {
 	clear(h.touched)
 	h.touched = h.touched[:0]
 	h.earliest = time.Now().Add(min(time.Duration(served)*pacePerSession, maxPace))
+	return h.dirty
 }
 
 func (h *Hub) judge(v calc.Verdict) {
