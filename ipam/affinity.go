@@ -28,7 +28,7 @@ const maxName = 253
 // AffinityName is the name of a node's BlockAffinity for a block, as in Calico:
 // <node>-10-244-0-0-26. Where that is too long, a hash of it stands for its end.
 func AffinityName(node string, cidr netip.Prefix) string {
-	name := node + "-" + BlockName(cidr)
+	name := node + "-" + v3.BlockName(cidr)
 	if len(name) <= maxName {
 		return name
 	}
@@ -92,7 +92,7 @@ func (c *Client) repairAffinities(ctx context.Context, host string, inv *invento
 // keepBlock makes a block that somebody was about to take from its host stay the host's, unless it is too late.
 func (c *Client) keepBlock(ctx context.Context, host string, cidr netip.Prefix) error {
 	return c.withAffinity(ctx, host, cidr, func() (bool, error) {
-		b, err := c.getBlock(ctx, BlockName(cidr))
+		b, err := c.getBlock(ctx, v3.BlockName(cidr))
 		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, errDamaged) {
 			return false, nil
 		}

@@ -16,9 +16,6 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// maxHostBits bounds the size of a block that is accepted (a /20 of IPv4, Calico's largest).
-const maxHostBits = 12
-
 // block is a stored IPAMBlock with its CIDR parsed. Its methods change the resource in
 // place and do nothing else. Invariant: every ordinal is either in allocations, pointing
 // at an attribute, or once in unallocated.
@@ -62,24 +59,10 @@ var errDamaged = errors.New("the block contradicts itself")
 // block's name says, which nobody can change. An unallocated list that contradicts the allocations is
 // replaced in the result.
 func parseBlock(obj *v3.IPAMBlock) (block, error) {
-	damaged := func(format string, args ...any) (block, error) {
-		return block{}, fmt.Errorf("IPAMBlock %s: %w: %s", obj.Name, errDamaged, fmt.Sprintf(format, args...))
+	if err := obj.Damage(); err != nil {
+		return block{}, fmt.Errorf("IPAMBlock %s: %w: %w", obj.Name, errDamaged, err)
 	}
-	cidr, ok := blockCIDR(obj.Name)
-	if !ok || BlockName(cidr) != obj.Name {
-		return damaged("its name is that of no block, such as 10-244-0-0-26")
-	}
-	if written, err := netip.ParsePrefix(obj.Spec.CIDR); err != nil || written != cidr {
-		return damaged("spec.cidr is %q and has to be %s, as its name says", obj.Spec.CIDR, cidr)
-	}
-	if size := 1 << (cidr.Addr().BitLen() - cidr.Bits()); len(obj.Spec.Allocations) != size {
-		return damaged("spec.allocations has %d entries and has to have %d", len(obj.Spec.Allocations), size)
-	}
-	for ordinal, attr := range obj.Spec.Allocations {
-		if attr != nil && (*attr < 0 || *attr >= len(obj.Spec.Attributes)) {
-			return damaged("spec.allocations[%d] is attribute %d of %d", ordinal, *attr, len(obj.Spec.Attributes))
-		}
-	}
+	cidr, _ := v3.BlockCIDR(obj.Name)
 	free := freeOrdinals(&obj.Spec)
 	if !slices.Equal(free, obj.Spec.Unallocated) {
 		repaired := *obj
@@ -112,7 +95,7 @@ func freeOrdinals(spec *v3.IPAMBlockSpec) []int {
 func newBlock(cidr netip.Prefix, host string, now time.Time) block {
 	size := 1 << (cidr.Addr().BitLen() - cidr.Bits())
 	obj := &v3.IPAMBlock{
-		ObjectMeta: metav1.ObjectMeta{Name: BlockName(cidr)},
+		ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(cidr)},
 		Spec: v3.IPAMBlockSpec{
 			CIDR:                        cidr.String(),
 			Allocations:                 make([]*int, size),

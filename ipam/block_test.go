@@ -66,8 +66,8 @@ func TestNames(t *testing.T) {
 		long += "n"
 	}
 	tests := []struct{ got, want string }{
-		{BlockName(prefix("10.244.0.64/26")), "10-244-0-64-26"},
-		{BlockName(prefix("fd00:10:244::40/122")), "fd00-10-244--40-122"},
+		{v3.BlockName(prefix("10.244.0.64/26")), "10-244-0-64-26"},
+		{v3.BlockName(prefix("fd00:10:244::40/122")), "fd00-10-244--40-122"},
 		{AffinityName("node-1", prefix("10.244.0.64/26")), "node-1-10-244-0-64-26"},
 		{AffinityName(long, prefix("10.244.0.64/26"))[:220], long[:220]},
 		{fmt.Sprint(len(AffinityName(long, prefix("10.244.0.64/26")))), "253"},

@@ -72,7 +72,7 @@ type inventory struct {
 
 // cover notes what a block takes, whatever is in it. A name that no block can have takes nothing: nobody assigns from it.
 func (inv *inventory) cover(name string, damage error) {
-	cidr, ok := blockCIDR(name)
+	cidr, ok := v3.BlockCIDR(name)
 	if !ok {
 		return
 	}
@@ -126,7 +126,7 @@ func (inv *inventory) shadows() []block {
 	var found []block
 	for _, b := range sorted {
 		shadowed := ancestors[b.cidr]
-		for bits := b.cidr.Bits(); bits >= b.cidr.Addr().BitLen()-maxHostBits; bits-- {
+		for bits := b.cidr.Bits(); bits >= b.cidr.Addr().BitLen()-v3.MaxBlockBits; bits-- {
 			above, _ := b.cidr.Addr().Prefix(bits)
 			shadowed = shadowed || older[above]
 		}
@@ -135,7 +135,7 @@ func (inv *inventory) shadows() []block {
 			continue
 		}
 		older[b.cidr] = true
-		for bits := b.cidr.Bits() - 1; bits >= b.cidr.Addr().BitLen()-maxHostBits; bits-- {
+		for bits := b.cidr.Bits() - 1; bits >= b.cidr.Addr().BitLen()-v3.MaxBlockBits; bits-- {
 			above, _ := b.cidr.Addr().Prefix(bits)
 			ancestors[above] = true
 		}

@@ -148,7 +148,7 @@ func (c *Client) settleAffinity(ctx context.Context, a *v3.BlockAffinity) error 
 	if err != nil {
 		return c.deleteAffinity(ctx, a)
 	}
-	b, err := c.getBlock(ctx, BlockName(cidr))
+	b, err := c.getBlock(ctx, v3.BlockName(cidr))
 	switch {
 	case err == nil && b.host() == a.Spec.Node:
 		a.Spec.State = v3.StateConfirmed

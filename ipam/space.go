@@ -3,29 +3,7 @@ package ipam
 import (
 	"hash/fnv"
 	"net/netip"
-	"strings"
 )
-
-// BlockName is the name of the IPAMBlock of a CIDR, as in Calico: 10.244.0.0/26 is
-// 10-244-0-0-26.
-func BlockName(cidr netip.Prefix) string {
-	return strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr.String())
-}
-
-// blockCIDR is the reverse of BlockName; false if no block can have the name.
-func blockCIDR(name string) (netip.Prefix, bool) {
-	last := strings.LastIndexByte(name, '-')
-	if last < 0 {
-		return netip.Prefix{}, false
-	}
-	for _, separator := range []string{".", ":"} {
-		cidr, err := netip.ParsePrefix(strings.ReplaceAll(name[:last], "-", separator) + "/" + name[last+1:])
-		if err == nil && BlockName(cidr) == name && cidr.Addr().BitLen()-cidr.Bits() <= maxHostBits {
-			return cidr.Masked(), true
-		}
-	}
-	return netip.Prefix{}, false
-}
 
 // maxCandidates bounds how many blocks of one pool are considered: a larger pool, which
 // only IPv6 can be, is used from its beginning.

@@ -31,7 +31,7 @@ func (w withUnusable) List(ctx context.Context, kind datastore.Kind, opts datast
 func TestUnusableBlockStaysCovered(t *testing.T) {
 	covered := prefix("10.0.0.4/30")
 	pools := []Pool{{Name: "four", CIDR: prefix("10.0.0.0/28"), BlockSize: 31}}
-	client := New(withUnusable{memory.New(), BlockName(covered)})
+	client := New(withUnusable{memory.New(), v3.BlockName(covered)})
 	given := 0
 	for _, r := range client.Assign(t.Context(), Host{Name: "n1"}, pools, pods(0, 16, IPv4)) {
 		for _, addr := range r.Addrs() {
@@ -84,27 +84,13 @@ func TestDamagedBlockHurtsOnlyItself(t *testing.T) {
 					}
 				}
 				r := c.Assign(t.Context(), nodeA, pools, pods(20, 1, IPv4))[0]
-				if !errors.Is(r.Err, ErrNoAddress) || !strings.Contains(r.Err.Error(), "IPAMBlock "+BlockName(covered)) {
+				if !errors.Is(r.Err, ErrNoAddress) || !strings.Contains(r.Err.Error(), "IPAMBlock "+v3.BlockName(covered)) {
 					t.Errorf("got %v, %v", r.Addrs(), r.Err)
 				}
 				if _, err := c.Release(t.Context(), "a", "k8s-pod-network.0", "k8s-pod-network.10"); err != nil {
 					t.Errorf("release: %v", err)
 				}
 			})
-		}
-	}
-}
-
-func TestBlockCIDR(t *testing.T) {
-	for _, text := range []string{"10.244.0.0/26", "fd00:65::/122", "::/122", "fd00:1:2:3:4:5:6:780/122"} {
-		cidr := netip.MustParsePrefix(text)
-		if got, ok := blockCIDR(BlockName(cidr)); !ok || got != cidr {
-			t.Errorf("%s gives %s, %t", BlockName(cidr), got, ok)
-		}
-	}
-	for _, name := range []string{"", "10", "a-b", "10-0-0-0-99", "10-0-0-0", "10.0.0.0-26"} {
-		if got, ok := blockCIDR(name); ok {
-			t.Errorf("%q gives %s", name, got)
 		}
 	}
 }

@@ -22,7 +22,7 @@ const sequence = 7
 // allocated makes a block whose first addresses are allocated to a pod each on the nodes named; "" leaves one free.
 func allocated(cidr, affinity string, nodes ...string) *v3.IPAMBlock {
 	prefix := netip.MustParsePrefix(cidr)
-	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: ipam.BlockName(prefix)}, Spec: v3.IPAMBlockSpec{
+	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(prefix)}, Spec: v3.IPAMBlockSpec{
 		CIDR: cidr, Affinity: affinity, SequenceNumber: sequence, Attributes: []v3.AllocationAttribute{},
 		Allocations: make([]*int, 1<<(prefix.Addr().BitLen()-prefix.Bits())), SequenceNumberForAllocation: map[string]uint64{}}}
 	for i, node := range nodes {

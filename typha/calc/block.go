@@ -2,7 +2,6 @@ package calc
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ type block struct {
 	cidr    netip.Prefix
 	created int64    // Unix seconds, which the API server sets and nobody changes
 	host    nodeName // affine node
+	damage  string   // what IPAM finds wrong with it, and assigns nothing from it for
 	used    bool
 	claims  []claim // what it says of its addresses; nil while it is used
 	// allocations are the claims while it is used, sorted by ordinal; nil while it is not.
@@ -38,9 +38,6 @@ type attribution struct {
 	pod     *item // nil: it serves something else
 	uid     uid
 }
-
-// maxBlockBits bounds the addresses of a block, as Calico's smallest prefix lengths (/20, /116) do.
-const maxBlockBits = 12
 
 // addr gives the address with an ordinal.
 func (b *block) addr(ordinal uint16) netip.Addr {
@@ -66,14 +63,13 @@ func (b *block) find(addr netip.Addr) (attribution, bool) {
 
 func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 	b, err := blockOf(o)
-	if err != nil {
+	if err != nil || o.Spec.Deleted {
 		e.deleteBlock(o.Name)
-		e.judge(KindIPAMBlock, "", o.Name, err.Error())
-		return
-	}
-	if o.Spec.Deleted {
-		e.deleteBlock(o.Name)
-		e.judge(KindIPAMBlock, "", o.Name, "")
+		reason := ""
+		if err != nil {
+			reason = err.Error()
+		}
+		e.judge(KindIPAMBlock, "", o.Name, reason)
 		return
 	}
 	before := e.blocks[o.Name]
@@ -82,11 +78,13 @@ func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 		before = nil
 	}
 	e.blocks[o.Name] = b
+	region := regionOf(b.cidr)
+	if before == nil || before.damage != b.damage {
+		e.dirtyRegions[region] = struct{}{}
+	}
 	switch {
 	case before == nil:
-		region := regionOf(b.cidr)
 		e.regions[region] = append(e.regions[region], b.name)
-		e.dirtyRegions[region] = struct{}{}
 	case before.used:
 		b.used = true
 		e.bind(b)
@@ -154,28 +152,27 @@ func (e *Engine) attribute(addr netip.Addr, was, is *item) {
 	}
 }
 
+// blockOf reads a block. The range is what the name says. Damage keeps IPAM from assigning; the addresses that the block gave
+// are in use all the same, as far as they can be read.
 func blockOf(o *v3.IPAMBlock) (*block, error) {
-	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
-	if err != nil || cidr != cidr.Masked() {
-		return nil, fmt.Errorf("spec.cidr: %q is not a network such as 10.244.0.0/26", o.Spec.CIDR)
+	cidr, ok := v3.BlockCIDR(o.Name)
+	if !ok {
+		return nil, o.Damage()
 	}
-	if want := strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr.String()); o.Name != want {
-		return nil, fmt.Errorf("metadata.name: the block of %s has to be named %s", cidr, want)
+	size := 1 << (cidr.Addr().BitLen() - cidr.Bits())
+	b := &block{name: o.Name, cidr: cidr, created: o.CreationTimestamp.Unix(), claims: claimsOf(o, size)}
+	if err := o.Damage(); err != nil {
+		b.damage = err.Error()
 	}
-	bits := cidr.Addr().BitLen() - cidr.Bits()
-	if bits > maxBlockBits || len(o.Spec.Allocations) > 1<<bits {
-		return nil, fmt.Errorf("spec.allocations: %d entries are not those of a block of %s", len(o.Spec.Allocations), cidr)
-	}
-	b := &block{name: o.Name, cidr: cidr, created: o.CreationTimestamp.Unix(), claims: claimsOf(o)}
 	if host, ok := strings.CutPrefix(o.Spec.Affinity, "host:"); ok { // not "virtual:…"
 		b.host = nodeNamed(host)
 	}
 	return b, nil
 }
 
-func claimsOf(o *v3.IPAMBlock) []claim {
+func claimsOf(o *v3.IPAMBlock, size int) []claim {
 	claims := make([]claim, 0, max(0, len(o.Spec.Allocations)-len(o.Spec.Unallocated)))
-	for ordinal, index := range o.Spec.Allocations {
+	for ordinal, index := range o.Spec.Allocations[:min(size, len(o.Spec.Allocations))] {
 		if index == nil {
 			continue
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
 // A block is used if a pool contains it and no older block that is used overlaps it. Every node may create blocks: one outside the
@@ -13,7 +15,7 @@ import (
 
 // regionOf gives the range of the largest block's size that contains a block: blocks of two regions never overlap.
 func regionOf(cidr netip.Prefix) netip.Prefix {
-	region, err := cidr.Addr().Prefix(cidr.Addr().BitLen() - maxBlockBits)
+	region, err := cidr.Addr().Prefix(cidr.Addr().BitLen() - v3.MaxBlockBits)
 	if err != nil {
 		return cidr
 	}
@@ -40,7 +42,7 @@ func (e *Engine) decideBlocks(region netip.Prefix) {
 		default:
 			taken.add(b)
 		}
-		e.judge(KindIPAMBlock, "", b.name, reason)
+		e.judge(KindIPAMBlock, "", b.name, cmp.Or(reason, b.damage))
 		switch use := reason == ""; {
 		case use && !b.used:
 			found = append(found, b)
@@ -119,7 +121,7 @@ func (o occupied) by(cidr netip.Prefix) *block {
 // larger goes through the ranges that contain another one, up to the largest block's.
 func larger(cidr netip.Prefix) func(func(netip.Prefix) bool) {
 	return func(yield func(netip.Prefix) bool) {
-		for bits := cidr.Bits() - 1; bits >= cidr.Addr().BitLen()-maxBlockBits; bits-- {
+		for bits := cidr.Bits() - 1; bits >= cidr.Addr().BitLen()-v3.MaxBlockBits; bits-- {
 			if around, err := cidr.Addr().Prefix(bits); err != nil || !yield(around) {
 				return
 			}

@@ -117,3 +117,57 @@ func TestAllocationOfAnotherNodesPod(t *testing.T) {
 		t.Errorf("the address that another node gave it: members %v", got)
 	}
 }
+
+// TestDamagedBlock is reported until it is mended. What it gave stays reachable meanwhile, as far as it can be read.
+func TestDamagedBlock(t *testing.T) {
+	pool := &v3.IPPool{ObjectMeta: meta("p"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/24"}}
+	on := func(node string) map[string]string { return map[string]string{"node": node} }
+	whole := wire.ID{Kind: wire.KindRoute, Name: "10.244.0.0/29"}
+	borrowed := wire.ID{Kind: wire.KindRoute, Name: "10.244.0.1/32"}
+	tests := map[string]struct {
+		damage func(*v3.IPAMBlock)
+		says   string
+	}{
+		"no network":          {func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.244.0.0" }, `spec.cidr: "10.244.0.0" has to be 10.244.0.0/29`},
+		"another's network":   {func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.244.0.8/29" }, `spec.cidr: "10.244.0.8/29" has to be 10.244.0.0/29`},
+		"too few allocations": {func(b *v3.IPAMBlock) { b.Spec.Allocations = b.Spec.Allocations[:2] }, "spec.allocations: 2 entries"},
+		"too many":            {func(b *v3.IPAMBlock) { b.Spec.Allocations = append(b.Spec.Allocations, pointer(0)) }, "spec.allocations: 9 entries"},
+		"no such attribute":   {func(b *v3.IPAMBlock) { b.Spec.Allocations[2] = pointer(7) }, "spec.allocations[2]: there is no attribute 7"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, mended := range []bool{false, true} { // damaged from the start, or later
+				e, routes := calc.New(), map[wire.ID]bool{}
+				say := func(o metav1.Object) (reasons []string) {
+					e.Upsert(o)
+					d := e.Flush()
+					for _, object := range d.Upserts {
+						routes[object.ID()] = true
+					}
+					for _, id := range d.Deletes {
+						delete(routes, id)
+					}
+					for _, v := range d.Verdicts {
+						reasons = append(reasons, v.Reason)
+					}
+					return reasons
+				}
+				say(pool)
+				if mended {
+					say(newBlock("host:n1", on("n1"), on("n2")))
+				}
+				damaged := newBlock("host:n1", on("n1"), on("n2"))
+				test.damage(damaged)
+				if got := say(damaged); len(got) != 1 || !strings.Contains(got[0], test.says) {
+					t.Errorf("verdicts %q, want one that has %q", got, test.says)
+				}
+				if !routes[whole] || !routes[borrowed] {
+					t.Errorf("routes %v", routes)
+				}
+				if got := say(newBlock("host:n1", on("n1"), on("n2"))); len(got) != 1 || got[0] != "" {
+					t.Errorf("verdicts after it is mended: %q", got)
+				}
+			}
+		})
+	}
+}
