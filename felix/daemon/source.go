@@ -42,12 +42,12 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 		}
 		run, replicas = append(run, watcher.Run), watcher
 	}
+	files := stream.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile, PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN}
+	registry.MustRegister(stream.NewExpiry("felix", files))
 	known := p.journal.State()
 	client, err := stream.NewClient(stream.ClientOptions{
 		Node: p.node, Replicas: replicas, TokenFile: c.TyphaTokenFile, ReadTimeout: c.TyphaReadTimeout, Logger: p.log,
-		TLS: stream.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile,
-			PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN},
-		Held: known.Objects, Versions: known.Versions, Datastore: known.Datastore,
+		TLS: files, Held: known.Objects, Versions: known.Versions, Datastore: known.Datastore,
 	})
 	if err != nil {
 		return source{}, err

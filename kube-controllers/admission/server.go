@@ -1,13 +1,12 @@
 // Package admission refuses projectcalico.org/v3 resources that cannot be used, with a
 // message that says what to write, and completes policies.
 //
-// It owns the server of two webhooks, its certificate in a Secret, and the caBundles of the ValidatingWebhookConfiguration and the
-// MutatingWebhookConfiguration; all else of the latter is the installation's, and its Secret, too. What is valid is decided by
-// api/validate, and what is missing by api/defaults; this package only asks them, with the other pools and a
+// It owns the server of two webhooks, and the caBundles of the ValidatingWebhookConfiguration and the
+// MutatingWebhookConfiguration; all else of these is the installation's. Its certificate comes from kube-controllers/certificates.
+// What is valid is decided by api/validate, and what is missing by api/defaults; this package only asks them, with the other pools and a
 // tier's policies as the API server has them at that moment.
 //
-// Server runs on every replica, without leader election: its own goroutine keeps the
-// certificate, the HTTP server's goroutines validate. Anybody may reach the port: connections, requests at a time and readings of
+// Server runs on every replica, without leader election: the HTTP server's goroutines validate. Anybody may reach the port: connections, requests at a time and readings of
 // the API are bounded, and what can be judged without the webhooks is not sent to them (the chart's webhook.yaml).
 package admission
 
@@ -23,11 +22,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/maneki-net/maneki/inbound"
+	"github.com/maneki-net/maneki/kube-controllers/certificates"
 )
 
 // Options configure the webhook.
@@ -38,12 +37,6 @@ type Options struct {
 	Cache client.Reader
 	// Scheme knows the types of projectcalico.org/v3.
 	Scheme *runtime.Scheme
-	// Namespace is where the Service and the Secret are.
-	Namespace string
-	// Service routes port 443 to Port.
-	Service string
-	// Secret holds the certificate. It exists, and is filled in.
-	Secret string
 	// Configuration names the ValidatingWebhookConfiguration and the MutatingWebhookConfiguration, which exist and
 	// whose caBundles are written.
 	Configuration string
@@ -52,33 +45,15 @@ type Options struct {
 	Log  *slog.Logger
 }
 
-// How often the certificate and the configuration are looked at, and how soon again after a failure.
-const (
-	period = time.Minute
-	retry  = 2 * time.Second
-)
-
 // Server serves the webhook. Make it with New, and give it to a manager, which calls Start.
 type Server struct {
-	options      Options
-	certificates *certificates
-	serving      atomic.Pointer[tls.Certificate]
-	published    atomic.Bool
+	options   Options
+	serving   atomic.Pointer[tls.Certificate]
+	published atomic.Bool
 }
 
 // New makes a Server. It does no I/O.
-func New(options Options) *Server {
-	service := options.Service + "." + options.Namespace
-	return &Server{
-		options: options,
-		certificates: &certificates{
-			client: options.Client,
-			secret: types.NamespacedName{Namespace: options.Namespace, Name: options.Secret},
-			hosts:  []string{service + ".svc", service, service + ".svc.cluster.local"},
-			now:    time.Now,
-		},
-	}
-}
+func New(options Options) *Server { return &Server{options: options} }
 
 // NeedLeaderElection is false: every replica answers.
 func (s *Server) NeedLeaderElection() bool { return false }
@@ -99,7 +74,7 @@ const (
 	reviewTime = 4 * time.Second
 )
 
-// Start serves until ctx ends, and keeps the certificate meanwhile.
+// Start serves until ctx ends.
 func (s *Server) Start(ctx context.Context) error {
 	server, err := s.server()
 	if err != nil {
@@ -110,24 +85,12 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serve the webhooks: %w", err)
 	}
-	stopped := make(chan error, 1) // one value, from the goroutine below
-	go func() { stopped <- server.ServeTLS(inbound.Limit(listener, inbound.OfHTTP, nil), "", "") }()
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	for {
-		wait := period
-		if err := s.maintain(ctx); err != nil && ctx.Err() == nil {
-			s.options.Log.Warn("admission webhook is not up to date", "error", err)
-			wait = retry
-		}
-		select {
-		case err := <-stopped:
-			if errors.Is(err, http.ErrServerClosed) {
-				return nil
-			}
-			return fmt.Errorf("serve the webhooks: %w", err)
-		case <-time.After(wait):
-		}
+	err = server.ServeTLS(inbound.Limit(listener, inbound.OfHTTP, nil), "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
 	}
+	return fmt.Errorf("serve the webhooks: %w", err)
 }
 
 // server makes the server of the webhooks, with its bounds.
@@ -155,18 +118,17 @@ func (s *Server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return nil, errors.New("there is no certificate yet")
 }
 
-// maintain brings Secret, configurations and served certificate to one state. A new
-// authority is published before a certificate that it signed is served.
-func (s *Server) maintain(ctx context.Context) error {
-	current, err := s.certificates.ensure(ctx)
+// Use makes API servers trust the authorities of a certificate, and serves with it. One goroutine may call it.
+func (s *Server) Use(ctx context.Context, issued certificates.Issued) error {
+	serving, err := tls.X509KeyPair(issued.Cert, issued.Key)
 	if err != nil {
+		return fmt.Errorf("use the webhook's certificate: %w", err)
+	}
+	s.serving.CompareAndSwap(nil, &serving)
+	if err := s.publish(ctx, issued.Trusted); err != nil {
 		return err
 	}
-	s.serving.CompareAndSwap(nil, current.serving)
-	if err := s.publish(ctx, current.authorities); err != nil {
-		return err
-	}
-	s.serving.Store(current.serving)
+	s.serving.Store(&serving)
 	s.published.Store(true)
 	return nil
 }

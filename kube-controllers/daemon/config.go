@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
@@ -29,6 +30,11 @@ type Config struct {
 	TyphaNamespace       string
 	TyphaTLS             stream.TLS
 	TyphaTokenFile       string
+	Authority            string
+	AuthorityOverlap     time.Duration
+	TyphaSecret          string
+	NodeSecret           string
+	OwnCertificateDir    string
 	WebhookPort          int
 	WebhookService       string
 	WebhookSecret        string
@@ -68,7 +74,7 @@ func (c *Config) settings() []setting {
 	return []setting{
 		{"ENABLED_CONTROLLERS", &c.EnabledControllers, "what to run, with commas between"},
 		{"KUBECONFIG", &c.Kubeconfig, "kubeconfig file; empty is the pod's own service account"},
-		{"POD_NAMESPACE", &c.PodNamespace, "namespace of the program's Lease, Service and Secret"},
+		{"POD_NAMESPACE", &c.PodNamespace, "namespace of the program's Lease and Service, and of the Secrets"},
 		{"LOG_LEVEL", &c.LogLevel, "debug, info, warning or error"},
 		{"METRICS_ADDRESS", &c.MetricsAddress, "where to serve /metrics, /healthz and /readyz"},
 		{"LEADER_ELECTION", &c.LeaderElection, "let one of several replicas run the controllers"},
@@ -84,6 +90,11 @@ func (c *Config) settings() []setting {
 		{"TYPHA_CN", &c.TyphaTLS.PeerCN, "common name that Typha's certificate must have"},
 		{"TYPHA_URISAN", &c.TyphaTLS.PeerURISAN, "URI that Typha's certificate must have, unless the common name agrees"},
 		{"TYPHA_TOKENFILE", &c.TyphaTokenFile, "our service-account token for the audience typha; empty presents none"},
+		{"AUTHORITY_SECRET", &c.Authority, "Secret to keep the installation's authority in; it exists"},
+		{"AUTHORITY_OVERLAP", &c.AuthorityOverlap, "how long an authority is trusted before it signs, and after; at least 3m"},
+		{"TYPHA_SECRET", &c.TyphaSecret, "Secret to keep Typha's certificate in; empty makes none"},
+		{"NODE_SECRET", &c.NodeSecret, "Secret to keep the certificate in that nodes have for Typha; empty makes none"},
+		{"OWN_CERTIFICATE_DIR", &c.OwnCertificateDir, "folder to write our own certificate for Typha into, as ca.crt and tls.pem; empty writes none"},
 		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
 		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
 		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in; it exists"},
@@ -102,6 +113,8 @@ func Defaults() Config {
 		LeakGracePeriod:      15 * time.Minute,
 		NodeGracePeriod:      30 * time.Second,
 		ReconcilerPeriod:     5 * time.Minute,
+		Authority:            "maneki-ca",
+		AuthorityOverlap:     24 * time.Hour,
 		WebhookPort:          9443,
 		WebhookService:       "maneki-webhook",
 		WebhookSecret:        "maneki-webhook-tls",
@@ -157,6 +170,9 @@ func (c *Config) validate() error {
 		if !slices.Contains(controllers, name) && !slices.Contains(foreign, name) {
 			return fmt.Errorf("ENABLED_CONTROLLERS: there is no controller %q; there are %s", name, strings.Join(controllers, ", "))
 		}
+	}
+	if c.AuthorityOverlap < certificates.MinOverlap {
+		return fmt.Errorf("AUTHORITY_OVERLAP: %s is shorter than the %s that a Secret may take to its pods", c.AuthorityOverlap, certificates.MinOverlap)
 	}
 	if c.TyphaService != "" && c.TyphaTLS.PeerCN == "" && c.TyphaTLS.PeerURISAN == "" {
 		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities would pass for Typha")

@@ -97,6 +97,7 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 	if err != nil {
 		return err
 	}
+	var hook *admission.Server
 	ready := healthz.Ping
 	for _, name := range config.enabled() {
 		log := log.With("controller", name)
@@ -104,13 +105,18 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 		case slices.Contains(foreign, name):
 			log.Info("controller has nothing to do with this datastore")
 		case name == controllerAdmission:
-			ready, err = addAdmission(mgr, config, log)
+			if hook, err = addAdmission(mgr, config, log); err == nil {
+				ready = hook.Ready
+			}
 		default:
 			err = add(mgr, name, config, log)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	if err := addCertificates(mgr, config, hook, log); err != nil {
+		return err
 	}
 	if err := serve(ctx, mgr, config.MetricsAddress, ready); err != nil {
 		return err
@@ -223,24 +229,30 @@ func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 	return status.Add(mgr, status.Options{Replicas: replicas, Observe: observe, Store: store, Log: log})
 }
 
-// addAdmission sets up the webhooks, and gives what says whether they answer.
-func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) (healthz.Checker, error) {
-	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
+// addAdmission sets up the webhooks, which answer when they are given a certificate.
+func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) (*admission.Server, error) {
+	direct, err := uncached(mgr)
 	if err != nil {
-		return nil, fmt.Errorf("make a client for admission: %w", err)
+		return nil, err
 	}
 	server := admission.New(admission.Options{
 		Client:        direct,
 		Cache:         mgr.GetClient(),
 		Scheme:        mgr.GetScheme(),
-		Namespace:     config.PodNamespace,
-		Service:       config.WebhookService,
-		Secret:        config.WebhookSecret,
 		Configuration: config.WebhookConfiguration,
 		Port:          config.WebhookPort,
 		Log:           log,
 	})
-	return server.Ready, mgr.Add(server)
+	return server, mgr.Add(server)
+}
+
+// uncached gives a client that reads and writes the API directly.
+func uncached(mgr ctrl.Manager) (client.Client, error) {
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return nil, fmt.Errorf("make a client without a cache: %w", err)
+	}
+	return direct, nil
 }
 
 // version is the module's, as the Go toolchain stamped it.

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -32,6 +35,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	"github.com/maneki-net/maneki/kube-controllers/status"
 	"github.com/maneki-net/maneki/test/apiserver"
 	"github.com/maneki-net/maneki/test/chart"
@@ -92,6 +96,7 @@ func start(t *testing.T) *world {
 	w.config.MetricsAddress = fmt.Sprint("127.0.0.1:", freePort(t))
 	w.config.LeakGracePeriod, w.config.NodeGracePeriod = time.Second, time.Second
 	w.config.TyphaDeployment = "calico-typha"
+	w.config.TyphaSecret, w.config.NodeSecret, w.config.OwnCertificateDir = "calico-typha-tls", "calico-node-tls", t.TempDir()
 	w.metrics = "http://" + w.config.MetricsAddress
 	w.install(t)
 	w.own = w.token(t, "calico-kube-controllers")
@@ -168,6 +173,7 @@ func TestProgram(t *testing.T) {
 		}
 		return nil
 	})
+	t.Run("certificates", w.certificates)
 	t.Run("cluster information", w.clusterInformation)
 	t.Run("admission", w.admission)
 	t.Run("pool status", w.poolStatus)
@@ -191,6 +197,7 @@ func TestProgram(t *testing.T) {
 		}
 	})
 	t.Run("stolen token", w.stolenToken)
+	t.Run("two authorities", w.twoAuthorities)
 	t.Run("unreadable pool", w.unreadable)
 }
 
@@ -218,6 +225,46 @@ func (w *world) clusterInformation(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func (w *world) secret(t *testing.T, name string) *corev1.Secret {
+	t.Helper()
+	s := &corev1.Secret{}
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// certificates: the Secrets of the chart are filled. Then another authority is asked for, which twoAuthorities looks for.
+func (w *world) certificates(t *testing.T) {
+	eventually(t, "certificates", func() error {
+		for _, name := range []string{"calico-typha-tls", "calico-node-tls", "maneki-webhook-tls", "maneki-ca"} {
+			if data := w.secret(t, name).Data; len(data["tls.crt"]) == 0 || len(data["tls.key"]) == 0 || len(data["ca.crt"]) == 0 {
+				return fmt.Errorf("Secret %s has %d keys", name, len(data))
+			}
+		}
+		own := filepath.Join(w.config.OwnCertificateDir, certificates.PairFile)
+		_, err := tls.LoadX509KeyPair(own, own)
+		return err
+	})
+	authority := w.secret(t, "maneki-ca")
+	authority.Annotations = map[string]string{certificates.AnnotationRotate: "now"}
+	if err := w.client.Update(t.Context(), authority); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) twoAuthorities(t *testing.T) {
+	eventually(t, "two authorities", func() error {
+		if trusted := bytes.Count(w.secret(t, "calico-node-tls").Data["ca.crt"], []byte("BEGIN CERTIFICATE")); trusted != 2 {
+			return fmt.Errorf("%d are trusted", trusted)
+		}
+		return nil
+	})
+	if annotations := w.secret(t, "maneki-ca").Annotations; annotations[certificates.AnnotationRotate] != "" {
+		t.Errorf("annotations %v are left", annotations)
+	}
 }
 
 func pool(name, cidr string) *v3.IPPool {
@@ -468,6 +515,7 @@ func TestParseConfig(t *testing.T) {
 		"bad value":          {[]string{"NODE_GRACE_PERIOD=5"}, nil, nil, `NODE_GRACE_PERIOD="5"`},
 		"Typha":              {[]string{"TYPHA_K8SSERVICENAME=calico-typha", "TYPHA_CN=typha-server"}, nil, func(c Config) bool { return c.TyphaTLS.PeerCN == "typha-server" }, ""},
 		"any Typha":          {[]string{"TYPHA_K8SSERVICENAME=calico-typha"}, nil, nil, "TYPHA_CN or TYPHA_URISAN"},
+		"short overlap":      {[]string{"AUTHORITY_OVERLAP=1m"}, nil, nil, "AUTHORITY_OVERLAP: 1m0s is shorter"},
 		"bad level":          {[]string{"LOG_LEVEL=loud"}, nil, nil, "none of debug"},
 		"bad argument":       {nil, []string{"start"}, nil, `argument "start"`},
 	}

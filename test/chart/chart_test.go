@@ -22,6 +22,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	felixconfig "github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	controllersdaemon "github.com/maneki-net/maneki/kube-controllers/daemon"
 	typhadaemon "github.com/maneki-net/maneki/typha/daemon"
 )
@@ -277,12 +278,12 @@ func TestControllersHearTypha(t *testing.T) {
 					if volume.Name != mount.Name {
 						continue
 					}
-					if volume.Secret != nil {
-						for _, item := range volume.Secret.Items {
-							files[mount.MountPath+"/"+item.Path] = true
-						}
-					} else if token := volume.Projected.Sources[0].ServiceAccountToken; token.Audience == "typha" {
-						files[mount.MountPath+"/"+token.Path] = true
+					switch {
+					case volume.EmptyDir != nil:
+						files[controllers.OwnCertificateDir+"/"+certificates.TrustedFile] = true
+						files[controllers.OwnCertificateDir+"/"+certificates.PairFile] = mount.MountPath == controllers.OwnCertificateDir && !mount.ReadOnly
+					case volume.Projected != nil && volume.Projected.Sources[0].ServiceAccountToken.Audience == "typha":
+						files[mount.MountPath+"/"+volume.Projected.Sources[0].ServiceAccountToken.Path] = true
 					}
 				}
 			}
@@ -404,6 +405,69 @@ func checkService(t *testing.T, objects []*unstructured.Unstructured, c registra
 		return
 	}
 	mustFind[corev1.Service](t, objects, "Service", c.Service.Name)
+}
+
+// TestSecretsAreOfOneEach: rendered twice the chart says the same, it holds no key, and no Secret is for two.
+func TestSecretsAreOfOneEach(t *testing.T) {
+	first, _, err := template(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, _, err := template(t); err != nil || first != second {
+		t.Errorf("rendered again the chart differs: %v", err)
+	}
+	objects := render(t)
+	for _, o := range objects {
+		if o.GetKind() == "Secret" && (o.Object["data"] != nil || o.Object["stringData"] != nil || o.Object["type"] != "Opaque") {
+			t.Errorf("Secret %s is not empty", o.GetName())
+		}
+	}
+	mounted := map[string][]string{}
+	for workload, pod := range workloads(t, objects) {
+		for _, volume := range pod.Spec.Volumes {
+			if volume.Secret == nil {
+				continue
+			}
+			mounted[volume.Secret.SecretName] = append(mounted[volume.Secret.SecretName], workload)
+			if len(volume.Secret.Items) == 0 || volume.Secret.Optional != nil {
+				t.Errorf("%s starts before Secret %s is filled", workload, volume.Secret.SecretName)
+			}
+		}
+	}
+	want := map[string][]string{"calico-typha-tls": {"Deployment calico-typha"}, "calico-node-tls": {"DaemonSet calico-node"}}
+	if !maps.EqualFunc(mounted, want, slices.Equal) {
+		t.Errorf("Secrets are mounted by %v, want %v", mounted, want)
+	}
+	readable := map[string][]string{"Role calico-kube-controllers": {"calico-node-tls", "calico-typha-tls", "maneki-ca", "maneki-webhook-tls"}}
+	if got := rulesOnSecrets(t, objects); !maps.EqualFunc(got, readable, slices.Equal) {
+		t.Errorf("Secrets may be read by %v, want %v", got, readable)
+	}
+}
+
+// rulesOnSecrets gives the Secrets that each role names.
+func rulesOnSecrets(t *testing.T, objects []*unstructured.Unstructured) map[string][]string {
+	t.Helper()
+	named := map[string][]string{}
+	add := func(role string, rules []rbacv1.PolicyRule) {
+		for _, r := range rules {
+			if !slices.Contains(r.Resources, "secrets") {
+				continue
+			}
+			if len(r.ResourceNames) == 0 || !slices.Equal(r.Verbs, []string{"get", "update"}) {
+				t.Errorf("%s may %v Secrets %q", role, r.Verbs, r.ResourceNames)
+			}
+			named[role] = slices.Sorted(slices.Values(append(named[role], r.ResourceNames...)))
+		}
+	}
+	for _, o := range objects {
+		switch role := o.GetKind() + " " + o.GetName(); o.GetKind() {
+		case "Role":
+			add(role, mustFind[rbacv1.Role](t, objects, o.GetKind(), o.GetName()).Rules)
+		case "ClusterRole":
+			add(role, mustFind[rbacv1.ClusterRole](t, objects, o.GetKind(), o.GetName()).Rules)
+		}
+	}
+	return named
 }
 
 func TestControllersPreferTheControlPlane(t *testing.T) {

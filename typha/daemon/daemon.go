@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	log = countLogging(log, registry)
 	metrics := stream.NewMetrics(registry)
 	view := sync.NewView(kinds)
-	registry.MustRegister(view)
+	registry.MustRegister(view, stream.NewExpiry("typha", cfg.tls()))
 	local := typha.NewLocal(typha.LocalOptions{Store: store, View: view, Logger: log, Metrics: metrics,
 		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod, Budget: cfg.Budget})
 	replicas, err := findReplicas(cfg, store, log)
@@ -129,11 +129,13 @@ func together(ctx context.Context, serve func(context.Context) error, parts []fu
 	return g.Wait()
 }
 
+func (c Config) tls() stream.TLS {
+	return stream.TLS{CAFile: c.CAFile, CertFile: c.ServerCertFile, KeyFile: c.ServerKeyFile, PeerCN: c.ClientCN, PeerURISAN: c.ClientURISAN}
+}
+
 // newServer fills in what the configuration says.
 func newServer(cfg Config, store *connect.Datastore, hub *stream.Hub, opts stream.ServerOptions) (*stream.Server, error) {
-	opts.Hub = hub
-	opts.TLS = stream.TLS{CAFile: cfg.CAFile, CertFile: cfg.ServerCertFile, KeyFile: cfg.ServerKeyFile,
-		PeerCN: cfg.ClientCN, PeerURISAN: cfg.ClientURISAN}
+	opts.Hub, opts.TLS = hub, cfg.tls()
 	opts.HandshakeTimeout, opts.PingInterval, opts.DropInterval = cfg.ServerHandshakeTimeout, cfg.ServerPingInterval, cfg.ConnectionDropInterval
 	opts.ShutdownTimeout, opts.ShutdownInterval = cfg.ShutdownTimeout, cfg.ShutdownConnectionDropIntervalMax
 	if cfg.ClientIdentity == IdentityToken {

@@ -55,7 +55,7 @@ var described = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)"`)
 func TestMetricsAreDocumented(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	stream.NewMetrics(registry)
-	registry.MustRegister(sync.NewView(nil))
+	registry.MustRegister(sync.NewView(nil), stream.NewExpiry("typha", stream.TLS{}))
 	countLogging(slog.New(slog.DiscardHandler), registry)
 	all := make(chan *prometheus.Desc)
 	go func() { registry.Describe(all); close(all) }()
