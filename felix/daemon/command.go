@@ -83,6 +83,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	add("ready", "Succeed if the running agent is ready", func(ctx context.Context) error { return probe(ctx, "readiness") })
 	add("live", "Succeed if the running agent is alive", func(ctx context.Context) error { return probe(ctx, "liveness") })
 	add("cleanup", "Remove the rules, sets, routes and tunnels that Felix made; stop the agent first", Cleanup)
+	add("remove-state", "Remove the files that Felix and the CNI plugin keep on this node; clean up first", func(context.Context) error { return removeState("/") })
 	add("version", "Show the version", func(context.Context) error {
 		_, err := fmt.Fprintln(stdout, version())
 		return err

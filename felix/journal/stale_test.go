@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -120,9 +121,7 @@ func TestUnreadable(t *testing.T) {
 
 // TestFullDisk fills a real file system: the file says that it lacks a commit, and has it when there is room again.
 func TestFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: a file system is mounted")
-	}
+	kerneltest.RequireRoot(t)
 	dir := t.TempDir()
 	mountSmall(t, dir)
 	path, ballast := filepath.Join(dir, "felix", "stream"), filepath.Join(dir, "ballast")

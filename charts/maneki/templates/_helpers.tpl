@@ -1,5 +1,8 @@
+{{- /* The argument has the root and the image's name. A digest wins over the tag. */ -}}
 {{- define "maneki.image" -}}
-{{ .root.Values.image.registry }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- $digest := index .root.Values.image.digest .name -}}
+{{ .root.Values.image.registry }}/{{ .name }}
+{{- if $digest }}@{{ $digest }}{{ else }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
 {{- define "maneki.labels" -}}
@@ -34,6 +37,20 @@ readOnlyRootFilesystem: true
 runAsNonRoot: true
 runAsUser: 65532
 capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- /*
+A container that changes its node: root's files, and of root's rights the capabilities in the list that is the argument. It is not
+privileged. Where there is SELinux, the type is the one that may work on files of the host, which privileged containers have.
+*/ -}}
+{{- define "maneki.onHost" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsUser: 0
+capabilities: {drop: [ALL], add: [{{ join ", " . }}]}
+seccompProfile: {type: RuntimeDefault}
+seLinuxOptions: {type: spc_t}
 {{- end }}
 
 {{- /* Rules to read what is computed from: the kinds of typha/sync. The argument is the verbs. */}}

@@ -19,6 +19,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
 )
 
 // HostMAC is the address of the host's end of every pair, as in Calico: pods may then move their neighbour
@@ -155,7 +157,7 @@ func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
 // closeIPv6 keeps the node from learning routes from the pod. Of a pod without an IPv6 address, for which nobody may program rules, it
 // takes nothing in IPv6 at all, not even on the link-local address that the kernel would make.
 func closeIPv6(p Pair) error {
-	conf := "/proc/sys/net/ipv6/conf/" + p.Host
+	conf := sysctl.Writable() + "/net/ipv6/conf/" + p.Host
 	if _, err := os.Stat(conf); errors.Is(err, fs.ErrNotExist) {
 		return nil // the kernel has no IPv6
 	}
@@ -255,7 +257,7 @@ const (
 // enableIPv6 undoes what some container runtimes do to new namespaces.
 func enableIPv6() error {
 	for _, key := range []string{"all", "default"} {
-		path := "/proc/sys/net/ipv6/conf/" + key + "/disable_ipv6"
+		path := sysctl.Writable() + "/net/ipv6/conf/" + key + "/disable_ipv6"
 		value, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("the kernel has no IPv6: %w", err)
