@@ -25,8 +25,8 @@ cluster-dump: ## write down objects, logs and the network of every node (NAME=)
 	@$(CLUSTER) dump
 redeploy: ## rebuild a component and put it into the running cluster (NAME= C=felix|typha|…)
 	@$(CLUSTER) redeploy $(C)
-images: ## build the product's images as OCI archives in .cache/images (VERSION= I="node typha …")
-	@go run ./test/images/cmd/images -version=$(or $(VERSION),dev) $(I)
+images: ## build the product's images and their SBOMs in .cache/images (VERSION= I="node …" REFRESH=1: newest Debian)
+	@go run ./test/images/cmd/images -version=$(or $(VERSION),dev) $(if $(REFRESH),-refresh) $(I)
 
 .PHONY: demo test fuzz test-unit test-kernel test-cluster test-long test-conformance bench generate lint
 demo: ## bring a cluster up, install Maneki with Helm and show what it does (NAME=demo)

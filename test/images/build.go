@@ -3,7 +3,8 @@
 //
 // It owns the definitions of all images of the product and of its tests, and
 // the checkout's .cache/images and .cache/layers. It never pushes, and never
-// runs what it packs. Layers are reproducible and cached: rebuilding a program
+// runs what it packs. Beside each archive is a bill of materials. One commit, one toolchain and one state of Debian give
+// one digest, on any machine and in any folder. Layers are cached: rebuilding a program
 // rewrites that program's layer alone. Build is called by the image command and by
 // the test cluster; an image is built by one process at a time.
 package images
@@ -30,6 +31,8 @@ type Builder struct {
 	Programs build.Builder
 	// Version is the tag of the product's images.
 	Version string
+	// Refresh makes root file systems of Debian anew, with the packages that its mirror has now.
+	Refresh bool
 }
 
 // Archive is a built image.
@@ -38,8 +41,10 @@ type Archive struct {
 	Path string
 	// Reference is the image's name with its tag.
 	Reference string
-	// ID is the digest of the image's manifest.
+	// ID is the digest of the image's manifest, SHA-256 in hexadecimal.
 	ID string
+	// BOM is the file that says what the image is made of, as CycloneDX.
+	BOM string
 }
 
 // Build builds the named images and returns their archives in that order.
@@ -65,11 +70,11 @@ func (b Builder) build(ctx context.Context, i Image) (Archive, error) {
 		return Archive{}, err
 	}
 	defer unlock()
-	layers, err := b.layers(ctx, i)
+	parts, err := b.parts(ctx, i)
 	if err != nil {
 		return Archive{}, err
 	}
-	a, err := newArchive(i, i.Reference(b.Version), layers)
+	a, err := newArchive(i, i.Reference(b.Version), parts.layers)
 	if err != nil {
 		return Archive{}, err
 	}
@@ -78,6 +83,7 @@ func (b Builder) build(ctx context.Context, i Image) (Archive, error) {
 		Path:      filepath.Join(b.dir("images"), i.Name+".tar"),
 		Reference: i.Reference(b.Version),
 		ID:        filepath.Base(a.documents[1].name),
+		BOM:       filepath.Join(b.dir("images"), i.Name+".cdx.json"),
 	}
 	mark := result.Reference + " " + result.ID
 	have, err := os.ReadFile(result.Path + ".id")
@@ -87,34 +93,46 @@ func (b Builder) build(ctx context.Context, i Image) (Archive, error) {
 	if string(have) == mark {
 		return result, nil
 	}
+	if err := writeBOM(i, result, parts); err != nil {
+		return result, fmt.Errorf("write bill of materials: %w", err)
+	}
 	if err := a.writeTo(result.Path); err != nil {
 		return result, err
 	}
 	return result, os.WriteFile(result.Path+".id", []byte(mark), 0o644)
 }
 
-func (b Builder) layers(ctx context.Context, i Image) ([]layer, error) {
-	var layers []layer
+// parts are what an image is made of.
+type parts struct {
+	layers []layer
+	// debian is the first layer, if the image has packages.
+	debian *layer
+	// programs are files on this machine.
+	programs []string
+}
+
+func (b Builder) parts(ctx context.Context, i Image) (parts, error) {
+	var p parts
 	cache := b.dir("layers")
 	if len(i.Debian) > 0 {
-		l, err := debianLayer(ctx, cache, i.Debian, b.Programs.Progress)
+		l, err := b.debianLayer(ctx, i.Debian)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
-		layers = append(layers, l)
+		p.layers, p.debian = append(p.layers, l), &l
 	}
 	for _, f := range i.Files {
 		source, err := b.program(ctx, f.Program)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
 		l, err := fileLayer(filepath.Join(cache, i.Name+"-"+filepath.Base(f.Path)+".tar"), f.Path, source)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
-		layers = append(layers, l)
+		p.layers, p.programs = append(p.layers, l), append(p.programs, source)
 	}
-	return layers, nil
+	return p, nil
 }
 
 func (b Builder) program(ctx context.Context, p Program) (string, error) {

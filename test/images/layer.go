@@ -137,23 +137,34 @@ const (
 )
 
 // debianLayer is a minimal Debian with these packages. It is made once for each
-// list of packages.
-func debianLayer(ctx context.Context, cache string, packages []string, progress io.Writer) (layer, error) {
+// list of packages, or when it is to be made anew.
+func (b Builder) debianLayer(ctx context.Context, packages []string) (layer, error) {
 	list := strings.Join(packages, ",")
 	key := sha256.Sum256([]byte(debianSuite + " " + list))
-	path := filepath.Join(cache, fmt.Sprintf("debian-%x.tar", key[:6]))
-	return cachedLayer(path, list, func(w io.Writer) error {
-		fmt.Fprintf(progress, "making a Debian root file system with %s\n", list)
-		cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=minbase", "--format=tar", "--include="+list,
-			"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-			debianSuite, "-")
-		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+debianEpoch)
-		cmd.Stdout = w
-		var complaint strings.Builder
-		cmd.Stderr = &complaint
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("make Debian root with mmdebstrap: %w\n%s", err, complaint.String())
+	path := filepath.Join(b.dir("layers"), fmt.Sprintf("debian-%x.tar", key[:6]))
+	if b.Refresh {
+		if err := os.Remove(path + ".json"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return layer{}, fmt.Errorf("forget the old Debian root: %w", err)
 		}
-		return nil
+	}
+	return cachedLayer(path, list, func(w io.Writer) error {
+		fmt.Fprintf(b.Programs.Progress, "making a Debian root file system with %s\n", list)
+		return writeDebian(ctx, w, list)
 	})
+}
+
+// writeDebian writes the tar of a root file system. mmdebstrap sorts it, gives all files the epoch's time at most, and leaves out what
+// tells of the making: logs, caches, the machine's name.
+func writeDebian(ctx context.Context, w io.Writer, list string) error {
+	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=minbase", "--format=tar", "--include="+list,
+		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+		debianSuite, "-")
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+debianEpoch)
+	cmd.Stdout = w
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("make Debian root with mmdebstrap: %w\n%s", err, complaint.String())
+	}
+	return nil
 }

@@ -1,5 +1,6 @@
 // Command images builds container images as OCI archives under .cache/images,
-// which "docker load" and "ctr images import" take.
+// which "docker load" and "ctr images import" take. It prints for each the archive, the reference, the digest and the bill of
+// materials.
 package main
 
 import (
@@ -29,6 +30,7 @@ func run(ctx context.Context) error {
 		all = append(all, i.Name)
 	}
 	version := flag.String("version", images.DefaultVersion, "the tag of the product's images")
+	refresh := flag.Bool("refresh", false, "make the Debian root file systems anew, with the newest packages")
 	root := flag.String("root", ".", "the checkout")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "images [flags] NAME…\nNames: %s\n", strings.Join(all, " "))
@@ -43,12 +45,12 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	archives, err := images.Builder{Programs: programs, Version: *version}.Build(ctx, names...)
+	archives, err := images.Builder{Programs: programs, Version: *version, Refresh: *refresh}.Build(ctx, names...)
 	if err != nil {
 		return err
 	}
 	for _, a := range archives {
-		fmt.Println(a.Path, a.Reference)
+		fmt.Printf("%s %s sha256:%s %s\n", a.Path, a.Reference, a.ID, a.BOM)
 	}
 	return nil
 }
