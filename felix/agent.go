@@ -124,6 +124,7 @@ type Agent struct {
 	unresolved  []string // routes learned by BGP whose next hops cannot be reached
 	refused     []string // and those that contradict the stream
 	unusable    []string // endpoints that cannot be enforced as they are written
+	hidden      []string // fields of FelixConfigurations that the process's own settings hide
 	// staleJournal is why the journal is not what was delivered, as it was told last.
 	staleJournal string
 	conflicts    []string // pods whose addresses are not theirs

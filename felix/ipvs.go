@@ -18,6 +18,9 @@ var errNoMarks = errors.New("kube-proxy is in IPVS mode, and iptablesMarkMask of
 	"without them policy could not be enforced on what goes to Services, which is dropped. Give it more bits, for example 0xffff0000, " +
 	"or let kube-proxy use iptables or nftables")
 
+// noticeIPVS is what the node says of itself.
+const noticeIPVS = "kube-proxy is in IPVS mode: policy knows what it forwards by marks of packets"
+
 // ipvs is what is known of kube-proxy's IPVS mode. The chains that it takes are in package policy.
 type ipvs struct {
 	on    bool

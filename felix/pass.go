@@ -57,7 +57,8 @@ func (a *Agent) reconfigure() error {
 		return nil
 	}
 	a.state.dirty.config = false
-	c, err := resolve(a.opts.Local, a.state.configs, a.opts.Node)
+	sources := sourcesOf(a.opts.Local, a.state.configs, a.opts.Node)
+	c, err := config.Resolve(sources...)
 	if err != nil {
 		a.log.Error("settings partly ignored", "error", err)
 	}
@@ -65,6 +66,10 @@ func (a *Agent) reconfigure() error {
 		return fmt.Errorf("felix configuration: %w", ErrRestart)
 	}
 	a.config = c
+	if hidden := config.Hidden(sources...); !slices.Equal(hidden, a.hidden) {
+		a.hidden = hidden
+		a.log.Warn("fields of a FelixConfiguration do not hold on this node", "fields", hidden)
+	}
 	if a.opts.Configured != nil {
 		a.opts.Configured(c)
 	}
@@ -72,8 +77,8 @@ func (a *Agent) reconfigure() error {
 	return nil
 }
 
-// resolve makes the settings of this process's own sources and the stream's, the most important first.
-func resolve(local []config.Source, configs map[string]*wire.Config, node string) (*config.Config, error) {
+// sourcesOf gives the settings of this process's own sources and the stream's, the most important first.
+func sourcesOf(local []config.Source, configs map[string]*wire.Config, node string) []config.Source {
 	sources := slices.Clone(local)
 	for _, name := range []string{calc.NodeConfig(node), calc.GlobalConfig} {
 		if c := configs[name]; c != nil {
@@ -84,7 +89,7 @@ func resolve(local []config.Source, configs map[string]*wire.Config, node string
 			sources = append(sources, config.Source{Name: label, Values: c.Values, Resource: true})
 		}
 	}
-	return config.Resolve(sources...)
+	return sources
 }
 
 // apply makes the kernel match, in the order in which nothing opens that is to be closed: what rules
@@ -225,6 +230,7 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 		report.Errors = append(report.Errors, strings.Split(complaint, "\n")...)
 	}
 	report.Errors = report.Errors[:min(len(report.Errors), maxReported)]
+	report.Notices = a.notices()
 	if complaint != a.complaint {
 		if a.complaint = complaint; err != nil {
 			a.log.Error("kernel not as desired, will retry", "error", err)
@@ -254,6 +260,15 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 		}
 		a.opts.Source.Report(report)
 	}
+}
+
+// notices is what is as it was told, and may surprise whoever looks at the node.
+func (a *Agent) notices() []string {
+	notices := a.hidden
+	if a.ipvs.on {
+		notices = append(slices.Clone(notices), noticeIPVS)
+	}
+	return notices
 }
 
 // publish tells the CNI server what it needs to know.

@@ -116,6 +116,21 @@ func TestIPVS(t *testing.T) {
 	})
 }
 
+// TestNotices: the node says which fields of a FelixConfiguration its own settings hide, as long as they do, and that is no error.
+func TestNotices(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRigSet(t, map[string]string{"DefaultEndpointToHostAction": "ACCEPT"}, node.Facts{Name: "n1",
+			IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, journal.Open(filepath.Join(t.TempDir(), "stream")))
+		for action, want := range map[string]int{"Drop": 1, "Accept": 0} {
+			r.commit(pool, &wire.Config{Name: "global", Values: map[string]string{"DefaultEndpointToHostAction": action}})
+			last := r.source.reports[len(r.source.reports)-1]
+			if len(last.Notices) != want || len(last.Errors) != 0 || want == 1 && !strings.Contains(last.Notices[0], "defaultEndpointToHostAction") {
+				t.Errorf("with %s in the resource: report %+v, want %d notices", action, last, want)
+			}
+		}
+	})
+}
+
 // TestIPVSWithoutMarks: where the marks have no room for endpoints, a node whose kube-proxy is in IPVS mode takes no pods, and says why.
 func TestIPVSWithoutMarks(t *testing.T) {
 	bubble(t, func(t *testing.T) {

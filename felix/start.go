@@ -20,7 +20,7 @@ func ResolveConfig(local []config.Source, known journal.State, node string) (*co
 			configs[c.Name] = c
 		}
 	}
-	return resolve(local, configs, node)
+	return config.Resolve(sourcesOf(local, configs, node)...)
 }
 
 // FactsOf makes the facts of a node out of what the journal knows of it. Without its Host they are empty.

@@ -24,8 +24,10 @@ type Status struct {
 	Ready       bool   `json:"ready"`
 	Commit      uint64 `json:"commit"`
 	// Error is what the kernel did not take; Problems are destinations that cannot be reached.
-	Error     string           `json:"error,omitempty"`
-	Problems  []string         `json:"problems,omitempty"`
+	Error    string   `json:"error,omitempty"`
+	Problems []string `json:"problems,omitempty"`
+	// Notices is what is as it was told, and may surprise.
+	Notices   []string         `json:"notices,omitempty"`
 	Facts     node.Facts       `json:"facts"`
 	Endpoints []EndpointStatus `json:"endpoints"`
 	// HostEndpoints are the host endpoints of this node, by name.
@@ -65,7 +67,7 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 
 func (a *Agent) status() Status {
 	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
-		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem()), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on,
+		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem()), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on, Notices: a.notices(),
 		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Unresolved: a.unresolved, Refused: a.refused, Endpoints: []EndpointStatus{}}
 	for _, w := range a.sortedWorkloads() {
 		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}

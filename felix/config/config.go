@@ -6,6 +6,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -73,11 +74,14 @@ type Source struct {
 	Values map[string]string
 	// Resource marks a FelixConfiguration, which cannot hold settings that are local to a node's process.
 	Resource bool
+	// Fallback marks what holds where no other source says anything, whatever its place among them.
+	Fallback bool
 }
 
 // Resolve makes a Config of sources, the most important first. The Config is usable also when the error is not nil:
 // a value that cannot be used counts as not given, and the error names each and says what may be written.
 func Resolve(sources ...Source) (*Config, error) {
+	sources = ordered(sources)
 	c := &Config{}
 	var problems []string
 	given := make([]map[string]string, len(sources))
@@ -114,6 +118,12 @@ func Resolve(sources ...Source) (*Config, error) {
 	return c, nil
 }
 
+// ordered puts what is a fallback last.
+func ordered(sources []Source) []Source {
+	rank := map[bool]int{true: 1}
+	return slices.SortedStableFunc(slices.Values(sources), func(a, b Source) int { return cmp.Compare(rank[a.Fallback], rank[b.Fallback]) })
+}
+
 func unknown(key string, source Source) string {
 	i := slices.IndexFunc(Table, func(s Setting) bool { return strings.ToLower(s.Name) == key })
 	switch {
@@ -137,6 +147,27 @@ func WithoutEffect(source Source) []string {
 	return names
 }
 
+// Hidden says, of each field of a FelixConfiguration among the sources that has no effect because the process's own environment or file says
+// something else, what holds in its place.
+func Hidden(sources ...Source) []string {
+	var hidden []string
+	for _, s := range Table {
+		var winner *Source
+		var holds any
+		for _, source := range ordered(sources) {
+			text, value, given := s.valueIn(source)
+			switch {
+			case !given || source.Resource && s.Local || source.Fallback:
+			case winner == nil:
+				winner, holds = &source, value
+			case source.Resource && !winner.Resource && value != holds:
+				hidden = append(hidden, fmt.Sprintf("%s: %s %q does not hold on this node: %s says %v", source.Name, s.Field(), text, winner.Name, holds))
+			}
+		}
+	}
+	return hidden
+}
+
 // NeedsRestart says whether two Configs differ in what is read once, at the start of the process.
 func NeedsRestart(a, b *Config) bool {
 	return slices.ContainsFunc(Table, func(s Setting) bool { return s.AtStart && s.get(a) != s.get(b) })
@@ -145,12 +176,22 @@ func NeedsRestart(a, b *Config) bool {
 // Environment gives the settings of environment variables, each as "NAME=value": those that begin with FELIX_,
 // in any case.
 func Environment(environ []string) Source {
-	s := Source{Name: "the environment", Values: map[string]string{}}
+	return Source{Name: "the environment", Values: withPrefix("FELIX_", environ)}
+}
+
+// Defaults gives the settings of environment variables that begin with FELIXDEFAULT_, in any case. They are what holds where neither a
+// FelixConfiguration nor anything else says otherwise: whoever installs Felix sets by them what users may change in the resource.
+func Defaults(environ []string) Source {
+	return Source{Name: "the defaults of the installation", Values: withPrefix("FELIXDEFAULT_", environ), Fallback: true}
+}
+
+func withPrefix(prefix string, environ []string) map[string]string {
+	values := map[string]string{}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if len(name) > len("FELIX_") && strings.EqualFold(name[:len("FELIX_")], "FELIX_") {
-			s.Values[name[len("FELIX_"):]] = value
+		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			values[name[len(prefix):]] = value
 		}
 	}
-	return s
+	return values
 }

@@ -3,12 +3,14 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/felix/config"
 )
 
@@ -50,6 +52,50 @@ func TestPrecedence(t *testing.T) {
 	got := []any{int(c.VXLANPort), c.LogPrefix, c.VXLANVNI, c.VXLANMTU, c.VXLANMTUV6}
 	if diff := cmp.Diff([]any{1, "e", 2, 3, 4}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestInstallationDefaults: what an installation sets as a default holds where nothing else says otherwise, wherever it stands.
+func TestInstallationDefaults(t *testing.T) {
+	defaults := config.Defaults([]string{"FELIXDEFAULT_VXLANPORT=1", "felixdefault_LogPrefix=d", "FELIXDEFAULT_VXLANVNI=none", "FELIX_VXLANMTU=5"})
+	c, err := config.Resolve(defaults, resource("global", "VXLANPort", "4"))
+	if got := []any{int(c.VXLANPort), c.LogPrefix, c.VXLANVNI, c.VXLANMTU}; !cmp.Equal(got, []any{4, "d", 4096, 0}) {
+		t.Errorf("got %v", got)
+	}
+	if err == nil || !strings.Contains(err.Error(), "VXLANVNI of the defaults of the installation") {
+		t.Errorf("of a default that cannot be used: %v", err)
+	}
+}
+
+// TestHidden: a field of a resource that the environment or the file takes the effect from is named, with what holds.
+func TestHidden(t *testing.T) {
+	got := config.Hidden(
+		config.Environment([]string{"FELIX_VXLANPORT=4790", "FELIX_VXLANVNI=x", "FELIX_LOGPREFIX=e", "FELIX_TYPHAADDR=a:1"}),
+		source("the file", "VXLANMTU", "1400"),
+		resource("FelixConfiguration node.n1", "VXLANPort", "4790", "VXLANVNI", "7", "VXLANMTU", "1300", "LogPrefix", "n", "RouteRefreshInterval", "90s"),
+		resource("FelixConfiguration default", "VXLANPort", "4791", "VXLANVNI", "8", "VXLANMTU", "many", "RouteRefreshInterval", "60", "TyphaAddr", "b:1"),
+		config.Defaults([]string{"FELIXDEFAULT_VXLANPORT=1", "FELIXDEFAULT_MAXIPSETSIZE=7"}))
+	want := []string{
+		`FelixConfiguration node.n1: logPrefix "n" does not hold on this node: the environment says e`,
+		`FelixConfiguration node.n1: vxlanMTU "1300" does not hold on this node: the file says 1400`,
+		`FelixConfiguration default: vxlanPort "4791" does not hold on this node: the environment says 4790`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestFields: a setting is named as the resource has it.
+func TestFields(t *testing.T) {
+	fields := map[string]bool{}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[v3.FelixConfigurationSpec]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		fields[name] = true
+	}
+	for _, s := range config.Table {
+		if !s.Local && !fields[s.Field()] {
+			t.Errorf("%s: the FelixConfiguration has no field %s", s.Name, s.Field())
+		}
 	}
 }
 

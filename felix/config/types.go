@@ -48,6 +48,29 @@ func setting[T comparable](name, def string, k kind[T], field func(*Config) *T, 
 	}
 }
 
+// Field is the setting's name in the FelixConfiguration.
+func (s Setting) Field() string {
+	first := s.Name[:1]
+	for _, acronym := range []string{"VXLAN", "NAT", "MTU", "IP"} {
+		if strings.HasPrefix(s.Name, acronym) {
+			first = acronym
+		}
+	}
+	return strings.ToLower(first) + s.Name[len(first):]
+}
+
+// valueIn gives what a source has of the setting: its text, and its value if that can be used.
+func (s Setting) valueIn(source Source) (text string, value any, usable bool) {
+	for name, text := range source.Values {
+		if strings.EqualFold(name, s.Name) {
+			c := &Config{}
+			err := s.set(c, text)
+			return text, s.get(c), err == nil
+		}
+	}
+	return "", nil, false
+}
+
 func (s Setting) local() Setting   { s.Local, s.AtStart = true, true; return s }
 func (s Setting) atStart() Setting { s.AtStart = true; return s }
 

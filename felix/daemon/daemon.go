@@ -119,7 +119,7 @@ func newProcess(log *slog.Logger) (*process, error) {
 // localSources are what is set on this node, the most important first.
 func localSources() ([]config.Source, error) {
 	file, err := config.ReadFile(config.DefaultFile)
-	return []config.Source{config.Environment(os.Environ()), file}, err
+	return []config.Source{config.Environment(os.Environ()), file, config.Defaults(os.Environ())}, err
 }
 
 func nodeName(c *config.Config) (string, error) {

@@ -145,10 +145,14 @@ func judgeConnected(s stream.NodeStatus) *nodeState {
 	case s.Applied == 0:
 		return &nodeState{reason: reasonStarting}
 	}
-	return &nodeState{status: corev1.ConditionTrue, reason: ReasonProgrammed, message: "the node has applied what it was handed out"}
+	message := "the node has applied what it was handed out"
+	if len(s.Notices) > 0 {
+		message += ". " + digest(s.Notices)
+	}
+	return &nodeState{status: corev1.ConditionTrue, reason: ReasonProgrammed, message: message}
 }
 
-// digest gives the first errors, and says how many more there are.
+// digest gives the first errors, or notices, and says how many more there are.
 func digest(errs []string) string {
 	text := short(strings.Join(errs[:min(len(errs), maxErrors)], "; "))
 	if more := len(errs) - maxErrors; more > 0 {

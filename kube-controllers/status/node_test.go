@@ -113,6 +113,8 @@ func TestConditionSaysHowTheNodeIs(t *testing.T) {
 		"a long error":              {stream.NodeStatus{Errors: []string{strings.Repeat("é", 600)}}, "False Failing", strings.Repeat("é", 500) + "…"},
 		"errors and behind":         {stream.NodeStatus{BehindSeconds: 11, Errors: []string{"one"}}, "False Failing", "one"},
 		"an older Felix":            {stream.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "not-icmp"}}, "False Outdated", "does not understand not-icmp:"},
+		"a notice":                  {stream.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"kube-proxy is in IPVS mode"}}, "True Programmed", "was handed out. kube-proxy is in IPVS mode"},
+		"a notice and an error":     {stream.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"n"}, Errors: []string{"one"}}, "False Failing", "one"},
 		"lacks what closes nothing": {stream.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "set-pieces"}}, "True Programmed", ""},
 		"lacks what is unknown":     {stream.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"flying"}}, "True Programmed", ""},
 	} {

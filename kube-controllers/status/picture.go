@@ -119,7 +119,7 @@ func (p *picture) take(name string, o stream.Observed) change {
 // sameState says whether two statuses of a node come to the same: most tell of commits that it has applied.
 func sameState(a, b stream.NodeStatus) bool {
 	return a.Connected.Equal(b.Connected) && a.Lagging() == b.Lagging() && (a.Applied == 0) == (b.Applied == 0) &&
-		slices.Equal(a.Errors, b.Errors) && slices.Equal(a.Lacks, b.Lacks)
+		slices.Equal(a.Errors, b.Errors) && slices.Equal(a.Notices, b.Notices) && slices.Equal(a.Lacks, b.Lacks)
 }
 
 // lose takes in that a replica is no longer observed.

@@ -216,7 +216,8 @@ func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	pods := workloads(t, render(t, "node.logLevel=debug", "typha.logLevel=warning", "node.env.FELIX_VXLANPORT=4790",
 		"typha.env.TYPHA_HEALTHPORT=9198", "kubeControllers.env.LEAK_GRACE_PERIOD=1m"))
 	// An unknown setting and a value that cannot be used are errors of Resolve.
-	if _, err := felixconfig.Resolve(felixconfig.Environment(environment(t, pods, "DaemonSet calico-node"))); err != nil {
+	environ := environment(t, pods, "DaemonSet calico-node")
+	if _, err := felixconfig.Resolve(felixconfig.Environment(environ), felixconfig.Defaults(environ)); err != nil {
 		t.Error("Felix refuses its environment:", err)
 	}
 	typha, err := typhadaemon.ParseConfig(environment(t, pods, "Deployment calico-typha"), nil)
@@ -226,6 +227,36 @@ func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	controllers, err := controllersdaemon.ParseConfig(environment(t, pods, "Deployment calico-kube-controllers"), nil)
 	if err != nil || controllers.LeakGracePeriod != time.Minute {
 		t.Errorf("kube-controllers reads its environment as grace period %v, %v; want 1m", controllers.LeakGracePeriod, err)
+	}
+}
+
+// TestFelixConfigurationHolds: what the chart sets of its own gives way to the FelixConfiguration, but for the health endpoint, which the chart's
+// probes ask.
+func TestFelixConfigurationHolds(t *testing.T) {
+	environ := environment(t, workloads(t, render(t)), "DaemonSet calico-node")
+	resource := felixconfig.Source{Name: "FelixConfiguration default", Resource: true, Values: map[string]string{}}
+	for _, s := range felixconfig.Table {
+		if other := map[string]string{"ACCEPT": "DROP", "true": "false", "false": "true", "info": "DEBUG", "9091": "9092"}; !s.Local {
+			for _, entry := range environ {
+				name, value, _ := strings.Cut(entry, "=")
+				if strings.EqualFold(name, "FELIX_"+s.Name) || strings.EqualFold(name, "FELIXDEFAULT_"+s.Name) {
+					resource.Values[s.Name] = other[value]
+				}
+			}
+		}
+	}
+	sources := []felixconfig.Source{felixconfig.Environment(environ), felixconfig.Defaults(environ)}
+	c, err := felixconfig.Resolve(sources...)
+	if err != nil || c.DefaultEndpointToHostAction != "ACCEPT" || !c.PrometheusMetricsEnabled || len(resource.Values) != 5 {
+		t.Errorf("without a FelixConfiguration: %+v, %v; the chart sets %v", c, err, resource.Values)
+	}
+	sources = append(sources, resource)
+	c, err = felixconfig.Resolve(sources...)
+	if err != nil || c.DefaultEndpointToHostAction != "DROP" || c.PrometheusMetricsEnabled || c.PrometheusMetricsPort != 9092 || c.LogSeverityScreen != "DEBUG" {
+		t.Errorf("with a FelixConfiguration: %+v, %v", c, err)
+	}
+	if hidden := felixconfig.Hidden(sources...); len(hidden) != 1 || !strings.Contains(hidden[0], "healthEnabled") || !c.HealthEnabled {
+		t.Errorf("hidden: %q, want healthEnabled alone", hidden)
 	}
 }
 

@@ -128,5 +128,8 @@ func printNodes(w io.Writer, nodes []stream.NodeStatus, now time.Time) {
 		for _, e := range n.Errors {
 			_, _ = fmt.Fprintf(w, "%s: %s\n", n.Node, e)
 		}
+		for _, notice := range n.Notices {
+			_, _ = fmt.Fprintf(w, "%s: notice: %s\n", n.Node, notice)
+		}
 	}
 }

@@ -375,13 +375,13 @@ func TestReportsAreCollected(t *testing.T) {
 	list(t, h, 1)
 	s := h.Source("n1")
 	next(t, s)
-	want := wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}}
+	want := wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}, Notices: []string{"kube-proxy is in IPVS mode"}}
 	s.Report(want)
 	got, err := h.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 1 || got[0].Node != "n1" || got[0].Applied != 1 || got[0].Commit != 1 || !slices.Equal(got[0].Errors, want.Errors) {
+	if len(got) != 1 || got[0].Node != "n1" || got[0].Applied != 1 || got[0].Commit != 1 || !slices.Equal(got[0].Errors, want.Errors) || !slices.Equal(got[0].Notices, want.Notices) {
 		t.Errorf("the status is %+v", got)
 	}
 }

@@ -94,7 +94,7 @@ func TestObserve(t *testing.T) {
 
 			s.run(c)
 			next(t, c)
-			c.Report(wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}})
+			c.Report(wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}, Notices: []string{"kube-proxy is in IPVS mode"}})
 			m := &mirror{t: t, nodes: map[string]NodeStatus{}, verdicts: map[resource]string{}, told: 1}
 			for m.nodes["n1"].Applied != 1 {
 				m.tell(told(t, seen))

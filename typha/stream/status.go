@@ -27,6 +27,8 @@ type NodeStatus struct {
 	// Lacks are the features that this release has and the node has not. What needs one is handed out in a form
 	// that closes.
 	Lacks []string `json:"lacks,omitempty" cbor:"9,keyasint,omitempty"`
+	// Notices is what the node says that is no error and may surprise.
+	Notices []string `json:"notices,omitempty" cbor:"10,keyasint,omitempty"`
 }
 
 // Lagging says that a commit has not been enforced for long.
@@ -60,7 +62,7 @@ func (s *sessionStatus) take(r wire.Report) bool {
 	before, now := s.report, time.Now()
 	s.report, s.reported = r, now
 	s.cuts = slices.DeleteFunc(s.cuts, func(c cut) bool { return c.number <= r.Applied })
-	return s.lagChanges(now) || r.Applied != before.Applied || !slices.Equal(r.Errors, before.Errors)
+	return s.lagChanges(now) || r.Applied != before.Applied || !slices.Equal(r.Errors, before.Errors) || !slices.Equal(r.Notices, before.Notices)
 }
 
 // lagChanges notes whether the node lags, and says whether that is new.
@@ -78,18 +80,20 @@ func (s *sessionStatus) behind(now time.Time) time.Duration {
 	return now.Sub(s.cuts[0].at)
 }
 
-// maxErrors is how many errors of a report are kept, maxErrorSize how many octets of each.
+// maxErrors is how many errors, and notices, of a report are kept, maxErrorSize how many octets of each.
 const (
 	maxErrors    = 100
 	maxErrorSize = 1000
 )
 
-// shortened gives a report with as much of its errors as is kept.
+// shortened gives a report with as much of its texts as is kept.
 func shortened(r wire.Report) wire.Report {
-	r.Errors = slices.Clone(r.Errors[:min(len(r.Errors), maxErrors)])
-	for i, text := range r.Errors {
-		if len(text) > maxErrorSize {
-			r.Errors[i] = strings.ToValidUTF8(text[:maxErrorSize], "") + "…"
+	for _, list := range []*[]string{&r.Errors, &r.Notices} {
+		*list = slices.Clone((*list)[:min(len(*list), maxErrors)])
+		for i, text := range *list {
+			if len(text) > maxErrorSize {
+				(*list)[i] = strings.ToValidUTF8(text[:maxErrorSize], "") + "…"
+			}
 		}
 	}
 	return r
@@ -120,7 +124,7 @@ func (h *Hub) Status(ctx context.Context) ([]NodeStatus, error) {
 
 func (s *Session) statusAt(now time.Time) NodeStatus {
 	return NodeStatus{Node: s.node.name, Connected: s.status.connected, Commit: s.number, Applied: s.status.report.Applied,
-		Unread: len(s.dirty), Reported: s.status.reported, Errors: s.status.report.Errors, Lacks: s.lacks.Names(),
+		Unread: len(s.dirty), Reported: s.status.reported, Errors: s.status.report.Errors, Notices: s.status.report.Notices, Lacks: s.lacks.Names(),
 		BehindSeconds: s.status.behind(now).Seconds()}
 }
 
