@@ -191,12 +191,12 @@ func (h *Hub) drain() {
 // maxBatch is how many requests are served between two flushes at most, maxDrain about how long that may take: some are large.
 const (
 	maxBatch = 1000
-	maxDrain = 20 * time.Millisecond
+	maxDrain = 5 * time.Millisecond
 )
 
 // stepsPerFlush is how much of the work for policies that take long a flush does: some milliseconds. The changes of others wait
 // no longer for it.
-const stepsPerFlush = 20_000
+const stepsPerFlush = 5_000
 
 // A flush costs the senders of the sessions that it concerns some time each. The next one waits for that time,
 // up to a bound, so that under many changes all nodes get fewer and larger commits. A change after a pause

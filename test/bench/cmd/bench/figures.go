@@ -16,6 +16,7 @@ var figures = []struct {
 }{
 	{"engine snapshot", []string{"go", "test", "-run=^$", "-bench=Snapshot", "-benchtime=1x", "-timeout=30m", "./typha/calc"}},
 	{"engine change", []string{"go", "test", "-run=^$", "-bench=Change|ManySelectors", "-benchmem", "-timeout=30m", "./typha/calc"}},
+	{"engine beside hostile policies", []string{"go", "test", "-run=^$", "-bench=Hostile", "-benchtime=3x", "./typha/stream"}},
 	{"node", []string{"go", "test", "-run=^$", "-bench=Node", "-benchtime=1x", "./felix/daemon"}},
 	{"node change", []string{"go", "test", "-run=^$", "-bench=Change", "./felix/daemon"}},
 	{"fanout", []string{"go", "run", "./test/scale/fanout"}},
