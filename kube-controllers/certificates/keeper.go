@@ -68,7 +68,7 @@ type Options struct {
 	Authority string
 	// Overlap is how long an authority is trusted before and after it signs; MinOverlap at least.
 	Overlap time.Duration
-	// Certificates are kept; each has a common name of its own.
+	// Certificates are kept. Those in memory have a common name each.
 	Certificates []Certificate
 	Log          *slog.Logger
 }
@@ -150,21 +150,29 @@ func (k *Keeper) authority(ctx context.Context) (a *authority, err error) {
 
 // keep renews a certificate if that is due, and hands it to its use.
 func (k *Keeper) keep(ctx context.Context, c Certificate, a *authority) error {
-	issued, err := k.own[c.Common].renewed(c.Name, a, k.now())
-	if c.Secret != "" {
-		issued, err = k.stored(ctx, c, a)
+	renew := k.stored
+	if c.Secret == "" {
+		renew = k.unstored
 	}
+	issued, err := renew(ctx, c, a)
 	if err != nil {
 		return err
-	}
-	if c.Secret == "" {
-		k.own[c.Common] = issued
 	}
 	tellExpiry(cmp.Or(c.Secret, "own"), issued.expiry())
 	if c.Use == nil {
 		return nil
 	}
 	return c.Use(ctx, issued)
+}
+
+// unstored renews a certificate that is in no Secret.
+func (k *Keeper) unstored(_ context.Context, c Certificate, a *authority) (Issued, error) {
+	issued, err := k.own[c.Common].renewed(c.Name, a, k.now())
+	if err != nil {
+		return Issued{}, err
+	}
+	k.own[c.Common] = issued
+	return issued, nil
 }
 
 // stored brings a certificate's Secret up to date, and gives what is in it.

@@ -9,6 +9,8 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	registration "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,6 +49,16 @@ func patchedStatus(o client.Object, body string) func(context.Context, client.Cl
 	patch := client.RawPatch(types.StrategicMergePatchType, []byte(body))
 	return func(ctx context.Context, c client.Client) error {
 		return c.Status().Patch(ctx, o, patch, &client.SubResourcePatchOptions{PatchOptions: client.PatchOptions{DryRun: []string{metav1.DryRunAll}}})
+	}
+}
+
+// scaled changes the number of Typha's replicas.
+func scaled(replicas int32) func(context.Context, client.Client) error {
+	scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
+	typha := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "calico-typha"}}
+	return func(ctx context.Context, c client.Client) error {
+		return c.SubResource("scale").Update(ctx, typha, client.WithSubResourceBody(scale), &client.SubResourceUpdateOptions{
+			UpdateOptions: client.UpdateOptions{DryRun: []string{metav1.DryRunAll}}})
 	}
 }
 
@@ -110,6 +122,8 @@ func writesToCluster() []write {
 		{"address of a node", patchedStatus(node, `{"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.9"}]}}`), onlyCondition},
 		{"label of a node", patchedStatus(node, `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`), onlyCondition},
 		{"a node", patched(node, `{"spec":{"unschedulable":true}}`), byRole},
+		{"replicas of Typha", scaled(2), ""},
+		{"no Typha", scaled(0), "may not leave the cluster without Typha"},
 		{"a Secret that gets a token", created(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "token",
 			Annotations: map[string]string{corev1.ServiceAccountNameKey: "calico-node"}}, Type: corev1.SecretTypeServiceAccountToken}), byRole},
 		{"the webhook's Secret", updated(secret("maneki-webhook-tls"), `{"data":{"x":"eA=="}}`), ""},
