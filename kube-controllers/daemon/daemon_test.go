@@ -46,7 +46,7 @@ import (
 const within = time.Minute
 
 // eventually waits until check gives nil, and fails with its last error.
-func eventually(t *testing.T, what string, check func() error) {
+func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
 	last := errors.New("never looked")
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, within, true, func(context.Context) (bool, error) {
@@ -58,7 +58,7 @@ func eventually(t *testing.T, what string, check func() error) {
 	}
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	ports, err := process.FreePorts(1)
 	if err != nil {
@@ -79,7 +79,7 @@ type world struct {
 	metrics string
 }
 
-func start(t *testing.T) *world {
+func start(t testing.TB) *world {
 	t.Helper()
 	server := apiserver.Start(t)
 	scheme := runtime.NewScheme()
@@ -114,7 +114,7 @@ func start(t *testing.T) *world {
 }
 
 // install makes what the chart makes, but for the pools.
-func (w *world) install(t *testing.T) {
+func (w *world) install(t testing.TB) {
 	t.Helper()
 	w.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	for _, o := range chart.Render(t, namespace, "ipPools=null") {
@@ -130,7 +130,7 @@ func (w *world) install(t *testing.T) {
 }
 
 // token gives the configuration of a client that has a token of a service account, and nothing else.
-func (w *world) token(t *testing.T, account string) *rest.Config {
+func (w *world) token(t testing.TB, account string) *rest.Config {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{}
 	object := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
@@ -142,7 +142,7 @@ func (w *world) token(t *testing.T, account string) *rest.Config {
 	return config
 }
 
-func (w *world) create(t *testing.T, objects ...client.Object) {
+func (w *world) create(t testing.TB, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
 		if err := w.client.Create(t.Context(), o); err != nil {
@@ -151,7 +151,7 @@ func (w *world) create(t *testing.T, objects ...client.Object) {
 	}
 }
 
-func (w *world) get(t *testing.T, path string) (int, string) {
+func (w *world) get(t testing.TB, path string) (int, string) {
 	response, err := http.Get(w.metrics + path)
 	if err != nil {
 		return 0, err.Error()
@@ -272,7 +272,7 @@ func pool(name, cidr string) *v3.IPPool {
 }
 
 // reroute has the API server call the webhooks at the port where they are, since nothing forwards the Service's.
-func (w *world) reroute(t *testing.T) {
+func (w *world) reroute(t testing.TB) {
 	var validating registration.ValidatingWebhookConfiguration
 	var mutating registration.MutatingWebhookConfiguration
 	key := client.ObjectKey{Name: "maneki"}

@@ -18,7 +18,7 @@ import (
 )
 
 // asked is how often API servers have asked a webhook.
-func (w *world) asked(t *testing.T, path string) int {
+func (w *world) asked(t testing.TB, path string) int {
 	t.Helper()
 	_, body := w.get(t, "/metrics")
 	found := regexp.MustCompile(`controller_runtime_webhook_requests_total\{code="200",webhook="` + path + `"\} (\d+)`).FindStringSubmatch(body)

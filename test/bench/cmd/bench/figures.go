@@ -19,6 +19,7 @@ var figures = []struct {
 	{"engine beside hostile policies", []string{"go", "test", "-run=^$", "-bench=Hostile", "-benchtime=3x", "./typha/stream"}},
 	{"node", []string{"go", "test", "-run=^$", "-bench=Node", "-benchtime=1x", "./felix/daemon"}},
 	{"node change", []string{"go", "test", "-run=^$", "-bench=Change", "./felix/daemon"}},
+	{"policies", []string{"go", "test", "-run=^$", "-bench=Policies", "-benchtime=1x", "./kube-controllers/daemon"}},
 	{"fanout", []string{"go", "run", "./test/scale/fanout"}},
 }
 
