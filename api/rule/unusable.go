@@ -13,6 +13,9 @@ import (
 
 var actions = []v3.Action{v3.Allow, v3.Deny, v3.Log, v3.Pass}
 
+// mostWrong is after how many errors a list of networks is looked at no further.
+const mostWrong = 20
+
 // mostShown is how many octets of a selector an error repeats: it goes into logs, conditions and events.
 const mostShown = 1024
 
@@ -120,6 +123,9 @@ func entity(path *field.Path, e *v3.EntityRule, namespaced bool) field.ErrorList
 func nets(path *field.Path, list []string) field.ErrorList {
 	var errs field.ErrorList
 	for i, net := range list {
+		if len(errs) >= mostWrong {
+			break
+		}
 		if _, err := ParseNet(net); err != nil {
 			errs = append(errs, field.Invalid(path.Index(i), net, err.Error()))
 		}

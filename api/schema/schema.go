@@ -98,6 +98,9 @@ func (s *Schema) compile() {
 	s.Items.compile()
 }
 
+// MostErrors is after how many errors a list is looked at no further: one of a legal size can have hundreds of thousands.
+const MostErrors = 100
+
 // Check judges a decoded JSON value. Types need no check: the value comes from a Go type.
 func (s *Schema) Check(path *field.Path, value any) field.ErrorList {
 	switch v := value.(type) {
@@ -145,12 +148,19 @@ func (s *Schema) checkArray(path *field.Path, array []any) field.ErrorList {
 	if s.MinItems != nil && len(array) < *s.MinItems {
 		errs = append(errs, field.Invalid(path, len(array), fmt.Sprintf("must have at least %d elements", *s.MinItems)))
 	}
+	seen := map[any]struct{}{}
 	for i, value := range array {
+		if len(errs) >= MostErrors {
+			break
+		}
 		if s.Items != nil {
 			errs = append(errs, s.Items.Check(path.Index(i), value)...)
 		}
-		if s.ListType == "set" && slices.Contains(array[:i], value) {
-			errs = append(errs, field.Duplicate(path.Index(i), value))
+		if s.ListType == "set" { // its elements are scalars
+			if _, twice := seen[value]; twice {
+				errs = append(errs, field.Duplicate(path.Index(i), value))
+			}
+			seen[value] = struct{}{}
 		}
 	}
 	return errs

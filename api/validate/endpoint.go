@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/rule"
+	"github.com/maneki-net/maneki/api/schema"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
@@ -53,6 +54,9 @@ func anyAddress(path *field.Path, text string) field.ErrorList {
 func networks(path *field.Path, list []string) field.ErrorList {
 	var errs field.ErrorList
 	for i, text := range list {
+		if len(errs) >= schema.MostErrors {
+			break
+		}
 		if _, err := rule.ParseNet(text); err != nil {
 			errs = append(errs, field.Invalid(path.Index(i), text, err.Error()))
 		}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/rule"
+	"github.com/maneki-net/maneki/api/schema"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
@@ -51,6 +52,9 @@ func subject(path *field.Path, text, what string) field.ErrorList {
 func rules(spec *field.Path, ingress, egress []v3.Rule, namespaced bool) field.ErrorList {
 	var errs field.ErrorList
 	for i := range ingress {
+		if len(errs) >= schema.MostErrors {
+			break
+		}
 		at := spec.Child("ingress").Index(i)
 		errs = append(errs, oneRule(at, &ingress[i], namespaced)...)
 		if ingress[i].Destination.Services != nil {
@@ -58,6 +62,9 @@ func rules(spec *field.Path, ingress, egress []v3.Rule, namespaced bool) field.E
 		}
 	}
 	for i := range egress {
+		if len(errs) >= 2*schema.MostErrors {
+			break
+		}
 		at := spec.Child("egress").Index(i)
 		errs = append(errs, oneRule(at, &egress[i], namespaced)...)
 		if egress[i].Source.Services != nil {

@@ -22,7 +22,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// Object judges an object by itself. Kinds of other API groups are always right.
+// Object judges an object by itself. Kinds of other API groups are always right. Of very many errors it gives the first
+// schema.MostErrors.
 func Object(object runtime.Object) field.ErrorList {
 	o, ok := object.(metav1.Object)
 	if !ok || !ours(object) {
@@ -104,10 +105,13 @@ func Warnings(object runtime.Object) []string {
 	return nil
 }
 
-// distinct leaves out what was said of a field before: the schema and the rules overlap.
+// distinct leaves out what was said of a field before: the schema and the rules overlap. It gives schema.MostErrors at most.
 func distinct(errs field.ErrorList) field.ErrorList {
 	var kept field.ErrorList
 	for _, e := range errs {
+		if len(kept) == schema.MostErrors {
+			break
+		}
 		said := func(k *field.Error) bool {
 			return k.Field == e.Field && (k.Type == field.ErrorTypeRequired || k.Detail == e.Detail)
 		}

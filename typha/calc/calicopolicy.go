@@ -161,6 +161,8 @@ func (c *calicoCompiler) unusable(errs field.ErrorList, closed bool) {
 	}
 	for _, err := range errs {
 		err.Detail = fmt.Sprintf("%s; %s", err.Detail, effect)
-		c.errs = append(c.errs, err)
+		if len(c.errs) < mostErrors {
+			c.errs = append(c.errs, err)
+		}
 	}
 }

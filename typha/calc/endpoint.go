@@ -80,7 +80,9 @@ func readNets(path *field.Path, texts []string, errs *field.ErrorList) nets {
 	for i, text := range texts {
 		net, err := rule.ParseNet(text)
 		if err != nil {
-			*errs = append(*errs, field.Invalid(path.Index(i), text, err.Error()))
+			if len(*errs) < mostErrors {
+				*errs = append(*errs, field.Invalid(path.Index(i), text, err.Error()))
+			}
 			continue
 		}
 		list = append(list, net)
@@ -88,11 +90,22 @@ func readNets(path *field.Path, texts []string, errs *field.ErrorList) nets {
 	return packNets(list)
 }
 
+// mostErrors is how many errors of an object are kept, mostReasons how many of them are told: an object of a legal size can have
+// hundreds of thousands, and what is told is held for each replica and observer.
+const (
+	mostErrors  = 100
+	mostReasons = 10
+)
+
 func reasonOf(errs field.ErrorList) string {
-	if err := errs.ToAggregate(); err != nil {
-		return err.Error()
+	err := errs[:min(len(errs), mostReasons)].ToAggregate()
+	switch {
+	case err == nil:
+		return ""
+	case len(errs) > mostReasons:
+		return err.Error() + "; and more"
 	}
-	return ""
+	return err.Error()
 }
 
 // setNetworks takes in a NetworkSet, or with an empty namespace a GlobalNetworkSet.

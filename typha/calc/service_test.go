@@ -91,3 +91,24 @@ func TestServiceOfEnormousSize(t *testing.T) {
 		})
 	}
 }
+
+// TestReasonsAreShort: what is said of an object in which everything is wrong is short.
+func TestReasonsAreShort(t *testing.T) {
+	set := &v3.GlobalNetworkSet{ObjectMeta: metav1.ObjectMeta{Name: "set"}}
+	policy := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "policy"}}
+	for n := range 100_000 {
+		set.Spec.Nets = append(set.Spec.Nets, "wrong")
+		if n < 1000 {
+			policy.Spec.Ingress = append(policy.Spec.Ingress, v3.Rule{Action: "wrong", Source: v3.EntityRule{Nets: []string{"wrong", "too"}}})
+		}
+	}
+	for _, o := range []metav1.Object{set, policy} {
+		e := calc.New()
+		e.Upsert(o)
+		for _, v := range e.Flush().Verdicts {
+			if v.Reason == "" || len(v.Reason) > 5000 || !strings.HasSuffix(v.Reason, "; and more") {
+				t.Errorf("%s: a reason of %d characters: %.200s", v.Name, len(v.Reason), v.Reason)
+			}
+		}
+	}
+}
