@@ -71,8 +71,8 @@ func TestNames(t *testing.T) {
 		{AffinityName("node-1", prefix("10.244.0.64/26")), "node-1-10-244-0-64-26"},
 		{AffinityName(long, prefix("10.244.0.64/26"))[:220], long[:220]},
 		{fmt.Sprint(len(AffinityName(long, prefix("10.244.0.64/26")))), "253"},
-		{VXLAN.handle(IPv4, "n"), "vxlan-tunnel-addr-n"},
-		{VXLAN.handle(IPv6, "n"), "vxlan-v6-tunnel-addr-n"},
+		{VXLAN.Handle(IPv4, "n"), "vxlan-tunnel-addr-n"},
+		{VXLAN.Handle(IPv6, "n"), "vxlan-v6-tunnel-addr-n"},
 		{VXLAN.attribute(IPv6), "vxlanV6TunnelAddress"},
 	}
 	for _, test := range tests {

@@ -17,9 +17,9 @@ const (
 	WireGuard TunnelKind = "wireguard"
 )
 
-// handle is the owner of a node's tunnel address, as in Calico: vxlan-tunnel-addr-<node>,
+// Handle is the owner of a node's tunnel address, as in Calico: vxlan-tunnel-addr-<node>,
 // and for IPv6 vxlan-v6-tunnel-addr-<node>.
-func (k TunnelKind) handle(family Family, node string) string {
+func (k TunnelKind) Handle(family Family, node string) string {
 	if family == IPv6 {
 		return fmt.Sprintf("%s-v6-tunnel-addr-%s", k, node)
 	}
@@ -42,7 +42,7 @@ func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Poo
 	}
 	defer c.leave()
 	request := Request{
-		Handle:     kind.handle(family, host.Name),
+		Handle:     kind.Handle(family, host.Name),
 		Attributes: map[string]string{AttrType: kind.attribute(family)},
 		Families:   []Family{family},
 		Use:        Tunnel,
@@ -73,6 +73,6 @@ func allowed(pools []Pool, host Host, request *Request, addr netip.Addr) bool {
 
 // ReleaseTunnelAddress frees the address of a host's tunnel device, if it has one.
 func (c *Client) ReleaseTunnelAddress(ctx context.Context, node string, kind TunnelKind, family Family) error {
-	_, err := c.Release(ctx, node, kind.handle(family, node))
+	_, err := c.Release(ctx, node, kind.Handle(family, node))
 	return err
 }

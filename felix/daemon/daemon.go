@@ -205,7 +205,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	if err != nil {
 		return err
 	}
-	client.SetLive(cni.Leases)
+	client.SetLive(func() []ipam.Lease { return append(cni.Leases(), watcher.Leases()...) })
 	workloads, err := cni.Workloads()
 	if err != nil {
 		return err

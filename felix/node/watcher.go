@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,6 +53,7 @@ type Watcher struct {
 	pools chan []ipam.Pool // depth 1, the newest; written by SetTunnelPools, read by Run
 	check chan struct{}    // depth 1; written by Check, read by Run
 	facts chan Facts       // unbuffered; written by Run
+	used  atomic.Pointer[[]ipam.Lease]
 
 	// The rest is Run's.
 	tunnelPools []ipam.Pool // as SetTunnelPools said last
@@ -80,6 +82,14 @@ func (w *Watcher) Check() {
 	case w.check <- struct{}{}:
 	default:
 	}
+}
+
+// Leases are the addresses of the node's tunnels, whatever IPAM says. It may be called from any goroutine.
+func (w *Watcher) Leases() []ipam.Lease {
+	if leases := w.used.Load(); leases != nil {
+		return *leases
+	}
+	return nil
 }
 
 // Facts is where Run sends each new state.
@@ -111,6 +121,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 }
 
 func (w *Watcher) publish(ctx context.Context, facts Facts) {
+	var leases []ipam.Lease
+	for _, family := range w.opts.Families {
+		if tunnel := facts.Of(family).Tunnel; tunnel.IsValid() {
+			leases = append(leases, ipam.Lease{Handle: ipam.VXLAN.Handle(ipam.Family(family), w.opts.Node), Addr: tunnel})
+		}
+	}
+	w.used.Store(&leases)
 	if w.published != nil && reflect.DeepEqual(*w.published, facts) {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,6 +121,9 @@ func testWatcher(t *testing.T, failure error) {
 	if !pool.CIDR.Contains(tunnelled.IPv4.Tunnel) {
 		t.Errorf("tunnel address %s is not of the pool", tunnelled.IPv4.Tunnel)
 	}
+	if got := w.Leases(); !slices.Equal(got, []ipam.Lease{{Handle: "vxlan-tunnel-addr-n1", Addr: tunnelled.IPv4.Tunnel}}) {
+		t.Errorf("leases %v", got)
+	}
 	time.Sleep(time.Minute) // of the bubble's clock: what failed was tried again
 	want := map[string]string{"other": "stays", "projectcalico.org/IPv4Address": "172.30.0.11/24",
 		"projectcalico.org/IPv4VXLANTunnelAddr": tunnelled.IPv4.Tunnel.String(),
@@ -130,6 +134,9 @@ func testWatcher(t *testing.T, failure error) {
 	w.SetTunnelPools(nil)
 	if last := <-w.Facts(); last.IPv4.Tunnel.IsValid() {
 		t.Errorf("tunnel address %s without a pool that needs it", last.IPv4.Tunnel)
+	}
+	if got := w.Leases(); len(got) > 0 {
+		t.Errorf("leases without a tunnel: %v", got)
 	}
 	cancel()
 	if err := <-done; err != nil {

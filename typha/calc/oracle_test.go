@@ -350,7 +350,10 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 		case *discoveryv1.EndpointSlice:
 			o.slices = append(o.slices, x)
 		case *v3.IPAMBlock:
-			o.blocks = append(o.blocks, x)
+			cidr, _ := v3.BlockCIDR(x.Name) // whatever it says itself
+			b := x.DeepCopy()
+			b.Spec.CIDR = cidr.String()
+			o.blocks = append(o.blocks, b)
 		case *v3.IPPool:
 			o.pools = append(o.pools, x)
 		case *v3.HostEndpoint:

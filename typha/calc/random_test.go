@@ -154,6 +154,9 @@ func (r random) block(n int) *v3.IPAMBlock {
 		}
 		b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{ActiveOwnerAttrs: attrs})
 	}
+	if r.chance(10) {
+		b.Spec.CIDR = pick(r, "10.0.0.0", "10.0.0.128/25", "")
+	}
 	return b
 }
 
@@ -259,7 +262,8 @@ func (r random) node() *corev1.Node {
 }
 
 func (r random) pool() *v3.IPPool {
-	p := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "a", "b")}}
+	p := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "a", "b"), CreationTimestamp: at(int64(r.IntN(3)))}}
+	p.Spec.Disabled = r.chance(20)
 	p.Spec.CIDR = pick(r, "10.0.0.0/16", "10.0.0.0/24", "fd00::/64", "10.0.0.1/16")
 	p.Spec.VXLANMode = pick(r, v3.VXLANModeNever, v3.VXLANModeAlways, "Sometimes")
 	return p
