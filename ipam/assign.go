@@ -333,13 +333,11 @@ func (r *round) take(b block) map[*need]Lease {
 	return taken
 }
 
-// holder gives the handle, other than a given one, that has an address although the block that it is assigned from
-// does not say so; it is empty for none.
+// holder gives the handle, other than a given one, by which something on the host has an address, whatever the blocks
+// say; it is empty for none.
 func (r *round) holder(addr netip.Addr, handle string) string {
-	for _, held := range []map[netip.Addr]string{r.live, r.known.avoid[r.family]} {
-		if holder, ok := held[addr]; ok && holder != handle {
-			return holder
-		}
+	if holder := r.live[addr]; holder != handle {
+		return holder
 	}
 	return ""
 }

@@ -34,10 +34,8 @@ func (c *Client) SetLive(live func() []Lease) { c.live = live }
 // borrowed. Each family's maps may be used by its own goroutine.
 type hostBlocks struct {
 	byFamily map[Family]map[string]block
-	// shadowed are the names of blocks, whoever's, that an older block overlaps, as of the last inventory, and avoid
-	// what is assigned in them.
+	// shadowed are the names of blocks, whoever's, that an older block overlaps, as of the last inventory.
 	shadowed map[Family]map[string]bool
-	avoid    map[Family]map[netip.Addr]string
 }
 
 // New makes a Client. It does no I/O.
@@ -116,7 +114,8 @@ func (inv *inventory) alone(cidr netip.Prefix) bool {
 	return !slices.ContainsFunc(inv.cidrs, func(other netip.Prefix) bool { return other != cidr && other.Overlaps(cidr) })
 }
 
-// shadows lists the blocks that an older one overlaps. Clients make no such pair, but they can be written by hand.
+// shadows lists the blocks that an older one overlaps. Clients make no such pair, but they can be written by hand. The
+// calculation of routes and policy leaves these blocks out, too.
 func (inv *inventory) shadows() []block {
 	sorted := slices.SortedFunc(slices.Values(inv.blocks), func(a, b block) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
@@ -164,7 +163,7 @@ func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
 		return nil, err
 	}
 	known := &hostBlocks{byFamily: map[Family]map[string]block{IPv4: {}, IPv6: {}},
-		shadowed: map[Family]map[string]bool{IPv4: {}, IPv6: {}}, avoid: map[Family]map[netip.Addr]string{IPv4: {}, IPv6: {}}}
+		shadowed: map[Family]map[string]bool{IPv4: {}, IPv6: {}}}
 	for _, family := range []Family{IPv4, IPv6} {
 		known.refresh(host, family, inv)
 	}
@@ -176,19 +175,14 @@ func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
 func (h *hostBlocks) refresh(host string, family Family, inv *inventory) {
 	clear(h.byFamily[family])
 	clear(h.shadowed[family])
-	clear(h.avoid[family])
 	for _, b := range inv.blocks {
 		if b.family() == family {
 			h.remember(host, b)
 		}
 	}
 	for _, b := range inv.shadows() {
-		if b.family() != family {
-			continue
-		}
-		h.shadowed[family][b.Name] = true
-		for _, a := range b.allocations(everything) {
-			h.avoid[family][a.Addr] = a.Handle
+		if b.family() == family {
+			h.shadowed[family][b.Name] = true
 		}
 	}
 }
@@ -201,8 +195,6 @@ func (h *hostBlocks) remember(host string, b block) {
 	}
 	h.forget(b)
 }
-
-func everything(Allocation) bool { return true }
 
 func (h *hostBlocks) forget(b block) { delete(h.byFamily[b.family()], b.Name) }
 
