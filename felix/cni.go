@@ -74,7 +74,8 @@ func (a *Agent) answerAnnotations() {
 
 // Add implements cniserver.Endpoints.
 func (a *Agent) Add(ctx context.Context, w cniserver.Workload) error {
-	waiter := addWaiter{iface: w.HostIface, done: make(chan error, 1), abandoned: func() bool { return ctx.Err() != nil }}
+	waiter := addWaiter{iface: w.HostIface, done: make(chan error, 1),
+		abandoned: func() bool { return ctx.Err() != nil }}
 	err := a.do(ctx, func() {
 		if err := a.refusal(w); err != nil {
 			waiter.done <- err
@@ -110,8 +111,8 @@ func (a *Agent) refusal(w cniserver.Workload) error {
 		case a.hasInterface(other):
 			for _, addr := range w.Addrs {
 				if slices.Contains(other.Addrs, addr) {
-					return fmt.Errorf("pod %s/%s: address %s is that of pod %s/%s on this node (interface %s): make one of them anew",
-						w.Namespace, w.Pod, addr, other.Namespace, other.Pod, other.HostIface)
+					return fmt.Errorf("pod %s/%s: address %s is that of pod %s/%s on this node: make one of them anew",
+						w.Namespace, w.Pod, addr, other.Namespace, other.Pod)
 				}
 			}
 		}
@@ -173,7 +174,8 @@ func (a *Agent) Conflicts(problems []string) {
 	})
 }
 
-// tell runs op on the loop's goroutine, unless the loop ends. It takes requests as long as it runs, so this is over soon.
+// tell runs op on the loop's goroutine, unless the loop ends. The loop takes requests as long as it runs, so this is
+// over soon.
 func (a *Agent) tell(op func()) {
 	select {
 	case a.requests <- op:

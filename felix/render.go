@@ -179,7 +179,8 @@ func (a *Agent) routedWorkloads() []routing.Workload {
 	var workloads []routing.Workload
 	for _, w := range a.sortedWorkloads() {
 		if a.hasInterface(w) {
-			workloads = append(workloads, routing.Workload{Name: w.Namespace + "/" + w.Pod, Interface: w.HostIface, Addrs: w.Addrs})
+			name := w.Namespace + "/" + w.Pod
+			workloads = append(workloads, routing.Workload{Name: name, Interface: w.HostIface, Addrs: w.Addrs})
 		}
 	}
 	return workloads

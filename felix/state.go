@@ -209,7 +209,8 @@ func (s *state) ipamPools(keep func(*wire.Pool) bool) []ipam.Pool {
 		if !keep(p) {
 			continue
 		}
-		pool := ipam.Pool{Name: p.Name, CIDR: p.CIDR, BlockSize: p.BlockSize, Disabled: p.Disabled, Closed: p.Closed, Manual: p.Manual,
+		pool := ipam.Pool{Name: p.Name, CIDR: p.CIDR, BlockSize: p.BlockSize,
+			Disabled: p.Disabled, Closed: p.Closed, Manual: p.Manual,
 			NodeSelector: p.NodeSelector, NamespaceSelector: p.NamespaceSelector}
 		for _, use := range p.AllowedUses {
 			pool.AllowedUses = append(pool.AllowedUses, ipam.Use(use))

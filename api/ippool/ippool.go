@@ -1,8 +1,8 @@
 // Package ippool decides which IPPools give addresses.
 //
-// The judgement depends on the pools alone, so it is the same in every replica, on every node and after every restart: of
-// two pools that overlap, the one created first, then the one whose name comes first, keeps the addresses. A pool that may
-// give none keeps those in use. The package is pure; the calculation engine and the controller of the pools' status call it.
+// The judgement depends on the pools alone, so it is the same in every replica and after every restart: of two pools
+// that overlap, the one created first, then the one whose name comes first, keeps the addresses. A pool that may give
+// none keeps those in use. The package is pure. The calculation engine and the controller of the pools' status call it.
 package ippool
 
 import (
@@ -40,7 +40,8 @@ func Judge(pools []*v3.IPPool) map[string]Verdict {
 		v, cidr := alone(pool)
 		if v.Reason == ReasonOK {
 			if other, taken := active.overlapping(cidr); taken {
-				v = Verdict{ReasonOverlap, fmt.Sprintf("%s overlaps %s of IPPool %s, which is older", cidr, other.Spec.CIDR, other.Name)}
+				v = Verdict{ReasonOverlap,
+					fmt.Sprintf("%s overlaps %s of IPPool %s, which is older", cidr, other.Spec.CIDR, other.Name)}
 			} else {
 				active = append(active, pool)
 			}
@@ -71,7 +72,8 @@ func alone(p *v3.IPPool) (Verdict, netip.Prefix) {
 	case p.Spec.Disabled:
 		return Verdict{ReasonDisabled, "spec.disabled is true"}, cidr
 	case err != nil || cidr != cidr.Masked():
-		return Verdict{ReasonInvalid, fmt.Sprintf("spec.cidr: %q is not a network such as 10.244.0.0/16", p.Spec.CIDR)}, cidr
+		message := fmt.Sprintf("spec.cidr: %q is not a network such as 10.244.0.0/16", p.Spec.CIDR)
+		return Verdict{ReasonInvalid, message}, cidr
 	}
 	for _, s := range []struct{ name, text string }{
 		{"nodeSelector", p.Spec.NodeSelector}, {"namespaceSelector", p.Spec.NamespaceSelector},

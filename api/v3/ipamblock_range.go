@@ -16,8 +16,8 @@ func BlockName(cidr netip.Prefix) string {
 
 var blockSeparators = strings.NewReplacer(".", "-", ":", "-", "/", "-")
 
-// BlockCIDR is the reverse of BlockName: the range of a block, whatever the block says of itself. It is false if no block
-// can have the name.
+// BlockCIDR is the reverse of BlockName: the range of a block, whatever the block says of itself. It is false if no
+// block can have the name.
 func BlockCIDR(name string) (netip.Prefix, bool) {
 	last := strings.LastIndexByte(name, '-')
 	if last < 0 {
@@ -25,15 +25,16 @@ func BlockCIDR(name string) (netip.Prefix, bool) {
 	}
 	for _, separator := range []string{".", ":"} {
 		cidr, err := netip.ParsePrefix(strings.ReplaceAll(name[:last], "-", separator) + "/" + name[last+1:])
-		if err == nil && cidr == cidr.Masked() && cidr.Addr().BitLen()-cidr.Bits() <= MaxBlockBits && BlockName(cidr) == name {
-			return cidr, true
+		if err != nil || cidr != cidr.Masked() || BlockName(cidr) != name {
+			continue
 		}
+		return cidr, cidr.Addr().BitLen()-cidr.Bits() <= MaxBlockBits
 	}
 	return netip.Prefix{}, false
 }
 
-// Damage says in what a block, edited by hand say, contradicts its name or itself, and what would be right; nil for nothing.
-// Nothing is assigned from such a block.
+// Damage says in what a block, edited by hand say, contradicts its name or itself, and what would be right; it is nil
+// for a block that is well. From one that is not nothing is assigned.
 func (b *IPAMBlock) Damage() error {
 	cidr, ok := BlockCIDR(b.Name)
 	if !ok {

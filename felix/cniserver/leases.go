@@ -56,8 +56,8 @@ func (s *Server) watchLeases(ctx context.Context) error {
 	}
 }
 
-// reassert writes again what the datastore has lost of the leases of the pods that run, tells the agent which of them are
-// others', and gives the time until it is to be called again. The assigner calls it, so that no release overtakes it.
+// reassert writes again what the datastore has lost of the leases of the pods that run, tells the agent which of them
+// are others', and gives the time until it is to be called again. The assigner calls it, so that no release overtakes it.
 func (s *Server) reassert(ctx context.Context) time.Duration {
 	var requests []ipam.Request
 	var owners []record
@@ -74,12 +74,14 @@ func (s *Server) reassert(ctx context.Context) time.Duration {
 	state := s.opts.State()
 	interval, conflicts := leaseInterval, []string{}
 	var failed error
-	for i, err := range s.opts.IPAM.Reassert(ctx, ipam.Host{Name: s.opts.Node, Labels: state.Labels}, state.Pools, requests) {
+	host := ipam.Host{Name: s.opts.Node, Labels: state.Labels}
+	for i, err := range s.opts.IPAM.Reassert(ctx, host, state.Pools, requests) {
 		switch {
 		case err == nil:
 			continue
 		case errors.Is(err, ipam.ErrInUse), errors.Is(err, ipam.ErrNoAddress), errors.Is(err, ipam.ErrInvalidRequest):
-			conflicts = append(conflicts, fmt.Sprintf("pod %s has an address that is not assigned to it, make it anew: %v", owners[i].pod(), err))
+			conflicts = append(conflicts, fmt.Sprintf("pod %s has an address that is not assigned to it, make it anew: %v",
+				owners[i].pod(), err))
 		default:
 			failed = err
 		}

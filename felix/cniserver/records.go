@@ -169,8 +169,8 @@ func (s *recordStore) write(r record) error {
 	return nil
 }
 
-// reserve is put for the record of an ADD, and gives it the name of the host's end: what an ADD that it repeats had, else
-// the pod's, which is Calico's, or when another pod has that, because their hashes agree, the next one that is free.
+// reserve is put for the record of an ADD, and gives it the name of the host's end: what an ADD that it repeats had,
+// else the pod's, which is Calico's, or when another pod has that, because their hashes agree, the next that is free.
 func (s *recordStore) reserve(r record) (record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

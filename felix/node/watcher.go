@@ -124,7 +124,8 @@ func (w *Watcher) publish(ctx context.Context, facts Facts) {
 	var leases []ipam.Lease
 	for _, family := range w.opts.Families {
 		if tunnel := facts.Of(family).Tunnel; tunnel.IsValid() {
-			leases = append(leases, ipam.Lease{Handle: ipam.VXLAN.Handle(ipam.Family(family), w.opts.Node), Addr: tunnel})
+			handle := ipam.VXLAN.Handle(ipam.Family(family), w.opts.Node)
+			leases = append(leases, ipam.Lease{Handle: handle, Addr: tunnel})
 		}
 	}
 	w.used.Store(&leases)

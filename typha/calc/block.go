@@ -152,8 +152,8 @@ func (e *Engine) attribute(addr netip.Addr, was, is *item) {
 	}
 }
 
-// blockOf reads a block. The range is what the name says. Damage keeps IPAM from assigning; the addresses that the block gave
-// are in use all the same, as far as they can be read.
+// blockOf reads a block. The range is what the name says. Damage keeps IPAM from assigning; the addresses that the block
+// gave are in use all the same, as far as they can be read.
 func blockOf(o *v3.IPAMBlock) (*block, error) {
 	cidr, ok := v3.BlockCIDR(o.Name)
 	if !ok {
