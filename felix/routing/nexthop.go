@@ -25,7 +25,8 @@ func NextHops(family dataplane.Family, learned []bgp.Route) []netip.Addr {
 }
 
 // learned fills in what BGP knows and the stream does not. What has no way to its next hop waits for one, as in
-// any router (RFC 4271, section 9.1.2.1): nothing is wrong with the node.
+// any router (RFC 4271, section 9.1.2.1): nothing is wrong with the node. Nor is it when the kernel has a way to the
+// destination from others, its own subnet or default route, which a router may well announce.
 func (c *computation) learned(r bgp.Route) {
 	if c.taken[r.Dst.Masked()] {
 		return
@@ -47,7 +48,7 @@ func (c *computation) learned(r bgp.Route) {
 		c.out.Unresolved = append(c.out.Unresolved, fmt.Sprintf("route %s: the node has no route to a next hop of %v", r.Dst, trusted))
 		return
 	}
-	c.add(route.Route{Dst: r.Dst, Protocol: route.ProtocolBGP, Hops: hops})
+	c.add(route.Route{Dst: r.Dst, Protocol: route.ProtocolBGP, Hops: hops, Yields: true})
 }
 
 // resolve gives the way to a next hop by the best underlay route (RFC 4271, section 5.1.3): the next hop

@@ -1,7 +1,7 @@
 // Package route is the driver of the routes of one family in one routing table.
 //
 // It owns the routes whose protocol number is in its set, and touches no other: where a foreign route has
-// the same destination and metric, Apply reports the conflict and leaves it. It makes no devices; a
+// the same destination and metric, Apply leaves it, and reports the conflict unless the desired route Yields. It makes no devices; a
 // route over a device that does not exist is reported and tried again. The agent's
 // goroutine calls it.
 //
@@ -59,6 +59,8 @@ type Route struct {
 	Protocol int // one of the Table's
 	Priority int // metric; 0 is the kernel's default (0 for IPv4, 1024 for IPv6)
 	MTU      int // bytes; 0 for the device's
+	// Yields: as long as a foreign route has the destination and metric, this one is not wanted.
+	Yields bool
 }
 
 // Key identifies a route within a Table.

@@ -214,6 +214,9 @@ func (t *Table) write(k Key) error {
 	} else {
 		err = t.kernel.RouteAdd(msg)
 	}
+	if desired.Yields && errors.Is(err, unix.EEXIST) {
+		return nil // it stays pending, for when the other one is gone
+	}
 	if err != nil {
 		t.doubt(desired)
 		if errors.Is(err, unix.EEXIST) {

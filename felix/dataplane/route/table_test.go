@@ -230,6 +230,28 @@ func TestConflictWithForeignRoute(t *testing.T) {
 	})
 }
 
+// TestYieldingRoute: where a route that yields has a foreign one in its way nothing is wrong, and it comes when the way is free.
+func TestYieldingRoute(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		kerneltest.Run(t, f.ip()+"route add "+f.remote+" dev eth0 proto 77")
+		table := f.table(open(t))
+		desired := f.desired()
+		for i := range desired {
+			desired[i].Yields = desired[i].Protocol == route.ProtocolBGP
+		}
+		table.Replace(desired)
+		apply(t, table)
+		if foreign, ours := f.routes(t, "77"), f.routes(t, "12"); len(foreign) != 1 || len(ours) != 0 {
+			t.Errorf("foreign routes %q and ours %q, want the foreign one", foreign, ours)
+		}
+		kerneltest.Run(t, f.ip()+"route del "+f.remote+" dev eth0 proto 77")
+		apply(t, table)
+		if got := f.routes(t, "12"); len(got) != 1 {
+			t.Errorf("our route without the foreign one: %q, want 1", got)
+		}
+	})
+}
+
 func TestDeviceComesLater(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		table := f.table(open(t))
