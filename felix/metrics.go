@@ -53,7 +53,7 @@ func NewMetrics(registry prometheus.Registerer, started time.Time) *Metrics {
 		resyncTime:   gauge("felix_int_dataplane_initial_resync_time_seconds", "Time from the start until the kernel was programmed."),
 		resyncState:  gauge("felix_resync_state", "1 until the stream is in sync, then 3."),
 		journalStale: gauge("felix_journal_stale", "1 while the journal on disk is not what the stream delivered."),
-		closedPeers:  gauge("felix_bgp_closed_peers", "BGP peers whose session is kept closed because they announced too many routes."),
+		closedPeers:  gauge("felix_bgp_closed_peers", "BGP peers whose session is kept closed because they announced or asked for too much."),
 		ipvs:         gauge("felix_kube_proxy_ipvs", "1 if kube-proxy of the node is in IPVS mode, otherwise 0."),
 		started:      started,
 	}

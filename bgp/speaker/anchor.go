@@ -100,17 +100,22 @@ func connectAnchor(ctx context.Context, port uint16, asn uint32, routerID netip.
 }
 
 func openAnchor(conn net.Conn, asn uint32, routerID netip.Addr) error {
-	capabilities := []packet.ParameterCapabilityInterface{
+	return openSession(conn, asn, routerID, 0)
+}
+
+// openSession opens a session with graceful restart for IPv4, and with further capabilities.
+func openSession(conn net.Conn, asn uint32, routerID netip.Addr, hold uint16, more ...packet.ParameterCapabilityInterface) error {
+	capabilities := append([]packet.ParameterCapabilityInterface{
 		packet.NewCapMultiProtocol(packet.RF_IPv4_UC),
 		packet.NewCapFourOctetASNumber(asn),
 		packet.NewCapGracefulRestart(false, false, 1,
 			[]*packet.CapGracefulRestartTuple{packet.NewCapGracefulRestartTuple(packet.RF_IPv4_UC, false)}),
-	}
+	}, more...)
 	shortASN := uint16(packet.AS_TRANS)
 	if asn <= 65535 {
 		shortASN = uint16(asn)
 	}
-	open, err := packet.NewBGPOpenMessage(shortASN, 0, otherID(routerID),
+	open, err := packet.NewBGPOpenMessage(shortASN, hold, otherID(routerID),
 		[]packet.OptionParameterInterface{packet.NewOptionParameterCapability(capabilities)}).Serialize()
 	if err != nil {
 		return fmt.Errorf("encode OPEN: %w", err)

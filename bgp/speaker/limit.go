@@ -3,6 +3,7 @@ package speaker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -11,8 +12,10 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// GoBGP ends the session of a peer that announces more than MaxPrefixes with a CEASE (RFC 4486, subcode 1), withdraws what
-// it had from it, and never opens it again. Here it is opened again after a while, twice as long each time.
+// What a peer may do before its session is closed for a while. GoBGP ends the session of a peer that announces more than
+// MaxPrefixes with a CEASE (RFC 4486, subcode 1), withdraws what it had from it, and never opens it again. It does not bound
+// the messages of a peer, which wait in queues without end. Here a closed session is opened again after a while, twice as
+// long each time.
 
 const (
 	// firstExcessDelay is how long the session stays closed the first time, longestExcessDelay in the end.
@@ -21,48 +24,98 @@ const (
 	// openTimeout is how long a peer whose connection is there may take to say who it is. GoBGP waits for four minutes,
 	// and takes no other connection from that address meanwhile.
 	openTimeout = 10 * time.Second
+	// renewInterval is how long after a peer was renewed it may be again: about what GoBGP itself waits after a session.
+	renewInterval = 5 * time.Second
+	// pollInterval is how often messages are counted. In each, a peer may ask for all routes maxRefreshes times and change
+	// its own maxUpdates times, which is more than a session that starts needs.
+	pollInterval = 2 * time.Second
+	maxRefreshes = 20
+	maxUpdates   = 100_000
 )
 
-// excess is a peer that has announced too much.
+// excess is a peer that has done too much of something.
 type excess struct {
 	delay time.Duration
 	// until is when the session is opened again; zero while it is not closed.
-	until time.Time
+	until  time.Time
+	reason string
 }
 
-// limit opens the session again of a peer that has announced too much, when it is time; next is when to call it again, or
-// zero. A peer that has been good for as long as it was closed has a clean record.
+// received counts messages of a peer.
+type received struct{ updates, refreshes uint64 }
+
+// limit closes the books on a peer that GoBGP has closed, and opens the session again when it is time; next is when to
+// call it again, or zero. A peer that has been good for as long as it was closed has a clean record.
 func (r *run) limit(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
 	e, known := r.excesses[peer.Addr]
-	if p.GetState().GetAdminState() != api.PeerState_PFX_CT {
-		if good := r.since[peer.Addr].since.Add(e.delay); known && stateOf(p) == bgp.Established {
-			if now.Before(good) {
-				return good
-			}
-			delete(r.excesses, peer.Addr)
+	switch {
+	case e.until.IsZero() && p.GetState().GetAdminState() == api.PeerState_PFX_CT:
+		r.punish(peer, fmt.Sprintf("it announced more than %d routes", peer.MaxPrefixes), now)
+	case e.until.IsZero() && known && stateOf(p) == bgp.Established:
+		if good := r.since[peer.Addr].since.Add(e.delay); now.Before(good) {
+			return good
 		}
-		return time.Time{}
-	}
-	if e.until.IsZero() {
-		e.delay = min(max(2*e.delay, r.excessDelay), longestExcessDelay)
-		e.until = now.Add(e.delay)
-		r.log.Error("BGP session closed: the peer announces too much", "peer", peer.Addr, "limit", peer.MaxPrefixes, "until", e.until)
-	}
-	if !now.Before(e.until) {
+		delete(r.excesses, peer.Addr)
+	case !e.until.IsZero() && !now.Before(e.until):
 		e.until = time.Time{}
+		r.excesses[peer.Addr] = e
 		r.renew(ctx, peer)
 	}
-	r.excesses[peer.Addr] = e
-	return e.until
+	return r.excesses[peer.Addr].until
 }
 
-// excessOf says what is wrong with a peer that has announced too much, empty if it has not.
+// punish keeps the session of a peer closed for a while.
+func (r *run) punish(peer bgp.Peer, reason string, now time.Time) {
+	delay := min(max(2*r.excesses[peer.Addr].delay, r.excessDelay), longestExcessDelay)
+	e := excess{delay: delay, until: now.Add(delay), reason: reason}
+	r.excesses[peer.Addr] = e
+	r.log.Error("BGP session closed for a while", "peer", peer.Addr, "reason", reason, "until", e.until)
+}
+
+// excessOf says why the session of a peer is kept closed, empty if it is not.
 func (r *run) excessOf(peer bgp.Peer) string {
 	e := r.excesses[peer.Addr]
 	if e.until.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("it announced more than %d routes; the session is closed until %s", peer.MaxPrefixes, e.until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%s; the session is closed until %s", e.reason, e.until.UTC().Format(time.RFC3339))
+}
+
+// poll closes the sessions of peers that send too many messages.
+func (r *run) poll(ctx context.Context) error {
+	before := r.messages
+	r.messages = map[netip.Addr]received{}
+	err := r.server.bgp.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
+		addr, err := netip.ParseAddr(p.State.NeighborAddress)
+		peer, known := r.server.peers[addr]
+		if err != nil || !known || stateOf(p) != bgp.Established {
+			return
+		}
+		m := p.GetState().GetMessages().GetReceived()
+		now := received{m.GetUpdate(), m.GetRefresh()}
+		r.messages[addr] = now
+		was := before[addr]
+		switch {
+		case now.refreshes > was.refreshes+maxRefreshes:
+			r.close(ctx, peer, fmt.Sprintf("it asked for all routes %d times in %s", now.refreshes-was.refreshes, pollInterval))
+		case now.updates > was.updates+maxUpdates:
+			r.close(ctx, peer, fmt.Sprintf("it sent %d UPDATE messages in %s", now.updates-was.updates, pollInterval))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("count messages of BGP peers: %w", err)
+	}
+	return nil
+}
+
+// close ends a session, and keeps it closed for a while.
+func (r *run) close(ctx context.Context, peer bgp.Peer, reason string) {
+	if err := r.server.bgp.DisablePeer(ctx, &api.DisablePeerRequest{Address: peer.Addr.String()}); err != nil {
+		r.log.Error("BGP session not closed", "peer", peer.Addr, "reason", reason, "error", err)
+		return
+	}
+	r.punish(peer, reason, time.Now())
+	r.reading.Reset(0)
 }
 
 // silent closes a connection over which nothing came; next is when to call it again, or zero. Whatever connected, the
@@ -83,6 +136,7 @@ func (r *run) silent(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.T
 // renew makes a peer anew, and tries again if that fails.
 func (r *run) renew(ctx context.Context, peer bgp.Peer) {
 	delete(r.since, peer.Addr)
+	r.renewed[peer.Addr] = time.Now()
 	if err := r.server.renew(ctx, peer); err != nil {
 		r.log.Error("BGP peer not renewed", "error", err)
 		r.failed = err
@@ -93,14 +147,7 @@ func (r *run) renew(ctx context.Context, peer bgp.Peer) {
 // forgetOthers drops what is remembered of peers that are no longer there.
 func (r *run) forgetOthers() {
 	gone := func(addr netip.Addr) bool { _, is := r.server.peers[addr]; return !is }
-	for addr := range r.since {
-		if gone(addr) {
-			delete(r.since, addr)
-		}
-	}
-	for addr := range r.excesses {
-		if gone(addr) {
-			delete(r.excesses, addr)
-		}
-	}
+	maps.DeleteFunc(r.since, func(addr netip.Addr, _ observed) bool { return gone(addr) })
+	maps.DeleteFunc(r.excesses, func(addr netip.Addr, _ excess) bool { return gone(addr) })
+	maps.DeleteFunc(r.renewed, func(addr netip.Addr, _ time.Time) bool { return gone(addr) })
 }

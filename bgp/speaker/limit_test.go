@@ -2,6 +2,7 @@ package speaker
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 )
 
 // TestMaximumPrefixes: a peer that announces too much loses its session, for a while, with a CEASE that says why
@@ -52,27 +55,54 @@ func TestMaximumPrefixes(t *testing.T) {
 // given, says nothing or tries to open a session, and writes what comes of it.
 const (
 	strangerVariable = "MKT_STRANGER"
-	mute             = "mute"
-	talkative        = "talkative"
+	mute             = "mute"      // says nothing
+	talkative        = "talkative" // opens a session
+	asking           = "asking"    // then asks for the speaker's routes, again and again
+	flapping         = "flapping"  // opens sessions and closes them
 )
 
 func stranger() {
+	manner := os.Getenv(strangerVariable)
+	for {
+		err := visit(manner)
+		fmt.Println("closed:", err)
+		if manner != flapping {
+			return
+		}
+	}
+}
+
+// visit is one connection of a stranger.
+func visit(manner string) error {
 	conn, err := net.DialTimeout("tcp", "10.91.0.2:179", 10*time.Second)
 	if err != nil {
-		fmt.Println("not connected:", err)
-		return
+		return err
 	}
-	fmt.Println("connected")
-	if os.Getenv(strangerVariable) == mute {
+	defer conn.Close()
+	if manner != flapping {
+		fmt.Println("connected")
+	}
+	if manner == mute {
 		conn.Read(make([]byte, 1<<16)) // the speaker's OPEN
 		_, err = conn.Read(make([]byte, 1))
-		fmt.Println("closed:", err)
-		return
+		return err
 	}
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
-	fmt.Println("session:", openAnchor(conn, 64512, netip.MustParseAddr("10.91.0.1")))
+	err = openSession(conn, 64512, netip.MustParseAddr("10.91.0.1"), 90, packet.NewCapRouteRefresh())
+	if manner == flapping {
+		return err
+	}
+	fmt.Println("session:", err)
 	conn.SetDeadline(time.Time{})
-	io.Copy(io.Discard, conn)
+	if manner == asking {
+		refresh, err := packet.NewBGPRouteRefreshMessage(packet.AFI_IP, 0, packet.SAFI_UNICAST).Serialize()
+		if err != nil {
+			return err
+		}
+		conn.Write(bytes.Repeat(refresh, 1000))
+	}
+	_, err = io.Copy(io.Discard, conn)
+	return err
 }
 
 // masqueraded has a pod behind host 1, whose packets to host 2 come from host 1's address.
@@ -91,10 +121,10 @@ func masqueraded(l *lab) {
 	l.output("ip", "netns", "exec", host, "iptables-nft", "-t", "nat", "-A", "POSTROUTING", "-s", "10.244.0.0/16", "-j", "MASQUERADE", "--random-fully")
 }
 
-// stranger starts one in the pod's namespace and gives what it writes, a line at a time.
-func (l *lab) stranger(manner string) func(want string) {
+// stranger starts one in a namespace and waits for what it writes, a line at a time.
+func (l *lab) stranger(ns, manner string) func(want string) string {
 	l.t.Helper()
-	cmd := exec.Command("ip", "netns", "exec", l.ns("pod"), os.Args[0])
+	cmd := exec.Command("ip", "netns", "exec", l.ns(ns), os.Args[0])
 	cmd.Env = append(os.Environ(), strangerVariable+"="+manner)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -111,16 +141,18 @@ func (l *lab) stranger(manner string) func(want string) {
 		}
 		close(lines)
 	}()
-	return func(want string) {
+	return func(want string) string {
 		l.t.Helper()
 		select {
 		case line := <-lines:
 			if !strings.HasPrefix(line, want) {
 				l.t.Fatalf("the stranger says %q, want %q", line, want)
 			}
+			return line
 		case <-time.After(patience):
 			l.t.Fatalf("the stranger does not say %q in %s", want, patience)
 		}
+		return ""
 	}
 }
 
@@ -141,7 +173,7 @@ func TestPodBehindNodeGetsNoSession(t *testing.T) {
 	open.Peers = append(open.Peers[:0:0], c2.Peers...)
 	two.configure(open)
 	two.wait("the peer is waited for", func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State != "Idle" })
-	says := l.stranger(talkative)
+	says := l.stranger("pod", talkative)
 	says("connected")
 	says("session: <nil>")
 	two.wait("it is the pod's", func(r report) bool { return r.Status.Peers[0].State == "Established" })
@@ -149,13 +181,13 @@ func TestPodBehindNodeGetsNoSession(t *testing.T) {
 	c2.Peers[0].TTLSecurity = 1
 	two.configure(c2)
 	two.wait("the pod has no session any more", func(r report) bool { return r.Status.Peers[0].State == "Active" })
-	says = l.stranger(talkative)
+	says = l.stranger("pod", talkative)
 	says("connected")
 	says("session: read BGP message")
 
 	// A connection that says nothing does not keep the node out.
 	two.wait("the place is free again", func(r report) bool { return r.Status.Peers[0].State == "Active" })
-	says = l.stranger(mute)
+	says = l.stranger("pod", mute)
 	says("connected")
 	two.wait("the pod has the place", func(r report) bool { return r.Status.Peers[0].State == "OpenSent" })
 	one, c1 := l.speaker(1), config(1, 64512, "10.244.1.0/26")
@@ -166,4 +198,54 @@ func TestPodBehindNodeGetsNoSession(t *testing.T) {
 	says("closed:")
 	two.wait("the node has its session", func(r report) bool { return hasRoute(r, "10.244.1.0/26", hostAddr(1, 4)) })
 	one.wait("at its end too", func(r report) bool { return hasRoute(r, "10.244.2.0/26", hostAddr(2, 4)) })
+}
+
+// waiting is a speaker on host 2 for a peer on host 1.
+func waiting(l *lab) *process {
+	l.t.Helper()
+	node, c := l.speaker(2), config(2, 64512, "10.244.2.0/26")
+	c.Peers = peers(2, 1, 64512)[:1]
+	c.Peers[0].Mesh = true // does not connect itself
+	c.Peers[0].LocalAddr, c.Peers[0].Addr = hostAddr(2, 4), hostAddr(1, 4)
+	node.configure(c)
+	node.wait("the peer is waited for", func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State == "Active" })
+	return node
+}
+
+// TestRefreshStorm: a peer that asks for all routes again and again loses its session, and may try again later.
+func TestRefreshStorm(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	node := waiting(l)
+	says := l.stranger("1", asking)
+	says("connected")
+	says("session: <nil>")
+	says("closed:")
+	node.wait("why it is closed", func(r report) bool { return strings.Contains(r.Status.Peers[0].Error, "asked for all routes") })
+	node.wait("it may try again", func(r report) bool { return r.Status.Peers[0].Error == "" && r.Status.Peers[0].State == "Active" })
+	says = l.stranger("1", talkative)
+	says("connected")
+	says("session: <nil>")
+	node.wait("it has a session", func(r report) bool { return r.Status.Peers[0].State == "Established" })
+}
+
+// TestFlappingPeer: a peer is made ready at once for the first session after a lost one, and not for each that follows.
+func TestFlappingPeer(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	waiting(l)
+	says := l.stranger("1", flapping)
+	sessions := func() time.Time {
+		for {
+			if says("closed: ") == "closed: <nil>" {
+				return time.Now()
+			}
+		}
+	}
+	sessions()
+	first := sessions()
+	sessions()
+	if third := sessions(); third.Sub(first) < renewInterval {
+		t.Errorf("two sessions more after %s, want %s at least", third.Sub(first), renewInterval)
+	}
 }

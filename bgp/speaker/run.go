@@ -34,8 +34,11 @@ type run struct {
 	// wake receives when sessions may have changed; depth 1, written by the watch.
 	wake  chan struct{}
 	since map[netip.Addr]observed
-	// excesses are the peers that have announced too much (limit.go).
+	// excesses are the peers that have done too much, messages what was counted of them, renewed when they were made
+	// anew (limit.go).
 	excesses map[netip.Addr]excess
+	messages map[netip.Addr]received
+	renewed  map[netip.Addr]time.Time
 	// synced, once true, stays so until the process ends.
 	synced bool
 	failed error
@@ -76,6 +79,8 @@ func (r *run) watch(ctx context.Context) error {
 func (r *run) loop(ctx context.Context) error {
 	r.retry, r.reading, r.revisit, r.deferring = stopped(), stopped(), stopped(), stopped()
 	gathering := false
+	polling := time.NewTicker(pollInterval)
+	defer polling.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -96,6 +101,13 @@ func (r *run) loop(ctx context.Context) error {
 				r.retry.Reset(retryDelay)
 			}
 			r.reading.Reset(0)
+		case <-polling.C:
+			if len(r.server.peers) == 0 {
+				continue
+			}
+			if err := r.poll(ctx); err != nil {
+				return err
+			}
 		case <-r.deferring.C:
 			r.synced = true
 			r.reading.Reset(0)
@@ -127,13 +139,12 @@ func (r *run) refresh(ctx context.Context) error {
 			return
 		}
 		entry := r.peerStatus(peer, p)
-		due = append(due, r.limit(ctx, peer, p, now), r.silent(ctx, peer, p, now))
+		due = append(due, r.limit(ctx, peer, p, now), r.silent(ctx, peer, p, now), r.wait(ctx, peer, p, now))
 		entry.Error = r.excessOf(peer)
 		status.Peers = append(status.Peers, entry)
 		if r.receivedAll(addr, p) {
 			complete++
 		}
-		r.wait(ctx, peer, p)
 	})
 	if err != nil {
 		return fmt.Errorf("list BGP peers: %w", err)
@@ -169,24 +180,29 @@ func (r *run) refresh(ctx context.Context) error {
 	return nil
 }
 
-// wait decides how long a peer whose session was lost, or is back, is waited for.
-func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer) {
+// wait decides how long a peer whose session was lost, or is back, is waited for; next is when to call it again, or zero.
+func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
 	if stateOf(p) == bgp.Established && !sendsEndOfRIB(p) {
 		r.rib.forget(peer.Addr)
-		return
+		return next
 	}
 	graceful := p.GetGracefulRestart()
 	expected := r.rib.bound(peer.Addr, time.Duration(graceful.GetPeerRestartTime())*time.Second, graceful.GetPeerRestarting())
 	// One that was just added and has not sent an OPEN yet leaves Idle by itself.
 	if !expected || stateOf(p) != bgp.Idle || p.GetState().GetMessages().GetSent().GetOpen() == 0 {
-		return
+		return next
 	}
 	// What a route reflector passes on would be withdrawn with the peer, as long as GoBGP still keeps it.
 	if graceful.GetPeerRestarting() && len(r.config.PassOn) > 0 {
-		return
+		return next
+	}
+	// One whose sessions end as soon as they begin waits as long as any other.
+	if again := r.renewed[peer.Addr].Add(renewInterval); now.Before(again) {
+		return again
 	}
 	r.log.Info("BGP session lost, the peer is expected back", "peer", peer.Addr)
 	r.renew(ctx, peer)
+	return next
 }
 
 // sendsEndOfRIB says whether the peer of an established session does graceful restart. The state that GoBGP has of

@@ -39,7 +39,7 @@ type embedded struct {
 // newEmbedded makes a server that is stopped. GoBGP v3 has no way to end the goroutine; it
 // lives until the process ends.
 func newEmbedded(log *slog.Logger, removed func(netip.Addr)) *embedded {
-	server := gobgp.NewBgpServer(gobgp.LoggerOption(serverLog{log}))
+	server := gobgp.NewBgpServer(gobgp.LoggerOption(&serverLog{log: log}))
 	go server.Serve()
 	return &embedded{
 		bgp: server, log: log, restarting: true, removed: removed,
