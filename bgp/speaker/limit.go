@@ -118,17 +118,17 @@ func (r *run) close(ctx context.Context, peer bgp.Peer, reason string) {
 	r.reading.Reset(0)
 }
 
-// silent closes a connection over which nothing came; next is when to call it again, or zero. Whatever connected, the
-// peer can connect then.
+// silent closes a connection that does not become a session; next is when to call it again, or zero. Whatever connected,
+// the peer can connect then.
 func (r *run) silent(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
-	if stateOf(p) != bgp.OpenSent {
+	if state := stateOf(p); state != bgp.OpenSent && state != bgp.OpenConfirm {
 		return time.Time{}
 	}
 	late := r.since[peer.Addr].since.Add(openTimeout)
 	if now.Before(late) {
 		return late
 	}
-	r.log.Info("BGP connection without an OPEN closed", "peer", peer.Addr)
+	r.log.Info("BGP connection without a session closed", "peer", peer.Addr)
 	r.renew(ctx, peer)
 	return time.Time{}
 }

@@ -157,47 +157,59 @@ func (l *lab) stranger(ns, manner string) func(want string) string {
 }
 
 // TestPodBehindNodeGetsNoSession: a pod whose node translates its address is, to another node, that node. While the node's
-// speaker is away it gets a connection, and neither a session nor the node's place.
+// speaker is away the pod gets neither a connection, whatever it sends in its first packets, nor the node's place.
 func TestPodBehindNodeGetsNoSession(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
 	masqueraded(l)
-	two, c2 := l.speaker(2), config(2, 64512, "10.244.2.0/26")
-	c2.Pools = parsePrefixes("10.244.0.0/16")
-	c2.Confirmed = map[string][]netip.Prefix{"n1": parsePrefixes("10.244.1.0/26")}
-	c2.Peers = peers(2, 1, 64512)[:1]
-	c2.Peers[0].Node, c2.Peers[0].Mesh = "n1", true
-
+	two := waiting(l)
 	// Without TTL security the pod has the session: the test can tell.
-	open := c2
-	open.Peers = append(open.Peers[:0:0], c2.Peers...)
-	two.configure(open)
-	two.wait("the peer is waited for", func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State != "Idle" })
 	says := l.stranger("pod", talkative)
 	says("connected")
 	says("session: <nil>")
 	two.wait("it is the pod's", func(r report) bool { return r.Status.Peers[0].State == "Established" })
 
-	c2.Peers[0].TTLSecurity = 1
+	c2 := config(2, 64512, "10.244.2.0/26")
+	c2.Pools = parsePrefixes("10.244.0.0/16")
+	c2.Confirmed = map[string][]netip.Prefix{"n1": parsePrefixes("10.244.1.0/26")}
+	c2.Peers = peers(2, 1, 64512)
+	for i := range c2.Peers {
+		c2.Peers[i].Node, c2.Peers[i].Mesh, c2.Peers[i].TTLSecurity = "n1", true, 1
+	}
 	two.configure(c2)
-	two.wait("the pod has no session any more", func(r report) bool { return r.Status.Peers[0].State == "Active" })
-	says = l.stranger("pod", talkative)
-	says("connected")
-	says("session: read BGP message")
-
-	// A connection that says nothing does not keep the node out.
-	two.wait("the place is free again", func(r report) bool { return r.Status.Peers[0].State == "Active" })
-	says = l.stranger("pod", mute)
-	says("connected")
-	two.wait("the pod has the place", func(r report) bool { return r.Status.Peers[0].State == "OpenSent" })
-	one, c1 := l.speaker(1), config(1, 64512, "10.244.1.0/26")
-	c1.Peers = peers(1, 2, 64512)[:1]
-	c1.Peers[0].Node, c1.Peers[0].Mesh, c1.Peers[0].TTLSecurity = "n2", true, 1
-	c1.Confirmed = map[string][]netip.Prefix{"n2": parsePrefixes("10.244.2.0/26")}
+	two.wait("the pod has no session any more", func(r report) bool {
+		return len(r.Status.Peers) == 2 && r.Status.Peers[0].State == "Active" && r.Status.Peers[1].State == "Active"
+	})
+	l.stranger("pod", talkative)("closed: dial tcp 10.91.0.2:179: i/o timeout")
+	one, c1 := l.speaker(1), config(1, 64512, "10.244.1.0/26", "fd00:244:1::/122")
+	c1.Peers = peers(1, 2, 64512)
+	for i := range c1.Peers {
+		c1.Peers[i].Node, c1.Peers[i].Mesh, c1.Peers[i].TTLSecurity = "n2", true, 1
+	}
+	c1.Pools, c1.Confirmed = c2.Pools, map[string][]netip.Prefix{"n2": parsePrefixes("10.244.2.0/26")}
+	c2.Confirmed["n1"] = append(c2.Confirmed["n1"], netip.MustParsePrefix("fd00:244:1::/122"))
+	two.configure(c2)
 	one.configure(c1)
-	says("closed:")
-	two.wait("the node has its session", func(r report) bool { return hasRoute(r, "10.244.1.0/26", hostAddr(1, 4)) })
+	two.wait("the node has its sessions", func(r report) bool {
+		return hasRoute(r, "10.244.1.0/26", hostAddr(1, 4)) && hasRoute(r, "fd00:244:1::/122", hostAddr(1, 6))
+	})
 	one.wait("at its end too", func(r report) bool { return hasRoute(r, "10.244.2.0/26", hostAddr(2, 4)) })
+}
+
+// TestSilentConnection: a connection over which nothing comes does not keep the peer out.
+func TestSilentConnection(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	two := waiting(l)
+	says := l.stranger("1", mute)
+	says("connected")
+	two.wait("the stranger has the place", func(r report) bool { return r.Status.Peers[0].State == "OpenSent" })
+	one, c := l.speaker(1), config(1, 64512, "10.244.1.0/26")
+	c.Peers = peers(1, 2, 64512)[:1]
+	c.Peers[0].Mesh = true
+	one.configure(c)
+	says("closed:")
+	two.wait("the peer has its session", func(r report) bool { return hasRoute(r, "10.244.1.0/26", hostAddr(1, 4)) })
 }
 
 // waiting is a speaker on host 2 for a peer on host 1.
@@ -205,8 +217,7 @@ func waiting(l *lab) *process {
 	l.t.Helper()
 	node, c := l.speaker(2), config(2, 64512, "10.244.2.0/26")
 	c.Peers = peers(2, 1, 64512)[:1]
-	c.Peers[0].Mesh = true // does not connect itself
-	c.Peers[0].LocalAddr, c.Peers[0].Addr = hostAddr(2, 4), hostAddr(1, 4)
+	c.Peers[0].Mesh = true // so that the other end does not connect itself
 	node.configure(c)
 	node.wait("the peer is waited for", func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State == "Active" })
 	return node

@@ -11,6 +11,7 @@ import (
 
 	api "github.com/osrg/gobgp/v3/api"
 	gobgp "github.com/osrg/gobgp/v3/pkg/server"
+	"golang.org/x/net/bpf"
 
 	"github.com/maneki-net/maneki/bgp"
 )
@@ -26,6 +27,8 @@ type embedded struct {
 	in, out direction
 	// confirmed is what the sets of in have of Config.Confirmed.
 	confirmed map[string][]netip.Prefix
+	// filters are those of the listeners (gtsm.go), by whether they are of IPv6.
+	filters   map[bool][]bpf.RawInstruction
 	announced map[netip.Prefix]bool
 	peers     map[netip.Addr]bgp.Peer
 	// restarting: peers may still hold the routes of an earlier process and are told that this one
@@ -43,7 +46,7 @@ func newEmbedded(log *slog.Logger, removed func(netip.Addr)) *embedded {
 	go server.Serve()
 	return &embedded{
 		bgp: server, log: log, restarting: true, removed: removed,
-		announced: map[netip.Prefix]bool{}, peers: map[netip.Addr]bgp.Peer{},
+		filters: map[bool][]bpf.RawInstruction{}, announced: map[netip.Prefix]bool{}, peers: map[netip.Addr]bgp.Peer{},
 	}
 }
 
@@ -74,6 +77,9 @@ func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
 	if err := e.applyAnnounced(ctx, config.Announce); err != nil {
 		return errors.Join(removed, err)
 	}
+	if err := e.applyTTLSecurity(config.Peers); err != nil {
+		return errors.Join(removed, err)
+	}
 	return errors.Join(removed, e.addPeers(ctx, config.Peers))
 }
 
@@ -98,6 +104,7 @@ func (e *embedded) stop(ctx context.Context) error {
 		return fmt.Errorf("stop BGP server: %w", err)
 	}
 	e.global, e.in, e.out, e.confirmed = bgp.Config{}, direction{}, direction{}, nil
+	clear(e.filters)
 	clear(e.announced)
 	for addr := range e.peers {
 		e.removed(addr)
