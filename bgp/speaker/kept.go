@@ -47,7 +47,21 @@ func (r *rib) session(peer netip.Addr, established bool, now time.Time) {
 		delete(r.established, peer)
 		delete(r.ended, peer)
 		r.losses[peer] = loss{at: now}
+		r.ends[peer] = append(r.ends[peer], now)
+		if n := len(r.ends[peer]); n > flaps {
+			r.ends[peer] = r.ends[peer][n-flaps:]
+		}
 	}
+}
+
+// flapsUntil is until when a peer has too many sessions behind it; a time that is past if it has not.
+func (r *rib) flapsUntil(peer netip.Addr) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.ends[peer]) < flaps {
+		return time.Time{}
+	}
+	return r.ends[peer][0].Add(flapTime)
 }
 
 // bound says for how long after a peer's loss, if there is one, its routes are kept; the first call counts. It
@@ -87,6 +101,7 @@ func (r *rib) forget(peer netip.Addr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.ended, peer)
+	delete(r.ends, peer)
 	r.release(peer)
 }
 

@@ -24,8 +24,9 @@ const (
 	// openTimeout is how long a peer whose connection is there may take to say who it is. GoBGP waits for four minutes,
 	// and takes no other connection from that address meanwhile.
 	openTimeout = 10 * time.Second
-	// renewInterval is how long after a peer was renewed it may be again: about what GoBGP itself waits after a session.
-	renewInterval = 5 * time.Second
+	// A peer that has lost flaps sessions within flapTime is not made ready at once for the next: GoBGP's five seconds hold.
+	flaps    = 3
+	flapTime = 15 * time.Second
 	// pollInterval is how often messages are counted. In each, a peer may ask for all routes maxRefreshes times and change
 	// its own maxUpdates times, which is more than a session that starts needs.
 	pollInterval = 2 * time.Second
@@ -136,7 +137,6 @@ func (r *run) silent(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.T
 // renew makes a peer anew, and tries again if that fails.
 func (r *run) renew(ctx context.Context, peer bgp.Peer) {
 	delete(r.since, peer.Addr)
-	r.renewed[peer.Addr] = time.Now()
 	if err := r.server.renew(ctx, peer); err != nil {
 		r.log.Error("BGP peer not renewed", "error", err)
 		r.failed = err
@@ -149,5 +149,4 @@ func (r *run) forgetOthers() {
 	gone := func(addr netip.Addr) bool { _, is := r.server.peers[addr]; return !is }
 	maps.DeleteFunc(r.since, func(addr netip.Addr, _ observed) bool { return gone(addr) })
 	maps.DeleteFunc(r.excesses, func(addr netip.Addr, _ excess) bool { return gone(addr) })
-	maps.DeleteFunc(r.renewed, func(addr netip.Addr, _ time.Time) bool { return gone(addr) })
 }

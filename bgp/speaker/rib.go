@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 
@@ -22,6 +23,8 @@ type rib struct {
 	established map[netip.Addr]bool
 	// losses are the peers that were established, and whose return, with all its routes, is waited for.
 	losses map[netip.Addr]loss
+	// ends are when the last sessions of a peer ended, flaps at most.
+	ends map[netip.Addr][]time.Time
 	// kept are the destinations of routes that the server has withdrawn, each of a peer in losses.
 	kept map[netip.Prefix]bool
 	// sorted is routes without own, made when it is next asked for; nil when stale.
@@ -32,6 +35,7 @@ func newRIB() rib {
 	return rib{
 		routes: map[netip.Prefix]bgp.Route{}, ended: map[netip.Addr]bool{},
 		established: map[netip.Addr]bool{}, losses: map[netip.Addr]loss{}, kept: map[netip.Prefix]bool{},
+		ends: map[netip.Addr][]time.Time{},
 	}
 }
 

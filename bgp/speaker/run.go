@@ -34,11 +34,9 @@ type run struct {
 	// wake receives when sessions may have changed; depth 1, written by the watch.
 	wake  chan struct{}
 	since map[netip.Addr]observed
-	// excesses are the peers that have done too much, messages what was counted of them, renewed when they were made
-	// anew (limit.go).
+	// excesses are the peers that have done too much, messages what was counted of them (limit.go).
 	excesses map[netip.Addr]excess
 	messages map[netip.Addr]received
-	renewed  map[netip.Addr]time.Time
 	// synced, once true, stays so until the process ends.
 	synced bool
 	failed error
@@ -196,8 +194,7 @@ func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Tim
 	if graceful.GetPeerRestarting() && len(r.config.PassOn) > 0 {
 		return next
 	}
-	// One whose sessions end as soon as they begin waits as long as any other.
-	if again := r.renewed[peer.Addr].Add(renewInterval); now.Before(again) {
+	if again := r.rib.flapsUntil(peer.Addr); now.Before(again) {
 		return again
 	}
 	r.log.Info("BGP session lost, the peer is expected back", "peer", peer.Addr)
