@@ -1,11 +1,11 @@
 // Package felix is the node agent: it makes the kernel match what the stream says.
 //
 // One goroutine, Agent.Run, owns the state of the stream, the workloads and every driver. Commits, requests of the
-// CNI server, routes from BGP, the node's facts, the kernel's events and timers arrive on channels;
-// each marks what it changed, and one pass renders the desired state and applies it. Nothing is
-// programmed before the first commit that is in sync, or, without one for a while, before the journal of
-// the last run has been taken for it; but where the journal has host endpoints, they are closed at once, as it has them. When the agent
-// ends everything stays in the kernel.
+// CNI server, routes from BGP, the node's facts, the kernel's events and timers arrive on channels; each marks what
+// it changed, and one pass renders the desired state and applies it. Nothing is programmed before the first commit
+// that is in sync, or, without one for a while, before the journal of the last run has been taken for it; but where
+// the journal has host endpoints, they are closed at once, as it has them. When the agent ends everything stays in
+// the kernel.
 //
 // felix/daemon composes the parts into the process, and removes what they made.
 package felix
@@ -150,7 +150,8 @@ func NewAgent(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config, ipvs: ipvs{marks: policy.NewEndpointMarks(marks)},
+		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
+		ipvs:  ipvs{marks: policy.NewEndpointMarks(marks)},
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
 		workloads: map[string]cniserver.Workload{}, sysctls: map[string][]netip.Addr{},
 		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{}, broken: map[dataplane.Family]map[string]bool{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},

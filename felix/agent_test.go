@@ -223,8 +223,9 @@ func TestJournal(t *testing.T) {
 	})
 }
 
-// TestHostEndpointsAtStart: host endpoints that the journal knows are closed before the stream says anything, and follow the node's
-// addresses meanwhile; nothing else is programmed. One that the stream does not have any more opens.
+// TestHostEndpointsAtStart: host endpoints that the journal knows are closed before the stream says anything, and
+// follow the node's addresses meanwhile; nothing else is programmed. One that the stream does not have any more
+// opens.
 func TestHostEndpointsAtStart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		addr := netip.MustParseAddr("172.30.1.11")

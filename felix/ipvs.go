@@ -14,9 +14,9 @@ import (
 const ipvsDevice = "kube-ipvs0"
 
 // errNoMarks is why a node takes no pods.
-var errNoMarks = errors.New("kube-proxy is in IPVS mode, and iptablesMarkMask of the FelixConfiguration leaves no bits for endpoints: " +
-	"without them policy could not be enforced on what goes to Services, which is dropped. Give it more bits, for example 0xffff0000, " +
-	"or let kube-proxy use iptables or nftables")
+var errNoMarks = errors.New("kube-proxy is in IPVS mode, and iptablesMarkMask of the FelixConfiguration leaves no " +
+	"bits for endpoints: without them policy could not be enforced on what goes to Services, which is dropped. " +
+	"Give it more bits, for example 0xffff0000, or let kube-proxy use iptables or nftables")
 
 // noticeIPVS is what the node says of itself.
 const noticeIPVS = "kube-proxy is in IPVS mode: policy knows what it forwards by marks of packets"
@@ -30,7 +30,8 @@ type ipvs struct {
 }
 
 // ownNets are addresses of every node that need not be on an interface one by one.
-var ownNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("fe80::/10")}
+var ownNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
+	netip.MustParsePrefix("fe80::/10")}
 
 // readInterfaces reads what is not known of the node's interfaces, and follows whether kube-proxy is in IPVS mode.
 func (a *Agent) readInterfaces(ctx context.Context) error {
@@ -81,7 +82,7 @@ func (a *Agent) markEndpoints(in *policy.Input) {
 	case a.ipvs.marks.Room() == 0:
 		a.unusable = append(a.unusable, errNoMarks.Error())
 	case missing > 0:
-		a.unusable = append(a.unusable, fmt.Sprintf("kube-proxy is in IPVS mode, and %d interfaces of endpoints reach no Service: "+
-			"iptablesMarkMask of the FelixConfiguration has bits for %d", missing, a.ipvs.marks.Room()))
+		a.unusable = append(a.unusable, fmt.Sprintf("kube-proxy is in IPVS mode, and %d interfaces of endpoints reach "+
+			"no Service: iptablesMarkMask of the FelixConfiguration has bits for %d", missing, a.ipvs.marks.Room()))
 	}
 }

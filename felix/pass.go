@@ -130,8 +130,8 @@ func (a *Agent) protect(ctx context.Context) (grown, rules []error) {
 	return grown, a.applyRules(ctx)
 }
 
-// guard closes, until the stream has said something, the host endpoints that the journal knows: a node that starts is not open because
-// Typha, or the address of the node, is not there yet. Everything else waits.
+// guard closes, until the stream has said something, the host endpoints that the journal knows: a node that starts is
+// not open because Typha, or the address of the node, is not there yet. Everything else waits.
 func (a *Agent) guard(ctx context.Context) {
 	if a.heard || len(a.state.hostEndpoints) == 0 {
 		return
@@ -177,7 +177,8 @@ func (a *Agent) closes(f dataplane.Family, err error) bool {
 	if _, known := errors.AsType[*ipset.FailedError](err); !known {
 		return false
 	}
-	for _, id := range []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetVXLAN, policy.SetThisHost} {
+	for _, id := range []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetVXLAN,
+		policy.SetThisHost} {
 		if a.broken[f][ipset.SetName(f, id)] {
 			return false
 		}

@@ -104,7 +104,8 @@ func (a *Agent) renderRoutes() {
 		a.networkSets(f, out.Tunnel)
 		a.renderNAT(f, out.Tunnel)
 	}
-	if pools := a.state.ipamPools(usesVXLAN); a.mayProgram() && (a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools)) {
+	pools := a.state.ipamPools(usesVXLAN)
+	if a.mayProgram() && (a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools)) {
 		a.tunnelPools = pools
 		a.opts.Facts.SetTunnelPools(pools)
 	}
@@ -206,7 +207,8 @@ func (a *Agent) networkSets(f FamilyDrivers, tunnel *link.VXLAN) {
 			peers = append(peers, ipset.Member{Net: netip.PrefixFrom(peer.Remote, peer.Remote.BitLen())})
 		}
 	}
-	sets := map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade, policy.SetAllHosts: hosts, policy.SetVXLAN: peers}
+	sets := map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade,
+		policy.SetAllHosts: hosts, policy.SetVXLAN: peers}
 	if a.ipvs.on {
 		sets[policy.SetThisHost] = members(a.ipvs.hostNets, nil)
 	} else {

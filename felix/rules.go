@@ -270,8 +270,9 @@ func (a *Agent) renderSysctls(workloads []cniserver.Workload) {
 	}
 }
 
-// closeIPv6 turns IPv6 off on the host's end of a workload that has no rules or no address in it: the kernel's own link-local address
-// would let it reach the node, and make itself the node's router. On others the node learns no routes.
+// closeIPv6 turns IPv6 off on the host's end of a workload that has no rules or no address in it: the kernel's own
+// link-local address would let it reach the node, and make itself the node's router. On others the node learns no
+// routes.
 func (a *Agent) closeIPv6(w cniserver.Workload) {
 	if !a.opts.Drivers.HasIPv6 {
 		return

@@ -79,8 +79,8 @@ func TestBGPPort(t *testing.T) {
 	})
 }
 
-// TestIPVS: kube-proxy's interface changes the chains as it comes and goes. Endpoints have their marks, and the set of the node's own addresses has
-// none of a Service.
+// TestIPVS: kube-proxy's interface changes the chains as it comes and goes. Endpoints have their marks, and the set
+// of the node's own addresses has none of a Service.
 func TestIPVS(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -116,7 +116,8 @@ func TestIPVS(t *testing.T) {
 	})
 }
 
-// TestNotices: the node says which fields of a FelixConfiguration its own settings hide, as long as they do, and that is no error.
+// TestNotices: the node says which fields of a FelixConfiguration its own settings hide, as long as they do, and that
+// is no error.
 func TestNotices(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRigSet(t, map[string]string{"DefaultEndpointToHostAction": "ACCEPT"}, node.Facts{Name: "n1",
@@ -131,7 +132,8 @@ func TestNotices(t *testing.T) {
 	})
 }
 
-// TestIPVSWithoutMarks: where the marks have no room for endpoints, a node whose kube-proxy is in IPVS mode takes no pods, and says why.
+// TestIPVSWithoutMarks: where the marks have no room for endpoints, a node whose kube-proxy is in IPVS mode takes no
+// pods, and says why.
 func TestIPVSWithoutMarks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRigSet(t, map[string]string{"IptablesMarkMask": "0xf"}, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},

@@ -130,8 +130,10 @@ func addressRequest(c *config, annotations map[string]string, state State) (ipam
 		err = restrictPools(&request, pools, state.Pools)
 	}
 	if err == nil && state.NoIPv6 && slices.Contains(request.Families, ipam.IPv6) {
-		err = &protocol.Error{Code: protocol.CodeNoAddress, Msg: "the pod is to have an IPv6 address, and the node programs no IPv6",
-			Details: "set ipv6Support of the FelixConfiguration, or ask for no IPv6 address (annotation " + wire.AnnotationAddrs + ", assign_ipv6)"}
+		err = &protocol.Error{Code: protocol.CodeNoAddress,
+			Msg: "the pod is to have an IPv6 address, and the node programs no IPv6",
+			Details: "set ipv6Support of the FelixConfiguration, or ask for no IPv6 address (annotation " +
+				wire.AnnotationAddrs + ", assign_ipv6)"}
 	}
 	return request, err
 }
@@ -157,8 +159,9 @@ func families(c *config, state State) []ipam.Family {
 	var ipv4, ipv6 bool
 	for _, pool := range state.Pools {
 		ipv4 = ipv4 || usable(pool) && pool.CIDR.Addr().Is4()
-		ipv6 = ipv6 || usable(pool) && pool.CIDR.Addr().Is6() && !state.NoIPv6 && state.Host != nil && state.Host.IPv6.IsValid()
+		ipv6 = ipv6 || usable(pool) && pool.CIDR.Addr().Is6() && state.Host != nil && state.Host.IPv6.IsValid()
 	}
+	ipv6 = ipv6 && !state.NoIPv6
 	ipv4 = ipv4 || !ipv6
 	if f := c.IPAM.AssignIPv4; f != nil {
 		ipv4 = bool(*f)

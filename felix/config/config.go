@@ -6,7 +6,6 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -120,8 +119,14 @@ func Resolve(sources ...Source) (*Config, error) {
 
 // ordered puts what is a fallback last.
 func ordered(sources []Source) []Source {
-	rank := map[bool]int{true: 1}
-	return slices.SortedStableFunc(slices.Values(sources), func(a, b Source) int { return cmp.Compare(rank[a.Fallback], rank[b.Fallback]) })
+	isFallback := func(s Source) bool { return s.Fallback }
+	rest := slices.DeleteFunc(slices.Clone(sources), isFallback)
+	for _, s := range sources {
+		if isFallback(s) {
+			rest = append(rest, s)
+		}
+	}
+	return rest
 }
 
 func unknown(key string, source Source) string {
@@ -147,8 +152,8 @@ func WithoutEffect(source Source) []string {
 	return names
 }
 
-// Hidden says, of each field of a FelixConfiguration among the sources that has no effect because the process's own environment or file says
-// something else, what holds in its place.
+// Hidden says, of each field of a FelixConfiguration among the sources that has no effect because the process's own
+// environment or file says something else, what holds in its place.
 func Hidden(sources ...Source) []string {
 	var hidden []string
 	for _, s := range Table {
@@ -161,7 +166,8 @@ func Hidden(sources ...Source) []string {
 			case winner == nil:
 				winner, holds = &source, value
 			case source.Resource && !winner.Resource && value != holds:
-				hidden = append(hidden, fmt.Sprintf("%s: %s %q does not hold on this node: %s says %v", source.Name, s.Field(), text, winner.Name, holds))
+				hidden = append(hidden, fmt.Sprintf("%s: %s %q does not hold on this node: %s says %v",
+					source.Name, s.Field(), text, winner.Name, holds))
 			}
 		}
 	}
@@ -179,8 +185,9 @@ func Environment(environ []string) Source {
 	return Source{Name: "the environment", Values: withPrefix("FELIX_", environ)}
 }
 
-// Defaults gives the settings of environment variables that begin with FELIXDEFAULT_, in any case. They are what holds where neither a
-// FelixConfiguration nor anything else says otherwise: whoever installs Felix sets by them what users may change in the resource.
+// Defaults gives the settings of environment variables that begin with FELIXDEFAULT_, in any case. They are what
+// holds where neither a FelixConfiguration nor anything else says otherwise: whoever installs Felix sets by them what
+// users may change in the resource.
 func Defaults(environ []string) Source {
 	return Source{Name: "the defaults of the installation", Values: withPrefix("FELIXDEFAULT_", environ), Fallback: true}
 }

@@ -55,7 +55,8 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// TestInstallationDefaults: what an installation sets as a default holds where nothing else says otherwise, wherever it stands.
+// TestInstallationDefaults: what an installation sets as a default holds where nothing else says otherwise, wherever
+// it stands.
 func TestInstallationDefaults(t *testing.T) {
 	defaults := config.Defaults([]string{"FELIXDEFAULT_VXLANPORT=1", "felixdefault_LogPrefix=d", "FELIXDEFAULT_VXLANVNI=none", "FELIX_VXLANMTU=5"})
 	c, err := config.Resolve(defaults, resource("global", "VXLANPort", "4"))

@@ -13,8 +13,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
-// TestBootWithHostEndpoint: a node whose host endpoint was closed closes it when Felix starts after a boot, before it hears of Typha or programs
-// anything else. A start without a boot changes nothing.
+// TestBootWithHostEndpoint: a node whose host endpoint was closed closes it when Felix starts after a boot, before it
+// hears of Typha or programs anything else. A start without a boot changes nothing.
 func TestBootWithHostEndpoint(t *testing.T) {
 	l := newLab(t)
 	n1 := l.addNode(t, "n1", "lan0", "172.30.0.11", "fd00:30::11")

@@ -15,8 +15,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
-// TestForeignRule: a rule of somebody else that names a chain of a pod keeps that chain, empty, when the pod goes. Pods come and go, and sets
-// shrink, as before; the node says what it could not remove.
+// TestForeignRule: a rule of somebody else that names a chain of a pod keeps that chain, empty, when the pod goes.
+// Pods come and go, and sets shrink, as before; the node says what it could not remove.
 func TestForeignRule(t *testing.T) {
 	l := newLab(t)
 	n1 := l.addNode(t, "n1", "lan0", "172.30.0.11", "fd00:30::11")

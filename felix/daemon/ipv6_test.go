@@ -9,8 +9,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
-// TestWithoutIPv6: where Felix programs no IPv6, pods get no address in it, and interfaces are closed in it, also those of pods that have such an
-// address and were there before. Turned on again, these pods have IPv6 again.
+// TestWithoutIPv6: where Felix programs no IPv6, pods get no address in it, and interfaces are closed in it, also
+// those of pods that have such an address and were there before. Turned on again, these pods have IPv6 again.
 func TestWithoutIPv6(t *testing.T) {
 	l := newLab(t)
 	n1 := l.addNode(t, "n1", "lan0", "172.30.0.11", "fd00:30::11")

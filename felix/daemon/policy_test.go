@@ -14,14 +14,6 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
-// closed fails while a server can be reached.
-func closed(what string, err error) error {
-	if err == nil {
-		return fmt.Errorf("%s is open", what)
-	}
-	return nil
-}
-
 // TestPolicyOfResources takes Calico's resources from the datastore to the kernel: a tier whose policy denies between pods that
 // the others allow, and a host endpoint with a policy for the node and one for what it forwards.
 func TestPolicyOfResources(t *testing.T) {

@@ -152,13 +152,15 @@ func (t *table) forwardedVXLAN() []iptables.Rule {
 	}
 	to := t.vxlan().DestSet(t.set(SetVXLAN))
 	return []iptables.Rule{
-		{Match: to.NotSourceSet(t.set(SetVXLAN)), Action: iptables.Drop{}, Comment: "Drop forwarded VXLAN packets that are no node's"},
-		{Match: to.Conntrack("DNAT"), Action: iptables.Drop{}, Comment: "Drop packets that were translated into VXLAN packets"},
+		{Match: to.NotSourceSet(t.set(SetVXLAN)), Action: iptables.Drop{},
+			Comment: "Drop forwarded VXLAN packets that are no node's"},
+		{Match: to.Conntrack("DNAT"), Action: iptables.Drop{},
+			Comment: "Drop packets that were translated into VXLAN packets"},
 	}
 }
 
-// toNodes drops what no workload may send to the BGP speaker of any node, whatever its policy allows: on its way the packet may be
-// given the address of this node, which is that of a peer.
+// toNodes drops what no workload may send to the BGP speaker of any node, whatever its policy allows: on its way the
+// packet may be given the address of this node, which is that of a peer.
 func (t *table) toNodes() []iptables.Rule {
 	return []iptables.Rule{{Match: t.bgp().DestSet(t.set(SetAllHosts)), Action: iptables.Drop{},
 		Comment: "Drop BGP from workloads to nodes"}}
@@ -173,11 +175,13 @@ func (t *table) bgp() iptables.Match {
 	return iptables.Match(nil).Protocol(tcp).DestPorts(ports...)
 }
 
-// loopback is what only the node itself may send to: with route_localnet, which kube-proxy turns on, the kernel takes it from others too.
+// loopback is what only the node itself may send to: with route_localnet, which kube-proxy turns on, the kernel takes
+// it from others too.
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
 func (t *table) toHost() []iptables.Rule {
-	rules := append(t.linkLocal(), iptables.Rule{Match: t.bgp(), Action: iptables.Drop{}, Comment: "Drop BGP from workloads to the node"})
+	rules := append(t.linkLocal(), iptables.Rule{Match: t.bgp(), Action: iptables.Drop{},
+		Comment: "Drop BGP from workloads to the node"})
 	if t.Family == dataplane.IPv4 {
 		rules = append(rules, iptables.Rule{
 			Match:  iptables.Match(nil).DestNet(loopback).NotConntrack("RELATED", "ESTABLISHED", "DNAT"),
@@ -204,7 +208,9 @@ func (t *table) workload(e Endpoint) {
 	}
 	about := "workload of " + e.Interface
 	t.addClosing(from, about, e.Policy, func() []iptables.Rule { return t.fromWorkload(e.Policy) })
-	t.addClosing(to, about, e.Policy, func() []iptables.Rule { return append(t.established(), t.decideWorkload(e.Policy, true)...) })
+	t.addClosing(to, about, e.Policy, func() []iptables.Rule {
+		return append(t.established(), t.decideWorkload(e.Policy, true)...)
+	})
 	if e.Policy != nil {
 		t.addPolicies(e.Policy.Tiers, e.Policy.Profiles, true)
 		t.addPolicies(e.Policy.Tiers, e.Policy.Profiles, false)

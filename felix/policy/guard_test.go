@@ -35,8 +35,8 @@ func translate(t *testing.T, command string, v4, v6 string) {
 	kerneltest.Run(t, "ip6"+command+v6)
 }
 
-// TestBGPPortOfNodes: a pod whose policy allows everything reaches no node's BGP port, neither under its own address nor
-// translated, and everything else of the nodes.
+// TestBGPPortOfNodes: a pod whose policy allows everything reaches no node's BGP port, neither under its own address
+// nor translated, and everything else of the nodes.
 func TestBGPPortOfNodes(t *testing.T) {
 	eachBackend(t, func(t *testing.T, w *hostWorld, nat string) {
 		translate(t, nat, "PREROUTING -p tcp -d 10.98.0.1 --dport 1 -j DNAT --to-destination 10.1.0.1:179",
@@ -83,8 +83,8 @@ func TestLoopbackOfTheNode(t *testing.T) {
 	})
 }
 
-// TestForwardedVXLAN: what a node translates to the tunnel of another would come there from a node that is known, and is dropped.
-// The tunnel of the node itself, and what it forwards to other ports, is not concerned.
+// TestForwardedVXLAN: what a node translates to the tunnel of another would come there from a node that is known, and
+// is dropped. The tunnel of the node itself, and what it forwards to other ports, is not concerned.
 func TestForwardedVXLAN(t *testing.T) {
 	eachBackend(t, func(t *testing.T, w *hostWorld, nat string) {
 		for port, to := range map[string]string{"30001": "4789", "30002": "4790"} {
@@ -102,8 +102,8 @@ func TestForwardedVXLAN(t *testing.T) {
 	})
 }
 
-// TestForged: what a pod sends from an address that is not its own is dropped before it makes a connection, and even where there is a
-// connection of that address.
+// TestForged: what a pod sends from an address that is not its own is dropped before it makes a connection, and even
+// where there is a connection of that address.
 func TestForged(t *testing.T) {
 	eachBackend(t, func(t *testing.T, w *hostWorld, _ string) {
 		other := newStation(t, "forger", w.podNS, netip.MustParseAddr("10.65.9.9"), netip.MustParseAddr("fd00:65::99"))

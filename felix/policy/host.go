@@ -60,14 +60,15 @@ func (r *Renderer) Mangle(in Input) Table {
 	return t.out
 }
 
-// Raw renders the raw table: what workloads may send from, and what doNotTrack decides. The host endpoint for all interfaces takes no
-// part in it, as in Calico.
+// Raw renders the raw table: what workloads may send from, and what doNotTrack decides. The host endpoint for all
+// interfaces takes no part in it, as in Calico.
 func (r *Renderer) Raw(in Input) Table {
 	t := r.table(iptables.Raw, in)
 	t.out.Hooks = map[string]iptables.Hooks{}
 	hosts := len(in.Hosts) > 0
 	if hosts || !t.AnySource {
-		t.out.Hooks["PREROUTING"] = iptables.Hooks{Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainPrerouting}}}}
+		jump := iptables.Rule{Action: iptables.Jump{Chain: chainPrerouting}}
+		t.out.Hooks["PREROUTING"] = iptables.Hooks{Insert: []iptables.Rule{jump}}
 		t.add(chainPrerouting, hosts, func() []iptables.Rule { return t.prerouting(hosts) })
 	}
 	if !t.AnySource {
@@ -83,7 +84,8 @@ func (t *table) prerouting(hosts bool) []iptables.Rule {
 	var rules []iptables.Rule
 	if !t.AnySource {
 		for _, pattern := range t.Interfaces {
-			rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Jump{Chain: chainSource}})
+			rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern),
+				Action: iptables.Jump{Chain: chainSource}})
 		}
 	}
 	if hosts {

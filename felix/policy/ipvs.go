@@ -7,10 +7,10 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 )
 
-// With kube-proxy in IPVS mode a packet to a Service does not pass FORWARD. The Service's address is the node's own, so that the packet
-// comes to INPUT, where IPVS takes it and sends it, translated, by way of OUTPUT to an endpoint of the Service. There it looks as if the node
-// had sent it. As in Calico, INPUT notes in the packet's mark by which interface it came, and OUTPUT decides on a packet with such a mark as
-// FORWARD would have:
+// With kube-proxy in IPVS mode a packet to a Service does not pass FORWARD. The Service's address is the node's own,
+// so that the packet comes to INPUT, where IPVS takes it and sends it, translated, by way of OUTPUT to an endpoint of
+// the Service. There it looks as if the node had sent it. As in Calico, INPUT notes in the packet's mark by which
+// interface it came, and OUTPUT decides on a packet with such a mark as FORWARD would have:
 //
 //	INPUT ─── cali-INPUT ─── cali-forward-check ─ cali-set-endpoint-mark ┬ from a pod ── cali-set-wl-mark ─ cali-sm-<iface>
 //	                                                                     └ the rest ──── the mark of its host endpoint, or of others
@@ -145,7 +145,8 @@ func (t *table) addRules(name string, rules []iptables.Rule) {
 	t.add(name, fmt.Sprint(rules), func() []iptables.Rule { return rules })
 }
 
-// forwardCheck marks a packet that comes to INPUT and that IPVS will forward. One that belongs to a connection was decided on before.
+// forwardCheck marks a packet that comes to INPUT and that IPVS will forward. One that belongs to a connection was
+// decided on before.
 func (t *table) forwardCheck() []iptables.Rule {
 	rules := []iptables.Rule{{Match: known, Action: iptables.Return{}}}
 	for _, ports := range iptables.SplitPorts(t.IPVS.NodePorts) {
@@ -165,7 +166,8 @@ func (t *table) setMarks(hosts []HostEndpoint) []iptables.Rule {
 	}
 	var rules []iptables.Rule
 	for _, pattern := range t.Interfaces {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Goto{Chain: chainSetWorkload}})
+		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern),
+			Action: iptables.Goto{Chain: chainSetWorkload}})
 	}
 	rules = append(rules, iptables.Rule{Action: t.setEndpointMark(markOther)})
 	if len(hosts) == 0 {
@@ -176,7 +178,8 @@ func (t *table) setMarks(hosts []HostEndpoint) []iptables.Rule {
 		switch {
 		case h.Interface == AnyInterface:
 		case h.Mark == 0:
-			rules = append(rules, iptables.Rule{Match: m, Action: iptables.Drop{}, Comment: "No mark is left for the host endpoint"})
+			rules = append(rules, iptables.Rule{Match: m, Action: iptables.Drop{},
+				Comment: "No mark is left for the host endpoint"})
 		default:
 			rules = append(rules, iptables.Rule{Match: m, Action: t.setEndpointMark(h.Mark)})
 		}
@@ -189,7 +192,8 @@ func (t *table) forwardMarked(hosts bool) []iptables.Rule {
 	rules := append([]iptables.Rule{{Action: iptables.ClearMark{Mask: t.Marks.every()}}}, t.forwardedVXLAN()...)
 	rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFromMark}})
 	for _, pattern := range t.Interfaces {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).OutInterface(pattern), Action: iptables.Jump{Chain: chainTo}})
+		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).OutInterface(pattern),
+			Action: iptables.Jump{Chain: chainTo}})
 	}
 	if hosts {
 		rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainToHostForward}})
@@ -203,7 +207,8 @@ func (t *table) forwardMarked(hosts bool) []iptables.Rule {
 	return rules
 }
 
-// fromMarks sends a packet to the chain of the endpoint that its mark names. The host endpoint for all interfaces is asked of workloads too.
+// fromMarks sends a packet to the chain of the endpoint that its mark names. The host endpoint for all interfaces is
+// asked of workloads too.
 func (t *table) fromMarks(in Input) []iptables.Rule {
 	other := iptables.Rule{Match: t.endpointMark(markOther), Action: iptables.Return{}}
 	var hosts, workloads []iptables.Rule
@@ -219,9 +224,11 @@ func (t *table) fromMarks(in Input) []iptables.Rule {
 	workloads = append(workloads, iptables.Rule{Action: iptables.Jump{Chain: chainNodes}})
 	for _, e := range in.Endpoints {
 		if e.Mark != 0 {
-			workloads = append(workloads, iptables.Rule{Match: t.endpointMark(e.Mark), Action: iptables.Goto{Chain: prefixFromWorkload + e.Interface}})
+			workloads = append(workloads, iptables.Rule{Match: t.endpointMark(e.Mark),
+				Action: iptables.Goto{Chain: prefixFromWorkload + e.Interface}})
 		}
 	}
 	done := iptables.Rule{Match: t.endpointMark(markAllowed), Action: iptables.Return{}}
-	return slices.Concat(hosts, []iptables.Rule{other, done}, workloads, []iptables.Rule{{Action: iptables.Drop{}, Comment: "Unknown endpoint"}})
+	rest := iptables.Rule{Action: iptables.Drop{}, Comment: "Unknown endpoint"}
+	return slices.Concat(hosts, []iptables.Rule{other, done}, workloads, []iptables.Rule{rest})
 }

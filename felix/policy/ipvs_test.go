@@ -50,7 +50,8 @@ func only(rules string, words ...string) string {
 	return strings.Join(kept, "")
 }
 
-// TestEndpointMarks: an interface keeps its number while it is there, nobody else has it, and the mark's bits are the limit.
+// TestEndpointMarks: an interface keeps its number while it is there, nobody else has it, and the mark's bits are the
+// limit.
 func TestEndpointMarks(t *testing.T) {
 	marks, err := policy.MarksOf(0x7f0)
 	if err != nil {
@@ -268,7 +269,8 @@ func (w *ipvsWorld) forwards(from, to string, port uint16) bool {
 	return w.hook("FORWARD", p)
 }
 
-// byService walks the same packet as it goes when IPVS translates it from an address and port of the node, or of a Service.
+// byService walks the same packet as it goes when IPVS translates it from an address and port of the node, or of a
+// Service.
 func (w *ipvsWorld) byService(from, to string, port uint16, service netip.Addr, servicePort uint16) bool {
 	p := &modelPacket{in: from, src: w.addr(from), dst: service, protocol: 6, port: servicePort}
 	if !w.hook("INPUT", p) {
@@ -278,8 +280,8 @@ func (w *ipvsWorld) byService(from, to string, port uint16, service netip.Addr, 
 	return w.hook("OUTPUT", p)
 }
 
-// TestIPVSDecidesAsForward: of random policies, and host endpoints, what IPVS forwards to an endpoint of a Service has the verdict of what the
-// kernel forwards there. Without the chains for IPVS, ingress policy would be passed by.
+// TestIPVSDecidesAsForward: of random policies, and host endpoints, what IPVS forwards to an endpoint of a Service
+// has the verdict of what the kernel forwards there. Without the chains for IPVS, ingress policy would be passed by.
 func TestIPVSDecidesAsForward(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -18,17 +18,16 @@
 //	OUTPUT ── cali-OUTPUT ──┬ VXLAN to known nodes; the node itself may always reach its pods
 //	                        └ the rest ──── cali-to-host-endpoint ─── cali-th-<iface> ─ cali-failsafe-out, policies, profiles
 //
-// Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that it makes no
-// connection: whoever reads a source behind it may trust it.
+// Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that
+// it makes no connection: whoever reads a source behind it may trust it.
 //
-// The chains of host endpoints exist while there are any. The raw table then also asks the policies with doNotTrack, and
-// mangle those with preDNAT, and, as output by an address that was translated is decided after the filter table, the
-// ordinary ones of what the node itself sends.
+// The chains of host endpoints exist while there are any. The raw table then also asks the policies with doNotTrack,
+// and mangle those with preDNAT, and, as output by an address that was translated is decided after the filter table,
+// the ordinary ones of what the node itself sends.
 //
-// A chain drops what is denied, and returns with the accept mark what is allowed, so that a
-// packet from a pod to a pod of the same node passes both sides. The mark stays from table to table: what raw
-// or mangle allowed is not asked about again at the same end. Raw, or without it filter, clears what an outer packet
-// of a tunnel may have left.
+// A chain drops what is denied, and returns with the accept mark what is allowed, so that a packet from a pod to a
+// pod of the same node passes both sides. The mark stays from table to table: what raw or mangle allowed is not asked
+// about again at the same end. Raw, or without it filter, clears what an outer packet of a tunnel may have left.
 package policy
 
 import (
@@ -65,8 +64,8 @@ type Marks struct {
 	Endpoint uint32
 }
 
-// MarksOf takes the four lowest bits of a mask, in Calico's order, and leaves the others to endpoints. An error says that there
-// are fewer.
+// MarksOf takes the four lowest bits of a mask, in Calico's order, and leaves the others to endpoints. An error says
+// that there are fewer.
 func MarksOf(mask uint32) (Marks, error) {
 	if bits.OnesCount32(mask) < 4 {
 		return Marks{}, fmt.Errorf("mark mask %#x has fewer than the 4 bits that are needed", mask)

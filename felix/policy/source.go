@@ -25,22 +25,23 @@ func (t *table) sources(e Endpoint) []netip.Prefix {
 	})
 }
 
-// checkSources adds the chains that drop what workloads send from addresses that are not theirs. They belong to the raw table: what
-// is forged makes no entry of connection tracking, and profits from none.
+// checkSources adds the chains that drop what workloads send from addresses that are not theirs. They belong to the
+// raw table: what is forged makes no entry of connection tracking, and profits from none.
 func (t *table) checkSources(endpoints []Endpoint) {
 	t.add(chainSource, nil, func() []iptables.Rule {
 		var rules []iptables.Rule
 		if t.Family == dataplane.IPv6 {
 			for _, source := range []string{"fe80::/10", "::/128"} {
-				rules = append(rules, iptables.Rule{Match: iptables.Match(nil).Protocol(icmpv6).SourceNet(netip.MustParsePrefix(source)),
-					Action: iptables.Goto{Chain: chainNeighbours}})
+				m := iptables.Match(nil).Protocol(icmpv6).SourceNet(netip.MustParsePrefix(source))
+				rules = append(rules, iptables.Rule{Match: m, Action: iptables.Goto{Chain: chainNeighbours}})
 			}
 		}
 		return append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFrom}})
 	})
 	if t.Family == dataplane.IPv6 {
 		t.add(chainNeighbours, nil, func() []iptables.Rule {
-			return append(t.linkLocal(), iptables.Rule{Action: iptables.Drop{}, Comment: "Drop what is not about neighbours"})
+			return append(t.linkLocal(), iptables.Rule{Action: iptables.Drop{},
+				Comment: "Drop what is not about neighbours"})
 		})
 	}
 	t.dispatchFrom(endpoints)

@@ -230,8 +230,8 @@ func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	}
 }
 
-// TestFelixConfigurationHolds: what the chart sets of its own gives way to the FelixConfiguration, but for the health endpoint, which the chart's
-// probes ask.
+// TestFelixConfigurationHolds: what the chart sets of its own gives way to the FelixConfiguration, but for the health
+// endpoint, which the chart's probes ask.
 func TestFelixConfigurationHolds(t *testing.T) {
 	environ := environment(t, workloads(t, render(t)), "DaemonSet calico-node")
 	resource := felixconfig.Source{Name: "FelixConfiguration default", Resource: true, Values: map[string]string{}}

@@ -62,7 +62,8 @@ func (s *sessionStatus) take(r wire.Report) bool {
 	before, now := s.report, time.Now()
 	s.report, s.reported = r, now
 	s.cuts = slices.DeleteFunc(s.cuts, func(c cut) bool { return c.number <= r.Applied })
-	return s.lagChanges(now) || r.Applied != before.Applied || !slices.Equal(r.Errors, before.Errors) || !slices.Equal(r.Notices, before.Notices)
+	return s.lagChanges(now) || r.Applied != before.Applied ||
+		!slices.Equal(r.Errors, before.Errors) || !slices.Equal(r.Notices, before.Notices)
 }
 
 // lagChanges notes whether the node lags, and says whether that is new.
@@ -124,7 +125,8 @@ func (h *Hub) Status(ctx context.Context) ([]NodeStatus, error) {
 
 func (s *Session) statusAt(now time.Time) NodeStatus {
 	return NodeStatus{Node: s.node.name, Connected: s.status.connected, Commit: s.number, Applied: s.status.report.Applied,
-		Unread: len(s.dirty), Reported: s.status.reported, Errors: s.status.report.Errors, Notices: s.status.report.Notices, Lacks: s.lacks.Names(),
+		Unread: len(s.dirty), Reported: s.status.reported, Errors: s.status.report.Errors,
+		Notices: s.status.report.Notices, Lacks: s.lacks.Names(),
 		BehindSeconds: s.status.behind(now).Seconds()}
 }
 

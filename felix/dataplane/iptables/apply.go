@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// RefusedError says that chains with a fallback stand in that form, or that chains which are to go stay, empty: what the table does is
-// as desired. What the kernel refused is tried again by each Apply.
+// RefusedError says that chains with a fallback stand in that form, or that chains which are to go stay, empty: what
+// the table does is as desired. What the kernel refused is tried again by each Apply.
 type RefusedError struct {
 	Table string
 	Errs  []error // one a chain
@@ -17,9 +17,9 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return errors.Join(e.Errs...).Error() }
 
-// Apply makes the table match in one transaction. If the kernel refuses it, it is taken apart, so that what cannot be done
-// hinders nothing else: chains that have a fallback get it, and a chain that is to go and that somebody else's rule names is emptied.
-// A *RefusedError says so of both.
+// Apply makes the table match in one transaction. If the kernel refuses it, it is taken apart, so that what cannot be
+// done hinders nothing else: chains that have a fallback get it, and a chain that is to go and that somebody else's
+// rule names is emptied. A *RefusedError says so of both.
 func (t *Table) Apply(ctx context.Context) error { return t.Start(ctx)() }
 
 // Start begins what Apply does; finish does the rest. Until then the Table is not used otherwise.
@@ -71,8 +71,8 @@ func (t *Table) refusals() error {
 		refused.Errs = append(refused.Errs, fmt.Errorf("%s denies, chain %s was refused: %w", t.closable[name].about, name, t.refused[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.held)) {
-		refused.Errs = append(refused.Errs, fmt.Errorf("chain %s of table %s is not needed and stays, empty: remove the rules of others that name it: %w",
-			name, t.cfg.Table, t.held[name]))
+		refused.Errs = append(refused.Errs, fmt.Errorf("chain %s of table %s is not needed and stays, empty: "+
+			"remove the rules of others that name it: %w", name, t.cfg.Table, t.held[name]))
 	}
 	return refused
 }

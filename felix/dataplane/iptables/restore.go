@@ -130,7 +130,8 @@ func (t *Table) begin(ctx context.Context, x *transaction) (finish func() error)
 		return func() error { return nil }
 	}
 	stdin := "*" + t.cfg.Table + "\n" + x.text.String() + "COMMIT\n"
-	wait := t.start(ctx, "restore", []byte(stdin), "--noflush", fmt.Sprintf("--wait=%d", waitSeconds))
+	command := t.command("restore", []byte(stdin), "--noflush", fmt.Sprintf("--wait=%d", waitSeconds))
+	wait := t.cfg.Runner.Start(ctx, command)
 	return func() error {
 		_, pid, err := wait()
 		if err != nil {

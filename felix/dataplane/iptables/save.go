@@ -19,7 +19,7 @@ func (t *Table) save(ctx context.Context) (saved, error) {
 	if len(t.chains.AllDesired())+len(t.hooks) == 0 {
 		args = nil
 	}
-	out, _, err := t.start(ctx, "save", nil, args...)()
+	out, _, err := Run(ctx, t.cfg.Runner, t.command("save", nil, args...))
 	if err != nil {
 		return saved{}, fmt.Errorf("read table %s: %w", t.cfg.Table, err)
 	}

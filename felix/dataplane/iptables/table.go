@@ -68,8 +68,9 @@ type Table struct {
 	turn int // of the refused and the held, to be tried again
 	// foreign is the kernel's chains, and any other chain that has a rule of ours; a rule that is not ours is empty.
 	foreign map[string][]line
-	// own counts, by process id, our changes whose events have yet to come. A process of another PID namespace can have the same id: each
-	// change takes one event, so that a stranger's is one too many, whichever of the two comes first.
+	// own counts, by process id, our changes whose events have yet to come. A process of another PID namespace can
+	// have the same id: each change takes one event, so that a stranger's is one too many, whichever of the two comes
+	// first.
 	own map[uint32]int
 }
 
@@ -215,7 +216,8 @@ func (t *Table) Changed(ctx context.Context) (bool, error) {
 	}
 	for name, rules := range now.foreign {
 		h, hooked := t.hooks[name]
-		changed = changed || t.concerns(name) && !sameRules(ours(t.foreign[name]), ours(rules)) || hooked && !h.inPlace(rules)
+		changed = changed || hooked && !h.inPlace(rules) ||
+			t.concerns(name) && !sameRules(ours(t.foreign[name]), ours(rules))
 	}
 	for name, rules := range t.foreign {
 		changed = changed || len(now.foreign[name]) == 0 && len(ours(rules)) > 0
@@ -240,7 +242,7 @@ func (t *Table) load(ctx context.Context) error {
 	return nil
 }
 
-// start starts one of the table's commands: "save" or "restore".
-func (t *Table) start(ctx context.Context, verb string, stdin []byte, args ...string) (finish func() (stdout []byte, pid int, err error)) {
-	return t.cfg.Runner.Start(ctx, Command{Name: command(t.cfg.Family, t.cfg.Backend, verb), Args: args, Stdin: stdin})
+// command gives one of the table's commands: "save" or "restore".
+func (t *Table) command(verb string, stdin []byte, args ...string) Command {
+	return Command{Name: command(t.cfg.Family, t.cfg.Backend, verb), Args: args, Stdin: stdin}
 }

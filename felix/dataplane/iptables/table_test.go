@@ -248,7 +248,8 @@ func TestFewLines(t *testing.T) {
 	}
 }
 
-// TestChainInUse: a foreign rule that jumps to a chain of ours keeps the chain, without its rules, and hinders nothing else.
+// TestChainInUse: a foreign rule that jumps to a chain of ours keeps the chain, without its rules, and hinders
+// nothing else.
 func TestChainInUse(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w world) {
 		table := New(w.Config)

@@ -239,8 +239,8 @@ func (n *numbered) Start(ctx context.Context, c iptables.Command) func() ([]byte
 	}
 }
 
-// TestSameProcessID: a stranger of another PID namespace whose process id there is that of our last command is told from us, whichever of the
-// two events comes first.
+// TestSameProcessID: a stranger of another PID namespace whose process id there is that of our last command is told
+// from us, whichever of the two events comes first.
 func TestSameProcessID(t *testing.T) {
 	m := start(t)
 	n := &numbered{}

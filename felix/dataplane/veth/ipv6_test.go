@@ -56,8 +56,8 @@ func dials(t *testing.T, ns *os.File, to string, timeout time.Duration) error {
 	return failed
 }
 
-// TestIPv6Closed: a pod without an IPv6 address does not reach its node by the kernel's link-local address, though nobody programs rules for
-// IPv6; in IPv4 it does.
+// TestIPv6Closed: a pod without an IPv6 address does not reach its node by the kernel's link-local address, though
+// nobody programs rules for IPv6; in IPv4 it does.
 func TestIPv6Closed(t *testing.T) {
 	kerneltest.Enter(t)
 	ns := connect(t, pod4)
@@ -76,7 +76,8 @@ func TestIPv6Closed(t *testing.T) {
 	if dials(t, ns, node, 500*time.Millisecond) == nil {
 		t.Errorf("the pod reaches %s", node)
 	}
-	// An interface that the kernel treats as any other, as of an earlier release, shows that there was something to close.
+	// An interface that the kernel treats as any other, as of an earlier release, shows that there was something to
+	// close.
 	kerneltest.Run(t, "sysctl -qw net.ipv6.conf.cali1.disable_ipv6=0")
 	if err := dials(t, ns, node, 10*time.Second); err != nil {
 		t.Errorf("with IPv6 turned on: %v", err)
@@ -114,7 +115,8 @@ func advertise(t *testing.T, ns *os.File) {
 	}
 }
 
-// sendAdvertisement sends, from eth0 of the thread's namespace, that who sends it is a router for half an hour (RFC 4861 section 4.2).
+// sendAdvertisement sends, from eth0 of the thread's namespace, that who sends it is a router for half an hour (RFC
+// 4861 section 4.2).
 func sendAdvertisement() error {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_ICMPV6)
 	if err != nil {

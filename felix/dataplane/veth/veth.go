@@ -1,8 +1,9 @@
 // Package veth makes, checks and removes the pair of devices that connects a pod.
 //
-// It owns the pair: the host's end in the calling thread's network namespace, the pod's end with its addresses
-// and default routes in the pod's. It knows nothing of policy. Of the host's end it sets what must be closed before it is up;
-// the other sysctls, and the route to the pod, are the drivers'. It keeps no state; the CNI server calls it, on any goroutine.
+// It owns the pair: the host's end in the calling thread's network namespace, the pod's end with its addresses and
+// default routes in the pod's. It knows nothing of policy. Of the host's end it sets what must be closed before it is
+// up; the other sysctls, and the route to the pod, are the drivers'. It keeps no state; the CNI server calls it, on
+// any goroutine.
 package veth
 
 import (
@@ -154,8 +155,8 @@ func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
 	return nil
 }
 
-// closeIPv6 keeps the node from learning routes from the pod. Of a pod without an IPv6 address, for which nobody may program rules, it
-// takes nothing in IPv6 at all, not even on the link-local address that the kernel would make.
+// closeIPv6 keeps the node from learning routes from the pod. Of a pod without an IPv6 address, for which nobody may
+// program rules, it takes nothing in IPv6 at all, not even on the link-local address that the kernel would make.
 func closeIPv6(p Pair) error {
 	conf := sysctl.Writable() + "/net/ipv6/conf/" + p.Host
 	if _, err := os.Stat(conf); errors.Is(err, fs.ErrNotExist) {
