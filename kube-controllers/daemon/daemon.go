@@ -93,7 +93,7 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 	logger := logr.FromSlogHandler(log.Handler())
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
-	mgr, err := newManager(cluster, config, logger)
+	mgr, err := newManager(cluster, config, log)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 	return nil
 }
 
-func newManager(cluster *rest.Config, config Config, logger logr.Logger) (ctrl.Manager, error) {
+func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, register := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, registration.AddToScheme, v3.AddToScheme} {
@@ -135,10 +135,15 @@ func newManager(cluster *rest.Config, config Config, logger logr.Logger) (ctrl.M
 			return nil, fmt.Errorf("register API types: %w", err)
 		}
 	}
+	store, err := kubernetes.New(cluster)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
-		Logger: logger,
+		Logger: logr.FromSlogHandler(log.Handler()),
 		Cache: cache.Options{
+			NewInformer:      informers(store, scheme, log),
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Pod{}:  {Transform: trimPod},

@@ -201,7 +201,7 @@ func TestProgram(t *testing.T) {
 	t.Run("unreadable pool", w.unreadable)
 }
 
-// unreadable: a pool that got in unjudged keeps no other out. It comes last, since the program's cache of pools ends with it.
+// unreadable: a pool that got in unjudged keeps no other out, and nothing else from what is made of the others.
 func (w *world) unreadable(t *testing.T) {
 	w.create(t, pool("spoilt", "10.77.0.0/16"))
 	w.server.Overwrite(t, v3.GroupVersion.Group, "ippools", "spoilt",
@@ -212,6 +212,17 @@ func (w *world) unreadable(t *testing.T) {
 	if err := w.client.Create(t.Context(), pool("overlapping", "10.0.1.0/24"), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "first") {
 		t.Errorf("a pool that overlaps another: %v", err)
 	}
+	w.create(t, pool("after", "10.79.0.0/16"))
+	eventually(t, "the condition of a pool made after it", func() error {
+		after := &v3.IPPool{}
+		if err := w.client.Get(t.Context(), client.ObjectKey{Name: "after"}, after); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(after.Status.Conditions, "Allocatable") {
+			return fmt.Errorf("conditions %+v", after.Status.Conditions)
+		}
+		return nil
+	})
 }
 
 func (w *world) clusterInformation(t *testing.T) {
