@@ -37,12 +37,12 @@ type authority struct {
 	former  []*x509.Certificate // trusted still
 }
 
-// readAuthority takes what can be read; what is trusted stays trusted if the keys cannot.
+// readAuthority takes what can be read. What cannot is as if it were not there: advance makes it anew, and what was trusted stays so.
 func readAuthority(data map[string][]byte) *authority {
 	a := &authority{}
-	a.current, _ = readSigner(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey]) // or it is made
+	a.current, _ = readSigner(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
 	a.next, _ = readSigner(data[keyNextCert], data[keyNextKey])
-	a.since, _ = time.Parse(time.RFC3339, string(data[keySince])) // or former ones go once everything is settled
+	a.since, _ = time.Parse(time.RFC3339, string(data[keySince]))
 	for block, rest := pem.Decode(data[keyTrusted]); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err == nil && !a.current.is(cert) && !a.next.is(cert) {

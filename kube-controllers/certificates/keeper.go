@@ -138,6 +138,7 @@ func (k *Keeper) authority(ctx context.Context) (a *authority, err error) {
 		if !changed {
 			return false, nil
 		}
+		k.Log.Info("authority changes", "secret", k.Authority, "next", a.next != nil, "former", len(a.former))
 		secret.Data, err = a.data()
 		return true, err
 	})
