@@ -107,7 +107,8 @@ type Agent struct {
 	sysctls   map[string][]netip.Addr
 	renderers map[dataplane.Family]*policy.Renderer
 	// broken are the kernel's names of sets that could not be made whole.
-	broken map[dataplane.Family]map[string]bool
+	broken   map[dataplane.Family]map[string]bool
+	withheld bool // the kernel has no room for some sets
 	// chains are the Keys of what each table was rendered from.
 	chains  map[tableKey]map[string]any
 	adds    []addWaiter

@@ -38,6 +38,7 @@ type (
 		AddMembers(name string, members ...ipset.Member)
 		RemoveMembers(name string, members ...ipset.Member)
 		Remove(name string)
+		Withhold(reasons map[string]error)
 		Changed(context.Context) (bool, error)
 		Grow(context.Context) error
 		Shrink(context.Context) error

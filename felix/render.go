@@ -28,6 +28,7 @@ const (
 
 // renderSets makes the sets of policies desired, as far as they changed.
 func (a *Agent) renderSets() {
+	a.withhold()
 	for name := range a.state.dirty.sets {
 		set := a.state.sets[name]
 		for _, f := range a.opts.Drivers.Families {

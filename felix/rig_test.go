@@ -86,17 +86,22 @@ func (s sets) Shrink(context.Context) error                 { return s.do("shrin
 func (s sets) Set(set ipset.Set)                            { s.sets[set.Name] = len(set.Members) }
 func (s sets) AddMembers(name string, m ...ipset.Member)    { s.sets[name] += len(m) }
 func (s sets) RemoveMembers(name string, m ...ipset.Member) { s.sets[name] -= len(m) }
-func (s sets) Remove(name string)                           { delete(s.sets, name) }
-func (r rules) Name() string                                { return "iptables" }
-func (r rules) Apply(context.Context) error                 { return r.do(r.table) }
-func (r rules) Start(ctx context.Context) func() error      { return func() error { return r.Apply(ctx) } }
-func (r rules) Hook(map[string]iptables.Hooks)              {}
-func (r routes) Name() string                               { return "route" }
-func (r routes) Apply(context.Context) error                { return r.do("routes") }
-func (r routes) Replace(list []route.Route)                 { r.fake.routes = list }
-func (c connections) Name() string                          { return "conntrack" }
-func (c connections) Forget(addr netip.Addr)                { c.forget = append(c.forget, addr) }
-func (c connections) InPlace(addr netip.Addr) bool          { return !slices.Contains(c.forget, addr) }
+func (s sets) Withhold(reasons map[string]error) {
+	if delete(s.fail, "grow"); len(reasons) > 0 {
+		s.fail["grow"] = &ipset.FailedError{Sets: reasons}
+	}
+}
+func (s sets) Remove(name string)                      { delete(s.sets, name) }
+func (r rules) Name() string                           { return "iptables" }
+func (r rules) Apply(context.Context) error            { return r.do(r.table) }
+func (r rules) Start(ctx context.Context) func() error { return func() error { return r.Apply(ctx) } }
+func (r rules) Hook(map[string]iptables.Hooks)         {}
+func (r routes) Name() string                          { return "route" }
+func (r routes) Apply(context.Context) error           { return r.do("routes") }
+func (r routes) Replace(list []route.Route)            { r.fake.routes = list }
+func (c connections) Name() string                     { return "conntrack" }
+func (c connections) Forget(addr netip.Addr)           { c.forget = append(c.forget, addr) }
+func (c connections) InPlace(addr netip.Addr) bool     { return !slices.Contains(c.forget, addr) }
 func (c connections) Apply(context.Context) error {
 	if len(c.forget) == 0 {
 		return nil

@@ -2,6 +2,7 @@ package felix_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -288,6 +289,56 @@ func TestBrokenSet(t *testing.T) {
 		r.commit(&wire.Pool{Name: "q", CIDR: netip.MustParsePrefix("10.66.0.0/16")})
 		if last := r.source.reports[len(r.source.reports)-1]; last.Applied != 0 {
 			t.Errorf("a set that is no policy's is broken, and the commit counts as enforced: %+v", last)
+		}
+	})
+}
+
+// TestSetsBeyondTheKernelsRoom: where a node has no room for all sets, the policies of the namespace with too many deny, and those of
+// others are enforced; with room again, all are.
+func TestSetsBeyondTheKernelsRoom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		uses := func(name string, sets ...string) *wire.Policy {
+			p := &wire.Policy{Name: name, Tier: "default"}
+			for _, set := range sets {
+				p.Ingress = append(p.Ingress, wire.Rule{Action: wire.Allow, Src: wire.Match{Sets: []string{set}}})
+			}
+			return p
+		}
+		objects := []wire.Object{pool, set}
+		var many []string // as many as a node has room for, without the one of another namespace
+		for i := range 61_438 {
+			many = append(many, fmt.Sprint("s", i))
+			objects = append(objects, &wire.IPSet{Name: many[i]})
+		}
+		modest, greedy := uses("knp.default/modest/p", "s"), uses("knp.default/greedy/p", many...)
+		both := *endpoint
+		both.Tiers = []wire.Tier{{Name: "default", Ingress: []string{modest.Name, greedy.Name}, DefaultAction: wire.Deny}}
+		r.commit(append(objects, modest, greedy, &both)...)
+		if err := r.agent.Add(t.Context(), workload); err != nil {
+			t.Error(err)
+		}
+		// closed counts the policies' chains that only deny.
+		closed := func() (n, all int) {
+			for name, chain := range r.chains {
+				if strings.HasPrefix(name, "filter cali-pi-") {
+					all++
+					if len(chain.Rules) == 1 && chain.Rules[0].Action == (iptables.Drop{}) {
+						n++
+					}
+				}
+			}
+			return n, all
+		}
+		synctest.Wait()
+		if n, all := closed(); n != 1 || all != 2 || r.agent.Ready() != nil {
+			t.Errorf("without room %d of %d policies deny, want 1 of 2; %v", n, all, r.agent.Ready())
+		}
+		r.source.commits <- wire.Commit{Upserts: []wire.Object{uses(greedy.Name, many[1:]...)},
+			Deletes: []wire.ID{{Kind: wire.KindIPSet, Name: many[0]}}, InSync: true}
+		synctest.Wait()
+		if n, all := closed(); n != 0 || all != 2 {
+			t.Errorf("with room %d of %d policies deny", n, all)
 		}
 	})
 }

@@ -34,6 +34,7 @@ type state struct {
 type set struct {
 	whole   *wire.IPSet // nil if it was rendered
 	changes []wire.SetDelta
+	size    int // of its members, after the changes
 }
 
 // dirty is what has to be rendered again.
@@ -75,7 +76,7 @@ func (s *state) upsert(object wire.Object) {
 	case *wire.Node:
 		s.node = o
 	case *wire.IPSet:
-		s.sets[o.Name] = &set{whole: o}
+		s.sets[o.Name] = &set{whole: o, size: len(o.Nets) + len(o.Ports)}
 	case *wire.Policy:
 		s.policies[o.Name] = o
 	case *wire.Endpoint:
@@ -92,6 +93,7 @@ func (s *state) change(d wire.SetDelta) bool {
 		return false
 	}
 	set.changes = append(set.changes, d)
+	set.size += len(d.AddedNets) + len(d.AddedPorts) - len(d.RemovedNets) - len(d.RemovedPorts)
 	s.dirty.sets[d.Name] = true
 	return true
 }

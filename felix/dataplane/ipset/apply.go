@@ -15,8 +15,12 @@ type FailedError struct {
 
 func (e *FailedError) Error() string {
 	var errs []error
+	said := map[string]bool{} // many may have failed for one reason
 	for _, name := range slices.Sorted(maps.Keys(e.Sets)) {
-		errs = append(errs, e.Sets[name])
+		if err := e.Sets[name]; !said[err.Error()] {
+			said[err.Error()] = true
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...).Error()
 }
@@ -29,7 +33,23 @@ func (s *Sets) Apply(ctx context.Context) error {
 // Grow creates sets and adds members: what must be there before a rule that names a set. What it could not do of single sets
 // is a *FailedError.
 func (s *Sets) Grow(ctx context.Context) error {
-	return s.pass(ctx, s.grow)
+	err := s.pass(ctx, s.grow)
+	failed, known := errors.AsType[*FailedError](err)
+	if err != nil && !known {
+		return err
+	}
+	for name, reason := range s.withheld {
+		if e := s.sets[name]; e != nil && e.wanted {
+			if failed == nil {
+				failed = &FailedError{map[string]error{}}
+			}
+			failed.Sets[name] = reason
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	return failed
 }
 
 // Shrink removes members and sets: what must go after the last rule that names a set.
@@ -55,7 +75,11 @@ func (s *Sets) pass(ctx context.Context, phase func(string, *set) error) error {
 			s.Resync() // what we believe may be wrong, or a batch got in by half
 			continue
 		}
-		if e.wanted == (e.actual != nil) && e.members.Settled() {
+		done := e.wanted == (e.actual != nil) && e.members.Settled()
+		if s.withheld[name] != nil {
+			done = e.actual == nil
+		}
+		if done {
 			delete(s.dirty, name)
 			if !e.wanted {
 				delete(s.sets, name)
@@ -69,7 +93,7 @@ func (s *Sets) pass(ctx context.Context, phase func(string, *set) error) error {
 }
 
 func (s *Sets) grow(name string, e *set) error {
-	if !e.wanted {
+	if !e.wanted || s.withheld[name] != nil {
 		return nil
 	}
 	if e.actual != nil && e.actual.typ != e.typ {
@@ -105,7 +129,7 @@ func (s *Sets) shrink(name string, e *set) error {
 	if e.actual == nil {
 		return nil
 	}
-	if !e.wanted {
+	if !e.wanted || s.withheld[name] != nil {
 		return s.destroy(name, e)
 	}
 	_, unwanted := e.members.Pending()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,7 +60,8 @@ type Sets struct {
 	loaded bool
 	sets   map[string]*set
 	// dirty holds the sets that may have something to do; every other one is as desired.
-	dirty map[string]bool
+	dirty    map[string]bool
+	withheld map[string]error
 }
 
 // Open connects to the kernel in the calling thread's network namespace and returns a driver that wants no sets.
@@ -154,6 +156,19 @@ func (s *Sets) Remove(name string) {
 	e.wanted = false
 	clear(e.wide)
 	e.members.Replace(map[Member]struct{}{})
+}
+
+// Withhold keeps sets that are desired out of the kernel, with the reasons, instead of those it kept out before. Grow reports them
+// as failed; those that are there go with Shrink, when no rule names them any more.
+func (s *Sets) Withhold(reasons map[string]error) {
+	for _, names := range []map[string]error{s.withheld, reasons} {
+		for name := range names {
+			if s.sets[name] != nil {
+				s.dirty[name] = true
+			}
+		}
+	}
+	s.withheld = maps.Clone(reasons)
 }
 
 // Name is "ipset".

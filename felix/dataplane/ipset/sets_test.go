@@ -145,6 +145,41 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestWithhold: a set that is withheld goes from the kernel only with Shrink, is reported until it is not withheld any more, and
+// has then the members that it was given meanwhile.
+func TestWithhold(t *testing.T) {
+	kerneltest.Enter(t)
+	s, _ := open(t, Config{Family: dataplane.IPv4})
+	a, b := SetName(dataplane.IPv4, "a"), SetName(dataplane.IPv4, "b")
+	s.Set(Set{a, HashNet, first})
+	s.Set(Set{b, HashNet, first})
+	apply(t, s)
+	full := errors.New("no room")
+	s.Withhold(map[string]error{a: full})
+	grown := s.Grow(t.Context())
+	if failed, is := errors.AsType[*FailedError](grown); !is || len(failed.Sets) != 1 || failed.Sets[a] != full {
+		t.Errorf("Grow gives %v", grown)
+	}
+	if names := kerneltest.Run(t, "ipset list -n"); !strings.Contains(names, a) {
+		t.Errorf("before Shrink there are %q: a rule may still name the set", names)
+	}
+	if err := s.Shrink(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if names := kerneltest.Run(t, "ipset list -n"); strings.Contains(names, a) || !strings.Contains(names, b) {
+		t.Errorf("after Shrink there are %q", names)
+	}
+	s.AddMembers(a, nets("10.2.0.0/16")...)
+	if err := s.Grow(t.Context()); err == nil {
+		t.Error("the set that is withheld is not reported any more")
+	}
+	s.Withhold(nil)
+	apply(t, s)
+	if got := listed(t, a); !slices.Contains(got, "10.2.0.0/16") || len(got) != 3 {
+		t.Errorf("the set has %v", got)
+	}
+}
+
 func TestRepair(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.Family.String(), func(t *testing.T) {
