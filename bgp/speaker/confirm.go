@@ -50,7 +50,7 @@ func decision(name string, action api.RouteAction, conditions *api.Conditions) *
 // router outside. A node announces what IPAM has on it, and a reflector what is in the pools. More than that needs a
 // filter that accepts it, which is no use for destinations within the pools.
 func (p *policies) limits(neighbor *api.MatchSet, peer bgp.Peer, config bgp.Config) (before, after []*api.Statement) {
-	if peer.Node == "" {
+	if peer.Node == "" && !peer.Mesh {
 		return nil, nil
 	}
 	name := peer.Addr.String()
@@ -105,9 +105,9 @@ func networksOf(list []netip.Prefix, family netip.Addr, as func(netip.Prefix) *a
 func (e *embedded) applyConfirmed(ctx context.Context, config bgp.Config) error {
 	for _, peer := range config.Peers {
 		if peer.Node == "" || peer.Reflector {
-			continue
+			continue // there is no set, or it stays empty
 		}
-		before, now := e.confirmed[peer.Node], config.Confirmed[peer.Node]
+		before, now := e.confirmed[peer.Addr], config.Confirmed[peer.Node]
 		added, gone := without(now, before), without(before, now)
 		set := func(list []netip.Prefix) *api.DefinedSet {
 			return &api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: confirmedName(peer.Addr), Prefixes: networksOf(list, peer.Addr, exactly)[1:]}
@@ -130,8 +130,8 @@ func (e *embedded) applyConfirmed(ctx context.Context, config bgp.Config) error 
 				return err
 			}
 		}
+		e.confirmed[peer.Addr] = now
 	}
-	e.confirmed = config.Confirmed
 	return nil
 }
 

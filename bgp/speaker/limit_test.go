@@ -206,7 +206,7 @@ func TestSilentConnection(t *testing.T) {
 	two.wait("the stranger has the place", func(r report) bool { return r.Status.Peers[0].State == "OpenSent" })
 	one, c := l.speaker(1), config(1, 64512, "10.244.1.0/26")
 	c.Peers = peers(1, 2, 64512)[:1]
-	c.Peers[0].Mesh = true
+	c.Peers[0].Mesh, c.Peers[0].Node = true, "n2"
 	one.configure(c)
 	says("closed:")
 	two.wait("the peer has its session", func(r report) bool { return hasRoute(r, "10.244.1.0/26", hostAddr(1, 4)) })
@@ -217,7 +217,8 @@ func waiting(l *lab) *process {
 	l.t.Helper()
 	node, c := l.speaker(2), config(2, 64512, "10.244.2.0/26")
 	c.Peers = peers(2, 1, 64512)[:1]
-	c.Peers[0].Mesh = true // so that the other end does not connect itself
+	c.Peers[0].Mesh, c.Peers[0].Node = true, "n1" // the other end does not connect itself then
+	c.Confirmed = map[string][]netip.Prefix{"n1": parsePrefixes("10.244.1.0/26")}
 	node.configure(c)
 	node.wait("the peer is waited for", func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State == "Active" })
 	return node

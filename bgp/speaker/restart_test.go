@@ -42,12 +42,27 @@ type pair struct {
 
 func block(host, n int) string { return fmt.Sprintf("10.244.%d.%d/32", host, n) }
 
+// everyBlock is the blocks of all hosts, which are nodes n1, n2, n3.
+func everyBlock() map[string][]netip.Prefix {
+	blocks := map[string][]netip.Prefix{}
+	for host := 1; host <= 3; host++ {
+		for n := range 256 {
+			node := fmt.Sprintf("n%d", host)
+			blocks[node] = append(blocks[node], netip.MustParsePrefix(block(host, n)))
+		}
+	}
+	return blocks
+}
+
 func newPair(t *testing.T, kind string) *pair {
 	p := &pair{t: t, l: newLab(t, 3), configs: map[int]bgp.Config{}, speakers: map[int]*process{}}
 	for host := 1; host <= 2; host++ {
 		c := config(host, 64512, block(host, 255), block(host, 100))
 		c.Peers = peers(host, 3-host, 64512)[:1]
-		c.Peers[0].Mesh = kind == "mesh"
+		if kind == "mesh" {
+			c.Peers[0].Mesh, c.Peers[0].Node = true, fmt.Sprintf("n%d", 3-host)
+		}
+		c.Confirmed = everyBlock()
 		if kind == "reflector" && host == 2 {
 			c.PassOn = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
 			c.Peers[0].ReflectorClient, c.Peers[0].ClusterID = true, "1.0.0.1"
@@ -148,14 +163,14 @@ func TestPeersKnownInSteps(t *testing.T) {
 	p := newPair(t, "peers")
 	third := config(3, 64512, block(3, 0))
 	third.Peers = peers(3, 1, 64512)[:1]
-	third.Peers[0].Mesh = true
+	third.Peers[0].Mesh, third.Peers[0].Node, third.Confirmed = true, "n1", everyBlock()
 	p.l.speaker(3).configure(third)
 	kill(p.speakers[1].cmd)
 	node, c := p.l.speaker(1), p.configs[1]
 	node.configure(c)
 	node.wait("the first peer's blocks are learned", func(r report) bool { return hasRoute(r, block(2, 255), hostAddr(2, 4)) })
 	c.Peers = append(c.Peers, peers(1, 3, 64512)[0])
-	c.Peers[1].Mesh = true
+	c.Peers[1].Mesh, c.Peers[1].Node = true, "n3"
 	node.configure(c)
 	node.wait("in sync with both", func(r report) bool {
 		if r.Status.Synced && (!hasRoute(r, block(2, 255), hostAddr(2, 4)) || !hasRoute(r, block(3, 0), hostAddr(3, 4))) {
@@ -212,5 +227,29 @@ func TestPeerThatIsRemovedWhileAway(t *testing.T) {
 	p.speakers[2].wait("the routes are gone", func(r report) bool { return len(r.Status.Peers) == 0 && len(r.Routes) == 0 })
 	if kept := time.Since(removed); kept > 2*time.Second {
 		t.Errorf("routes of a peer that was removed were kept for %s", kept)
+	}
+}
+
+// The address of a node is another node's from now on: the session ends, and what was kept for the first one goes.
+func TestAddressOfAnotherNode(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "mesh")
+	kill(p.speakers[1].cmd)
+	p.speakers[2].wait("the session is down", func(r report) bool { return r.Status.Peers[0].State != bgp.Established })
+	if !hasRoute(p.speakers[2].last, block(1, 255), hostAddr(1, 4)) {
+		t.Errorf("routes were dropped with the session: %+v", p.speakers[2].last)
+	}
+	c := p.configs[2]
+	c.Peers = []bgp.Peer{c.Peers[0]}
+	c.Peers[0].Node = "n3"
+	p.speakers[2].configure(c)
+	p.speakers[2].wait("the routes are gone", func(r report) bool { return len(r.Routes) == 0 })
+	p.speakers[1] = p.l.speaker(1)
+	mine := p.configs[1]
+	mine.Announce = append(mine.Announce, netip.MustParsePrefix(block(3, 7)))
+	p.speakers[1].configure(mine)
+	r := p.speakers[2].wait("the other node's routes are learned", func(r report) bool { return hasRoute(r, block(3, 7), hostAddr(1, 4)) })
+	if len(r.Routes) != 1 {
+		t.Errorf("learned %+v, want %s alone", r.Routes, block(3, 7))
 	}
 }

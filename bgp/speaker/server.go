@@ -25,8 +25,8 @@ type embedded struct {
 	global bgp.Config
 	// in, without Confirmed, and out are the policies.
 	in, out direction
-	// confirmed is what the sets of in have of Config.Confirmed.
-	confirmed map[string][]netip.Prefix
+	// confirmed is what the sets of in have, by peer.
+	confirmed map[netip.Addr][]netip.Prefix
 	// filters are those of the listeners (gtsm.go), by whether they are of IPv6.
 	filters   map[bool][]bpf.RawInstruction
 	announced map[netip.Prefix]bool
@@ -153,7 +153,10 @@ func (e *embedded) applyPolicies(ctx context.Context, config bgp.Config) error {
 	if err := e.setPolicies(ctx, importPolicy(config), out); err != nil {
 		return err
 	}
-	e.in, e.out, e.confirmed = in, out, config.Confirmed
+	e.in, e.out, e.confirmed = in, out, map[netip.Addr][]netip.Prefix{}
+	for _, peer := range config.Peers {
+		e.confirmed[peer.Addr] = config.Confirmed[peer.Node]
+	}
 	if len(e.peers) > 0 && !sameIn {
 		if err := e.judgeAgain(ctx, ""); err != nil {
 			return err

@@ -141,7 +141,10 @@ func TestListenOn(t *testing.T) {
 		external("v4", 65002, "10.91.0.1", 64512, "ipv4")+external("v6", 65002, "fd91::1", 64512, "ipv6"))
 	c := config(1, 64512, "10.244.0.0/26", "fd00:244::/122")
 	c.Peers = peers(1, 2, 65002)
-	c.Peers[0].Mesh, c.Peers[1].Mesh = true, true
+	c.Confirmed = map[string][]netip.Prefix{"n2": parsePrefixes("172.31.0.0/24", "fd31::/64")}
+	for i := range c.Peers {
+		c.Peers[i].Mesh, c.Peers[i].Node = true, "n2"
+	}
 	node := l.speaker(1)
 	node.configure(c)
 	node.wait("the port of all addresses is not free", func(r report) bool { return strings.Contains(r.Status.Error, "port 179") })
