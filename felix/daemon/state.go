@@ -10,14 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
-	"github.com/maneki-net/maneki/felix/cniserver"
 )
 
-// stateFiles are what Felix and the CNI plugin keep on a node, files and folders. What else is in the same folders is somebody
-// else's.
-var stateFiles = []string{
-	journalPath, journalPath + ".new", typhaFile, cniserver.DefaultRecords, protocol.DefaultSpool, protocol.DefaultSocket, debugSocket,
-}
+// stateFiles are what Felix and the CNI plugin keep on a node: a folder of Felix's own, and files and folders among those of
+// others.
+var stateFiles = []string{filepath.Dir(journalPath), protocol.DefaultSpool, protocol.DefaultSocket, debugSocket}
 
 // removeState removes them below root, and the folders that are empty then, but for those that are mounted. What is mounted inside
 // stays, and is an error.

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
@@ -41,7 +42,7 @@ func TestRemoveState(t *testing.T) {
 		}
 		return files
 	}
-	put("/var/lib/calico/felix/stream", "/var/lib/calico/felix/typha-replicas", "/var/lib/calico/felix/workloads/a/b",
+	put(journalPath, typhaFile, lockPath, cniserver.DefaultRecords+"/a/b",
 		"/var/lib/calico/cni/deleted/x", "/var/run/calico/felix-cni.sock", "/var/run/calico/felix-debug.sock")
 	others := []string{"/var/lib/calico/nodename", "/var/run/calico/bird.ctl", "/precious/data"}
 	put(others...)
