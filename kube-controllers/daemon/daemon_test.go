@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -439,7 +440,25 @@ func (w *world) addresses(t *testing.T) {
 			t.Fatal(result.Err)
 		}
 	}
-	eventually(t, "release of leaked addresses", func() error { return w.handles(t, "live") })
+	silent := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}}}
+	w.create(t, silent)
+	forgotten := []ipam.Request{request("forgotten", "gone-too", "u")}
+	if r := ipam.New(store).Assign(t.Context(), ipam.Host{Name: "n2"}, pools, forgotten)[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if r := ipam.New(store).Assign(t.Context(), ipam.Host{Name: "n1"}, pools, []ipam.Request{request("later", "gone", "u")})[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	eventually(t, "release of leaked addresses", func() error { return w.handles(t, "forgotten live") })
+	silent.Status.Conditions[0].Status = corev1.ConditionTrue
+	if err := w.client.Status().Update(t.Context(), silent); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "release of what leaked on a node that is heard of again", func() error { return w.handles(t, "live") })
+	if err := w.client.Delete(t.Context(), silent); err != nil {
+		t.Fatal(err)
+	}
 	if err := errors.Join(w.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)), w.client.Delete(t.Context(), node)); err != nil {
 		t.Fatal(err)
 	}
@@ -489,6 +508,7 @@ func (w *world) handles(t *testing.T, want string) error {
 			held = append(held, a.Handle)
 		}
 	}
+	slices.Sort(held)
 	if got := strings.Join(held, " "); got != want {
 		return fmt.Errorf("held by %q, want %q", got, want)
 	}

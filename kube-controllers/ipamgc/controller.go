@@ -105,7 +105,14 @@ func anyChange() handler.EventHandler {
 	}
 }
 
-var comesOrGoes = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+// comesOrGoes takes a node that is not heard of, or is again, for one that went or came.
+var comesOrGoes = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*corev1.Node)
+		after, ok2 := e.ObjectNew.(*corev1.Node)
+		return ok1 && ok2 && heardOf(before) != heardOf(after)
+	},
+}
 
 var podEnds = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
