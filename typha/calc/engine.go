@@ -128,7 +128,7 @@ func NewWithin(budget Budget) *Engine {
 		rulings:       map[string]*ruling{},
 		nets:          newNetTable(seed),
 		selectors:     newTable(seed, (*selector).key),
-		index:         selectorIndex{files: map[indexKey]bag[selector]{}, labels: map[string]int{}},
+		index:         selectorIndex{files: map[indexKey]bag[selector]{}, labels: map[string]int{}, generation: 1},
 		sets:          newTable(seed, func(s *ipSet) string { return s.name }),
 		services:      newServices(),
 		policies:      newTable(seed, (*policy).key),

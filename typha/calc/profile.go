@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -18,6 +19,10 @@ type profile struct {
 	places bag[place]
 	// labels are those that the profile gives, under their full names.
 	labels labels
+	names  *dictionary // of the labels
+	// spoken are those of the labels of which the index speaks, as of its generation spokenAt; 0 is none.
+	spoken   []expression.Fact
+	spokenAt uint64
 	// kube says that the Kubernetes object is there, object that the Profile is.
 	kube        bool
 	ruled       int32 // how many places' ruling it is in
@@ -52,7 +57,7 @@ func (e *Engine) rulesOf(at *place, of *profile) *profile {
 func (e *Engine) profile(name string) *profile {
 	p := e.profiles.get(name)
 	if p == nil {
-		p = &profile{name: strings.Clone(name)}
+		p = &profile{name: strings.Clone(name), names: e.names}
 		e.profiles.add(p)
 	}
 	return p
@@ -67,7 +72,7 @@ func (e *Engine) dropProfileIfUnused(p *profile) {
 // relabel gives a profile packed labels, which it keeps, and says whether they are others.
 func (e *Engine) relabel(p *profile, l labels) bool {
 	before := p.labels
-	p.labels = l
+	p.labels, p.spoken, p.spokenAt = l, nil, 0
 	e.names.release(before)
 	return before != l
 }

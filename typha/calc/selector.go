@@ -81,6 +81,8 @@ type indexKey struct {
 type selectorIndex struct {
 	files  map[indexKey]bag[selector]
 	labels map[string]int // how many files speak of a label
+	// generation changes when another label is in labels, or one is no more. It is never 0.
+	generation uint64
 }
 
 // rank orders facts by how few items have them.
@@ -106,10 +108,11 @@ func (s *selector) indexKeys() []indexKey {
 	if !ok {
 		return []indexKey{key}
 	}
-	keys := make([]indexKey, 0, len(facts))
+	keys, seen := make([]indexKey, 0, len(facts)), make(map[indexKey]struct{}, len(facts))
 	for _, f := range facts {
 		key.label, key.value, key.any = f.Label, f.Value, f.Any
-		if !slices.Contains(keys, key) {
+		if _, twice := seen[key]; !twice {
+			seen[key] = struct{}{}
 			keys = append(keys, key)
 		}
 	}
@@ -127,7 +130,9 @@ func (e *Engine) file(s *selector) {
 		file := x.files[k]
 		file.add(s)
 		x.files[k] = file
-		x.labels[k.label]++
+		if x.labels[k.label]++; x.labels[k.label] == 1 {
+			x.generation++
+		}
 	}
 }
 
@@ -146,6 +151,7 @@ func (e *Engine) unfile(s *selector) {
 		}
 		if x.labels[k.label]--; x.labels[k.label] == 0 {
 			delete(x.labels, k.label)
+			x.generation++
 		}
 	}
 }
@@ -161,9 +167,28 @@ func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
 	}
 	found = x.lookAll(c, c.labels, found)
 	for _, p := range c.place.profiles {
-		found = x.lookAll(c, p.labels, found)
+		for _, f := range x.spokenOf(p) {
+			found = x.look(c, f.Label, f.Value, found)
+		}
 	}
 	return found
+}
+
+// spokenOf gives the labels of a profile of which files speak. A profile may have thousands, and as many classes ask.
+func (x *selectorIndex) spokenOf(p *profile) []expression.Fact {
+	if p.spokenAt == x.generation {
+		return p.spoken
+	}
+	p.spoken, p.spokenAt = p.spoken[:0], x.generation
+	for rest := p.labels.entries(); len(rest) > 0; {
+		var number uint32
+		var value string
+		number, value, rest = rest.next()
+		if label := p.names.names[number].text; x.labels[label] > 0 {
+			p.spoken = append(p.spoken, expression.Fact{Label: label, Value: value})
+		}
+	}
+	return p.spoken
 }
 
 // lookAll appends those that packed labels of the class lead to.

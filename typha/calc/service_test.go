@@ -1,6 +1,7 @@
 package calc_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -110,5 +111,33 @@ func TestReasonsAreShort(t *testing.T) {
 				t.Errorf("%s: a reason of %d characters: %.200s", v.Name, len(v.Reason), v.Reason)
 			}
 		}
+	}
+}
+
+// BenchmarkRelabel changes a label of a service account with 2,000 pods that are all different, among 1,000 selectors. One with the most
+// labels that an object can have should take no longer than it takes to read them.
+func BenchmarkRelabel(b *testing.B) {
+	e := calc.New()
+	e.Upsert(newNode("n1", "172.30.0.1", nil))
+	for n := range 2000 {
+		e.Upsert(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("p", n), Labels: map[string]string{"app": fmt.Sprint(n)}},
+			Spec: corev1.PodSpec{NodeName: "n1", ServiceAccountName: "sa"}})
+	}
+	for n := range 1000 {
+		e.Upsert(&v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("np", n)}, Spec: v3.NetworkPolicySpec{
+			Selector: fmt.Sprintf("app == '%d'", n), Ingress: []v3.Rule{{Action: v3.Allow, Source: v3.EntityRule{Selector: fmt.Sprintf("other%d == 'x'", n)}}}}})
+	}
+	for _, many := range []int{2, 20_000} {
+		b.Run(fmt.Sprint(many, " labels"), func(b *testing.B) {
+			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "sa", Labels: map[string]string{}}}
+			for n := range many {
+				account.Labels[fmt.Sprint("label", n)] = "x"
+			}
+			for n := 0; b.Loop(); n++ {
+				account.Labels["label0"] = fmt.Sprint(n)
+				e.Upsert(account)
+				e.Flush()
+			}
+		})
 	}
 }
