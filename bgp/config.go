@@ -128,8 +128,8 @@ func explicitPeers(config *wire.BGP, self *wire.Host, hosts map[string]*wire.Hos
 			Keepalive:   time.Duration(p.KeepaliveSeconds) * time.Second,
 			Import:      p.Import, Export: p.Export,
 		}
-		if other := hosts[p.Node]; other != nil {
-			peer.setNode(self, other)
+		if p.Node != "" {
+			peer.setNode(self, cmp.Or(hosts[p.Node], &wire.Host{Name: p.Node}))
 		}
 		peers = append(peers, peer)
 	}

@@ -261,6 +261,7 @@ func TestPeersThatAreNodes(t *testing.T) {
 			{Name: "hops", Addr: addr("10.0.0.6"), ASNumber: 64512, Node: "explicit", TTLSecurity: 3},
 			{Name: "rr", Addr: addr("10.0.0.9"), ASNumber: 64512, Node: "rr"},
 			{Name: "tor", Addr: addr("10.0.0.254"), ASNumber: 65000},
+			{Name: "unknown", Addr: addr("10.0.0.8"), ASNumber: 64512, Node: "unknown"},
 		}},
 		Hosts: []*wire.Host{node1, node2,
 			host("elsewhere", "10.7.0.1/24", ""),
@@ -286,12 +287,12 @@ func TestPeersThatAreNodes(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]end{
 		"10.0.0.2": {"n2", false, 1}, "10.7.0.1": {"elsewhere", false, 0}, "10.0.0.6": {"explicit", false, 3}, "10.0.0.5": {"narrow", false, 0},
-		"10.0.0.9": {"rr", true, 1}, "10.0.0.254": {},
+		"10.0.0.9": {"rr", true, 1}, "10.0.0.254": {}, "10.0.0.8": {"unknown", false, 0},
 	}, ends); diff != "" {
 		t.Errorf("ends of sessions (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string][]netip.Prefix{
-		"n2": prefixes("10.1.1.7/32", "10.1.2.0/26", "10.1.2.64/26"), "elsewhere": prefixes("10.1.7.0/26"), "explicit": nil, "narrow": nil,
+		"n2": prefixes("10.1.1.7/32", "10.1.2.0/26", "10.1.2.64/26"), "elsewhere": prefixes("10.1.7.0/26"), "explicit": nil, "narrow": nil, "unknown": nil,
 	}, got.Confirmed, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("confirmed (-want +got):\n%s", diff)
 	}

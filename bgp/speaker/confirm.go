@@ -15,9 +15,10 @@ import (
 // passed on to nobody. The destinations of a node change often, so that they are sets of their own, which GoBGP can
 // change without the policies.
 
-// nowhere are destinations that no peer can lead to: this network, loopback, link-local, multicast and what is reserved
-// (RFC 6890), and IPv4 written as IPv6, with everything in them. The default routes are not among them.
-var nowhere = parsePrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3",
+// nowhere are destinations that no peer can lead to: this network, loopback, link-local, multicast and broadcast (RFC 6890),
+// and IPv4 written as IPv6, with everything in them. The default routes are not among them, nor is 240.0.0.0/4, which some
+// use for pods.
+var nowhere = parsePrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32",
 	"::/80", "fe80::/10", "ff00::/8")
 
 // inPool marks, on the way through the import policy, a route within the pools that IPAM has not confirmed yet. The AS
@@ -110,7 +111,8 @@ func (e *embedded) applyConfirmed(ctx context.Context, config bgp.Config) error 
 		before, now := e.confirmed[peer.Addr], config.Confirmed[peer.Node]
 		added, gone := without(now, before), without(before, now)
 		set := func(list []netip.Prefix) *api.DefinedSet {
-			return &api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: confirmedName(peer.Addr), Prefixes: networksOf(list, peer.Addr, exactly)[1:]}
+			return &api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: confirmedName(peer.Addr),
+				Prefixes: networksOf(list, peer.Addr, exactly)[1:]}
 		}
 		changed := false
 		if s := set(gone); len(s.Prefixes) > 0 {

@@ -131,8 +131,8 @@ func TestWhatNobodyMayAnnounce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
 	router, node := l.speaker(2), l.speaker(1)
-	c2 := config(2, 65002, "0.0.0.0/0", "0.0.0.0/8", "0.0.0.0/32", "127.0.0.0/8", "127.0.0.53/32", "169.254.0.0/16", "169.254.1.1/32", "224.0.0.0/4",
-		"255.255.255.255/32", "192.0.2.0/24", "::/0", "::1/128", "::/128", "::ffff:10.0.0.0/104", "fe80::/10", "fe80::/64", "ff00::/8", "2001:db8::/32")
+	c2 := config(2, 65002, "0.0.0.0/0", "0.0.0.0/8", "0.0.0.0/32", "127.0.0.0/8", "127.0.0.53/32", "169.254.0.0/16", "169.254.1.1/32",
+		"224.0.0.0/4", "239.1.2.3/32", "255.255.255.255/32", "192.0.2.0/24", "240.1.0.0/24", "::/0", "::1/128", "::/128", "::ffff:10.0.0.0/104", "fe80::/10", "fe80::/64", "ff00::/8", "2001:db8::/32")
 	c2.Peers = peers(2, 1, 64512)
 	c := config(1, 64512, "10.244.1.0/26")
 	c.Pools = parsePrefixes("10.244.0.0/16")
@@ -140,7 +140,7 @@ func TestWhatNobodyMayAnnounce(t *testing.T) {
 	router.configure(c2)
 	node.configure(c)
 	node.wait("both sessions are in sync", func(r report) bool { return r.Status.Synced })
-	node.waitRoutes("what leads somewhere", "0.0.0.0/0 via [10.91.0.2]", "192.0.2.0/24 via [10.91.0.2]",
+	node.waitRoutes("what leads somewhere", "0.0.0.0/0 via [10.91.0.2]", "192.0.2.0/24 via [10.91.0.2]", "240.1.0.0/24 via [10.91.0.2]",
 		"::/0 via [fd91::2]", "2001:db8::/32 via [fd91::2]")
 }
 

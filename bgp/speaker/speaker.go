@@ -54,14 +54,12 @@ type Speaker struct {
 // New makes a Speaker that is off until Run is called and a configuration arrives.
 func New(log *slog.Logger, options Options) *Speaker {
 	return &Speaker{
-		log:      log,
-		deferral: cmp.Or(options.DeferralTime, bgp.DefaultRestartTime),
-
+		log:         log,
+		deferral:    cmp.Or(options.DeferralTime, bgp.DefaultRestartTime),
 		excessDelay: cmp.Or(options.ExcessDelay, firstExcessDelay),
-
-		wanted:  make(chan bgp.Config, 1),
-		changes: make(chan struct{}, 1),
-		rib:     newRIB(),
+		wanted:      make(chan bgp.Config, 1),
+		changes:     make(chan struct{}, 1),
+		rib:         newRIB(),
 	}
 }
 
