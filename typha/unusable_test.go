@@ -4,12 +4,14 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/test/apiserver"
 	"github.com/maneki-net/maneki/typha"
@@ -17,8 +19,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestStoredWithoutJudgement: of what got into a real API server's store behind its back, a rule that cannot be read denies, the rest
-// of its policy counts, an object that means nothing is left out, and a metric names both.
+// TestStoredWithoutJudgement: of what got into a real API server's store behind its back, or under a CRD that is not the one we know, a
+// rule that cannot be read denies, the rest of its policy counts, an object that means nothing is left out, and a metric names each.
 func TestStoredWithoutJudgement(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: starts an API server")
@@ -42,6 +44,20 @@ func TestStoredWithoutJudgement(t *testing.T) {
 		server.Overwrite(t, v3.GroupVersion.Group, o.plural, o.name,
 			strings.NewReplacer("%KIND", o.kind, "%NAME", o.name, "%SPEC", o.spec).Replace(object))
 	}
+	server.OfferClusterNetworkPolicies(t)
+	create(t, store, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "web", Image: "web"}}}})
+	ready, done := context.WithTimeout(t.Context(), time.Minute)
+	defer done()
+	for _, err := store.List(ready, datastore.ClusterNetworkPolicies, datastore.ListOptions{}); err != nil; { // until the CRD is served
+		if ready.Err() != nil {
+			t.Fatal(err)
+		}
+		_, err = store.List(ready, datastore.ClusterNetworkPolicies, datastore.ListOptions{})
+	}
+	server.Create(t, "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", `{"apiVersion": "policy.networking.k8s.io/v1alpha2",
+		"kind": "ClusterNetworkPolicy", "metadata": {"name": "metadata-service"}, "spec": {"tier": "Admin", "priority": "10",
+		"subject": {"namespaces": {}}, "egress": [{"action": "Deny", "to": [{"networks": ["169.254.169.254/32"]}]}]}}`)
 
 	registry := prometheus.NewRegistry()
 	local := typha.NewLocal(typha.LocalOptions{Store: store, Metrics: stream.NewMetrics(registry)})
@@ -50,16 +66,19 @@ func TestStoredWithoutJudgement(t *testing.T) {
 	go func() { ended <- local.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	h := held{}
-	var policy *wire.Policy
+	policies := map[string]*wire.Policy{}
 	h.until(t, local.Source("n1"), func() bool {
 		for _, o := range h {
-			if p, ok := o.(*wire.Policy); ok && strings.HasSuffix(p.Name, "half") {
-				policy = p
+			if p, ok := o.(*wire.Policy); ok {
+				policies[p.Name[strings.LastIndex(p.Name, "/")+1:]] = p
 			}
 		}
-		return policy != nil
+		return policies["half"] != nil && policies["metadata-service"] != nil
 	})
-	if r := policy.Ingress; len(r) != 2 || r[0].Action != wire.Deny || r[1].Action != wire.Allow || r[1].Protocol != 17 {
+	if r := policies["metadata-service"].Egress; len(r) != 1 || r[0].Action != wire.Deny || len(r[0].Dst.Nets) != 1 {
+		t.Errorf("the rules of the ClusterNetworkPolicy are %+v, want the one that denies", r)
+	}
+	if r := policies["half"].Ingress; len(r) != 2 || r[0].Action != wire.Deny || r[1].Action != wire.Allow || r[1].Protocol != 17 {
 		t.Errorf("the policy's rules are %+v, want one that denies and the one that was right", r)
 	}
 	families, err := registry.Gather()
@@ -72,7 +91,7 @@ func TestStoredWithoutJudgement(t *testing.T) {
 			named.WriteString(f.String())
 		}
 	}
-	for _, name := range []string{`"half"`, `"nothing"`} {
+	for _, name := range []string{`"half"`, `"nothing"`, `"metadata-service"`} {
 		if !strings.Contains(named.String(), name) {
 			t.Errorf("the metric does not name %s: %s", name, named.String())
 		}

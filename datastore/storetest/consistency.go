@@ -3,8 +3,8 @@ package storetest
 import (
 	"context"
 	"errors"
-	"slices"
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 
