@@ -120,7 +120,7 @@ type PeerStatus struct {
 	State State  `json:"state"`
 	// Since is when State was reached.
 	Since time.Time `json:"since"`
-	// Imported is the number of routes accepted from the peer.
+	// Imported is the number of routes that the peer announces, without loops; what the import policy refuses is among them.
 	Imported uint64 `json:"routesImported"`
 	// Error says why the session is kept closed, if it is.
 	Error string `json:"error,omitempty"`

@@ -74,11 +74,6 @@ func TestWhatANodeMayAnnounce(t *testing.T) {
 	own := []string{"10.244.1.200/32 via [10.91.0.2]", "10.244.2.0/26 via [10.91.0.2]", "10.244.3.0/26 via [10.91.0.3]",
 		"fd00:244:2::/122 via [fd91::2]", "fd00:244:3::/122 via [fd91::3]"}
 	node.waitRoutes("each node has its own", own...)
-	for _, p := range node.wait("all were counted", func(r report) bool { return r.Status.Synced }).Status.Peers {
-		if want := uint64(1); p.Addr == hostAddr(3, 4) && p.Imported < want {
-			t.Errorf("peer %+v, want %d routes", p, want)
-		}
-	}
 
 	before := rogue.show("show protocols")
 	moved := c
