@@ -21,6 +21,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/typha/calc"
 )
 
 // handler answers admission requests. Whoever reaches its port may send some, and none tells that it comes from an API server:
@@ -34,6 +35,8 @@ type handler struct {
 	scheme   *runtime.Scheme
 	decoder  admission.Decoder
 	allPools shared[[]*v3.IPPool]
+	// budget is that of Typha: it says which policies are too large to be used.
+	budget calc.Budget
 	// unknown are the deletions of tiers that the cache does not know to be there.
 	unknown *rate.Limiter
 }
@@ -80,10 +83,22 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) admissi
 		errs = append(errs, validate.Pools(pool, others)...)
 	}
 	if len(errs) == 0 {
-		return admission.Allowed("").WithWarnings(validate.Warnings(object)...)
+		return admission.Allowed("").WithWarnings(append(validate.Warnings(object), h.tooLarge(object)...)...)
 	}
 	status := apierrors.NewInvalid(kind.GroupKind(), request.Name, errs).Status()
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Result: &status}}
+}
+
+// tooLarge warns of a policy that Typha will not use.
+func (h *handler) tooLarge(object runtime.Object) []string {
+	o, is := object.(metav1.Object)
+	if !is {
+		return nil
+	}
+	if reason := h.budget.Judge(o); reason != "" {
+		return []string{reason}
+	}
+	return nil
 }
 
 // handleDeletion judges the removal of a tier; other kinds come here only if somebody else changes the webhook's rules.

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc"
 )
 
 func TestHandle(t *testing.T) {
@@ -203,5 +204,26 @@ func TestWarnings(t *testing.T) {
 	}})
 	if !response.Allowed || len(response.Warnings) != 1 || !strings.Contains(response.Warnings[0], "spec.egress") {
 		t.Errorf("response %+v", response)
+	}
+}
+
+// TestPolicyThatTyphaWillNotUse: what is too large is let in, since it closes, and its author is told.
+func TestPolicyThatTyphaWillNotUse(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v3.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	h := newHandler(nil, nil, scheme)
+	h.budget = calc.Budget{PolicyRules: 3}
+	for rules, warnings := range map[int]int{3: 0, 4: 1} {
+		p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "n"}, Spec: v3.NetworkPolicySpec{
+			Types: []v3.PolicyType{v3.PolicyTypeEgress}, Egress: slices.Repeat([]v3.Rule{{Action: v3.Allow}}, rules)}}
+		response := h.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+			Kind:      metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "NetworkPolicy"},
+			Operation: admissionv1.Create, Object: encoded(t, p),
+		}})
+		if !response.Allowed || len(response.Warnings) != warnings {
+			t.Errorf("%d rules: response %+v, want %d warnings", rules, response, warnings)
+		}
 	}
 }

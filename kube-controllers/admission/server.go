@@ -27,6 +27,7 @@ import (
 
 	"github.com/maneki-net/maneki/inbound"
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
+	"github.com/maneki-net/maneki/typha/calc"
 )
 
 // Options configure the webhook.
@@ -42,7 +43,9 @@ type Options struct {
 	Configuration string
 	// Port is where the server listens, on all addresses.
 	Port int
-	Log  *slog.Logger
+	// Budget is what Typha has for policies; it is warned of those that are larger.
+	Budget calc.Budget
+	Log    *slog.Logger
 }
 
 // Server serves the webhook. Make it with New, and give it to a manager, which calls Start.
@@ -96,6 +99,7 @@ func (s *Server) Start(ctx context.Context) error {
 // server makes the server of the webhooks, with its bounds.
 func (s *Server) server() (*http.Server, error) {
 	handler := newHandler(s.options.Client, s.options.Cache, s.options.Scheme)
+	handler.budget = s.options.Budget
 	mux := http.NewServeMux()
 	for path, hook := range map[string]admission.Handler{validatingPath: handler, mutatingPath: defaulter{handler}} {
 		served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: hook}, admission.StandaloneOptions{MetricsPath: path})

@@ -11,31 +11,34 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
+	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
 // Config is how the program is set up.
 type Config struct {
-	EnabledControllers   string
-	Kubeconfig           string
-	PodNamespace         string
-	LogLevel             string
-	MetricsAddress       string
-	LeaderElection       bool
-	LeakGracePeriod      time.Duration
-	NodeGracePeriod      time.Duration
-	ReconcilerPeriod     time.Duration
-	TyphaDeployment      string
-	TyphaService         string
-	TyphaNamespace       string
-	TyphaTLS             stream.TLS
-	TyphaTokenFile       string
-	Authority            string
-	AuthorityOverlap     time.Duration
-	TyphaSecret          string
-	NodeSecret           string
-	OwnCertificateDir    string
-	WebhookPort          int
+	EnabledControllers string
+	Kubeconfig         string
+	PodNamespace       string
+	LogLevel           string
+	MetricsAddress     string
+	LeaderElection     bool
+	LeakGracePeriod    time.Duration
+	NodeGracePeriod    time.Duration
+	ReconcilerPeriod   time.Duration
+	TyphaDeployment    string
+	TyphaService       string
+	TyphaNamespace     string
+	TyphaTLS           stream.TLS
+	TyphaTokenFile     string
+	Authority          string
+	AuthorityOverlap   time.Duration
+	TyphaSecret        string
+	NodeSecret         string
+	OwnCertificateDir  string
+	WebhookPort        int
+	// Budget is what Typha has for policies, of which admission reads what the object alone tells.
+	Budget               calc.Budget
 	WebhookService       string
 	WebhookSecret        string
 	WebhookConfiguration string
@@ -95,6 +98,8 @@ func (c *Config) settings() []setting {
 		{"TYPHA_SECRET", &c.TyphaSecret, "Secret to keep Typha's certificate in; empty makes none"},
 		{"NODE_SECRET", &c.NodeSecret, "Secret to keep the certificate in that nodes have for Typha; empty makes none"},
 		{"OWN_CERTIFICATE_DIR", &c.OwnCertificateDir, "folder to write our own certificate for Typha into, as ca.crt and tls.pem; empty writes none"},
+		{"TYPHA_POLICYMAXRULES", &c.Budget.PolicyRules, "Typha's setting of that name: admission warns of a policy that has more rules"},
+		{"TYPHA_POLICYMAXSETS", &c.Budget.PolicySets, "likewise, of one whose rules name more"},
 		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
 		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
 		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in; it exists"},
@@ -116,6 +121,7 @@ func Defaults() Config {
 		Authority:            "maneki-ca",
 		AuthorityOverlap:     24 * time.Hour,
 		WebhookPort:          9443,
+		Budget:               calc.DefaultBudget(),
 		WebhookService:       "maneki-webhook",
 		WebhookSecret:        "maneki-webhook-tls",
 		WebhookConfiguration: "maneki",

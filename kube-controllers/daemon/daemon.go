@@ -246,6 +246,7 @@ func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) (*admission
 		Scheme:        mgr.GetScheme(),
 		Configuration: config.WebhookConfiguration,
 		Port:          config.WebhookPort,
+		Budget:        config.Budget,
 		Log:           log,
 	})
 	return server, mgr.Add(server)
