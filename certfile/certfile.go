@@ -1,11 +1,13 @@
 // Package certfile gives the certificates that are in files, and reads a file only after it has changed.
 //
-// A server asks for its certificate in every handshake, which strangers begin as often as they like. What it asks for is
-// therefore kept in memory: the files' attributes are looked at once a second at most, and their contents are read when an
-// attribute differs. A file may be replaced in any way: written over, renamed over, or by the links of a mounted Secret.
-// What was read stays in use while the new files can't be used, as when the certificate is there and its key is not yet.
+// A server asks for its certificate in every handshake, which strangers begin as often as they like. What it asks for
+// is therefore kept in memory: the files' attributes are looked at once a second at most, and their contents are read
+// when an attribute differs. A file may be replaced in any way: written over, renamed over, or by the links of a
+// mounted Secret. What was read stays in use while the new files can't be used, as when the certificate is there and
+// its key is not yet.
 //
-// The package starts no goroutine and logs nothing: any goroutine may ask, and Err tells why new files are not in use.
+// The package starts no goroutine and logs nothing: any goroutine may ask, and Err tells why new files are not in
+// use.
 package certfile
 
 import (
@@ -23,13 +25,14 @@ type Pair struct {
 
 // NewPair returns the Pair of two files. It does not read them yet.
 func NewPair(certFile, keyFile string) *Pair {
-	return &Pair{files[*tls.Certificate]{names: []string{certFile, keyFile}, parse: func(contents [][]byte) (*tls.Certificate, error) {
+	parse := func(contents [][]byte) (*tls.Certificate, error) {
 		pair, err := tls.X509KeyPair(contents[0], contents[1])
 		if err != nil {
 			return nil, fmt.Errorf("load certificate %s with key %s: %w", certFile, keyFile, err)
 		}
 		return &pair, nil
-	}}}
+	}
+	return &Pair{files[*tls.Certificate]{names: []string{certFile, keyFile}, parse: parse}}
 }
 
 // Certificate returns the certificate with its key; Leaf is set. It fails only if the files could never be used.
@@ -41,7 +44,8 @@ func (p *Pair) ForServer(*tls.ClientHelloInfo) (*tls.Certificate, error) { retur
 // ForClient is Certificate for tls.Config.GetClientCertificate.
 func (p *Pair) ForClient(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.get() }
 
-// Authorities are certificates, PEM, of a file, by which others' certificates are judged. Any goroutine may call the methods.
+// Authorities are certificates, PEM, of a file, by which others' certificates are judged. Any goroutine may call the
+// methods.
 type Authorities struct {
 	files[*authorities]
 }
@@ -53,16 +57,18 @@ type authorities struct {
 
 // NewAuthorities returns the Authorities of a file. It does not read it yet.
 func NewAuthorities(file string) *Authorities {
-	return &Authorities{files[*authorities]{names: []string{file}, parse: func(contents [][]byte) (*authorities, error) {
+	parse := func(contents [][]byte) (*authorities, error) {
 		a, err := parseAuthorities(contents[0])
 		if err != nil {
 			return nil, fmt.Errorf("load authorities %s: %w", file, err)
 		}
 		return a, nil
-	}}}
+	}
+	return &Authorities{files[*authorities]{names: []string{file}, parse: parse}}
 }
 
-// Pool returns the authorities, for tls.Config.RootCAs and x509.VerifyOptions. It fails only if the file could never be used.
+// Pool returns the authorities, for tls.Config.RootCAs and x509.VerifyOptions. It fails only if the file could never
+// be used.
 func (a *Authorities) Pool() (*x509.CertPool, error) {
 	current, err := a.get()
 	if err != nil {

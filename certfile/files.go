@@ -74,7 +74,8 @@ func (f *files[T]) stat() ([]os.FileInfo, error) {
 			return nil, fmt.Errorf("load certificate: %w", err)
 		}
 		if info.Size() > maxSize {
-			return nil, fmt.Errorf("load certificate %s: it has %d octets, more than the %d of a Secret", name, info.Size(), maxSize)
+			return nil, fmt.Errorf("load certificate %s: it has %d octets, more than the %d of a Secret",
+				name, info.Size(), maxSize)
 		}
 		current = append(current, info)
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Concurrently returns a handler that has another one answer so many requests at a time, all in all and from one address. A
-// request waits for its turn, but no longer than patience: then the answer is 503 (Service Unavailable).
+// Concurrently returns a handler that has another one answer so many requests at a time, all in all and from one
+// address. A request waits for its turn, but no longer than patience: then the answer is 503 (Service Unavailable).
 func Concurrently(handler http.Handler, all, perAddress int, patience time.Duration) http.Handler {
 	return &concurrent{handler: handler, turns: make(chan struct{}, all), perAddress: perAddress, patience: patience,
 		addresses: map[netip.Addr]*queue{}}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestRequestsAtATime: an address that asks much is answered no more than its share, and another one at once; who waits too long is
-// told so.
+// TestRequestsAtATime: an address that asks much is answered no more than its share, and another one at once; who
+// waits too long is told so.
 func TestRequestsAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at atomic.Int32

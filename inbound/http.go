@@ -22,8 +22,8 @@ const (
 // OfHTTP are limits for HTTP servers that a few clients ask: probes, Prometheus, API servers.
 var OfHTTP = Limits{All: 256, PerAddress: 64}
 
-// HTTP returns a server whose requests are bounded: their headers, the time that they take, and their bodies, which have at most
-// so many octets. Its listener bounds the connections.
+// HTTP returns a server whose requests are bounded: their headers, the time that they take, and their bodies, which
+// have at most so many octets. Its listener bounds the connections.
 func HTTP(handler http.Handler, body int64) *http.Server {
 	return &http.Server{
 		Handler:           http.MaxBytesHandler(handler, body),

@@ -38,9 +38,11 @@ func TestRequestsAreBounded(t *testing.T) {
 		}
 		const head = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
 		for what, c := range map[string]struct{ request, want string }{
-			"small":                 {head + "Content-Length: 3\r\n\r\nabc", "HTTP/1.1 200 OK"},
-			"large header":          {head + "X: " + strings.Repeat("x", 2*headerSize) + "\r\n\r\n", "HTTP/1.1 431 Request Header Fields Too Large"},
-			"large body":            {head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", 200, strings.Repeat("x", 200)), "HTTP/1.1 413 Request Entity Too Large"},
+			"small": {head + "Content-Length: 3\r\n\r\nabc", "HTTP/1.1 200 OK"},
+			"large header": {head + "X: " + strings.Repeat("x", 2*headerSize) + "\r\n\r\n",
+				"HTTP/1.1 431 Request Header Fields Too Large"},
+			"large body": {head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", 200, strings.Repeat("x", 200)),
+				"HTTP/1.1 413 Request Entity Too Large"},
 			"header without an end": {head, ""},
 		} {
 			began := time.Now()

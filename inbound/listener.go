@@ -1,8 +1,8 @@
-// Package inbound bounds what those who connect to a server can make it hold: connections, in all and of one address; the time
-// that each may take; the sizes of what it sends.
+// Package inbound bounds what those who connect to a server can make it hold: connections, in all and of one address;
+// the time that each may take; the sizes of what it sends.
 //
-// It knows no protocol but HTTP, and decides for nobody who he is: a server says so by Conn.Admit. It is called by the programs
-// that listen, on the goroutines of their servers, and starts none of its own.
+// It knows no protocol but HTTP, and decides for nobody who he is: a server says so by Conn.Admit. It is called by
+// the programs that listen, on the goroutines of their servers, and starts none of its own.
 package inbound
 
 import (
@@ -21,8 +21,8 @@ type Limits struct {
 	Patience time.Duration
 }
 
-// Listener is a listener whose connections are bounded. When there are too many, the address that has most of them loses its
-// newest: whoever has few gets in, however many another has.
+// Listener is a listener whose connections are bounded. When there are too many, the address that has most of them
+// loses its newest: whoever has few gets in, however many another has.
 type Listener struct {
 	net.Listener
 	limits  Limits
@@ -33,7 +33,8 @@ type Listener struct {
 	count     int
 }
 
-// Limit returns a listener with bounds. It calls refused, if that is not nil, for each connection that it closes because of them.
+// Limit returns a listener with bounds. It calls refused, if that is not nil, for each connection that it closes
+// because of them.
 func Limit(listener net.Listener, limits Limits, refused func()) *Listener {
 	if refused == nil {
 		refused = func() {}

@@ -105,7 +105,8 @@ func TestOneAddressHasSoManyConnections(t *testing.T) {
 	})
 }
 
-// TestWhoHasMostMakesRoom: an address with many connections keeps nobody out; many addresses with one each keep the next out.
+// TestWhoHasMostMakesRoom: an address with many connections keeps nobody out; many addresses with one each keep the
+// next out.
 func TestWhoHasMostMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, Limits{All: 4, PerAddress: 4})

@@ -9,8 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxRequirements is how many labels and expressions a Kubernetes label selector may have. Kubernetes has no bound but the
-// object's size; each is looked at for each set of labels that the selector may select.
+// maxRequirements is how many labels and expressions a Kubernetes label selector may have. Kubernetes has no bound
+// but the object's size; each is looked at for each set of labels that the selector may select.
 const maxRequirements = 1_000
 
 // FromLabelSelector converts a Kubernetes label selector. As in Kubernetes, nil selects

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what is parsed. Nearly every selector of a resource has at most 1,024 characters, so these keep nobody from writing
-// one; they keep hostile input from using the stack up, and evaluation from taking time without bound.
+// Bounds of what is parsed. Nearly every selector of a resource has at most 1,024 characters, so these keep nobody
+// from writing one; they keep hostile input from using the stack up, and evaluation from taking time without bound.
 const (
 	maxLabelLength = 512
 	maxDepth       = 1_000

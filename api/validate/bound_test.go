@@ -24,18 +24,20 @@ func large() map[string]runtime.Object {
 	}
 	policy := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
 	for range 1024 {
-		policy.Spec.Ingress = append(policy.Spec.Ingress, v3.Rule{Action: "x", Source: v3.EntityRule{Nets: distinct[:200], NotNets: distinct[:200]}})
+		policy.Spec.Ingress = append(policy.Spec.Ingress,
+			v3.Rule{Action: "x", Source: v3.EntityRule{Nets: distinct[:200], NotNets: distinct[:200]}})
 	}
 	last := of(nil)
 	for i := range 50_000 {
 		last.Spec.Nets = append(last.Spec.Nets, fmt.Sprintf("10.%d.%d.0/24", i/256, i%256))
 	}
 	last.Spec.Nets = append(last.Spec.Nets, "x")
-	return map[string]runtime.Object{"networks, each wrong in its way": of(distinct), "the same wrong network": of(same), "rules": policy, "the last network": last}
+	return map[string]runtime.Object{"networks, each wrong in its way": of(distinct), "the same wrong network": of(same),
+		"rules": policy, "the last network": last}
 }
 
-// TestLargeObjectsAreJudgedAtOnce: judging takes time by an object's size, and what it says is short. Were it by the size's square, this
-// would take minutes.
+// TestLargeObjectsAreJudgedAtOnce: judging takes time by an object's size, and what it says is short. Were it by the
+// size's square, this would take minutes.
 func TestLargeObjectsAreJudgedAtOnce(t *testing.T) {
 	for name, o := range large() {
 		errs := validate.Object(o)

@@ -24,8 +24,8 @@ import (
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
-// handler answers admission requests. Whoever reaches its port may send some, and none tells that it comes from an API server:
-// what is read for one is bounded.
+// handler answers admission requests. Whoever reaches its port may send some, and none tells that it comes from an
+// API server: what is read for one is bounded.
 type handler struct {
 	// live reads what other objects exist now: with a cache, two pools applied one after
 	// the other would not see each other.
@@ -131,7 +131,8 @@ func (h *handler) handleDeletion(ctx context.Context, request admission.Request)
 
 var errBusy = errors.New("too many deletions of tiers are asked for: try again")
 
-// exists reports whether the tier that is to be deleted is there. An API server sends its UID, which a stranger would have to know.
+// exists reports whether the tier that is to be deleted is there. An API server sends its UID, which a stranger would
+// have to know.
 func (h *handler) exists(ctx context.Context, request admission.Request) (bool, error) {
 	sent := &metav1.PartialObjectMetadata{}
 	if err := json.Unmarshal(request.OldObject.Raw, sent); err != nil {
@@ -202,7 +203,8 @@ func (h *handler) pools(ctx context.Context) ([]*v3.IPPool, error) {
 }
 
 // list reads the objects of a kind without decoding them: one that cannot be read must not keep the others.
-func (h *handler) list(ctx context.Context, kind datastore.Kind, opts ...client.ListOption) (*unstructured.UnstructuredList, error) {
+func (h *handler) list(ctx context.Context, kind datastore.Kind, opts ...client.ListOption) (
+	*unstructured.UnstructuredList, error) {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.String() + "List"))
 	if err := h.live.List(ctx, list, opts...); err != nil {

@@ -104,21 +104,25 @@ func deletion(t *testing.T, name, uid string) admission.Request {
 	}}
 }
 
-// tiers gives a handler on a cluster with three tiers, of which one has a policy and one has a staged one. The cache does not know the
-// one that has none.
+// tiers gives a handler on a cluster with three tiers, of which one has a policy and one has a staged one. The cache
+// does not know the one that has none.
 func tiers(t *testing.T) (*handler, *counting) {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v3.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	policy := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: v3.NetworkPolicySpec{Tier: "ops"}}
-	staged := &v3.StagedGlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "tried"}, Spec: v3.StagedGlobalNetworkPolicySpec{Tier: "trial"}}
+	policy := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+		Spec: v3.NetworkPolicySpec{Tier: "ops"}}
+	staged := &v3.StagedGlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "tried"},
+		Spec: v3.StagedGlobalNetworkPolicySpec{Tier: "trial"}}
 	tier := func(name string) *v3.Tier {
 		return &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid of " + name)}}
 	}
-	all := fake.NewClientBuilder().WithScheme(scheme).WithObjects(policy, staged, tier("ops"), tier("trial"), tier("empty"))
-	for _, o := range []client.Object{&v3.NetworkPolicy{}, &v3.GlobalNetworkPolicy{}, &v3.StagedNetworkPolicy{}, &v3.StagedGlobalNetworkPolicy{}} {
+	all := fake.NewClientBuilder().WithScheme(scheme)
+	all.WithObjects(policy, staged, tier("ops"), tier("trial"), tier("empty"))
+	for _, o := range []client.Object{
+		&v3.NetworkPolicy{}, &v3.GlobalNetworkPolicy{}, &v3.StagedNetworkPolicy{}, &v3.StagedGlobalNetworkPolicy{}} {
 		all.WithIndex(o, "spec.tier", func(o client.Object) []string {
 			content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 			if err != nil {
@@ -129,7 +133,8 @@ func tiers(t *testing.T) (*handler, *counting) {
 		})
 	}
 	live := &counting{Reader: all.Build()}
-	return newHandler(live, fake.NewClientBuilder().WithScheme(scheme).WithObjects(tier("ops"), tier("trial")).Build(), scheme), live
+	cached := fake.NewClientBuilder().WithScheme(scheme).WithObjects(tier("ops"), tier("trial")).Build()
+	return newHandler(live, cached, scheme), live
 }
 
 func TestDeletionOfTiers(t *testing.T) {
@@ -150,15 +155,18 @@ func TestForgedDeletions(t *testing.T) {
 	refused := 0
 	for range 1000 {
 		for _, name := range []string{"ops", "default", "none"} {
-			if response := h.Handle(t.Context(), deletion(t, name, "?")); !response.Allowed && response.Result.Code == http.StatusTooManyRequests {
+			response := h.Handle(t.Context(), deletion(t, name, "?"))
+			if !response.Allowed && response.Result.Code == http.StatusTooManyRequests {
 				refused++
 			}
 		}
 	}
 	if live.lists != 0 || live.gets > 5*unknownBurst || refused == 0 {
-		t.Errorf("%d lists and %d objects were read, %d deletions were refused as too many", live.lists, live.gets, refused)
+		t.Errorf("%d lists and %d objects were read, %d deletions were refused as too many",
+			live.lists, live.gets, refused)
 	}
-	if response := h.Handle(t.Context(), deletion(t, "trial", "uid of trial")); !strings.Contains(response.Result.Message, "StagedGlobalNetworkPolicy tried") {
+	response := h.Handle(t.Context(), deletion(t, "trial", "uid of trial"))
+	if !strings.Contains(response.Result.Message, "StagedGlobalNetworkPolicy tried") {
 		t.Errorf("a deletion that an API server asks for meanwhile: %+v", response)
 	}
 }

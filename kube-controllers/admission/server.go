@@ -1,13 +1,14 @@
-// Package admission refuses projectcalico.org/v3 resources that cannot be used, with a
-// message that says what to write, and completes policies.
+// Package admission refuses projectcalico.org/v3 resources that cannot be used, with a message that says what to
+// write, and completes policies.
 //
 // It owns the server of two webhooks, and the caBundles of the ValidatingWebhookConfiguration and the
-// MutatingWebhookConfiguration; all else of these is the installation's. Its certificate comes from kube-controllers/certificates.
-// What is valid is decided by api/validate, and what is missing by api/defaults; this package only asks them, with the other pools and a
-// tier's policies as the API server has them at that moment.
+// MutatingWebhookConfiguration; all else of these is the installation's. Its certificate comes from
+// kube-controllers/certificates. What is valid is decided by api/validate, and what is missing by api/defaults; this
+// package only asks them, with the other pools and a tier's policies as the API server has them at that moment.
 //
-// Server runs on every replica, without leader election: the HTTP server's goroutines validate. Anybody may reach the port: connections, requests at a time and readings of
-// the API are bounded, and what can be judged without the webhooks is not sent to them (the chart's webhook.yaml).
+// Server runs on every replica, without leader election: the HTTP server's goroutines validate. Anybody may reach the
+// port: connections, requests at a time and readings of the API are bounded, and what can be judged without the
+// webhooks is not sent to them (the chart's webhook.yaml).
 package admission
 
 import (
@@ -102,7 +103,8 @@ func (s *Server) server() (*http.Server, error) {
 	handler.budget = s.options.Budget
 	mux := http.NewServeMux()
 	for path, hook := range map[string]admission.Handler{validatingPath: handler, mutatingPath: defaulter{handler}} {
-		served, err := admission.StandaloneWebhook(&admission.Webhook{Handler: hook}, admission.StandaloneOptions{MetricsPath: path})
+		served, err := admission.StandaloneWebhook(
+			&admission.Webhook{Handler: hook}, admission.StandaloneOptions{MetricsPath: path})
 		if err != nil {
 			return nil, fmt.Errorf("serve %s: %w", path, err)
 		}
@@ -111,7 +113,8 @@ func (s *Server) server() (*http.Server, error) {
 	server := inbound.HTTP(inbound.Concurrently(mux, maxJudged, maxOfOne, reviewTime), maxReview)
 	server.ReadTimeout = reviewTime // who sends slowly keeps others waiting
 	server.ErrorLog = slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug)
-	server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, GetCertificate: s.certificate}
+	server.TLSConfig = &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, GetCertificate: s.certificate}
 	return server, nil
 }
 

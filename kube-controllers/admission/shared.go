@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// shared reads something for all who ask at a time. A reading begins after the question, so that its answer is as new as one made
-// for it alone; there is one at a time, and they begin every so often at most.
+// shared reads something for all who ask at a time. A reading begins after the question, so that its answer is as new
+// as one made for it alone; there is one at a time, and they begin every so often at most.
 type shared[T any] struct {
 	read  func(context.Context) (T, error)
 	every time.Duration

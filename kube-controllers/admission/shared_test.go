@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestManyQuestionsFewReadings: however many ask, there is one reading at a time and few a second, and nobody is told what is older
-// than his question.
+// TestManyQuestionsFewReadings: however many ask, there is one reading at a time and few a second, and nobody is told
+// what is older than his question.
 func TestManyQuestionsFewReadings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		readings, at := 0, 0

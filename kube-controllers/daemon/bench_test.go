@@ -20,8 +20,9 @@ import (
 // spared is a namespace, and the label of it, whose policies nothing of the chart looks at.
 const spared = "spared"
 
-// BenchmarkPolicies compares the time to create a policy with that in a namespace whose policies neither webhooks nor admission policies
-// look at. The policies leave out what can be left out. Last, the webhooks are asked about every policy.
+// BenchmarkPolicies compares the time to create a policy with that in a namespace whose policies neither webhooks nor
+// admission policies look at. The policies leave out what can be left out. Last, the webhooks are asked about every
+// policy.
 func BenchmarkPolicies(b *testing.B) {
 	w := start(b)
 	eventually(b, "ready", func() error {
@@ -42,7 +43,8 @@ func BenchmarkPolicies(b *testing.B) {
 
 // spare has API servers look at no policy of one namespace, and, if it is to be so, ask the webhooks about all others.
 func (w *world) spare(b *testing.B, ask bool) {
-	others := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: spared, Operator: metav1.LabelSelectorOpDoesNotExist}}}
+	others := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: spared, Operator: metav1.LabelSelectorOpDoesNotExist}}}
 	var validating registration.ValidatingWebhookConfiguration
 	var mutating registration.MutatingWebhookConfiguration
 	var policies registration.ValidatingAdmissionPolicyBindingList
@@ -118,7 +120,8 @@ func (w *world) comparePolicies(b *testing.B, name string, port intstr.IntOrStri
 	b.Run(name, func(b *testing.B) {
 		for b.Loop() {
 			before := w.asked(b, "/validate") + w.asked(b, "/default")
-			result, err := bench.Measure(b.Context(), bench.Pair{Name: fmt.Sprintf("each of %d policies", many), Operations: many,
+			result, err := bench.Measure(b.Context(), bench.Pair{
+				Name: fmt.Sprintf("each of %d policies", many), Operations: many,
 				Baseline: in(spared), Candidate: in("default")}, 15)
 			if err != nil {
 				b.Fatal(err)

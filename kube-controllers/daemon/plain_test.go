@@ -21,7 +21,8 @@ import (
 func (w *world) asked(t testing.TB, path string) int {
 	t.Helper()
 	_, body := w.get(t, "/metrics")
-	found := regexp.MustCompile(`controller_runtime_webhook_requests_total\{code="200",webhook="` + path + `"\} (\d+)`).FindStringSubmatch(body)
+	counter := regexp.MustCompile(`controller_runtime_webhook_requests_total\{code="200",webhook="` + path + `"\} (\d+)`)
+	found := counter.FindStringSubmatch(body)
 	if found == nil {
 		return 0
 	}
@@ -52,14 +53,17 @@ func (w *world) plainPolicies(t *testing.T) {
 		rule  v3.Rule
 		asked bool
 	}{
-		"empty":                    {v3.Rule{Action: v3.Allow}, false},
-		"ports and a selector":     {v3.Rule{Action: v3.Allow, Protocol: &tcp, Source: v3.EntityRule{Selector: `role in {'db', "cache"} && !has(old)`}, Destination: v3.EntityRule{Ports: []intstr.IntOrString{port}}}, false},
-		"networks and a namespace": {v3.Rule{Action: v3.Deny, Source: v3.EntityRule{Nets: []string{"10.0.0.0/8", "192.0.2.1/32"}, NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"}}, false},
-		"protocol by number":       {v3.Rule{Action: v3.Allow, Protocol: &number}, true},
-		"port by name":             {v3.Rule{Action: v3.Allow, Protocol: &tcp, Destination: v3.EntityRule{Ports: []intstr.IntOrString{named}}}, true},
-		"selector in parentheses":  {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Selector: "(a == 'b')"}}, true},
-		"IPv6":                     {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Nets: []string{"fd00::/8"}}}, true},
-		"service account":          {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{ServiceAccounts: &v3.ServiceAccountMatch{Names: []string{"x"}}}}, true},
+		"empty": {v3.Rule{Action: v3.Allow}, false},
+		"ports and a selector": {v3.Rule{Action: v3.Allow, Protocol: &tcp, Source: v3.EntityRule{Selector: `role in {'db', "cache"} && !has(old)`},
+			Destination: v3.EntityRule{Ports: []intstr.IntOrString{port}}}, false},
+		"networks and a namespace": {v3.Rule{Action: v3.Deny, Source: v3.EntityRule{Nets: []string{"10.0.0.0/8", "192.0.2.1/32"},
+			NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"}}, false},
+		"protocol by number":      {v3.Rule{Action: v3.Allow, Protocol: &number}, true},
+		"port by name":            {v3.Rule{Action: v3.Allow, Protocol: &tcp, Destination: v3.EntityRule{Ports: []intstr.IntOrString{named}}}, true},
+		"selector in parentheses": {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Selector: "(a == 'b')"}}, true},
+		"IPv6":                    {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Nets: []string{"fd00::/8"}}}, true},
+		"service account": {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{
+			ServiceAccounts: &v3.ServiceAccountMatch{Names: []string{"x"}}}}, true},
 	} {
 		before, completed := w.asked(t, "/validate"), w.asked(t, "/default")
 		for n := range many {
@@ -76,8 +80,8 @@ func (w *world) plainPolicies(t *testing.T) {
 	}
 }
 
-// largestPlain: looking at the largest policy that counts as plain costs API servers less than they allow, and one more character that
-// is wrong at its end is found.
+// largestPlain: looking at the largest policy that counts as plain costs API servers less than they allow, and one
+// more character that is wrong at its end is found.
 func (w *world) largestPlain(t *testing.T) {
 	tcp := intstr.FromString("TCP")
 	long := "a == '" + strings.Repeat("x", 248) + "'"
@@ -103,12 +107,14 @@ func (w *world) largestPlain(t *testing.T) {
 		t.Errorf("the webhook was asked %d times", n)
 	}
 	p.Spec.Egress[9].Destination.NamespaceSelector = long[:len(long)-1]
-	if err := w.client.Create(t.Context(), p, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "spec.egress[9].destination.namespaceSelector") {
+	err := w.client.Create(t.Context(), p, client.DryRunAll)
+	if err == nil || !strings.Contains(err.Error(), "spec.egress[9].destination.namespaceSelector") {
 		t.Errorf("a mistake at the end: %v", err)
 	}
 }
 
-// nearlyPlain: policies that look plain, of which about half have something wrong, are judged as the library judges them.
+// nearlyPlain: policies that look plain, of which about half have something wrong, are judged as the library judges
+// them.
 func (w *world) nearlyPlain(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -116,12 +122,15 @@ func (w *world) nearlyPlain(t *testing.T) {
 	selector := func() string {
 		var b strings.Builder
 		for range r.IntN(4) {
-			b.WriteString(one("a", "b/c", "has(x)", "!", " ", "==", " in ", " not in ", "'v'", `"v"`, "{'x', 'y'}", "{", "}", "&&", "||", "all()", "global()", "(", "'global('"))
+			b.WriteString(one("a", "b/c", "has(x)", "!", " ", "==", " in ", " not in ", "'v'", `"v"`, "{'x', 'y'}",
+				"{", "}", "&&", "||", "all()", "global()", "(", "'global('"))
 		}
-		return one("", "all()", "a == 'b'", "a != 'b' || has(c)", "!has(a)&&b in {'c'}", "a notin {'b'}", "a in {}", "global()", b.String(), "a =='b'"+b.String())
+		return one("", "all()", "a == 'b'", "a != 'b' || has(c)", "!has(a)&&b in {'c'}", "a notin {'b'}", "a in {}",
+			"global()", b.String(), "a =='b'"+b.String())
 	}
 	nets := func() (list []string) {
-		for _, net := range []string{"10.0.0.0/8", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.01/32", "0.0.0.0/0", "10.0.0.1", "1.2.3/8", "fd00::/8", "10.0.0.0/08"} {
+		for _, net := range []string{"10.0.0.0/8", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.01/32", "0.0.0.0/0", "10.0.0.1",
+			"1.2.3/8", "fd00::/8", "10.0.0.0/08"} {
 			if r.IntN(12) == 0 {
 				list = append(list, net)
 			}
@@ -129,7 +138,8 @@ func (w *world) nearlyPlain(t *testing.T) {
 		return list
 	}
 	ports := func() (list []intstr.IntOrString) {
-		for _, port := range []intstr.IntOrString{intstr.FromInt32(80), intstr.FromInt32(0), intstr.FromInt32(65535), intstr.FromInt32(65536), intstr.FromString("80:90"), intstr.FromString("90:80"), intstr.FromString("http")} {
+		for _, port := range []intstr.IntOrString{
+			intstr.FromInt32(80), intstr.FromInt32(0), intstr.FromInt32(65535), intstr.FromInt32(65536), intstr.FromString("80:90"), intstr.FromString("90:80"), intstr.FromString("http")} {
 			if r.IntN(10) == 0 {
 				list = append(list, port)
 			}
@@ -137,7 +147,8 @@ func (w *world) nearlyPlain(t *testing.T) {
 		return list
 	}
 	end := func() v3.EntityRule {
-		return v3.EntityRule{Selector: selector(), NotSelector: one("", "", selector()), NamespaceSelector: one("", "", selector()), Nets: nets(), Ports: ports()}
+		return v3.EntityRule{Selector: selector(), NotSelector: one("", "", selector()),
+			NamespaceSelector: one("", "", selector()), Nets: nets(), Ports: ports()}
 	}
 	verdicts := map[bool]int{}
 	for range 400 {

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// labels are a map packed into one string, without pointers: how many there are, then of each label the number of its name in a
-// dictionary, and its value with its length before it; sorted by number. Kubernetes does not bound how many labels an object has:
-// where there are more than fewLabels, each one's number and place, of placeSize octets, stand before them all.
+// labels are a map packed into one string, without pointers: how many there are, then of each label the number of its
+// name in a dictionary, and its value with its length before it; sorted by number. Kubernetes does not bound how many
+// labels an object has: where there are more than fewLabels, each one's number and place, of placeSize octets, stand
+// before them all.
 type labels string
 
 const (

@@ -9,15 +9,16 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// maxServiceMembers is how many addresses, and addresses with a port, the EndpointSlices of a Service may name together. One slice
-// of the largest size that Kubernetes takes names hundreds of millions, since each port belongs to each address. A Service with
-// more has no members at all, whichever slice came first.
+// maxServiceMembers is how many addresses, and addresses with a port, the EndpointSlices of a Service may name
+// together. One slice of the largest size that Kubernetes takes names hundreds of millions, since each port belongs
+// to each address. A Service with more has no members at all, whichever slice came first.
 const maxServiceMembers = 1 << 17
 
-var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d addresses and ports of addresses, and none of them is used: "+
-	"spread them over several Services", maxServiceMembers)
+var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d addresses and ports of addresses, "+
+	"and none of them is used: spread them over several Services", maxServiceMembers)
 
-// services hold the endpoints of Services by EndpointSlice. Of those that rules name they also hold the members of sets.
+// services hold the endpoints of Services by EndpointSlice. Of those that rules name they also hold the members of
+// sets.
 type services struct {
 	slices map[resourceName]*slice
 	names  map[resourceName]*service // that have slices, or that rules name
@@ -147,8 +148,8 @@ func (e *Engine) setSlice(key resourceName, now *slice) {
 	}
 }
 
-// exchange replaces a slice of a service; nil is none, but not both. What a service has too many of is judged by all its slices together, so
-// that the order in which they come does not matter.
+// exchange replaces a slice of a service; nil is none, but not both. What a service has too many of is judged by all
+// its slices together, so that the order in which they come does not matter.
 func (e *Engine) exchange(v *service, before, now *slice) {
 	wasOver, size := v.over(), v.size
 	if before != nil {

@@ -32,14 +32,17 @@ func endpoints(name string, addresses, ports int) *discoveryv1.EndpointSlice {
 	return s
 }
 
-// TestServiceOfEnormousSize: slices of legal sizes that name hundreds of millions of addresses with ports have no members and say
-// so, in whatever order they come, and the others have theirs again when the last of these is gone.
+// TestServiceOfEnormousSize: slices of legal sizes that name hundreds of millions of addresses with ports have no
+// members and say so, in whatever order they come, and the others have theirs again when the last of these is gone.
 func TestServiceOfEnormousSize(t *testing.T) {
 	rule := v3.Rule{Action: v3.Allow, Destination: v3.EntityRule{Services: &v3.ServiceMatch{Name: "shop"}}}
-	policy := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Spec: v3.NetworkPolicySpec{Egress: []v3.Rule{rule}}}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}, Spec: corev1.PodSpec{NodeName: "n1"}}
+	policy := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"},
+		Spec: v3.NetworkPolicySpec{Egress: []v3.Rule{rule}}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"},
+		Spec: corev1.PodSpec{NodeName: "n1"}}
 	small, large := endpoints("small", 2, 3), endpoints("large", 20_000, 20_000)
-	for name, order := range map[string][]*discoveryv1.EndpointSlice{"the large one first": {large, small}, "the large one last": {small, large}} {
+	for name, order := range map[string][]*discoveryv1.EndpointSlice{
+		"the large one first": {large, small}, "the large one last": {small, large}} {
 		t.Run(name, func(t *testing.T) {
 			e, w, reasons := calc.New(), newWorld(), map[string]string{}
 			check := func(step string, members int, unusable ...string) {
@@ -100,7 +103,8 @@ func TestReasonsAreShort(t *testing.T) {
 	for n := range 100_000 {
 		set.Spec.Nets = append(set.Spec.Nets, "wrong")
 		if n < 1000 {
-			policy.Spec.Ingress = append(policy.Spec.Ingress, v3.Rule{Action: "wrong", Source: v3.EntityRule{Nets: []string{"wrong", "too"}}})
+			policy.Spec.Ingress = append(policy.Spec.Ingress,
+				v3.Rule{Action: "wrong", Source: v3.EntityRule{Nets: []string{"wrong", "too"}}})
 		}
 	}
 	for _, o := range []metav1.Object{set, policy} {
@@ -114,22 +118,26 @@ func TestReasonsAreShort(t *testing.T) {
 	}
 }
 
-// BenchmarkRelabel changes a label of a service account with 2,000 pods that are all different, among 1,000 selectors. One with the most
-// labels that an object can have should take no longer than it takes to read them.
+// BenchmarkRelabel changes a label of a service account with 2,000 pods that are all different, among 1,000
+// selectors. One with the most labels that an object can have should take no longer than it takes to read them.
 func BenchmarkRelabel(b *testing.B) {
 	e := calc.New()
 	e.Upsert(newNode("n1", "172.30.0.1", nil))
 	for n := range 2000 {
-		e.Upsert(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("p", n), Labels: map[string]string{"app": fmt.Sprint(n)}},
+		labels := map[string]string{"app": fmt.Sprint(n)}
+		e.Upsert(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("p", n), Labels: labels},
 			Spec: corev1.PodSpec{NodeName: "n1", ServiceAccountName: "sa"}})
 	}
 	for n := range 1000 {
-		e.Upsert(&v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("np", n)}, Spec: v3.NetworkPolicySpec{
-			Selector: fmt.Sprintf("app == '%d'", n), Ingress: []v3.Rule{{Action: v3.Allow, Source: v3.EntityRule{Selector: fmt.Sprintf("other%d == 'x'", n)}}}}})
+		from := v3.EntityRule{Selector: fmt.Sprintf("other%d == 'x'", n)}
+		e.Upsert(&v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("np", n)},
+			Spec: v3.NetworkPolicySpec{Selector: fmt.Sprintf("app == '%d'", n),
+				Ingress: []v3.Rule{{Action: v3.Allow, Source: from}}}})
 	}
 	for _, many := range []int{2, 20_000} {
 		b.Run(fmt.Sprint(many, " labels"), func(b *testing.B) {
-			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "sa", Labels: map[string]string{}}}
+			account := &corev1.ServiceAccount{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "sa", Labels: map[string]string{}}}
 			for n := range many {
 				account.Labels[fmt.Sprint("label", n)] = "x"
 			}

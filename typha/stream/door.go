@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// door lets streams in whose hellos are to be read: few at once, and of each node one, however many there are, since a hello tells
-// of all that a node holds. The rest wait, each at its node's place in the queue, with what they send still with their senders. A
-// node that comes again and again waits longer: each time a snapshot is made for it.
+// door lets streams in whose hellos are to be read: few at once, and of each node one, however many there are, since
+// a hello tells of all that a node holds. The rest wait, each at its node's place in the queue, with what they send
+// still with their senders. A node that comes again and again waits longer: each time a snapshot is made for it.
 type door struct {
 	room chan struct{} // as many as may be in
 

@@ -76,8 +76,8 @@ func (p *pings) answered(a ping) {
 	}
 }
 
-// What a peer says after its hello, which is short: a report of maxErrors is the longest. It comes as fast as it is read, at
-// most so many messages at once and then one each saidInterval.
+// What a peer says after its hello, which is short: a report of maxErrors is the longest. It comes as fast as it is
+// read, at most so many messages at once and then one each saidInterval.
 const (
 	maxSaid      = 256 << 10 // octets of a message
 	saidBurst    = 100
@@ -93,7 +93,8 @@ func receive(stream grpc.ServerStream, frame func(kind int, body []byte) error) 
 			return nil // the sending side sees how the stream ended
 		}
 		if len(message) > maxSaid {
-			return status.Errorf(codes.InvalidArgument, "the peer sent a message of %d octets after its hello: at most %d are read", len(message), maxSaid)
+			return status.Errorf(codes.InvalidArgument,
+				"the peer sent a message of %d octets after its hello: at most %d are read", len(message), maxSaid)
 		}
 		if err := pace.Wait(stream.Context()); err != nil {
 			return nil // likewise

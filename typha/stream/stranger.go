@@ -12,8 +12,8 @@ import (
 	"github.com/maneki-net/maneki/inbound"
 )
 
-// maxHandshake is how many octets a client may send before it has proved to have a certificate: some kilobytes for a chain.
-// TLS itself would keep a quarter of a megabyte for each that begins a handshake.
+// maxHandshake is how many octets a client may send before it has proved to have a certificate: some kilobytes for a
+// chain. TLS itself would keep a quarter of a megabyte for each that begins a handshake.
 const maxHandshake = 64 << 10
 
 // strangers are the bounds of the connections on which nobody has proved who he is; see ServerOptions.Strangers.
@@ -61,8 +61,8 @@ func (a admitting) Clone() credentials.TransportCredentials {
 	return admitting{a.TransportCredentials.Clone()}
 }
 
-// briefly is a connection that reads so many octets at most until it is done. Handshakes read on one goroutine, which is the one
-// that sets done.
+// briefly is a connection that reads so many octets at most until it is done. Handshakes read on one goroutine, which
+// is the one that sets done.
 type briefly struct {
 	net.Conn
 	left int

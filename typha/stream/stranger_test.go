@@ -38,8 +38,8 @@ func closedWithin(conn net.Conn, limit time.Duration) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// TestStrangersLeaveRoom: an address has so many connections on which nobody has proved who he is; a node that has a stream does not
-// count among them, and one that comes when they are gone is served.
+// TestStrangersLeaveRoom: an address has so many connections on which nobody has proved who he is; a node that has a
+// stream does not count among them, and one that comes when they are gone is served.
 func TestStrangersLeaveRoom(t *testing.T) {
 	h, _ := startHub(t)
 	list(t, h, 1)
@@ -54,7 +54,9 @@ func TestStrangersLeaveRoom(t *testing.T) {
 	if !closedWithin(dialTCP(t, address), 20*time.Second) {
 		t.Error("a third stranger is let in")
 	}
-	n2 := s.client(fixed(address), func(o *ClientOptions) { o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.token("n2", nil)) })
+	n2 := s.client(fixed(address), func(o *ClientOptions) {
+		o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.token("n2", nil))
+	})
 	if err := n2.connectOnce(t.Context(), address); status.Code(err) != codes.Unavailable {
 		t.Errorf("a node of the address that has too many: %v", err)
 	}
@@ -86,7 +88,8 @@ func TestConnectionWithoutAStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := tls.Client(dialTCP(t, address), &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	conn := tls.Client(dialTCP(t, address), &tls.Config{
+		Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	if err := conn.HandshakeContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +125,8 @@ func TestLongMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, ended := served(t, h, hello, report)
-	if err := endOf(t, ended); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "at most 262144 are read") {
+	err = endOf(t, ended)
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "at most 262144 are read") {
 		t.Errorf("the stream ended with %v", err)
 	}
 	long := shortened(wire.Report{Errors: make([]string, 2*maxErrors)})

@@ -43,7 +43,8 @@ type handshaker struct {
 
 // open reads the files, so that a mistake in the configuration shows at start.
 func (t TLS) open() (*handshaker, error) {
-	h := &handshaker{TLS: t, pair: certfile.NewPair(t.CertFile, t.KeyFile), authorities: certfile.NewAuthorities(t.CAFile)}
+	h := &handshaker{TLS: t,
+		pair: certfile.NewPair(t.CertFile, t.KeyFile), authorities: certfile.NewAuthorities(t.CAFile)}
 	_, errKey := h.pair.Certificate()
 	_, errCA := h.authorities.Pool()
 	return h, errors.Join(errKey, errCA)

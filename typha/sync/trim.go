@@ -34,7 +34,8 @@ func trim(o datastore.Object) metav1.Object {
 }
 
 func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
-	slice := &discoveryv1.EndpointSlice{ObjectMeta: trimMeta(o.ObjectMeta, nil), AddressType: o.AddressType, Ports: o.Ports}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: trimMeta(o.ObjectMeta, nil), AddressType: o.AddressType, Ports: o.Ports}
 	slice.Labels = nil
 	if name, ok := o.Labels[discoveryv1.LabelServiceName]; ok {
 		slice.Labels = map[string]string{discoveryv1.LabelServiceName: name}
@@ -45,8 +46,8 @@ func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	return slice
 }
 
-// maxAnnotation is how much of an annotation's value is kept, in octets. What is read are addresses and lists of a few names; of
-// a longer list the node says that it can't be read.
+// maxAnnotation is how much of an annotation's value is kept, in octets. What is read are addresses and lists of a
+// few names; of a longer list the node says that it can't be read.
 const maxAnnotation = 4 << 10
 
 // trimMeta keeps of the annotations, which have up to 256 KiB, those whose names keep reports; nil keeps none.
