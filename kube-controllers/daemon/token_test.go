@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -70,8 +71,7 @@ func (w *world) stolenToken(t *testing.T) {
 	}
 	w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "victim"}},
 		&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "users"}, Spec: v3.HostEndpointSpec{Node: "victim", InterfaceName: "eth0"}},
-		&v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: "10-9-0-0-30"}, Spec: v3.IPAMBlockSpec{CIDR: "10.9.0.0/30", Affinity: "host:victim",
-			Allocations: make([]*int, 4), Unallocated: []int{0, 1, 2, 3}, Attributes: []v3.AllocationAttribute{}}},
+		fullBlock("10.9.0.0/30", 4), fullBlock("10.10.0.0/20", 4096),
 		&v3.BlockAffinity{ObjectMeta: metav1.ObjectMeta{Name: "victim-10-9-0-0-30"}, Spec: v3.BlockAffinitySpec{
 			State: v3.StateConfirmed, Node: "victim", Type: "host", CIDR: "10.9.0.0/30"}})
 	for _, tried := range append(writesToCluster(), writesToResources()...) {
@@ -87,6 +87,19 @@ func (w *world) stolenToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fullBlock gives a block of the node victim whose addresses are all assigned to it.
+func fullBlock(cidr string, addresses int) *v3.IPAMBlock {
+	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", "/", "-").Replace(cidr)},
+		Spec: v3.IPAMBlockSpec{CIDR: cidr, Affinity: "host:victim", Unallocated: []int{}}}
+	for i := range addresses {
+		handle := fmt.Sprint("handle-", i)
+		b.Spec.Allocations = append(b.Spec.Allocations, &i)
+		b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{HandleID: &handle,
+			ActiveOwnerAttrs: map[string]string{v3.AttributeNode: "victim"}})
+	}
+	return b
 }
 
 // byRole is in what the API server says when no role allows a request.
@@ -107,20 +120,32 @@ func writesToCluster() []write {
 	const onlyBundle, onlyCondition = "nothing of a webhook but its caBundle", "nothing of a node but its condition"
 	return []write{
 		{"caBundle", patched(mutating, webhook(`"clientConfig":{"caBundle":"eA=="}`)), ""},
-		{"rules of the mutating webhook", patched(mutating, webhook(`"rules":[{"apiGroups":["*"],"apiVersions":["*"],"operations":["*"],"resources":["*"]}]`)), onlyBundle},
-		{"where the webhook is", patched(mutating, webhook(`"clientConfig":{"service":null,"url":"https://evil.example.org"}`)), onlyBundle},
-		{"port of the webhook", patched(mutating, webhook(`"clientConfig":{"service":{"namespace":"calico-system","name":"maneki-webhook","port":8443}}`)), onlyBundle},
-		{"a condition of the webhook", patched(mutating, webhook(`"matchConditions":[{"name":"n","expression":"false"}]`)), onlyBundle},
-		{"another webhook", patched(mutating, `{"webhooks":[{"name":"x.example.org","clientConfig":{"url":"https://evil.example.org"},"sideEffects":"None","admissionReviewVersions":["v1"]}]}`), onlyBundle},
-		{"no webhook", patched(validating, `{"webhooks":[{"name":"validate.projectcalico.org","$patch":"delete"}]}`), onlyBundle},
-		{"failure policy", patched(validating, `{"webhooks":[{"name":"validate.projectcalico.org","failurePolicy":"Fail"}]}`), onlyBundle},
-		{"owner of the webhooks", patched(validating, `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Namespace","name":"gone","uid":"u"}]}}`), onlyBundle},
+		{"rules of the mutating webhook", patched(mutating,
+			webhook(`"rules":[{"apiGroups":["*"],"apiVersions":["*"],"operations":["*"],"resources":["*"]}]`)), onlyBundle},
+		{"where the webhook is", patched(mutating,
+			webhook(`"clientConfig":{"service":null,"url":"https://evil.example.org"}`)), onlyBundle},
+		{"port of the webhook", patched(mutating,
+			webhook(`"clientConfig":{"service":{"namespace":"calico-system","name":"maneki-webhook","port":8443}}`)), onlyBundle},
+		{"a condition of the webhook", patched(mutating,
+			webhook(`"matchConditions":[{"name":"n","expression":"false"}]`)), onlyBundle},
+		{"another webhook", patched(mutating,
+			`{"webhooks":[{"name":"x.example.org","clientConfig":{"url":"https://evil.example.org"},"sideEffects":"None","admissionReviewVersions":["v1"]}]}`), onlyBundle},
+		{"no webhook", patched(validating,
+			`{"webhooks":[{"name":"validate.projectcalico.org","$patch":"delete"}]}`), onlyBundle},
+		{"failure policy", patched(validating,
+			`{"webhooks":[{"name":"validate.projectcalico.org","failurePolicy":"Fail"}]}`), onlyBundle},
+		{"owner of the webhooks", patched(validating,
+			`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Namespace","name":"gone","uid":"u"}]}}`), onlyBundle},
 		{"webhooks of another", created(other), byRole},
 		{"deletion of the webhooks", deleted(validating), byRole},
-		{"condition of a node", patchedStatus(node, `{"status":{"conditions":[{"type":"maneki.net/NetworkProgrammed","status":"True"}]}}`), ""},
-		{"readiness of a node", patchedStatus(node, `{"status":{"conditions":[{"type":"Ready","status":"False"}]}}`), onlyCondition},
-		{"address of a node", patchedStatus(node, `{"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.9"}]}}`), onlyCondition},
-		{"label of a node", patchedStatus(node, `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`), onlyCondition},
+		{"condition of a node", patchedStatus(node,
+			`{"status":{"conditions":[{"type":"maneki.net/NetworkProgrammed","status":"True"}]}}`), ""},
+		{"readiness of a node", patchedStatus(node,
+			`{"status":{"conditions":[{"type":"Ready","status":"False"}]}}`), onlyCondition},
+		{"address of a node", patchedStatus(node,
+			`{"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.9"}]}}`), onlyCondition},
+		{"label of a node", patchedStatus(node,
+			`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`), onlyCondition},
 		{"a node", patched(node, `{"spec":{"unschedulable":true}}`), byRole},
 		{"replicas of Typha", scaled(2), ""},
 		{"no Typha", scaled(0), "may not leave the cluster without Typha"},
@@ -128,7 +153,8 @@ func writesToCluster() []write {
 			Annotations: map[string]string{corev1.ServiceAccountNameKey: "calico-node"}}, Type: corev1.SecretTypeServiceAccountToken}), byRole},
 		{"the webhook's Secret", updated(secret("maneki-webhook-tls"), `{"data":{"x":"eA=="}}`), ""},
 		{"Secrets of others", func(ctx context.Context, c client.Client) error { return c.List(ctx, &corev1.SecretList{}) }, byRole},
-		{"its own role", patched(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "calico-kube-controllers"}}, `{"rules":[]}`), byRole},
+		{"its own role", patched(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "calico-kube-controllers"}},
+			`{"rules":[]}`), byRole},
 		{"its own policy", patched(&registration.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "maneki-kube-controllers-webhooks"}},
 			`{"spec":{"validationActions":["Audit"]}}`), byRole},
 		{"an event", created(event("default", "calico-kube-controllers")), ""},
@@ -148,12 +174,19 @@ func writesToResources() []write {
 	users := &v3.HostEndpoint{ObjectMeta: name("users")}
 	info := &v3.ClusterInformation{ObjectMeta: name("default")}
 	block := &v3.IPAMBlock{ObjectMeta: name("10-9-0-0-30")}
+	var rest []string
+	for i := range 4095 {
+		rest = append(rest, fmt.Sprint(",", i+1))
+	}
+	largest := &v3.IPAMBlock{ObjectMeta: name("10-10-0-0-20")}
+	const first = `{"handle_id":"handle-0","secondary":{"node":"victim"}}`
 	affinity := &v3.BlockAffinity{ObjectMeta: name("victim-10-9-0-0-30")}
-	const labelled, back = "only host endpoints with the label", "give addresses and blocks back"
+	const labelled, back = "only host endpoints with the label", "free addresses and blocks"
 	return []write{
 		{"a host endpoint of its own", created(&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "new-auto-hep", Labels: ours}, Spec: endpoint}), ""},
 		{"a host endpoint", created(&v3.HostEndpoint{ObjectMeta: name("new"), Spec: endpoint}), labelled},
-		{"the host endpoint of a user", updated(users, `{"metadata":{"labels":{"projectcalico.org/created-by":"calico-kube-controllers"}}}`), labelled},
+		{"the host endpoint of a user", updated(users,
+			`{"metadata":{"labels":{"projectcalico.org/created-by":"calico-kube-controllers"}}}`), labelled},
 		{"deletion of it", deleted(users), labelled},
 		{"a tier", created(&v3.Tier{ObjectMeta: name("ops")}), "only the tiers"},
 		{"a change of a tier", updated(&v3.Tier{ObjectMeta: name("kube-admin")}, `{"spec":{"order":1}}`), byRole},
@@ -162,9 +195,19 @@ func writesToResources() []write {
 		{"GUID of the cluster", updated(info, `{"spec":{"clusterGUID":""}}`), "only the ClusterInformation"},
 		{"the block of no node", updated(block, `{"spec":{"affinity":null}}`), ""},
 		{"the block of another node", updated(block, `{"spec":{"affinity":"host:other"}}`), back},
+		{"release of three addresses", updated(block,
+			`{"spec":{"allocations":[0,null,null,null],"attributes":[`+first+`],"unallocated":[1,2,3]}}`), ""},
+		{"an address moved to another one's owner", updated(block,
+			`{"spec":{"allocations":[null,0,null,null],"attributes":[`+first+`],"unallocated":[0,2,3]}}`), back},
+		{"an address given to another node", updated(block,
+			`{"spec":{"allocations":[0,null,null,null],"attributes":[{"handle_id":"handle-0","secondary":{"node":"other"}}],"unallocated":[1,2,3]}}`), back},
+		{"release in the largest block, which costs most to judge", updated(largest,
+			`{"spec":{"allocations":[null`+strings.Join(rest, "")+`],"unallocated":[0]}}`), ""},
+		{"a label of the largest block", updated(largest, `{"metadata":{"labels":{"a":"b"}}}`), back},
 		{"another network of a block", updated(block, `{"spec":{"cidr":"10.9.0.4/30"}}`), back},
 		{"an affinity on its way out", updated(affinity, `{"spec":{"state":"pendingDeletion"}}`), ""},
-		{"the affinity of another node", updated(affinity, `{"spec":{"node":"other"}}`), back},
+		{"the affinity of another node", updated(affinity,
+			`{"spec":{"node":"other"}}`), "only the state of a BlockAffinity"},
 		{"a block", created(&v3.IPAMBlock{ObjectMeta: name("10-9-0-4-30")}), byRole},
 		{"a pool", updated(&v3.IPPool{ObjectMeta: name("first")}, `{"spec":{"disabled":true}}`), byRole},
 		{"a policy", created(&v3.GlobalNetworkPolicy{ObjectMeta: name("open")}), byRole},
