@@ -41,22 +41,25 @@ func (s *Server) publish(ctx context.Context, authorities []byte) error {
 	return s.trust(ctx, "MutatingWebhookConfiguration", &mutating, trusted, authorities)
 }
 
-// trust writes the authorities into every webhook of a configuration that trusts others. trusted has them by the webhook's name.
-func (s *Server) trust(ctx context.Context, kind string, o client.Object, trusted map[string][]byte, authorities []byte) error {
+// trust writes the authorities into every webhook of a configuration that trusts others. trusted has them by the
+// webhook's name.
+func (s *Server) trust(ctx context.Context, kind string, o client.Object, trusted map[string][]byte,
+	authorities []byte) error {
 	if len(trusted) == 0 {
 		return fmt.Errorf("%s %s has no webhooks: install the chart again", kind, o.GetName())
 	}
 	var changed []any
 	for name, bundle := range trusted {
 		if string(bundle) != string(authorities) {
-			changed = append(changed, map[string]any{"name": name, "clientConfig": map[string]any{"caBundle": authorities}})
+			config := map[string]any{"caBundle": authorities}
+			changed = append(changed, map[string]any{"name": name, "clientConfig": config})
 		}
 	}
 	if len(changed) == 0 {
 		return nil
 	}
-	// API servers merge webhooks by their name. That the object is still the one that was read keeps a webhook that is gone from
-	// being made anew.
+	// API servers merge webhooks by their name. That the object is still the one that was read keeps a webhook that
+	// is gone from being made anew.
 	body, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"resourceVersion": o.GetResourceVersion()}, "webhooks": changed})
 	if err != nil {

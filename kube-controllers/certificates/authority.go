@@ -37,7 +37,8 @@ type authority struct {
 	former  []*x509.Certificate // trusted still
 }
 
-// readAuthority takes what can be read. What cannot is as if it were not there: advance makes it anew, and what was trusted stays so.
+// readAuthority takes what can be read. What cannot is as if it were not there: advance makes it anew, and what was
+// trusted stays so.
 func readAuthority(data map[string][]byte) *authority {
 	a := &authority{}
 	a.current, _ = readSigner(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
@@ -66,7 +67,8 @@ func readSigner(cert, key []byte) (*signer, error) {
 
 func (s *signer) is(cert *x509.Certificate) bool { return s != nil && s.cert.Equal(cert) }
 
-// advance makes the authority, or goes a step on in replacing it if that is due or asked for. It says whether something changed.
+// advance makes the authority, or goes a step on in replacing it if that is due or asked for. It says whether
+// something changed.
 func (a *authority) advance(now time.Time, overlap time.Duration, asked bool) (changed bool, err error) {
 	switch {
 	case a.current == nil || now.After(a.current.cert.NotAfter):
@@ -83,8 +85,8 @@ func (a *authority) advance(now time.Time, overlap time.Duration, asked bool) (c
 	return true, err
 }
 
-// retire ends the trust in those that no certificate is signed by any more: when the one that signs has done so for long enough, and
-// at the end of their lives. It says whether something changed.
+// retire ends the trust in those that no certificate is signed by any more: when the one that signs has done so for
+// long enough, and at the end of their lives. It says whether something changed.
 func (a *authority) retire(now time.Time, overlap time.Duration) (changed bool) {
 	if len(a.former) == 0 || now.Before(a.since.Add(overlap)) {
 		return false

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// Lifetimes. A certificate is renewed when a third of its life is left, and the authority is replaced while it outlives every
-// certificate that it signs.
+// Lifetimes. A certificate is renewed when a third of its life is left, and the authority is replaced while it
+// outlives every certificate that it signs.
 const (
 	authorityLife   = 10 * 365 * 24 * time.Hour
 	certificateLife = 365 * 24 * time.Hour
 )
 
-// backdate is how far in the past everything begins to be valid, for machines whose clock is behind: a local time that is taken
-// for UTC is up to 14 hours.
+// backdate is how far in the past everything begins to be valid, for machines whose clock is behind: a local time
+// that is taken for UTC is up to 14 hours.
 const backdate = 24 * time.Hour
 
 // Name is what a certificate says of its holder.

@@ -1,25 +1,27 @@
-// Package certificates makes the certificates by which the parts of an installation know each other, renews them, and replaces
-// their authority.
+// Package certificates makes the certificates by which the parts of an installation know each other, renews them, and
+// replaces their authority.
 //
-// It owns the data of Secrets, which the installation makes empty, so that the program need not create any: that of the authority
-// with its keys, which no pod mounts, and one for each certificate, which the pods of one component mount. It makes no object and
-// changes nothing else of one. How a certificate is presented and judged is up to typha/stream and to API servers.
+// It owns the data of Secrets, which the installation makes empty, so that the program need not create any: that of
+// the authority with its keys, which no pod mounts, and one for each certificate, which the pods of one component
+// mount. It makes no object and changes nothing else of one. How a certificate is presented and judged is up to
+// typha/stream and to API servers.
 //
 // # Replacing the authority
 //
-// A Secret reaches the pods that mount it a minute or two after it was written, and a node that is cut off later. So nothing is
-// presented before everybody trusts it, and nothing is distrusted while somebody may present it:
+// A Secret reaches the pods that mount it a minute or two after it was written, and a node that is cut off later. So
+// nothing is presented before everybody trusts it, and nothing is distrusted while somebody may present it:
 //
 //  1. The next authority is made. Everybody gets it as one to trust, besides the present one.
 //  2. After the overlap it signs: every certificate is made anew.
 //  3. After the overlap again the former one is not trusted any more.
 //
-// This happens when the authority would not outlive what it signs, and when its Secret has the annotation AnnotationRotate. The step
-// follows from the Secret alone, so that any replica can go on, and a crash loses nothing. An authority whose data is deleted is
-// replaced at once, and no longer trusted: that is for a key that was stolen.
+// This happens when the authority would not outlive what it signs, and when its Secret has the annotation
+// AnnotationRotate. The step follows from the Secret alone, so that any replica can go on, and a crash loses nothing.
+// An authority whose data is deleted is replaced at once, and no longer trusted: that is for a key that was stolen.
 //
-// A Keeper runs on every replica, without leader election, in one goroutine: writes that collide are repeated. It calls the uses of
-// certificates from there. The certificates are made with crypto/x509: there are three kinds of them with five fields each.
+// A Keeper runs on every replica, without leader election, in one goroutine: writes that collide are repeated. It
+// calls the uses of certificates from there. They are made with crypto/x509 alone: no library that we link replaces an
+// authority in steps.
 package certificates
 
 import (
@@ -37,7 +39,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// AnnotationRotate on the authority's Secret, with any value, asks for another authority. It is removed when that is made.
+// AnnotationRotate on the authority's Secret, with any value, asks for another authority. It is removed when that is
+// made.
 const AnnotationRotate = "maneki.net/rotate"
 
 // How often everything is looked at, and how soon again after a failure.
@@ -179,7 +182,8 @@ func (k *Keeper) unstored(_ context.Context, c Certificate, a *authority) (Issue
 // stored brings a certificate's Secret up to date, and gives what is in it.
 func (k *Keeper) stored(ctx context.Context, c Certificate, a *authority) (issued Issued, err error) {
 	err = k.change(ctx, c.Secret, func(secret *corev1.Secret) (bool, error) {
-		have := Issued{Cert: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey], Trusted: secret.Data[keyTrusted]}
+		have := Issued{Cert: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey],
+			Trusted: secret.Data[keyTrusted]}
 		if issued, err = have.renewed(c.Name, a, k.now()); err != nil {
 			return false, err
 		}
@@ -190,7 +194,8 @@ func (k *Keeper) stored(ctx context.Context, c Certificate, a *authority) (issue
 	return issued, err
 }
 
-// change reads a Secret and writes it if the function has changed it. The function is called again if somebody else was faster.
+// change reads a Secret and writes it if the function has changed it. The function is called again if somebody else
+// was faster.
 func (k *Keeper) change(ctx context.Context, name string, change func(*corev1.Secret) (bool, error)) error {
 	key := types.NamespacedName{Namespace: k.Namespace, Name: name}
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {

@@ -47,11 +47,14 @@ func install(t *testing.T, replicas int) *installation {
 			return c.Update(ctx, o, opts...)
 		}})
 	for i := range replicas {
-		k := New(Options{Client: in.client, Namespace: "n", Authority: "ca", Overlap: overlap, Log: slog.New(slog.DiscardHandler),
+		client := Name{Common: "typha-client", Usage: x509.ExtKeyUsageClientAuth}
+		server := Name{Common: "typha-server", DNS: []string{"hook.n.svc"}, Usage: x509.ExtKeyUsageServerAuth}
+		k := New(Options{Client: in.client, Namespace: "n", Authority: "ca", Overlap: overlap,
+			Log: slog.New(slog.DiscardHandler),
 			Certificates: []Certificate{
-				{Secret: "server", Name: Name{Common: "typha-server", DNS: []string{"hook.n.svc"}, Usage: x509.ExtKeyUsageServerAuth}},
-				{Secret: "client", Name: Name{Common: "typha-client", Usage: x509.ExtKeyUsageClientAuth}},
-				{Name: Name{Common: "typha-client", Usage: x509.ExtKeyUsageClientAuth}, Use: func(_ context.Context, issued Issued) error {
+				{Secret: "server", Name: server},
+				{Secret: "client", Name: client},
+				{Name: client, Use: func(_ context.Context, issued Issued) error {
 					in.used[i] = issued
 					return nil
 				}}}})
@@ -94,7 +97,8 @@ func (in *installation) held(t *testing.T) []Issued {
 	all := slices.Collect(maps.Values(in.used))
 	for _, name := range []string{"server", "client"} {
 		data := in.secret(t, name).Data
-		all = append(all, Issued{Cert: data[corev1.TLSCertKey], Key: data[corev1.TLSPrivateKeyKey], Trusted: data[keyTrusted]})
+		all = append(all, Issued{Cert: data[corev1.TLSCertKey], Key: data[corev1.TLSPrivateKeyKey],
+			Trusted: data[keyTrusted]})
 	}
 	return all
 }
@@ -110,7 +114,8 @@ func accepts(t *testing.T, judge, other Issued, now time.Time) error {
 	if !roots.AppendCertsFromPEM(judge.Trusted) {
 		t.Fatal("no authority in the bundle")
 	}
-	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return err
 }
 
@@ -124,8 +129,8 @@ func serial(t *testing.T, data []byte) string {
 	return block.former[0].SerialNumber.String()
 }
 
-// TestReplacementLosesNobody asks for another authority. All the time, whoever is up to an overlap behind and whoever is not accept
-// each other, and in the end the former authority is accepted by nobody.
+// TestReplacementLosesNobody asks for another authority. All the time, whoever is up to an overlap behind and whoever
+// is not accept each other, and in the end the former authority is accepted by nobody.
 func TestReplacementLosesNobody(t *testing.T) {
 	in := install(t, 2)
 	in.look(t)
@@ -195,13 +200,15 @@ func TestThirtyYears(t *testing.T) {
 func TestWhatCertificatesSay(t *testing.T) {
 	in := install(t, 1)
 	in.look(t)
-	for name, want := range map[string]x509.ExtKeyUsage{"server": x509.ExtKeyUsageServerAuth, "client": x509.ExtKeyUsageClientAuth} {
+	usages := map[string]x509.ExtKeyUsage{"server": x509.ExtKeyUsageServerAuth, "client": x509.ExtKeyUsageClientAuth}
+	for name, want := range usages {
 		data := in.secret(t, name).Data
 		pair, err := tls.X509KeyPair(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if pair.Leaf.Subject.CommonName != "typha-"+name || !slices.Equal(pair.Leaf.ExtKeyUsage, []x509.ExtKeyUsage{want}) || pair.Leaf.IsCA {
+		if pair.Leaf.Subject.CommonName != "typha-"+name || pair.Leaf.IsCA ||
+			!slices.Equal(pair.Leaf.ExtKeyUsage, []x509.ExtKeyUsage{want}) {
 			t.Errorf("%s: %s, usages %v", name, pair.Leaf.Subject, pair.Leaf.ExtKeyUsage)
 		}
 		if len(data) != 3 {

@@ -60,7 +60,8 @@ func connect(t *testing.T, node, address string, files stream.TLS) (*stream.Clie
 	t.Helper()
 	files.PeerCN = "typha-server"
 	counted := &connections{Handler: slog.DiscardHandler}
-	client, err := stream.NewClient(stream.ClientOptions{Node: node, Replicas: stream.Fixed(address), TLS: files, Logger: slog.New(counted)})
+	client, err := stream.NewClient(stream.ClientOptions{Node: node, Replicas: stream.Fixed(address), TLS: files,
+		Logger: slog.New(counted)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +90,8 @@ func (c *connections) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestStreamsOutliveTheAuthority replaces the authority under a Typha and its node, each of which gets its new files first once. An
-// open stream goes on, and at each moment a new one can be opened.
+// TestStreamsOutliveTheAuthority replaces the authority under a Typha and its node, each of which gets its new files
+// first once. An open stream goes on, and at each moment a new one can be opened.
 func TestStreamsOutliveTheAuthority(t *testing.T) {
 	in := install(t, 1)
 	in.now = time.Now()
@@ -108,7 +109,8 @@ func TestStreamsOutliveTheAuthority(t *testing.T) {
 	in.mount(t, "client", node)
 	address, store := serve(t, server)
 	pair := filepath.Join(own, PairFile)
-	open, connections, err := connect(t, "n0", address, stream.TLS{CAFile: filepath.Join(own, TrustedFile), CertFile: pair, KeyFile: pair})
+	files := stream.TLS{CAFile: filepath.Join(own, TrustedFile), CertFile: pair, KeyFile: pair}
+	open, connections, err := connect(t, "n0", address, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +136,8 @@ func TestStreamsOutliveTheAuthority(t *testing.T) {
 		check(step)
 		in.now = in.now.Add(keeper.Overlap)
 	}
-	if _, err := store.Create(t.Context(), datastore.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}); err != nil {
+	other := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}
+	if _, err := store.Create(t.Context(), datastore.Nodes, other); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := open.Next(t.Context()); err != nil || connections.made.Load() != 1 {

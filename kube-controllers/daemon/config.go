@@ -178,7 +178,8 @@ func (c *Config) validate() error {
 		}
 	}
 	if c.AuthorityOverlap < certificates.MinOverlap {
-		return fmt.Errorf("AUTHORITY_OVERLAP: %s is shorter than the %s that a Secret may take to its pods", c.AuthorityOverlap, certificates.MinOverlap)
+		return fmt.Errorf("AUTHORITY_OVERLAP: %s is shorter than the %s that a Secret may take to its pods",
+			c.AuthorityOverlap, certificates.MinOverlap)
 	}
 	if c.TyphaService != "" && c.TyphaTLS.PeerCN == "" && c.TyphaTLS.PeerURISAN == "" {
 		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities would pass for Typha")

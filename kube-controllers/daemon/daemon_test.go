@@ -71,7 +71,8 @@ func freePort(t testing.TB) int {
 // namespace is where the chart is installed.
 const namespace = "calico-system"
 
-// world is a running program, installed by the chart with the rights of its account, and the API server that it works on.
+// world is a running program, installed by the chart with the rights of its account, and the API server that it works
+// on.
 type world struct {
 	client  client.Client // an administrator's
 	own     *rest.Config  // with a token of the program's account
@@ -248,7 +249,8 @@ func (w *world) secret(t *testing.T, name string) *corev1.Secret {
 	return s
 }
 
-// certificates: the Secrets of the chart are filled. Then another authority is asked for, which twoAuthorities looks for.
+// certificates: the Secrets of the chart are filled. Then another authority is asked for, which twoAuthorities looks
+// for.
 func (w *world) certificates(t *testing.T) {
 	eventually(t, "certificates", func() error {
 		for _, name := range []string{"calico-typha-tls", "calico-node-tls", "maneki-webhook-tls", "maneki-ca"} {

@@ -49,7 +49,8 @@ func patched(o client.Object, body string) func(context.Context, client.Client) 
 func patchedStatus(o client.Object, body string) func(context.Context, client.Client) error {
 	patch := client.RawPatch(types.StrategicMergePatchType, []byte(body))
 	return func(ctx context.Context, c client.Client) error {
-		return c.Status().Patch(ctx, o, patch, &client.SubResourcePatchOptions{PatchOptions: client.PatchOptions{DryRun: []string{metav1.DryRunAll}}})
+		return c.Status().Patch(ctx, o, patch, &client.SubResourcePatchOptions{
+			PatchOptions: client.PatchOptions{DryRun: []string{metav1.DryRunAll}}})
 	}
 }
 
@@ -70,7 +71,8 @@ func (w *world) stolenToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "victim"}},
-		&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "users"}, Spec: v3.HostEndpointSpec{Node: "victim", InterfaceName: "eth0"}},
+		&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "users"},
+			Spec: v3.HostEndpointSpec{Node: "victim", InterfaceName: "eth0"}},
 		fullBlock("10.9.0.0/30", 4), fullBlock("10.10.0.0/20", 4096),
 		&v3.BlockAffinity{ObjectMeta: metav1.ObjectMeta{Name: "victim-10-9-0-0-30"}, Spec: v3.BlockAffinitySpec{
 			State: v3.StateConfirmed, Node: "victim", Type: "host", CIDR: "10.9.0.0/30"}})
@@ -129,7 +131,8 @@ func writesToCluster() []write {
 		{"a condition of the webhook", patched(mutating,
 			webhook(`"matchConditions":[{"name":"n","expression":"false"}]`)), onlyBundle},
 		{"another webhook", patched(mutating,
-			`{"webhooks":[{"name":"x.example.org","clientConfig":{"url":"https://evil.example.org"},"sideEffects":"None","admissionReviewVersions":["v1"]}]}`), onlyBundle},
+			`{"webhooks":[{"name":"x.example.org","clientConfig":{"url":"https://evil.example.org"},`+
+				`"sideEffects":"None","admissionReviewVersions":["v1"]}]}`), onlyBundle},
 		{"no webhook", patched(validating,
 			`{"webhooks":[{"name":"validate.projectcalico.org","$patch":"delete"}]}`), onlyBundle},
 		{"failure policy", patched(validating,
@@ -149,13 +152,17 @@ func writesToCluster() []write {
 		{"a node", patched(node, `{"spec":{"unschedulable":true}}`), byRole},
 		{"replicas of Typha", scaled(2), ""},
 		{"no Typha", scaled(0), "may not leave the cluster without Typha"},
-		{"a Secret that gets a token", created(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "token",
-			Annotations: map[string]string{corev1.ServiceAccountNameKey: "calico-node"}}, Type: corev1.SecretTypeServiceAccountToken}), byRole},
+		{"a Secret that gets a token", created(&corev1.Secret{Type: corev1.SecretTypeServiceAccountToken,
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "token",
+				Annotations: map[string]string{corev1.ServiceAccountNameKey: "calico-node"}}}), byRole},
 		{"the webhook's Secret", updated(secret("maneki-webhook-tls"), `{"data":{"x":"eA=="}}`), ""},
-		{"Secrets of others", func(ctx context.Context, c client.Client) error { return c.List(ctx, &corev1.SecretList{}) }, byRole},
+		{"Secrets of others", func(ctx context.Context, c client.Client) error {
+			return c.List(ctx, &corev1.SecretList{})
+		}, byRole},
 		{"its own role", patched(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "calico-kube-controllers"}},
 			`{"rules":[]}`), byRole},
-		{"its own policy", patched(&registration.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "maneki-kube-controllers-webhooks"}},
+		{"its own policy", patched(&registration.ValidatingAdmissionPolicyBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "maneki-kube-controllers-webhooks"}},
 			`{"spec":{"validationActions":["Audit"]}}`), byRole},
 		{"an event", created(event("default", "calico-kube-controllers")), ""},
 		{"an event of another", created(event("default", "kubelet")), "only events whose reportingComponent it is"},
@@ -163,7 +170,8 @@ func writesToCluster() []write {
 }
 
 func event(namespace, of string) *corev1.Event {
-	return &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "e"}, Reason: "Tried", Type: corev1.EventTypeNormal,
+	return &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "e"},
+		Reason: "Tried", Type: corev1.EventTypeNormal,
 		InvolvedObject: corev1.ObjectReference{Namespace: namespace, Kind: "Pod", Name: "p"}, ReportingController: of}
 }
 
@@ -181,9 +189,10 @@ func writesToResources() []write {
 	largest := &v3.IPAMBlock{ObjectMeta: name("10-10-0-0-20")}
 	const first = `{"handle_id":"handle-0","secondary":{"node":"victim"}}`
 	affinity := &v3.BlockAffinity{ObjectMeta: name("victim-10-9-0-0-30")}
-	const labelled, back = "only host endpoints with the label", "free addresses and blocks"
+	const labelled, back = "only host endpoints that it has made", "free addresses and blocks"
 	return []write{
-		{"a host endpoint of its own", created(&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "new-auto-hep", Labels: ours}, Spec: endpoint}), ""},
+		{"a host endpoint of its own", created(&v3.HostEndpoint{
+			ObjectMeta: metav1.ObjectMeta{Name: "new-auto-hep", Labels: ours}, Spec: endpoint}), ""},
 		{"a host endpoint", created(&v3.HostEndpoint{ObjectMeta: name("new"), Spec: endpoint}), labelled},
 		{"the host endpoint of a user", updated(users,
 			`{"metadata":{"labels":{"projectcalico.org/created-by":"calico-kube-controllers"}}}`), labelled},
@@ -200,7 +209,8 @@ func writesToResources() []write {
 		{"an address moved to another one's owner", updated(block,
 			`{"spec":{"allocations":[null,0,null,null],"attributes":[`+first+`],"unallocated":[0,2,3]}}`), back},
 		{"an address given to another node", updated(block,
-			`{"spec":{"allocations":[0,null,null,null],"attributes":[{"handle_id":"handle-0","secondary":{"node":"other"}}],"unallocated":[1,2,3]}}`), back},
+			`{"spec":{"allocations":[0,null,null,null],`+
+				`"attributes":[{"handle_id":"handle-0","secondary":{"node":"other"}}],"unallocated":[1,2,3]}}`), back},
 		{"release in the largest block, which costs most to judge", updated(largest,
 			`{"spec":{"allocations":[null`+strings.Join(rest, "")+`],"unallocated":[0]}}`), ""},
 		{"a label of the largest block", updated(largest, `{"metadata":{"labels":{"a":"b"}}}`), back},

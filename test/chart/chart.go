@@ -1,6 +1,6 @@
-// Package chart renders the Helm chart for tests, and holds the tests of it that need no node: what it renders, which values it
-// refuses, that the components understand what it tells them, and, on a real API server, what its roles and admission policies
-// let whom do.
+// Package chart renders the Helm chart for tests, and holds the tests of it that need no node: what it renders, which
+// values it refuses, that the components understand what it tells them, and, on a real API server, what its roles and
+// admission policies let whom do.
 //
 // It builds Helm where that was not done.
 package chart
@@ -21,7 +21,8 @@ import (
 	"github.com/maneki-net/maneki/test/build"
 )
 
-// Render gives the chart's objects, without its CRDs, for a release in a namespace with the values set, each "path=value".
+// Render gives the chart's objects, without its CRDs, for a release in a namespace with the values set, each
+// "path=value".
 func Render(t testing.TB, namespace string, set ...string) []*unstructured.Unstructured {
 	t.Helper()
 	stdout, stderr, err := helm(t, templateArgs(t, namespace, set)...)

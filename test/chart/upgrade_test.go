@@ -9,14 +9,13 @@ import (
 
 	registration "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestWhatIsFilledInStays installs the chart with Helm, fills in what kube-controllers fills in, and applies the chart again: by an
-// upgrade with other values, and by server-side apply, which some GitOps controllers use.
+// TestWhatIsFilledInStays installs the chart with Helm, fills in what kube-controllers fills in, and applies the
+// chart again: by an upgrade with other values, and by server-side apply, which some GitOps controllers use.
 func TestWhatIsFilledInStays(t *testing.T) {
 	in := install(t, nil)
 	for _, o := range render(t) { // what install made is Helm's to make
@@ -26,7 +25,8 @@ func TestWhatIsFilledInStays(t *testing.T) {
 	}
 	release := func(verb string, set ...string) {
 		t.Helper()
-		args := []string{verb, "maneki", dir(t), "--namespace=" + namespace, "--kubeconfig=" + in.server.Kubeconfig, "--skip-crds"}
+		args := []string{verb, "maneki", dir(t), "--namespace=" + namespace, "--kubeconfig=" + in.server.Kubeconfig,
+			"--skip-crds"}
 		for _, value := range set {
 			args = append(args, "--set="+value)
 		}
@@ -36,7 +36,8 @@ func TestWhatIsFilledInStays(t *testing.T) {
 	}
 	release("install")
 	for _, name := range secrets {
-		in.patch(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}, `{"data":{"tls.key":"eA=="}}`)
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		in.patch(t, secret, `{"data":{"tls.key":"eA=="}}`)
 	}
 	webhooks := &registration.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "maneki"}}
 	in.patch(t, webhooks, `{"webhooks":[{"name":"default.projectcalico.org","clientConfig":{"caBundle":"eA=="}}]}`)
@@ -83,7 +84,8 @@ func (in *installed) checkFilled(t *testing.T, after string) {
 	t.Helper()
 	for _, name := range secrets {
 		secret := &corev1.Secret{}
-		if err := in.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, secret); err != nil || string(secret.Data["tls.key"]) != "x" {
+		err := in.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, secret)
+		if err != nil || string(secret.Data["tls.key"]) != "x" {
 			t.Errorf("after %s Secret %s has %v, error %v", after, name, secret.Data, err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 // kubeletTime bounds how long a Secret takes to the pods that mount it, on a busy machine.
 const kubeletTime = 3 * time.Minute
 
-// TestAuthorityIsReplaced sees every component go on with certificates of another authority: at once, as when its key was stolen, and in
-// a long run step by step, with two that are trusted at a time.
+// TestAuthorityIsReplaced sees every component go on with certificates of another authority: at once, as when its key
+// was stolen, and in a long run step by step, with two that are trusted at a time.
 func TestAuthorityIsReplaced(t *testing.T) {
 	start := time.Now()
 	must(t, "helm upgrade --install maneki charts/maneki -n calico-system --create-namespace -f test/demo/values.yaml"+
@@ -64,7 +64,8 @@ func trusted(t *testing.T) []string {
 	return strings.SplitAfter(strings.TrimSpace(bundle), "-----END CERTIFICATE-----\n")
 }
 
-// everybodyConnects waits until the nodes have the files of the Secret, makes them connect anew, and sees them all there.
+// everybodyConnects waits until the nodes have the files of the Secret, makes them connect anew, and sees them all
+// there.
 func everybodyConnects(t *testing.T) {
 	t.Helper()
 	want := strings.Join(trusted(t), "")

@@ -16,12 +16,13 @@ type expiry struct {
 	authorities *certfile.Authorities
 }
 
-// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds of the files of a TLS. A file that could never be
-// used has none.
+// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds of the files of a TLS. A file that
+// could never be used has none.
 func NewExpiry(program string, t TLS) prometheus.Collector {
 	return &expiry{
 		desc: prometheus.NewDesc(program+"_certificate_expiration_timestamp_seconds",
-			"When the certificate in a file ends, as a Unix time; of several, when the last of them does.", []string{"file"}, nil),
+			"When the certificate in a file ends, as a Unix time; of several, when the last of them does.",
+			[]string{"file"}, nil),
 		tls:         t,
 		pair:        certfile.NewPair(t.CertFile, t.KeyFile),
 		authorities: certfile.NewAuthorities(t.CAFile),
