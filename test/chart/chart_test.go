@@ -214,7 +214,7 @@ func environment(t *testing.T, pods map[string]corev1.PodTemplateSpec, workload 
 
 func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	pods := workloads(t, render(t, "node.logLevel=debug", "typha.logLevel=warning", "node.env.FELIX_VXLANPORT=4790",
-		"typha.env.TYPHA_HEALTHPORT=9198", "kubeControllers.env.LEAK_GRACE_PERIOD=1m"))
+		"typha.env.TYPHA_HEALTHPORT=9198", "typha.env.TYPHA_POLICYMAXRULES=77", "kubeControllers.env.LEAK_GRACE_PERIOD=1m"))
 	// An unknown setting and a value that cannot be used are errors of Resolve.
 	environ := environment(t, pods, "DaemonSet calico-node")
 	if _, err := felixconfig.Resolve(felixconfig.Environment(environ), felixconfig.Defaults(environ)); err != nil {
@@ -227,6 +227,9 @@ func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	controllers, err := controllersdaemon.ParseConfig(environment(t, pods, "Deployment calico-kube-controllers"), nil)
 	if err != nil || controllers.LeakGracePeriod != time.Minute {
 		t.Errorf("kube-controllers reads its environment as grace period %v, %v; want 1m", controllers.LeakGracePeriod, err)
+	}
+	if typha.Budget.PolicyRules != 77 || controllers.Budget.PolicyRules != 77 {
+		t.Errorf("a policy may have %d rules for Typha, and %d for admission; want 77", typha.Budget.PolicyRules, controllers.Budget.PolicyRules)
 	}
 }
 

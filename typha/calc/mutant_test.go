@@ -35,6 +35,8 @@ var mutants = []mutant{
 	{"the last item of a class is lost", "class.go", `c.items[it.at], last.at = last, it.at`, `c.items[it.at] = last`},
 	{"a pod is where a host endpoint is", "place.go", `placeKey{s.kind, `, `placeKey{0, `},
 	{"a Profile's rules reach nobody", "profile.go", "\t\te.setRuling(place)\n", ""},
+	{"the youngest policy comes first", "budget.go", `cmp.Compare(a.created, b.created)`, `cmp.Compare(b.created, a.created)`},
+	{"members of a class that grows are not counted", "class.go", "c.nets += n\n", ""},
 	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},
 }
 
@@ -90,7 +92,7 @@ func (m *mutant) test(t *testing.T, source string) (string, error) {
 		}
 	}
 	cmd := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-failfast",
-		"-run", "^Test(VerdictsEqualTheOracles|OrderDoesNotMatter|DeletionLeavesNothing|MemoryFollowsWhatLives|Explain.*)$", ".")
+		"-run", "^Test(VerdictsEqualTheOracles|OrderDoesNotMatter|DeletionLeavesNothing|MemoryFollowsWhatLives|BudgetsDoNotDependOnTheOrder|StepsEndWhereAFlushDoes|OlderPolicies.*|Explain.*)$", ".")
 	cmd.Env = append(os.Environ(), "MANEKI_LONG=")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
