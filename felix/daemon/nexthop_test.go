@@ -117,12 +117,16 @@ func (r *routed) on1(t *testing.T, commands ...string) {
 	})
 }
 
-// passes says whether n1's pod reaches another by both families, either all or nothing.
+// passes says whether n1's pod reaches another by both families, either all or nothing. A connection may take a while: the
+// neighbours of a new way have to be found first.
 func (r *routed) passes(t *testing.T, to *pod, want bool) {
 	t.Helper()
 	for _, addr := range to.addrs {
-		if _, err := dial(t, r.pods[0].ns, addr, ""); (err == nil) != want {
-			t.Errorf("from pod pn1 to %s of pod %s: %v, want a connection: %v", addr, to.name, err, want)
+		try := func() error { _, err := dial(t, r.pods[0].ns, addr, ""); return err }
+		if want {
+			eventually(t, try)
+		} else if try() == nil {
+			t.Errorf("pod pn1 connects to %s of pod %s", addr, to.name)
 		}
 	}
 }
@@ -180,13 +184,13 @@ func TestNextHopBehindRouter(t *testing.T) {
 // reported: what has no way is shown, and is no problem of the node's.
 func (r *routed) reported(t *testing.T, unresolved bool) {
 	t.Helper()
-	s, err := r.nodes[0].agent.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(s.Problems) > 0 || s.Error != "" || len(s.Unresolved) > 0 != unresolved {
-		t.Errorf("problems %q, error %q, unresolved %q", s.Problems, s.Error, s.Unresolved)
-	}
+	eventually(t, func() error {
+		s, err := r.nodes[0].agent.Status(t.Context())
+		if err == nil && (len(s.Problems) > 0 || s.Error != "" || len(s.Unresolved) > 0 != unresolved) {
+			err = fmt.Errorf("problems %q, error %q, unresolved %q", s.Problems, s.Error, s.Unresolved)
+		}
+		return err
+	})
 }
 
 // followDevice leads the way over a second uplink, which then goes down without a word of its routes.
