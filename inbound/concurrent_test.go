@@ -41,6 +41,7 @@ func TestRequestsAtATime(t *testing.T) {
 			t.Errorf("%d requests are answered, of two addresses and of one that has to wait", at.Load())
 		}
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if late.Code != http.StatusServiceUnavailable || tooMany.Code != http.StatusServiceUnavailable {
 			t.Errorf("who waited too long is answered %d and %d", late.Code, tooMany.Code)
 		}
