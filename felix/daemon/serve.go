@@ -17,7 +17,7 @@ import (
 
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/config"
-	"github.com/maneki-net/maneki/inbound"
+	"github.com/maneki-net/maneki/typha/inbound"
 )
 
 // serveHealth answers the kubelet's probes, if HealthEnabled.

@@ -41,7 +41,6 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
-	"github.com/maneki-net/maneki/inbound"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/kube-controllers/admission"
 	"github.com/maneki-net/maneki/kube-controllers/clusterinfo"
@@ -52,6 +51,7 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/tier"
 	"github.com/maneki-net/maneki/kube-controllers/typhascale"
 	"github.com/maneki-net/maneki/typha/discovery"
+	"github.com/maneki-net/maneki/typha/inbound"
 	"github.com/maneki-net/maneki/typha/stream"
 )
 

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/maneki-net/maneki/inbound"
+	"github.com/maneki-net/maneki/typha/inbound"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )

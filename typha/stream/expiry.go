@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/maneki-net/maneki/certfile"
+	"github.com/maneki-net/maneki/typha/certfile"
 )
 
 // expiry tells when the certificates in a TLS's files end. Any goroutine may collect it.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/maneki-net/maneki/certfile"
 	"github.com/maneki-net/maneki/test/pki"
+	"github.com/maneki-net/maneki/typha/certfile"
 )
 
 // TestExpiry: each file has its end, of several authorities that of the last, and files that are not there have none.

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/maneki-net/maneki/inbound"
+	"github.com/maneki-net/maneki/typha/inbound"
 )
 
 const serviceName = "maneki.typha.v1.Typha"

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
-	"github.com/maneki-net/maneki/inbound"
+	"github.com/maneki-net/maneki/typha/inbound"
 )
 
 // maxHandshake is how many octets a client may send before it has proved to have a certificate: some kilobytes for a

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/maneki-net/maneki/inbound"
+	"github.com/maneki-net/maneki/typha/inbound"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 

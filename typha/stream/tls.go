@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/maneki-net/maneki/certfile"
+	"github.com/maneki-net/maneki/typha/certfile"
 )
 
 // TLS names the files of one side's identity and says who the other side must be. Files that change are read
