@@ -103,6 +103,9 @@ func (a *addresses) attributed(addr netip.Addr) (to attribution, allocated, cove
 
 // settle decides again who owns an address.
 func (a *addresses) settle(e *Engine, addr netip.Addr) {
+	for _, n := range e.tunnels.named[addr] {
+		e.decideTunnels(n)
+	}
 	was := a.owner(e, addr)
 	now := a.decide(e, addr, was)
 	if now == was {

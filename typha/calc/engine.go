@@ -88,6 +88,7 @@ type Engine struct {
 	// dirtyRegions are those whose blocks may be used now, or no longer.
 	dirtyRegions map[netip.Prefix]struct{}
 	hosts        map[string]*host
+	tunnels      tunnels
 	bgp          bgpState
 
 	// What has to be decided again at the next Flush.
@@ -138,6 +139,7 @@ func NewWithin(budget Budget) *Engine {
 		stacks:        newTable(seed, func(s *stack) string { return s.key }),
 		stackTiers:    map[*stack][]wire.Tier{},
 		addresses:     newAddresses(),
+		tunnels:       newTunnels(),
 		pools:         newPools(),
 		blocks:        map[string]*block{},
 		regions:       map[netip.Prefix][]string{},

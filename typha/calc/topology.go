@@ -76,7 +76,6 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 	if err != nil {
 		reason = err.Error()
 	}
-	e.judge(kind, "", o.Name, reason)
 	h.BGPPort = e.bgpPort(o.Name)
 	e.out.set(h)
 	own := &wire.Node{Name: o.Name}
@@ -89,8 +88,7 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 	}
 	e.setHost(o.Name, &host{h, own.Labels})
 	e.setNodeItem(own, nodeAddresses(o))
-	e.setVTEP(o, 4, h.IPv4)
-	e.setVTEP(o, 6, h.IPv6)
+	e.setTunnels(&tunnelNode{kind: kind, name: o.Name, reason: reason, ends: tunnelEnds(o, h)})
 }
 
 func nodeAddresses(o *corev1.Node) (addrs []netip.Addr) {
@@ -112,9 +110,7 @@ func (e *Engine) deleteNode(name string) {
 	e.countNode(&e.everywhere, nodeNamed(name), -1)
 	e.setHost(name, nil)
 	e.removeItem(itemKey{itemNode, resourceName{name: name}})
-	for _, family := range []uint8{4, 6} {
-		e.out.remove(wire.VTEPID(name, family))
-	}
+	e.removeTunnels(name)
 }
 
 // hostOf gives what every node is told of a Node. What cannot be read is left out and
@@ -185,20 +181,4 @@ func parseASNumber(text string) (uint32, error) {
 		return 0, fmt.Errorf("%q is not an AS number such as 64512 or 1.10", text)
 	}
 	return uint32(h<<16 | l), nil
-}
-
-// setVTEP makes the tunnel end point of one family, which needs the tunnel's and the node's address.
-func (e *Engine) setVTEP(o *corev1.Node, family uint8, parent netip.Prefix) {
-	annotation := v3.NodeIPv4VXLANTunnelAddr
-	if family == 6 {
-		annotation = v3.NodeIPv6VXLANTunnelAddr
-	}
-	tunnel, err := netip.ParseAddr(o.Annotations[annotation])
-	if err != nil || !parent.IsValid() || tunnel.Is4() != parent.Addr().Is4() {
-		e.out.remove(wire.VTEPID(o.Name, family))
-		return
-	}
-	// Not the address that the Node says it has: one of another node's would draw that node's packets.
-	mac := wire.TunnelMAC(o.Name, family)
-	e.out.set(&wire.VTEP{Node: o.Name, Tunnel: tunnel, MAC: mac, Parent: parent.Addr()})
 }
