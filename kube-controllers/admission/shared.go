@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// shared reads something for all who ask at a time. A reading begins after the question, so that its answer is as new
-// as one made for it alone; there is one at a time, and they begin every so often at most.
+// shared reads a value for all concurrent callers of get together. The read for a caller begins after the call, so that
+// the value is as new as if it were read for that caller alone. There is one read at a time, and at least the time every
+// lies between the beginnings of two reads.
 type shared[T any] struct {
 	read  func(context.Context) (T, error)
 	every time.Duration
 
 	mu   sync.Mutex
-	next *reading[T] // has yet to begin: who asks now waits for it
-	last *reading[T] // that began
+	next *reading[T] // not begun yet; a caller of get waits for it
+	last *reading[T] // the last one that began
 }
 
-// reading is read or being read.
+// reading is one read, whether it is still to begin, running or done.
 type reading[T any] struct {
 	began time.Time
 	done  chan struct{} // closed by run when value and err are set
@@ -25,7 +26,7 @@ type reading[T any] struct {
 	err   error
 }
 
-// readingTime bounds a reading. API servers wait no longer than that for the webhook's answer.
+// readingTime limits a read. API servers wait no longer than that for the webhook's answer.
 const readingTime = 5 * time.Second
 
 func (s *shared[T]) get(ctx context.Context) (T, error) {
@@ -34,7 +35,7 @@ func (s *shared[T]) get(ctx context.Context) (T, error) {
 	if r == nil {
 		r = &reading[T]{done: make(chan struct{})}
 		s.next = r
-		go s.run(context.WithoutCancel(ctx), r, s.last) // it ends with the one before it, and readingTime
+		go s.run(context.WithoutCancel(ctx), r, s.last) // it ends readingTime after the one before it, or after every
 	}
 	s.mu.Unlock()
 	select {

@@ -12,12 +12,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Keys of the authority's Secret, besides those of the type kubernetes.io/tls, which have the authority that signs.
+// Keys of the authority's Secret. The keys of the type kubernetes.io/tls hold the authority that signs.
 const (
-	keyTrusted  = "ca.crt"       // all that are trusted, in the Secrets of certificates, too
-	keyNextCert = "next.crt"     // the one that is made known, and signs later
-	keyNextKey  = "next.key"     //
-	keySince    = "signing-from" // when the one that signs began to; RFC 3339
+	keyTrusted  = "ca.crt"       // all trusted authorities; also in the Secrets of certificates
+	keyNextCert = "next.crt"     // the next authority: trusted already, signs later
+	keyNextKey  = "next.key"     // its key
+	keySince    = "signing-from" // when the current authority began to sign; RFC 3339
 )
 
 // signer is a certificate authority with its key.
@@ -26,19 +26,19 @@ type signer struct {
 	key  *ecdsa.PrivateKey
 }
 
-// made gives when it was made.
+// made returns when the authority was made.
 func (s *signer) made() time.Time { return s.cert.NotBefore.Add(backdate) }
 
-// authority is what the authority's Secret says. A zero one has yet to be made.
+// authority is the contents of the authority's Secret. The zero value is an authority that is not made yet.
 type authority struct {
 	current *signer
 	since   time.Time           // when current began to sign
-	next    *signer             // nil, unless the authority is being replaced
-	former  []*x509.Certificate // trusted still
+	next    *signer             // nil unless the authority is being replaced
+	former  []*x509.Certificate // still trusted
 }
 
-// readAuthority takes what can be read. What cannot is as if it were not there: advance makes it anew, and what was
-// trusted stays so.
+// readAuthority reads the authority from a Secret's data. A part that cannot be read counts as missing: advance makes it
+// again, and trusted certificates stay trusted.
 func readAuthority(data map[string][]byte) *authority {
 	a := &authority{}
 	a.current, _ = readSigner(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
@@ -67,8 +67,8 @@ func readSigner(cert, key []byte) (*signer, error) {
 
 func (s *signer) is(cert *x509.Certificate) bool { return s != nil && s.cert.Equal(cert) }
 
-// advance makes the authority, or goes a step on in replacing it if that is due or asked for. It says whether
-// something changed.
+// advance makes the authority, or does the next step of its replacement if that is due or requested. It reports whether
+// anything changed.
 func (a *authority) advance(now time.Time, overlap time.Duration, asked bool) (changed bool, err error) {
 	switch {
 	case a.current == nil || now.After(a.current.cert.NotAfter):
@@ -85,8 +85,8 @@ func (a *authority) advance(now time.Time, overlap time.Duration, asked bool) (c
 	return true, err
 }
 
-// retire ends the trust in those that no certificate is signed by any more: when the one that signs has done so for
-// long enough, and at the end of their lives. It says whether something changed.
+// retire ends the trust in former authorities when the current one has signed for the overlap: no certificate in use is
+// signed by them then. It reports whether anything changed.
 func (a *authority) retire(now time.Time, overlap time.Duration) (changed bool) {
 	if len(a.former) == 0 || now.Before(a.since.Add(overlap)) {
 		return false
@@ -95,7 +95,7 @@ func (a *authority) retire(now time.Time, overlap time.Duration) (changed bool) 
 	return true
 }
 
-// trusted gives those whose certificates are to be accepted, in PEM, newest first.
+// trusted returns the trusted authorities as PEM, newest first.
 func (a *authority) trusted() []byte {
 	var bundle bytes.Buffer
 	if a.next != nil {
@@ -108,7 +108,7 @@ func (a *authority) trusted() []byte {
 	return bundle.Bytes()
 }
 
-// data gives what its Secret has to say.
+// data returns the data of the authority's Secret.
 func (a *authority) data() (map[string][]byte, error) {
 	key, err := encodeKey(a.current.key)
 	if err != nil {

@@ -16,7 +16,7 @@ const (
 	PairFile    = "tls.pem" // certificate and key in one file, so that both change at once
 )
 
-// Files gives a use of a certificate that writes it into a directory, which exists.
+// Files returns a Certificate.Use that writes the certificate into an existing directory.
 func Files(dir string) func(context.Context, Issued) error {
 	return func(_ context.Context, issued Issued) error {
 		return errors.Join(
@@ -25,7 +25,7 @@ func Files(dir string) func(context.Context, Issued) error {
 	}
 }
 
-// replace writes a file, which no reader sees half.
+// replace writes a file atomically: no reader sees a part of it.
 func replace(file string, content []byte) error {
 	have, err := os.ReadFile(file)
 	if err == nil && bytes.Equal(have, content) {

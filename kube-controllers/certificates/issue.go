@@ -14,30 +14,30 @@ import (
 	"time"
 )
 
-// Lifetimes. A certificate is renewed when a third of its life is left, and the authority is replaced while it
-// outlives every certificate that it signs.
+// Lifetimes. A certificate is renewed when a third of its life is left. The authority is replaced while it still outlives
+// every certificate that it signs.
 const (
 	authorityLife   = 10 * 365 * 24 * time.Hour
 	certificateLife = 365 * 24 * time.Hour
 )
 
-// backdate is how far in the past everything begins to be valid, for machines whose clock is behind: a local time
-// that is taken for UTC is up to 14 hours.
+// backdate is how far in the past a certificate's validity begins, for machines whose clock is behind. A local time taken
+// for UTC is wrong by up to 14 hours.
 const backdate = 24 * time.Hour
 
-// Name is what a certificate says of its holder.
+// Name is what a certificate says about its holder.
 type Name struct {
 	Common string
 	DNS    []string
 	Usage  x509.ExtKeyUsage
 }
 
-// Issued is a certificate with its key, and the authorities by which the holder judges others; all PEM.
+// Issued is a certificate, its key, and the authorities that the holder trusts; all PEM.
 type Issued struct {
 	Cert, Key, Trusted []byte
 }
 
-// renewed gives what replaces a certificate, or the same if that is good.
+// renewed returns the certificate's replacement, or the same certificate if it is still good.
 func (have Issued) renewed(name Name, a *authority, now time.Time) (Issued, error) {
 	want := Issued{Cert: have.Cert, Key: have.Key, Trusted: a.trusted()}
 	if have.good(name, a.current.cert, now) {
@@ -48,7 +48,8 @@ func (have Issued) renewed(name Name, a *authority, now time.Time) (Issued, erro
 	return want, err
 }
 
-// good reports whether the certificate is of the authority that signs, says what it has to, and lasts.
+// good reports whether the certificate is signed by the current authority, has the right name and usage, and need not be
+// renewed yet.
 func (have Issued) good(name Name, authority *x509.Certificate, now time.Time) bool {
 	pair, err := tls.X509KeyPair(have.Cert, have.Key)
 	if err != nil {
@@ -60,7 +61,7 @@ func (have Issued) good(name Name, authority *x509.Certificate, now time.Time) b
 		leaf.CheckSignatureFrom(authority) == nil && leaf.NotAfter.Sub(now) > certificateLife/3
 }
 
-// expiry gives when the certificate ends, or the zero time.
+// expiry returns when the certificate expires, or the zero time if it cannot be read.
 func (have Issued) expiry() time.Time {
 	pair, err := tls.X509KeyPair(have.Cert, have.Key)
 	if err != nil {
@@ -107,8 +108,8 @@ func (s *signer) sign(name Name, now time.Time) (cert, key []byte, err error) {
 }
 
 func template(name string, now time.Time, life time.Duration) *x509.Certificate {
-	// 127 random bits: unique enough without a register (RFC 5280 section 4.1.2.2).
-	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // fails for a limit <= 0 only
+	// 127 random bits are unique without a register of serial numbers (RFC 5280 section 4.1.2.2).
+	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // fails only for a limit <= 0
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: name},

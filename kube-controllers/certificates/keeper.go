@@ -1,26 +1,28 @@
-// Package certificates makes the certificates by which the parts of an installation know each other, renews them, and
-// replaces their authority.
+// Package certificates makes and renews the certificates with which the components of an installation authenticate each
+// other, and replaces their certificate authority.
 //
-// It owns the data of Secrets, which the installation makes empty, so that the program need not create any: that of
-// the authority with its keys, which no pod mounts, and one for each certificate, which the pods of one component
-// mount. It makes no object and changes nothing else of one. How a certificate is presented and judged is up to
-// typha/stream and to API servers.
+// It owns the data of Secrets. The installation creates the Secrets empty, so that this program needs no right to create
+// any. One Secret has the authority with its keys; no pod mounts it. There is one Secret for each certificate; the pods
+// of one component mount it. The package creates no object, and changes only the data of the Secrets and its own
+// annotation. Package typha/stream and the API servers present and verify the certificates.
 //
 // # Replacing the authority
 //
-// A Secret reaches the pods that mount it a minute or two after it was written, and a node that is cut off later. So
-// nothing is presented before everybody trusts it, and nothing is distrusted while somebody may present it:
+// A Secret reaches the pods that mount it a minute or two after it was written, and later on a node that is cut off. So no
+// certificate is presented before everybody trusts its authority, and no authority loses trust while somebody may present
+// its certificates:
 //
-//  1. The next authority is made. Everybody gets it as one to trust, besides the present one.
-//  2. After the overlap it signs: every certificate is made anew.
-//  3. After the overlap again the former one is not trusted any more.
+//  1. The next authority is made. Everybody trusts it besides the current one.
+//  2. After the overlap the next authority becomes the current one. Every certificate is made again.
+//  3. After another overlap the former authority is no longer trusted.
 //
-// This happens when the authority would not outlive what it signs, and when its Secret has the annotation
-// AnnotationRotate. The step follows from the Secret alone, so that any replica can go on, and a crash loses nothing.
-// An authority whose data is deleted is replaced at once, and no longer trusted: that is for a key that was stolen.
+// The authority is replaced when it would not outlive the certificates that it signs, and when its Secret has the
+// annotation AnnotationRotate. The step follows from the Secret alone, so any replica can continue, and a crash loses
+// nothing. If the Secret's data is deleted, the authority is replaced at once and no longer trusted: this is for a
+// stolen key.
 //
-// A Keeper runs on every replica, without leader election, in one goroutine: writes that collide are repeated. It
-// calls the uses of certificates from there. They are made with crypto/x509 alone: no library that we link replaces an
+// A Keeper runs on every replica, without leader election, in one goroutine. It repeats writes that conflict. It calls
+// Certificate.Use on that goroutine. Certificates are made with crypto/x509 alone: no library that we link replaces an
 // authority in steps.
 package certificates
 
@@ -39,25 +41,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// AnnotationRotate on the authority's Secret, with any value, asks for another authority. It is removed when that is
-// made.
+// AnnotationRotate on the authority's Secret, with any value, requests another authority. The annotation is removed when
+// the next authority is made.
 const AnnotationRotate = "maneki.net/rotate"
 
-// How often everything is looked at, and how soon again after a failure.
+// The intervals between two checks: in general, and after a failure.
 const (
 	period      = 30 * time.Second
 	retryPeriod = 2 * time.Second
 )
 
-// MinOverlap is the shortest overlap: what kubelets need to bring a Secret to the pods, and what is between two looks.
+// MinOverlap is the shortest overlap: the time that a kubelet needs to bring a Secret to its pods, and one period.
 const MinOverlap = 3 * time.Minute
 
-// Certificate is one to keep.
+// Certificate is a certificate to keep.
 type Certificate struct {
 	Name
-	// Secret is where it is, for the pods that mount it. Empty: it lives in memory, and each Keeper has another one.
+	// Secret is the name of its Secret, for the pods that mount it. If it is empty, the certificate is kept in memory, and
+	// each Keeper has its own.
 	Secret string
-	// Use is told of it at each look, also of one that is the same. May be nil.
+	// Use is called with the certificate at each check, whether it has changed or not. May be nil.
 	Use func(context.Context, Issued) error
 }
 
@@ -67,29 +70,29 @@ type Options struct {
 	Client client.Client
 	// Namespace is where the Secrets are.
 	Namespace string
-	// Authority is the name of its Secret.
+	// Authority is the name of the authority's Secret.
 	Authority string
-	// Overlap is how long an authority is trusted before and after it signs; MinOverlap at least.
+	// Overlap is how long an authority is trusted before and after it signs; at least MinOverlap.
 	Overlap time.Duration
-	// Certificates are kept. Those in memory have a common name each.
+	// Certificates are the certificates to keep. Each of those in memory has its own common name.
 	Certificates []Certificate
 	Log          *slog.Logger
 }
 
-// Keeper keeps the certificates. Make it with New, and give it to a manager, which calls Start.
+// Keeper keeps the certificates. Make it with New, and add it to a manager, which calls Start.
 type Keeper struct {
 	Options
 	now     func() time.Time
-	own     map[string]Issued // those in memory, by common name
-	settled bool              // every certificate was good at the last look
+	own     map[string]Issued // certificates in memory, by common name
+	settled bool              // every certificate was good at the last check
 }
 
-// New makes a Keeper. It does no I/O.
+// New returns a Keeper. It does no I/O.
 func New(options Options) *Keeper {
 	return &Keeper{Options: options, now: time.Now, own: map[string]Issued{}}
 }
 
-// NeedLeaderElection is false: an installation must not wait for a lease, and every replica presents certificates.
+// NeedLeaderElection returns false: an installation must not wait for a lease, and every replica needs certificates.
 func (k *Keeper) NeedLeaderElection() bool { return false }
 
 // Start keeps the certificates until ctx ends.
@@ -108,7 +111,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 	}
 }
 
-// look brings the authority and every certificate to what they should be.
+// look brings the authority and every certificate up to date.
 func (k *Keeper) look(ctx context.Context) error {
 	a, err := k.authority(ctx)
 	if err != nil {
@@ -123,7 +126,7 @@ func (k *Keeper) look(ctx context.Context) error {
 	return err
 }
 
-// authority reads it from its Secret, and takes it a step on.
+// authority reads the authority from its Secret, and does the next step of its replacement if that is due.
 func (k *Keeper) authority(ctx context.Context) (a *authority, err error) {
 	err = k.change(ctx, k.Authority, func(secret *corev1.Secret) (changed bool, err error) {
 		a = readAuthority(secret.Data)
@@ -152,7 +155,7 @@ func (k *Keeper) authority(ctx context.Context) (a *authority, err error) {
 	return a, nil
 }
 
-// keep renews a certificate if that is due, and hands it to its use.
+// keep renews a certificate if that is due, and calls its Use.
 func (k *Keeper) keep(ctx context.Context, c Certificate, a *authority) error {
 	renew := k.stored
 	if c.Secret == "" {
@@ -179,7 +182,7 @@ func (k *Keeper) unstored(_ context.Context, c Certificate, a *authority) (Issue
 	return issued, nil
 }
 
-// stored brings a certificate's Secret up to date, and gives what is in it.
+// stored brings a certificate's Secret up to date, and returns the certificate.
 func (k *Keeper) stored(ctx context.Context, c Certificate, a *authority) (issued Issued, err error) {
 	err = k.change(ctx, c.Secret, func(secret *corev1.Secret) (bool, error) {
 		have := Issued{Cert: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey],
@@ -194,8 +197,8 @@ func (k *Keeper) stored(ctx context.Context, c Certificate, a *authority) (issue
 	return issued, err
 }
 
-// change reads a Secret and writes it if the function has changed it. The function is called again if somebody else
-// was faster.
+// change reads a Secret, and writes it if the function has changed it. The function is called again after a conflict with
+// another writer.
 func (k *Keeper) change(ctx context.Context, name string, change func(*corev1.Secret) (bool, error)) error {
 	key := types.NamespacedName{Namespace: k.Namespace, Name: name}
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {

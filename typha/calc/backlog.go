@@ -5,12 +5,13 @@ import (
 	"slices"
 )
 
-// backlog is the policies that take long to be put in place. Each is a job, which Step does a part of: it has selectors that are
-// new ask the classes, then makes the sets, then puts the policy there. Until then the policy is as it was before, and one
-// that is new allows nothing. Namespaces take turns, so that the jobs of one do not wait for all of another's.
+// backlog holds the policies that take long to put in place. Each policy is a job, and a Step does a part of it. A job
+// matches its new selectors against the classes, then builds the sets, then puts the policy in place. Until then the
+// former policy stays in place; a policy without a former one allows nothing. Namespaces take turns, so that the jobs of
+// one namespace do not wait for all jobs of another.
 type backlog struct {
 	jobs  map[policyKey]*job
-	lines []*tenant // that have jobs, in turn
+	lines []*tenant // tenants with jobs, in the order of their turns
 }
 
 // job puts one policy in place.
@@ -20,22 +21,22 @@ type job struct {
 	begun    bool
 	dropped  bool        // there is a newer state of the policy
 	sets     []*ipSet    // held until the policy holds them
-	fresh    []*selector // that no class was asked about yet
-	classes  []*class    // that are still to be asked
-	asked    bool
-	built    int // sets that are made
+	fresh    []*selector // selectors that are not matched against the classes yet
+	classes  []*class    // classes that are still to be matched
+	asked    bool        // all classes are matched
+	built    int         // number of sets that are built
 }
 
-// lightWork is how many steps of asking and making sets a policy may cost to be put in place at once.
+// lightWork is the largest estimate of work with which a policy is put in place at once.
 const lightWork = 20_000
 
-// unbounded is the bound of a step that does everything.
+// unbounded is the limit of a Step that does everything.
 const unbounded = math.MaxInt
 
-// propose puts a policy in place, or has a job do it, and says whether there is now something that was not there before.
+// propose puts a policy in place, or starts a job that does. It reports whether anything changed.
 func (e *Engine) propose(key policyKey, c compiled) bool {
 	if j := e.backlog.jobs[key]; j != nil {
-		return false // it does just that
+		return false // the job already puts this policy in place
 	}
 	if c.shut != nil || c.staged != "" || e.workOf(&c) <= e.lightWork {
 		e.setPolicy(key, c)
@@ -73,7 +74,7 @@ func (e *Engine) endJob(j *job) {
 	*j = job{key: j.key, dropped: true}
 }
 
-// workOf estimates what it takes to put a policy in place.
+// workOf estimates the work of putting a policy in place: the classes to match and the members to add.
 func (e *Engine) workOf(c *compiled) int {
 	all, spaces := e.classes.size(), map[string]int{}
 	work := 0
@@ -104,7 +105,7 @@ func (e *Engine) workOf(c *compiled) int {
 	return work
 }
 
-// classesIn counts the classes of a namespace.
+// classesIn returns the number of classes of a namespace.
 func (e *Engine) classesIn(ns string) int {
 	n := 0
 	if space := e.spaces.get(ns); space != nil {
@@ -115,10 +116,10 @@ func (e *Engine) classesIn(ns string) int {
 	return n
 }
 
-// busy says that there is work which a Step leaves to the next one.
+// busy reports whether a Step has left work to the next one.
 func (e *Engine) busy() bool { return len(e.backlog.lines)+len(e.unused) > 0 }
 
-// work does one part of a job of each namespace, up to a bound, and says whether there was any.
+// work does one part of the first job of each namespace, up to a limit. It reports whether there was a job.
 func (e *Engine) work(limit int) bool {
 	did := false
 	for range len(e.backlog.lines) {
@@ -138,7 +139,7 @@ func (e *Engine) work(limit int) bool {
 	return did
 }
 
-// advance does a part of the first job of a namespace, and gives about what it took.
+// advance does a part of the first job of a namespace, and returns an estimate of the work done.
 func (e *Engine) advance(t *tenant, limit int) int {
 	i := slices.IndexFunc(t.line, func(j *job) bool { return !j.dropped })
 	if i < 0 {
@@ -161,7 +162,7 @@ func (e *Engine) advance(t *tenant, limit int) int {
 	}
 }
 
-// begin has the sets of the job in use, and finds the classes to ask.
+// begin acquires the sets of the job, and finds the classes to match.
 func (e *Engine) begin(j *job) int {
 	j.begun = true
 	wide, spaces := false, map[*space]bool{}
@@ -190,7 +191,7 @@ func (e *Engine) begin(j *job) int {
 	return 1 + len(j.sets) + len(j.classes)/16
 }
 
-// ask marks some classes that the job's selectors may select, which match then asks.
+// ask marks some of the classes that the job's selectors may select. The match phase then matches those.
 func (e *Engine) ask(j *job, limit int) int {
 	done := 0
 	for len(j.classes) > 0 && done < limit {
@@ -198,7 +199,7 @@ func (e *Engine) ask(j *job, limit int) int {
 		j.classes = j.classes[:len(j.classes)-1]
 		done += 1 + len(j.fresh)
 		if len(c.items) == 0 {
-			continue // it is gone
+			continue // the class is gone
 		}
 		if len(j.fresh) > fewSelectors || slices.ContainsFunc(j.fresh, func(s *selector) bool { return s.selects(c) }) {
 			done += len(c.matches)
@@ -208,7 +209,7 @@ func (e *Engine) ask(j *job, limit int) int {
 	return done
 }
 
-// askedAll comes when all classes have been matched. Now the members are known: sets that do not fit are not made.
+// askedAll is called when all classes are matched. The members are known now: sets beyond the budget are not built.
 func (e *Engine) askedAll(j *job) int {
 	j.asked, j.classes = true, nil
 	members := 0
@@ -220,13 +221,13 @@ func (e *Engine) askedAll(j *job) int {
 	}
 	if members > e.budget.PolicyMembers {
 		key, c := j.key, j.compiled
-		e.putShut(key, c, true) // the next judgement says why
+		e.putShut(key, c, true) // judgeTenants then gives the reason
 		e.endJob(j)
 	}
 	return 1 + len(j.sets)
 }
 
-// makeSets hands out some of the sets; until the policy is there no node needs them.
+// makeSets hands out some of the sets. No node needs them before the policy is in place.
 func (e *Engine) makeSets(j *job, limit int) int {
 	done := 0
 	for j.built < len(j.sets) && done < limit {

@@ -9,11 +9,13 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// A block is used if a pool contains it and no older block that is used overlaps it. Every node may create blocks: one outside the
-// pools would draw traffic that is none of the cluster's to its node, and a smaller one within another node's block the traffic of
-// that node's pods. IPAM's clients make neither, and assign from neither.
+// A block is used if a pool contains it and no older block that is used overlaps it. Every node may create blocks. A block
+// outside the pools would attract traffic to its node that has nothing to do with the cluster. A smaller block within
+// another node's block would attract the traffic of that node's pods. IPAM's clients never create such blocks, and assign
+// no addresses from them.
 
-// regionOf gives the range of the largest block's size that contains a block: blocks of two regions never overlap.
+// regionOf returns the range that contains a block and has the size of the largest block. Blocks of different regions
+// never overlap.
 func regionOf(cidr netip.Prefix) netip.Prefix {
 	region, err := cidr.Addr().Prefix(cidr.Addr().BitLen() - v3.MaxBlockBits)
 	if err != nil {
@@ -28,7 +30,9 @@ func (e *Engine) decideBlocks(region netip.Prefix) {
 	for _, name := range e.regions[region] {
 		blocks = append(blocks, e.blocks[name])
 	}
-	slices.SortFunc(blocks, func(a, b *block) int { return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(blocks, func(a, b *block) int {
+		return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.name, b.name))
+	})
 	taken := occupied{map[netip.Prefix]*block{}, map[netip.Prefix]*block{}}
 	var found []*block
 	for _, b := range blocks {
@@ -55,7 +59,7 @@ func (e *Engine) decideBlocks(region netip.Prefix) {
 	}
 }
 
-// poolsChanged has every block decided on again in this Flush.
+// poolsChanged makes this Flush decide on every block again.
 func (e *Engine) poolsChanged() {
 	for region := range e.regions {
 		e.dirtyRegions[region] = struct{}{}
@@ -63,7 +67,7 @@ func (e *Engine) poolsChanged() {
 	e.routeAll()
 }
 
-// flushBlocks decides which blocks are used. Until then it is open: a block may come before its pool.
+// flushBlocks decides which blocks are used. It is not decided earlier because a block may arrive before its pool.
 func (e *Engine) flushBlocks() {
 	if len(e.dirtyRegions) == 0 {
 		return
@@ -95,7 +99,7 @@ func (e *Engine) disuse(b *block) {
 // occupied are blocks that do not overlap. Of two ranges that overlap one contains the other.
 type occupied struct {
 	blocks map[netip.Prefix]*block
-	within map[netip.Prefix]*block // by every larger range that a block can have
+	within map[netip.Prefix]*block // by every larger range up to the largest block's size
 }
 
 func (o occupied) add(b *block) {
@@ -105,7 +109,7 @@ func (o occupied) add(b *block) {
 	}
 }
 
-// by gives a block that overlaps a range.
+// by returns a block that overlaps a range, or nil.
 func (o occupied) by(cidr netip.Prefix) *block {
 	if b := o.within[cidr]; b != nil {
 		return b
@@ -118,7 +122,7 @@ func (o occupied) by(cidr netip.Prefix) *block {
 	return nil
 }
 
-// larger goes through the ranges that contain another one, up to the largest block's.
+// larger iterates over the larger ranges that contain a range, up to the largest block's size.
 func larger(cidr netip.Prefix) func(func(netip.Prefix) bool) {
 	return func(yield func(netip.Prefix) bool) {
 		for bits := cidr.Bits() - 1; bits >= cidr.Addr().BitLen()-v3.MaxBlockBits; bits-- {

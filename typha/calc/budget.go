@@ -14,28 +14,29 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// Budget is what policies may take, so that those of one namespace cannot take what those of others need. A policy beyond it
-// is unusable: it selects what it selects and allows nothing. A field that is not positive means its default.
+// Budget limits what policies may use, so that the policies of one namespace cannot use up what those of other
+// namespaces need. A policy beyond the budget is unusable: it selects the same endpoints and allows nothing. A field
+// that is not positive means its default.
 //
-// Rules and sets are counted in the object alone. A rule counts once for each peer with each port; in a policy of
-// projectcalico.org/v3 once, and once more for each further network and port of a list. A set is what a selector, a
-// Service or the name of a port stands for: it counts once for all rules that name it, and once more for each further 10
-// requirements of its selector.
+// The numbers of rules and sets follow from the object alone. A rule of a Kubernetes policy counts once for each pair of
+// a peer and a port. A rule of a projectcalico.org/v3 policy counts once, and once more for each further network or port
+// in its lists. A set stands for a selector, a Service or a named port. It counts once for all rules that name it, and
+// once more for each further 10 requirements of its selector.
 //
-// Members are the addresses and networks in those sets, and follow from the cluster: the same in every replica that knows
-// the same, whatever order it came in. Those of a set count as the next power of two, 64 at least, so that little is
-// counted anew when pods come and go.
+// Members are the addresses and networks in those sets. Their number follows from the state of the cluster: replicas with
+// the same state count the same, in whatever order the state arrived. A set's members count as the next power of two, and
+// as 64 at least, so that few sets are counted again when pods come and go.
 //
-// Of the policies of a namespace the older ones come first, and those that no longer fit are unusable. A set that several
-// of them name counts once for the namespace. Policies without a namespace are an administrator's: each is bound by
-// itself alone.
+// The older policies of a namespace come first, and those that no longer fit are unusable. A set that several of them
+// name counts once for the namespace. Policies without a namespace belong to an administrator: only the limits of a
+// single policy apply to them.
 type Budget struct {
 	PolicyRules, PolicySets, PolicyMembers          int
 	NamespaceRules, NamespaceSets, NamespaceMembers int
 }
 
-// DefaultBudget is more than policies that people write take, and little enough for one namespace to take in a cluster
-// with many.
+// DefaultBudget returns the default limits. They are above what policies written by people use, and low enough that one
+// namespace does not harm the others of a large cluster.
 func DefaultBudget() Budget {
 	return Budget{
 		PolicyRules: 10_000, PolicySets: 250, PolicyMembers: 1 << 20,
@@ -43,12 +44,13 @@ func DefaultBudget() Budget {
 	}
 }
 
-// withDefaults fills in what is not set.
+// withDefaults returns the budget with defaults for the fields that are not set.
 func (b Budget) withDefaults() Budget {
 	d := DefaultBudget()
 	for _, f := range []struct{ is, def *int }{
 		{&b.PolicyRules, &d.PolicyRules}, {&b.PolicySets, &d.PolicySets}, {&b.PolicyMembers, &d.PolicyMembers},
-		{&b.NamespaceRules, &d.NamespaceRules}, {&b.NamespaceSets, &d.NamespaceSets}, {&b.NamespaceMembers, &d.NamespaceMembers},
+		{&b.NamespaceRules, &d.NamespaceRules}, {&b.NamespaceSets, &d.NamespaceSets},
+		{&b.NamespaceMembers, &d.NamespaceMembers},
 	} {
 		if *f.is <= 0 {
 			*f.is = *f.def
@@ -57,13 +59,15 @@ func (b Budget) withDefaults() Budget {
 	return b
 }
 
-// Validate returns an error if a namespace may have less than one policy of it, or a policy nothing.
+// Validate returns an error if a limit for one policy is below 1 or above the limit for its namespace.
 func (b Budget) Validate() error {
 	for _, f := range []struct {
 		name              string
 		policy, namespace int
 	}{
-		{"Rules", b.PolicyRules, b.NamespaceRules}, {"Sets", b.PolicySets, b.NamespaceSets}, {"Members", b.PolicyMembers, b.NamespaceMembers},
+		{"Rules", b.PolicyRules, b.NamespaceRules},
+		{"Sets", b.PolicySets, b.NamespaceSets},
+		{"Members", b.PolicyMembers, b.NamespaceMembers},
 	} {
 		if f.policy < 1 || f.namespace < f.policy {
 			return fmt.Errorf("PolicyMax%s: %d is not between 1 and NamespaceMax%s, %d", f.name, f.policy, f.name, f.namespace)
@@ -72,18 +76,20 @@ func (b Budget) Validate() error {
 	return nil
 }
 
-// Judge returns why a policy is beyond what one policy may have of rules and sets, in words that say what to do instead. It
-// is empty for one that is within it, and for what is no policy. Whatever else cannot be used of the policy does not count.
+// Judge returns why a policy has more rules or sets than one policy may have, and what to do about it. It returns the
+// empty string for a policy within those limits and for an object that is not a policy. It does not report other reasons
+// for which the policy is unusable.
 func (b Budget) Judge(object metav1.Object) string {
 	_, c, _ := b.withDefaults().compile(object)
 	return c.over
 }
 
-// cost is what a policy takes, as its object says. One that takes nothing is beyond the budget by itself.
+// cost is the part of the budget that follows from a policy's object. It is zero for a policy that exceeds the limits of
+// a single policy.
 type cost struct{ rules, sets int }
 
-// compile reads a policy of any kind. Of one that has too many rules only what it selects is read. It is false for what is
-// no policy.
+// compile reads a policy of any kind. If the policy has too many rules, only its subject is read. It returns false for an
+// object that is not a policy.
 func (b Budget) compile(object metav1.Object) (policyKey, compiled, bool) {
 	key, rules, read := source(object)
 	if read == nil {
@@ -98,13 +104,15 @@ func (b Budget) compile(object metav1.Object) (policyKey, compiled, bool) {
 	}
 	switch {
 	case tooMany:
-		c.over = fmt.Sprintf("spec: the policy has %s, and one may have %d (PolicyMaxRules); split it", number(rules, "rule"), b.PolicyRules)
+		c.over = fmt.Sprintf("spec: the policy has %s, and one may have %d (PolicyMaxRules); split it",
+			number(rules, "rule"), b.PolicyRules)
 	case c.cost.sets > b.PolicySets:
-		c.over = fmt.Sprintf("spec: the rules name %s by selectors, Services and names of ports, and those of one policy may name %d "+
-			"(PolicyMaxSets); have fewer selectors select more, or split it", number(c.cost.sets, "set"), b.PolicySets)
+		c.over = fmt.Sprintf("spec: the rules name %s by selectors, Services and names of ports, "+
+			"and those of one policy may name %d (PolicyMaxSets); have fewer selectors select more, or split it",
+			number(c.cost.sets, "set"), b.PolicySets)
 	}
 	if c.subject.terms() > termsOfSet*b.PolicySets {
-		c.subject.Selector = expression.All() // whom it would select takes too long to say
+		c.subject.Selector = expression.All() // to evaluate its own selector would take too long
 	}
 	if c.over != "" {
 		c.over += "; until then " + c.closedEffect()
@@ -121,8 +129,8 @@ func number(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// source gives a policy's key, the number of its rules and how to compile it, with its rules or without. It is nil for what is
-// no policy.
+// source returns a policy's key, the number of its rules, and a function that compiles the policy, without its rules if
+// bare is set. The function is nil for an object that is not a policy.
 func source(object metav1.Object) (key policyKey, rules int, read func(bare bool) compiled) {
 	key = policyKey{namespace: object.GetNamespace(), name: object.GetName()}
 	switch o := object.(type) {
@@ -153,7 +161,7 @@ func source(object metav1.Object) (key policyKey, rules int, read func(bare bool
 	}
 }
 
-// maxRules is where counting ends: lists that multiply do not overflow.
+// maxRules is where counting ends, so that the product of two lists does not overflow.
 const maxRules = math.MaxInt32
 
 func kubeRules(s *networkingv1.NetworkPolicySpec) int {
@@ -203,10 +211,10 @@ func calicoRules(rules []v3.Rule) int {
 	return n
 }
 
-// termsOfSet is how many requirements a selector may have for its set to count once.
+// termsOfSet is how many requirements a selector may have while its set counts once.
 const termsOfSet = 10
 
-// weight is what a set counts in a budget.
+// weight returns how often a set counts in a budget.
 func (s *setSpec) weight() int {
 	if s.service != nil {
 		return 1
@@ -221,10 +229,10 @@ func (s spec) terms() int {
 	return s.Terms()
 }
 
-// leastCharge is what the members of a set count at least.
+// leastCharge is the least number that the members of a set count as.
 const leastCharge = 64
 
-// charge is what so many members count.
+// charge returns the number that so many members of a set count as in a budget.
 func (e *Engine) charge(members int) int {
 	if members <= e.leastCharge {
 		return e.leastCharge
@@ -232,7 +240,7 @@ func (e *Engine) charge(members int) int {
 	return 1 << bits.Len(uint(members-1))
 }
 
-// closedEffect says what a policy does that is closed.
+// closedEffect returns what the policy does once it is closed, for a message.
 func (c *compiled) closedEffect() string {
 	if c.subject.scope == scopePods && c.policy.Tier == v3.DefaultTier {
 		return "it allows nothing"
@@ -240,8 +248,8 @@ func (c *compiled) closedEffect() string {
 	return "it denies all that it selects"
 }
 
-// close has a policy that cannot be used select what it selects and allow nothing. What other policies of Kubernetes allow to
-// the same pods stays allowed, as if the rules were not there.
+// close makes an unusable policy allow nothing. It still selects the same endpoints. Traffic that other NetworkPolicies of
+// Kubernetes allow to the same pods stays allowed.
 func (c *compiled) close() {
 	if c.closedEffect() == "it allows nothing" {
 		c.policy.Ingress, c.policy.Egress, c.sets, c.origins = nil, nil, nil, origins{}

@@ -11,11 +11,11 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// pools are the IPPools. They are judged against each other, once for all that changed between two flushes.
+// pools are the IPPools. A Flush compares them with each other, once for all changes since the last Flush.
 type pools struct {
-	stored map[string]*v3.IPPool // those that can be read
-	known  map[string]*wire.Pool // as handed out last
-	losers map[string]bool       // of known, those that overlap an older one
+	stored map[string]*v3.IPPool // the pools that can be read
+	known  map[string]*wire.Pool // as last handed out
+	losers map[string]bool       // the known pools that overlap an older pool
 	dirty  bool
 }
 
@@ -41,8 +41,8 @@ func (e *Engine) deletePool(name string) {
 	}
 }
 
-// flushPools hands the pools out. One that may give no addresses is closed, and those that it gave stay in use: their
-// routes are what they were.
+// flushPools hands out the pools. A pool that may not give addresses is closed. Addresses that it gave before stay in use,
+// and their routes stay as they are.
 func (e *Engine) flushPools() {
 	if !e.pools.dirty {
 		return
@@ -77,7 +77,8 @@ func (e *Engine) flushPools() {
 	}
 }
 
-// covering gives the name of the pool that a block is of: of several, one that gives addresses, then the smallest.
+// covering returns the name of the pool that contains a block, or the empty string. Of several pools it prefers one that
+// overlaps no older pool, then the smallest.
 func (p *pools) covering(block netip.Prefix) string {
 	best := ""
 	for name, pool := range p.known {
@@ -92,7 +93,7 @@ func (p *pools) covering(block netip.Prefix) string {
 	return best
 }
 
-// before is the order in which pools that overlap are asked for a block's.
+// before reports whether covering prefers pool a to pool b.
 func (p *pools) before(a, b *wire.Pool) bool {
 	if p.losers[a.Name] != p.losers[b.Name] {
 		return p.losers[b.Name]

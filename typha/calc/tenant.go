@@ -6,35 +6,35 @@ import (
 	"slices"
 )
 
-// tenants are the namespaces with policies, and what those take of their budgets. What fits is decided at each Flush, from what
-// there is then: the order in which it came does not matter.
+// tenants are the namespaces with policies, and how much of their budgets they use. Each Flush decides which policies fit,
+// from the state at that time: the order in which the state arrived does not matter.
 type tenants struct {
 	byName map[string]*tenant
-	// unmeasured are policies whose members are not counted yet.
+	// unmeasured are the policies whose members are not counted yet.
 	unmeasured map[*policy]struct{}
-	// recount says that the members of some set count more or less than before.
+	// recount is set when the members of some set count differently than before.
 	recount bool
-	dirty   map[*tenant]struct{} // what fits has to be decided again
+	dirty   map[*tenant]struct{} // tenants to decide on again
 }
 
 func newTenants() tenants {
 	return tenants{byName: map[string]*tenant{}, unmeasured: map[*policy]struct{}{}, dirty: map[*tenant]struct{}{}}
 }
 
-// tenant is a namespace with policies, or with an empty name those that are in none.
+// tenant is a namespace with policies. The tenant with an empty name has the policies without a namespace.
 type tenant struct {
 	name     string
 	policies bag[policy]
-	cost            // the sum over its policies, where a set that several name counts several times
+	cost            // the sum over its policies; a set that several of them name counts several times
 	members  int    // likewise
-	shut     int    // policies that are
+	shut     int    // number of policies that are shut
 	line     []*job // see backlog
 }
 
-// shut is what a policy is that does not fit into its namespace's budget, and may again.
+// shut is the part of a policy that does not fit into its namespace's budget. The policy is opened when it fits again.
 type shut struct {
 	compiled compiled
-	// held are the selectors of its sets, where it is their members that do not fit.
+	// held are the selectors of the policy's sets, if it is their members that do not fit.
 	held []*selector
 }
 
@@ -54,7 +54,7 @@ func (e *Engine) dropTenantIfUnused(t *tenant) {
 	}
 }
 
-// enter counts a policy in its namespace.
+// enter adds a policy to the sums of its namespace.
 func (e *Engine) enter(p *policy) {
 	t := e.tenant(p.key().namespace)
 	t.policies.add(p)
@@ -63,7 +63,7 @@ func (e *Engine) enter(p *policy) {
 	e.tenants.unmeasured[p] = struct{}{}
 }
 
-// leave undoes enter.
+// leave reverses enter.
 func (e *Engine) leave(p *policy) {
 	t := e.tenant(p.key().namespace)
 	t.policies.remove(p)
@@ -83,7 +83,8 @@ func oneIf(yes bool) int {
 	return 0
 }
 
-// judgeTenants decides again which policies fit, where that may have changed, and says whether it did.
+// judgeTenants decides again which policies fit, for the namespaces where that may have changed. It reports whether it
+// changed.
 func (e *Engine) judgeTenants() bool {
 	t := &e.tenants
 	if t.recount {
@@ -119,12 +120,14 @@ func (e *Engine) measure(t *tenant, p *policy) {
 	t.members += n - p.members
 	p.members = n
 	limit := e.limits(t)
-	if n > e.budget.PolicyMembers || t.shut > 0 || t.rules > limit.rules || t.sets > limit.sets || t.members > limit.members {
+	if n > e.budget.PolicyMembers || t.shut > 0 ||
+		t.rules > limit.rules || t.sets > limit.sets || t.members > limit.members {
 		e.tenants.dirty[t] = struct{}{}
 	}
 }
 
-// trialSpecs are the sets of a policy that uses none of them.
+// trialSpecs returns the sets that a shut or staged policy would use. It returns nil for other policies, and for a shut
+// policy whose selectors are not held.
 func (p *policy) trialSpecs() []setSpec {
 	switch {
 	case p.shut != nil && p.shut.held == nil:
@@ -137,7 +140,7 @@ func (p *policy) trialSpecs() []setSpec {
 	return nil
 }
 
-// specs gives the sets that a policy names, or would if it fitted.
+// specs returns the sets that a policy names, or would name if it fitted.
 func (p *policy) specs() []setSpec {
 	switch {
 	case p.shut != nil:
@@ -152,7 +155,7 @@ func (p *policy) specs() []setSpec {
 	return specs
 }
 
-// limits are what the policies of a namespace may take together.
+// limits are what the policies of a namespace may use together.
 type limits struct{ rules, sets, members int }
 
 func (e *Engine) limits(t *tenant) limits {
@@ -162,14 +165,14 @@ func (e *Engine) limits(t *tenant) limits {
 	return limits{e.budget.NamespaceRules, e.budget.NamespaceSets, e.budget.NamespaceMembers}
 }
 
-// judgeTenant decides which policies of a namespace fit, the older ones first, and says whether that changed.
+// judgeTenant decides which policies of a namespace fit, the older ones first. It reports whether that changed.
 func (e *Engine) judgeTenant(t *tenant) bool {
 	list := slices.SortedFunc(t.policies.all, comparePolicyAges)
 	left, changed := e.limits(t), false
 	seen := map[string]struct{}{}
 	for _, p := range list {
 		if p.cost == (cost{}) {
-			continue // it is closed by itself
+			continue // it needs nothing: it has no rules, or is closed for a reason of its own
 		}
 		f := e.fit(t, p, &left, seen)
 		changed = e.setShut(p, f) || changed
@@ -177,14 +180,14 @@ func (e *Engine) judgeTenant(t *tenant) bool {
 	return changed
 }
 
-// fitting is whether a policy fits.
+// fitting is the decision whether a policy fits.
 type fitting struct {
-	reason string // why it does not
-	// hold says that the members of its sets have to be known even so.
+	reason string // why it does not fit; empty if it does
+	// hold is set if the members of its sets have to be known although the policy is shut.
 	hold bool
 }
 
-// fit says whether a policy fits into what is left, and takes from that what the policy needs.
+// fit decides whether a policy fits into what is left, and subtracts from that what the policy needs.
 func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{}) fitting {
 	specs, limit := p.specs(), e.limits(t)
 	sets := 0
@@ -213,8 +216,8 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 	}
 	switch {
 	case all > e.budget.PolicyMembers:
-		return fitting{fmt.Sprintf("spec: the sets that the rules name have %d members, and those of one policy may have %d (PolicyMaxMembers); "+
-			"have the selectors select less", all, e.budget.PolicyMembers), true}
+		return fitting{fmt.Sprintf("spec: the sets that the rules name have %d members, and those of one policy may have %d "+
+			"(PolicyMaxMembers); have the selectors select less", all, e.budget.PolicyMembers), true}
 	case more > left.members:
 		return fitting{beyond(t, "members of sets", limit.members, "NamespaceMaxMembers"), true}
 	}
@@ -232,10 +235,10 @@ func beyond(t *tenant, what string, most int, setting string) string {
 		"remove policies, or have their selectors select the same", t.name, most, what, setting)
 }
 
-// setShut closes a policy that does not fit, or opens it, and says whether that changes anything.
+// setShut closes a policy that does not fit, or opens one that does. It reports whether anything changed.
 func (e *Engine) setShut(p *policy, f fitting) bool {
 	key := p.key()
-	if f.reason == "" && p.shut == nil || e.backlog.jobs[key] != nil { // what a job puts in place is judged then
+	if f.reason == "" && p.shut == nil || e.backlog.jobs[key] != nil { // a job's policy is decided on when it is in place
 		return false
 	}
 	c := e.compiledOf(p)
@@ -268,7 +271,7 @@ func (e *Engine) putShut(key policyKey, c compiled, hold bool) {
 	e.setPolicy(key, closed)
 }
 
-// hold has the selectors of sets be in use.
+// hold acquires the selectors of sets.
 func (e *Engine) hold(sets []setSpec) []*selector {
 	held := make([]*selector, 0, len(sets))
 	for i := range sets {
@@ -279,7 +282,7 @@ func (e *Engine) hold(sets []setSpec) []*selector {
 	return held
 }
 
-// compiledOf gives what a policy was made from.
+// compiledOf returns what a policy was made from.
 func (e *Engine) compiledOf(p *policy) compiled {
 	if p.shut != nil {
 		return p.shut.compiled
@@ -288,7 +291,8 @@ func (e *Engine) compiledOf(p *policy) compiled {
 	c := compiled{
 		policy: p.decode(), subject: p.subject.spec(), order: p.order, ingress: p.ingress, egress: p.egress,
 		doNotTrack: p.doNotTrack, preDNAT: p.preDNAT, onForward: p.onForward, everywhere: p.group == &e.everywhere,
-		sets: p.specs(), created: p.created, cost: p.cost, reason: e.judged[Verdict{Kind: key.kind, Namespace: key.namespace, Name: key.name}],
+		sets: p.specs(), created: p.created, cost: p.cost,
+		reason: e.judged[Verdict{Kind: key.kind, Namespace: key.namespace, Name: key.name}],
 	}
 	c.policy.Name, c.policy.Tier = p.name, p.tier.name
 	if p.origins != nil {
@@ -300,7 +304,7 @@ func (e *Engine) compiledOf(p *policy) compiled {
 	return c
 }
 
-// size gives the number of a set's members.
+// size returns the number of a set's members.
 func (e *Engine) size(s *ipSet) int {
 	if s.selector == nil {
 		return e.services.size(*s.service)
@@ -308,7 +312,7 @@ func (e *Engine) size(s *ipSet) int {
 	return s.selector.size
 }
 
-// sizeOf is size for a set that perhaps is not in use; it is false if the size is not known.
+// sizeOf returns the size of a set that may not be in use. It returns false if the size is not known.
 func (e *Engine) sizeOf(s *setSpec) (int, bool) {
 	if s.service != nil {
 		return e.services.size(*s.service), true

@@ -1,13 +1,12 @@
-// Package certfile gives the certificates that are in files, and reads a file only after it has changed.
+// Package certfile returns certificates from files, and reads a file again only after it has changed.
 //
-// A server asks for its certificate in every handshake, which strangers begin as often as they like. What it asks for
-// is therefore kept in memory: the files' attributes are looked at once a second at most, and their contents are read
-// when an attribute differs. A file may be replaced in any way: written over, renamed over, or by the links of a
-// mounted Secret. What was read stays in use while the new files can't be used, as when the certificate is there and
-// its key is not yet.
+// A server needs its certificate in every handshake, and anybody may begin handshakes as often as they like. The
+// certificate is therefore kept in memory. The files' attributes are checked once a second at most, and their contents
+// are read when an attribute differs. A file may be replaced in any way: overwritten, replaced by a rename, or through
+// the links of a mounted Secret. The former certificate stays in use while the new files are unusable, for example while
+// the new certificate is there and its key is not.
 //
-// The package starts no goroutine and logs nothing: any goroutine may ask, and Err tells why new files are not in
-// use.
+// The package starts no goroutine and logs nothing. Any goroutine may call it. Err returns why new files are not in use.
 package certfile
 
 import (
@@ -44,8 +43,8 @@ func (p *Pair) ForServer(*tls.ClientHelloInfo) (*tls.Certificate, error) { retur
 // ForClient is Certificate for tls.Config.GetClientCertificate.
 func (p *Pair) ForClient(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.get() }
 
-// Authorities are certificates, PEM, of a file, by which others' certificates are judged. Any goroutine may call the
-// methods.
+// Authorities are the PEM certificates of a file, against which the certificates of peers are verified. Any goroutine may
+// call the methods.
 type Authorities struct {
 	files[*authorities]
 }
@@ -55,7 +54,7 @@ type authorities struct {
 	certs []*x509.Certificate
 }
 
-// NewAuthorities returns the Authorities of a file. It does not read it yet.
+// NewAuthorities returns the Authorities of a file. It does not read the file yet.
 func NewAuthorities(file string) *Authorities {
 	parse := func(contents [][]byte) (*authorities, error) {
 		a, err := parseAuthorities(contents[0])

@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// lookInterval is the least time between two looks at the files' attributes.
+// lookInterval is the least time between two checks of the files' attributes.
 const lookInterval = time.Second
 
 // maxSize is the largest file that is read, in octets: a Secret's limit.
 const maxSize = 1 << 20
 
-// files is a value that is made of the contents of files.
+// files is a value that is parsed from the contents of files.
 type files[T any] struct {
 	names []string
 	parse func(contents [][]byte) (T, error)
 
 	mu     sync.Mutex
-	looked time.Time // when the attributes were looked at last
-	seen   []os.FileInfo
+	looked time.Time     // when the attributes were last checked
+	seen   []os.FileInfo // attributes of the files that value was read from
 	value  T
-	usable bool  // value was read once
-	err    error // why what is in the files now is not used
+	usable bool  // value was read at least once
+	err    error // why the present contents of the files are not in use
 }
 
 // get returns the value of the newest files that could be used.
@@ -37,7 +37,7 @@ func (f *files[T]) get() (T, error) {
 	return f.value, nil
 }
 
-// Err returns why what is in the files now is not in use, or nil.
+// Err returns why the present contents of the files are not in use, or nil if they are.
 func (f *files[T]) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -45,14 +45,14 @@ func (f *files[T]) Err() error {
 	return f.err
 }
 
-// refresh reads the files if they have changed. Files that can't be used are tried again at each look.
+// refresh reads the files if they have changed. Unusable files are tried again at each check.
 func (f *files[T]) refresh() {
 	now := time.Now()
 	if !f.looked.IsZero() && now.Sub(f.looked) < lookInterval {
 		return
 	}
 	f.looked = now
-	// A change after the look shows at the next one, since the attributes are older than the contents.
+	// The attributes are read before the contents: a change in between shows at the next check.
 	current, err := f.stat()
 	if err == nil && f.err == nil && same(f.seen, current) {
 		return
@@ -94,7 +94,7 @@ func (f *files[T]) read() (value T, err error) {
 	return f.parse(contents)
 }
 
-// same reports whether the attributes are those of unchanged files.
+// same reports whether the attributes show that the files have not changed.
 func same(seen, current []os.FileInfo) bool {
 	if len(seen) != len(current) {
 		return false

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Concurrently returns a handler that has another one answer so many requests at a time, all in all and from one
-// address. A request waits for its turn, but no longer than patience: then the answer is 503 (Service Unavailable).
+// Concurrently returns a handler that limits the requests that another handler answers at a time: all of them, and those
+// from one address. A request waits for its turn for patience at most. After that the answer is 503 (Service
+// Unavailable).
 func Concurrently(handler http.Handler, all, perAddress int, patience time.Duration) http.Handler {
 	return &concurrent{handler: handler, turns: make(chan struct{}, all), perAddress: perAddress, patience: patience,
 		addresses: map[netip.Addr]*queue{}}
@@ -16,7 +17,7 @@ func Concurrently(handler http.Handler, all, perAddress int, patience time.Durat
 
 type concurrent struct {
 	handler    http.Handler
-	turns      chan struct{} // one for each that is answered
+	turns      chan struct{} // one element for each request that is being answered
 	perAddress int
 	patience   time.Duration
 
@@ -24,15 +25,15 @@ type concurrent struct {
 	addresses map[netip.Addr]*queue
 }
 
-// queue is the requests of one address.
+// queue holds the requests from one address.
 type queue struct {
-	turns chan struct{} // one for each that is answered or waits for a turn among all
-	users int           // guarded by concurrent.mu
+	turns chan struct{} // one element for each request that is being answered or waits in concurrent.turns
+	users int           // number of requests; guarded by concurrent.mu
 }
 
 // ServeHTTP implements http.Handler.
 func (c *concurrent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	from, _ := netip.ParseAddrPort(r.RemoteAddr) // what is not of the Internet is one address
+	from, _ := netip.ParseAddrPort(r.RemoteAddr) // clients without an IP address count as one address
 	own := c.come(from.Addr().Unmap())
 	defer c.gone(from.Addr().Unmap(), own)
 	patience := time.NewTimer(c.patience)

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// Bounds of HTTP servers.
+// Limits of HTTP servers.
 const (
 	headerTime = 5 * time.Second
 	readTime   = 20 * time.Second
 	writeTime  = time.Minute
 	idleTime   = time.Minute
 	headerSize = 16 << 10
-	streams    = 64 // requests at a time on one connection of HTTP/2
+	streams    = 64 // concurrent requests on one HTTP/2 connection
 )
 
-// OfHTTP are limits for HTTP servers that a few clients ask: probes, Prometheus, API servers.
+// OfHTTP are the limits of HTTP servers with few clients: probes, Prometheus, API servers.
 var OfHTTP = Limits{All: 256, PerAddress: 64}
 
-// HTTP returns a server whose requests are bounded: their headers, the time that they take, and their bodies, which
-// have at most so many octets. Its listener bounds the connections.
+// HTTP returns a server that limits its requests: the size of their headers, their duration, and their bodies to the given
+// number of octets. The listener limits the connections.
 func HTTP(handler http.Handler, body int64) *http.Server {
 	return &http.Server{
 		Handler:           http.MaxBytesHandler(handler, body),
@@ -33,7 +33,7 @@ func HTTP(handler http.Handler, body int64) *http.Server {
 	}
 }
 
-// ServeHTTP answers requests without bodies on a listener until ctx ends, and returns nil then.
+// ServeHTTP answers requests without bodies on a listener. It returns nil when ctx ends.
 func ServeHTTP(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := HTTP(handler, 0)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

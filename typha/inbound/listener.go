@@ -1,8 +1,9 @@
-// Package inbound bounds what those who connect to a server can make it hold: connections, in all and of one address;
-// the time that each may take; the sizes of what it sends.
+// Package inbound limits the resources that clients of a server can occupy: the connections of all clients and of one
+// address, the duration of each, and the size of requests.
 //
-// It knows no protocol but HTTP, and decides for nobody who he is: a server says so by Conn.Admit. It is called by
-// the programs that listen, on the goroutines of their servers, and starts none of its own.
+// It knows no protocol but HTTP, and authenticates nobody: the server calls Conn.Admit for a client that it has
+// authenticated. Programs that listen call the package on the goroutines of their servers. It starts no goroutine that
+// lives on.
 package inbound
 
 import (
@@ -12,29 +13,29 @@ import (
 	"time"
 )
 
-// Limits bound the connections of strangers: those that the server has not admitted.
+// Limits apply to the connections of strangers: clients that the server has not admitted.
 type Limits struct {
-	// All is how many strangers there may be, PerAddress how many with one address. Where they have none, as on a Unix
-	// socket, All alone holds.
+	// All is the limit for all strangers, PerAddress for those of one address. Only All applies to strangers without an
+	// address, as on a Unix socket.
 	All, PerAddress int
-	// Patience is how long a connection may last without being admitted; 0 is as long as the server lets it.
+	// Patience is how long a connection may last without being admitted. 0 means no limit.
 	Patience time.Duration
 }
 
-// Listener is a listener whose connections are bounded. When there are too many, the address that has most of them
-// loses its newest: whoever has few gets in, however many another has.
+// Listener is a listener with a limited number of connections. When there are too many, the address with the most
+// connections loses its newest one. A client with few connections is therefore accepted, however many another has.
 type Listener struct {
 	net.Listener
 	limits  Limits
 	refused func()
 
 	mu        sync.Mutex
-	strangers map[netip.Addr][]*Conn // in the order in which they came
+	strangers map[netip.Addr][]*Conn // oldest first
 	count     int
 }
 
-// Limit returns a listener with bounds. It calls refused, if that is not nil, for each connection that it closes
-// because of them.
+// Limit returns a listener with limits. It calls refused, if that is not nil, for each connection that it closes because
+// of them.
 func Limit(listener net.Listener, limits Limits, refused func()) *Listener {
 	if refused == nil {
 		refused = func() {}
@@ -42,7 +43,7 @@ func Limit(listener net.Listener, limits Limits, refused func()) *Listener {
 	return &Listener{Listener: listener, limits: limits, refused: refused, strangers: map[netip.Addr][]*Conn{}}
 }
 
-// Accept waits for a connection within the bounds, which is a *Conn.
+// Accept waits for a connection within the limits. The connection is a *Conn.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		accepted, err := l.Listener.Accept()
@@ -57,7 +58,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// addressOf returns the zero Addr for what is not an address of the Internet.
+// addressOf returns the IP address of a TCP address, and the zero Addr for any other address.
 func addressOf(a net.Addr) netip.Addr {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -66,7 +67,8 @@ func addressOf(a net.Addr) netip.Addr {
 	return tcp.AddrPort().Addr().Unmap()
 }
 
-// enter counts a stranger, and reports whether there is room for it. It may turn another one away for it.
+// enter adds a stranger, and reports whether there is room for it. It may close the connection of another one to make
+// room.
 func (l *Listener) enter(c *Conn) bool {
 	l.mu.Lock()
 	victim, ok := l.room(c)
@@ -85,7 +87,8 @@ func (l *Listener) enter(c *Conn) bool {
 	return ok
 }
 
-// room reports whether one more stranger may come. It takes another one out where that has to go first.
+// room reports whether there is room for one more stranger. If another one has to leave for it, room removes that one and
+// returns it.
 func (l *Listener) room(c *Conn) (victim *Conn, ok bool) {
 	mine := len(l.strangers[c.from])
 	if c.from.IsValid() && mine >= l.limits.PerAddress {
@@ -108,7 +111,7 @@ func (l *Listener) room(c *Conn) (victim *Conn, ok bool) {
 	return victim, true
 }
 
-// remove takes a stranger out. The caller holds mu.
+// remove removes a stranger. The caller holds mu.
 func (l *Listener) remove(c *Conn) {
 	if !c.stranger {
 		return
@@ -130,7 +133,7 @@ func (l *Listener) remove(c *Conn) {
 	}
 }
 
-// Conn is a connection that counts as a stranger's until it is admitted. Any goroutine may call its methods.
+// Conn is a connection that counts as a stranger until it is admitted. Any goroutine may call its methods.
 type Conn struct {
 	net.Conn
 	listener *Listener
@@ -138,11 +141,11 @@ type Conn struct {
 
 	// Guarded by the listener's mu.
 	stranger bool
-	users    int // of Admit
+	users    int // calls of Admit less those of Dismiss
 	timer    *time.Timer
 }
 
-// Admit says that the other side has proved who it is, until as many calls of Dismiss have followed.
+// Admit marks the client as authenticated, until as many calls of Dismiss have followed.
 func (c *Conn) Admit() {
 	l := c.listener
 	l.mu.Lock()
@@ -152,7 +155,8 @@ func (c *Conn) Admit() {
 	}
 }
 
-// Dismiss takes one Admit back. Without any the connection is a stranger's again, and is closed if there are too many.
+// Dismiss reverses one Admit. After the last one the connection counts as a stranger again, and is closed if there are too
+// many strangers.
 func (c *Conn) Dismiss() {
 	l := c.listener
 	l.mu.Lock()
@@ -164,7 +168,7 @@ func (c *Conn) Dismiss() {
 	}
 }
 
-// Close closes the connection, which then counts no longer.
+// Close closes the connection. It no longer counts.
 func (c *Conn) Close() error {
 	c.listener.mu.Lock()
 	c.listener.remove(c)
@@ -174,10 +178,10 @@ func (c *Conn) Close() error {
 
 func (c *Conn) turnAway() {
 	c.listener.refused()
-	_ = c.Close() // nobody is told
+	_ = c.Close() // nobody needs the error
 }
 
-// outstay ends a stranger whose time is up.
+// outstay closes the connection if it still counts as a stranger when its time is up.
 func (c *Conn) outstay() {
 	c.listener.mu.Lock()
 	still := c.stranger

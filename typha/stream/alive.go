@@ -6,11 +6,11 @@ import (
 	"fmt"
 )
 
-// errStuck says that the hub neither answers nor gets on.
+// errStuck means that the hub neither answers nor makes progress.
 var errStuck = errors.New("the hub neither answers nor gets on with its work")
 
-// Alive returns nil if the Hub answers before ctx ends, or was at work until then. A Hub that is busy counts what it does: as
-// long as the count grows it is not stuck, however long a change takes.
+// Alive returns nil if the Hub answers before ctx ends, or made progress until then. A busy Hub counts its work. While the
+// count grows the Hub is not stuck, however long a change takes.
 func (h *Hub) Alive(ctx context.Context) error {
 	before := h.workDone()
 	err := h.call(ctx, func() {})
@@ -23,5 +23,5 @@ func (h *Hub) Alive(ctx context.Context) error {
 	return nil
 }
 
-// workDone counts the objects that were taken in and handed out and the steps of the calculation.
+// workDone returns the number of objects received and handed out, plus the steps of the calculation.
 func (h *Hub) workDone() uint64 { return h.engine.Progress() + h.progress.Load() }

@@ -8,7 +8,7 @@ import (
 	"github.com/maneki-net/maneki/typha/certfile"
 )
 
-// expiry tells when the certificates in a TLS's files end. Any goroutine may collect it.
+// expiry is the metric of when the certificates in the files of a TLS expire. Any goroutine may collect it.
 type expiry struct {
 	desc        *prometheus.Desc
 	tls         TLS
@@ -16,8 +16,8 @@ type expiry struct {
 	authorities *certfile.Authorities
 }
 
-// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds of the files of a TLS. A file that
-// could never be used has none.
+// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds for the files of a TLS. There is no
+// metric for a file that was never usable.
 func NewExpiry(program string, t TLS) prometheus.Collector {
 	return &expiry{
 		desc: prometheus.NewDesc(program+"_certificate_expiration_timestamp_seconds",

@@ -12,11 +12,11 @@ import (
 	"github.com/maneki-net/maneki/typha/inbound"
 )
 
-// maxHandshake is how many octets a client may send before it has proved to have a certificate: some kilobytes for a
-// chain. TLS itself would keep a quarter of a megabyte for each that begins a handshake.
+// maxHandshake is how many octets a client may send before it has presented a certificate. A chain takes some kilobytes.
+// TLS itself would keep a quarter of a megabyte for each client that begins a handshake.
 const maxHandshake = 64 << 10
 
-// strangers are the bounds of the connections on which nobody has proved who he is; see ServerOptions.Strangers.
+// strangers returns the limits for connections of unauthenticated clients; see ServerOptions.Strangers.
 func strangers(o *ServerOptions) inbound.Limits {
 	limits := o.Strangers
 	if limits.All == 0 {
@@ -25,16 +25,16 @@ func strangers(o *ServerOptions) inbound.Limits {
 	if limits.PerAddress == 0 {
 		limits.PerAddress = 64
 	}
-	limits.Patience = 2 * o.HandshakeTimeout // for TLS, and for the stream that says who it is
+	limits.Patience = 2 * o.HandshakeTimeout // for TLS, and for the first request, which has the token
 	return limits
 }
 
-// admitting is the server's TLS. It remembers of each connection how to admit it.
+// admitting is the server's TLS. It keeps with each connection what it takes to admit it.
 type admitting struct {
 	credentials.TransportCredentials
 }
 
-// admittable is what TLS knows of a peer, and its connection.
+// admittable is the TLS information on a peer, and its connection.
 type admittable struct {
 	credentials.TLSInfo
 	conn *inbound.Conn
@@ -61,8 +61,8 @@ func (a admitting) Clone() credentials.TransportCredentials {
 	return admitting{a.TransportCredentials.Clone()}
 }
 
-// briefly is a connection that reads so many octets at most until it is done. Handshakes read on one goroutine, which
-// is the one that sets done.
+// briefly is a connection that reads a limited number of octets until done is set. A handshake reads on one goroutine,
+// which also sets done.
 type briefly struct {
 	net.Conn
 	left int
@@ -83,7 +83,7 @@ func (b *briefly) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// peerOf gives what TLS proved of a stream's peer.
+// peerOf returns what TLS has proved about a stream's peer.
 func peerOf(ctx context.Context) (admittable, error) {
 	if p, ok := peer.FromContext(ctx); ok {
 		if info, ok := p.AuthInfo.(admittable); ok && len(info.State.PeerCertificates) > 0 {
@@ -93,7 +93,7 @@ func peerOf(ctx context.Context) (admittable, error) {
 	return admittable{}, errors.New("the peer presented no certificate")
 }
 
-// admit has the connection of a stream whose peer is known count no longer as a stranger's, until the stream ends.
+// admit admits the connection of a stream whose peer is authenticated, until dismiss is called.
 func admit(ctx context.Context) (dismiss func()) {
 	info, err := peerOf(ctx)
 	if err != nil || info.conn == nil {
