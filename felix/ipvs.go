@@ -18,22 +18,22 @@ var errNoMarks = errors.New("kube-proxy is in IPVS mode, and iptablesMarkMask of
 	"bits for endpoints: without them policy could not be enforced on what goes to Services, which is dropped. " +
 	"Give it more bits, for example 0xffff0000, or let kube-proxy use iptables or nftables")
 
-// noticeIPVS is what the node says of itself.
+// noticeIPVS is the notice in the node's status.
 const noticeIPVS = "kube-proxy is in IPVS mode: policy knows what it forwards by marks of packets"
 
-// ipvs is what is known of kube-proxy's IPVS mode. The chains that it takes are in package policy.
+// ipvs is the state of kube-proxy's IPVS mode. Package policy has the chains for it.
 type ipvs struct {
 	on    bool
 	marks *policy.EndpointMarks
-	// hostNets are the node's own addresses, but for those of Services.
+	// hostNets are the node's own addresses, without those of Services.
 	hostNets []netip.Prefix
 }
 
-// ownNets are addresses of every node that need not be on an interface one by one.
+// ownNets are networks whose addresses belong to every node, whether an interface has them or not.
 var ownNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 	netip.MustParsePrefix("fe80::/10")}
 
-// readInterfaces reads what is not known of the node's interfaces, and follows whether kube-proxy is in IPVS mode.
+// readInterfaces reads the changes of the node's interfaces, and notices whether kube-proxy is in IPVS mode.
 func (a *Agent) readInterfaces(ctx context.Context) error {
 	interfaces := a.opts.Drivers.Interfaces
 	err := interfaces.Apply(ctx)
@@ -57,7 +57,7 @@ func (a *Agent) readInterfaces(ctx context.Context) error {
 	return err
 }
 
-// markEndpoints gives the endpoints the numbers by which IPVS's packets are told apart, and says which get none.
+// markEndpoints assigns the endpoints the numbers of their marks, and records how many endpoints got none.
 func (a *Agent) markEndpoints(in *policy.Input) {
 	if !a.ipvs.on {
 		return

@@ -6,18 +6,19 @@ import (
 )
 
 const (
-	// kernelSets is how many IP sets a network namespace may have: their numbers have 16 bits, and one number means none
+	// kernelSets is how many IP sets a network namespace may have. Their numbers have 16 bits, and one number means none
 	// (ip_set_core.c, IPSET_INVALID_ID).
 	kernelSets = 65_534
-	// reservedSets are left to the sets that the chains name besides those of policies, and to others' programs.
+	// reservedSets is the number of sets left for the chains' own sets and for other programs.
 	reservedSets = 4_096
-	// maxMembers is how many members the sets of policies may have together. They take Felix about 470 MiB, 234 octets each as measured,
-	// to which the chart's limit of its memory fits, and the kernel about 60 MiB: 1,000,000 in one hash:net were measured to take
-	// 30,158,640 octets (ipset list -t).
+	// maxMembers is how many members the sets of policies may have together. They take about 470 MiB in Felix, 234 octets
+	// each as measured; the chart's memory limit allows for that. They take about 60 MiB in the kernel: 1,000,000 members
+	// of one hash:net took 30,158,640 octets as measured with ipset list -t.
 	maxMembers = 1 << 21
 )
 
-// withhold keeps sets out of the kernel that it has no room for, so that it is not chance whose policies do without. These deny.
+// withhold keeps sets out of the kernel that it has no room for. So it does not depend on the order of writes which
+// policies lack their sets. Rules that name such a set deny.
 func (a *Agent) withhold() {
 	if len(a.state.dirty.sets) == 0 && !a.state.dirty.rules {
 		return

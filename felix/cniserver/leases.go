@@ -9,15 +9,14 @@ import (
 	"github.com/maneki-net/maneki/ipam"
 )
 
-// How long to wait until the leases are looked at again: when all are right, when one is not, and while the
-// agent cannot say which pools there are.
+// The intervals between two checks of the leases.
 const (
-	leaseInterval  = 5 * time.Minute
-	leaseRetry     = 30 * time.Second
-	leaseStartWait = time.Second
+	leaseInterval  = 5 * time.Minute  // when all leases are right
+	leaseRetry     = 30 * time.Second // when one is not
+	leaseStartWait = time.Second      // while the agent does not know the pools
 )
 
-// Leases are the addresses that pods of this node have, or are about to lose, whatever IPAM says. It may be called from
+// Leases returns the addresses that pods of this node have or are about to lose, whatever IPAM says. It may be called from
 // any goroutine.
 func (s *Server) Leases() []ipam.Lease {
 	var leases []ipam.Lease
@@ -32,7 +31,7 @@ func (s *Server) Leases() []ipam.Lease {
 	return leases
 }
 
-// watchLeases keeps what the pods of this node live by in the datastore: after the start, and from time to time.
+// watchLeases makes sure that the datastore has the leases of this node's pods: after the start, and at intervals.
 func (s *Server) watchLeases(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -56,8 +55,8 @@ func (s *Server) watchLeases(ctx context.Context) error {
 	}
 }
 
-// reassert writes again what the datastore has lost of the leases of the pods that run, tells the agent which of them
-// are others', and gives the time until it is to be called again. The assigner calls it, so that no release overtakes it.
+// reassert writes leases of running pods again that the datastore has lost. It tells the agent about addresses that belong
+// to others, and returns the time until its next call. The assigner calls it, so that no release overtakes it.
 func (s *Server) reassert(ctx context.Context) time.Duration {
 	var requests []ipam.Request
 	var owners []record
@@ -80,8 +79,8 @@ func (s *Server) reassert(ctx context.Context) time.Duration {
 		case err == nil:
 			continue
 		case errors.Is(err, ipam.ErrInUse), errors.Is(err, ipam.ErrNoAddress), errors.Is(err, ipam.ErrInvalidRequest):
-			conflicts = append(conflicts, fmt.Sprintf("pod %s has an address that is not assigned to it, make it anew: %v",
-				owners[i].pod(), err))
+			conflicts = append(conflicts, fmt.Sprintf(
+				"pod %s has an address that is not assigned to it, make it anew: %v", owners[i].pod(), err))
 		default:
 			failed = err
 		}
@@ -91,7 +90,7 @@ func (s *Server) reassert(ctx context.Context) time.Duration {
 		if ctx.Err() == nil {
 			s.opts.Log.Warn("leases not looked at, will retry", "error", failed)
 		}
-		return interval // what was said last stands
+		return interval // the conflicts that were last reported stay
 	}
 	s.opts.Endpoints.Conflicts(conflicts)
 	return interval

@@ -12,11 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockRetry is how often a lock that another process has is asked for.
+// lockRetry is the interval between two attempts to get the lock.
 const lockRetry = 100 * time.Millisecond
 
-// lockNode waits until no other Felix works on the node, whose records, journal and kernel are one process's: during an
-// upgrade the former one may still be ending. The kernel takes the lock back when the process ends, however it does.
+// lockNode waits until no other Felix works on the node: only one process may write the node's records, journal and kernel
+// state. During an upgrade the former process may still be running. The kernel releases the lock when the process ends,
+// however it ends.
 func lockNode(ctx context.Context, path string, log *slog.Logger) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("lock the node: %w", err)

@@ -12,11 +12,11 @@ import (
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 )
 
-// stateFiles are what Felix and the CNI plugin keep on a node: a folder of Felix's own, and files and folders among those of
-// others.
+// stateFiles are the files and folders that Felix and the CNI plugin keep on a node. All but the first are in folders that
+// they share with other programs.
 var stateFiles = []string{filepath.Dir(journalPath), protocol.DefaultSpool, protocol.DefaultSocket, debugSocket}
 
-// removeState removes them below root, and the folders that are empty then, but for those that are mounted. What is mounted inside
+// removeState removes the stateFiles below root, and their parent folders if they are empty and not mounted. A mount inside
 // stays, and is an error.
 func removeState(root string) error {
 	var errs []error
@@ -28,13 +28,13 @@ func removeState(root string) error {
 		}
 		parent := filepath.Dir(path)
 		if mounted, err := isMounted(parent); err == nil && !mounted {
-			_ = os.Remove(parent) // it holds something of others, or was removed before
+			_ = os.Remove(parent) // fails if others have files in it, or if it is already removed
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// removeTree removes a file, or a folder with what is in it, and follows neither links nor mounts.
+// removeTree removes a file, or a folder with its contents. It follows neither links nor mounts.
 func removeTree(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,7 +73,8 @@ func isMounted(path string) (bool, error) {
 		return false, fmt.Errorf("look at %s: %w", path, err)
 	}
 	if stat.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 {
-		return false, fmt.Errorf("look at %s: the kernel does not say whether something is mounted there: Linux 5.8 or newer is needed", path)
+		return false, fmt.Errorf(
+			"look at %s: the kernel does not say whether something is mounted there: Linux 5.8 or newer is needed", path)
 	}
 	return stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 }

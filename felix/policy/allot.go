@@ -10,20 +10,21 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// Room is what a node's kernel has room for of the sets of policies.
+// Room is how many sets of policies, with how many members, fit into a node's kernel.
 type Room struct{ Sets, Members int }
 
-// Holds reports whether there is room for that much.
+// Holds reports whether other fits into r.
 func (r Room) Holds(other Room) bool { return other.Sets <= r.Sets && other.Members <= r.Members }
 
 func (r Room) less(other Room) Room { return Room{r.Sets - other.Sets, r.Members - other.Members} }
 
 func (r Room) share(of int) Room { return Room{r.Sets / of, r.Members / of} }
 
-// Allot says which sets the kernel has no room for, by their names, and why. sizes are how many members each set has.
-// Policies without a namespace come first: they are an administrator's. Each namespace has an equal share of what is
-// left, and what one does not need falls to the others, those that need little first. Of a namespace that needs more than
-// its share, the first policies by name that fit have their sets. A set that was allotted costs no other policy anything.
+// Allot returns the sets that the kernel has no room for, by name, with the reason. sizes has the number of members of
+// each set. Policies without a namespace come first, because they belong to an administrator. The rest of the room is
+// divided equally among the namespaces. What a namespace does not need is left to the others; namespaces that need little
+// come first. In a namespace that needs more than its share, the policies that fit, in the order of their names, get
+// their sets. A set that several policies name counts once.
 func Allot(policies map[string]*wire.Policy, sizes map[string]int, room Room) map[string]error {
 	all := Room{}
 	for _, size := range sizes {
@@ -45,12 +46,13 @@ func Allot(policies map[string]*wire.Policy, sizes map[string]int, room Room) ma
 		needs[ns] = a.need(list)
 	}
 	names := slices.SortedFunc(maps.Keys(needs), func(x, y string) int {
-		return cmp.Or(cmp.Compare(needs[x].Sets, needs[y].Sets), cmp.Compare(needs[x].Members, needs[y].Members), strings.Compare(x, y))
+		return cmp.Or(
+			cmp.Compare(needs[x].Sets, needs[y].Sets), cmp.Compare(needs[x].Members, needs[y].Members), strings.Compare(x, y))
 	})
 	for i, ns := range names {
 		room = room.less(a.allot(byNamespace[ns], room.share(len(names)-i)))
 	}
-	for _, ns := range names { // what is left, because somebody's policies do not come in the size of the share
+	for _, ns := range names { // a share may leave room that no policy of its namespace fits into
 		room = room.less(a.allot(byNamespace[ns], room))
 	}
 	for name := range a.has {
@@ -59,7 +61,8 @@ func Allot(policies map[string]*wire.Policy, sizes map[string]int, room Room) ma
 	return a.refused
 }
 
-// namespaceOf gives the namespace of a policy by its name on the wire, "<kind>.<tier>/<namespace>/<name>"; empty if it has none.
+// namespaceOf returns the namespace of a policy from its name on the wire, "<kind>.<tier>/<namespace>/<name>". It is empty
+// if the policy has none.
 func namespaceOf(policy string) string {
 	if parts := strings.Split(policy, "/"); len(parts) == 3 {
 		return parts[1]
@@ -67,14 +70,14 @@ func namespaceOf(policy string) string {
 	return ""
 }
 
-// allotment is what was decided so far.
+// allotment is what Allot has decided so far.
 type allotment struct {
 	sizes   map[string]int
-	has     map[string]bool  // sets that were allotted
-	refused map[string]error // sets that were not, perhaps to another policy
+	has     map[string]bool  // sets that have room
+	refused map[string]error // sets that a policy was refused; another policy may have got them
 }
 
-// need is what policies need.
+// need returns the room that policies need.
 func (a *allotment) need(policies []*wire.Policy) Room {
 	all, seen := Room{}, map[string]bool{}
 	for _, p := range policies {
@@ -88,7 +91,7 @@ func (a *allotment) need(policies []*wire.Policy) Room {
 	return all
 }
 
-// sets are those of a policy that there are, each once, and were not allotted.
+// sets returns the existing sets of a policy that have no room yet, each once.
 func (a *allotment) sets(p *wire.Policy) []string {
 	var list []string
 	for _, rule := range slices.Concat(p.Ingress, p.Egress) {
@@ -103,7 +106,7 @@ func (a *allotment) sets(p *wire.Policy) []string {
 	})
 }
 
-// allot gives policies the sets that there is room for, and returns what those take.
+// allot gives room to the sets of the policies that fit, and returns the room that they take.
 func (a *allotment) allot(policies []*wire.Policy, room Room) (taken Room) {
 	for _, p := range policies {
 		sets := a.sets(p)

@@ -7,16 +7,18 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 )
 
-// With kube-proxy in IPVS mode a packet to a Service does not pass FORWARD. The Service's address is the node's own,
-// so that the packet comes to INPUT, where IPVS takes it and sends it, translated, by way of OUTPUT to an endpoint of
-// the Service. There it looks as if the node had sent it. As in Calico, INPUT notes in the packet's mark by which
-// interface it came, and OUTPUT decides on a packet with such a mark as FORWARD would have:
+// With kube-proxy in IPVS mode a packet to a Service does not pass FORWARD. The Service's address is one of the node's
+// own, so the packet enters INPUT. There IPVS translates it and sends it through OUTPUT to an endpoint of the Service. In
+// OUTPUT it looks as if the node had sent it. As in Calico, INPUT records the packet's interface in its mark, and OUTPUT
+// decides on a packet with such a mark as FORWARD would have:
 //
-//	INPUT ─── cali-INPUT ─── cali-forward-check ─ cali-set-endpoint-mark ┬ from a pod ── cali-set-wl-mark ─ cali-sm-<iface>
-//	                                                                     └ the rest ──── the mark of its host endpoint, or of others
-//	OUTPUT ── cali-OUTPUT ── cali-forward-endpoint-mark ┬ cali-from-endpoint-mark ─ cali-fw-<iface>, cali-fhfw-<iface>
-//	                                                    ├ to a pod ── cali-to-wl-dispatch
-//	                                                    └ anything ── cali-to-hep-forward
+//	INPUT ── cali-INPUT ── cali-forward-check ── cali-set-endpoint-mark
+//	                                              ├ from a pod ── cali-set-wl-mark ── cali-sm-<iface>
+//	                                              └ the rest ──── the mark of its host endpoint, or of others
+//	OUTPUT ── cali-OUTPUT ── cali-forward-endpoint-mark
+//	                          ├ cali-from-endpoint-mark ── cali-fw-<iface>, cali-fhfw-<iface>
+//	                          ├ to a pod ── cali-to-wl-dispatch
+//	                          └ anything ── cali-to-hep-forward
 const (
 	chainForwardCheck = "cali-forward-check"
 	chainSetMark      = "cali-set-endpoint-mark"
@@ -26,40 +28,41 @@ const (
 	prefixSetMark     = "cali-sm-"
 )
 
-// The numbers in the mark of what does not come from an endpoint's interface; those of endpoints follow.
+// The numbers in the mark of a packet that does not come from an endpoint's interface. Those of endpoints follow.
 const (
-	markOther   = 1 // an interface that has no endpoint
-	markAllowed = 2 // an interface of the host, and an earlier table has allowed the packet
+	markOther   = 1 // from an interface without an endpoint
+	markAllowed = 2 // from an interface of the host, and an earlier table has accepted the packet
 	firstMark   = 3
 )
 
-// SetThisHost is the id of the set of the node's own addresses, but for those of Services.
+// SetThisHost is the id of the set of the node's own addresses, without those of Services.
 const SetThisHost = "this-host"
 
-// IPVS says how to recognise what kube-proxy's IPVS forwards.
+// IPVS has what it takes to recognise the packets that kube-proxy's IPVS forwards.
 type IPVS struct {
 	// NodePorts are the ports of NodePort Services.
 	NodePorts []iptables.PortRange
 }
 
-// EndpointMarks gives interfaces numbers that fit the mark, each its own for as long as it is there.
+// EndpointMarks assigns interfaces numbers that fit into the mark. An interface keeps its number while it exists.
 type EndpointMarks struct {
-	limit   uint32 // of the numbers
+	limit   uint32 // the largest number
 	numbers map[string]uint32
 }
 
-// NewEndpointMarks returns those of a mark's bits.
+// NewEndpointMarks returns an EndpointMarks for the endpoint bits of a mark.
 func NewEndpointMarks(m Marks) *EndpointMarks {
 	return &EndpointMarks{limit: m.Endpoint / lowest(m.Endpoint), numbers: map[string]uint32{}}
 }
 
-// lowest gives the lowest bit of a mask, and 1 of an empty one.
+// lowest returns the lowest bit of a mask, or 1 for an empty mask.
 func lowest(mask uint32) uint32 { return max(mask&-mask, 1) }
 
 // Room returns how many interfaces can have a number.
 func (e *EndpointMarks) Room() int { return max(int(e.limit)-firstMark+1, 0) }
 
-// Assign gives every one of the interfaces a number, 0 where there is none left, and takes back those of others.
+// Assign returns the number of each interface; an interface for which no number is left is missing. The numbers of all
+// other interfaces become free.
 func (e *EndpointMarks) Assign(interfaces []string) map[string]uint32 {
 	wanted, taken := map[string]uint32{}, map[uint32]bool{}
 	for _, name := range interfaces {
@@ -98,7 +101,7 @@ func (t *table) hasEndpointMark() iptables.Match {
 	return iptables.Match(nil).NotMark(0, t.Marks.Endpoint)
 }
 
-// inputIPVS leaves what IPVS forwards to OUTPUT.
+// inputIPVS returns the rules of INPUT that leave the decision on packets that IPVS forwards to OUTPUT.
 func (t *table) inputIPVS() []iptables.Rule {
 	if t.IPVS == nil {
 		return nil
@@ -110,7 +113,7 @@ func (t *table) inputIPVS() []iptables.Rule {
 	}
 }
 
-// outputIPVS decides on what IPVS forwards.
+// outputIPVS returns the rules of OUTPUT that decide on packets that IPVS forwards.
 func (t *table) outputIPVS() []iptables.Rule {
 	if t.IPVS == nil {
 		return nil
@@ -118,7 +121,7 @@ func (t *table) outputIPVS() []iptables.Rule {
 	return []iptables.Rule{{Match: t.hasEndpointMark(), Action: iptables.Goto{Chain: chainForwardMark}}}
 }
 
-// ipvs adds the chains of both.
+// ipvs adds the chains that the rules of inputIPVS and outputIPVS use.
 func (t *table) ipvs() {
 	if t.IPVS == nil {
 		return
@@ -145,8 +148,8 @@ func (t *table) addRules(name string, rules []iptables.Rule) {
 	t.add(name, fmt.Sprint(rules), func() []iptables.Rule { return rules })
 }
 
-// forwardCheck marks a packet that comes to INPUT and that IPVS will forward. One that belongs to a connection was
-// decided on before.
+// forwardCheck returns the rules that mark a packet of INPUT that IPVS will forward. A packet of a known connection is not
+// marked: its connection was decided on before.
 func (t *table) forwardCheck() []iptables.Rule {
 	rules := []iptables.Rule{{Match: known, Action: iptables.Return{}}}
 	for _, ports := range iptables.SplitPorts(t.IPVS.NodePorts) {
@@ -187,7 +190,7 @@ func (t *table) setMarks(hosts []HostEndpoint) []iptables.Rule {
 	return append(rules, iptables.Rule{Match: t.marked(t.Marks.Accept), Action: t.setEndpointMark(markAllowed)})
 }
 
-// forwardMarked decides in OUTPUT as the chains of FORWARD do.
+// forwardMarked returns the rules of OUTPUT that decide as the chains of FORWARD do.
 func (t *table) forwardMarked(hosts bool) []iptables.Rule {
 	rules := append([]iptables.Rule{{Action: iptables.ClearMark{Mask: t.Marks.every()}}}, t.forwardedVXLAN()...)
 	rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFromMark}})
@@ -198,7 +201,7 @@ func (t *table) forwardMarked(hosts bool) []iptables.Rule {
 	if hosts {
 		rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainToHostForward}})
 	}
-	// A tunnel's outer packet has the mark of the inner one, and is the node's.
+	// A tunnel's outer packet inherits the mark of the inner one, but the node sends it.
 	rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.Endpoint}})
 	if !t.AllowReturns {
 		rules = append(rules, iptables.Rule{Match: t.marked(t.Marks.Accept), Action: iptables.Accept{},
@@ -207,8 +210,8 @@ func (t *table) forwardMarked(hosts bool) []iptables.Rule {
 	return rules
 }
 
-// fromMarks sends a packet to the chain of the endpoint that its mark names. The host endpoint for all interfaces is
-// asked of workloads too.
+// fromMarks returns the rules that send a packet to the chain of the endpoint that its mark names. A workload's packets
+// pass the chain of the host endpoint for all interfaces first.
 func (t *table) fromMarks(in Input) []iptables.Rule {
 	other := iptables.Rule{Match: t.endpointMark(markOther), Action: iptables.Return{}}
 	var hosts, workloads []iptables.Rule

@@ -14,7 +14,7 @@ const (
 	chainNeighbours = "cali-wl-neighbours"
 )
 
-// sources are what an endpoint may send from in this family.
+// sources returns the networks of this family that an endpoint may send from.
 func (t *table) sources(e Endpoint) []netip.Prefix {
 	var sources []netip.Prefix
 	for _, addr := range e.Addrs {
@@ -25,8 +25,8 @@ func (t *table) sources(e Endpoint) []netip.Prefix {
 	})
 }
 
-// checkSources adds the chains that drop what workloads send from addresses that are not theirs. They belong to the
-// raw table: what is forged makes no entry of connection tracking, and profits from none.
+// checkSources adds the chains that drop packets that workloads send from addresses of others. The chains belong to the
+// raw table, before connection tracking: a forged packet neither creates an entry there nor matches one.
 func (t *table) checkSources(endpoints []Endpoint) {
 	t.add(chainSource, nil, func() []iptables.Rule {
 		var rules []iptables.Rule
@@ -51,7 +51,7 @@ func (t *table) checkSources(endpoints []Endpoint) {
 	}
 }
 
-// forged drops what comes from elsewhere than the sources.
+// forged returns the rules that drop packets from other addresses than the sources.
 func forged(sources []netip.Prefix) []iptables.Rule {
 	drop := iptables.Rule{Action: iptables.Drop{}, Comment: "Drop packets from addresses that are not the workload's"}
 	if len(sources) == 1 {

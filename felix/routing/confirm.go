@@ -9,8 +9,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// ipam is what the stream says of the pools, against which learned routes are held. The speaker has refused by session what
-// a node may not announce; here it is judged by next hop, whoever passed the route on.
+// ipam is the stream's data on pools, blocks and nodes, against which learned routes are checked. The speaker has already
+// refused, session by session, what a node may not announce. Here the next hop is checked, whoever passed the route on.
 type ipam struct {
 	pools  []netip.Prefix
 	owners map[netip.Prefix]string // the node of each block and borrowed address
@@ -31,7 +31,7 @@ func newIPAM(pools map[string]*wire.Pool, routes []*wire.Route, hosts map[string
 	return i
 }
 
-// poolWith is the pool that has a whole network in it, or the zero Prefix.
+// poolWith returns a pool that contains a network, or the zero Prefix.
 func (i ipam) poolWith(dst netip.Prefix) netip.Prefix {
 	for _, p := range i.pools {
 		if p.Bits() <= dst.Bits() && p.Contains(dst.Addr()) {
@@ -41,7 +41,7 @@ func (i ipam) poolWith(dst netip.Prefix) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// inBlock says whether a destination is part of a block, and not all of it.
+// inBlock reports whether a destination is a part of a block, and not all of it.
 func (i ipam) inBlock(dst, pool netip.Prefix) bool {
 	for bits := dst.Bits() - 1; bits >= pool.Bits(); bits-- {
 		if _, is := i.owners[netip.PrefixFrom(dst.Addr(), bits).Masked()]; is {
@@ -51,8 +51,9 @@ func (i ipam) inBlock(dst, pool netip.Prefix) bool {
 	return false
 }
 
-// trusted gives the next hops of a learned route that may be taken, or why there is none. What IPAM has on a node goes to
-// that node, or to a router outside that knows the way. Nothing takes a part of a block elsewhere, and a pod leads nowhere.
+// trusted returns the next hops of a learned route that may be used, and why others may not. What IPAM has on a node may go
+// to that node, to a relay, or to a router outside the cluster. A part of a block goes nowhere unless IPAM has it on some
+// node. The address of a pod is no next hop.
 func (c *computation) trusted(r bgp.Route) (hops []netip.Addr, refusal string) {
 	dst := r.Dst.Masked()
 	pool := c.ipam.poolWith(dst)
@@ -78,10 +79,10 @@ func (c *computation) trusted(r bgp.Route) (hops []netip.Addr, refusal string) {
 
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// longestList bounds the lists of learned routes that cannot be programmed: how long they get is for others to say.
+// longestList limits the lists of learned routes that cannot be programmed: their length depends on the peers.
 const longestList = 100
 
-// bounded sorts a list and says how much more than longestList there is.
+// bounded sorts a list and cuts it to longestList; the last entry then has the number of the others.
 func bounded(list []string) []string {
 	slices.Sort(list)
 	if more := len(list) - longestList; more > 0 {
@@ -90,7 +91,7 @@ func bounded(list []string) []string {
 	return list
 }
 
-// refuse notes a learned route that is not programmed.
+// refuse records a learned route that is not programmed.
 func (c *computation) refuse(dst netip.Prefix, reason string) {
 	c.out.Refused = append(c.out.Refused, fmt.Sprintf("route %s: %s", dst, reason))
 }
