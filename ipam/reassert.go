@@ -5,10 +5,12 @@ import (
 	"errors"
 )
 
-// Reassert makes sure that what a host's things live by is written. Each request names a handle, the addresses that it has
-// and its attributes; what the blocks have lost of it, deleted by hand or restored from an old backup, is assigned again,
-// whatever the pools allow now. What is still there costs a read of its block. The errors are those of the requests, in
-// their places: ErrInUse says that an address is another handle's by now, and nothing was done about that.
+// Reassert makes sure that the leases of a host are in the blocks. Each request names a handle, its addresses and its
+// attributes. An address that its block has lost, for example in a deletion by hand or in the restore of an old backup, is
+// assigned again, whatever the pools allow now. An address that its block still has costs a read of the block.
+//
+// The errors are those of the requests, in the same order. ErrInUse means that another handle has an address now; that
+// address is left alone.
 func (c *Client) Reassert(ctx context.Context, host Host, pools []Pool, requests []Request) []error {
 	errs := make([]error, len(requests))
 	if err := c.enter(ctx); err != nil {
@@ -22,7 +24,7 @@ func (c *Client) Reassert(ctx context.Context, host Host, pools []Pool, requests
 	for i, pool := range pools {
 		open[i] = Pool{Name: pool.Name, CIDR: pool.CIDR, BlockSize: pool.BlockSize}
 	}
-	// A family at a time: what is right in one is not given back because the other fails.
+	// One family at a time: the addresses of one are not given back because the other fails.
 	for _, family := range []Family{IPv4, IPv6} {
 		var batch []Request
 		var places []int

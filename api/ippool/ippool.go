@@ -1,8 +1,9 @@
 // Package ippool decides which IPPools give addresses.
 //
-// The judgement depends on the pools alone, so it is the same in every replica and after every restart: of two pools
-// that overlap, the one created first, then the one whose name comes first, keeps the addresses. A pool that may give
-// none keeps those in use. The package is pure. The calculation engine and the controller of the pools' status call it.
+// The decision depends on the pools alone, so it is the same in every replica and after every restart. Of two pools that
+// overlap, the one created first gives addresses; of pools of the same age, the one whose name comes first. Addresses of
+// a pool that no longer gives any stay in use. The package is pure. The calculation engine and the controller of the
+// pools' status call it.
 package ippool
 
 import (
@@ -15,7 +16,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// The reasons of a Verdict, as in Calico where it has them.
+// The reasons of a Verdict. Those that Calico has too have Calico's names.
 const (
 	ReasonOK          = "OK"
 	ReasonDisabled    = "PoolDisabled"
@@ -24,12 +25,12 @@ const (
 	ReasonInvalid     = "InvalidSpec"
 )
 
-// Verdict says whether addresses come from a pool: if Reason is ReasonOK. Message is for people.
+// Verdict is the decision on a pool, which gives addresses if Reason is ReasonOK. Message is for people.
 type Verdict struct {
 	Reason, Message string
 }
 
-// Judge gives the verdict on each pool by name. The pools are only read.
+// Judge returns the Verdict on each pool, by name. It does not change the pools.
 func Judge(pools []*v3.IPPool) map[string]Verdict {
 	sorted := slices.SortedFunc(slices.Values(pools), func(a, b *v3.IPPool) int {
 		return cmp.Or(a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
@@ -63,7 +64,7 @@ func (a active) overlapping(cidr netip.Prefix) (*v3.IPPool, bool) {
 	return nil, false
 }
 
-// alone judges a pool as if it were the only one.
+// alone returns the Verdict on a pool as if there were no other, and the pool's network.
 func alone(p *v3.IPPool) (Verdict, netip.Prefix) {
 	cidr, err := netip.ParsePrefix(p.Spec.CIDR)
 	switch {

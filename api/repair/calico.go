@@ -9,7 +9,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// nothing gives a rule without a meaning, with what the action of the one that cannot be read was.
+// nothing returns an unusable rule with the action of the rule that cannot be read.
 func nothing(rule raw, cause error) any {
 	return map[string]any{"action": actionOf(rule), "protocol": unreadable(cause)}
 }
@@ -18,7 +18,7 @@ var rules = elements(reflect.TypeFor[v3.Rule](), nothing)
 
 var bothTypes = []v3.PolicyType{v3.PolicyTypeIngress, v3.PolicyTypeEgress}
 
-// policyForm is that of a policy of projectcalico.org/v3.
+// policyForm returns the form of a policy of projectcalico.org/v3.
 func policyForm[Spec any]() form {
 	return form{
 		spec: reflect.TypeFor[Spec](),
@@ -44,13 +44,14 @@ func policyForm[Spec any]() form {
 		},
 		unreadable: func(cause error) any {
 			all := []any{nothing(nil, cause)}
-			return map[string]any{"order": -math.MaxFloat64, "selector": unreadable(cause), "types": bothTypes, "ingress": all, "egress": all}
+			return map[string]any{"order": -math.MaxFloat64, "selector": unreadable(cause), "types": bothTypes,
+				"ingress": all, "egress": all}
 		},
 	}
 }
 
-// first puts a policy before the others of its tier, where it may be meant to be. What it denies is denied there. What it
-// allows or passes on might have been denied by others before it.
+// first puts a policy before the others of its tier, where it may be meant to be. It denies there what it denies. Its other
+// rules become unusable: the policies that are now behind it might have denied what those rules allow or pass.
 func first(s *spec, name string, cause error) {
 	delete(s.fields, name)
 	why := lostField(name, cause)
@@ -69,10 +70,10 @@ func first(s *spec, name string, cause error) {
 	s.lost(s, why)
 }
 
-// without gives an object with another value of one field.
+// without returns an object with another value of one field.
 func without(object raw, field string, value any) map[string]any {
 	fields := map[string]any{}
-	_ = json.Unmarshal(object, &fields) // what is no object has no fields
+	_ = json.Unmarshal(object, &fields) // a value that is not an object has no fields
 	if fields == nil {
 		fields = map[string]any{}
 	}
@@ -80,7 +81,7 @@ func without(object raw, field string, value any) map[string]any {
 	return fields
 }
 
-// list gives the elements of a field; none if it is no array.
+// list returns the elements of a field, or none if it is not an array.
 func (s *spec) list(name string) []raw {
 	var list []raw
 	_ = json.Unmarshal(s.fields[name], &list)
@@ -114,7 +115,7 @@ var endpointForm = form{
 	lost: func(s *spec, why error) { s.set("profiles", append(s.list("profiles"), encode(unreadable(why)))) },
 }
 
-// setForm is that of a set of networks.
+// setForm returns the form of a set of networks.
 func setForm[Spec any]() form {
 	return form{
 		spec: reflect.TypeFor[Spec](),
@@ -123,7 +124,8 @@ func setForm[Spec any]() form {
 	}
 }
 
-// tierForm keeps of a Tier what can be read. One whose place cannot be read is where one is that nobody made.
+// tierForm keeps the fields of a Tier that can be read. A Tier whose order cannot be read has the order of a Tier that does
+// not exist.
 var tierForm = form{
 	spec: reflect.TypeFor[v3.TierSpec](),
 	mend: map[string]func(*spec, string, error){"defaultAction": words},

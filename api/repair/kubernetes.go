@@ -9,7 +9,7 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 )
 
-// selecting gives a label selector of those requirements that can be read, and one that nobody understands.
+// selecting returns a label selector with the requirements that can be read, and one unusable requirement.
 func selecting(value raw, cause error) metav1.LabelSelector {
 	var fields struct {
 		MatchLabels      raw   `json:"matchLabels"`
@@ -28,8 +28,8 @@ func selecting(value raw, cause error) metav1.LabelSelector {
 	return out
 }
 
-// kubernetesForm is that of a NetworkPolicy of Kubernetes, whose rules allow and do nothing else: one that cannot be read is
-// one from nobody.
+// kubernetesForm returns the form of a NetworkPolicy of Kubernetes. Its rules only allow, so a rule that cannot be read
+// becomes one whose peer is unusable.
 func kubernetesForm[Spec any]() form {
 	rules := func(peers string, as reflect.Type) func(*spec, string, error) {
 		return elements(as, func(_ raw, cause error) any {
@@ -63,16 +63,18 @@ func kubernetesForm[Spec any]() form {
 	}
 }
 
-// clusterSides are the directions of a ClusterNetworkPolicy, with what their rules call the peers.
+// clusterSides are the directions of a ClusterNetworkPolicy, each with the field of its rules' peers.
 var clusterSides = map[string]string{"ingress": "from", "egress": "to"}
 
-// clusterRule gives a rule without a meaning.
+// clusterRule returns an unusable rule with an action.
 func clusterRule(peers, action string, cause error) any {
 	return map[string]any{"action": action, peers: []any{map[string]any{"namespaces": selecting(nil, cause)}}}
 }
 
 func clusterRules(direction string, as reflect.Type) func(*spec, string, error) {
-	return elements(as, func(rule raw, cause error) any { return clusterRule(clusterSides[direction], actionOf(rule), cause) })
+	return elements(as, func(rule raw, cause error) any {
+		return clusterRule(clusterSides[direction], actionOf(rule), cause)
+	})
 }
 
 var clusterForm = form{
@@ -86,7 +88,7 @@ var clusterForm = form{
 			delete(s.fields, name)
 			clusterFirst(s, lostField(name, cause))
 		},
-		otherField: func(s *spec, name string, cause error) { // nobody knows what it says
+		otherField: func(s *spec, name string, cause error) { // its meaning is unknown
 			delete(s.fields, name)
 			why := lostField(name, cause)
 			if len(s.list("ingress"))+len(s.list("egress")) == 0 {
@@ -95,8 +97,9 @@ var clusterForm = form{
 			clusterFirst(s, why)
 		},
 	},
-	lost: func(s *spec, why error) { // a tier of Kubernetes' own passes on what no rule matches
-		s.set("ingress", append(s.list("ingress"), encode(clusterRule("from", string(policyv1alpha2.ClusterNetworkPolicyRuleActionAccept), why))))
+	lost: func(s *spec, why error) { // a tier of Kubernetes passes packets that no rule matches
+		accept := string(policyv1alpha2.ClusterNetworkPolicyRuleActionAccept)
+		s.set("ingress", append(s.list("ingress"), encode(clusterRule("from", accept, why))))
 	},
 	unreadable: func(cause error) any {
 		s := spec{fields: map[string]raw{}}
@@ -108,17 +111,17 @@ var clusterForm = form{
 	},
 }
 
-// denyAll gives both directions a rule that denies, and means nobody knows whom.
+// denyAll gives both directions a rule that denies and whose peers are unusable.
 func denyAll(s *spec, why error) {
 	for direction, peers := range clusterSides {
 		s.set(direction, []any{clusterRule(peers, string(policyv1alpha2.ClusterNetworkPolicyRuleActionDeny), why)})
 	}
 }
 
-// clusterSubject keeps what of a subject can be read, and makes it one that cannot be used.
+// clusterSubject returns a subject with the parts that can be read, and marks it as unusable.
 func clusterSubject(value raw, cause error) any {
 	var fields map[string]raw
-	_ = json.Unmarshal(value, &fields) // what is no object selects nothing that can be read
+	_ = json.Unmarshal(value, &fields) // a value that is not an object has no part that can be read
 	if fields["pods"] == nil {
 		return map[string]any{"namespaces": selecting(fields["namespaces"], cause)}
 	}
@@ -131,8 +134,8 @@ func clusterSubject(value raw, cause error) any {
 		"namespaceSelector": selecting(pods.NamespaceSelector, cause), "podSelector": selecting(pods.PodSelector, cause)}}
 }
 
-// clusterFirst makes a policy the first of its tier. What it denies is denied there. What it accepts or passes on might have been
-// denied by others before it.
+// clusterFirst makes a policy the first of its tier. It denies there what it denies. Its other rules become unusable: the
+// policies that are now behind it might have denied what those rules accept or pass.
 func clusterFirst(s *spec, why error) {
 	s.set("priority", 0)
 	for direction, peers := range clusterSides {

@@ -1,14 +1,14 @@
-// Package repair makes the JSON of stored resources fit their Go types where it does not. Nobody judged such an object when it
-// was written, or a later version of its kind wrote it; left out as a whole it would no longer deny what it denies. What cannot
-// be read is replaced by words that mean nothing, so that whoever judges the object finds the one rule or selector
-// unusable, says so, and uses the rest.
+// Package repair changes the JSON of stored resources that does not fit their Go types, so that it does. Such an object was
+// written without validation, or by a later version of its kind. If it were left out as a whole, it would no longer deny
+// what it denies. A part that cannot be read is replaced by a text without meaning. The validation then finds that one rule
+// or selector unusable, reports it, and uses the rest of the object.
 //
-// Of a policy nothing is ever left out. A rule that cannot be read keeps its action. A selector that cannot be read selects
-// everything, or with labels as Kubernetes writes them what its other requirements select. Where a policy's place among
-// the others cannot be read, it comes first in its tier, denies there what it denies, and allows nothing. A
-// policy of which nothing can be read denies everything that it may select.
+// No part of a policy is ignored. A rule that cannot be read keeps its action. A selector that cannot be read selects
+// everything; a label selector of Kubernetes selects what its other requirements select. If the order or the tier of a
+// policy cannot be read, the policy comes first in its tier, denies there what it denies, and allows nothing. A policy that
+// cannot be read at all denies everything that it may select.
 //
-// Datastores call it for what they cannot decode. The package is pure, and any number of goroutines may call it.
+// Datastores call the package for objects that they cannot decode. It is pure, and any goroutine may call it.
 package repair
 
 import (
@@ -31,18 +31,18 @@ import (
 
 type raw = stdjson.RawMessage
 
-// form says how the spec of a kind is repaired.
+// form describes how the spec of a kind is repaired.
 type form struct {
 	spec reflect.Type
-	// strict: a field that the type does not know cannot be read. Others than we write the kind's CRD, and a field of a
-	// later one may make a rule mean less.
+	// strict is set if a field that the type does not know counts as unreadable. The CRD of such a kind is not ours, and a
+	// field of a later CRD may narrow what a rule matches.
 	strict bool
-	// mend replaces a field that cannot be read; its entry otherField those without one. Without either the field is left out,
-	// and lost is called.
+	// mend has, for each field, the function that replaces it if it cannot be read. The entry otherField is for fields
+	// without an entry of their own. A field without either is left out, and lost is called.
 	mend map[string]func(s *spec, name string, cause error)
-	// lost puts into the spec why something is missing from the object.
+	// lost puts into the spec why a part of the object is missing.
 	lost func(s *spec, why error)
-	// unreadable is the spec of which nothing can be read; nil if the object is of no use then.
+	// unreadable returns a spec in place of one that cannot be read at all. It is nil if the object is useless then.
 	unreadable func(cause error) any
 }
 
@@ -65,11 +65,12 @@ var forms = map[schema.GroupKind]form{
 
 func calico(kind string) schema.GroupKind { return v3.GroupVersion.WithKind(kind).GroupKind() }
 
-// Strict reports whether objects of a kind have to pass JSON even if they fit the Go type.
+// Strict reports whether JSON has to be called for objects of a kind even if they fit the Go type.
 func Strict(kind schema.GroupKind) bool { return forms[kind].strict }
 
-// JSON returns an object's JSON as the Go type of that version of its kind takes it, or false if the kind is not one of
-// these, or what is left of the object would mean nothing. Status is left out. It changes nothing that can be read.
+// JSON returns an object's JSON in a form that fits the Go type of that version of its kind. It returns false if it does
+// not know the kind, or if the rest of the object would mean nothing. The status is left out. Fields that can be read are
+// not changed unless another field makes that necessary.
 func JSON(kind schema.GroupVersionKind, body []byte) ([]byte, bool) {
 	form, ok := forms[kind.GroupKind()]
 	if !ok {
@@ -102,7 +103,7 @@ func JSON(kind schema.GroupVersionKind, body []byte) ([]byte, bool) {
 	return text, err == nil
 }
 
-// Closed returns the JSON of an object of which nothing can be read but its name, or false if a kind needs more.
+// Closed returns the JSON of an object of which only the metadata can be read, or false if that is useless for its kind.
 func Closed(kind schema.GroupVersionKind, metadata metav1.ObjectMeta, cause error) ([]byte, bool) {
 	form, ok := forms[kind.GroupKind()]
 	if !ok || form.unreadable == nil {
@@ -113,7 +114,7 @@ func Closed(kind schema.GroupVersionKind, metadata metav1.ObjectMeta, cause erro
 	return text, err == nil
 }
 
-// unfit says why a value cannot be read; nil of one that is absent.
+// unfit returns why a value cannot be read as a type. It returns nil if it can, or if there is no value.
 func unfit(value raw, as reflect.Type, strict bool) error {
 	if value == nil {
 		return nil
@@ -127,20 +128,21 @@ func unfit(value raw, as reflect.Type, strict bool) error {
 
 func fits(value raw, as reflect.Type) bool { return unfit(value, as, false) == nil }
 
-// spec is one that is being repaired.
+// spec is a spec that is being repaired.
 type spec struct {
 	form
 	fields map[string]raw
 }
 
-// repairMetadata keeps what can be read, and at least what says which object it is. The error says why something is lost.
+// repairMetadata returns the metadata that can be read, at least the object's name and namespace. The error is why a part
+// is lost.
 func repairMetadata(metadata raw) (raw, error) {
 	cause := unfit(metadata, reflect.TypeFor[metav1.ObjectMeta](), false)
 	if cause == nil && metadata != nil {
 		return metadata, nil
 	}
 	var fields map[string]raw
-	_ = json.Unmarshal(metadata, &fields) // what is no object has no names
+	_ = json.Unmarshal(metadata, &fields) // a value that is not an object has no fields
 	kept := map[string]any{}
 	for _, name := range []string{"name", "namespace", "uid", "resourceVersion"} {
 		if value := fields[name]; value != nil && fits(value, reflect.TypeFor[string]()) {
@@ -153,10 +155,10 @@ func repairMetadata(metadata raw) (raw, error) {
 	return encode(kept), cause
 }
 
-// labelsOf gives those labels that can be read.
+// labelsOf returns the labels that can be read.
 func labelsOf(value raw) map[string]string {
 	var fields map[string]raw
-	_ = json.Unmarshal(value, &fields) // what is no object has no labels
+	_ = json.Unmarshal(value, &fields) // a value that is not an object has no labels
 	kept := map[string]string{}
 	for name, value := range fields {
 		var text string
@@ -167,7 +169,7 @@ func labelsOf(value raw) map[string]string {
 	return kept
 }
 
-// repair replaces the fields that cannot be read: the rules first, since others are said by a rule.
+// repair replaces the fields that cannot be read. The rules come first, because other fields are reported by a rule.
 func (s *spec) repair() {
 	names := []string{"ingress", "egress"}
 	for _, name := range slices.Sorted(maps.Keys(s.fields)) {
@@ -179,7 +181,7 @@ func (s *spec) repair() {
 		if s.fields[name] == nil {
 			continue
 		}
-		// By itself, so that the error of one is not that of another.
+		// Each field is tried by itself, so that its error is its own.
 		cause := unfit(encode(map[string]raw{name: s.fields[name]}), s.spec, s.strict)
 		if cause == nil {
 			continue
@@ -197,10 +199,11 @@ func (s *spec) repair() {
 	}
 }
 
-// set gives a field another value.
+// set sets a field.
 func (s *spec) set(name string, value any) { s.fields[name] = encode(value) }
 
-// elements replaces the elements of an array that cannot be read, or what is there instead of an array by one such element.
+// elements returns a function that replaces the unreadable elements of an array. A value that is not an array is replaced by
+// an array with one such element.
 func elements(as reflect.Type, instead func(element raw, cause error) any) func(*spec, string, error) {
 	return func(s *spec, name string, cause error) {
 		var list []raw
@@ -217,7 +220,7 @@ func elements(as reflect.Type, instead func(element raw, cause error) any) func(
 	}
 }
 
-// words replaces a field by words that mean nothing.
+// words replaces a field by a text without meaning.
 func words(s *spec, name string, cause error) { s.set(name, unreadable(cause)) }
 
 func unreadableText(_ raw, cause error) any { return unreadable(cause) }
@@ -228,12 +231,12 @@ func lostField(name string, cause error) error {
 	return fmt.Errorf("%s cannot be read and is left out: %w", name, cause)
 }
 
-// actionOf gives the action of a rule, if that is a word.
+// actionOf returns the action of a rule, or the empty string if it is not a string.
 func actionOf(rule raw) string {
 	var fields map[string]raw
 	var action string
 	if json.Unmarshal(rule, &fields) == nil {
-		_ = json.Unmarshal(fields["action"], &action) // what is no word is no action
+		_ = json.Unmarshal(fields["action"], &action) // anything but a string is no action
 	}
 	return action
 }

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// MaxBlockBits is the logarithm of the addresses of the largest IPAMBlock: a /20 of IPv4, a /116 of IPv6, as in Calico.
+// MaxBlockBits is the number of host bits of the largest IPAMBlock: a /20 of IPv4, a /116 of IPv6, as in Calico.
 const MaxBlockBits = 12
 
-// BlockName is the name of the IPAMBlock of a CIDR, as in Calico: 10.244.0.0/26 is 10-244-0-0-26.
+// BlockName returns the name of the IPAMBlock of a CIDR, as in Calico: that of 10.244.0.0/26 is 10-244-0-0-26.
 func BlockName(cidr netip.Prefix) string {
 	return blockSeparators.Replace(cidr.String())
 }
 
 var blockSeparators = strings.NewReplacer(".", "-", ":", "-", "/", "-")
 
-// BlockCIDR is the reverse of BlockName: the range of a block, whatever the block says of itself. It is false if no
-// block can have the name.
+// BlockCIDR is the reverse of BlockName. It returns the CIDR of a block from its name, whatever spec.cidr says. It returns
+// false if no block can have the name.
 func BlockCIDR(name string) (netip.Prefix, bool) {
 	last := strings.LastIndexByte(name, '-')
 	if last < 0 {
@@ -33,8 +33,8 @@ func BlockCIDR(name string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// Damage says in what a block, edited by hand say, contradicts its name or itself, and what would be right; it is nil
-// for a block that is well. From one that is not nothing is assigned.
+// Damage returns how a block contradicts its name or itself, and what would be right. It returns nil for a consistent
+// block. An edit by hand may damage a block. No addresses are assigned from a damaged block.
 func (b *IPAMBlock) Damage() error {
 	cidr, ok := BlockCIDR(b.Name)
 	if !ok {

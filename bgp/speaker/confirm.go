@@ -11,18 +11,18 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// What a peer may announce is decided before the best path is chosen: a path that is refused hides no other one, and is
-// passed on to nobody. The destinations of a node change often, so that they are sets of their own, which GoBGP can
-// change without the policies.
+// The import policy decides what a peer may announce. It runs before the best path is chosen, so a refused path hides no
+// other path and is passed on to nobody. The destinations of a node change often. They are therefore in sets of their own,
+// which GoBGP can change without changing the policies.
 
-// nowhere are destinations that no peer can lead to: this network, loopback, link-local, multicast and broadcast (RFC 6890),
-// and IPv4 written as IPv6, with everything in them. The default routes are not among them, nor is 240.0.0.0/4, which some
-// use for pods.
+// nowhere are destinations that no peer may announce, with everything in them: this network, loopback, link-local,
+// multicast and broadcast (RFC 6890), and IPv4 addresses written as IPv6. The default routes are not among them, nor is
+// 240.0.0.0/4, which some clusters use for pods.
 var nowhere = parsePrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32",
 	"::/80", "fe80::/10", "ff00::/8")
 
-// inPool marks, on the way through the import policy, a route within the pools that IPAM has not confirmed yet. The AS
-// number is one that nobody has (RFC 7300).
+// inPool is the community that marks, inside the import policy, a route within the pools that IPAM has not confirmed. Its AS
+// number is reserved (RFC 7300).
 const inPool = "4294967295:4294967295:1"
 
 func parsePrefixes(list ...string) (out []netip.Prefix) {
@@ -32,7 +32,7 @@ func parsePrefixes(list ...string) (out []netip.Prefix) {
 	return out
 }
 
-// forNobody refuses what no peer may announce, and whatever comes over the anchor.
+// forNobody returns the statements that refuse what no peer may announce, and everything from the anchor.
 func (p *policies) forNobody() (statements []*api.Statement) {
 	for _, family := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		name := fmt.Sprintf("nowhere %s", family)
@@ -47,9 +47,9 @@ func decision(name string, action api.RouteAction, conditions *api.Conditions) *
 	return &api.Statement{Name: name, Conditions: conditions, Actions: &api.Actions{RouteAction: action}}
 }
 
-// limits are the statements about what a peer may announce, before and after those of its filters. They are none for a
-// router outside. A node announces what IPAM has on it, and a reflector what is in the pools. More than that needs a
-// filter that accepts it, which is no use for destinations within the pools.
+// limits returns the statements on what a peer may announce: those before and those after the statements of its filters.
+// There are none for a router outside the cluster. A node may announce what IPAM has on it, and a reflector what is in the
+// pools. Anything else needs a filter that accepts it; no filter can accept destinations within the pools.
 func (p *policies) limits(neighbor *api.MatchSet, peer bgp.Peer, config bgp.Config) (before, after []*api.Statement) {
 	if peer.Node == "" && !peer.Mesh {
 		return nil, nil
@@ -71,7 +71,8 @@ func (p *policies) limits(neighbor *api.MatchSet, peer bgp.Peer, config bgp.Conf
 		return &api.Statement{Name: step + " " + name, Conditions: &api.Conditions{NeighborSet: neighbor, PrefixSet: set},
 			Actions: &api.Actions{LargeCommunity: &api.CommunityAction{Type: action, Communities: []string{inPool}}}}
 	}
-	marked := p.add(&api.DefinedSet{DefinedType: api.DefinedType_LARGE_COMMUNITY, Name: "marked " + name, List: []string{inPool}})
+	marked := p.add(&api.DefinedSet{
+		DefinedType: api.DefinedType_LARGE_COMMUNITY, Name: "marked " + name, List: []string{inPool}})
 	return []*api.Statement{
 		mark("mark", p.prefixes("pools for "+name, pools...), api.CommunityAction_ADD),
 		mark("confirm", confirmed, api.CommunityAction_REMOVE),
@@ -85,9 +86,9 @@ func inverted(set *api.MatchSet) *api.MatchSet {
 	return &api.MatchSet{Type: api.MatchSet_INVERT, Name: set.Name}
 }
 
-// networksOf are the networks of an address's family, for a set. GoBGP's sets are of the family of their first member, and
-// a condition on one of the other family is never true, also when it is inverted. So each has a member from the start, a
-// destination that forNobody refuses.
+// networksOf returns the networks of an address's family as members of a set. The family of a GoBGP set is that of its
+// first member, and a condition on a set of the other family is never true, even when it is inverted. So each set has a
+// first member of the right family, a destination that forNobody refuses.
 func networksOf(list []netip.Prefix, family netip.Addr, as func(netip.Prefix) *api.Prefix) []*api.Prefix {
 	out := []*api.Prefix{exactly(netip.PrefixFrom(netip.IPv4Unspecified(), 32))}
 	if family.Is6() {
@@ -101,12 +102,12 @@ func networksOf(list []netip.Prefix, family netip.Addr, as func(netip.Prefix) *a
 	return out
 }
 
-// applyConfirmed makes the sets of confirmed destinations what they are in config, and judges what the peers concerned have
-// announced again.
+// applyConfirmed updates the sets of confirmed destinations from config, and applies the import policy again to the routes
+// of peers whose set has changed.
 func (e *embedded) applyConfirmed(ctx context.Context, config bgp.Config) error {
 	for _, peer := range config.Peers {
 		if peer.Node == "" || peer.Reflector {
-			continue // there is no set, or it stays empty
+			continue // the peer has no such set, or its set stays empty
 		}
 		before, now := e.confirmed[peer.Addr], config.Confirmed[peer.Node]
 		added, gone := without(now, before), without(before, now)
@@ -137,7 +138,8 @@ func (e *embedded) applyConfirmed(ctx context.Context, config bgp.Config) error 
 	return nil
 }
 
-// judgeAgain puts what a peer has announced, or all of them if addr is empty, through the import policy again.
+// judgeAgain applies the import policy again to the routes that a peer has announced, or those of all peers if addr is
+// empty.
 func (e *embedded) judgeAgain(ctx context.Context, addr string) error {
 	err := e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Address: addr, Soft: true, Direction: api.ResetPeerRequest_IN})
 	if err != nil {
@@ -146,7 +148,7 @@ func (e *embedded) judgeAgain(ctx context.Context, addr string) error {
 	return nil
 }
 
-// without are the members of a sorted list that another one has not.
+// without returns the members of list that are not in other. Both are sorted.
 func without(list, other []netip.Prefix) (out []netip.Prefix) {
 	for _, p := range list {
 		if _, is := slices.BinarySearchFunc(other, p, bgp.ComparePrefix); !is {

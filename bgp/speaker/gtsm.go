@@ -15,10 +15,10 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// TTL security (RFC 5082) has to hold from the first packet. GoBGP sets the least TTL of a connection after it was accepted:
-// what came with the handshake or right after it, which may be a whole session, was not looked at. So its listeners get a
-// filter that drops packets with too low a TTL from peers with TTL security, the first SYN included. Accepted connections
-// inherit it.
+// TTL security (RFC 5082) has to hold from the first packet. GoBGP sets the least TTL of a connection only after it has
+// accepted it. Packets that arrive with the handshake or right after it, which may be a whole session, are not checked. So
+// its listeners get a filter that drops packets with too low a TTL from peers with TTL security, including the first SYN.
+// Accepted connections inherit the filter.
 
 // netOffset is where the network header is, for a filter's loads (SKF_NET_OFF of linux/filter.h).
 const netOffset = 0xfff00000
@@ -29,7 +29,7 @@ const (
 	ttlV6, sourceV6 = 7, 8
 )
 
-// applyTTLSecurity gives the listeners the filter for the peers.
+// applyTTLSecurity attaches the filter for the peers to the listeners.
 func (e *embedded) applyTTLSecurity(peers []bgp.Peer) error {
 	for _, six := range []bool{false, true} {
 		program, left := ttlFilter(peers, six)
@@ -47,8 +47,8 @@ func (e *embedded) applyTTLSecurity(peers []bgp.Peer) error {
 	return nil
 }
 
-// ttlFilter drops packets of one IP family with too low a TTL from the peers that have TTL security. The kernel takes
-// unix.BPF_MAXINSNS instructions; left is the number of peers for which there is no place.
+// ttlFilter returns a filter that drops packets of one IP family with too low a TTL from peers with TTL security. The
+// kernel accepts unix.BPF_MAXINSNS instructions; left is the number of peers that do not fit.
 func ttlFilter(peers []bgp.Peer, six bool) (program []bpf.RawInstruction, left int) {
 	least := map[uint32][]netip.Addr{}
 	for _, p := range peers {
@@ -85,7 +85,8 @@ func ttlFilter(peers []bgp.Peer, six bool) (program []bpf.RawInstruction, left i
 	return program, left
 }
 
-// dropFrom drops packets from an address: word by word, the last one first, in which neighbours differ.
+// dropFrom returns the instructions that drop packets from an address. They compare the last word first, in which the
+// addresses of neighbours differ.
 func dropFrom(addr netip.Addr) (out []bpf.Instruction) {
 	octets, source := addr.AsSlice(), uint32(sourceV4)
 	if addr.Is6() {
@@ -99,7 +100,8 @@ func dropFrom(addr netip.Addr) (out []bpf.Instruction) {
 	return append(out, bpf.RetConstant{})
 }
 
-// attach gives a filter to the sockets of this process that listen on a port. GoBGP does not hand its listeners out.
+// attach attaches a filter to the sockets of this process that listen on a port. GoBGP does not give access to its
+// listeners.
 func attach(port uint16, six bool, program []bpf.RawInstruction) error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -111,7 +113,7 @@ func attach(port uint16, six bool, program []bpf.RawInstruction) error {
 		if err != nil {
 			continue
 		}
-		// A descriptor of our own, so that the socket stays what it is while it is looked at.
+		// With its own descriptor, the socket stays open while it is examined.
 		fd, err := unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			continue // closed in the meantime
@@ -139,7 +141,7 @@ func socketFilter(program []bpf.RawInstruction) *unix.SockFprog {
 	return &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 }
 
-// listens says whether a file is a socket of the IP family that listens for TCP on a port.
+// listens reports whether a file is a socket of the IP family that listens for TCP on a port.
 func listens(fd int, port uint16, six bool) bool {
 	if accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || accepts == 0 {
 		return false

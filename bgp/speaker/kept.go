@@ -54,7 +54,7 @@ func (r *rib) session(peer netip.Addr, established bool, now time.Time) {
 	}
 }
 
-// flapsUntil is until when a peer has too many sessions behind it; a time that is past if it has not.
+// flapsUntil returns until when a peer counts as flapping. The time is in the past if it does not.
 func (r *rib) flapsUntil(peer netip.Addr) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,31 +12,31 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// What a peer may do before its session is closed for a while. GoBGP ends the session of a peer that announces more than
-// MaxPrefixes with a CEASE (RFC 4486, subcode 1), withdraws what it had from it, and never opens it again. It does not bound
-// the messages of a peer, which wait in queues without end. Here a closed session is opened again after a while, twice as
-// long each time.
+// The session of a peer that exceeds a limit is closed for a while. When a peer announces more than MaxPrefixes, GoBGP ends
+// the session with a CEASE (RFC 4486, subcode 1), withdraws the peer's routes, and never opens the session again. GoBGP
+// does not limit the messages of a peer; they wait in queues without bound. Here a closed session is opened again after a
+// delay, which doubles each time.
 
 const (
-	// firstExcessDelay is how long the session stays closed the first time, longestExcessDelay in the end.
+	// firstExcessDelay is how long the session stays closed the first time, longestExcessDelay the limit.
 	firstExcessDelay   = time.Minute
 	longestExcessDelay = time.Hour
-	// openTimeout is how long a peer whose connection is there may take to say who it is. GoBGP waits for four minutes,
-	// and takes no other connection from that address meanwhile.
+	// openTimeout is how long the OPEN handshake may take on a connection. GoBGP waits for four minutes, and accepts no
+	// other connection from that address meanwhile.
 	openTimeout = 10 * time.Second
-	// A peer that has lost flaps sessions within flapTime is not made ready at once for the next: GoBGP's five seconds hold.
+	// A peer that has lost flaps sessions within flapTime cannot connect again at once: GoBGP's delay of five seconds holds.
 	flaps    = 3
 	flapTime = 15 * time.Second
-	// pollInterval is how often messages are counted. In each, a peer may ask for all routes maxRefreshes times and change
-	// its own maxUpdates times, which is more than a session that starts needs.
+	// pollInterval is how often messages are counted. In one interval, a peer may request all routes maxRefreshes times and
+	// send maxUpdates updates. That is more than a session that starts needs.
 	pollInterval = 2 * time.Second
 	maxRefreshes = 20
 	maxUpdates   = 100_000
 )
 
-// excess is a peer that has done too much of something.
+// excess is the record of a peer that has exceeded a limit.
 type excess struct {
-	delay time.Duration
+	delay time.Duration // how long the session was last closed
 	// until is when the session is opened again; zero while it is not closed.
 	until  time.Time
 	reason string
@@ -45,8 +45,8 @@ type excess struct {
 // received counts messages of a peer.
 type received struct{ updates, refreshes uint64 }
 
-// limit closes the books on a peer that GoBGP has closed, and opens the session again when it is time; next is when to
-// call it again, or zero. A peer that has been good for as long as it was closed has a clean record.
+// limit records a peer whose session GoBGP has closed, and opens the session again when it is time. next is when to call it
+// again, or zero. The record is deleted when the session has been up for as long as it was closed.
 func (r *run) limit(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
 	e, known := r.excesses[peer.Addr]
 	switch {
@@ -65,7 +65,7 @@ func (r *run) limit(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Ti
 	return r.excesses[peer.Addr].until
 }
 
-// punish keeps the session of a peer closed for a while.
+// punish records that the session of a peer stays closed for a while.
 func (r *run) punish(peer bgp.Peer, reason string, now time.Time) {
 	delay := min(max(2*r.excesses[peer.Addr].delay, r.excessDelay), longestExcessDelay)
 	e := excess{delay: delay, until: now.Add(delay), reason: reason}
@@ -73,7 +73,7 @@ func (r *run) punish(peer bgp.Peer, reason string, now time.Time) {
 	r.log.Error("BGP session closed for a while", "peer", peer.Addr, "reason", reason, "until", e.until)
 }
 
-// excessOf says why the session of a peer is kept closed, empty if it is not.
+// excessOf returns why the session of a peer is kept closed. It is empty if it is not.
 func (r *run) excessOf(peer bgp.Peer) string {
 	e := r.excesses[peer.Addr]
 	if e.until.IsZero() {
@@ -119,8 +119,8 @@ func (r *run) close(ctx context.Context, peer bgp.Peer, reason string) {
 	r.reading.Reset(0)
 }
 
-// silent closes a connection that does not become a session; next is when to call it again, or zero. Whatever connected,
-// the peer can connect then.
+// silent closes a connection that does not become a session in time. next is when to call it again, or zero. After that the
+// peer can connect, whoever had opened the connection.
 func (r *run) silent(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
 	if state := stateOf(p); state != bgp.OpenSent && state != bgp.OpenConfirm {
 		return time.Time{}
@@ -134,7 +134,7 @@ func (r *run) silent(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.T
 	return time.Time{}
 }
 
-// renew makes a peer anew, and tries again if that fails.
+// renew removes a peer and adds it again, and schedules a retry if that fails.
 func (r *run) renew(ctx context.Context, peer bgp.Peer) {
 	delete(r.since, peer.Addr)
 	if err := r.server.renew(ctx, peer); err != nil {
@@ -144,7 +144,7 @@ func (r *run) renew(ctx context.Context, peer bgp.Peer) {
 	}
 }
 
-// forgetOthers drops what is remembered of peers that are no longer there.
+// forgetOthers deletes the records of peers that no longer exist.
 func (r *run) forgetOthers() {
 	gone := func(addr netip.Addr) bool { _, is := r.server.peers[addr]; return !is }
 	maps.DeleteFunc(r.since, func(addr netip.Addr, _ observed) bool { return gone(addr) })

@@ -15,13 +15,13 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// page is a part of a list whose items are not decoded yet, so that one that cannot be decoded does not keep the others.
+// page is a part of a list. Its items are decoded one by one, so that one that cannot be decoded does not affect the others.
 type page struct {
 	metav1.ListMeta `json:"metadata"`
 	Items           []stdjson.RawMessage `json:"items"`
 }
 
-// page adds a page to a list, and gives the page's metadata.
+// page adds a page to a list, and returns the page's metadata.
 func (s *Store) page(kind datastore.Kind, answer rest.Result, list *datastore.List) (metav1.ListMeta, error) {
 	body, err := raw(answer)
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *Store) page(kind datastore.Kind, answer rest.Result, list *datastore.Li
 	return p.ListMeta, nil
 }
 
-// raw gives the body of an answer. The server's own message is in Error alone.
+// raw returns the body of an answer. Only Error has the server's own message.
 func raw(answer rest.Result) ([]byte, error) {
 	if err := answer.Error(); err != nil {
 		return nil, err
@@ -59,19 +59,19 @@ func raw(answer rest.Result) ([]byte, error) {
 	return answer.Raw()
 }
 
-// protobufPrefix is what everything begins with that the API server sends as protobuf: a runtime.Unknown, which has the
-// message (k8s.io/apimachinery/pkg/runtime/generated.proto).
+// protobufPrefix begins every body that the API server sends as protobuf. A runtime.Unknown with the message follows
+// (k8s.io/apimachinery/pkg/runtime/generated.proto).
 var protobufPrefix = []byte("k8s\x00")
 
 func isProtobuf(body []byte) bool { return bytes.HasPrefix(body, protobufPrefix) }
 
-// The fields that all kinds and lists have in common.
+// The protobuf fields that all kinds and lists have in common.
 const (
 	metadataField protowire.Number = 1
 	itemsField    protowire.Number = 2
 )
 
-// splitProtobuf cuts a list into items, each in the form in which an object comes alone.
+// splitProtobuf splits a list into items. Each item has the form of a single object's body.
 func splitProtobuf(body []byte) (page, error) {
 	var p page
 	message, err := protobufMessage(body)
@@ -99,7 +99,7 @@ func protobufMessage(body []byte) ([]byte, error) {
 	return envelope.Raw, nil
 }
 
-// eachField calls do with the fields of a message that have a length, until it fails or the rest cannot be read.
+// eachField calls do for each length-delimited field of a message, until do fails or the rest cannot be read.
 func eachField(message []byte, do func(protowire.Number, []byte) error) error {
 	for len(message) > 0 {
 		number, kind, n := protowire.ConsumeTag(message)
@@ -121,7 +121,7 @@ func eachField(message []byte, do func(protowire.Number, []byte) error) error {
 	return nil
 }
 
-// unmarshalProtobuf reads an object.
+// unmarshalProtobuf decodes an object.
 func unmarshalProtobuf(body []byte, into runtime.Object) error {
 	message, err := protobufMessage(body)
 	if err != nil {
@@ -134,7 +134,7 @@ func unmarshalProtobuf(body []byte, into runtime.Object) error {
 	return o.Unmarshal(message)
 }
 
-// protobufMetadata reads the metadata of an object, whatever comes after it.
+// protobufMetadata decodes the metadata of an object, even if a later field cannot be read.
 func protobufMetadata(body []byte) (m metav1.ObjectMeta, err error) {
 	message, err := protobufMessage(body)
 	if err != nil {

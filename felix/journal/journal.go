@@ -1,17 +1,18 @@
-// Package journal keeps on disk what the stream has delivered, so that a node that starts without
-// Typha and the API server can protect itself and its pods from what it knew last.
+// Package journal keeps on disk what the stream has delivered. A node that starts while Typha and the API server are down
+// enforces from it the policy that it last knew.
 //
-// It owns one file: a header, and records of commits, each with its length and checksum, that are appended as they come and
-// now and then replaced by one record of everything. An append costs what changed. The agent's goroutine calls it, and one of its
-// own waits for the disk.
+// The package owns one file: a header and records. A record is a commit with its length and checksum. Commits are appended
+// as they arrive; from time to time one record of the whole state replaces them. An append costs only what changed. The
+// agent's goroutine calls the package. One goroutine of its own waits for the disk.
 //
-// The file is stale when it is not what was delivered: a commit could not be written (the disk is full), or a part cannot be read
-// (bits that flipped, a record that is torn or missing). Stale says so. A file that lacks a commit is marked by
-// one octet of its header, which takes no room on the disk, or is removed if not even that can be written. What is good of
-// a stale file is State, but it may lack a rule that denies, so nobody is to take it for what the node enforces. It ceases to be
-// stale when all is written anew: at one of the next calls of Keep, or after a damage when the stream is in sync.
+// The file is stale when it differs from what was delivered: a commit could not be written (the disk is full), or a part
+// cannot be read (flipped bits, a torn or missing record). Stale then returns the reason. A file that lacks a commit is
+// marked by one octet of its header, which needs no room on the disk. If even that octet cannot be written, the file is
+// removed. State has the good part of a stale file. It may lack a rule that denies, so it is not what the node has to
+// enforce. The file is no longer stale when the whole state has been written again: at one of the next calls of Keep, or
+// after damage once the stream is in sync.
 //
-// Written records are on the disk after the next Keep. What a power failure takes is the last of them, without a trace.
+// Records are on the disk after the Keep that follows them. A power failure may lose the last ones, and nothing shows that.
 package journal
 
 import (
@@ -30,38 +31,38 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// State is what the records amount to. The objects are immutable; the maps are the Journal's, and not
-// to be changed.
+// State is the state after all records. The objects are immutable. The maps belong to the Journal; callers must not change
+// them.
 type State struct {
 	Objects  map[wire.ID]wire.Object
 	Versions map[string]string
-	// Datastore is that of the Versions; see wire.Commit.
+	// Datastore is the datastore of the Versions; see wire.Commit.
 	Datastore string
 }
 
-// Journal is the file and what is in it.
+// Journal is the file and its contents.
 type Journal struct {
 	path  string
 	file  *os.File // nil until something is written
 	state State
-	// changes are of sets in state, and not in it yet: a change costs what changed.
+	// changes of sets are applied to state only when it is needed, so that recording one costs only what changed.
 	changes map[wire.ID][]wire.SetDelta
 	size    int64  // of the file
 	base    int64  // of the file when it was last replaced
-	sum     uint32 // of the records, each after the last
+	sum     uint32 // checksum of all records
 
-	stale error // why the file is not what was delivered
-	// damaged: State is not what was delivered either, until the stream is in sync.
+	stale error // why the file differs from what was delivered
+	// damaged is set while State, too, differs from what was delivered: until the stream is in sync.
 	damaged  bool
 	rest     int        // calls of Keep until a file that could not be written is tried again
-	unsynced bool       // the disk may lack what the file has
-	syncing  chan error // depth 1: the outcome of a Sync, written once; nil without one
+	unsynced bool       // the file may have records that the disk lacks
+	syncing  chan error // depth 1: the result of the running Sync, written once; nil if none runs
 }
 
 // slack is how much a file may grow beyond twice its size before it is replaced.
 const slack = 1 << 20
 
-// restAfterFailure is how many calls of Keep a file rests that could not be written.
+// restAfterFailure is after how many calls of Keep a file that could not be written is tried again.
 const restAfterFailure = 10
 
 var (
@@ -69,7 +70,7 @@ var (
 	checksum = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// The file's header is the magic and one octet that says whether the records are all that was delivered.
+// The file's header is the magic and one octet: complete if the file has all commits, incomplete if not.
 const (
 	magic        = "maneki journal 1"
 	complete     = '+'
@@ -84,25 +85,26 @@ type record struct {
 	Deletes  []wire.ID         `cbor:"2,keyasint,omitempty"`
 	Versions map[string]string `cbor:"3,keyasint,omitempty"`
 	Sets     []wire.SetDelta   `cbor:"4,keyasint,omitempty"`
-	// Datastore is that of the Versions. Records of earlier releases lack it.
+	// Datastore is the datastore of the Versions. Records of earlier releases lack it.
 	Datastore string `cbor:"5,keyasint,omitempty"`
 }
 
 type entry struct {
 	Kind wire.Kind `cbor:"1,keyasint"`
 	Body []byte    `cbor:"2,keyasint"`
-	// Needs are the features that it takes to understand the object whole. Read without them, an Allow of a later release might
-	// allow more than it says.
+	// Needs are the features that a reader needs to understand the whole object. Without them, it might read an Allow of a
+	// later release as one that allows more.
 	Needs []string `cbor:"3,keyasint,omitempty"`
 }
 
 func (e entry) understood() bool { return len(wire.ParseFeatures(e.Needs).Names()) == len(e.Needs) }
 
-// Open reads the file. That there is none is a journal without anything in it, and what cannot be read makes it stale. An object
-// of a kind that this release does not know, or that it would not understand whole, is passed over: it is not held then, and comes
-// again in a form that closes.
+// Open reads the file. A missing file is an empty journal. A part that cannot be read makes the journal stale. An object
+// that this release does not know or does not fully understand is skipped. The stream then delivers it again, in a form
+// that closes.
 func Open(path string) *Journal {
-	j := &Journal{path: path, changes: map[wire.ID][]wire.SetDelta{}, state: State{Objects: map[wire.ID]wire.Object{}, Versions: map[string]string{}}}
+	j := &Journal{path: path, changes: map[wire.ID][]wire.SetDelta{},
+		state: State{Objects: map[wire.ID]wire.Object{}, Versions: map[string]string{}}}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return j
@@ -142,7 +144,7 @@ var (
 	errChanged = errors.New("it is not what was written")
 )
 
-// replay takes in the first record and gives its length in octets.
+// replay applies the first record of data, and returns its length in octets.
 func (j *Journal) replay(data []byte) (int64, error) {
 	if len(data) < recordHeader {
 		return 0, errTorn
@@ -173,7 +175,7 @@ func (j *Journal) replay(data []byte) (int64, error) {
 	return recordHeader + length, nil
 }
 
-// Stale says why the file is not what was delivered; nil if it is.
+// Stale returns why the file differs from what was delivered, or nil if it does not.
 func (j *Journal) Stale() error { return j.stale }
 
 func (j *Journal) take(c wire.Commit) {
@@ -189,14 +191,14 @@ func (j *Journal) take(c wire.Commit) {
 		delete(j.state.Objects, id)
 		delete(j.changes, id)
 	}
-	if c.Datastore != j.state.Datastore { // a commit has all versions
+	if c.Datastore != j.state.Datastore { // such a commit has all versions
 		clear(j.state.Versions)
 		j.state.Datastore = c.Datastore
 	}
 	maps.Copy(j.state.Versions, c.Versions)
 }
 
-// State gives everything that was delivered.
+// State returns everything that was delivered.
 func (j *Journal) State() State {
 	for id, changes := range j.changes {
 		if set, ok := j.state.Objects[id].(*wire.IPSet); ok {
@@ -207,7 +209,7 @@ func (j *Journal) State() State {
 	return j.state
 }
 
-// fold makes a set out of one and its changes.
+// fold returns a set with its changes applied.
 func fold(set *wire.IPSet, changes []wire.SetDelta) *wire.IPSet {
 	nets, ports := map[netip.Prefix]bool{}, map[wire.PortMember]bool{}
 	add(nets, set.Nets, true)
@@ -238,7 +240,7 @@ func add[K comparable](m map[K]bool, keys []K, present bool) {
 	}
 }
 
-// Append records a commit. State has it also when the file does not, which Stale says then.
+// Append records a commit. State has the commit even if the file does not; Stale then returns the reason.
 func (j *Journal) Append(c wire.Commit) {
 	j.take(c)
 	switch {
@@ -263,7 +265,8 @@ func (j *Journal) Append(c wire.Commit) {
 	}
 }
 
-// Keep brings to the disk what was appended, and writes again what could not be written. Call it every second or so.
+// Keep syncs the appended records to the disk, and tries again to write a file that could not be written. Call it about
+// every second.
 func (j *Journal) Keep() {
 	j.rest = max(0, j.rest-1)
 	if j.stale != nil && !j.damaged && j.rest == 0 {
@@ -283,14 +286,14 @@ func (j *Journal) Keep() {
 	j.syncing, j.unsynced = done, false
 	go func() {
 		err := file.Sync()
-		if errors.Is(err, os.ErrClosed) { // it was replaced, which syncs
+		if errors.Is(err, os.ErrClosed) { // the file was replaced, and replace syncs
 			err = nil
 		}
 		done <- err
 	}()
 }
 
-// fail notes that the file lacks a commit, in the file too.
+// fail records that the file lacks a commit, and marks the file.
 func (j *Journal) fail(cause error) {
 	j.stale, j.rest = fmt.Errorf("write journal %s: %w", j.path, cause), restAfterFailure
 	if j.file == nil {
@@ -298,7 +301,7 @@ func (j *Journal) fail(cause error) {
 	}
 	_, err := j.file.WriteAt([]byte{incomplete}, int64(len(magic)))
 	if err == nil {
-		err = errors.Join(j.file.Truncate(j.size), j.file.Sync()) // without what was written of the record
+		err = errors.Join(j.file.Truncate(j.size), j.file.Sync()) // without the written part of the record
 	}
 	if err == nil {
 		return
@@ -306,16 +309,17 @@ func (j *Journal) fail(cause error) {
 	j.file.Close()
 	j.file = nil
 	if gone := os.Remove(j.path); gone != nil {
-		j.stale = fmt.Errorf("%w; a restart would not know, since it could not be marked or removed: %w", j.stale, errors.Join(err, gone))
+		j.stale = fmt.Errorf("%w; a restart would not know, since it could not be marked or removed: %w",
+			j.stale, errors.Join(err, gone))
 	}
 }
 
-// replace puts a file with one record of everything in the place of the present one. If it cannot, and the present one has
-// everything, that remains.
+// replace replaces the file with one that has a single record of the whole state. If that fails, the former file stays, and
+// is marked if it lacks a commit.
 func (j *Journal) replace() {
 	file, size, sum, err := j.write()
 	if err != nil {
-		_ = os.Remove(j.path + ".new") // what there is of it takes room that others may need
+		_ = os.Remove(j.path + ".new") // an unfinished file takes room that others may need
 		j.rest = restAfterFailure
 		if j.stale != nil || j.file == nil {
 			j.fail(err)
@@ -329,7 +333,7 @@ func (j *Journal) replace() {
 	j.stale, j.unsynced, j.rest = nil, false, 0
 }
 
-// write makes the new file.
+// write writes the new file.
 func (j *Journal) write() (file *os.File, size int64, sum uint32, err error) {
 	j.State()
 	record, sum, err := encode(wire.Commit{
@@ -362,7 +366,7 @@ func (j *Journal) write() (file *os.File, size int64, sum uint32, err error) {
 	return file, int64(len(data)), sum, nil
 }
 
-// syncDirectory makes the names in a directory outlive the machine.
+// syncDirectory writes the names in a directory to the disk.
 func syncDirectory(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -371,7 +375,7 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// encode gives a record, with its checksum after those before it.
+// encode returns the record of a commit, and the checksum of all records up to it; before is that without it.
 func encode(c wire.Commit, before uint32) ([]byte, uint32, error) {
 	r := record{Sets: c.Sets, Deletes: c.Deletes, Versions: c.Versions, Datastore: c.Datastore}
 	for _, object := range c.Upserts {

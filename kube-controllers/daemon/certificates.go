@@ -11,13 +11,13 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
 )
 
-// The common names by which Typha and its clients know each other.
+// The common names of the certificates of Typha and its clients.
 const (
 	typhaName  = "typha-server"
 	clientName = "typha-client"
 )
 
-// addCertificates adds what keeps the installation's certificates. hook is nil if this program answers no admission.
+// addCertificates adds the Keeper of the installation's certificates. hook is nil if this program serves no webhook.
 func addCertificates(mgr ctrl.Manager, config Config, hook *admission.Server, log *slog.Logger) error {
 	kept := config.certificates()
 	if hook != nil {
@@ -49,7 +49,7 @@ func addCertificates(mgr ctrl.Manager, config Config, hook *admission.Server, lo
 	return nil
 }
 
-// certificates are those of Typha and its clients.
+// certificates returns the certificates of Typha and its clients.
 func (c *Config) certificates() (kept []certificates.Certificate) {
 	client := certificates.Name{Common: clientName, Usage: x509.ExtKeyUsageClientAuth}
 	if c.TyphaSecret != "" {

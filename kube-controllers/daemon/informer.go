@@ -17,12 +17,13 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// informers makes the informers of the manager's cache. That of a custom resource reads through a Store, object by object: client-go
-// decodes a list as a whole, so that one object that does not fit its type would keep all others of its kind out of the cache, and
-// with that end the program.
-func informers(store datastore.Store, scheme *runtime.Scheme, log *slog.Logger) func(toolscache.ListerWatcher, runtime.Object, time.Duration,
-	toolscache.Indexers) toolscache.SharedIndexInformer {
-	return func(lw toolscache.ListerWatcher, of runtime.Object, resync time.Duration, by toolscache.Indexers) toolscache.SharedIndexInformer {
+// informers returns the function that makes the informers of the manager's cache. The informer of a custom resource reads
+// object by object through a Store. client-go decodes a list as a whole: one object that does not fit its type would keep
+// all others of its kind out of the cache, and so end the program.
+func informers(store datastore.Store, scheme *runtime.Scheme, log *slog.Logger) func(
+	toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
+	return func(lw toolscache.ListerWatcher, of runtime.Object, resync time.Duration, by toolscache.Indexers,
+	) toolscache.SharedIndexInformer {
 		if o, ok := of.(datastore.Object); ok {
 			kind, err := datastore.KindOf(o)
 			if err == nil && kind.GroupVersion() == v3.GroupVersion {
@@ -33,7 +34,7 @@ func informers(store datastore.Store, scheme *runtime.Scheme, log *slog.Logger) 
 	}
 }
 
-// itemwise lists and watches a kind. An informer calls the methods that take a context.
+// itemwise lists and watches a kind through a Store. An informer calls only the methods that take a context.
 type itemwise struct {
 	toolscache.ListerWatcher
 	store  datastore.Store
@@ -42,7 +43,7 @@ type itemwise struct {
 	log    *slog.Logger
 }
 
-// IsWatchListSemanticsUnSupported says that a watch does not begin with what there is.
+// IsWatchListSemanticsUnSupported returns true: a watch does not begin with the existing objects.
 func (itemwise) IsWatchListSemanticsUnSupported() bool { return true }
 
 // ListWithContext implements toolscache.ListerWithContext.
@@ -102,7 +103,7 @@ func (s eventStream) Stop() { s.stop() }
 // ResultChan implements watch.Interface.
 func (s eventStream) ResultChan() <-chan watch.Event { return s.results }
 
-// next gives the next event, and whether there are more after it.
+// next returns the next event, and whether more can follow.
 func (i itemwise) next(ctx context.Context, watcher datastore.Watcher) (watch.Event, bool) {
 	e, err := watcher.Next(ctx)
 	if err != nil {
