@@ -3,12 +3,14 @@ package admission
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
@@ -232,6 +235,54 @@ func TestPolicyThatTyphaWillNotUse(t *testing.T) {
 		}})
 		if !response.Allowed || len(response.Warnings) != warnings {
 			t.Errorf("%d rules: response %+v, want %d warnings", rules, response, warnings)
+		}
+	}
+}
+
+// TestPolicyOfKubernetesThatTyphaWillNotUse: whatever is sent of these kinds is let in, and the author of one that is too
+// large is told.
+func TestPolicyOfKubernetesThatTyphaWillNotUse(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(networkingv1.AddToScheme(scheme), policyv1alpha2.Install(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	h := newHandler(nil, nil, scheme)
+	h.budget = calc.Budget{PolicyRules: 3}
+	kube := func(peers int) any {
+		return &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{
+			{From: slices.Repeat([]networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}, peers)}}}}
+	}
+	cluster := func(peers int) any {
+		return &policyv1alpha2.ClusterNetworkPolicy{Spec: policyv1alpha2.ClusterNetworkPolicySpec{
+			Tier: policyv1alpha2.AdminTier, Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
+			Ingress: []policyv1alpha2.ClusterNetworkPolicyIngressRule{{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionAccept,
+				From: slices.Repeat([]policyv1alpha2.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}, peers)}}}}
+	}
+	going := kube(4).(*networkingv1.NetworkPolicy)
+	going.DeletionTimestamp = &metav1.Time{Time: metav1.Now().Time}
+	ours := metav1.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"}
+	clusters := metav1.GroupVersionKind{Group: "policy.networking.k8s.io", Version: "v1alpha2", Kind: "ClusterNetworkPolicy"}
+	newer := metav1.GroupVersionKind{Group: "networking.k8s.io", Version: "v7", Kind: "NetworkPolicy"}
+	for name, test := range map[string]struct {
+		kind   metav1.GroupVersionKind
+		object any
+		warned bool
+	}{
+		"within the budget":            {ours, kube(3), false},
+		"beyond it":                    {ours, kube(4), true},
+		"beyond it, of the cluster":    {clusters, cluster(4), true},
+		"within it, of the cluster":    {clusters, cluster(3), false},
+		"beyond it, but being deleted": {ours, going, false},
+		"of a version that is unknown": {newer, kube(4), false},
+		"of a form that is not ours":   {ours, map[string]any{"spec": 7}, false},
+		"not even an object":           {ours, "text", false},
+		"of a form that nobody knows":  {clusters, map[string]any{"spec": map[string]any{"ingress": "all"}}, false},
+	} {
+		response := warner{h}.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+			Kind: test.kind, Operation: admissionv1.Create, Object: encoded(t, test.object)}})
+		warned := len(response.Warnings) == 1 && strings.Contains(response.Warnings[0], "PolicyMaxRules")
+		if !response.Allowed || warned != test.warned || !warned && len(response.Warnings) > 0 {
+			t.Errorf("%s: response %+v, want it allowed, and a warning: %t", name, response, test.warned)
 		}
 	}
 }

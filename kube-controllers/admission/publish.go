@@ -14,6 +14,7 @@ import (
 const (
 	validatingPath = "/validate"
 	mutatingPath   = "/default"
+	warningPath    = "/warn"
 )
 
 // publish makes API servers trust the webhooks' certificate. It writes nothing else of the configurations.

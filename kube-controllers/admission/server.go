@@ -1,7 +1,8 @@
 // Package admission refuses projectcalico.org/v3 resources that cannot be used, with a message that says what to
-// write, and completes policies.
+// write, and completes policies. Of policies of Kubernetes' own kinds it refuses none, and warns of those that are too
+// large for Typha.
 //
-// It owns the server of two webhooks, and the caBundles of the ValidatingWebhookConfiguration and the
+// It owns the server of three kinds of webhooks, and the caBundles of the ValidatingWebhookConfiguration and the
 // MutatingWebhookConfiguration; all else of these is the installation's. Its certificate comes from
 // kube-controllers/certificates. What is valid is decided by api/validate, and what is missing by api/defaults; this
 // package only asks them, with the other pools and a tier's policies as the API server has them at that moment.
@@ -37,7 +38,7 @@ type Options struct {
 	Client client.Client
 	// Cache knows the tiers, if not always the newest.
 	Cache client.Reader
-	// Scheme knows the types of projectcalico.org/v3.
+	// Scheme knows the types of projectcalico.org/v3, NetworkPolicy and ClusterNetworkPolicy.
 	Scheme *runtime.Scheme
 	// Configuration names the ValidatingWebhookConfiguration and the MutatingWebhookConfiguration, which exist and
 	// whose caBundles are written.
@@ -102,7 +103,8 @@ func (s *Server) server() (*http.Server, error) {
 	handler := newHandler(s.options.Client, s.options.Cache, s.options.Scheme)
 	handler.budget = s.options.Budget
 	mux := http.NewServeMux()
-	for path, hook := range map[string]admission.Handler{validatingPath: handler, mutatingPath: defaulter{handler}} {
+	for path, hook := range map[string]admission.Handler{
+		validatingPath: handler, mutatingPath: defaulter{handler}, warningPath: warner{handler}} {
 		served, err := admission.StandaloneWebhook(
 			&admission.Webhook{Handler: hook}, admission.StandaloneOptions{MetricsPath: path})
 		if err != nil {

@@ -26,6 +26,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +39,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
@@ -130,7 +132,8 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, register := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, registration.AddToScheme, v3.AddToScheme} {
+		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, registration.AddToScheme,
+		networkingv1.AddToScheme, policyv1alpha2.Install, v3.AddToScheme} {
 		if err := register(scheme); err != nil {
 			return nil, fmt.Errorf("register API types: %w", err)
 		}

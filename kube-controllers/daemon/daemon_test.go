@@ -183,6 +183,9 @@ func TestProgram(t *testing.T) {
 	t.Run("plain policies", w.plainPolicies)
 	t.Run("largest plain policy", w.largestPlain)
 	t.Run("nearly plain policies", w.nearlyPlain)
+	t.Run("small policies of Kubernetes", w.smallPolicies)
+	t.Run("large policies of Kubernetes", w.largePolicies)
+	t.Run("random policies of Kubernetes", w.randomPolicies)
 	t.Run("tiers", w.tiers)
 	t.Run("verdicts", w.verdicts)
 	t.Run("changes", w.changes)
@@ -300,8 +303,10 @@ func (w *world) reroute(t testing.TB) {
 		}
 		c.Service.Port = &port
 	}
+	patient := int32(30) // of those that a machine under load answers late, the API server would say nothing
 	for i := range validating.Webhooks {
 		direct(&validating.Webhooks[i].ClientConfig)
+		validating.Webhooks[i].TimeoutSeconds = &patient
 	}
 	for i := range mutating.Webhooks {
 		direct(&mutating.Webhooks[i].ClientConfig)

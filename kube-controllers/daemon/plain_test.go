@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -44,11 +45,27 @@ func policy(complete bool, rule v3.Rule) *v3.NetworkPolicy {
 	return p
 }
 
+// completesAlone waits until the API server knows the MutatingAdmissionPolicy, which it learns of some time after it was
+// made. Until then it asks the webhook what policies lack.
+func (w *world) completesAlone(t *testing.T) {
+	eventually(t, "policies that the API server completes by itself", func() error {
+		before := w.asked(t, "/default")
+		if err := w.client.Create(t.Context(), policy(false, v3.Rule{Action: v3.Allow}), client.DryRunAll); err != nil {
+			return err
+		}
+		if w.asked(t, "/default") > before {
+			return errors.New("the webhook was asked")
+		}
+		return nil
+	})
+}
+
 // plainPolicies: nobody is asked whether most policies are right, and somebody is whether the others are.
 func (w *world) plainPolicies(t *testing.T) {
 	tcp, number := intstr.FromString("TCP"), intstr.FromInt32(6)
 	port, named := intstr.FromInt32(8080), intstr.FromString("http")
 	const many = 20
+	w.completesAlone(t)
 	for name, c := range map[string]struct {
 		rule  v3.Rule
 		asked bool

@@ -24,6 +24,7 @@ import (
 	felixconfig "github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	controllersdaemon "github.com/maneki-net/maneki/kube-controllers/daemon"
+	"github.com/maneki-net/maneki/typha/calc"
 	typhadaemon "github.com/maneki-net/maneki/typha/daemon"
 )
 
@@ -395,6 +396,9 @@ func TestWebhooksAreStatic(t *testing.T) {
 		mutating := mustFind[registration.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration", "maneki")
 		policies := map[string]registration.FailurePolicyType{} // by resource
 		for _, w := range validating.Webhooks {
+			if w.Name == budgetWebhook {
+				continue
+			}
 			checkService(t, objects, w.ClientConfig, "/validate")
 			for _, resource := range resourcesOf(w.Rules, registration.Create, registration.Update) {
 				policies[resource] = *w.FailurePolicy
@@ -416,6 +420,47 @@ func TestWebhooksAreStatic(t *testing.T) {
 			if got := resourcesOf(w.Rules, registration.Create, registration.Update); *w.FailurePolicy != policy ||
 				!slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(completed))) {
 				t.Errorf("completed are %v, with failure policy %s", got, *w.FailurePolicy)
+			}
+		}
+	}
+}
+
+// budgetWebhook is asked about policies of Kubernetes itself.
+const budgetWebhook = "budget.projectcalico.org"
+
+// TestPoliciesOfKubernetesWaitForNobody: whatever the values say, the webhook for policies of Kubernetes is let go when it
+// does not answer at once. It is asked about those that are beyond the budget which Typha is given.
+func TestPoliciesOfKubernetesWaitForNobody(t *testing.T) {
+	defaults := calc.DefaultBudget()
+	for name, test := range map[string]struct {
+		set         []string
+		rules, sets int
+	}{
+		"defaults": {nil, defaults.PolicyRules, defaults.PolicySets},
+		"no env":   {[]string{"typha.env=null"}, defaults.PolicyRules, defaults.PolicySets},
+		"set":      {[]string{"typha.env.TYPHA_POLICYMAXRULES=1234567", "typha.env.TYPHA_POLICYMAXSETS=78"}, 1234567, 78},
+	} {
+		objects := render(t, append(test.set, "kubeControllers.webhookFailurePolicy=Fail")...)
+		validating := mustFind[registration.ValidatingWebhookConfiguration](t, objects, "ValidatingWebhookConfiguration", "maneki")
+		i := slices.IndexFunc(validating.Webhooks, func(w registration.ValidatingWebhook) bool { return w.Name == budgetWebhook })
+		if i < 0 {
+			t.Fatalf("there is no webhook %s", budgetWebhook)
+		}
+		w := validating.Webhooks[i]
+		checkService(t, objects, w.ClientConfig, "/warn")
+		resources := resourcesOf(w.Rules, registration.Create, registration.Update)
+		if want := []string{"networkpolicies", "clusternetworkpolicies"}; !slices.Equal(resources, want) || len(w.Rules) != len(want) {
+			t.Errorf("%s: asked about are %v, want %v alone", name, w.Rules, want)
+		}
+		if *w.FailurePolicy != registration.Ignore || *w.TimeoutSeconds > 2 {
+			t.Errorf("%s: failure policy %s, a timeout of %d s", name, *w.FailurePolicy, *w.TimeoutSeconds)
+		}
+		if len(w.MatchConditions) != 1 {
+			t.Fatalf("%s: conditions %+v", name, w.MatchConditions)
+		}
+		for _, bound := range []string{fmt.Sprintf("> %d\n", test.rules), fmt.Sprintf(">= %d\n", test.sets)} {
+			if condition := w.MatchConditions[0].Expression; !strings.Contains(condition, bound) {
+				t.Errorf("%s: the condition lacks %q:\n%s", name, bound, condition)
 			}
 		}
 	}

@@ -127,3 +127,36 @@ looked at keep the cost, which API servers limit, well below what they allow.
     && size(e.?ports.orValue([])) <= 15 && (!has(e.ports) || r.?protocol.orValue('') in ['TCP', 'UDP', 'SCTP'])
     && e.?ports.orValue([]).all(p, type(p) == int && p >= 1 && p <= 65535))))
 {{- end }}
+
+{{- /*
+maneki.wide is a CEL expression: the selectors of the peer . have more than 9 labels, expressions and values together. Up to
+that many count as one set in Typha's budget. A long list is not gone through, which keeps the cost low.
+*/ -}}
+{{- define "maneki.wide" -}}
+[?{{ . }}.?podSelector, ?{{ . }}.?namespaceSelector, ?{{ . }}.?namespaces, ?{{ . }}.?nodes,
+  ?{{ . }}.?pods.?podSelector, ?{{ . }}.?pods.?namespaceSelector].map(s, size(s.?matchLabels.orValue({}))
+    + (size(s.?matchExpressions.orValue([])) > 9 ? 10
+      : s.?matchExpressions.orValue([]).map(e, 1 + size(e.?values.orValue([]))).sum())).sum() > 9
+{{- end }}
+
+{{- /*
+maneki.largePolicy is a CEL expression: a NetworkPolicy or ClusterNetworkPolicy may have more rules or sets than Typha's budget
+(typha/calc/budget.go) has for one. It is true for every policy that has, and for some that have not: those of more than 500
+rules, peers and ports, for which counting exactly would cost more than API servers allow, and those with wide selectors.
+*/ -}}
+{{- define "maneki.largePolicy" -}}
+{{- $env := .Values.typha.env | default dict }}
+{{- $rules := $env.TYPHA_POLICYMAXRULES | default 10000 | int }}
+{{- $sets := $env.TYPHA_POLICYMAXSETS | default 250 | int }}
+{{- $peers := "r.?from.orValue(r.?to.orValue([]))" }}
+{{- $ports := "r.?ports.orValue(r.?protocols.orValue([]))" }}
+[object.spec.?ingress.orValue([]) + object.spec.?egress.orValue([])].exists(rules, size(rules) > 500
+  || rules.map(r, size({{ $peers }}) + size({{ $ports }})).sum() > 500
+  || rules.map(r, [1, size({{ $ports }})].max() * [1, {{ $peers }}.map(p,
+      1 + size(p.?ipBlock.?except.orValue([])) + size(p.?networks.orValue([]))).sum()].max()).sum() > {{ $rules }}
+  || rules.map(r, (1 + size({{ $peers }}.filter(p, !has(p.ipBlock) && !has(p.networks))))
+      * (1 + {{ $ports }}.map(q, has(q.destinationNamedPort) ? 3 : type(q.?port.orValue(0)) == string ? 1 : 0).sum())
+      - 1).sum() >= {{ $sets }}
+  || rules.exists(r, {{ $peers }}.exists(p, {{- include "maneki.wide" "p" | nindent 4 }})))
+|| [object.spec, object.spec.?subject.orValue({})].exists(p, {{- include "maneki.wide" "p" | nindent 2 }})
+{{- end }}

@@ -1,0 +1,26 @@
+package admission
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+)
+
+// warner answers for policies of Kubernetes' own kinds. It allows all of them, also what it cannot read: they are the API
+// server's to judge.
+type warner struct{ *handler }
+
+// Handle warns of a policy that Typha will not use.
+func (w warner) Handle(_ context.Context, request admission.Request) admission.Response {
+	allowed := admission.Allowed("")
+	object, err := w.decode(schema.GroupVersionKind(request.Kind), request.Object)
+	if err != nil {
+		return allowed
+	}
+	if o, ok := object.(metav1.Object); !ok || !o.GetDeletionTimestamp().IsZero() {
+		return allowed
+	}
+	return allowed.WithWarnings(w.tooLarge(object)...)
+}
