@@ -68,9 +68,13 @@ func addressOf(a net.Addr) netip.Addr {
 }
 
 // enter adds a stranger, and reports whether there is room for it. It may close the connection of another one to make
-// room.
+// room. A closed connection needs no room.
 func (l *Listener) enter(c *Conn) bool {
 	l.mu.Lock()
+	if c.closed {
+		l.mu.Unlock()
+		return true
+	}
 	victim, ok := l.room(c)
 	if ok {
 		l.strangers[c.from] = append(l.strangers[c.from], c)
@@ -141,6 +145,7 @@ type Conn struct {
 
 	// Guarded by the listener's mu.
 	stranger bool
+	closed   bool
 	users    int // calls of Admit less those of Dismiss
 	timer    *time.Timer
 }
@@ -156,7 +161,7 @@ func (c *Conn) Admit() {
 }
 
 // Dismiss reverses one Admit. After the last one the connection counts as a stranger again, and is closed if there are too
-// many strangers.
+// many strangers. A connection that is closed already does not count: a server may close it before its handlers return.
 func (c *Conn) Dismiss() {
 	l := c.listener
 	l.mu.Lock()
@@ -171,6 +176,7 @@ func (c *Conn) Dismiss() {
 // Close closes the connection. It no longer counts.
 func (c *Conn) Close() error {
 	c.listener.mu.Lock()
+	c.closed = true
 	c.listener.remove(c)
 	c.listener.mu.Unlock()
 	return c.Conn.Close()

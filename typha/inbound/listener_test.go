@@ -154,6 +154,26 @@ func TestStrangersHaveToHurry(t *testing.T) {
 	})
 }
 
+// TestDismissAfterCloseLeavesRoom: a server may close a connection before the last handler of it returns.
+func TestDismissAfterCloseLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := open(t, Limits{All: 1, PerAddress: 1, Patience: time.Minute})
+		_, gone := d.knock("192.0.2.1")
+		gone.Admit()
+		gone.Close()
+		gone.Dismiss()
+		if _, near := d.knock("192.0.2.1"); near == nil {
+			t.Error("a closed connection takes the place of its address")
+		}
+		if _, near := d.knock("192.0.2.2"); near != nil {
+			t.Error("the connection that took the place does not count")
+		}
+		if n := d.refused.Load(); n != 1 {
+			t.Errorf("%d were refused, want 1", n)
+		}
+	})
+}
+
 func TestUnixSocketsHaveNoAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, Limits{All: 3, PerAddress: 1})
