@@ -36,9 +36,9 @@ func deleted(o client.Object) func(context.Context, client.Client) error {
 	return func(ctx context.Context, c client.Client) error { return c.Delete(ctx, o, client.DryRunAll) }
 }
 
-// updated changes an object as a merge patch says, with the verb update.
-func updated(o client.Object, body string) func(context.Context, client.Client) error {
-	return func(ctx context.Context, c client.Client) error { return update(ctx, c, o, body) }
+// updated changes an object as a merge patch says, with the verb update. An administrator has read it.
+func (w *world) updated(o client.Object, body string) func(context.Context, client.Client) error {
+	return func(ctx context.Context, c client.Client) error { return update(ctx, w.client, c, o, body) }
 }
 
 func patched(o client.Object, body string) func(context.Context, client.Client) error {
@@ -76,7 +76,7 @@ func (w *world) stolenToken(t *testing.T) {
 		fullBlock("10.9.0.0/30", 4), fullBlock("10.10.0.0/20", 4096),
 		&v3.BlockAffinity{ObjectMeta: metav1.ObjectMeta{Name: "victim-10-9-0-0-30"}, Spec: v3.BlockAffinitySpec{
 			State: v3.StateConfirmed, Node: "victim", Type: "host", CIDR: "10.9.0.0/30"}})
-	for _, tried := range append(writesToCluster(), writesToResources()...) {
+	for _, tried := range append(w.writesToCluster(), w.writesToResources()...) {
 		t.Run(tried.what, func(t *testing.T) {
 			err := tried.do(t.Context(), own)
 			switch {
@@ -107,7 +107,7 @@ func fullBlock(cidr string, addresses int) *v3.IPAMBlock {
 // byRole is in what the API server says when no role allows a request.
 const byRole = "is forbidden: User"
 
-func writesToCluster() []write {
+func (w *world) writesToCluster() []write {
 	meta := metav1.ObjectMeta{Name: "maneki"}
 	validating := &registration.ValidatingWebhookConfiguration{ObjectMeta: meta}
 	mutating := &registration.MutatingWebhookConfiguration{ObjectMeta: meta}
@@ -155,7 +155,7 @@ func writesToCluster() []write {
 		{"a Secret that gets a token", created(&corev1.Secret{Type: corev1.SecretTypeServiceAccountToken,
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "token",
 				Annotations: map[string]string{corev1.ServiceAccountNameKey: "calico-node"}}}), byRole},
-		{"the webhook's Secret", updated(secret("maneki-webhook-tls"), `{"data":{"x":"eA=="}}`), ""},
+		{"the webhook's Secret", w.updated(secret("maneki-webhook-tls"), `{"data":{"x":"eA=="}}`), ""},
 		{"Secrets of others", func(ctx context.Context, c client.Client) error {
 			return c.List(ctx, &corev1.SecretList{})
 		}, byRole},
@@ -175,7 +175,7 @@ func event(namespace, of string) *corev1.Event {
 		InvolvedObject: corev1.ObjectReference{Namespace: namespace, Kind: "Pod", Name: "p"}, ReportingController: of}
 }
 
-func writesToResources() []write {
+func (w *world) writesToResources() []write {
 	name := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
 	ours := map[string]string{"projectcalico.org/created-by": "calico-kube-controllers"}
 	endpoint := v3.HostEndpointSpec{Node: "victim", InterfaceName: "*"}
@@ -194,40 +194,40 @@ func writesToResources() []write {
 		{"a host endpoint of its own", created(&v3.HostEndpoint{
 			ObjectMeta: metav1.ObjectMeta{Name: "new-auto-hep", Labels: ours}, Spec: endpoint}), ""},
 		{"a host endpoint", created(&v3.HostEndpoint{ObjectMeta: name("new"), Spec: endpoint}), labelled},
-		{"the host endpoint of a user", updated(users,
+		{"the host endpoint of a user", w.updated(users,
 			`{"metadata":{"labels":{"projectcalico.org/created-by":"calico-kube-controllers"}}}`), labelled},
 		{"deletion of it", deleted(users), labelled},
 		{"a tier", created(&v3.Tier{ObjectMeta: name("ops")}), "only the tiers"},
-		{"a change of a tier", updated(&v3.Tier{ObjectMeta: name("kube-admin")}, `{"spec":{"order":1}}`), byRole},
-		{"version of the cluster", updated(info, `{"spec":{"calicoVersion":"v9"}}`), ""},
-		{"datastoreReady", updated(info, `{"spec":{"datastoreReady":false}}`), "only the ClusterInformation"},
-		{"GUID of the cluster", updated(info, `{"spec":{"clusterGUID":""}}`), "only the ClusterInformation"},
-		{"the block of no node", updated(block, `{"spec":{"affinity":null}}`), ""},
-		{"the block of another node", updated(block, `{"spec":{"affinity":"host:other"}}`), back},
-		{"release of three addresses", updated(block,
+		{"a change of a tier", w.updated(&v3.Tier{ObjectMeta: name("kube-admin")}, `{"spec":{"order":1}}`), byRole},
+		{"version of the cluster", w.updated(info, `{"spec":{"calicoVersion":"v9"}}`), ""},
+		{"datastoreReady", w.updated(info, `{"spec":{"datastoreReady":false}}`), "only the ClusterInformation"},
+		{"GUID of the cluster", w.updated(info, `{"spec":{"clusterGUID":""}}`), "only the ClusterInformation"},
+		{"the block of no node", w.updated(block, `{"spec":{"affinity":null}}`), ""},
+		{"the block of another node", w.updated(block, `{"spec":{"affinity":"host:other"}}`), back},
+		{"release of three addresses", w.updated(block,
 			`{"spec":{"allocations":[0,null,null,null],"attributes":[`+first+`],"unallocated":[1,2,3]}}`), ""},
-		{"an address moved to another one's owner", updated(block,
+		{"an address moved to another one's owner", w.updated(block,
 			`{"spec":{"allocations":[null,0,null,null],"attributes":[`+first+`],"unallocated":[0,2,3]}}`), back},
-		{"an address given to another node", updated(block,
+		{"an address given to another node", w.updated(block,
 			`{"spec":{"allocations":[0,null,null,null],`+
 				`"attributes":[{"handle_id":"handle-0","secondary":{"node":"other"}}],"unallocated":[1,2,3]}}`), back},
-		{"release in the largest block, which costs most to judge", updated(largest,
+		{"release in the largest block, which costs most to judge", w.updated(largest,
 			`{"spec":{"allocations":[null`+strings.Join(rest, "")+`],"unallocated":[0]}}`), ""},
-		{"a label of the largest block", updated(largest, `{"metadata":{"labels":{"a":"b"}}}`), back},
-		{"another network of a block", updated(block, `{"spec":{"cidr":"10.9.0.4/30"}}`), back},
-		{"an affinity on its way out", updated(affinity, `{"spec":{"state":"pendingDeletion"}}`), ""},
-		{"the affinity of another node", updated(affinity,
+		{"a label of the largest block", w.updated(largest, `{"metadata":{"labels":{"a":"b"}}}`), back},
+		{"another network of a block", w.updated(block, `{"spec":{"cidr":"10.9.0.4/30"}}`), back},
+		{"an affinity on its way out", w.updated(affinity, `{"spec":{"state":"pendingDeletion"}}`), ""},
+		{"the affinity of another node", w.updated(affinity,
 			`{"spec":{"node":"other"}}`), "only the state of a BlockAffinity"},
 		{"a block", created(&v3.IPAMBlock{ObjectMeta: name("10-9-0-4-30")}), byRole},
-		{"a pool", updated(&v3.IPPool{ObjectMeta: name("first")}, `{"spec":{"disabled":true}}`), byRole},
+		{"a pool", w.updated(&v3.IPPool{ObjectMeta: name("first")}, `{"spec":{"disabled":true}}`), byRole},
 		{"a policy", created(&v3.GlobalNetworkPolicy{ObjectMeta: name("open")}), byRole},
 	}
 }
 
-// update reads an object, merges a patch into it and writes it with the verb update, as the program does.
-func update(ctx context.Context, c client.Client, o client.Object, body string) error {
+// update reads an object, merges a patch into it and writes it with the verb update.
+func update(ctx context.Context, from client.Reader, c client.Writer, o client.Object, body string) error {
 	read := o.DeepCopyObject().(client.Object)
-	if err := c.Get(ctx, client.ObjectKeyFromObject(o), read); err != nil {
+	if err := from.Get(ctx, client.ObjectKeyFromObject(o), read); err != nil {
 		return err
 	}
 	before, err := json.Marshal(read)

@@ -104,19 +104,29 @@ func (r *recorder) requests() []request {
 // awaitWatches waits until a watch of each of the resources has been asked for.
 func (r *recorder) awaitWatches(t *testing.T, resources []string) {
 	t.Helper()
+	var wanted []string
+	for _, resource := range resources {
+		wanted = append(wanted, "GET .*/"+resource+`\?.*watch=(1|true)`)
+	}
+	r.await(t, wanted...)
+}
+
+// await waits until a request has been made for each expression: it matches the beginning of "METHOD URI BODY".
+func (r *recorder) await(t *testing.T, wanted ...string) {
+	t.Helper()
 	missing := ""
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, within, true, func(context.Context) (bool, error) {
 		requests := r.requests()
-		for _, missing = range resources {
-			watch := regexp.MustCompile("/" + missing + `\?.*watch=(1|true)`)
-			if !slices.ContainsFunc(requests, func(q request) bool { return watch.MatchString(q.uri) }) {
+		for _, missing = range wanted {
+			like := regexp.MustCompile("(?s)^" + missing)
+			if !slices.ContainsFunc(requests, func(q request) bool { return like.MatchString(q.method + " " + q.uri + " " + q.body) }) {
 				return false, nil
 			}
 		}
 		return true, nil
 	})
 	if err != nil {
-		t.Fatalf("nobody watches %s", missing)
+		t.Fatalf("nobody asks for %s", missing)
 	}
 }
 
@@ -167,7 +177,12 @@ func (r right) rule() rbacv1.PolicyRule {
 // concerns reports whether a request may need the right.
 func (r right) concerns(q request) bool {
 	path, _, _ := strings.Cut(q.uri, "?")
-	return path == r.url || r.resource != "" && slices.Contains(strings.Split(path, "/"), r.resource)
+	if r.resource == "" {
+		return path == r.url
+	}
+	parts := strings.Split(path, "/")
+	resource, sub, _ := strings.Cut(r.resource, "/")
+	return slices.Contains(parts, resource) && (sub == "" || parts[len(parts)-1] == sub)
 }
 
 // rightsOf takes rules apart.
@@ -197,12 +212,13 @@ func rightsOf(rules []rbacv1.PolicyRule) (rights []right) {
 // removeEach takes every right of a role away in turn, and fails where no request of the component is refused then.
 func (in *installed) removeEach(t *testing.T, r *recorder, role client.Object, rules *[]rbacv1.PolicyRule) {
 	t.Helper()
-	requests := r.requests()
-	for _, q := range requests {
-		if r.forbidden(t, in.server.Config, q) {
+	requests := slices.DeleteFunc(r.requests(), func(q request) bool {
+		refused := r.forbidden(t, in.server.Config, q)
+		if refused {
 			t.Errorf("%s %s is refused with all rights", q.method, q.uri)
 		}
-	}
+		return refused
+	})
 	if err := in.Get(t.Context(), client.ObjectKeyFromObject(role), role); err != nil {
 		t.Fatal(err)
 	}
@@ -231,8 +247,8 @@ func (in *installed) removeEach(t *testing.T, r *recorder, role client.Object, r
 		})
 		write(all)
 		if refused == nil {
-			t.Errorf("%s %s: nothing is refused without %+v: remove it from the chart, or have the test do what needs it",
-				role.GetObjectKind().GroupVersionKind().Kind, role.GetName(), gone)
+			t.Errorf("%T %s: nothing is refused without %+v: remove it from the chart, or have the test do what needs it",
+				role, role.GetName(), gone)
 			continue
 		}
 		err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, within, true, func(context.Context) (bool, error) {
@@ -242,7 +258,7 @@ func (in *installed) removeEach(t *testing.T, r *recorder, role client.Object, r
 			t.Fatalf("%s %s stays refused: %v", refused.method, refused.uri, err)
 		}
 	}
-	t.Logf("%s: each of %d rights is needed by one of %d requests", role.GetName(), len(all), len(requests))
+	t.Logf("%T %s: looked for each of %d rights among %d requests", role, role.GetName(), len(all), len(requests))
 }
 
 // TestEveryRightOfNodesAndTyphaIsNeeded: without any one right of the roles, something that the component does is refused.
@@ -289,18 +305,20 @@ func storeOf(t *testing.T, config *rest.Config) *kubernetes.Store {
 	return store
 }
 
-// inBackground runs something until the test ends.
-func inBackground(t *testing.T, run func(context.Context) error) {
+// inBackground runs something until stop is called, or the test ends.
+func inBackground(t *testing.T, run func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = run(ctx)
 	}()
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		<-ended
-	})
+	}
+	t.Cleanup(stop)
+	return stop
 }
 
 // work does what Felix does with addresses and its Node, in each way that ends in another request.
