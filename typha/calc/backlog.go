@@ -9,18 +9,21 @@ import (
 // matches its new selectors against the classes, then builds the sets, then puts the policy in place. Until then the
 // former policy stays in place; a policy without a former one allows nothing. Namespaces take turns, so that the jobs of
 // one namespace do not wait for all jobs of another.
+//
+// A staged policy is in place at once, since no node gets it. Its job only matches its selectors, so that their members
+// can be counted. Explain evaluates the selectors that are not matched yet.
 type backlog struct {
 	jobs  map[policyKey]*job
 	lines []*tenant // tenants with jobs, in the order of their turns
 }
 
-// job puts one policy in place.
+// job puts one policy in place, or counts the members of a staged one.
 type job struct {
 	key      policyKey
 	compiled compiled
 	begun    bool
 	dropped  bool        // there is a newer state of the policy
-	sets     []*ipSet    // held until the policy holds them
+	sets     []*ipSet    // held until the policy holds them; none of a staged one
 	fresh    []*selector // selectors that are not matched against the classes yet
 	classes  []*class    // classes that are still to be matched
 	asked    bool        // all classes are matched
@@ -38,11 +41,18 @@ func (e *Engine) propose(key policyKey, c compiled) bool {
 	if j := e.backlog.jobs[key]; j != nil {
 		return false // the job already puts this policy in place
 	}
-	if c.shut != nil || c.staged != "" || e.workOf(&c) <= e.lightWork {
+	light := c.shut != nil || e.workOf(&c) <= e.lightWork
+	switch {
+	case c.staged != "":
+		e.setPolicy(key, c)
+		if light {
+			e.fresh = append(e.fresh, e.unaskedOf(&c)...)
+			return true
+		}
+	case light:
 		e.setPolicy(key, c)
 		return true
-	}
-	if e.policies.get(key) == nil {
+	case e.policies.get(key) == nil:
 		closed := c
 		policy := *c.policy
 		closed.policy, closed.cost = &policy, cost{}
@@ -56,6 +66,20 @@ func (e *Engine) propose(key policyKey, c compiled) bool {
 		e.backlog.lines = append(e.backlog.lines, t)
 	}
 	return true
+}
+
+// unaskedOf returns the selectors of a staged policy that are not matched against the classes.
+func (e *Engine) unaskedOf(c *compiled) []*selector {
+	var unasked []*selector
+	for i := range c.sets {
+		if c.sets[i].service != nil {
+			continue
+		}
+		if s := e.selectors.get(c.sets[i].items.key()); !s.asked {
+			unasked = append(unasked, s)
+		}
+	}
+	return unasked
 }
 
 // cancel ends the job of a policy, if there is one.
@@ -74,7 +98,7 @@ func (e *Engine) endJob(j *job) {
 	*j = job{key: j.key, dropped: true}
 }
 
-// workOf estimates the work of putting a policy in place: the classes to match and the members to add.
+// workOf estimates the work of putting a policy in place: the classes to match and, of one in force, the members to add.
 func (e *Engine) workOf(c *compiled) int {
 	all, spaces := e.classes.size(), map[string]int{}
 	work := 0
@@ -83,12 +107,11 @@ func (e *Engine) workOf(c *compiled) int {
 		if s := e.sets.get(want.name); s != nil && s.sent {
 			continue
 		}
-		if want.service != nil {
-			work += 1 + e.services.size(*want.service)
-			continue
-		}
-		if s := e.selectors.get(want.items.key()); s != nil && s.asked {
-			work += 1 + s.size
+		if size, known := e.sizeOf(want); known {
+			work++
+			if c.staged == "" {
+				work += size
+			}
 			continue
 		}
 		classes := all
@@ -165,19 +188,24 @@ func (e *Engine) advance(t *tenant, limit int) int {
 // begin acquires the sets of the job, and finds the classes to match.
 func (e *Engine) begin(j *job) int {
 	j.begun = true
-	wide, spaces := false, map[*space]bool{}
-	for i := range j.compiled.sets {
-		s := e.acquireLater(j.compiled.sets[i])
-		j.sets = append(j.sets, s)
-		switch {
-		case s.selector == nil || s.selector.asked:
-			continue
-		case s.selector.space == nil:
-			wide = true
-		default:
-			spaces[s.selector.space] = true
+	if j.compiled.staged != "" {
+		j.fresh = e.unaskedOf(&j.compiled)
+	} else {
+		for i := range j.compiled.sets {
+			s := e.acquireLater(j.compiled.sets[i])
+			j.sets = append(j.sets, s)
+			if s.selector != nil && !s.selector.asked {
+				j.fresh = append(j.fresh, s.selector)
+			}
 		}
-		j.fresh = append(j.fresh, s.selector)
+	}
+	wide, spaces := false, map[*space]bool{}
+	for _, s := range j.fresh {
+		if s.space == nil {
+			wide = true
+		} else {
+			spaces[s.space] = true
+		}
 	}
 	if wide {
 		j.classes = slices.Collect(e.classes.all)
@@ -188,7 +216,7 @@ func (e *Engine) begin(j *job) int {
 			}
 		}
 	}
-	return 1 + len(j.sets) + len(j.classes)/16
+	return 1 + len(j.compiled.sets) + len(j.classes)/16
 }
 
 // ask marks some of the classes that the job's selectors may select. The match phase then matches those.
@@ -209,12 +237,18 @@ func (e *Engine) ask(j *job, limit int) int {
 	return done
 }
 
-// askedAll is called when all classes are matched. The members are known now: sets beyond the budget are not built.
+// askedAll is called when all classes are matched. The members are known now: sets beyond the budget are not built. The
+// members of a staged policy are counted.
 func (e *Engine) askedAll(j *job) int {
 	j.asked, j.classes = true, nil
 	members := 0
 	for _, s := range j.fresh {
 		s.asked = true
+	}
+	if j.compiled.staged != "" {
+		e.tenants.unmeasured[e.policies.get(j.key)] = struct{}{}
+		e.endJob(j)
+		return 1
 	}
 	for _, s := range j.sets {
 		members += e.charge(e.size(s))

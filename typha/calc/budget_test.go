@@ -2,6 +2,7 @@ package calc_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -236,5 +237,48 @@ func TestLightChangesDoNotWaitForHeavyPolicies(t *testing.T) {
 	}
 	if p := w.objects[wire.ID{Kind: wire.KindPolicy, Name: "knp.default/namespace-1/heavy"}].(*wire.Policy); len(p.Ingress) != 100 {
 		t.Errorf("in the end the policy has %d rules, want 100", len(p.Ingress))
+	}
+}
+
+// TestStagedPoliciesAreMatchedInSteps: a Step matches few classes for a staged policy with many selectors. Explain is right
+// after each Step, and the budget counts the members in the end.
+func TestStagedPoliciesAreMatchedInSteps(t *testing.T) {
+	const pods, selectors, limit = 2000, 100, 20_000
+	e := calc.NewWithin(calc.Budget{PolicyMembers: selectors * 1024})
+	for i := range pods {
+		p := scale.LabelledPod(i, 0)
+		p.Labels["own"] = strconv.Itoa(i) // each is a class of its own
+		e.Upsert(p)
+	}
+	e.Flush()
+	one, two := scale.LabelledPod(1, 0), scale.LabelledPod(2, 0)
+	flow := calc.Flow{Src: netip.MustParseAddr(two.Status.PodIPs[0].IP), Dst: netip.MustParseAddr(one.Status.PodIPs[0].IP), Protocol: 6}
+	e.Upsert(&v3.StagedKubernetesNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "namespace-1", Name: "heavy"},
+		Spec: v3.StagedKubernetesNetworkPolicySpec{Ingress: widePolicy("heavy", selectors).Spec.Ingress}})
+	steps, reason := 0, ""
+	for more := true; more; steps++ {
+		before := e.Progress()
+		var d calc.Delta
+		d, more = e.Step(limit)
+		if did := e.Progress() - before; did > 2*limit/selectors {
+			t.Errorf("step %d matched %d of %d classes", steps, did, pods)
+		}
+		if r, told := reasonIn(d, "heavy"); told {
+			reason = r
+			continue
+		}
+		x := e.Explain(flow)
+		if len(x.Ingress) != 1 || x.Ingress[0].Staged == nil {
+			t.Fatalf("step %d: the staged policy is not told of: %+v", steps, x)
+		}
+		if by := x.Ingress[0].Staged.By; !by.Staged || by.Action != wire.Allow || by.Rule != 0 {
+			t.Errorf("step %d: the staged policy would decide by %+v", steps, by)
+		}
+	}
+	if steps < 10 {
+		t.Errorf("it took %d steps: nothing was put off", steps)
+	}
+	if !strings.Contains(reason, "PolicyMaxMembers") {
+		t.Errorf("in the end the engine says %q", reason)
 	}
 }

@@ -333,7 +333,7 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 }
 
 // inSet says whether an address, with a port where the set is of ports, is in what a set is made from. Sets of staged
-// policies exist nowhere else.
+// policies exist nowhere else, and their selectors may not be matched yet (see backlog).
 func (q *inquiry) inSet(s setForm, items *selector, addr netip.Addr, port uint16) bool {
 	found := false
 	if s.service != nil {
@@ -352,7 +352,11 @@ func (q *inquiry) inSet(s setForm, items *selector, addr netip.Addr, port uint16
 		return false
 	}
 	q.e.nets.containing(addr, func(it *item) {
-		if !it.selectedBy(items) {
+		selected := it.selectedBy(items)
+		if !items.asked {
+			selected = it.class != nil && items.selects(it.class)
+		}
+		if !selected {
 			return
 		}
 		if s.port == "" {

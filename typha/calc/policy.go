@@ -173,7 +173,8 @@ func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 	return p
 }
 
-// acquireSets has the policy use the sets that its rules name; one that is staged, what they would be made from.
+// acquireSets has the policy use the sets that its rules name; one that is staged, what they would be made from, which
+// propose has matched.
 func (e *Engine) acquireSets(p *policy, c *compiled) {
 	if c.staged == "" {
 		p.sets = make([]*ipSet, len(c.sets))
@@ -185,7 +186,7 @@ func (e *Engine) acquireSets(p *policy, c *compiled) {
 	p.staged = &staged{action: c.staged, specs: c.sets}
 	for _, s := range c.sets {
 		if s.service == nil {
-			p.staged.selectors = append(p.staged.selectors, e.acquireSelector(s.items))
+			p.staged.selectors = append(p.staged.selectors, e.acquireUnasked(s.items))
 		}
 	}
 }

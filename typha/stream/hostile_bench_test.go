@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -27,7 +28,7 @@ const (
 // makes, edits and removes policies that are as large as an API server takes, or as the budget allows.
 func BenchmarkLatencyBesideHostilePolicies(b *testing.B) {
 	for b.Loop() {
-		h := NewHub(HubOptions{Kinds: []string{calc.KindPod, calc.KindNetworkPolicy}})
+		h := NewHub(HubOptions{Kinds: []string{calc.KindPod, calc.KindNetworkPolicy, calc.KindStagedKubernetesNetworkPolicy}})
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- h.Run(ctx) }()
@@ -37,6 +38,7 @@ func BenchmarkLatencyBesideHostilePolicies(b *testing.B) {
 		}
 		hand(b, h, calc.KindPod, pods...)
 		hand(b, h, calc.KindNetworkPolicy)
+		hand(b, h, calc.KindStagedKubernetesNetworkPolicy)
 		arrived := follow(b, ctx, h, "node-1")
 		follow(b, ctx, h, "node-0") // has the pods that the policies select
 		quiet := latencies(b, h, arrived, 0)
@@ -141,6 +143,8 @@ func beHostile(b *testing.B, h *Hub, stop <-chan struct{}) (made int) {
 		p := all[made%len(all)]
 		hand(b, h, calc.KindNetworkPolicy, p[0])
 		hand(b, h, calc.KindNetworkPolicy, p[1])
+		hand(b, h, calc.KindStagedKubernetesNetworkPolicy, &v3.StagedKubernetesNetworkPolicy{ObjectMeta: p[0].ObjectMeta,
+			Spec: v3.StagedKubernetesNetworkPolicySpec{Ingress: p[made%2].Spec.Ingress}})
 		if err := h.Update(b.Context(), Update{Kind: calc.KindNetworkPolicy, Deletes: []Name{{"ns-0", all[(made+2)%len(all)][0].Name}}, Seen: "1"}); err != nil {
 			b.Error(err)
 		}
