@@ -114,7 +114,7 @@ type Agent struct {
 	adds    []addWaiter
 	waiters []annotationWaiter
 
-	heard       bool // the stream delivered something
+	heard       bool // the stream has delivered something
 	inSync      bool // the stream delivered everything
 	programming bool // the kernel is ours to change: inSync, or the journal was taken for it
 	patient     bool // the stream, and the node's addresses, are still waited for
@@ -126,9 +126,9 @@ type Agent struct {
 	refused     []string // and those that contradict the stream
 	unusable    []string // endpoints that cannot be enforced as they are written
 	hidden      []string // fields of FelixConfigurations that the process's own settings hide
-	// staleJournal is why the journal is not what was delivered, as it was told last.
+	// staleJournal is why the journal differs from what was delivered, as last logged.
 	staleJournal string
-	conflicts    []string // pods whose addresses are not theirs
+	conflicts    []string // pods with addresses that IPAM does not assign to them
 	bgpConfig    bgp.Config
 	marks        policy.Marks
 	tunnels      map[dataplane.Family]bool // whether the node has the family's tunnel
@@ -336,7 +336,7 @@ func (a *Agent) takeJournal() bool {
 		return false
 	}
 	if stale := a.opts.Journal.Stale(); stale != nil {
-		// The kernel may have what the journal lacks; and a pod that is not programmed has no network.
+		// The kernel may have rules that the journal lacks. A pod that is not programmed has no network anyway.
 		a.log.Error("no stream yet, and the journal is not what the last run knew: nothing is changed until there is one", "error", stale)
 		return false
 	}
@@ -345,7 +345,8 @@ func (a *Agent) takeJournal() bool {
 	return true
 }
 
-// tellOfJournal tells the log and the metric when the journal becomes stale and when it ceases to be, and says whether it did.
+// tellOfJournal logs when the journal becomes stale and when it is no longer stale, and sets the metric. It reports whether
+// either happened.
 func (a *Agent) tellOfJournal() bool {
 	stale := a.opts.Journal.Stale()
 	text := ""

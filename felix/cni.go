@@ -99,7 +99,7 @@ func (a *Agent) Add(ctx context.Context, w cniserver.Workload) error {
 	return fmt.Errorf("pod %s/%s: wait until the kernel has its policy and routes: %w", w.Namespace, w.Pod, err)
 }
 
-// refusal says why a workload cannot be added: another one has its interface or one of its addresses.
+// refusal returns why a workload cannot be added: another one has its interface or one of its addresses.
 func (a *Agent) refusal(w cniserver.Workload) error {
 	for _, other := range a.sortedWorkloads() {
 		same := other.Namespace == w.Namespace && other.Pod == w.Pod
@@ -174,8 +174,7 @@ func (a *Agent) Conflicts(problems []string) {
 	})
 }
 
-// tell runs op on the loop's goroutine, unless the loop ends. The loop takes requests as long as it runs, so this is
-// over soon.
+// tell runs op on the loop's goroutine, unless the loop ends. The loop serves requests while it runs, so tell returns soon.
 func (a *Agent) tell(op func()) {
 	select {
 	case a.requests <- op:

@@ -90,7 +90,7 @@ type Drivers struct {
 	Links      Links
 	Sysctls    Sysctls
 	Families   []FamilyDrivers
-	// HasIPv6 says that the kernel has IPv6, whether Families has it or not.
+	// HasIPv6 is set if the kernel has IPv6, whether Families has it or not.
 	HasIPv6 bool
 	// Polls says that changes of the rules by others make no events, as with iptables-legacy.
 	Polls bool

@@ -77,7 +77,7 @@ func (a *Agent) reconfigure() error {
 	return nil
 }
 
-// sourcesOf gives the settings of this process's own sources and the stream's, the most important first.
+// sourcesOf returns the sources of settings, those of this process and of the stream, the most important first.
 func sourcesOf(local []config.Source, configs map[string]*wire.Config, node string) []config.Source {
 	sources := slices.Clone(local)
 	for _, name := range []string{calc.NodeConfig(node), calc.GlobalConfig} {
@@ -119,7 +119,7 @@ func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 	return enforced, errors.Join(errs...)
 }
 
-// protect makes sets and rules as desired, as far as nothing opens by it, and gives the errors of each family.
+// protect makes sets and rules as desired, as far as that opens nothing, and returns the errors of each family.
 func (a *Agent) protect(ctx context.Context) (grown, rules []error) {
 	for _, f := range a.opts.Drivers.Families {
 		err := a.count(f.Sets.Name(), f.Sets.Grow(ctx))
@@ -130,8 +130,8 @@ func (a *Agent) protect(ctx context.Context) (grown, rules []error) {
 	return grown, a.applyRules(ctx)
 }
 
-// guard closes, until the stream has said something, the host endpoints that the journal knows: a node that starts is
-// not open because Typha, or the address of the node, is not there yet. Everything else waits.
+// guard closes the host endpoints that the journal has, until the stream delivers something. So a starting node is not open
+// while Typha or the node's address is missing. Everything else waits.
 func (a *Agent) guard(ctx context.Context) {
 	if a.heard || len(a.state.hostEndpoints) == 0 {
 		return
@@ -263,7 +263,7 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 	}
 }
 
-// notices is what is as it was told, and may surprise whoever looks at the node.
+// notices returns what is as configured, but may surprise a user who looks at the node.
 func (a *Agent) notices() []string {
 	notices := a.hidden
 	if a.ipvs.on {

@@ -270,9 +270,9 @@ func (a *Agent) renderSysctls(workloads []cniserver.Workload) {
 	}
 }
 
-// closeIPv6 turns IPv6 off on the host's end of a workload that has no rules or no address in it: the kernel's own
-// link-local address would let it reach the node, and make itself the node's router. On others the node learns no
-// routes.
+// closeIPv6 turns IPv6 off on the host's end of a workload that has no IPv6 rules or no IPv6 address. Through the kernel's
+// link-local address it could reach the node, and become the node's router. On other interfaces it keeps the node from
+// learning routes.
 func (a *Agent) closeIPv6(w cniserver.Workload) {
 	if !a.opts.Drivers.HasIPv6 {
 		return
@@ -283,7 +283,7 @@ func (a *Agent) closeIPv6(w cniserver.Workload) {
 		return
 	}
 	s.Set(conf+"accept_ra", "0")
-	// Where it was off, the pod's gateway went: the kernel makes it again, of the interface's MAC.
+	// Turning IPv6 off removed the pod's gateway. The kernel makes it again, from the interface's MAC address.
 	s.Set(conf+"addr_gen_mode", "0")
 	s.Set(conf+"disable_ipv6", "0")
 }

@@ -26,7 +26,7 @@ type Status struct {
 	// Error is what the kernel did not take; Problems are destinations that cannot be reached.
 	Error    string   `json:"error,omitempty"`
 	Problems []string `json:"problems,omitempty"`
-	// Notices is what is as it was told, and may surprise.
+	// Notices are facts that are as configured, but may surprise a user.
 	Notices   []string         `json:"notices,omitempty"`
 	Facts     node.Facts       `json:"facts"`
 	Endpoints []EndpointStatus `json:"endpoints"`
@@ -35,7 +35,7 @@ type Status struct {
 	Policies      int                  `json:"policies"`
 	IPSets        int                  `json:"ipSets"`
 	Routes        int                  `json:"streamRoutes"`
-	// IPVS: kube-proxy of the node is in IPVS mode.
+	// IPVS is set if the node's kube-proxy is in IPVS mode.
 	IPVS bool       `json:"ipvs,omitempty"`
 	BGP  bgp.Status `json:"bgp"`
 	// Learned are the routes that BGP has learned; Unresolved says which of them are not programmed because the

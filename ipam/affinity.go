@@ -19,8 +19,9 @@ import (
 // BlockAffinity again (confirmed). The block decides: of several claimers one creates it. What disagrees with the
 // blocks is the trace of a crash, and is corrected when its host next reads its blocks, or removed with the host.
 //
-// Who releases a node marks its affinities (pendingDeletion) before it takes its blocks. A node that is back takes
-// the mark away and writes the block, as Calico's do: the release then finds both changed, and leaves the block.
+// A client that releases a node marks the node's affinities (pendingDeletion) before it releases the blocks. A node that is
+// back removes the mark and writes the block, as Calico's nodes do. The release then finds both changed, and leaves the
+// block to the node.
 
 // maxName is the longest name of a Kubernetes object.
 const maxName = 253
@@ -89,7 +90,7 @@ func (c *Client) repairAffinities(ctx context.Context, host string, inv *invento
 	return nil
 }
 
-// keepBlock makes a block that somebody was about to take from its host stay the host's, unless it is too late.
+// keepBlock keeps for its host a block that somebody was about to release, unless it is too late.
 func (c *Client) keepBlock(ctx context.Context, host string, cidr netip.Prefix) error {
 	return c.withAffinity(ctx, host, cidr, func() (bool, error) {
 		b, err := c.getBlock(ctx, v3.BlockName(cidr))
@@ -176,8 +177,8 @@ func affinityOf(verb string, key datastore.Key, obj datastore.Object, err error)
 	return a, nil
 }
 
-// markAffinities moves affinities to pendingDeletion, as they were read, and gives them by their ranges. One that changed
-// since is nil: a claimer is at work on it.
+// markAffinities sets affinities to pendingDeletion if they are unchanged since they were read, and returns them by CIDR. An
+// affinity that has changed is nil: its node is claiming the block.
 func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffinity) (map[string]*v3.BlockAffinity, error) {
 	marked := map[string]*v3.BlockAffinity{}
 	var errs []error
@@ -202,7 +203,7 @@ func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffin
 	return marked, errors.Join(errs...)
 }
 
-// stands reports whether an affinity is as it was read; one that is nil is not.
+// stands reports whether an affinity is unchanged since it was read. A nil affinity is not.
 func (c *Client) stands(ctx context.Context, a *v3.BlockAffinity) (bool, error) {
 	if a == nil {
 		return false, nil

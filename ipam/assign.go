@@ -154,7 +154,7 @@ type round struct {
 	host   Host
 	family Family
 	known  *hostBlocks
-	live   map[netip.Addr]string // the handles of what things on the host have; both families
+	live   map[netip.Addr]string // handles of the addresses in use on the host; both families
 	needs  []*need
 	// doubtful: the outcome of a write is unknown, so what is known of the host is not to be trusted.
 	doubtful bool
@@ -333,8 +333,8 @@ func (r *round) take(b block) map[*need]Lease {
 	return taken
 }
 
-// holder gives the handle, other than a given one, by which something on the host has an address, whatever the blocks
-// say; it is empty for none.
+// holder returns another handle under which an address is in use on the host, whatever the blocks say. It is empty if there
+// is none.
 func (r *round) holder(addr netip.Addr, handle string) string {
 	if holder := r.live[addr]; holder != handle {
 		return holder

@@ -120,8 +120,8 @@ func (r *round) room(n *need, spaces map[*Pool]*space, inv *inventory) (netip.Pr
 // claimNew creates a block, and assigns from it. When another node was faster, nothing is left behind and the
 // needs stay open.
 //
-// A name excludes other blocks of the same range only. So the block is provisional at first, and looks whether it is
-// alone: of two blocks that overlap, the one created last finds the other, and goes.
+// A block's name excludes only other blocks of the same range. So the block is provisional at first, while claimNew reads
+// all blocks: of two blocks that overlap, the claimer of the later one finds the other, and deletes its own.
 func (r *round) claimNew(ctx context.Context, cidr netip.Prefix) error {
 	return r.withAffinity(ctx, cidr, func() (bool, error) {
 		b := newBlock(cidr, r.host.Name, r.client.now())
@@ -156,7 +156,7 @@ func (r *round) complete(ctx context.Context, b block) (bool, error) {
 	taken := r.take(b)
 	result, err := r.client.write(ctx, b)
 	if errors.Is(err, datastore.ErrConflict) || errors.Is(err, datastore.ErrNotFound) {
-		return false, nil // a successor of this agent has taken it for what a crash left
+		return false, nil // a successor of this agent has removed it as the remains of a crash
 	}
 	if err != nil {
 		return false, err
@@ -191,7 +191,7 @@ func (r *round) useExisting(ctx context.Context, name string, adopt bool) (bool,
 	return ok && known.host() == r.host.Name, err
 }
 
-// withAffinity is Client.withAffinity, and notes how it went.
+// withAffinity calls Client.withAffinity, and records the result.
 func (r *round) withAffinity(ctx context.Context, cidr netip.Prefix, write func() (bool, error)) error {
 	mine := false
 	err := r.client.withAffinity(ctx, r.host.Name, cidr, func() (_ bool, err error) {

@@ -52,12 +52,12 @@ func AffineHost(b *v3.IPAMBlock) string {
 // load balancers).
 const hostAffinity = "host:"
 
-// errDamaged marks a block that contradicts itself. It gives no addresses, and its range stays taken.
+// errDamaged means that a block contradicts itself. Such a block gives no addresses, but no other block may overlap it.
 var errDamaged = errors.New("the block contradicts itself")
 
-// parseBlock checks a block, which it does not change, and fails with errDamaged. The range is what the
-// block's name says, which nobody can change. An unallocated list that contradicts the allocations is
-// replaced in the result.
+// parseBlock checks a block, and fails with errDamaged. It does not change the block. The block's name
+// determines its range, because nobody can change a name. In the result, an unallocated list that
+// contradicts the allocations is replaced.
 func parseBlock(obj *v3.IPAMBlock) (block, error) {
 	if err := obj.Damage(); err != nil {
 		return block{}, fmt.Errorf("IPAMBlock %s: %w: %w", obj.Name, errDamaged, err)
@@ -130,7 +130,7 @@ func (b block) setAffinity(host string, now time.Time) {
 	b.Spec.Affinity, b.Spec.AffinityClaimTime = hostAffinity+host, &claimed
 }
 
-// provisional says that nothing may be assigned from the block: it is being claimed, or (by Calico) deleted.
+// provisional reports whether the block is being claimed, or (by Calico) deleted. Nothing may be assigned from it then.
 func (b block) provisional() bool { return b.Spec.Deleted }
 
 // reserved says that the block belongs to something that is not a node.
@@ -140,7 +140,7 @@ func (b block) empty() bool { return len(b.Spec.Unallocated) == len(b.Spec.Alloc
 
 func (b block) free() int { return len(b.Spec.Unallocated) }
 
-// assign gives the handle the address that has been free for longest, of those that may accepts.
+// assign assigns the handle the address that has been free for longest, among those that may accepts.
 func (b block) assign(handle string, attributes map[string]string, may func(netip.Addr) bool) (Lease, bool) {
 	at := slices.IndexFunc(b.Spec.Unallocated, func(ordinal int) bool { return may(b.addr(ordinal)) })
 	if at < 0 {
@@ -194,13 +194,13 @@ func (b block) allocations(keep func(Allocation) bool) []Allocation {
 	return found
 }
 
-// held lists what the handle holds on a node.
+// held returns the addresses that the handle holds on a node.
 func (b block) held(node, handle string) []Allocation {
 	return b.allocations(func(a Allocation) bool { return a.heldOn(node, handle) })
 }
 
-// heldOn reports whether a node assigned it to a handle, or nobody knows which node did: Calico's oldest allocations do
-// not say. Handles of one node can be guessed by another.
+// heldOn reports whether the allocation is the handle's and was made by a node, or by an unknown node: the oldest
+// allocations of Calico do not name one. The node is checked because another node can guess the handles of this one.
 func (a Allocation) heldOn(node, handle string) bool {
 	of, known := a.Attributes[AttrNode]
 	return a.Handle == handle && (of == node || !known)
@@ -251,7 +251,7 @@ func (b block) handleAt(ordinal int) string {
 	return *b.Spec.Attributes[*attr].HandleID
 }
 
-// ownerAt describes who holds an address, for messages; it is empty for a free one.
+// ownerAt describes the owner of an address, for messages. It is empty for a free address.
 func (b block) ownerAt(ordinal int) string {
 	attr := b.Spec.Allocations[ordinal]
 	if attr == nil {

@@ -26,15 +26,15 @@ type Client struct {
 	live  func() []Lease // see SetLive; nil for none
 }
 
-// SetLive tells where to ask which addresses things on this client's host have at the moment, whatever the blocks say.
-// None of them is assigned to another handle. Call it before the client is used; live is called by whoever assigns.
+// SetLive sets the function that returns the addresses in use on this client's host, whatever the blocks say. None of these
+// is assigned to another handle. Call SetLive before the client is used. The goroutines that assign addresses call live.
 func (c *Client) SetLive(live func() []Lease) { c.live = live }
 
 // hostBlocks are the blocks of one host: those with affinity to it, and those in which it
 // borrowed. Each family's maps may be used by its own goroutine.
 type hostBlocks struct {
 	byFamily map[Family]map[string]block
-	// shadowed are the names of blocks, whoever's, that an older block overlaps, as of the last inventory.
+	// shadowed are the names of all blocks that an older block overlaps, as of the last inventory.
 	shadowed map[Family]map[string]bool
 }
 
@@ -57,7 +57,7 @@ func (c *Client) enter(ctx context.Context) error {
 
 func (c *Client) leave() { c.turn <- struct{}{} }
 
-// inventory is every block at one time.
+// inventory has all blocks as of one time.
 type inventory struct {
 	blocks []block
 	// provisional blocks are not among blocks.
@@ -68,7 +68,7 @@ type inventory struct {
 	damaged map[netip.Prefix]error
 }
 
-// cover notes what a block takes, whatever is in it. A name that no block can have takes nothing: nobody assigns from it.
+// cover records the range of a block, whatever its contents. A block with an invalid name has none: nobody assigns from it.
 func (inv *inventory) cover(name string, damage error) {
 	cidr, ok := v3.BlockCIDR(name)
 	if !ok {
@@ -114,13 +114,13 @@ func (inv *inventory) alone(cidr netip.Prefix) bool {
 	return !slices.ContainsFunc(inv.cidrs, func(other netip.Prefix) bool { return other != cidr && other.Overlaps(cidr) })
 }
 
-// shadows lists the blocks that an older one overlaps. Clients make no such pair, but they can be written by hand. The
-// calculation of routes and policy leaves these blocks out, too.
+// shadows returns the blocks that an older block overlaps. Clients create no such blocks, but somebody may write them by
+// hand. The calculation of routes and policy ignores these blocks, too.
 func (inv *inventory) shadows() []block {
 	sorted := slices.SortedFunc(slices.Values(inv.blocks), func(a, b block) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
-	// Prefixes overlap when one contains the other: what contains a block is found by its name.
+	// Two prefixes overlap if one contains the other. A block that contains another one is found by its name.
 	older, ancestors := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
 	var found []block
 	for _, b := range sorted {
@@ -268,7 +268,7 @@ func (c *Client) write(ctx context.Context, b block) (outcome, error) {
 	return outcome{written: true, block: written}, err
 }
 
-// withdraw deletes a provisional block as it was read. One that changed since stays.
+// withdraw deletes a provisional block, unless it has changed since it was read.
 func (c *Client) withdraw(ctx context.Context, b block) error {
 	pre := datastore.Preconditions{UID: b.UID, Revision: b.ResourceVersion}
 	err := c.store.Delete(ctx, datastore.IPAMBlocks, datastore.Key{Name: b.Name}, pre)

@@ -61,7 +61,7 @@ type Pool struct {
 	BlockSize int
 	// Disabled pools give no new addresses.
 	Disabled bool
-	// Closed says why a pool is Disabled, when that is not what its resource says.
+	// Closed is why a pool is Disabled although its resource does not say so.
 	Closed string
 	// Manual pools (assignmentMode) give addresses only to requests that name them.
 	Manual bool

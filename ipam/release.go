@@ -12,8 +12,8 @@ import (
 )
 
 // Release frees all addresses that the handles hold on a node, with one write a block, and returns
-// what it freed. Handles that hold none are no error. What another node assigned to the same handle
-// is not the node's to free.
+// what it freed. A handle that holds none is not an error. Addresses that another node assigned to the
+// same handle are not freed.
 func (c *Client) Release(ctx context.Context, node string, handles ...string) ([]Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
@@ -64,9 +64,9 @@ func releaseEach[T any](ctx context.Context, c *Client, items []T, is func(T, Al
 // empty; otherwise other nodes' addresses are in them, and they live until these are
 // released, or another node takes them over.
 //
-// What the node holds is read first. Then gone says whether the node and its pods are; if they are not, nothing happens.
-// What the node got since it was read, because it is back, is not touched, and neither is a block where it got it.
-// Repeating it is harmless, and completes what was interrupted.
+// The node's addresses are read first. Then gone is called; if it reports that the node or its pods exist, nothing happens.
+// A node that is back may have got addresses since the read: these are not touched, nor are their blocks. A repeated call
+// is harmless, and completes one that was interrupted.
 func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context
 	return released, err
 }
 
-// releaseJudged frees what a node was found to hold.
+// releaseJudged frees the addresses that a node was found to hold.
 func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v3.BlockAffinity, inv *inventory) ([]Lease, error) {
 	// Affinities are marked as going before the blocks change, so that a reader of
 	// affinities does not take a block for the node's meanwhile.
@@ -119,8 +119,8 @@ func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v
 	return released, errors.Join(errs...)
 }
 
-// releaseHostBlock frees what a node was found to hold in one block, which may be nothing. stands reports whether the
-// mark on the block's affinity to the node does: otherwise the node is claiming the block, and keeps it.
+// releaseHostBlock frees the addresses that a node was found to hold in one block; there may be none. stands reports whether
+// the mark on the node's affinity to the block is still there. If it is not, the node is claiming the block and keeps it.
 func (c *Client) releaseHostBlock(ctx context.Context, b block, node string, stands func() (bool, error)) ([]Lease, error) {
 	judged := map[Lease]bool{}
 	for _, a := range b.allocations(ofNode(node)) {
@@ -142,7 +142,7 @@ func (c *Client) releaseHostBlock(ctx context.Context, b block, node string, sta
 	return released, errors.Join(err, failed)
 }
 
-// settleAffinity ends what markAffinities began: the affinity goes, unless its node has kept the block.
+// settleAffinity deletes an affinity that markAffinities has marked, unless its node has kept the block.
 func (c *Client) settleAffinity(ctx context.Context, a *v3.BlockAffinity) error {
 	cidr, err := netip.ParsePrefix(a.Spec.CIDR)
 	if err != nil {
@@ -154,7 +154,7 @@ func (c *Client) settleAffinity(ctx context.Context, a *v3.BlockAffinity) error 
 		a.Spec.State = v3.StateConfirmed
 		_, err = c.store.Update(ctx, datastore.BlockAffinities, a)
 		if errors.Is(err, datastore.ErrConflict) || errors.Is(err, datastore.ErrNotFound) {
-			return nil // a claimer is at work
+			return nil // the node is claiming the block
 		}
 		return named("update", datastore.KeyOf(a), err)
 	case err == nil, errors.Is(err, datastore.ErrNotFound), errors.Is(err, errDamaged):

@@ -108,7 +108,7 @@ func (r record) awaitRelease(ctx context.Context) error {
 // connect does the work of an ADD and completes the record. Every step finds what an earlier
 // ADD of the same container left, so that repeating it is harmless.
 func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.File) error {
-	// An ADD that comes late, for a pod that is no more, ends here: its successor keeps its interface.
+	// A late ADD for a pod that no longer exists ends here: the interface stays with its successor.
 	annotations, err := s.opts.Endpoints.Annotations(ctx, r.Namespace, r.Pod, r.UID)
 	if err != nil {
 		return err

@@ -69,7 +69,7 @@ func (s *Server) disconnect(ctx context.Context, r record) error {
 	return nil
 }
 
-// replaced says whether the host interface belongs to another record: a newer sandbox's of the same pod.
+// replaced reports whether the host interface belongs to another record: that of a newer sandbox of the same pod.
 func (s *Server) replaced(r record) bool {
 	for _, other := range s.records.all() {
 		if other.HostIface == r.HostIface && other.key() != r.key() && other.State != stateDeleting {

@@ -57,10 +57,10 @@ func (r record) handle() string { return r.Network + "." + r.ContainerID }
 
 func (r record) key() attachment { return attachment{r.ContainerID, r.IfName} }
 
-// pod names the pod, of whichever sandbox: the name of an interface, a hash, may be another pod's too.
+// pod returns the key of the pod, the same for all its sandboxes. The interface name is a hash, which two pods may share.
 func (r record) pod() string { return r.Namespace + "/" + r.Pod }
 
-// attributes are what the pod's addresses are assigned with.
+// attributes returns the IPAM attributes of the pod's addresses.
 func (r record) attributes() map[string]string {
 	return map[string]string{ipam.AttrNamespace: r.Namespace, ipam.AttrPod: r.Pod, ipam.AttrUID: r.UID,
 		ipam.AttrTimestamp: time.Now().UTC().Format(time.RFC3339)}
@@ -169,8 +169,9 @@ func (s *recordStore) write(r record) error {
 	return nil
 }
 
-// reserve is put for the record of an ADD, and gives it the name of the host's end: what an ADD that it repeats had,
-// else the pod's, which is Calico's, or when another pod has that, because their hashes agree, the next that is free.
+// reserve stores the record of an ADD, as put does, and sets the name of the host's end. A repeated ADD keeps the name that
+// it had. A new one gets the pod's name, which is the same as Calico's. If another pod has that name, because their hashes
+// are equal, it gets the next free one.
 func (s *recordStore) reserve(r record) (record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,7 +190,7 @@ func (s *recordStore) reserve(r record) (record, error) {
 	return r, nil
 }
 
-// isOthers says whether another pod has a record's host interface.
+// isOthers reports whether another pod has a record's host interface.
 func (s *recordStore) isOthers(r record) bool {
 	for _, other := range s.records {
 		if other.HostIface == r.HostIface && other.pod() != r.pod() {

@@ -64,12 +64,12 @@ type Options struct {
 type State struct {
 	// NotReady is why the node cannot network pods now; STATUS answers it.
 	NotReady error
-	// Refused is why an ADD fails at once, as waiting would not help; nil if it does not.
+	// Refused is why an ADD fails at once because waiting would not help. It is nil if it does not.
 	Refused error
 	Pools   []ipam.Pool
 	// Host is this node's addresses; nil while they are unknown.
 	Host *wire.Host
-	// NoIPv6 says that Felix does not program IPv6 (Ipv6Support): a pod with an address in it would be cut off.
+	// NoIPv6 is set if Felix does not program IPv6 (Ipv6Support). A pod with an IPv6 address would be cut off.
 	NoIPv6 bool
 	// Labels of this node choose the pools.
 	Labels map[string]string
@@ -103,7 +103,8 @@ type Endpoints interface {
 	Add(ctx context.Context, w Workload) error
 	// Remove forgets a workload, whose host interface is about to go. It does not wait.
 	Remove(w Workload)
-	// Conflicts says which pods have an address that is not theirs in IPAM, and why, in place of what it said last.
+	// Conflicts reports the pods that have an address that IPAM does not assign to them, with the reasons. It replaces
+	// the former report.
 	Conflicts(problems []string)
 }
 

@@ -73,7 +73,7 @@ type Source struct {
 	Values map[string]string
 	// Resource marks a FelixConfiguration, which cannot hold settings that are local to a node's process.
 	Resource bool
-	// Fallback marks what holds where no other source says anything, whatever its place among them.
+	// Fallback marks a source that applies only where no other source has a value, whatever its place among them.
 	Fallback bool
 }
 
@@ -117,7 +117,7 @@ func Resolve(sources ...Source) (*Config, error) {
 	return c, nil
 }
 
-// ordered puts what is a fallback last.
+// ordered returns the sources with the fallbacks last.
 func ordered(sources []Source) []Source {
 	isFallback := func(s Source) bool { return s.Fallback }
 	rest := slices.DeleteFunc(slices.Clone(sources), isFallback)
@@ -152,8 +152,8 @@ func WithoutEffect(source Source) []string {
 	return names
 }
 
-// Hidden says, of each field of a FelixConfiguration among the sources that has no effect because the process's own
-// environment or file says something else, what holds in its place.
+// Hidden returns the fields of FelixConfigurations that have no effect because the process's environment or file has
+// another value, each with the value that applies.
 func Hidden(sources ...Source) []string {
 	var hidden []string
 	for _, s := range Table {
@@ -185,9 +185,9 @@ func Environment(environ []string) Source {
 	return Source{Name: "the environment", Values: withPrefix("FELIX_", environ)}
 }
 
-// Defaults gives the settings of environment variables that begin with FELIXDEFAULT_, in any case. They are what
-// holds where neither a FelixConfiguration nor anything else says otherwise: whoever installs Felix sets by them what
-// users may change in the resource.
+// Defaults returns the settings of environment variables that begin with FELIXDEFAULT_, in upper or lower case. They apply
+// where neither a FelixConfiguration nor another source has a value. With them, an installation sets defaults that users
+// may change in the resource.
 func Defaults(environ []string) Source {
 	return Source{Name: "the defaults of the installation", Values: withPrefix("FELIXDEFAULT_", environ), Fallback: true}
 }

@@ -66,15 +66,15 @@ func readPorts(text string) ([]ProtoPort, error) {
 	return list, nil
 }
 
-// PortRanges is a list of ports and ranges of ports as a setting has it. Its text can be read.
+// PortRanges is the valid text of a setting that is a list of ports and ranges of ports.
 type PortRanges string
 
 // PortRange is the ports from First to Last.
 type PortRange struct{ First, Last uint16 }
 
-// All gives the ranges.
+// All returns the ranges.
 func (p PortRanges) All() []PortRange {
-	list, _ := readRanges(string(p)) // it was read before
+	list, _ := readRanges(string(p)) // the text is valid
 	return list
 }
 

@@ -59,7 +59,7 @@ func (s Setting) Field() string {
 	return strings.ToLower(first) + s.Name[len(first):]
 }
 
-// valueIn gives what a source has of the setting: its text, and its value if that can be used.
+// valueIn returns what a source has for the setting: the text, and the value if the text is valid.
 func (s Setting) valueIn(source Source) (text string, value any, usable bool) {
 	for name, text := range source.Values {
 		if strings.EqualFold(name, s.Name) {

@@ -84,7 +84,7 @@ func (w *Watcher) Check() {
 	}
 }
 
-// Leases are the addresses of the node's tunnels, whatever IPAM says. It may be called from any goroutine.
+// Leases returns the addresses of the node's tunnels, whatever IPAM says. It may be called from any goroutine.
 func (w *Watcher) Leases() []ipam.Lease {
 	if leases := w.used.Load(); leases != nil {
 		return *leases

@@ -24,7 +24,7 @@ func (t *table) dispatchFrom(endpoints []Endpoint) {
 	t.divide(division{chainFrom, common, prefixFromWorkload, iptables.Match.InInterface}, chainFrom, names)
 }
 
-// interfaces returns the sorted names of the endpoints' interfaces, and the length of what all begin with.
+// interfaces returns the sorted names of the endpoints' interfaces, and the length of their common prefix.
 func interfaces(endpoints []Endpoint) (names []string, common int) {
 	for _, e := range endpoints {
 		names = append(names, e.Interface)

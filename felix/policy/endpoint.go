@@ -21,7 +21,7 @@ const (
 	prefixToWorkload   = "cali-tw-"
 )
 
-// defaultBGPPort is that of RFC 4271.
+// defaultBGPPort is the port of RFC 4271.
 const defaultBGPPort = 179
 
 // IANA protocol numbers.
@@ -144,8 +144,9 @@ func (t *table) linkLocal(types ...uint8) []iptables.Rule {
 	return rules
 }
 
-// forwardedVXLAN drops what this node forwards to the tunnel of another. Behind the address that this node may give it,
-// the other would take it for this node's own. Only packets between two nodes that nothing translates pass.
+// forwardedVXLAN returns the rules that drop packets that this node forwards to the tunnel of another node. If this node
+// translates their source, the other node would take them for this node's tunnel. Only untranslated packets between two
+// nodes pass.
 func (t *table) forwardedVXLAN() []iptables.Rule {
 	if t.VXLANPort == 0 {
 		return nil
@@ -159,8 +160,8 @@ func (t *table) forwardedVXLAN() []iptables.Rule {
 	}
 }
 
-// toNodes drops what no workload may send to the BGP speaker of any node, whatever its policy allows: on its way the
-// packet may be given the address of this node, which is that of a peer.
+// toNodes returns the rules that drop a workload's packets to the BGP speaker of any node, whatever its policy allows. The
+// packet's source may be translated to this node's address, which is that of a peer.
 func (t *table) toNodes() []iptables.Rule {
 	return []iptables.Rule{{Match: t.bgp().DestSet(t.set(SetAllHosts)), Action: iptables.Drop{},
 		Comment: "Drop BGP from workloads to nodes"}}
@@ -175,8 +176,8 @@ func (t *table) bgp() iptables.Match {
 	return iptables.Match(nil).Protocol(tcp).DestPorts(ports...)
 }
 
-// loopback is what only the node itself may send to: with route_localnet, which kube-proxy turns on, the kernel takes
-// it from others too.
+// loopback is the network to which only the node itself may send. With route_localnet, which kube-proxy sets, the kernel
+// would accept packets to it from others too.
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
 func (t *table) toHost() []iptables.Rule {
@@ -217,7 +218,7 @@ func (t *table) workload(e Endpoint) {
 	}
 }
 
-// fromWorkload is what an endpoint may send, from the addresses that the raw table lets through.
+// fromWorkload returns the rules for what an endpoint sends. The raw table has already checked the source address.
 func (t *table) fromWorkload(e *wire.Endpoint) []iptables.Rule {
 	rules := t.established()
 	if t.VXLANPort != 0 {

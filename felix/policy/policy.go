@@ -18,16 +18,16 @@
 //	OUTPUT ── cali-OUTPUT ──┬ VXLAN to known nodes; the node itself may always reach its pods
 //	                        └ the rest ──── cali-to-host-endpoint ─── cali-th-<iface> ─ cali-failsafe-out, policies, profiles
 //
-// Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that
-// it makes no connection: whoever reads a source behind it may trust it.
+// Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that no
+// connection is tracked for it. Later rules may trust the source address.
 //
 // The chains of host endpoints exist while there are any. The raw table then also asks the policies with doNotTrack,
 // and mangle those with preDNAT, and, as output by an address that was translated is decided after the filter table,
 // the ordinary ones of what the node itself sends.
 //
-// A chain drops what is denied, and returns with the accept mark what is allowed, so that a packet from a pod to a
-// pod of the same node passes both sides. The mark stays from table to table: what raw or mangle allowed is not asked
-// about again at the same end. Raw, or without it filter, clears what an outer packet of a tunnel may have left.
+// A chain drops a denied packet, and sets the accept mark on an allowed one and returns, so that a packet between pods of
+// the same node passes both ends. The mark stays from table to table: a packet that raw or mangle allowed is not checked
+// again at the same end. The first table clears marks that the outer packet of a tunnel may have left.
 package policy
 
 import (
@@ -60,12 +60,12 @@ type Marks struct {
 	Pass   uint32 // a policy passed it to the next tier
 	All    uint32 // every part of a rule looked at so far matched
 	Part   uint32 // the part of the rule being looked at matched
-	// Endpoint are the bits that are left. They hold the number of an endpoint.
+	// Endpoint are the remaining bits. They hold the number of an endpoint.
 	Endpoint uint32
 }
 
-// MarksOf takes the four lowest bits of a mask, in Calico's order, and leaves the others to endpoints. An error says
-// that there are fewer.
+// MarksOf returns the marks in a mask: the four lowest bits, in Calico's order, and the others for endpoints. It fails if
+// the mask has fewer than four bits.
 func MarksOf(mask uint32) (Marks, error) {
 	if bits.OnesCount32(mask) < 4 {
 		return Marks{}, fmt.Errorf("mark mask %#x has fewer than the 4 bits that are needed", mask)
@@ -80,7 +80,7 @@ func MarksOf(mask uint32) (Marks, error) {
 	return m, nil
 }
 
-// contiguous gives those bits of a mask that follow the lowest one without a gap.
+// contiguous returns the bits of a mask from the lowest one up to the first gap.
 func contiguous(mask uint32) uint32 {
 	return mask &^ (mask + lowest(mask))
 }
@@ -106,9 +106,9 @@ type Renderer struct {
 	AnySource bool
 	// VXLANPort is the UDP port of the tunnel; 0 if the node has none of this family.
 	VXLANPort uint16
-	// BGPPort is the TCP port of the nodes' BGP speakers, where it is not 179; otherwise 0.
+	// BGPPort is the TCP port of the nodes' BGP speakers, or 0 if it is 179.
 	BGPPort uint16
-	// IPVS is nil where kube-proxy does not use it.
+	// IPVS is nil if kube-proxy does not use IPVS.
 	IPVS *IPVS
 	// LogPrefix begins the kernel log's lines of Log rules.
 	LogPrefix string

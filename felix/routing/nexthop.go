@@ -25,8 +25,8 @@ func NextHops(family dataplane.Family, learned []bgp.Route) []netip.Addr {
 }
 
 // learned fills in what BGP knows and the stream does not. What has no way to its next hop waits for one, as in
-// any router (RFC 4271, section 9.1.2.1): nothing is wrong with the node. Nor is it when the kernel has a way to the
-// destination from others, its own subnet or default route, which a router may well announce.
+// any router (RFC 4271, section 9.1.2.1): nothing is wrong with the node. The same holds if the kernel has another program's
+// route to the destination, such as its own subnet or default route, which a router may well announce.
 func (c *computation) learned(r bgp.Route) {
 	if c.taken[r.Dst.Masked()] {
 		return

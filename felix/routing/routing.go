@@ -50,7 +50,7 @@ type Settings struct {
 	MTU, Port, VNI int
 }
 
-// Workload is a pod of this node. Of two that have one address, the first gets the route.
+// Workload is a pod of this node. Of two with the same address, the first gets the route.
 type Workload struct {
 	Name      string // namespace/pod, for messages
 	Interface string // the host's end
@@ -67,7 +67,7 @@ type Input struct {
 	Pools    map[string]*wire.Pool
 	Routes   []*wire.Route
 	Learned  []bgp.Route
-	// Relays are route reflectors that make themselves the next hop of what they pass on.
+	// Relays are route reflectors that set themselves as the next hop of routes that they pass on.
 	Relays []netip.Addr
 	// Underlay are the routes that the node has from others, of the family, best first: by them the next hops of Learned
 	// are resolved. Those that concern no next hop may be left out.
@@ -82,8 +82,8 @@ type Output struct {
 	Tunnel *link.VXLAN
 	// Problems are destinations that cannot be reached, and why, sorted.
 	Problems []string
-	// Unresolved are learned routes without a next hop that the node has a way to, and Refused those that contradict what
-	// the stream says of the pools: sorted, and the first of many.
+	// Unresolved are learned routes whose next hops the node cannot reach. Refused are those that contradict the stream's
+	// data on the pools. Both are sorted, and cut if they are long.
 	Unresolved, Refused []string
 }
 

@@ -109,7 +109,7 @@ func (s *Interfaces) Exists(name string) bool {
 	return false
 }
 
-// AddrsBut gives the addresses of all interfaces but one, sorted.
+// AddrsBut returns the addresses of all interfaces but one, sorted.
 func (s *Interfaces) AddrsBut(name string) []netip.Addr {
 	var addrs []netip.Addr
 	for addr, indexes := range s.addrs {

@@ -15,7 +15,7 @@ type FailedError struct {
 
 func (e *FailedError) Error() string {
 	var errs []error
-	said := map[string]bool{} // many may have failed for one reason
+	said := map[string]bool{} // many sets may have failed for one reason
 	for _, name := range slices.Sorted(maps.Keys(e.Sets)) {
 		if err := e.Sets[name]; !said[err.Error()] {
 			said[err.Error()] = true

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// RefusedError says that chains with a fallback stand in that form, or that chains which are to go stay, empty: what
-// the table does is as desired. What the kernel refused is tried again by each Apply.
+// RefusedError means that chains have their fallback form, or that chains to be deleted stay, empty. Apart from that the
+// table is as desired. Each Apply tries again what the kernel refused.
 type RefusedError struct {
 	Table string
 	Errs  []error // one a chain
@@ -17,9 +17,9 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return errors.Join(e.Errs...).Error() }
 
-// Apply makes the table match in one transaction. If the kernel refuses it, it is taken apart, so that what cannot be
-// done hinders nothing else: chains that have a fallback get it, and a chain that is to go and that somebody else's
-// rule names is emptied. A *RefusedError says so of both.
+// Apply makes the table match in one transaction. If the kernel refuses it, Apply splits it, so that a change that is
+// refused stops no other. Chains with a fallback get the fallback. A chain to be deleted that another program's rule names
+// is emptied. A *RefusedError names both kinds of chains.
 func (t *Table) Apply(ctx context.Context) error { return t.Start(ctx)() }
 
 // Start begins what Apply does; finish does the rest. Until then the Table is not used otherwise.
@@ -45,13 +45,13 @@ func (t *Table) Start(ctx context.Context) (finish func() error) {
 	}
 }
 
-// dead gives the chains that are to go, but for those that are held.
+// dead returns the chains to be deleted, without those that are held.
 func (t *Table) dead() []string {
 	_, dead := t.chains.Pending()
 	return slices.DeleteFunc(dead, func(name string) bool { return t.held[name] != nil })
 }
 
-// stillHeld gives the chains that are held, and forgets those that went or are not empty any more.
+// stillHeld returns the held chains, and forgets those that are gone or no longer empty.
 func (t *Table) stillHeld() []string {
 	for name := range t.held {
 		if rules, there := t.chains.Actual(name); !there || len(rules) > 0 {
@@ -61,7 +61,7 @@ func (t *Table) stillHeld() []string {
 	return slices.Sorted(maps.Keys(t.held))
 }
 
-// refusals gives an error that names the chains that stand in their fallback, and those that are held.
+// refusals returns an error that names the chains in their fallback form and the held chains.
 func (t *Table) refusals() error {
 	if len(t.refused)+len(t.held) == 0 {
 		return nil
@@ -183,7 +183,7 @@ func (t *Table) letGo(ctx context.Context, names []string) {
 	t.again(names, t.held, func(some []string) error { return t.restore(ctx, t.transaction(some)) })
 }
 
-// again tries those of the names that have failed: all of them, and if that fails one, each time another.
+// again tries the failed names: all of them, and if that fails, one of them, another one each time.
 func (t *Table) again(names []string, failed map[string]error, try func([]string) error) {
 	names = slices.DeleteFunc(names, func(name string) bool { return failed[name] == nil })
 	if len(names) == 0 {

@@ -51,7 +51,7 @@ func (t *Table) transaction(dead []string) *transaction {
 	return x
 }
 
-// emptying gives the commands that empty chains that are to go.
+// emptying returns the commands that empty chains that are to be deleted.
 func (t *Table) emptying(names []string) *transaction {
 	x := &transaction{}
 	for _, name := range names {

@@ -63,14 +63,14 @@ type Table struct {
 	// closable are the desired chains that have a fallback, and refused those that it stands for.
 	closable map[string]closable
 	refused  map[string]error
-	// held are the chains that are to go and stay, empty, since somebody else's rule names them.
+	// held are the chains that were to be deleted but stay, empty, because another program's rule names them.
 	held map[string]error
-	turn int // of the refused and the held, to be tried again
+	turn int // decides which of the refused and held chains is tried again next
 	// foreign is the kernel's chains, and any other chain that has a rule of ours; a rule that is not ours is empty.
 	foreign map[string][]line
-	// own counts, by process id, our changes whose events have yet to come. A process of another PID namespace can
-	// have the same id: each change takes one event, so that a stranger's is one too many, whichever of the two comes
-	// first.
+	// own counts, by process id, our changes whose events have not arrived yet. A process of another PID namespace can
+	// have the same id. Each change has one event, so the event of such a process is one too many, in whichever order
+	// the two arrive.
 	own map[uint32]int
 }
 
@@ -182,7 +182,7 @@ func (t *Table) Observe(e dataplane.Event) bool {
 	return true
 }
 
-// takeOwn reports whether an event of a port is that of a change of ours, which is then over.
+// takeOwn reports whether an event of a port belongs to one of our changes, and removes that change from own.
 func (t *Table) takeOwn(port uint32) bool {
 	n := t.own[port]
 	if n > 1 {
@@ -242,7 +242,7 @@ func (t *Table) load(ctx context.Context) error {
 	return nil
 }
 
-// command gives one of the table's commands: "save" or "restore".
+// command returns one of the table's commands: "save" or "restore".
 func (t *Table) command(verb string, stdin []byte, args ...string) Command {
 	return Command{Name: command(t.cfg.Family, t.cfg.Backend, verb), Args: args, Stdin: stdin}
 }

@@ -59,7 +59,7 @@ type Route struct {
 	Protocol int // one of the Table's
 	Priority int // metric; 0 is the kernel's default (0 for IPv4, 1024 for IPv6)
 	MTU      int // bytes; 0 for the device's
-	// Yields: as long as a foreign route has the destination and metric, this one is not wanted.
+	// Yields is set if this route is not wanted while a foreign route has the destination and metric.
 	Yields bool
 }
 

@@ -215,7 +215,7 @@ func (t *Table) write(k Key) error {
 		err = t.kernel.RouteAdd(msg)
 	}
 	if desired.Yields && errors.Is(err, unix.EEXIST) {
-		return nil // it stays pending, for when the other one is gone
+		return nil // it stays pending until the other one is gone
 	}
 	if err != nil {
 		t.doubt(desired)

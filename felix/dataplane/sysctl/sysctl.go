@@ -20,11 +20,11 @@ import (
 // Root is where the kernel shows its settings; net/ below it is of the reader's network namespace.
 const Root = "/proc/sys"
 
-// Mounted is where a pod that is not privileged has the host's /proc/sys/net: runtimes make its own /proc/sys read-only.
-// What is read and written there is of the network namespace of who does it, as below Root.
+// Mounted is where an unprivileged pod has the host's /proc/sys/net: runtimes make the pod's own /proc/sys read-only.
+// Settings there belong to the network namespace of the process that reads or writes them, as below Root.
 const Mounted = "/host/proc/sys"
 
-// Writable returns Mounted where there is one, and else Root.
+// Writable returns Mounted if it exists, and Root otherwise.
 func Writable() string {
 	if _, err := os.Stat(Mounted + "/net"); err == nil {
 		return Mounted
@@ -41,7 +41,7 @@ type Settings struct {
 	indexes map[string]int
 }
 
-// New returns a driver of the settings below root, which is that of Writable but for tests.
+// New returns a driver of the settings below root. root is the result of Writable, except in tests.
 func New(root string) *Settings {
 	return &Settings{
 		root:    root,

@@ -155,8 +155,8 @@ func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
 	return nil
 }
 
-// closeIPv6 keeps the node from learning routes from the pod. Of a pod without an IPv6 address, for which nobody may
-// program rules, it takes nothing in IPv6 at all, not even on the link-local address that the kernel would make.
+// closeIPv6 keeps the node from learning routes from the pod. For a pod without an IPv6 address, which may have no IPv6
+// rules, it turns IPv6 off on the interface, including the link-local address that the kernel would add.
 func closeIPv6(p Pair) error {
 	conf := sysctl.Writable() + "/net/ipv6/conf/" + p.Host
 	if _, err := os.Stat(conf); errors.Is(err, fs.ErrNotExist) {
