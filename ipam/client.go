@@ -62,9 +62,9 @@ type inventory struct {
 	blocks []block
 	// provisional blocks are not among blocks.
 	provisional []block
-	// cidrs are what all blocks take, those that cannot be used included.
+	// cidrs are the ranges of all blocks, damaged ones included.
 	cidrs []netip.Prefix
-	// damaged says what is wrong with those that cannot be used.
+	// damaged has the damaged blocks, with the reasons.
 	damaged map[netip.Prefix]error
 }
 

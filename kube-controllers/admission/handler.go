@@ -24,20 +24,20 @@ import (
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
-// handler answers admission requests. Whoever reaches its port may send some, and none tells that it comes from an
-// API server: what is read for one is bounded.
+// handler answers admission requests. Anybody who reaches its port may send them, and a request does not prove that it comes
+// from an API server. So the reads for a request are limited.
 type handler struct {
 	// live reads what other objects exist now: with a cache, two pools applied one after
 	// the other would not see each other.
 	live client.Reader
-	// cached knows most tiers.
+	// cached has most tiers; it may lack new ones.
 	cached   client.Reader
 	scheme   *runtime.Scheme
 	decoder  admission.Decoder
 	allPools shared[[]*v3.IPPool]
-	// budget is that of Typha: it says which policies are too large to be used.
+	// budget is Typha's: a policy beyond it is too large to be used.
 	budget calc.Budget
-	// unknown are the deletions of tiers that the cache does not know to be there.
+	// unknown limits the deletions of tiers that the cache does not have.
 	unknown *rate.Limiter
 }
 
@@ -89,7 +89,7 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) admissi
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Result: &status}}
 }
 
-// tooLarge warns of a policy that Typha will not use.
+// tooLarge returns a warning for a policy that Typha will not use.
 func (h *handler) tooLarge(object runtime.Object) []string {
 	o, is := object.(metav1.Object)
 	if !is {
@@ -117,7 +117,7 @@ func (h *handler) handleDeletion(ctx context.Context, request admission.Request)
 		return admission.Errored(http.StatusInternalServerError, err)
 	}
 	if !exists {
-		return admission.Allowed("") // nothing is deleted
+		return admission.Allowed("") // there is nothing to delete
 	}
 	policies, err := h.policiesOf(ctx, request.Name)
 	if err != nil {
@@ -131,8 +131,7 @@ func (h *handler) handleDeletion(ctx context.Context, request admission.Request)
 
 var errBusy = errors.New("too many deletions of tiers are asked for: try again")
 
-// exists reports whether the tier that is to be deleted is there. An API server sends its UID, which a stranger would
-// have to know.
+// exists reports whether the tier to be deleted exists. An API server sends its UID, which a stranger does not know.
 func (h *handler) exists(ctx context.Context, request admission.Request) (bool, error) {
 	sent := &metav1.PartialObjectMetadata{}
 	if err := json.Unmarshal(request.OldObject.Raw, sent); err != nil {
@@ -157,10 +156,10 @@ func (h *handler) exists(ctx context.Context, request admission.Request) (bool, 
 	return found.UID == sent.UID, nil
 }
 
-// mostNamed is how many policies of a kind are asked for: validate.DeleteTier names fewer.
+// mostNamed is how many policies of a kind are listed: validate.DeleteTier names fewer.
 const mostNamed = 6
 
-// policiesOf names some policies of a tier. API servers look for them, by the field that the CRDs say is selectable.
+// policiesOf returns the names of some policies of a tier. API servers select them by a selectable field of the CRDs.
 func (h *handler) policiesOf(ctx context.Context, tier string) ([]string, error) {
 	var names []string
 	for _, kind := range []datastore.Kind{

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Where the webhooks are served. The installation writes the paths into the two configurations.
+// The paths of the webhooks. The installation writes them into the two configurations.
 const (
 	validatingPath = "/validate"
 	mutatingPath   = "/default"
@@ -59,8 +59,8 @@ func (s *Server) trust(ctx context.Context, kind string, o client.Object, truste
 	if len(changed) == 0 {
 		return nil
 	}
-	// API servers merge webhooks by their name. That the object is still the one that was read keeps a webhook that
-	// is gone from being made anew.
+	// API servers merge webhooks by their name. The patch requires that the object is unchanged since it was read, so that
+	// it does not create a removed webhook again.
 	body, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"resourceVersion": o.GetResourceVersion()}, "webhooks": changed})
 	if err != nil {

@@ -36,16 +36,16 @@ import (
 type Options struct {
 	// Client reads and writes the API directly, without a cache.
 	Client client.Client
-	// Cache knows the tiers, if not always the newest.
+	// Cache has the tiers; it may lack new ones.
 	Cache client.Reader
 	// Scheme knows the types of projectcalico.org/v3, NetworkPolicy and ClusterNetworkPolicy.
 	Scheme *runtime.Scheme
-	// Configuration names the ValidatingWebhookConfiguration and the MutatingWebhookConfiguration, which exist and
-	// whose caBundles are written.
+	// Configuration is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration. Both exist;
+	// the Server writes their caBundles.
 	Configuration string
 	// Port is where the server listens, on all addresses.
 	Port int
-	// Budget is what Typha has for policies; it is warned of those that are larger.
+	// Budget is Typha's budget for policies. Larger ones cause a warning.
 	Budget calc.Budget
 	Log    *slog.Logger
 }
@@ -71,7 +71,7 @@ func (s *Server) Ready(*http.Request) error {
 	return nil
 }
 
-// Bounds of what API servers ask, and of what strangers may. A review holds an object twice, of 3 MiB at most.
+// Limits for requests of API servers and of strangers. A review has an object twice, of 3 MiB at most.
 const (
 	maxReview  = 7 << 20
 	maxJudged  = 16 // at a time, in all
@@ -98,7 +98,7 @@ func (s *Server) Start(ctx context.Context) error {
 	return fmt.Errorf("serve the webhooks: %w", err)
 }
 
-// server makes the server of the webhooks, with its bounds.
+// server returns the server of the webhooks, with its limits.
 func (s *Server) server() (*http.Server, error) {
 	handler := newHandler(s.options.Client, s.options.Cache, s.options.Scheme)
 	handler.budget = s.options.Budget
@@ -113,7 +113,7 @@ func (s *Server) server() (*http.Server, error) {
 		mux.Handle(path, served)
 	}
 	server := inbound.HTTP(inbound.Concurrently(mux, maxJudged, maxOfOne, reviewTime), maxReview)
-	server.ReadTimeout = reviewTime // who sends slowly keeps others waiting
+	server.ReadTimeout = reviewTime // a slow sender keeps others waiting
 	server.ErrorLog = slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug)
 	server.TLSConfig = &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, GetCertificate: s.certificate}

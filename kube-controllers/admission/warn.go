@@ -8,11 +8,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// warner answers for policies of Kubernetes' own kinds. It allows all of them, also what it cannot read: they are the API
-// server's to judge.
+// warner answers requests for policies of Kubernetes' own kinds. It allows all of them, including those that it cannot read:
+// the API server validates these kinds.
 type warner struct{ *handler }
 
-// Handle warns of a policy that Typha will not use.
+// Handle adds a warning for a policy that Typha will not use.
 func (w warner) Handle(_ context.Context, request admission.Request) admission.Response {
 	allowed := admission.Allowed("")
 	object, err := w.decode(schema.GroupVersionKind(request.Kind), request.Object)

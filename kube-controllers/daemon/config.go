@@ -37,7 +37,7 @@ type Config struct {
 	NodeSecret         string
 	OwnCertificateDir  string
 	WebhookPort        int
-	// Budget is what Typha has for policies, of which admission reads what the object alone tells.
+	// Budget is Typha's budget for policies. Admission uses the limits that follow from an object alone.
 	Budget               calc.Budget
 	WebhookService       string
 	WebhookSecret        string

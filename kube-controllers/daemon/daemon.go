@@ -153,7 +153,7 @@ func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Man
 				&corev1.Node{}: {Transform: trimNode},
 			},
 		},
-		Metrics:                       metricsserver.Options{BindAddress: "0"}, // serve has bounds that its server lacks
+		Metrics:                       metricsserver.Options{BindAddress: "0"}, // serve has limits that its server lacks
 		HealthProbeBindAddress:        "0",                                     // health is served beside the metrics
 		LeaderElection:                config.LeaderElection,
 		LeaderElectionID:              leaseName,
@@ -166,7 +166,7 @@ func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Man
 	return mgr, nil
 }
 
-// serve adds the server of the metrics and of health. ready says whether API servers can be answered.
+// serve adds the server of the metrics and of health. ready reports whether admission can be served.
 func serve(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker) error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
@@ -237,7 +237,7 @@ func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 	return status.Add(mgr, status.Options{Replicas: replicas, Observe: observe, Store: store, Log: log})
 }
 
-// addAdmission sets up the webhooks, which answer when they are given a certificate.
+// addAdmission sets up the webhooks. They answer once they have a certificate.
 func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) (*admission.Server, error) {
 	direct, err := uncached(mgr)
 	if err != nil {
@@ -255,7 +255,7 @@ func addAdmission(mgr ctrl.Manager, config Config, log *slog.Logger) (*admission
 	return server, mgr.Add(server)
 }
 
-// uncached gives a client that reads and writes the API directly.
+// uncached returns a client that reads and writes the API directly.
 func uncached(mgr ctrl.Manager) (client.Client, error) {
 	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient()})
 	if err != nil {
@@ -290,8 +290,8 @@ func trimPod(obj any) (any, error) {
 	return trimmed, nil
 }
 
-// trimNode keeps a node's name, labels, addresses, which its annotations tell, too, the condition that is ours, and whether
-// the node is heard of.
+// trimNode keeps a node's name and labels, its addresses and the annotations with addresses, our own condition, and the state
+// that shows whether its kubelet reports.
 func trimNode(obj any) (any, error) {
 	node, ok := obj.(*corev1.Node)
 	if !ok {

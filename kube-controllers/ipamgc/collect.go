@@ -17,7 +17,7 @@ type snapshot struct {
 	blocks     []v3.IPAMBlock
 	affinities []v3.BlockAffinity
 	pools      []v3.IPPool
-	nodes      map[string]bool // those that exist; false for one that nothing is heard of
+	nodes      map[string]bool // existing nodes; false for one whose kubelet does not report
 	pods       map[types.NamespacedName]*corev1.Pod
 }
 
@@ -138,14 +138,15 @@ func (s *snapshot) leaked(a ipam.Allocation) bool {
 	return name.Name != "" && unused(s.pods[name], a, heard || !exists)
 }
 
-// unused says whether the pod that an allocation names, nil for one that does not exist, does not use it. Nothing stops a
-// pod on a node that is not heard of, whatever becomes of it in the API: there only what its kubelet wrote counts.
+// unused reports whether the pod that an allocation names does not use it; the pod is nil if it does not exist. A pod on a
+// node whose kubelet does not report goes on running, whatever happens to it in the API: there only what the kubelet wrote
+// counts.
 func unused(pod *corev1.Pod, a ipam.Allocation, heard bool) bool {
 	return !holds(pod, a) && (heard || pod != nil && isOwner(pod, a))
 }
 
-// heardOf says whether what the API says of the pods of a node can be taken for what runs there: its kubelet reports, or
-// somebody has said that the node is off.
+// heardOf reports whether the API shows which pods run on a node: its kubelet reports, or somebody has declared that the node
+// is off.
 func heardOf(node *corev1.Node) bool {
 	off := func(taint corev1.Taint) bool { return taint.Key == corev1.TaintNodeOutOfService }
 	reports := func(c corev1.NodeCondition) bool {
@@ -170,7 +171,7 @@ func holds(pod *corev1.Pod, a ipam.Allocation) bool {
 	})
 }
 
-// isOwner says whether a pod is the very one that an allocation was made for.
+// isOwner reports whether a pod is exactly the one that an allocation was made for.
 func isOwner(pod *corev1.Pod, a ipam.Allocation) bool {
 	// kubelet runs a static pod by a UID of its own, which the mirror pod has in an annotation.
 	uid := a.Attributes[ipam.AttrUID]

@@ -105,7 +105,7 @@ func anyChange() handler.EventHandler {
 	}
 }
 
-// comesOrGoes takes a node that is not heard of, or is again, for one that went or came.
+// comesOrGoes treats a node whose kubelet stops or resumes reporting like one that is deleted or created.
 var comesOrGoes = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*corev1.Node)
@@ -189,7 +189,7 @@ func (c *Controller) releaseNode(ctx context.Context, node string) error {
 	return err
 }
 
-// gone asks the live API whether a node and its pods are gone.
+// gone reports, from the live API, whether a node and its pods are gone.
 func (c *Controller) gone(ctx context.Context, node string) (bool, error) {
 	err := c.live.Get(ctx, types.NamespacedName{Name: node}, &corev1.Node{})
 	if err == nil {
@@ -210,7 +210,8 @@ func (c *Controller) gone(ctx context.Context, node string) (bool, error) {
 	return true, nil
 }
 
-// heard asks the live API whether a node is heard of; one that does not exist does not keep anything.
+// heard reports, from the live API, whether a node's kubelet reports. It returns true for a node that does not exist, which
+// keeps no addresses.
 func (c *Controller) heard(ctx context.Context, node string) (bool, error) {
 	var found corev1.Node
 	err := c.live.Get(ctx, types.NamespacedName{Name: node}, &found)

@@ -152,7 +152,7 @@ func judgeConnected(s stream.NodeStatus) *nodeState {
 	return &nodeState{status: corev1.ConditionTrue, reason: ReasonProgrammed, message: message}
 }
 
-// digest gives the first errors, or notices, and says how many more there are.
+// digest returns the first errors or notices, and the number of the others.
 func digest(errs []string) string {
 	text := short(strings.Join(errs[:min(len(errs), maxErrors)], "; "))
 	if more := len(errs) - maxErrors; more > 0 {

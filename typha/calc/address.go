@@ -127,7 +127,7 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	switch to, allocated, covered := a.attributed(addr); {
 	case allocated:
-		// A node assigns addresses to its own pods: what it says of another node's pod is not believed.
+		// A node assigns addresses only to its own pods: an allocation for another node's pod is ignored.
 		if it := to.pod; it != nil && it.class != nil && (to.uid == "" || to.uid == it.detail.(*podDetail).uid) &&
 			(!to.node.known() || to.node == it.node) {
 			return it

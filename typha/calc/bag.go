@@ -2,13 +2,13 @@ package calc
 
 import "slices"
 
-// pile is values in no order, each once. Adding one takes constant time, and so does removing one, however many there are.
+// pile is a set of values in no order. Adding and removing a value take constant time, however many there are.
 type pile[V comparable] struct {
 	list []V
-	at   map[V]int32 // where in the list each is; nil while looking is as fast
+	at   map[V]int32 // the index of each value in the list; nil while a search of the list is as fast
 }
 
-// manyInPile is the size from which a pile knows where its values are.
+// manyInPile is the size from which a pile has an index of its values.
 const manyInPile = 64
 
 func (p *pile[V]) add(x V) {
@@ -23,7 +23,7 @@ func (p *pile[V]) add(x V) {
 	}
 }
 
-// remove takes out a value, if it is there.
+// remove removes a value, if it is there.
 func (p *pile[V]) remove(x V) {
 	if p.at == nil {
 		p.list = without(p.list, x)
@@ -95,7 +95,7 @@ func (b *bag[T]) size() int {
 	return 1 + len(b.more.list)
 }
 
-// appendTo appends them to a list.
+// appendTo appends the values to a list.
 func (b bag[T]) appendTo(list []*T) []*T {
 	if b.one != nil {
 		list = append(list, b.one)

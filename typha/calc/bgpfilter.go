@@ -55,8 +55,8 @@ func (e *Engine) deleteBGPFilter(name string) {
 	}
 }
 
-// filter gives a session the rules of the filters that its peer names. Where one is missing no route passes in either
-// direction: what it would have let through is not known.
+// filter sets the rules of the filters that a session's peer names. If a filter is missing, no route passes in either
+// direction, because it is not known which routes the filter would accept.
 func (e *Engine) filter(session *wire.BGPPeer, names []string, local uint32) {
 	family, peers := 0, v3.BGPFilterPeerTypeEBGP
 	if session.Addr.Is6() {

@@ -36,7 +36,7 @@ func (e *Engine) upsertBGPPeer(o *v3.BGPPeer) {
 	e.bgp.allDirty = true
 }
 
-// judgeBGPPeer says what of a BGPPeer in use is without effect, and which filters it waits for.
+// judgeBGPPeer records which parts of a BGPPeer in use have no effect, and which filters it waits for.
 func (e *Engine) judgeBGPPeer(p *bgpPeer) {
 	reasons := p.notApplied()
 	for i, name := range p.spec.Filters {

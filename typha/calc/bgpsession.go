@@ -25,7 +25,7 @@ type bgpEnds struct{ nodes, remotes []*host }
 func (e *Engine) newSessions() *sessions {
 	s := &sessions{e: e, ends: map[*bgpPeer]bgpEnds{}, withAddr: map[netip.Addr]*host{}}
 	hosts := make([]*host, 0, len(e.hosts))
-	for _, name := range slices.Sorted(maps.Keys(e.hosts)) { // which of two nodes comes first must not change
+	for _, name := range slices.Sorted(maps.Keys(e.hosts)) { // sorted, so that the result is the same each time
 		hosts = append(hosts, e.hosts[name])
 	}
 	for _, h := range hosts {

@@ -23,7 +23,7 @@ type block struct {
 	allocations []attribution
 }
 
-// claim is what a block says of one allocated address.
+// claim is what a block says about one allocated address.
 type claim struct {
 	ordinal uint16 // of the address in the block
 	node    nodeName
@@ -73,7 +73,7 @@ func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 		return
 	}
 	before := e.blocks[o.Name]
-	if before != nil && before.created != b.created { // it was deleted and made again
+	if before != nil && before.created != b.created { // the block was deleted and created again
 		e.deleteBlock(o.Name)
 		before = nil
 	}
@@ -189,7 +189,7 @@ func claimsOf(o *v3.IPAMBlock, size int) []claim {
 	return claims
 }
 
-// bind makes a block's claims allocations. A pod is noted also before it is known.
+// bind turns a block's claims into allocations. An allocation may name a pod that is not known yet.
 func (e *Engine) bind(b *block) {
 	b.allocations = make([]attribution, len(b.claims))
 	for i, c := range b.claims {
@@ -197,7 +197,7 @@ func (e *Engine) bind(b *block) {
 		if c.pod.name != "" {
 			a.pod = e.expect(c.pod)
 			if known := a.pod.detail.(*podDetail).uid; known == a.uid {
-				a.uid = known // one copy is enough
+				a.uid = known // share the string
 			}
 		}
 		b.allocations[i] = a

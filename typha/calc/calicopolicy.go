@@ -99,14 +99,14 @@ func compileProfile(wireName string, o *v3.ProfileSpec) compiled {
 	return out
 }
 
-// calicoPolicy is a policy of projectcalico.org/v3 in the form of the kind that has more fields than the others.
+// calicoPolicy is a policy of projectcalico.org/v3 in the form of the kind with the most fields.
 type calicoPolicy struct {
 	kind   string
-	staged v3.StagedAction // of one on trial
+	staged v3.StagedAction // empty if the policy is not staged
 	spec   *v3.GlobalNetworkPolicySpec
 }
 
-// wireName gives the name of the Policy that nodes receive.
+// wireName returns the name of the Policy that nodes receive.
 func (p *calicoPolicy) wireName(key policyKey) string {
 	prefix, name := "gnp.", key.name
 	if key.namespace != "" {
@@ -115,7 +115,7 @@ func (p *calicoPolicy) wireName(key policyKey) string {
 	return prefix + cmp.Or(p.spec.Tier, v3.DefaultTier) + "/" + name
 }
 
-// calicoSource gives a policy of projectcalico.org/v3; it is false for anything else.
+// calicoSource returns an object as a policy of projectcalico.org/v3. It returns false for any other object.
 func calicoSource(object metav1.Object) (calicoPolicy, bool) {
 	switch o := object.(type) {
 	case *v3.GlobalNetworkPolicy:
@@ -143,10 +143,10 @@ func calicoSource(object metav1.Object) (calicoPolicy, bool) {
 	return calicoPolicy{}, false
 }
 
-// stagedAction gives what is tried; absent is Set.
+// stagedAction returns the action of a staged policy. The default is Set.
 func stagedAction(a v3.StagedAction) v3.StagedAction { return cmp.Or(a, v3.StagedActionSet) }
 
-// unstaged gives the NetworkPolicy that is on trial.
+// unstaged returns a staged policy as a NetworkPolicy.
 func unstaged(o *v3.StagedKubernetesNetworkPolicy) *networkingv1.NetworkPolicy {
 	s := &o.Spec
 	return &networkingv1.NetworkPolicy{ObjectMeta: o.ObjectMeta, Spec: networkingv1.NetworkPolicySpec{

@@ -90,7 +90,7 @@ func (c *class) selectedBy(s *selector) bool {
 // leave takes the class out of the selector's members, whose last one takes its place.
 func (m match) leave() {
 	if m.users == 0 {
-		return // its members are about to go all together
+		return // all its members are about to be removed together
 	}
 	last := m.members[len(m.members)-1]
 	i, _ := last.find(m.selector)
@@ -145,7 +145,7 @@ func (e *Engine) classify(it *item, to *class) {
 	e.mark(it)
 }
 
-// grow notes that the items of a class have more or fewer networks.
+// grow records that the items of a class have more or fewer networks.
 func (e *Engine) grow(c *class, n int) {
 	if n == 0 {
 		return

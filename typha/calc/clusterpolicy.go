@@ -43,7 +43,7 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bo
 	}
 	subject, err := podsIn(o.Spec.Subject.Namespaces, o.Spec.Subject.Pods)
 	if err != nil {
-		// More is selected than was meant. It is isolated, and nothing is allowed to what was not meant.
+		// The subject selects more pods than was meant. These are isolated, and nothing is allowed to them.
 		c.errs = append(c.errs, field.Invalid(spec.Child("subject"), field.OmitValueType{}, err.Error()+"; the policy denies all"))
 		subject.Selector = readableSubject(o.Spec.Subject)
 	}
@@ -97,7 +97,7 @@ func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod
 	return out, nil
 }
 
-// readableSubject gives the pods that remain of a subject when what cannot be read of it is left out.
+// readableSubject returns a subject without the parts that cannot be read.
 func readableSubject(s policyv1alpha2.ClusterNetworkPolicySubject) *expression.Selector {
 	switch {
 	case s.Namespaces != nil && s.Pods == nil:

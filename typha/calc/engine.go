@@ -49,7 +49,7 @@ type Engine struct {
 	tenants  tenants
 	backlog  backlog
 	progress atomic.Uint64
-	// lightWork and leastCharge are the constants but in tests.
+	// lightWork and leastCharge are the constants, except in tests.
 	lightWork, leastCharge int
 
 	out      output
@@ -108,10 +108,10 @@ type Engine struct {
 	scratch []*selector // room that calls share
 }
 
-// New makes an Engine with the default Budget that knows of no resource.
+// New returns an Engine without resources, with the default Budget.
 func New() *Engine { return NewWithin(Budget{}) }
 
-// NewWithin makes an Engine with a Budget.
+// NewWithin returns an Engine without resources, with a Budget.
 func NewWithin(budget Budget) *Engine {
 	seed := maphash.MakeSeed()
 	e := &Engine{
@@ -180,7 +180,7 @@ func (e *Engine) Upsert(object metav1.Object) {
 	}
 }
 
-// upsertCalico takes in the resources of projectcalico.org/v3 that are no policies.
+// upsertCalico processes the resources of projectcalico.org/v3 that are not policies.
 func (e *Engine) upsertCalico(object metav1.Object) {
 	switch o := object.(type) {
 	case *v3.Tier:
@@ -267,9 +267,9 @@ func (e *Engine) Flush() Delta {
 	return d
 }
 
-// Step is Flush, but for policies that take long to be put in place: it does about as many steps for them as limit says, a step
-// being a selector that is asked or a member of a set, and says whether there is more to do. Until a policy is in
-// place, it is as it was before, and one that is new allows nothing.
+// Step is like Flush, except for policies that take long to put in place. For these it does about limit steps; a step matches
+// a selector or adds a member to a set. It reports whether there is more to do. Until a policy is in place, the former
+// version stays in place; a new policy allows nothing.
 func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushPools()
 	e.flushBlocks() // which the pools decide
@@ -296,7 +296,7 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	return d, e.busy()
 }
 
-// flushClasses decides again what selects the classes that changed, and which policies apply to them.
+// flushClasses matches the selectors against changed classes again, and decides which policies apply to them.
 func (e *Engine) flushClasses() {
 	e.askFresh()
 	for c, d := range e.dirtyClasses {
@@ -313,7 +313,7 @@ func (e *Engine) flushClasses() {
 	}
 }
 
-// Progress counts the steps of the calculation. It may be called from any goroutine, also while a Flush is under way.
+// Progress returns the number of steps of the calculation so far. It may be called from any goroutine, even during a Flush.
 func (e *Engine) Progress() uint64 { return e.progress.Load() }
 
 // flushItems decides again what applies to the items that changed, and what their nodes get.

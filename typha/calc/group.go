@@ -60,13 +60,13 @@ func (g *group) needed(yield func(*policy) bool) {
 	}
 }
 
-// setUses are the sets that the policies of a group use.
+// setUses counts, for each set, the policies of a group that use it.
 type setUses struct {
 	pile[*ipSet]
-	again map[*ipSet]int // by how many policies more than one
+	again map[*ipSet]int // number of policies beyond the first
 }
 
-// add notes that a policy more uses a set, and says whether it is the first one.
+// add records one more policy that uses a set, and reports whether it is the first.
 func (u *setUses) add(s *ipSet) bool {
 	if !u.has(s) {
 		u.pile.add(s)
@@ -79,7 +79,7 @@ func (u *setUses) add(s *ipSet) bool {
 	return false
 }
 
-// remove notes that a policy less uses a set, and says whether it was the last one.
+// remove records that one policy no longer uses a set, and reports whether it was the last.
 func (u *setUses) remove(s *ipSet) bool {
 	switch n := u.again[s]; {
 	case n > 1:

@@ -28,7 +28,7 @@ type setForm struct {
 	ports    bool // of a service, its ports too
 }
 
-// setMeaning is what specs of one meaning have in common.
+// setMeaning is the key that specs with the same meaning share.
 type setMeaning struct {
 	items    specKey
 	service  resourceName
@@ -90,7 +90,7 @@ type ipSet struct {
 	before map[member]bool
 }
 
-// spec gives what the set was made from.
+// spec returns what the set was made from.
 func (s *ipSet) spec() setSpec {
 	out := setSpec{setForm: s.setForm}
 	if s.selector != nil {
@@ -252,14 +252,14 @@ func (e *Engine) flushSets() []wire.SetDelta {
 	return deltas
 }
 
-// handOut hands a whole set out.
+// handOut hands out a whole set.
 func (e *Engine) handOut(s *ipSet) {
 	s.sent = true
 	e.progress.Add(1)
 	e.out.changed(e.build(s))
 }
 
-// acquireSet gives the set in use with this meaning, which the next Flush hands out; release it after use.
+// acquireSet returns the set with this meaning. The next Flush hands it out. Release it after use.
 func (e *Engine) acquireSet(want setSpec) *ipSet {
 	s := e.acquireLater(want)
 	if !s.sent {
@@ -271,7 +271,7 @@ func (e *Engine) acquireSet(want setSpec) *ipSet {
 	return s
 }
 
-// acquireLater is acquireSet, but for handing it out.
+// acquireLater is acquireSet, but the set is not handed out.
 func (e *Engine) acquireLater(want setSpec) *ipSet {
 	s := e.sets.get(want.name)
 	if s == nil {

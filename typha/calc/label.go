@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// labels are a map packed into one string, without pointers: how many there are, then of each label the number of its
-// name in a dictionary, and its value with its length before it; sorted by number. Kubernetes does not bound how many
-// labels an object has: where there are more than fewLabels, each one's number and place, of placeSize octets, stand
-// before them all.
+// labels are a map of labels, packed into one string without pointers. It begins with the number of labels. For each label
+// follow the number of its name in a dictionary, the length of its value, and the value, sorted by the names' numbers.
+// Kubernetes does not limit the number of labels. If there are more than fewLabels, an index precedes the labels: the
+// name's number and the place of each, in placeSize octets.
 type labels string
 
 const (
@@ -105,7 +105,7 @@ func (d *dictionary) release(l labels) {
 	}
 }
 
-// entries are packed labels one after the other, without what stands before them.
+// entries are the packed labels, without the count and the index.
 type entries string
 
 func (l labels) entries() entries {
@@ -113,7 +113,7 @@ func (l labels) entries() entries {
 	return all
 }
 
-// open gives the parts of packed labels; places is empty if they are few.
+// open returns the parts of packed labels. places is the index, empty if there are few labels.
 func (l labels) open() (count int, places string, all entries) {
 	if l == "" {
 		return 0, "", ""
@@ -151,7 +151,7 @@ func (l labels) get(number uint32) (string, bool) {
 	return "", false
 }
 
-// fixed reads a number of four octets.
+// fixed decodes a number of four octets.
 func fixed(packed string) uint32 {
 	return uint32(packed[0])<<24 | uint32(packed[1])<<16 | uint32(packed[2])<<8 | uint32(packed[3])
 }

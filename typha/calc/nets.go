@@ -68,7 +68,7 @@ func (n nets) each(yield func(netip.Prefix) bool) {
 	}
 }
 
-// count gives the number of the networks.
+// count returns the number of networks.
 func (n nets) count() int {
 	four, six := n.families()
 	return len(four)/netSize4 + len(six)/netSize6

@@ -49,7 +49,7 @@ type placeSpec struct {
 	profiles                         []string // of a pod they follow from the rest, and are left out
 }
 
-// placeKey is what tells a place from others.
+// placeKey identifies a place.
 type placeKey struct {
 	kind                  itemKind
 	space                 *space

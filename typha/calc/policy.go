@@ -31,7 +31,7 @@ type policy struct {
 	group   *group    // whose nodes need it; of no node for one without a direction; nil for a staged one
 	sets    []*ipSet  // of one in force
 	staged  *staged   // nil for one in force
-	shut    *shut     // nil for one that fits into the budgets
+	shut    *shut     // nil if the policy fits into the budget
 	cost    cost
 	members int      // of its sets, as they are charged
 	created int64    // Unix seconds
@@ -71,10 +71,10 @@ type compiled struct {
 	origins origins
 	group   *group // of a profile
 	reason  string // what of it cannot be used
-	over    string // why it is beyond what one policy may have; part of the reason
+	over    string // why it exceeds the limits of a single policy; part of the reason
 	cost    cost
 	created int64 // Unix seconds
-	shut    *shut // of the closed form of one that does not fit
+	shut    *shut // set in the closed form of a policy that does not fit
 }
 
 // add appends what comes of one rule of the resource.
@@ -99,7 +99,7 @@ func (c *compiled) denyAll() {
 	c.policy.Ingress, c.policy.Egress, c.sets, c.origins = denyAll, denyAll, nil, origins{}
 }
 
-// offerPolicy takes a policy in, new or changed.
+// offerPolicy processes a new or changed policy.
 func (e *Engine) offerPolicy(key policyKey, c compiled) {
 	e.judge(key.kind, key.namespace, key.name, c.reason)
 	e.cancel(key)
@@ -443,7 +443,7 @@ func (s *setsOf) add(spec setSpec) string {
 	return spec.name
 }
 
-// cut takes out all but the first n.
+// cut removes all but the first n.
 func (s *setsOf) cut(n int) {
 	for i := range s.specs[n:] {
 		delete(s.names, s.specs[n+i].meaning())

@@ -20,7 +20,7 @@ type profile struct {
 	// labels are those that the profile gives, under their full names.
 	labels labels
 	names  *dictionary // of the labels
-	// spoken are those of the labels of which the index speaks, as of its generation spokenAt; 0 is none.
+	// spoken are the labels that the index uses, as of its generation spokenAt; 0 means that they are not known.
 	spoken   []expression.Fact
 	spokenAt uint64
 	// kube says that the Kubernetes object is there, object that the Profile is.

@@ -46,8 +46,8 @@ type selector struct {
 	space   *space // that it is bound to, if it is
 	scope   scope
 	number  int32 // for a stable order within the engine
-	users   int32 // none: it is in Engine.unused, and classes may still have it among their matches
-	asked   bool  // every class was asked once
+	users   int32 // at 0 the selector is in Engine.unused, and may still be among the matches of classes
+	asked   bool  // the selector was matched against every class once
 	members []*class
 	size    int // networks of the items in the members
 	sets    bag[ipSet]
@@ -81,7 +81,7 @@ type indexKey struct {
 type selectorIndex struct {
 	files  map[indexKey]bag[selector]
 	labels map[string]int // how many files speak of a label
-	// generation changes when another label is in labels, or one is no more. It is never 0.
+	// generation changes when a label is added to labels or removed from it. It is never 0.
 	generation uint64
 }
 
@@ -174,7 +174,8 @@ func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
 	return found
 }
 
-// spokenOf gives the labels of a profile of which files speak. A profile may have thousands, and as many classes ask.
+// spokenOf returns the labels of a profile that the index's files use. It is cached: a profile may have thousands of labels
+// and of classes.
 func (x *selectorIndex) spokenOf(p *profile) []expression.Fact {
 	if p.spokenAt == x.generation {
 		return p.spoken
@@ -220,10 +221,10 @@ func (x *selectorIndex) look(c *class, label, value string, found []*selector) [
 	return found
 }
 
-// spec gives what the selector was made from.
+// spec returns what the selector was made from.
 func (s *selector) spec() spec { return spec{s.scope, s.key().namespace, s.Selector} }
 
-// acquireSelector gives the selector in use with this meaning; release it after use. The next Flush asks all classes about it.
+// acquireSelector returns the selector with this meaning. The next Flush matches it against all classes. Release it after use.
 func (e *Engine) acquireSelector(want spec) *selector {
 	s := e.acquireUnasked(want)
 	if !s.asked {
@@ -232,7 +233,7 @@ func (e *Engine) acquireSelector(want spec) *selector {
 	return s
 }
 
-// acquireUnasked is acquireSelector, but for asking.
+// acquireUnasked is acquireSelector, but the selector is not matched.
 func (e *Engine) acquireUnasked(want spec) *selector {
 	s := e.selectors.get(want.key())
 	if s == nil {
@@ -262,8 +263,8 @@ func (e *Engine) releaseSelector(s *selector) {
 	}
 }
 
-// sweep takes selectors that are not used any more out of the matches of classes: of each class all at once, since many may
-// have gone together. It does about as many steps as limit says.
+// sweep removes unused selectors from the matches of classes. It removes all from a class at once, because many selectors
+// may become unused together. It does about limit steps.
 func (e *Engine) sweep(limit int) {
 	for len(e.unused) > 0 {
 		s := e.unused[len(e.unused)-1]
@@ -284,7 +285,7 @@ func (e *Engine) sweep(limit int) {
 	e.unused = nil
 }
 
-// resize notes that a selector selects more or fewer networks.
+// resize records that a selector selects more or fewer networks.
 func (e *Engine) resize(s *selector, n int) {
 	before := e.charge(s.size)
 	if s.size += n; e.charge(s.size) != before {

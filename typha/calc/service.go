@@ -9,16 +9,15 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// maxServiceMembers is how many addresses, and addresses with a port, the EndpointSlices of a Service may name
-// together. One slice of the largest size that Kubernetes takes names hundreds of millions, since each port belongs
-// to each address. A Service with more has no members at all, whichever slice came first.
+// maxServiceMembers is how many addresses, and pairs of an address and a port, the EndpointSlices of a Service may name
+// together. One slice of the largest size in Kubernetes names hundreds of millions, because each port belongs to each
+// address. A Service with more has no members at all, whichever slice came first.
 const maxServiceMembers = 1 << 17
 
 var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d addresses and ports of addresses, "+
 	"and none of them is used: spread them over several Services", maxServiceMembers)
 
-// services hold the endpoints of Services by EndpointSlice. Of those that rules name they also hold the members of
-// sets.
+// services has the endpoints of Services by EndpointSlice. For Services that rules name it also has the members of sets.
 type services struct {
 	slices map[resourceName]*slice
 	names  map[resourceName]*service // that have slices, or that rules name
@@ -32,7 +31,7 @@ type slice struct {
 	ports   []namedPort
 }
 
-// size is how many members the slice has, with and without ports.
+// size returns how many members the slice has, with and without ports.
 func (s *slice) size() int { return len(s.addrs) * (1 + len(s.ports)) }
 
 type service struct {
@@ -43,7 +42,7 @@ type service struct {
 	addrs, ports map[member]int
 }
 
-// over reports whether the service has too many members, and none is used.
+// over reports whether the service has too many members. None of them is used then.
 func (v *service) over() bool { return v.size > maxServiceMembers }
 
 func newServices() services {
@@ -65,7 +64,7 @@ func (s *services) dropIfUnused(key resourceName) {
 	}
 }
 
-// size gives how many members the sets of a service have at most.
+// size returns the largest number of members that the sets of a service have.
 func (s *services) size(of resourceName) int {
 	if v := s.names[of]; v != nil && !v.over() {
 		return v.size
@@ -148,8 +147,8 @@ func (e *Engine) setSlice(key resourceName, now *slice) {
 	}
 }
 
-// exchange replaces a slice of a service; nil is none, but not both. What a service has too many of is judged by all
-// its slices together, so that the order in which they come does not matter.
+// exchange replaces a slice of a service. One of the two slices may be nil: the slice is then new, or deleted. Whether a
+// service has too many members is decided from all its slices together, so their order does not matter.
 func (e *Engine) exchange(v *service, before, now *slice) {
 	wasOver, size := v.over(), v.size
 	if before != nil {
@@ -178,7 +177,7 @@ func (e *Engine) exchange(v *service, before, now *slice) {
 	}
 }
 
-// judgeSlices takes the members of a service out that has become too large, or in again.
+// judgeSlices removes the members of a service that has become too large, or adds them again.
 func (e *Engine) judgeSlices(v *service, over bool) {
 	n := 1
 	if over {
@@ -198,7 +197,7 @@ func (e *Engine) judgeSlice(s *slice, over bool) {
 	e.judge(KindEndpointSlice, s.name.namespace, s.name.name, reason)
 }
 
-// changeSlice takes the members of a slice in, n = 1, or out, n = -1.
+// changeSlice adds the members of a slice (n = 1) or removes them (n = -1).
 func (e *Engine) changeSlice(v *service, s *slice, n int) {
 	if len(v.sets) == 0 {
 		return

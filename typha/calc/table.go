@@ -8,7 +8,7 @@ import (
 // hashed holds values by hashes. Nearly always only one has a hash.
 type hashed[V comparable] struct {
 	first map[uint64]V
-	more  map[uint64]*pile[V] // of the hashes that another one has already
+	more  map[uint64]*pile[V] // further values with the same hash
 }
 
 func newHashed[V comparable]() hashed[V] {
@@ -26,7 +26,7 @@ func (h *hashed[V]) put(hash uint64, v V) {
 	h.first[hash] = v
 }
 
-// others gives the values of a hash but for the first.
+// others returns the values of a hash after the first.
 func (h *hashed[V]) others(hash uint64) []V {
 	if more := h.more[hash]; more != nil {
 		return more.list
@@ -86,7 +86,7 @@ func (t *table[K, V]) add(v V) { t.put(t.hash(t.key(v)), v) }
 // remove removes a value, if it is there.
 func (t *table[K, V]) remove(v V) { t.take(t.hash(t.key(v)), v) }
 
-// size gives the number of values.
+// size returns the number of values.
 func (h *hashed[V]) size() int {
 	n := len(h.first)
 	for _, others := range h.more {

@@ -11,14 +11,14 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// tunnels are the ends of VXLAN tunnels, as Nodes name them. IPAM decides whose an address is: a node that names one of
-// another node's tunnel, or of a pod, would draw packets that are not its own.
+// tunnels are the ends of VXLAN tunnels, as Nodes name them. IPAM decides who owns an address. A node that names the address
+// of another node's tunnel, or of a pod, would otherwise attract packets of others.
 type tunnels struct {
 	nodes map[string]*tunnelNode
 	named map[netip.Addr][]*tunnelNode // the nodes that name an address
 }
 
-// tunnelNode is a node with the ends that it names, one a family at most.
+// tunnelNode is a node with the ends that it names, at most one per family.
 type tunnelNode struct {
 	kind, name string
 	reason     string // what else is wrong with the Node
@@ -29,7 +29,7 @@ func newTunnels() tunnels {
 	return tunnels{nodes: map[string]*tunnelNode{}, named: map[netip.Addr][]*tunnelNode{}}
 }
 
-// tunnelEnds reads the ends that a Node names. Each needs the tunnel's and the node's address.
+// tunnelEnds returns the ends that a Node names. Each needs the tunnel's and the node's address.
 func tunnelEnds(o *corev1.Node, h *wire.Host) (ends []*wire.VTEP) {
 	for _, f := range []struct {
 		family     uint8
@@ -40,14 +40,14 @@ func tunnelEnds(o *corev1.Node, h *wire.Host) (ends []*wire.VTEP) {
 		if err != nil || !f.parent.IsValid() || tunnel.Is4() != f.parent.Is4() {
 			continue
 		}
-		// Not the MAC address that the Node says it has: one of another node's would draw that node's packets.
+		// The MAC address is derived, not read from the Node: that of another node would attract the other node's packets.
 		mac := wire.TunnelMAC(o.Name, f.family)
 		ends = append(ends, &wire.VTEP{Node: o.Name, Tunnel: tunnel, MAC: mac, Parent: f.parent})
 	}
 	return ends
 }
 
-// setTunnels takes in what a Node names, and judges the Node.
+// setTunnels stores the ends that a Node names, and decides on them.
 func (e *Engine) setTunnels(n *tunnelNode) {
 	e.forgetTunnels(n.name)
 	e.tunnels.nodes[n.name] = n
@@ -57,7 +57,7 @@ func (e *Engine) setTunnels(n *tunnelNode) {
 	e.decideTunnels(n)
 }
 
-// forgetTunnels takes back what a Node named. Objects stay until decideTunnels or removeTunnels.
+// forgetTunnels removes the ends that a Node named. Objects stay until decideTunnels or removeTunnels.
 func (e *Engine) forgetTunnels(name string) {
 	n := e.tunnels.nodes[name]
 	if n == nil {

@@ -60,7 +60,7 @@ type Config struct {
 	ShutdownTimeout                      time.Duration
 	ShutdownConnectionDropIntervalMax    time.Duration
 
-	// Budget is what policies may take.
+	// Budget limits what policies may use.
 	Budget calc.Budget
 }
 

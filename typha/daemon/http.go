@@ -13,8 +13,7 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-// aliveWithin is how long the hub may take to answer, and within which it has to get on when it does not, before the process
-// counts as hung.
+// aliveWithin is how long the hub may take to answer or to make progress before the process counts as hung.
 const aliveWithin = 8 * time.Second
 
 // health serves /liveness: the hub's loop turns, or is busy and gets on; /readiness: nodes can be given what they need, as new as it is; /nodes: what the

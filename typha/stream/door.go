@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// door lets streams in whose hellos are to be read: few at once, and of each node one, however many there are, since
-// a hello tells of all that a node holds. The rest wait, each at its node's place in the queue, with what they send
-// still with their senders. A node that comes again and again waits longer: each time a snapshot is made for it.
+// door limits the streams whose hellos are read at a time: a few in all, and one per node, because a hello names all objects
+// that a node holds. The other streams wait at their node's place in the queue; their data stays with the senders. A node
+// that connects again and again waits longer, because each time a snapshot is made for it.
 type door struct {
 	room chan struct{} // as many as may be in
 
@@ -22,9 +22,9 @@ type door struct {
 	pruned time.Time
 }
 
-// visitors are the streams of one node that are at the door or in, or were lately.
+// visitors are the streams of one node that wait, are let in, or were let in lately.
 type visitors struct {
-	turn   chan struct{} // holds one while one of them waits for room or is in
+	turn   chan struct{} // has one element while one of the streams waits for room or is let in
 	count  int
 	hellos *rate.Limiter
 }
@@ -32,13 +32,13 @@ type visitors struct {
 // maxGreeted is how many hellos are in memory at once.
 const maxGreeted = 16
 
-// The hellos of one node: so many at once, and then one each helloInterval.
+// The limit for the hellos of one node: a burst, and then one per helloInterval.
 const (
 	helloBurst    = 20
 	helloInterval = 500 * time.Millisecond
 )
 
-// rested reports whether nothing is left to know of a node.
+// rested reports whether the record of a node is no longer needed.
 func (v *visitors) rested() bool { return v.count == 0 && v.hellos.Tokens() >= helloBurst }
 
 func newDoor() *door {

@@ -43,7 +43,7 @@ type HubOptions struct {
 	// MaxFallBehind is how long a node may leave changes unread before its session is ended; 0 is 5 minutes. In the
 	// GracePeriod after it connected, 0 is 5 minutes too, it may take longer.
 	MaxFallBehind, GracePeriod time.Duration
-	// Budget is what policies may take.
+	// Budget limits what policies may use.
 	Budget calc.Budget
 	// Logger receives what changes; nil discards.
 	Logger *slog.Logger
@@ -62,7 +62,7 @@ type Hub struct {
 	done    chan struct{}
 	synced  chan struct{}
 	runOnce sync.Once
-	// progress counts what Run did, beside the steps of the engine; see Alive.
+	// progress counts the work of Run, besides the steps of the engine; see Alive.
 	progress atomic.Uint64
 
 	// The rest is owned by Run's goroutine.
@@ -165,7 +165,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			due.Reset(wait)
 			continue
 		}
-		if h.flush() { // there is more to compute; what else there is comes in between
+		if h.flush() { // there is more to compute; other requests are served in between
 			due.Reset(time.Until(h.earliest))
 		}
 	}
@@ -188,14 +188,15 @@ func (h *Hub) drain() {
 	}
 }
 
-// maxBatch is how many requests are served between two flushes at most, maxDrain about how long that may take: some are large.
+// maxBatch is the largest number of requests that are served between two flushes. maxDrain is about how long that may take,
+// since some requests are large.
 const (
 	maxBatch = 1000
 	maxDrain = 5 * time.Millisecond
 )
 
-// stepsPerFlush is how much of the work for policies that take long a flush does: some milliseconds. The changes of others wait
-// no longer for it.
+// stepsPerFlush is how many steps of the work for large policies a flush does. They take some milliseconds. Other changes wait
+// no longer than that.
 const stepsPerFlush = 5_000
 
 // A flush costs the senders of the sessions that it concerns some time each. The next one waits for that time,
@@ -289,8 +290,8 @@ func (h *Hub) inSync() bool {
 	}
 }
 
-// flush distributes what changed, and says whether more is to be computed. Before every kind is listed the outcome is
-// not an outcome yet, and nothing is computed.
+// flush distributes what changed, and reports whether more is to be computed. It computes nothing until every kind is
+// listed, because the result would be incomplete.
 func (h *Hub) flush() (more bool) {
 	if !h.dirty || len(h.missing) > 0 {
 		return false

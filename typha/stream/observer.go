@@ -25,7 +25,8 @@ type observer struct {
 	verdicts map[resource]struct{}
 }
 
-// maxObservers is how many observers a Hub has: each change is told to all. The leader of kube-controllers is one.
+// maxObservers is how many observers a Hub may have, because each change is sent to all of them. The leader of
+// kube-controllers is one.
 const maxObservers = 16
 
 var errManyObservers = status.Errorf(codes.ResourceExhausted, "%d others observe already", maxObservers)

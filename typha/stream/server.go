@@ -50,8 +50,9 @@ type ServerOptions struct {
 	// HandshakeTimeout is how long a client may take to say who it is and what it wants, PingInterval how often it is asked
 	// for a sign of life; 0 is 10 s each.
 	HandshakeTimeout, PingInterval time.Duration
-	// Strangers bounds the connections on which nobody has proved yet who he is, or no longer has a stream: in all, 0 is 1024,
-	// and of one address, 0 is 64. Such a connection is closed after twice the HandshakeTimeout, whatever Patience says.
+	// Strangers limits the connections of unauthenticated clients, and those without a stream: the number in all, 0 means
+	// 1024, and of one address, 0 means 64. Such a connection is closed after twice the HandshakeTimeout, whatever Patience
+	// says.
 	Strangers inbound.Limits
 	// DropInterval is the time between two streams that are ended because there are more than SetMaxStreams allows; 0 is 1 s.
 	DropInterval time.Duration

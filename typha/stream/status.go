@@ -27,7 +27,7 @@ type NodeStatus struct {
 	// Lacks are the features that this release has and the node has not. What needs one is handed out in a form
 	// that closes.
 	Lacks []string `json:"lacks,omitempty" cbor:"9,keyasint,omitempty"`
-	// Notices is what the node says that is no error and may surprise.
+	// Notices are the node's messages that are not errors, but may surprise a user.
 	Notices []string `json:"notices,omitempty" cbor:"10,keyasint,omitempty"`
 }
 
@@ -81,13 +81,13 @@ func (s *sessionStatus) behind(now time.Time) time.Duration {
 	return now.Sub(s.cuts[0].at)
 }
 
-// maxErrors is how many errors, and notices, of a report are kept, maxErrorSize how many octets of each.
+// maxErrors is how many errors and how many notices of a report are kept, maxErrorSize how many octets of each.
 const (
 	maxErrors    = 100
 	maxErrorSize = 1000
 )
 
-// shortened gives a report with as much of its texts as is kept.
+// shortened returns a report with its texts cut to these limits.
 func shortened(r wire.Report) wire.Report {
 	for _, list := range []*[]string{&r.Errors, &r.Notices} {
 		*list = slices.Clone((*list)[:min(len(*list), maxErrors)])

@@ -31,7 +31,7 @@ type TLS struct {
 // ErrPeerIdentity says that a certificate is valid but is not that of the expected peer.
 var ErrPeerIdentity = errors.New("certificate is not that of the expected peer")
 
-// watchInterval is how often a server says that files which have changed are not used.
+// watchInterval is how often a server logs that changed files are not in use.
 const watchInterval = time.Minute
 
 // handshaker is a TLS whose files are in memory, and read again when they have changed.
@@ -41,7 +41,7 @@ type handshaker struct {
 	authorities *certfile.Authorities
 }
 
-// open reads the files, so that a mistake in the configuration shows at start.
+// open reads the files, so that an error in the configuration shows at the start.
 func (t TLS) open() (*handshaker, error) {
 	h := &handshaker{TLS: t,
 		pair: certfile.NewPair(t.CertFile, t.KeyFile), authorities: certfile.NewAuthorities(t.CAFile)}
@@ -50,14 +50,14 @@ func (t TLS) open() (*handshaker, error) {
 	return h, errors.Join(errKey, errCA)
 }
 
-// tell says when the files as they are now are not in use.
+// tell logs if the present files are not in use.
 func (h *handshaker) tell(log *slog.Logger) {
 	if err := errors.Join(h.pair.Err(), h.authorities.Err()); err != nil {
 		log.Warn("changed certificate files are not used, the former ones are", "error", err)
 	}
 }
 
-// watch tells so until ctx ends, also while nobody connects.
+// watch calls tell until ctx ends, even while nobody connects.
 func (h *handshaker) watch(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()

@@ -46,11 +46,12 @@ func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	return slice
 }
 
-// maxAnnotation is how much of an annotation's value is kept, in octets. What is read are addresses and lists of a
-// few names; of a longer list the node says that it can't be read.
+// maxAnnotation is how many octets of an annotation's value are kept. Annotations that are read have addresses and short
+// lists of names. The node reports that a longer list can't be read.
 const maxAnnotation = 4 << 10
 
-// trimMeta keeps of the annotations, which have up to 256 KiB, those whose names keep reports; nil keeps none.
+// trimMeta removes the annotations, which have up to 256 KiB, except those for whose names keep returns true. A nil keep
+// removes all.
 func trimMeta(m metav1.ObjectMeta, keep func(name string) bool) metav1.ObjectMeta {
 	trimmed := metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
@@ -62,7 +63,7 @@ func trimMeta(m metav1.ObjectMeta, keep func(name string) bool) metav1.ObjectMet
 			continue
 		}
 		if len(value) > maxAnnotation {
-			value = strings.Clone(value[:maxAnnotation]) // a part of the string would keep all of it in memory
+			value = strings.Clone(value[:maxAnnotation]) // a slice of the string would keep all of it in memory
 		}
 		metav1.SetMetaDataAnnotation(&trimmed, name, value)
 	}
@@ -71,7 +72,7 @@ func trimMeta(m metav1.ObjectMeta, keep func(name string) bool) metav1.ObjectMet
 
 func ofNode(name string) bool { return strings.HasPrefix(name, v3.GroupVersion.Group+"/") }
 
-// ofPod also keeps the UID that the kubelet knows a static pod by.
+// ofPod also keeps the UID by which the kubelet knows a static pod.
 func ofPod(name string) bool {
 	return wire.HonouredAnnotation(name) || name == corev1.MirrorPodAnnotationKey
 }

@@ -26,6 +26,6 @@ type Report struct {
 	Applied uint64 `cbor:"1,keyasint"`
 	// Errors are what could not be done, at most 100, each naming object and cause.
 	Errors []string `cbor:"2,keyasint,omitempty"`
-	// Notices are what is as it was told, and may surprise; at most 100.
+	// Notices are facts that are as configured, but may surprise a user; at most 100.
 	Notices []string `cbor:"3,keyasint,omitempty"`
 }

@@ -129,7 +129,7 @@ type Endpoint struct {
 	AllowedSources []netip.Prefix `cbor:"10,keyasint,omitempty"`
 }
 
-// Annotations of a pod, or of its namespace, that say which addresses it gets.
+// Annotations of a pod, or of its namespace, that determine the pod's addresses.
 const (
 	AnnotationAddrs = "cni.projectcalico.org/ipAddrs"
 	AnnotationPool4 = "cni.projectcalico.org/ipv4pools"

@@ -93,7 +93,7 @@ type Pool struct {
 	Manual            bool     `cbor:"10,keyasint,omitempty"` // assignmentMode Manual: only on request
 	DisableBGPExport  bool     `cbor:"11,keyasint,omitempty"`
 	NamespaceSelector string   `cbor:"12,keyasint,omitempty"`
-	// Closed says why a pool is Disabled whose resource is not.
+	// Closed is why a pool is Disabled although its resource does not say so.
 	Closed string `cbor:"13,keyasint,omitempty"`
 }
 
