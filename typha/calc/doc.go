@@ -22,5 +22,6 @@
 //
 // A resource that cannot be used hurts only itself, and is judged from its own content: an unusable rule that allows
 // matches nothing and one that denies or passes denies all it may have meant; a policy whose subject cannot be read
-// isolates what it may have meant.
+// isolates what it may have meant. An IPPool whose range cannot be read is the one exception: nodes keep it as it could be
+// read last, because without it they would lose the routes to its pods.
 package calc

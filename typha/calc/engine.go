@@ -212,8 +212,13 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 	}
 }
 
-// Refuse takes out a resource that is there and cannot be read, and says so.
+// Refuse takes out a resource that is there and cannot be read, and says so. An IPPool is closed instead: the addresses
+// that it gave stay in use.
 func (e *Engine) Refuse(kind, ns, name, reason string) {
+	if kind == KindIPPool {
+		e.refusePool(name, reason)
+		return
+	}
 	e.Delete(kind, ns, name)
 	e.judge(kind, ns, name, reason)
 }

@@ -13,7 +13,7 @@ func (e *Engine) Residue() map[string]int {
 		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets.list) + len(e.everywhere.sets.again),
 		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.unused) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
 		"tenants":    len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty), "jobs": len(e.backlog.jobs) + len(e.backlog.lines),
-		"pools": len(e.pools.stored) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts), "tunnels": len(e.tunnels.nodes) + len(e.tunnels.named),
+		"pools": len(e.pools.stored) + len(e.pools.unread) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts), "tunnels": len(e.tunnels.nodes) + len(e.tunnels.named),
 		"claims": len(a.others), "covers": len(a.blocks), "lengths": len(a.lengths),
 		"configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
 	}

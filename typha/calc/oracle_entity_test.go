@@ -39,7 +39,7 @@ func participates(p *corev1.Pod) bool {
 	return !p.Spec.HostNetwork && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded
 }
 
-// leaveBlocksOut leaves out the blocks that no pool contains and those that an older one overlaps.
+// leaveBlocksOut leaves out the blocks that no pool contains, while all ranges can be read, and those that an older one overlaps.
 func (o *oracle) leaveBlocksOut() {
 	slices.SortFunc(o.blocks, func(a, b *v3.IPAMBlock) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
@@ -48,8 +48,8 @@ func (o *oracle) leaveBlocksOut() {
 	for _, b := range o.blocks {
 		cidr := netip.MustParsePrefix(b.Spec.CIDR)
 		pooled := slices.ContainsFunc(o.pools, func(p *v3.IPPool) bool {
-			pool := netip.MustParsePrefix(p.Spec.CIDR)
-			return p.Spec.VXLANMode != "Sometimes" && pool == pool.Masked() && pool.Overlaps(cidr) && pool.Bits() <= cidr.Bits()
+			pool, err := netip.ParsePrefix(p.Spec.CIDR)
+			return err != nil || pool.Overlaps(cidr) && pool.Bits() <= cidr.Bits()
 		})
 		if pooled && !slices.ContainsFunc(count, func(older *v3.IPAMBlock) bool { return netip.MustParsePrefix(older.Spec.CIDR).Overlaps(cidr) }) {
 			count = append(count, b)

@@ -1,6 +1,7 @@
 package calc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,22 +16,24 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
+// poolOf returns an IPPool as nodes need it, and why it cannot give addresses. It returns nil if the range cannot be read.
 func poolOf(o *v3.IPPool) (*wire.Pool, error) {
+	notNetwork := fmt.Errorf("spec.cidr: %q is not a network such as 10.244.0.0/16", o.Spec.CIDR)
 	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
-	if err != nil || cidr != cidr.Masked() {
-		return nil, fmt.Errorf("spec.cidr: %q is not a network such as 10.244.0.0/16", o.Spec.CIDR)
+	if err != nil {
+		return nil, notNetwork
 	}
 	p := &wire.Pool{
-		Name: o.Name, CIDR: cidr, BlockSize: o.Spec.BlockSize,
+		Name: o.Name, CIDR: cidr.Masked(), BlockSize: o.Spec.BlockSize,
 		NATOutgoing: o.Spec.NATOutgoing, Disabled: o.Spec.Disabled, DisableBGPExport: o.Spec.DisableBGPExport,
 		NodeSelector: o.Spec.NodeSelector, NamespaceSelector: o.Spec.NamespaceSelector,
 		Manual: o.Spec.AssignmentMode == v3.Manual,
 	}
-	if p.VXLAN, err = encapOf(string(o.Spec.VXLANMode)); err != nil {
-		return nil, fmt.Errorf("spec.vxlanMode: %w", err)
-	}
-	if p.IPIP, err = encapOf(string(o.Spec.IPIPMode)); err != nil {
-		return nil, fmt.Errorf("spec.ipipMode: %w", err)
+	var errVXLAN, errIPIP error
+	p.VXLAN, errVXLAN = encapOf("spec.vxlanMode", string(o.Spec.VXLANMode))
+	p.IPIP, errIPIP = encapOf("spec.ipipMode", string(o.Spec.IPIPMode))
+	if p.CIDR != cidr {
+		err = notNetwork
 	}
 	if p.BlockSize == 0 {
 		p.BlockSize = 26
@@ -41,10 +44,11 @@ func poolOf(o *v3.IPPool) (*wire.Pool, error) {
 	for _, use := range o.Spec.AllowedUses {
 		p.AllowedUses = append(p.AllowedUses, string(use))
 	}
-	return p, nil
+	return p, cmp.Or(err, errVXLAN, errIPIP)
 }
 
-func encapOf(mode string) (wire.Encap, error) {
+// encapOf reads a mode; one that cannot be read is Never.
+func encapOf(field, mode string) (wire.Encap, error) {
 	switch mode {
 	case "", "Never":
 		return wire.EncapNever, nil
@@ -53,7 +57,7 @@ func encapOf(mode string) (wire.Encap, error) {
 	case "CrossSubnet":
 		return wire.EncapCrossSubnet, nil
 	}
-	return 0, fmt.Errorf("%q is none of Never, Always, CrossSubnet", mode)
+	return wire.EncapNever, fmt.Errorf("%s: %q is none of Never, Always, CrossSubnet", field, mode)
 }
 
 func (e *Engine) upsertNode(o *corev1.Node) { e.setNode(KindNode, o) }

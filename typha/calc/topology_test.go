@@ -190,7 +190,7 @@ func TestRoutes(t *testing.T) {
 
 	misnamed := newBlock("host:n1")
 	misnamed.Name = "another"
-	w, verdicts = compute(t, misnamed, pool("bad", "10.244.0.1/24"))
+	w, verdicts = compute(t, misnamed, pool("bad", "10.244.0.0"))
 	w.ofKind(t, wire.KindRoute)
 	w.ofKind(t, wire.KindPool)
 	if len(verdicts) != 2 {
