@@ -1,9 +1,9 @@
 package speaker
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -16,9 +16,9 @@ import (
 )
 
 // TTL security (RFC 5082) has to hold from the first packet. GoBGP sets the least TTL of a connection only after it has
-// accepted it. Packets that arrive with the handshake or right after it, which may be a whole session, are not checked. So
-// its listeners get a filter that drops packets with too low a TTL from peers with TTL security, including the first SYN.
-// Accepted connections inherit the filter.
+// accepted it. Packets that arrive with the handshake or right after it, which may be a whole session, are not checked.
+// So its listeners get a filter that drops packets with too low a TTL from peers with TTL security, including the first
+// SYN. Accepted connections inherit the filter.
 
 // netOffset is where the network header is, for a filter's loads (SKF_NET_OFF of linux/filter.h).
 const netOffset = 0xfff00000
@@ -29,79 +29,136 @@ const (
 	ttlV6, sourceV6 = 7, 8
 )
 
-// applyTTLSecurity attaches the filter for the peers to the listeners.
-func (e *embedded) applyTTLSecurity(peers []bgp.Peer) error {
-	for _, six := range []bool{false, true} {
-		program, left := ttlFilter(peers, six)
-		if slices.Equal(program, e.filters[six]) {
-			continue
-		}
-		if left > 0 {
-			e.log.Warn("TTL security of some BGP peers begins after the connection is accepted only", "peers", left)
-		}
-		if err := attach(e.global.ListenPort, six, program); err != nil {
-			return fmt.Errorf("limit who may connect to BGP: %w", err)
-		}
-		e.filters[six] = program
-	}
-	return nil
+// ttlRule says that packets from a prefix have a least TTL.
+type ttlRule struct {
+	from  netip.Prefix
+	least uint8
 }
 
-// ttlFilter returns a filter that drops packets of one IP family with too low a TTL from peers with TTL security. The
-// kernel accepts unix.BPF_MAXINSNS instructions; left is the number of peers that do not fit.
-func ttlFilter(peers []bgp.Peer, six bool) (program []bpf.RawInstruction, left int) {
-	least := map[uint32][]netip.Addr{}
+// applyTTLSecurity attaches filters for the peers to the listeners. Sessions do not depend on the filters: if one can't
+// be attached, GoBGP still checks the TTL of the connections that it has accepted.
+func (e *embedded) applyTTLSecurity(peers []bgp.Peer) {
+	for _, six := range []bool{false, true} {
+		want := ttlRules(peers, six)
+		if slices.Equal(want, e.ttlRules[six]) {
+			continue
+		}
+		if attached, err := e.attachFilter(want, six); err != nil {
+			e.log.Warn("TTL security of some BGP peers begins only after a connection is accepted; "+
+				"if memory is the cause, raise the sysctl net.core.optmem_max and restart Felix",
+				"error", err, "ipv6", six, "rules", len(want), "attached", attached)
+		}
+		e.ttlRules[six] = want
+	}
+}
+
+// attachFilter attaches a filter with as many of the rules as the kernel has memory for. It returns their number, and
+// the first error if it is not all of them.
+func (e *embedded) attachFilter(rules []ttlRule, six bool) (attached int, first error) {
+	for n := len(rules); ; n /= 2 {
+		err := attach(e.global.ListenPort, six, ttlFilter(rules[:n], six))
+		if err == nil {
+			return n, first
+		}
+		if first == nil {
+			first = err
+		}
+		if n == 0 {
+			return 0, first
+		}
+	}
+}
+
+// ttlRules returns the rules for the peers of one IP family with TTL security. The kernel limits the memory of a filter
+// (net.core.optmem_max), so neighbours with the same least TTL share the rule of their common prefix. The prefix may
+// also have addresses that are no peers'. GoBGP refuses those in any case.
+func ttlRules(peers []bgp.Peer, six bool) []ttlRule {
+	var sources []ttlRule
+	add := func(addr netip.Addr, least uint8) {
+		sources = append(sources, ttlRule{netip.PrefixFrom(addr.WithZone(""), addr.BitLen()), least})
+	}
+	if !six {
+		add(anchorAddr, 0)
+	}
 	for _, p := range peers {
-		if p.TTLSecurity > 0 && p.Addr.Is6() == six {
-			ttl := 256 - uint32(p.TTLSecurity)
-			least[ttl] = append(least[ttl], p.Addr)
+		if !p.Addr.IsValid() || p.Addr.Is6() != six {
+			continue
 		}
+		least := uint8(0)
+		if p.TTLSecurity > 0 {
+			least = uint8(256 - int(p.TTLSecurity))
+		}
+		add(p.Addr, least)
 	}
-	accept := bpf.RetConstant{Val: 1<<32 - 1}
+	byAddr := func(a, b ttlRule) int { return a.from.Addr().Compare(b.from.Addr()) }
+	slices.SortStableFunc(sources, byAddr)
+	sources = slices.CompactFunc(sources, func(a, b ttlRule) bool { return byAddr(a, b) == 0 })
+	return appendRules(nil, sources)
+}
+
+// appendRules appends the rules for sources, which are single addresses in order.
+func appendRules(rules, sources []ttlRule) []ttlRule {
+	if len(sources) == 0 {
+		return rules
+	}
+	first, last := sources[0], sources[len(sources)-1]
+	common := first.from
+	for !common.Contains(last.from.Addr()) {
+		common = netip.PrefixFrom(common.Addr(), common.Bits()-1).Masked()
+	}
+	if !slices.ContainsFunc(sources, func(r ttlRule) bool { return r.least != first.least }) {
+		if first.least > 0 {
+			rules = append(rules, ttlRule{common, first.least})
+		}
+		return rules
+	}
+	lower := netip.PrefixFrom(first.from.Addr(), common.Bits()+1)
+	middle := slices.IndexFunc(sources, func(r ttlRule) bool { return !lower.Contains(r.from.Addr()) })
+	return appendRules(appendRules(rules, sources[:middle]), sources[middle:])
+}
+
+// ttlFilter returns a filter that drops the packets of one IP family that break a rule. It is empty without rules.
+func ttlFilter(rules []ttlRule, six bool) []bpf.RawInstruction {
+	if len(rules) == 0 {
+		return nil
+	}
+	ttl, source := uint32(ttlV4), uint32(sourceV4)
+	if six {
+		ttl, source = ttlV6, sourceV6
+	}
 	var all []bpf.Instruction
-	for _, ttl := range slices.Sorted(maps.Keys(least)) {
-		var drops []bpf.Instruction
-		for _, addr := range least[ttl] {
-			drop := dropFrom(addr)
-			if len(all)+len(drops)+len(drop)+4 > unix.BPF_MAXINSNS {
-				left++
-				continue
-			}
-			drops = append(drops, drop...)
-		}
-		offset := uint32(ttlV4)
-		if six {
-			offset = ttlV6
-		}
-		all = append(all, bpf.LoadAbsolute{Off: netOffset + offset, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpLessThan, Val: ttl, SkipTrue: 1},
-			bpf.Jump{Skip: uint32(len(drops))})
-		all = append(all, drops...)
+	for _, rule := range rules {
+		all = append(all, ifFrom(rule.from, source, []bpf.Instruction{
+			bpf.LoadAbsolute{Off: netOffset + ttl, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: uint32(rule.least), SkipTrue: 1},
+			bpf.RetConstant{},
+		})...)
 	}
-	program, err := bpf.Assemble(append(all, accept))
+	program, err := bpf.Assemble(append(all, bpf.RetConstant{Val: 1<<32 - 1}))
 	if err != nil {
 		panic(err) // the instructions do not depend on input
 	}
-	return program, left
+	return program
 }
 
-// dropFrom returns the instructions that drop packets from an address. They compare the last word first, in which the
-// addresses of neighbours differ.
-func dropFrom(addr netip.Addr) (out []bpf.Instruction) {
-	octets, source := addr.AsSlice(), uint32(sourceV4)
-	if addr.Is6() {
-		source = sourceV6
+// ifFrom returns instructions that run then for packets from a prefix. They compare the last word first, in which
+// the addresses of neighbours differ.
+func ifFrom(from netip.Prefix, source uint32, then []bpf.Instruction) []bpf.Instruction {
+	out, octets := then, from.Addr().AsSlice()
+	for i := 0; i < len(octets) && i*8 < from.Bits(); i += 4 {
+		word := binary.BigEndian.Uint32(octets[i:])
+		compare := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + source + uint32(i), Size: 4}}
+		if bits := from.Bits() - i*8; bits < 32 {
+			compare = append(compare, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: ^uint32(0) << (32 - bits)})
+		}
+		compare = append(compare, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: word, SkipTrue: uint8(len(out))})
+		out = append(compare, out...)
 	}
-	for i := len(octets) - 4; i >= 0; i -= 4 {
-		word := uint32(octets[i])<<24 | uint32(octets[i+1])<<16 | uint32(octets[i+2])<<8 | uint32(octets[i+3])
-		out = append(out, bpf.LoadAbsolute{Off: netOffset + source + uint32(i), Size: 4},
-			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: word, SkipTrue: uint8(1 + i/4*2)})
-	}
-	return append(out, bpf.RetConstant{})
+	return out
 }
 
-// attach attaches a filter to the sockets of this process that listen on a port. GoBGP does not give access to its
-// listeners.
+// attach attaches a filter to the sockets of this process that listen on a port, and takes off theirs if it is empty.
+// GoBGP does not give access to its listeners.
 func attach(port uint16, six bool, program []bpf.RawInstruction) error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -120,17 +177,39 @@ func attach(port uint16, six bool, program []bpf.RawInstruction) error {
 		}
 		if listens(fd, port, six) {
 			attached++
-			err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, socketFilter(program))
+			err = setFilter(fd, program)
 		}
 		unix.Close(fd)
 		if err != nil {
-			return fmt.Errorf("attach filter to the socket of port %d: %w", port, err)
+			return fmt.Errorf("set filter of the socket of port %d: %w", port, err)
 		}
 	}
-	if attached == 0 && len(program) > 1 {
+	if attached == 0 && len(program) > 0 {
 		return errors.New("no socket listens on the port " + strconv.Itoa(int(port)))
 	}
 	return nil
+}
+
+// setFilter replaces the filter of a socket. The kernel counts the memory of the old one until the new one is attached,
+// so the old one may have to go first.
+func setFilter(fd int, program []bpf.RawInstruction) error {
+	if len(program) > unix.BPF_MAXINSNS {
+		return fmt.Errorf("%d instructions, the kernel accepts %d", len(program), unix.BPF_MAXINSNS)
+	}
+	if len(program) > 0 {
+		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, socketFilter(program))
+		if !errors.Is(err, unix.ENOMEM) {
+			return err
+		}
+	}
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	if errors.Is(err, unix.ENOENT) {
+		err = nil // there was none
+	}
+	if err != nil || len(program) == 0 {
+		return err
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, socketFilter(program))
 }
 
 func socketFilter(program []bpf.RawInstruction) *unix.SockFprog {

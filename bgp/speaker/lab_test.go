@@ -190,6 +190,7 @@ type process struct {
 	configs *json.Encoder
 	reports chan report
 	last    report
+	logs    syncBuffer
 }
 
 func (l *lab) speaker(host int) *process {
@@ -198,9 +199,8 @@ func (l *lab) speaker(host int) *process {
 	cmd.Env = append(os.Environ(), "MKT_SPEAKER=1")
 	in, configs, _ := os.Pipe()
 	reports, out, _ := os.Pipe()
-	var logs syncBuffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &logs
 	p := &process{t: l.t, configs: json.NewEncoder(configs), reports: make(chan report, 1000)}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &p.logs
 	p.cmd = l.start(host, cmd)
 	in.Close()
 	out.Close()
@@ -219,7 +219,7 @@ func (l *lab) speaker(host int) *process {
 		configs.Close()
 		reports.Close()
 		if l.t.Failed() {
-			l.t.Logf("log of the speaker on host %d:\n%s", host, logs.String())
+			l.t.Logf("log of the speaker on host %d:\n%s", host, p.logs.String())
 		}
 	})
 	return p

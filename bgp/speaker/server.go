@@ -11,7 +11,6 @@ import (
 
 	api "github.com/osrg/gobgp/v3/api"
 	gobgp "github.com/osrg/gobgp/v3/pkg/server"
-	"golang.org/x/net/bpf"
 
 	"github.com/maneki-net/maneki/bgp"
 )
@@ -27,8 +26,8 @@ type embedded struct {
 	in, out direction
 	// confirmed is what the sets of in have, by peer.
 	confirmed map[netip.Addr][]netip.Prefix
-	// filters are those of the listeners (gtsm.go), by whether they are of IPv6.
-	filters   map[bool][]bpf.RawInstruction
+	// ttlRules are those that the listeners were given (gtsm.go), by whether they are of IPv6.
+	ttlRules  map[bool][]ttlRule
 	announced map[netip.Prefix]bool
 	peers     map[netip.Addr]bgp.Peer
 	// restarting: peers may still hold the routes of an earlier process and are told that this one
@@ -46,7 +45,7 @@ func newEmbedded(log *slog.Logger, removed func(netip.Addr)) *embedded {
 	go server.Serve()
 	return &embedded{
 		bgp: server, log: log, restarting: true, removed: removed,
-		filters: map[bool][]bpf.RawInstruction{}, announced: map[netip.Prefix]bool{}, peers: map[netip.Addr]bgp.Peer{},
+		ttlRules: map[bool][]ttlRule{}, announced: map[netip.Prefix]bool{}, peers: map[netip.Addr]bgp.Peer{},
 	}
 }
 
@@ -77,9 +76,7 @@ func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
 	if err := e.applyAnnounced(ctx, config.Announce); err != nil {
 		return errors.Join(removed, err)
 	}
-	if err := e.applyTTLSecurity(config.Peers); err != nil {
-		return errors.Join(removed, err)
-	}
+	e.applyTTLSecurity(config.Peers)
 	return errors.Join(removed, e.addPeers(ctx, config.Peers))
 }
 
@@ -104,7 +101,7 @@ func (e *embedded) stop(ctx context.Context) error {
 		return fmt.Errorf("stop BGP server: %w", err)
 	}
 	e.global, e.in, e.out, e.confirmed = bgp.Config{}, direction{}, direction{}, nil
-	clear(e.filters)
+	clear(e.ttlRules)
 	clear(e.announced)
 	for addr := range e.peers {
 		e.removed(addr)
