@@ -18,12 +18,12 @@ const DefaultPort = 179
 // DefaultRestartTime is the graceful restart time of a peer that names none (Calico's default, RFC 4724).
 const DefaultRestartTime = 120 * time.Second
 
-// Config is everything a speaker needs. The zero value is a speaker that is off, and so is one without Peers: it does not
-// listen. A Config that was handed out is not modified.
+// Config is everything a speaker needs. The zero value is a speaker that is off, and so is one without Peers: it does
+// not listen. A Config that was handed out is not modified.
 type Config struct {
 	// ASNumber of the node; 0 is off.
 	ASNumber uint32
-	// Off says why there are no Peers; empty if there are.
+	// Off is why there are no Peers. It is empty if there are.
 	Off string
 	// RouterID is an IPv4 address, also on a node that has none of its own.
 	RouterID netip.Addr
@@ -38,9 +38,9 @@ type Config struct {
 	// PassOn are the pools, sorted, whose learned routes are announced to other peers as well, as a route
 	// reflector does. Without any, Announce is all that leaves the node.
 	PassOn []netip.Prefix
-	// Pools are the networks of the pools, sorted: what peers may announce within them is limited.
+	// Pools are the networks of the pools, sorted. Within them, what peers may announce is limited.
 	Pools []netip.Prefix
-	// Confirmed are, by the Node of peers that are no Reflectors, the destinations that IPAM has on that node, sorted.
+	// Confirmed are the destinations that IPAM has on a node, sorted, by the Node of peers that are not Reflectors.
 	Confirmed map[string][]netip.Prefix
 	// Advertisements add communities to what is sent to any peer, before its Export is asked.
 	Advertisements []wire.BGPAdvertisement
@@ -60,10 +60,10 @@ type Peer struct {
 	LocalASNumber uint32
 	// Mesh marks a session of the node-to-node mesh.
 	Mesh bool
-	// Node is the cluster's node at the other end; empty is a router outside. What such a peer announces within the pools
-	// is taken as far as Config.Confirmed has it, and outside the pools as far as Import accepts it.
+	// Node is the cluster's node at the other end; it is empty for a router outside. Within the pools, a node may announce
+	// what Config.Confirmed has; outside the pools, what Import accepts.
 	Node string
-	// Reflector: Node passes on what others announce, so that Confirmed says nothing of what it may announce.
+	// Reflector is set if Node passes on what others announce. Confirmed does not apply to it.
 	Reflector bool
 	// KeepNextHop leaves the next hop of routes passed on to an eBGP peer as it was learned; NextHopSelf makes it the
 	// node's own end, also towards an iBGP peer.
@@ -81,7 +81,8 @@ type Peer struct {
 	RestartTime time.Duration
 	// Keepalive is the time between keepalive messages, whole seconds, and a third of the hold time; 0 is 30 s.
 	Keepalive time.Duration
-	// MaxPrefixes is how many routes the peer may announce; with one more the session is closed for a while. 0 is any number.
+	// MaxPrefixes is how many routes the peer may announce; with one more the session is closed for a while. 0 is any
+	// number.
 	MaxPrefixes uint32
 	// Import and Export are asked, in order, for each route that the peer sends and that is sent to it, before the
 	// speaker's own rules.
@@ -120,9 +121,10 @@ type PeerStatus struct {
 	State State  `json:"state"`
 	// Since is when State was reached.
 	Since time.Time `json:"since"`
-	// Imported is the number of routes that the peer announces, without loops; what the import policy refuses is among them.
+	// Imported is the number of routes that the peer announces, without loops, but with those that the import policy
+	// refuses.
 	Imported uint64 `json:"routesImported"`
-	// Error says why the session is kept closed, if it is.
+	// Error is why the session is kept closed. It is empty if it is not.
 	Error string `json:"error,omitempty"`
 }
 
@@ -130,7 +132,7 @@ type PeerStatus struct {
 type Status struct {
 	ASNumber uint32     `json:"asNumber,omitempty"`
 	RouterID netip.Addr `json:"routerID,omitzero"`
-	// Off says why the speaker does not run though the node has an AS number.
+	// Off is why the speaker does not run although the node has an AS number.
 	Off string `json:"off,omitempty"`
 	// Synced: since the start every peer of a configuration with peers has sent its End-of-RIB, or the deferral
 	// time after the first configuration is over. Before it, a route that is missing from

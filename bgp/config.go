@@ -65,7 +65,7 @@ func ConfigFor(in Input) (Config, error) {
 	return config, err
 }
 
-// confirmed are the destinations on the nodes that are peers and announce their own alone.
+// confirmed returns the destinations on each peer that is a node and announces only its own.
 func confirmed(routes []*wire.Route, peers []Peer) map[string][]netip.Prefix {
 	by := map[string][]netip.Prefix{}
 	for _, p := range peers {
@@ -98,7 +98,8 @@ func addrsOf(host *wire.Host) (addrs []netip.Addr) {
 	return addrs
 }
 
-// withoutBarred leaves out the sessions that may not be opened. That there are such is an error also where nothing had to be left out.
+// withoutBarred leaves out the sessions that may not be opened. That there are such is an error also where nothing had
+// to be left out.
 func withoutBarred(peers []Peer, barred []netip.Addr, err error) ([]Peer, error) {
 	for _, addr := range barred {
 		err = errors.Join(err, fmt.Errorf("BGP peer %s: a session with it needs a password, which no session can have", addr))
@@ -140,15 +141,15 @@ func restartTime(seconds uint32) time.Duration {
 	return cmp.Or(time.Duration(seconds)*time.Second, DefaultRestartTime)
 }
 
-// meshPeers are the sessions to every other node that is in the mesh, one for each IP family in which a pool needs it.
-// Without any it says why.
+// meshPeers returns the sessions to every other node of the mesh, one for each IP family in which a pool needs it. If
+// there are none, off is the reason.
 func meshPeers(in Input, self *wire.Host) (peers []Peer, off string) {
 	v4, v6 := needMesh(in.Pools)
 	switch {
 	case !in.BGP.Mesh:
 		return nil, "the node-to-node mesh is off"
 	case self.RouteReflectorClusterID != "":
-		return nil, "a route reflector takes no part in the node-to-node mesh" // BGPPeers say whom it serves
+		return nil, "a route reflector takes no part in the node-to-node mesh" // BGPPeers define its sessions
 	case !v4 && !v6:
 		return nil, "no IP pool needs the node-to-node mesh: that is one without encapsulation that BGP may export"
 	}
@@ -175,8 +176,8 @@ func meshPeers(in Input, self *wire.Host) (peers []Peer, off string) {
 	return peers, "no other node is in the node-to-node mesh"
 }
 
-// needMesh says for which IP families nodes learn pools' routes from each other. Those of pools with VXLAN come from
-// Typha, and a pool that is for Services alone has none.
+// needMesh reports for which IP families nodes learn routes of pools from each other. The routes of pools with VXLAN
+// come from Typha, and a pool that is only for Services has none.
 func needMesh(pools []*wire.Pool) (v4, v6 bool) {
 	for _, p := range pools {
 		forPods := len(p.AllowedUses) == 0 || slices.Contains(p.AllowedUses, "Workload") || slices.Contains(p.AllowedUses, "Tunnel")
@@ -188,8 +189,8 @@ func needMesh(pools []*wire.Pool) (v4, v6 bool) {
 	return v4, v6
 }
 
-// setNode makes host, which is not self, the other end. Where both are on one link, nothing that a router has forwarded is
-// of the session: not what a pod sends, whatever address it has been given on its way.
+// setNode makes host, which is not self, the other end. If both are on one link, a forwarded packet cannot belong to
+// the session. This excludes what a pod sends, even if its source address was translated.
 func (p *Peer) setNode(self, host *wire.Host) {
 	p.Node, p.Reflector = host.Name, host.RouteReflectorClusterID != ""
 	ours, theirs := self.IPv4, host.IPv4
@@ -236,7 +237,7 @@ func announced(in Input) []netip.Prefix {
 	return slices.Compact(own)
 }
 
-// networks are the CIDRs of pools.
+// networks returns the CIDRs of pools.
 func networks(pools []*wire.Pool) []netip.Prefix {
 	var cidrs []netip.Prefix
 	for _, pool := range pools {

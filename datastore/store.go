@@ -49,8 +49,8 @@ type List struct {
 	Revision string
 }
 
-// Unusable is an object whose stored content cannot be decoded. Readers take it for missing, and say so. Objects that deny
-// something are not among them: package repair says what becomes of these.
+// Unusable is an object whose stored content cannot be decoded. Readers take it for missing, and say so. Objects that
+// deny something are not among them: package repair says what becomes of these.
 type Unusable struct {
 	Key Key
 	Err error
@@ -117,8 +117,9 @@ type Preconditions struct {
 // and makes no event. An object with finalizers is deleted when the last of them is gone:
 // until then Delete sets its deletionTimestamp.
 //
-// List and Watch decode each object by itself. List of an Optional kind gives an empty list where it is certain that the kind does not exist, at the revision at which that
-// was so. Everything else that is asked of a kind that does not exist fails with ErrNoKind.
+// List and Watch decode each object by itself. List of an Optional kind returns an empty
+// list if it is certain that the kind does not exist, with the revision of that. Every
+// other call for a kind that does not exist fails with ErrNoKind.
 //
 // Watch needs a revision. Its context bounds the start alone; Stop ends it. It reports an
 // object that a field selector begins to select as Added, and one that it no longer

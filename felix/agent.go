@@ -345,8 +345,8 @@ func (a *Agent) takeJournal() bool {
 	return true
 }
 
-// tellOfJournal logs when the journal becomes stale and when it is no longer stale, and sets the metric. It reports whether
-// either happened.
+// tellOfJournal logs when the journal becomes stale and when it is no longer stale, and sets the metric. It reports
+// whether either happened.
 func (a *Agent) tellOfJournal() bool {
 	stale := a.opts.Journal.Stale()
 	text := ""

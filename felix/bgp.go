@@ -12,9 +12,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// configureBGP hands the speaker a configuration that differs from the last. It waits until the node's own Host is known:
-// without the node's addresses there would be no sessions, and peers would drop the routes that they keep for the
-// restart. It records the errors of the configuration and of the peers as problems.
+// configureBGP hands the speaker a configuration that differs from the last. It waits until the node's own Host is
+// known: without the node's addresses there would be no sessions, and peers would drop the routes that they keep for
+// the restart. It records the errors of the configuration and of the peers as problems.
 func (a *Agent) configureBGP(routes []*wire.Route) {
 	if a.state.hosts[a.opts.Node] == nil && a.state.bgp != nil {
 		return
@@ -38,8 +38,8 @@ func (a *Agent) configureBGP(routes []*wire.Route) {
 	a.metrics.closedPeers.Set(float64(closed))
 }
 
-// learned returns the routes that BGP has learned. Until the speaker is in sync it adds those that the kernel has from the
-// former process.
+// learned returns the routes that BGP has learned. Until the speaker is in sync it adds those that the kernel has from
+// the former process.
 func (a *Agent) learned() []bgp.Route {
 	synced := a.opts.Speaker.Status().Synced // before Routes, which then have everything
 	routes := a.opts.Speaker.Routes()
@@ -60,7 +60,8 @@ func (a *Agent) learned() []bgp.Route {
 	return kept
 }
 
-// relays returns the addresses of route reflectors that set themselves as the next hop, as their BGPPeer says at both ends.
+// relays returns the addresses of route reflectors that set themselves as the next hop, as their BGPPeer says at both
+// ends.
 func (a *Agent) relays() (addrs []netip.Addr) {
 	for _, p := range a.bgpConfig.Peers {
 		if p.Reflector && p.NextHopSelf {

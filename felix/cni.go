@@ -174,7 +174,8 @@ func (a *Agent) Conflicts(problems []string) {
 	})
 }
 
-// tell runs op on the loop's goroutine, unless the loop ends. The loop serves requests while it runs, so tell returns soon.
+// tell runs op on the loop's goroutine, unless the loop ends. The loop serves requests while it runs, so tell returns
+// soon.
 func (a *Agent) tell(op func()) {
 	select {
 	case a.requests <- op:

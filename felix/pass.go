@@ -130,8 +130,8 @@ func (a *Agent) protect(ctx context.Context) (grown, rules []error) {
 	return grown, a.applyRules(ctx)
 }
 
-// guard closes the host endpoints that the journal has, until the stream delivers something. So a starting node is not open
-// while Typha or the node's address is missing. Everything else waits.
+// guard closes the host endpoints that the journal has, until the stream delivers something. So a starting node is not
+// open while Typha or the node's address is missing. Everything else waits.
 func (a *Agent) guard(ctx context.Context) {
 	if a.heard || len(a.state.hostEndpoints) == 0 {
 		return

@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	// kernelSets is how many IP sets a network namespace may have. Their numbers have 16 bits, and one number means none
-	// (ip_set_core.c, IPSET_INVALID_ID).
+	// kernelSets is how many IP sets a network namespace may have. Their numbers have 16 bits, and one number means
+	// none (ip_set_core.c, IPSET_INVALID_ID).
 	kernelSets = 65_534
 	// reservedSets is the number of sets left for the chains' own sets and for other programs.
 	reservedSets = 4_096
-	// maxMembers is how many members the sets of policies may have together. They take about 470 MiB in Felix, 234 octets
-	// each as measured; the chart's memory limit allows for that. They take about 60 MiB in the kernel: 1,000,000 members
-	// of one hash:net took 30,158,640 octets as measured with ipset list -t.
+	// maxMembers is how many members the sets of policies may have together. They take about 470 MiB in Felix, 234
+	// octets each as measured; the chart's memory limit allows for that. They take about 60 MiB in the kernel:
+	// 1,000,000 members of one hash:net took 30,158,640 octets as measured with ipset list -t.
 	maxMembers = 1 << 21
 )
 

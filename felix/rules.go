@@ -270,9 +270,9 @@ func (a *Agent) renderSysctls(workloads []cniserver.Workload) {
 	}
 }
 
-// closeIPv6 turns IPv6 off on the host's end of a workload that has no IPv6 rules or no IPv6 address. Through the kernel's
-// link-local address it could reach the node, and become the node's router. On other interfaces it keeps the node from
-// learning routes.
+// closeIPv6 turns IPv6 off on the host's end of a workload that has no IPv6 rules or no IPv6 address. Through the
+// kernel's link-local address it could reach the node, and become the node's router. On other interfaces it keeps the
+// node from learning routes.
 func (a *Agent) closeIPv6(w cniserver.Workload) {
 	if !a.opts.Drivers.HasIPv6 {
 		return

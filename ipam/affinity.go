@@ -19,9 +19,9 @@ import (
 // BlockAffinity again (confirmed). The block decides: of several claimers one creates it. What disagrees with the
 // blocks is the trace of a crash, and is corrected when its host next reads its blocks, or removed with the host.
 //
-// A client that releases a node marks the node's affinities (pendingDeletion) before it releases the blocks. A node that is
-// back removes the mark and writes the block, as Calico's nodes do. The release then finds both changed, and leaves the
-// block to the node.
+// A client that releases a node marks the node's affinities (pendingDeletion) before it releases the blocks. A node
+// that is back removes the mark and writes the block, as Calico's nodes do. The release then finds both changed, and
+// leaves the block to the node.
 
 // maxName is the longest name of a Kubernetes object.
 const maxName = 253
@@ -177,8 +177,8 @@ func affinityOf(verb string, key datastore.Key, obj datastore.Object, err error)
 	return a, nil
 }
 
-// markAffinities sets affinities to pendingDeletion if they are unchanged since they were read, and returns them by CIDR. An
-// affinity that has changed is nil: its node is claiming the block.
+// markAffinities sets affinities to pendingDeletion if they are unchanged since they were read, and returns them by
+// CIDR. An affinity that has changed is nil: its node is claiming the block.
 func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffinity) (map[string]*v3.BlockAffinity, error) {
 	marked := map[string]*v3.BlockAffinity{}
 	var errs []error

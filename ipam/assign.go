@@ -333,8 +333,8 @@ func (r *round) take(b block) map[*need]Lease {
 	return taken
 }
 
-// holder returns another handle under which an address is in use on the host, whatever the blocks say. It is empty if there
-// is none.
+// holder returns another handle under which an address is in use on the host, whatever the blocks say. It is empty if
+// there is none.
 func (r *round) holder(addr netip.Addr, handle string) string {
 	if holder := r.live[addr]; holder != handle {
 		return holder

@@ -120,8 +120,8 @@ func (r *round) room(n *need, spaces map[*Pool]*space, inv *inventory) (netip.Pr
 // claimNew creates a block, and assigns from it. When another node was faster, nothing is left behind and the
 // needs stay open.
 //
-// A block's name excludes only other blocks of the same range. So the block is provisional at first, while claimNew reads
-// all blocks: of two blocks that overlap, the claimer of the later one finds the other, and deletes its own.
+// A block's name excludes only other blocks of the same range. So the block is provisional at first, while claimNew
+// reads all blocks: of two blocks that overlap, the claimer of the later one finds the other, and deletes its own.
 func (r *round) claimNew(ctx context.Context, cidr netip.Prefix) error {
 	return r.withAffinity(ctx, cidr, func() (bool, error) {
 		b := newBlock(cidr, r.host.Name, r.client.now())

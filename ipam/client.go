@@ -26,8 +26,9 @@ type Client struct {
 	live  func() []Lease // see SetLive; nil for none
 }
 
-// SetLive sets the function that returns the addresses in use on this client's host, whatever the blocks say. None of these
-// is assigned to another handle. Call SetLive before the client is used. The goroutines that assign addresses call live.
+// SetLive sets the function that returns the addresses in use on this client's host, whatever the blocks say. None of
+// these is assigned to another handle. Call SetLive before the client is used. The goroutines that assign addresses
+// call live.
 func (c *Client) SetLive(live func() []Lease) { c.live = live }
 
 // hostBlocks are the blocks of one host: those with affinity to it, and those in which it
@@ -68,7 +69,8 @@ type inventory struct {
 	damaged map[netip.Prefix]error
 }
 
-// cover records the range of a block, whatever its contents. A block with an invalid name has none: nobody assigns from it.
+// cover records the range of a block, whatever its contents. A block with an invalid name has none: nobody assigns from
+// it.
 func (inv *inventory) cover(name string, damage error) {
 	cidr, ok := v3.BlockCIDR(name)
 	if !ok {
@@ -114,8 +116,8 @@ func (inv *inventory) alone(cidr netip.Prefix) bool {
 	return !slices.ContainsFunc(inv.cidrs, func(other netip.Prefix) bool { return other != cidr && other.Overlaps(cidr) })
 }
 
-// shadows returns the blocks that an older block overlaps. Clients create no such blocks, but somebody may write them by
-// hand. The calculation of routes and policy ignores these blocks, too.
+// shadows returns the blocks that an older block overlaps. Clients create no such blocks, but somebody may write them
+// by hand. The calculation of routes and policy ignores these blocks, too.
 func (inv *inventory) shadows() []block {
 	sorted := slices.SortedFunc(slices.Values(inv.blocks), func(a, b block) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))

@@ -6,8 +6,8 @@ import (
 )
 
 // Reassert makes sure that the leases of a host are in the blocks. Each request names a handle, its addresses and its
-// attributes. An address that its block has lost, for example in a deletion by hand or in the restore of an old backup, is
-// assigned again, whatever the pools allow now. An address that its block still has costs a read of the block.
+// attributes. An address that its block has lost, for example in a deletion by hand or in the restore of an old backup,
+// is assigned again, whatever the pools allow now. An address that its block still has costs a read of the block.
 //
 // The errors are those of the requests, in the same order. ErrInUse means that another handle has an address now; that
 // address is left alone.

@@ -64,9 +64,9 @@ func releaseEach[T any](ctx context.Context, c *Client, items []T, is func(T, Al
 // empty; otherwise other nodes' addresses are in them, and they live until these are
 // released, or another node takes them over.
 //
-// The node's addresses are read first. Then gone is called; if it reports that the node or its pods exist, nothing happens.
-// A node that is back may have got addresses since the read: these are not touched, nor are their blocks. A repeated call
-// is harmless, and completes one that was interrupted.
+// The node's addresses are read first. Then gone is called; if it reports that the node or its pods exist, nothing
+// happens. A node that is back may have got addresses since the read: these are not touched, nor are their blocks. A
+// repeated call is harmless, and completes one that was interrupted.
 func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
@@ -119,8 +119,9 @@ func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v
 	return released, errors.Join(errs...)
 }
 
-// releaseHostBlock frees the addresses that a node was found to hold in one block; there may be none. stands reports whether
-// the mark on the node's affinity to the block is still there. If it is not, the node is claiming the block and keeps it.
+// releaseHostBlock frees the addresses that a node was found to hold in one block; there may be none. stands reports
+// whether the mark on the node's affinity to the block is still there. If it is not, the node is claiming the block and
+// keeps it.
 func (c *Client) releaseHostBlock(ctx context.Context, b block, node string, stands func() (bool, error)) ([]Lease, error) {
 	judged := map[Lease]bool{}
 	for _, a := range b.allocations(ofNode(node)) {

@@ -1,9 +1,9 @@
 // Package ippool decides which IPPools give addresses.
 //
-// The decision depends on the pools alone, so it is the same in every replica and after every restart. Of two pools that
-// overlap, the one created first gives addresses; of pools of the same age, the one whose name comes first. Addresses of
-// a pool that no longer gives any stay in use. The package is pure. The calculation engine and the controller of the
-// pools' status call it.
+// The decision depends on the pools alone, so it is the same in every replica and after every restart. Of two pools
+// that overlap, the one created first gives addresses; of pools of the same age, the one whose name comes first.
+// Addresses of a pool that no longer gives any stay in use. The package is pure. The calculation engine and the
+// controller of the pools' status call it.
 package ippool
 
 import (

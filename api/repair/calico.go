@@ -50,8 +50,8 @@ func policyForm[Spec any]() form {
 	}
 }
 
-// first puts a policy before the others of its tier, where it may be meant to be. It denies there what it denies. Its other
-// rules become unusable: the policies that are now behind it might have denied what those rules allow or pass.
+// first puts a policy before the others of its tier, where it may be meant to be. It denies there what it denies. Its
+// other rules become unusable: the policies that are now behind it might have denied what those rules allow or pass.
 func first(s *spec, name string, cause error) {
 	delete(s.fields, name)
 	why := lostField(name, cause)
@@ -124,8 +124,8 @@ func setForm[Spec any]() form {
 	}
 }
 
-// tierForm keeps the fields of a Tier that can be read. A Tier whose order cannot be read has the order of a Tier that does
-// not exist.
+// tierForm keeps the fields of a Tier that can be read. A Tier whose order cannot be read has the order of a Tier that
+// does not exist.
 var tierForm = form{
 	spec: reflect.TypeFor[v3.TierSpec](),
 	mend: map[string]func(*spec, string, error){"defaultAction": words},

@@ -134,8 +134,8 @@ func clusterSubject(value raw, cause error) any {
 		"namespaceSelector": selecting(pods.NamespaceSelector, cause), "podSelector": selecting(pods.PodSelector, cause)}}
 }
 
-// clusterFirst makes a policy the first of its tier. It denies there what it denies. Its other rules become unusable: the
-// policies that are now behind it might have denied what those rules accept or pass.
+// clusterFirst makes a policy the first of its tier. It denies there what it denies. Its other rules become unusable:
+// the policies that are now behind it might have denied what those rules accept or pass.
 func clusterFirst(s *spec, why error) {
 	s.set("priority", 0)
 	for direction, peers := range clusterSides {

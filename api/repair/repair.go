@@ -1,12 +1,12 @@
-// Package repair changes the JSON of stored resources that does not fit their Go types, so that it does. Such an object was
-// written without validation, or by a later version of its kind. If it were left out as a whole, it would no longer deny
-// what it denies. A part that cannot be read is replaced by a text without meaning. The validation then finds that one rule
-// or selector unusable, reports it, and uses the rest of the object.
+// Package repair changes the JSON of stored resources that does not fit their Go types, so that it does. Such an object
+// was written without validation, or by a later version of its kind. If it were left out as a whole, it would no longer
+// deny what it denies. A part that cannot be read is replaced by a text without meaning. The validation then finds that
+// one rule or selector unusable, reports it, and uses the rest of the object.
 //
 // No part of a policy is ignored. A rule that cannot be read keeps its action. A selector that cannot be read selects
 // everything; a label selector of Kubernetes selects what its other requirements select. If the order or the tier of a
-// policy cannot be read, the policy comes first in its tier, denies there what it denies, and allows nothing. A policy that
-// cannot be read at all denies everything that it may select.
+// policy cannot be read, the policy comes first in its tier, denies there what it denies, and allows nothing. A policy
+// that cannot be read at all denies everything that it may select.
 //
 // Datastores call the package for objects that they cannot decode. It is pure, and any goroutine may call it.
 package repair
@@ -34,8 +34,8 @@ type raw = stdjson.RawMessage
 // form describes how the spec of a kind is repaired.
 type form struct {
 	spec reflect.Type
-	// strict is set if a field that the type does not know counts as unreadable. The CRD of such a kind is not ours, and a
-	// field of a later CRD may narrow what a rule matches.
+	// strict is set if a field that the type does not know counts as unreadable. The CRD of such a kind is not ours,
+	// and a field of a later CRD may narrow what a rule matches.
 	strict bool
 	// mend has, for each field, the function that replaces it if it cannot be read. The entry otherField is for fields
 	// without an entry of their own. A field without either is left out, and lost is called.
@@ -68,9 +68,9 @@ func calico(kind string) schema.GroupKind { return v3.GroupVersion.WithKind(kind
 // Strict reports whether JSON has to be called for objects of a kind even if they fit the Go type.
 func Strict(kind schema.GroupKind) bool { return forms[kind].strict }
 
-// JSON returns an object's JSON in a form that fits the Go type of that version of its kind. It returns false if it does
-// not know the kind, or if the rest of the object would mean nothing. The status is left out. Fields that can be read are
-// not changed unless another field makes that necessary.
+// JSON returns an object's JSON in a form that fits the Go type of that version of its kind. It returns false if it
+// does not know the kind, or if the rest of the object would mean nothing. The status is left out. Fields that can be
+// read are not changed unless another field makes that necessary.
 func JSON(kind schema.GroupVersionKind, body []byte) ([]byte, bool) {
 	form, ok := forms[kind.GroupKind()]
 	if !ok {
@@ -103,7 +103,8 @@ func JSON(kind schema.GroupVersionKind, body []byte) ([]byte, bool) {
 	return text, err == nil
 }
 
-// Closed returns the JSON of an object of which only the metadata can be read, or false if that is useless for its kind.
+// Closed returns the JSON of an object of which only the metadata can be read, or false if that is useless for its
+// kind.
 func Closed(kind schema.GroupVersionKind, metadata metav1.ObjectMeta, cause error) ([]byte, bool) {
 	form, ok := forms[kind.GroupKind()]
 	if !ok || form.unreadable == nil {
@@ -134,8 +135,8 @@ type spec struct {
 	fields map[string]raw
 }
 
-// repairMetadata returns the metadata that can be read, at least the object's name and namespace. The error is why a part
-// is lost.
+// repairMetadata returns the metadata that can be read, at least the object's name and namespace. The error is why a
+// part is lost.
 func repairMetadata(metadata raw) (raw, error) {
 	cause := unfit(metadata, reflect.TypeFor[metav1.ObjectMeta](), false)
 	if cause == nil && metadata != nil {
@@ -202,8 +203,8 @@ func (s *spec) repair() {
 // set sets a field.
 func (s *spec) set(name string, value any) { s.fields[name] = encode(value) }
 
-// elements returns a function that replaces the unreadable elements of an array. A value that is not an array is replaced by
-// an array with one such element.
+// elements returns a function that replaces the unreadable elements of an array. A value that is not an array is
+// replaced by an array with one such element.
 func elements(as reflect.Type, instead func(element raw, cause error) any) func(*spec, string, error) {
 	return func(s *spec, name string, cause error) {
 		var list []raw

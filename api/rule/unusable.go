@@ -13,10 +13,10 @@ import (
 
 var actions = []v3.Action{v3.Allow, v3.Deny, v3.Log, v3.Pass}
 
-// mostWrong is after how many errors a list of networks is looked at no further.
+// mostWrong is after how many errors the check of a list of networks ends.
 const mostWrong = 20
 
-// mostShown is how many octets of a selector an error repeats: it goes into logs, conditions and events.
+// mostShown is how many octets of a selector an error repeats. Errors appear in logs, conditions and events.
 const mostShown = 1024
 
 const (

@@ -1,8 +1,8 @@
 // Package schema does with an object's JSON what the API server does with the schema of its CRD: it judges it, and
 // sets defaults. So what a user is told is the same where there is no API server.
 //
-// It knows structure alone: what CEL rules say, and what no schema can, is in api/validate. The schemas are read from api/crds
-// once; after that the package is pure, and any number of goroutines may call it.
+// It knows structure alone: what CEL rules say, and what no schema can, is in api/validate. The schemas are read from
+// api/crds once; after that the package is pure, and any number of goroutines may call it.
 package schema
 
 import (
@@ -98,7 +98,7 @@ func (s *Schema) compile() {
 	s.Items.compile()
 }
 
-// MostErrors is after how many errors a list is looked at no further: one of a legal size can have hundreds of thousands.
+// MostErrors is after how many errors the check of a list ends. A list of a legal size can have hundreds of thousands.
 const MostErrors = 100
 
 // Check judges a decoded JSON value. Types need no check: the value comes from a Go type.
@@ -231,7 +231,8 @@ func (s *Schema) wanted() string {
 	return ""
 }
 
-// SetDefaults sets the fields of a decoded JSON value that are absent and have a default, and says whether there were any.
+// SetDefaults sets the fields of a decoded JSON value that are absent and have a default, and says whether there were
+// any.
 func (s *Schema) SetDefaults(value any) (changed bool) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -93,8 +93,8 @@ func (s *Selector) Prefixed(prefix string) *Selector {
 	}))
 }
 
-// WithGlobal gives the selector with global() replaced: by all() if value is true, and else by a selector of nothing. It
-// also says whether there was one.
+// WithGlobal gives the selector with global() replaced: by all() if value is true, and else by a selector of nothing.
+// It also says whether there was one.
 func (s *Selector) WithGlobal(value bool) (*Selector, bool) {
 	found := false
 	root := rewrite(s.root, func(n node) node {
@@ -197,8 +197,8 @@ func bestFacts(operands []node, rank func(Fact) int) (best []Fact, found bool) {
 	return best, found
 }
 
-// Terms returns how many requirements the selector consists of: comparisons, has(…), and the values of lists. It is what one
-// evaluation costs at most.
+// Terms returns the number of the selector's requirements: comparisons, has(…), and the values of lists. It is an upper
+// bound of the cost of one evaluation.
 func (s *Selector) Terms() int { return terms(s.root) }
 
 func terms(n node) int {

@@ -9,14 +9,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxRequirements is how many labels and expressions a Kubernetes label selector may have. Kubernetes has no bound
-// but the object's size; each is looked at for each set of labels that the selector may select.
+// maxRequirements is how many labels and expressions a Kubernetes label selector may have. Kubernetes limits only the
+// object's size, but each requirement is evaluated for each set of labels.
 const maxRequirements = 1_000
 
 // FromLabelSelector converts a Kubernetes label selector. As in Kubernetes, nil selects
 // nothing and an empty one everything. An error names the requirement that cannot be
 // used: an unknown operator, values where there must be none or the reverse, or characters that
-// no label has; or it says that there are too many.
+// no label has. It may also be that there are too many requirements.
 func FromLabelSelector(ls *metav1.LabelSelector) (*Selector, error) {
 	if ls == nil {
 		return newSelector(&negation{&constant{"all()", true}}), nil

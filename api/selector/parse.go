@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what is parsed. Nearly every selector of a resource has at most 1,024 characters, so these keep nobody
-// from writing one; they keep hostile input from using the stack up, and evaluation from taking time without bound.
+// The limits of a selector's text. Nearly every selector of a resource has at most 1,024 characters, so the limits
+// hinder nobody. They keep hostile input from exhausting the stack, and limit the time of an evaluation.
 const (
 	maxLabelLength = 512
 	maxDepth       = 1_000
@@ -54,7 +54,7 @@ func Parse(text string) (*Selector, error) {
 		return nil, p.expected(tooDeep)
 	}
 	parsed := newSelector(root)
-	if len(parsed.canonical) > maxLength { // likewise
+	if len(parsed.canonical) > maxLength { // the canonical form may be longer than the text
 		return nil, p.expected(tooLong)
 	}
 	return parsed, nil

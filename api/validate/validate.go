@@ -22,8 +22,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// Object judges an object by itself. Kinds of other API groups are always right. Of very many errors it gives the first
-// schema.MostErrors.
+// Object validates an object by itself. Objects of other API groups are always valid. It returns the first
+// schema.MostErrors errors.
 func Object(object runtime.Object) field.ErrorList {
 	o, ok := object.(metav1.Object)
 	if !ok || !ours(object) {
@@ -105,7 +105,8 @@ func Warnings(object runtime.Object) []string {
 	return nil
 }
 
-// distinct leaves out what was said of a field before: the schema and the rules overlap. It gives schema.MostErrors at most.
+// distinct returns the errors without repetitions for the same field, since the schema and the rules overlap. It
+// returns at most schema.MostErrors.
 func distinct(errs field.ErrorList) field.ErrorList {
 	var kept field.ErrorList
 	for _, e := range errs {

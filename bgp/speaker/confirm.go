@@ -11,9 +11,9 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// The import policy decides what a peer may announce. It runs before the best path is chosen, so a refused path hides no
-// other path and is passed on to nobody. The destinations of a node change often. They are therefore in sets of their own,
-// which GoBGP can change without changing the policies.
+// The import policy decides what a peer may announce. It runs before the best path is chosen, so a refused path hides
+// no other path and is passed on to nobody. The destinations of a node change often. They are therefore in sets of
+// their own, which GoBGP can change without changing the policies.
 
 // nowhere are destinations that no peer may announce, with everything in them: this network, loopback, link-local,
 // multicast and broadcast (RFC 6890), and IPv4 addresses written as IPv6. The default routes are not among them, nor is
@@ -21,8 +21,8 @@ import (
 var nowhere = parsePrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32",
 	"::/80", "fe80::/10", "ff00::/8")
 
-// inPool is the community that marks, inside the import policy, a route within the pools that IPAM has not confirmed. Its AS
-// number is reserved (RFC 7300).
+// inPool is the community that marks, inside the import policy, a route within the pools that IPAM has not confirmed.
+// Its AS number is reserved (RFC 7300).
 const inPool = "4294967295:4294967295:1"
 
 func parsePrefixes(list ...string) (out []netip.Prefix) {
@@ -47,9 +47,10 @@ func decision(name string, action api.RouteAction, conditions *api.Conditions) *
 	return &api.Statement{Name: name, Conditions: conditions, Actions: &api.Actions{RouteAction: action}}
 }
 
-// limits returns the statements on what a peer may announce: those before and those after the statements of its filters.
-// There are none for a router outside the cluster. A node may announce what IPAM has on it, and a reflector what is in the
-// pools. Anything else needs a filter that accepts it; no filter can accept destinations within the pools.
+// limits returns the statements on what a peer may announce: those before and those after the statements of its
+// filters. There are none for a router outside the cluster. A node may announce what IPAM has on it, and a reflector
+// what is in the pools. Anything else needs a filter that accepts it; no filter can accept destinations within the
+// pools.
 func (p *policies) limits(neighbor *api.MatchSet, peer bgp.Peer, config bgp.Config) (before, after []*api.Statement) {
 	if peer.Node == "" && !peer.Mesh {
 		return nil, nil
@@ -102,8 +103,8 @@ func networksOf(list []netip.Prefix, family netip.Addr, as func(netip.Prefix) *a
 	return out
 }
 
-// applyConfirmed updates the sets of confirmed destinations from config, and applies the import policy again to the routes
-// of peers whose set has changed.
+// applyConfirmed updates the sets of confirmed destinations from config, and applies the import policy again to the
+// routes of peers whose set has changed.
 func (e *embedded) applyConfirmed(ctx context.Context, config bgp.Config) error {
 	for _, peer := range config.Peers {
 		if peer.Node == "" || peer.Reflector {

@@ -12,10 +12,10 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 )
 
-// The session of a peer that exceeds a limit is closed for a while. When a peer announces more than MaxPrefixes, GoBGP ends
-// the session with a CEASE (RFC 4486, subcode 1), withdraws the peer's routes, and never opens the session again. GoBGP
-// does not limit the messages of a peer; they wait in queues without bound. Here a closed session is opened again after a
-// delay, which doubles each time.
+// The session of a peer that exceeds a limit is closed for a while. When a peer announces more than MaxPrefixes, GoBGP
+// ends the session with a CEASE (RFC 4486, subcode 1), withdraws the peer's routes, and never opens the session again.
+// GoBGP does not limit the messages of a peer; they wait in queues without bound. Here a closed session is opened again
+// after a delay, which doubles each time.
 
 const (
 	// firstExcessDelay is how long the session stays closed the first time, longestExcessDelay the limit.
@@ -24,11 +24,12 @@ const (
 	// openTimeout is how long the OPEN handshake may take on a connection. GoBGP waits for four minutes, and accepts no
 	// other connection from that address meanwhile.
 	openTimeout = 10 * time.Second
-	// A peer that has lost flaps sessions within flapTime cannot connect again at once: GoBGP's delay of five seconds holds.
+	// A peer that has lost flaps sessions within flapTime cannot connect again at once: GoBGP's delay of five seconds
+	// holds.
 	flaps    = 3
 	flapTime = 15 * time.Second
-	// pollInterval is how often messages are counted. In one interval, a peer may request all routes maxRefreshes times and
-	// send maxUpdates updates. That is more than a session that starts needs.
+	// pollInterval is how often messages are counted. In one interval, a peer may request all routes maxRefreshes times
+	// and send maxUpdates updates. That is more than a session that starts needs.
 	pollInterval = 2 * time.Second
 	maxRefreshes = 20
 	maxUpdates   = 100_000
@@ -45,8 +46,8 @@ type excess struct {
 // received counts messages of a peer.
 type received struct{ updates, refreshes uint64 }
 
-// limit records a peer whose session GoBGP has closed, and opens the session again when it is time. next is when to call it
-// again, or zero. The record is deleted when the session has been up for as long as it was closed.
+// limit records a peer whose session GoBGP has closed, and opens the session again when it is time. next is when to
+// call it again, or zero. The record is deleted when the session has been up for as long as it was closed.
 func (r *run) limit(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
 	e, known := r.excesses[peer.Addr]
 	switch {
@@ -119,8 +120,8 @@ func (r *run) close(ctx context.Context, peer bgp.Peer, reason string) {
 	r.reading.Reset(0)
 }
 
-// silent closes a connection that does not become a session in time. next is when to call it again, or zero. After that the
-// peer can connect, whoever had opened the connection.
+// silent closes a connection that does not become a session in time. next is when to call it again, or zero. After that
+// the peer can connect, whoever had opened the connection.
 func (r *run) silent(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
 	if state := stateOf(p); state != bgp.OpenSent && state != bgp.OpenConfirm {
 		return time.Time{}

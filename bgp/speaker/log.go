@@ -11,7 +11,7 @@ import (
 	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
 )
 
-// A peer decides how often GoBGP writes some of its messages: of each, burst a minute are passed on.
+// A peer can cause some of GoBGP's messages as often as it likes. Of each message, burst per minute are logged.
 const burst = 100
 
 // serverLog passes GoBGP's messages on to slog.
@@ -23,7 +23,7 @@ type serverLog struct {
 	counts map[string]int // by event, since then
 }
 
-// allow says whether an event may be written once more, and says itself when it may not for the first time.
+// allow reports whether an event may be logged once more. It logs the first refusal.
 func (l *serverLog) allow(event string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

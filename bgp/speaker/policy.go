@@ -18,8 +18,8 @@ const (
 	exportPolicyName = "export"
 )
 
-// policies collects what GoBGP calls a policy: statements, each with conditions that name sets. GoBGP has no policies for
-// one neighbour, so there is one a direction for all, with conditions on the neighbour.
+// policies collects what GoBGP calls a policy: statements, each with conditions that name sets. GoBGP has no policies
+// for one neighbour, so there is one a direction for all, with conditions on the neighbour.
 type policies struct {
 	sets []*api.DefinedSet
 }
@@ -30,7 +30,7 @@ type direction struct {
 	statements []*api.Statement
 }
 
-// importPolicy lets in what a peer may announce (confirm.go) and its filter does not reject.
+// importPolicy returns the policy that accepts what a peer may announce (confirm.go) and its filter does not reject.
 func importPolicy(config bgp.Config) direction {
 	var p policies
 	statements := p.forNobody()
@@ -47,8 +47,8 @@ func importPolicy(config bgp.Config) direction {
 	return direction{p.sets, statements}
 }
 
-// exportPolicy lets out what the peers' filters accept, and of what they do not mention the node's own destinations and,
-// of what was learned, the pools of PassOn.
+// exportPolicy returns the policy for announced routes. It accepts what the peers' filters accept. Of routes that no
+// filter matches, it accepts the node's own destinations, and learned routes in the pools of PassOn.
 func exportPolicy(config bgp.Config) direction {
 	var p policies
 	out := slices.Concat(p.advertise(config.Advertisements),
@@ -78,8 +78,9 @@ func exportPolicy(config bgp.Config) direction {
 	return direction{p.sets, out}
 }
 
-// exported is an export rule as GoBGP has to be told: it asks for the path when the AS number of the node is already in front
-// of it, as it is towards another AS, and the path that is sent has to begin with that number (RFC 4271 section 5.1.2).
+// exported is an export rule as GoBGP has to be told: it asks for the path when the AS number of the node is already in
+// front of it, as it is towards another AS, and the path that is sent has to begin with that number (RFC 4271 section
+// 5.1.2).
 func exported(r wire.BGPRule, peer bgp.Peer, asn uint32) wire.BGPRule {
 	own := cmp.Or(peer.LocalASNumber, asn)
 	if peer.ASNumber == own {
@@ -111,7 +112,7 @@ func (p *policies) prefixes(name string, list ...*api.Prefix) *api.MatchSet {
 	return p.add(&api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: name, Prefixes: list})
 }
 
-// exactly is a network alone, within also the networks in it.
+// exactly matches a network alone; within also matches the networks in it.
 func exactly(cidr netip.Prefix) *api.Prefix { return prefixOf(cidr, cidr.Bits(), cidr.Bits()) }
 
 func within(cidr netip.Prefix) *api.Prefix { return prefixOf(cidr, cidr.Bits(), cidr.Addr().BitLen()) }
@@ -170,8 +171,8 @@ func (p *policies) rule(name string, neighbor *api.MatchSet, r wire.BGPRule) []*
 	return statements
 }
 
-// steps are the statements of a rule for routes of one type. A later one sees what the earlier have changed, so the path that
-// is asked for grows with what was prepended.
+// steps are the statements of a rule for routes of one type. A later one sees what the earlier have changed, so the
+// path that is asked for grows with what was prepended.
 func (p *policies) steps(name string, conditions *api.Conditions, routeType api.Conditions_RouteType, r wire.BGPRule) []*api.Statement {
 	var statements []*api.Statement
 	path := r.ASPathPrefix

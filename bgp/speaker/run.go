@@ -34,7 +34,7 @@ type run struct {
 	// wake receives when sessions may have changed; depth 1, written by the watch.
 	wake  chan struct{}
 	since map[netip.Addr]observed
-	// excesses are the peers that have done too much, messages what was counted of them (limit.go).
+	// excesses are the peers that have exceeded a limit, messages the counts of peers' messages (limit.go).
 	excesses map[netip.Addr]excess
 	messages map[netip.Addr]received
 	// synced, once true, stays so until the process ends.
@@ -178,7 +178,7 @@ func (r *run) refresh(ctx context.Context) error {
 	return nil
 }
 
-// wait decides how long a peer whose session was lost, or is back, is waited for; next is when to call it again, or zero.
+// wait decides how long to wait for a peer whose session was lost or is back. next is when to call it again, or zero.
 func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Time) (next time.Time) {
 	if stateOf(p) == bgp.Established && !sendsEndOfRIB(p) {
 		r.rib.forget(peer.Addr)

@@ -60,7 +60,7 @@ func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
 			return err
 		}
 	}
-	// Without peers nothing is listened on. A peer that is to go or to change goes before the limits for it do.
+	// Without peers the server does not listen. Peers are removed before their limits are.
 	if len(config.Peers) == 0 {
 		return e.stop(ctx)
 	}
@@ -209,8 +209,8 @@ func (e *embedded) applyAnnounced(ctx context.Context, want []netip.Prefix) erro
 	return nil
 }
 
-// removePeers removes the peers that are not wanted as they are. It goes on after one that failed, as addPeers does: one
-// bad peer must not keep the others down.
+// removePeers removes peers that are no longer wanted or have changed. Like addPeers, it continues after a failure: one
+// bad peer must not affect the others.
 func (e *embedded) removePeers(ctx context.Context, want []bgp.Peer) error {
 	var errs []error
 	wanted := map[netip.Addr]bgp.Peer{}
@@ -265,10 +265,10 @@ func (e *embedded) addPeer(ctx context.Context, peer bgp.Peer) error {
 	return nil
 }
 
-// renew makes a peer ready at once for the next session. After one has ended, or an attempt has failed, GoBGP turns its peer's
-// connections away for five seconds, and when that makes the peer do the same the two may miss each other
-// for long. No setting changes that, but a peer that was just added does not wait. The old one must be Idle: then
-// there is nothing to send a CEASE to.
+// renew makes a peer ready at once for the next session. After one has ended, or an attempt has failed, GoBGP turns its
+// peer's connections away for five seconds, and when that makes the peer do the same the two may miss each other for
+// long. No setting changes that, but a peer that was just added does not wait. The old one must be Idle: then there is
+// nothing to send a CEASE to.
 func (e *embedded) renew(ctx context.Context, peer bgp.Peer) error {
 	if err := e.removePeer(ctx, peer.Addr); err != nil {
 		return err

@@ -2,10 +2,10 @@
 // destinations and collects what the peers announce. It is the only package that
 // imports GoBGP, so that a major version of it changes this package alone.
 //
-// Out go the node's own destinations, and only from a route reflector also what it learned. What may come in
-// depends on who the peer is (confirm.go): of a node what IPAM has on it, of a route reflector what is in the pools,
-// and of a router outside everything that leads somewhere, a default route included. What contradicts IPAM by its next
-// hop felix/routing refuses.
+// It announces the node's own destinations; a route reflector also announces what it has learned. What it accepts
+// depends on the peer (confirm.go): from a node what IPAM has on it, from a route reflector what is in the pools, and
+// from a router outside everything that can be routed, including a default route. Package felix/routing refuses routes
+// whose next hop contradicts IPAM.
 //
 // It never touches the kernel's routes; Felix's agent does, from Routes. Run owns the
 // embedded server on its own goroutine; the other methods may be called from any.
@@ -29,7 +29,7 @@ type Options struct {
 	// DeferralTime is how long after the first configuration Status says Synced though a peer
 	// has not sent its End-of-RIB; 0 is bgp.DefaultRestartTime.
 	DeferralTime time.Duration
-	// ExcessDelay is how long the session of a peer that announces too much stays closed the first time; 0 is a minute.
+	// ExcessDelay is how long the session of a peer that exceeds a limit stays closed the first time; 0 is a minute.
 	ExcessDelay time.Duration
 }
 

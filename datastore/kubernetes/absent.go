@@ -13,16 +13,18 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// absent gives the list of an optional kind that the API server does not know in our version: an empty one, if it is certain that
-// the kind has no CRD, and else the name of the version to read instead.
+// absent is called for an optional kind that the API server does not serve in our version. It returns an empty list if
+// it is certain that the kind has no CRD, and otherwise the name of the version to read instead.
 //
-// That an API server answers 404 proves nothing: each learns of CRDs by a watch of its own, which may lag. But a list of the
-// CRDs that asks for no resourceVersion is read from etcd, or from a cache once that is as new as etcd. Where it has no
-// CRD there are no objects either, at the revision of that list: a CRD goes after its objects, by its finalizer.
+// A 404 of an API server proves nothing: each API server learns of CRDs through its own watch, which may lag. But a
+// list of the CRDs without a resourceVersion is read from etcd, or from a cache that is as new as etcd. If it lacks the
+// CRD, there are no objects either, at the revision of that list: a finalizer keeps a CRD until its objects are
+// deleted.
 //
-// In general resource versions can be compared within one resource alone (KEP-5504). Those of CRDs and of custom resources
-// are all revisions of one etcd: the part of kube-apiserver that serves both has one storage configuration,
-// to which --etcd-servers-overrides does not apply (seen in 1.36).
+// In general, only resource versions of the same resource can be compared (KEP-5504). Those of CRDs and of custom
+// resources are all revisions of one etcd: the part of kube-apiserver that serves both has one storage configuration,
+// to which
+// --etcd-servers-overrides does not apply (seen in 1.36).
 func (s *Store) absent(ctx context.Context, kind datastore.Kind) (instead string, list datastore.List, err error) {
 	crd := kind.Plural + "." + kind.Group
 	body, err := raw(s.clients[v3.GroupVersion].Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").
@@ -48,7 +50,7 @@ func (s *Store) absent(ctx context.Context, kind datastore.Kind) (instead string
 		fmt.Errorf("CRD %s is there, with the versions %v, but the API server does not serve %s, or not yet", crd, served, kind.Version))
 }
 
-// definition is what of a CRD says in which versions there are objects.
+// definition is the part of a CRD that names the versions of its objects.
 type definition struct {
 	Spec struct {
 		Versions []struct {
@@ -58,7 +60,7 @@ type definition struct {
 	} `json:"spec"`
 }
 
-// served gives the versions that are served, the one first that Kubernetes prefers.
+// served returns the served versions in Kubernetes' order of preference.
 func (d definition) served() []string {
 	var names []string
 	for _, v := range d.Spec.Versions {

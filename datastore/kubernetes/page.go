@@ -15,7 +15,8 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// page is a part of a list. Its items are decoded one by one, so that one that cannot be decoded does not affect the others.
+// page is a part of a list. Its items are decoded one by one, so that one that cannot be decoded does not affect the
+// others.
 type page struct {
 	metav1.ListMeta `json:"metadata"`
 	Items           []stdjson.RawMessage `json:"items"`

@@ -3,7 +3,8 @@
 //
 // It owns the HTTP connections and, for each watch, the goroutine of client-go that reads
 // it. It links no clientset: the agent on every node has this package in it, so it knows only the
-// API groups that are used. It caches nothing but the version in which a kind is served. Any number of goroutines may use a Store.
+// API groups that are used. It caches nothing but the version in which a kind is served. Any number of goroutines may
+// use a Store.
 package kubernetes
 
 import (
@@ -36,7 +37,7 @@ type Store struct {
 	dryRun []string
 	// merge updates our kinds by patches.
 	merge bool
-	// versions are those in which kinds are read that the server does not have in ours: string by datastore.Kind.
+	// versions are the versions of kinds that the server does not serve in ours: string by datastore.Kind.
 	versions *sync.Map
 }
 
@@ -116,7 +117,7 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	if limit == 0 {
 		limit = defaultPageSize
 	}
-	s.versions.Delete(kind) // ours may be there again
+	s.versions.Delete(kind) // our version may be served again
 	list, err := s.listPaged(ctx, kind, opts, limit)
 	if kind.Optional && sentinel(err) == datastore.ErrNoKind {
 		instead, empty, err := s.absent(ctx, kind)
@@ -136,11 +137,11 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 	return list, nil
 }
 
-// listPaged lists in pages, or else all at once.
+// listPaged lists in pages, or all at once if that fails.
 func (s *Store) listPaged(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
 	list, err := s.list(ctx, kind, opts, limit)
 	if limit > 0 && sentinel(err) == datastore.ErrExpired {
-		// The snapshot that the pages are cut from is gone.
+		// The snapshot behind the pages has expired.
 		list, err = s.list(ctx, kind, opts, 0)
 	}
 	return list, err
@@ -203,7 +204,7 @@ func (s *Store) Delete(ctx context.Context, kind datastore.Kind, key datastore.K
 
 func (s *Store) client(kind datastore.Kind) rest.Interface { return s.clients[kind.GroupVersion()] }
 
-// request reads the objects of a kind, in the version in which they were listed last.
+// request returns a request for the objects of a kind, in the version in which they were last listed.
 func (s *Store) request(kind datastore.Kind, opts datastore.ListOptions, params metav1.ListOptions) *rest.Request {
 	r := s.client(kind).Get()
 	if instead, ok := s.versions.Load(kind); ok {

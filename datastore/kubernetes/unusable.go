@@ -52,7 +52,7 @@ func (l lenientDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, i
 	}
 	kind := *gvk
 	if kind.GroupKind() == datastore.ClusterNetworkPolicies.GroupKind() {
-		kind = datastore.ClusterNetworkPolicies.GroupVersionKind // it may be served in another version alone
+		kind = datastore.ClusterNetworkPolicies.GroupVersionKind // the server may serve only another version
 	}
 	if repaired := mend(l.scheme, kind, data, err); repaired != nil {
 		return repaired, &kind, nil
@@ -67,8 +67,8 @@ func (l lenientDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, i
 	return u, gvk, nil
 }
 
-// mend makes an object of what cannot be decoded, for the reason given, or has to be looked at more closely; nil if what is left
-// would mean nothing.
+// mend returns an object for data that cannot be decoded, because of cause, or whose kind is checked strictly. It
+// returns nil if the rest of the object would mean nothing.
 func mend(scheme *runtime.Scheme, kind schema.GroupVersionKind, data []byte, cause error) runtime.Object {
 	var text []byte
 	var ok bool
@@ -89,7 +89,7 @@ func mend(scheme *runtime.Scheme, kind schema.GroupVersionKind, data []byte, cau
 	return o
 }
 
-// namesOf reads which object it is, and of what revision, whatever else is in it.
+// namesOf returns the name, namespace and revision of an object, whatever else is in it.
 func namesOf(data []byte) (metav1.ObjectMeta, error) {
 	if isProtobuf(data) {
 		return protobufMetadata(data)
@@ -103,7 +103,7 @@ func namesOf(data []byte) (metav1.ObjectMeta, error) {
 	var m metav1.ObjectMeta
 	for name, into := range map[string]any{"name": &m.Name, "namespace": &m.Namespace, "uid": &m.UID, "resourceVersion": &m.ResourceVersion} {
 		if value := object.Metadata[name]; value != nil {
-			_ = json.Unmarshal(value, into) // without a name it is no object, which is found below
+			_ = json.Unmarshal(value, into) // a missing name is an error below
 		}
 	}
 	if m.Name == "" {
@@ -112,7 +112,7 @@ func namesOf(data []byte) (metav1.ObjectMeta, error) {
 	return m, nil
 }
 
-// decode reads an object as far as that can be done.
+// decode decodes an object, repaired if that is necessary and possible.
 func (s *Store) decode(kind datastore.Kind, item []byte) (runtime.Object, error) {
 	o, err := s.scheme.New(kind.GroupVersionKind)
 	if err != nil {

@@ -16,8 +16,8 @@ const (
 	leaseStartWait = time.Second      // while the agent does not know the pools
 )
 
-// Leases returns the addresses that pods of this node have or are about to lose, whatever IPAM says. It may be called from
-// any goroutine.
+// Leases returns the addresses that pods of this node have or are about to lose, whatever IPAM says. It may be called
+// from any goroutine.
 func (s *Server) Leases() []ipam.Lease {
 	var leases []ipam.Lease
 	for _, r := range s.records.all() {
@@ -55,8 +55,8 @@ func (s *Server) watchLeases(ctx context.Context) error {
 	}
 }
 
-// reassert writes leases of running pods again that the datastore has lost. It tells the agent about addresses that belong
-// to others, and returns the time until its next call. The assigner calls it, so that no release overtakes it.
+// reassert writes leases of running pods again that the datastore has lost. It tells the agent about addresses that
+// belong to others, and returns the time until its next call. The assigner calls it, so that no release overtakes it.
 func (s *Server) reassert(ctx context.Context) time.Duration {
 	var requests []ipam.Request
 	var owners []record

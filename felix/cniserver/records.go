@@ -57,7 +57,8 @@ func (r record) handle() string { return r.Network + "." + r.ContainerID }
 
 func (r record) key() attachment { return attachment{r.ContainerID, r.IfName} }
 
-// pod returns the key of the pod, the same for all its sandboxes. The interface name is a hash, which two pods may share.
+// pod returns the key of the pod, the same for all its sandboxes. The interface name is a hash, which two pods may
+// share.
 func (r record) pod() string { return r.Namespace + "/" + r.Pod }
 
 // attributes returns the IPAM attributes of the pod's addresses.
@@ -169,9 +170,9 @@ func (s *recordStore) write(r record) error {
 	return nil
 }
 
-// reserve stores the record of an ADD, as put does, and sets the name of the host's end. A repeated ADD keeps the name that
-// it had. A new one gets the pod's name, which is the same as Calico's. If another pod has that name, because their hashes
-// are equal, it gets the next free one.
+// reserve stores the record of an ADD, as put does, and sets the name of the host's end. A repeated ADD keeps the name
+// that it had. A new one gets the pod's name, which is the same as Calico's. If another pod has that name, because
+// their hashes are equal, it gets the next free one.
 func (s *recordStore) reserve(r record) (record, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -185,9 +185,9 @@ func Environment(environ []string) Source {
 	return Source{Name: "the environment", Values: withPrefix("FELIX_", environ)}
 }
 
-// Defaults returns the settings of environment variables that begin with FELIXDEFAULT_, in upper or lower case. They apply
-// where neither a FelixConfiguration nor another source has a value. With them, an installation sets defaults that users
-// may change in the resource.
+// Defaults returns the settings of environment variables that begin with FELIXDEFAULT_, in upper or lower case. They
+// apply where neither a FelixConfiguration nor another source has a value. With them, an installation sets defaults
+// that users may change in the resource.
 func Defaults(environ []string) Source {
 	return Source{Name: "the defaults of the installation", Values: withPrefix("FELIXDEFAULT_", environ), Fallback: true}
 }

@@ -15,9 +15,9 @@ import (
 // lockRetry is the interval between two attempts to get the lock.
 const lockRetry = 100 * time.Millisecond
 
-// lockNode waits until no other Felix works on the node: only one process may write the node's records, journal and kernel
-// state. During an upgrade the former process may still be running. The kernel releases the lock when the process ends,
-// however it ends.
+// lockNode waits until no other Felix works on the node: only one process may write the node's records, journal and
+// kernel state. During an upgrade the former process may still be running. The kernel releases the lock when the
+// process ends, however it ends.
 func lockNode(ctx context.Context, path string, log *slog.Logger) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("lock the node: %w", err)

@@ -12,12 +12,12 @@ import (
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 )
 
-// stateFiles are the files and folders that Felix and the CNI plugin keep on a node. All but the first are in folders that
-// they share with other programs.
+// stateFiles are the files and folders that Felix and the CNI plugin keep on a node. All but the first are in folders
+// that they share with other programs.
 var stateFiles = []string{filepath.Dir(journalPath), protocol.DefaultSpool, protocol.DefaultSocket, debugSocket}
 
-// removeState removes the stateFiles below root, and their parent folders if they are empty and not mounted. A mount inside
-// stays, and is an error.
+// removeState removes the stateFiles below root, and their parent folders if they are empty and not mounted. A mount
+// inside stays, and is an error.
 func removeState(root string) error {
 	var errs []error
 	for _, name := range stateFiles {

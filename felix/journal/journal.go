@@ -1,18 +1,19 @@
-// Package journal keeps on disk what the stream has delivered. A node that starts while Typha and the API server are down
-// enforces from it the policy that it last knew.
+// Package journal keeps on disk what the stream has delivered. A node that starts while Typha and the API server are
+// down enforces from it the policy that it last knew.
 //
-// The package owns one file: a header and records. A record is a commit with its length and checksum. Commits are appended
-// as they arrive; from time to time one record of the whole state replaces them. An append costs only what changed. The
-// agent's goroutine calls the package. One goroutine of its own waits for the disk.
+// The package owns one file: a header and records. A record is a commit with its length and checksum. Commits are
+// appended as they arrive; from time to time one record of the whole state replaces them. An append costs only what
+// changed. The agent's goroutine calls the package. One goroutine of its own waits for the disk.
 //
-// The file is stale when it differs from what was delivered: a commit could not be written (the disk is full), or a part
-// cannot be read (flipped bits, a torn or missing record). Stale then returns the reason. A file that lacks a commit is
-// marked by one octet of its header, which needs no room on the disk. If even that octet cannot be written, the file is
-// removed. State has the good part of a stale file. It may lack a rule that denies, so it is not what the node has to
-// enforce. The file is no longer stale when the whole state has been written again: at one of the next calls of Keep, or
-// after damage once the stream is in sync.
+// The file is stale when it differs from what was delivered: a commit could not be written (the disk is full), or a
+// part cannot be read (flipped bits, a torn or missing record). Stale then returns the reason. A file that lacks a
+// commit is marked by one octet of its header, which needs no room on the disk. If even that octet cannot be written,
+// the file is removed. State has the good part of a stale file. It may lack a rule that denies, so it is not what the
+// node has to enforce. The file is no longer stale when the whole state has been written again: at one of the next
+// calls of Keep, or after damage once the stream is in sync.
 //
-// Records are on the disk after the Keep that follows them. A power failure may lose the last ones, and nothing shows that.
+// Records are on the disk after the Keep that follows them. A power failure may lose the last ones, and nothing shows
+// that.
 package journal
 
 import (
@@ -31,8 +32,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// State is the state after all records. The objects are immutable. The maps belong to the Journal; callers must not change
-// them.
+// State is the state after all records. The objects are immutable. The maps belong to the Journal; callers must not
+// change them.
 type State struct {
 	Objects  map[wire.ID]wire.Object
 	Versions map[string]string
@@ -92,16 +93,16 @@ type record struct {
 type entry struct {
 	Kind wire.Kind `cbor:"1,keyasint"`
 	Body []byte    `cbor:"2,keyasint"`
-	// Needs are the features that a reader needs to understand the whole object. Without them, it might read an Allow of a
-	// later release as one that allows more.
+	// Needs are the features that a reader needs to understand the whole object. Without them, it might read an Allow
+	// of a later release as one that allows more.
 	Needs []string `cbor:"3,keyasint,omitempty"`
 }
 
 func (e entry) understood() bool { return len(wire.ParseFeatures(e.Needs).Names()) == len(e.Needs) }
 
-// Open reads the file. A missing file is an empty journal. A part that cannot be read makes the journal stale. An object
-// that this release does not know or does not fully understand is skipped. The stream then delivers it again, in a form
-// that closes.
+// Open reads the file. A missing file is an empty journal. A part that cannot be read makes the journal stale. An
+// object that this release does not know or does not fully understand is skipped. The stream then delivers it again, in
+// a form that closes.
 func Open(path string) *Journal {
 	j := &Journal{path: path, changes: map[wire.ID][]wire.SetDelta{},
 		state: State{Objects: map[wire.ID]wire.Object{}, Versions: map[string]string{}}}
@@ -314,8 +315,8 @@ func (j *Journal) fail(cause error) {
 	}
 }
 
-// replace replaces the file with one that has a single record of the whole state. If that fails, the former file stays, and
-// is marked if it lacks a commit.
+// replace replaces the file with one that has a single record of the whole state. If that fails, the former file stays,
+// and is marked if it lacks a commit.
 func (j *Journal) replace() {
 	file, size, sum, err := j.write()
 	if err != nil {

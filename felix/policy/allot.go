@@ -22,9 +22,9 @@ func (r Room) share(of int) Room { return Room{r.Sets / of, r.Members / of} }
 
 // Allot returns the sets that the kernel has no room for, by name, with the reason. sizes has the number of members of
 // each set. Policies without a namespace come first, because they belong to an administrator. The rest of the room is
-// divided equally among the namespaces. What a namespace does not need is left to the others; namespaces that need little
-// come first. In a namespace that needs more than its share, the policies that fit, in the order of their names, get
-// their sets. A set that several policies name counts once.
+// divided equally among the namespaces. What a namespace does not need is left to the others; namespaces that need
+// little come first. In a namespace that needs more than its share, the policies that fit, in the order of their names,
+// get their sets. A set that several policies name counts once.
 func Allot(policies map[string]*wire.Policy, sizes map[string]int, room Room) map[string]error {
 	all := Room{}
 	for _, size := range sizes {
@@ -61,8 +61,8 @@ func Allot(policies map[string]*wire.Policy, sizes map[string]int, room Room) ma
 	return a.refused
 }
 
-// namespaceOf returns the namespace of a policy from its name on the wire, "<kind>.<tier>/<namespace>/<name>". It is empty
-// if the policy has none.
+// namespaceOf returns the namespace of a policy from its name on the wire, "<kind>.<tier>/<namespace>/<name>". It is
+// empty if the policy has none.
 func namespaceOf(policy string) string {
 	if parts := strings.Split(policy, "/"); len(parts) == 3 {
 		return parts[1]

@@ -144,9 +144,9 @@ func (t *table) linkLocal(types ...uint8) []iptables.Rule {
 	return rules
 }
 
-// forwardedVXLAN returns the rules that drop packets that this node forwards to the tunnel of another node. If this node
-// translates their source, the other node would take them for this node's tunnel. Only untranslated packets between two
-// nodes pass.
+// forwardedVXLAN returns the rules that drop packets that this node forwards to the tunnel of another node. If this
+// node translates their source, the other node would take them for this node's tunnel. Only untranslated packets
+// between two nodes pass.
 func (t *table) forwardedVXLAN() []iptables.Rule {
 	if t.VXLANPort == 0 {
 		return nil
@@ -160,8 +160,8 @@ func (t *table) forwardedVXLAN() []iptables.Rule {
 	}
 }
 
-// toNodes returns the rules that drop a workload's packets to the BGP speaker of any node, whatever its policy allows. The
-// packet's source may be translated to this node's address, which is that of a peer.
+// toNodes returns the rules that drop a workload's packets to the BGP speaker of any node, whatever its policy allows.
+// The packet's source may be translated to this node's address, which is that of a peer.
 func (t *table) toNodes() []iptables.Rule {
 	return []iptables.Rule{{Match: t.bgp().DestSet(t.set(SetAllHosts)), Action: iptables.Drop{},
 		Comment: "Drop BGP from workloads to nodes"}}
@@ -176,8 +176,8 @@ func (t *table) bgp() iptables.Match {
 	return iptables.Match(nil).Protocol(tcp).DestPorts(ports...)
 }
 
-// loopback is the network to which only the node itself may send. With route_localnet, which kube-proxy sets, the kernel
-// would accept packets to it from others too.
+// loopback is the network to which only the node itself may send. With route_localnet, which kube-proxy sets, the
+// kernel would accept packets to it from others too.
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
 func (t *table) toHost() []iptables.Rule {

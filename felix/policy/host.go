@@ -60,8 +60,8 @@ func (r *Renderer) Mangle(in Input) Table {
 	return t.out
 }
 
-// Raw renders the raw table: the check of workloads' source addresses, and the policies with doNotTrack. As in Calico, the
-// host endpoint for all interfaces has none of these.
+// Raw renders the raw table: the check of workloads' source addresses, and the policies with doNotTrack. As in Calico,
+// the host endpoint for all interfaces has none of these.
 func (r *Renderer) Raw(in Input) Table {
 	t := r.table(iptables.Raw, in)
 	t.out.Hooks = map[string]iptables.Hooks{}

@@ -8,9 +8,9 @@ import (
 )
 
 // With kube-proxy in IPVS mode a packet to a Service does not pass FORWARD. The Service's address is one of the node's
-// own, so the packet enters INPUT. There IPVS translates it and sends it through OUTPUT to an endpoint of the Service. In
-// OUTPUT it looks as if the node had sent it. As in Calico, INPUT records the packet's interface in its mark, and OUTPUT
-// decides on a packet with such a mark as FORWARD would have:
+// own, so the packet enters INPUT. There IPVS translates it and sends it through OUTPUT to an endpoint of the Service.
+// In OUTPUT it looks as if the node had sent it. As in Calico, INPUT records the packet's interface in its mark, and
+// OUTPUT decides on a packet with such a mark as FORWARD would have:
 //
 //	INPUT ── cali-INPUT ── cali-forward-check ── cali-set-endpoint-mark
 //	                                              ├ from a pod ── cali-set-wl-mark ── cali-sm-<iface>
@@ -148,8 +148,8 @@ func (t *table) addRules(name string, rules []iptables.Rule) {
 	t.add(name, fmt.Sprint(rules), func() []iptables.Rule { return rules })
 }
 
-// forwardCheck returns the rules that mark a packet of INPUT that IPVS will forward. A packet of a known connection is not
-// marked: its connection was decided on before.
+// forwardCheck returns the rules that mark a packet of INPUT that IPVS will forward. A packet of a known connection is
+// not marked: its connection was decided on before.
 func (t *table) forwardCheck() []iptables.Rule {
 	rules := []iptables.Rule{{Match: known, Action: iptables.Return{}}}
 	for _, ports := range iptables.SplitPorts(t.IPVS.NodePorts) {

@@ -18,16 +18,16 @@
 //	OUTPUT ── cali-OUTPUT ──┬ VXLAN to known nodes; the node itself may always reach its pods
 //	                        └ the rest ──── cali-to-host-endpoint ─── cali-th-<iface> ─ cali-failsafe-out, policies, profiles
 //
-// Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that no
-// connection is tracked for it. Later rules may trust the source address.
+// Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that
+// no connection is tracked for it. Later rules may trust the source address.
 //
 // The chains of host endpoints exist while there are any. The raw table then also asks the policies with doNotTrack,
 // and mangle those with preDNAT, and, as output by an address that was translated is decided after the filter table,
 // the ordinary ones of what the node itself sends.
 //
-// A chain drops a denied packet, and sets the accept mark on an allowed one and returns, so that a packet between pods of
-// the same node passes both ends. The mark stays from table to table: a packet that raw or mangle allowed is not checked
-// again at the same end. The first table clears marks that the outer packet of a tunnel may have left.
+// A chain drops a denied packet, and sets the accept mark on an allowed one and returns, so that a packet between pods
+// of the same node passes both ends. The mark stays from table to table: a packet that raw or mangle allowed is not
+// checked again at the same end. The first table clears marks that the outer packet of a tunnel may have left.
 package policy
 
 import (
@@ -64,8 +64,8 @@ type Marks struct {
 	Endpoint uint32
 }
 
-// MarksOf returns the marks in a mask: the four lowest bits, in Calico's order, and the others for endpoints. It fails if
-// the mask has fewer than four bits.
+// MarksOf returns the marks in a mask: the four lowest bits, in Calico's order, and the others for endpoints. It fails
+// if the mask has fewer than four bits.
 func MarksOf(mask uint32) (Marks, error) {
 	if bits.OnesCount32(mask) < 4 {
 		return Marks{}, fmt.Errorf("mark mask %#x has fewer than the 4 bits that are needed", mask)

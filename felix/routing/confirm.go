@@ -9,8 +9,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// ipam is the stream's data on pools, blocks and nodes, against which learned routes are checked. The speaker has already
-// refused, session by session, what a node may not announce. Here the next hop is checked, whoever passed the route on.
+// ipam is the stream's data on pools, blocks and nodes, against which learned routes are checked. The speaker has
+// already refused, session by session, what a node may not announce. Here the next hop is checked, whoever passed the
+// route on.
 type ipam struct {
 	pools  []netip.Prefix
 	owners map[netip.Prefix]string // the node of each block and borrowed address
@@ -51,9 +52,9 @@ func (i ipam) inBlock(dst, pool netip.Prefix) bool {
 	return false
 }
 
-// trusted returns the next hops of a learned route that may be used, and why others may not. What IPAM has on a node may go
-// to that node, to a relay, or to a router outside the cluster. A part of a block goes nowhere unless IPAM has it on some
-// node. The address of a pod is no next hop.
+// trusted returns the next hops of a learned route that may be used, and why others may not. What IPAM has on a node
+// may go to that node, to a relay, or to a router outside the cluster. A part of a block goes nowhere unless IPAM has
+// it on some node. The address of a pod is no next hop.
 func (c *computation) trusted(r bgp.Route) (hops []netip.Addr, refusal string) {
 	dst := r.Dst.Masked()
 	pool := c.ipam.poolWith(dst)

@@ -24,9 +24,9 @@ func NextHops(family dataplane.Family, learned []bgp.Route) []netip.Addr {
 	return slices.Compact(all)
 }
 
-// learned adds routes that BGP knows and the stream does not. A route whose next hop is unreachable waits, as in any router
-// (RFC 4271, section 9.1.2.1): nothing is wrong with the node. The same holds if the kernel has another program's route to
-// the destination, such as its own subnet or default route, which a router may well announce.
+// learned adds routes that BGP knows and the stream does not. A route whose next hop is unreachable waits, as in any
+// router (RFC 4271, section 9.1.2.1): nothing is wrong with the node. The same holds if the kernel has another
+// program's route to the destination, such as its own subnet or default route, which a router may well announce.
 func (c *computation) learned(r bgp.Route) {
 	if c.taken[r.Dst.Masked()] {
 		return

@@ -69,8 +69,8 @@ type Input struct {
 	Learned  []bgp.Route
 	// Relays are route reflectors that set themselves as the next hop of routes that they pass on.
 	Relays []netip.Addr
-	// Underlay are the routes that the node has from others, of the family, best first: by them the next hops of Learned
-	// are resolved. Those that concern no next hop may be left out.
+	// Underlay are the routes that the node has from others, of the family, best first: by them the next hops of
+	// Learned are resolved. Those that concern no next hop may be left out.
 	Underlay  []route.Route
 	Workloads []Workload
 }
@@ -82,8 +82,8 @@ type Output struct {
 	Tunnel *link.VXLAN
 	// Problems are destinations that cannot be reached, and why, sorted.
 	Problems []string
-	// Unresolved are learned routes whose next hops the node cannot reach. Refused are those that contradict the stream's
-	// data on the pools. Both are sorted, and cut if they are long.
+	// Unresolved are learned routes whose next hops the node cannot reach. Refused are those that contradict the
+	// stream's data on the pools. Both are sorted, and cut if they are long.
 	Unresolved, Refused []string
 }
 

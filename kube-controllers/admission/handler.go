@@ -24,8 +24,8 @@ import (
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
-// handler answers admission requests. Anybody who reaches its port may send them, and a request does not prove that it comes
-// from an API server. So the reads for a request are limited.
+// handler answers admission requests. Anybody who reaches its port may send them, and a request does not prove that it
+// comes from an API server. So the reads for a request are limited.
 type handler struct {
 	// live reads what other objects exist now: with a cache, two pools applied one after
 	// the other would not see each other.

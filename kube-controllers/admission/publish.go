@@ -59,8 +59,8 @@ func (s *Server) trust(ctx context.Context, kind string, o client.Object, truste
 	if len(changed) == 0 {
 		return nil
 	}
-	// API servers merge webhooks by their name. The patch requires that the object is unchanged since it was read, so that
-	// it does not create a removed webhook again.
+	// API servers merge webhooks by their name. The patch requires that the object is unchanged since it was read, so
+	// that it does not create a removed webhook again.
 	body, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"resourceVersion": o.GetResourceVersion()}, "webhooks": changed})
 	if err != nil {

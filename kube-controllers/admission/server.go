@@ -40,8 +40,8 @@ type Options struct {
 	Cache client.Reader
 	// Scheme knows the types of projectcalico.org/v3, NetworkPolicy and ClusterNetworkPolicy.
 	Scheme *runtime.Scheme
-	// Configuration is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration. Both exist;
-	// the Server writes their caBundles.
+	// Configuration is the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration. Both
+	// exist; the Server writes their caBundles.
 	Configuration string
 	// Port is where the server listens, on all addresses.
 	Port int

@@ -7,8 +7,8 @@ import (
 )
 
 // shared reads a value for all concurrent callers of get together. The read for a caller begins after the call, so that
-// the value is as new as if it were read for that caller alone. There is one read at a time, and at least the time every
-// lies between the beginnings of two reads.
+// the value is as new as if it were read for that caller alone. There is one read at a time, and at least the time
+// every lies between the beginnings of two reads.
 type shared[T any] struct {
 	read  func(context.Context) (T, error)
 	every time.Duration

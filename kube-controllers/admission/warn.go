@@ -8,8 +8,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// warner answers requests for policies of Kubernetes' own kinds. It allows all of them, including those that it cannot read:
-// the API server validates these kinds.
+// warner answers requests for policies of Kubernetes' own kinds. It allows all of them, including those that it cannot
+// read: the API server validates these kinds.
 type warner struct{ *handler }
 
 // Handle adds a warning for a policy that Typha will not use.

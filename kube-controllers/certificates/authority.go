@@ -37,8 +37,8 @@ type authority struct {
 	former  []*x509.Certificate // still trusted
 }
 
-// readAuthority reads the authority from a Secret's data. A part that cannot be read counts as missing: advance makes it
-// again, and trusted certificates stay trusted.
+// readAuthority reads the authority from a Secret's data. A part that cannot be read counts as missing: advance makes
+// it again, and trusted certificates stay trusted.
 func readAuthority(data map[string][]byte) *authority {
 	a := &authority{}
 	a.current, _ = readSigner(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])

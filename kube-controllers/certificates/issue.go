@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// Lifetimes. A certificate is renewed when a third of its life is left. The authority is replaced while it still outlives
-// every certificate that it signs.
+// Lifetimes. A certificate is renewed when a third of its life is left. The authority is replaced while it still
+// outlives every certificate that it signs.
 const (
 	authorityLife   = 10 * 365 * 24 * time.Hour
 	certificateLife = 365 * 24 * time.Hour
 )
 
-// backdate is how far in the past a certificate's validity begins, for machines whose clock is behind. A local time taken
-// for UTC is wrong by up to 14 hours.
+// backdate is how far in the past a certificate's validity begins, for machines whose clock is behind. A local time
+// taken for UTC is wrong by up to 14 hours.
 const backdate = 24 * time.Hour
 
 // Name is what a certificate says about its holder.
@@ -48,8 +48,8 @@ func (have Issued) renewed(name Name, a *authority, now time.Time) (Issued, erro
 	return want, err
 }
 
-// good reports whether the certificate is signed by the current authority, has the right name and usage, and need not be
-// renewed yet.
+// good reports whether the certificate is signed by the current authority, has the right name and usage, and need not
+// be renewed yet.
 func (have Issued) good(name Name, authority *x509.Certificate, now time.Time) bool {
 	pair, err := tls.X509KeyPair(have.Cert, have.Key)
 	if err != nil {

@@ -1,16 +1,16 @@
 // Package certificates makes and renews the certificates with which the components of an installation authenticate each
 // other, and replaces their certificate authority.
 //
-// It owns the data of Secrets. The installation creates the Secrets empty, so that this program needs no right to create
-// any. One Secret has the authority with its keys; no pod mounts it. There is one Secret for each certificate; the pods
-// of one component mount it. The package creates no object, and changes only the data of the Secrets and its own
-// annotation. Package typha/stream and the API servers present and verify the certificates.
+// It owns the data of Secrets. The installation creates the Secrets empty, so that this program needs no right to
+// create any. One Secret has the authority with its keys; no pod mounts it. There is one Secret for each certificate;
+// the pods of one component mount it. The package creates no object, and changes only the data of the Secrets and its
+// own annotation. Package typha/stream and the API servers present and verify the certificates.
 //
 // # Replacing the authority
 //
-// A Secret reaches the pods that mount it a minute or two after it was written, and later on a node that is cut off. So no
-// certificate is presented before everybody trusts its authority, and no authority loses trust while somebody may present
-// its certificates:
+// A Secret reaches the pods that mount it a minute or two after it was written, and later on a node that is cut off. So
+// no certificate is presented before everybody trusts its authority, and no authority loses trust while somebody may
+// present its certificates:
 //
 //  1. The next authority is made. Everybody trusts it besides the current one.
 //  2. After the overlap the next authority becomes the current one. Every certificate is made again.
@@ -41,8 +41,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// AnnotationRotate on the authority's Secret, with any value, requests another authority. The annotation is removed when
-// the next authority is made.
+// AnnotationRotate on the authority's Secret, with any value, requests another authority. The annotation is removed
+// when the next authority is made.
 const AnnotationRotate = "maneki.net/rotate"
 
 // The intervals between two checks: in general, and after a failure.
@@ -57,8 +57,8 @@ const MinOverlap = 3 * time.Minute
 // Certificate is a certificate to keep.
 type Certificate struct {
 	Name
-	// Secret is the name of its Secret, for the pods that mount it. If it is empty, the certificate is kept in memory, and
-	// each Keeper has its own.
+	// Secret is the name of its Secret, for the pods that mount it. If it is empty, the certificate is kept in memory,
+	// and each Keeper has its own.
 	Secret string
 	// Use is called with the certificate at each check, whether it has changed or not. May be nil.
 	Use func(context.Context, Issued) error
@@ -197,8 +197,8 @@ func (k *Keeper) stored(ctx context.Context, c Certificate, a *authority) (issue
 	return issued, err
 }
 
-// change reads a Secret, and writes it if the function has changed it. The function is called again after a conflict with
-// another writer.
+// change reads a Secret, and writes it if the function has changed it. The function is called again after a conflict
+// with another writer.
 func (k *Keeper) change(ctx context.Context, name string, change func(*corev1.Secret) (bool, error)) error {
 	key := types.NamespacedName{Namespace: k.Namespace, Name: name}
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {

@@ -290,8 +290,8 @@ func trimPod(obj any) (any, error) {
 	return trimmed, nil
 }
 
-// trimNode keeps a node's name and labels, its addresses and the annotations with addresses, our own condition, and the state
-// that shows whether its kubelet reports.
+// trimNode keeps a node's name and labels, its addresses and the annotations with addresses, our own condition, and the
+// state that shows whether its kubelet reports.
 func trimNode(obj any) (any, error) {
 	node, ok := obj.(*corev1.Node)
 	if !ok {

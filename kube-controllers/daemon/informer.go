@@ -17,9 +17,9 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// informers returns the function that makes the informers of the manager's cache. The informer of a custom resource reads
-// object by object through a Store. client-go decodes a list as a whole: one object that does not fit its type would keep
-// all others of its kind out of the cache, and so end the program.
+// informers returns the function that makes the informers of the manager's cache. The informer of a custom resource
+// reads object by object through a Store. client-go decodes a list as a whole: one object that does not fit its type
+// would keep all others of its kind out of the cache, and so end the program.
 func informers(store datastore.Store, scheme *runtime.Scheme, log *slog.Logger) func(
 	toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
 	return func(lw toolscache.ListerWatcher, of runtime.Object, resync time.Duration, by toolscache.Indexers,

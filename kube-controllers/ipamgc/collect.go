@@ -138,15 +138,15 @@ func (s *snapshot) leaked(a ipam.Allocation) bool {
 	return name.Name != "" && unused(s.pods[name], a, heard || !exists)
 }
 
-// unused reports whether the pod that an allocation names does not use it; the pod is nil if it does not exist. A pod on a
-// node whose kubelet does not report goes on running, whatever happens to it in the API: there only what the kubelet wrote
-// counts.
+// unused reports whether the pod that an allocation names does not use it; the pod is nil if it does not exist. A pod
+// on a node whose kubelet does not report goes on running, whatever happens to it in the API: there only what the
+// kubelet wrote counts.
 func unused(pod *corev1.Pod, a ipam.Allocation, heard bool) bool {
 	return !holds(pod, a) && (heard || pod != nil && isOwner(pod, a))
 }
 
-// heardOf reports whether the API shows which pods run on a node: its kubelet reports, or somebody has declared that the node
-// is off.
+// heardOf reports whether the API shows which pods run on a node: its kubelet reports, or somebody has declared that
+// the node is off.
 func heardOf(node *corev1.Node) bool {
 	off := func(taint corev1.Taint) bool { return taint.Key == corev1.TaintNodeOutOfService }
 	reports := func(c corev1.NodeCondition) bool {

@@ -210,8 +210,8 @@ func (c *Controller) gone(ctx context.Context, node string) (bool, error) {
 	return true, nil
 }
 
-// heard reports, from the live API, whether a node's kubelet reports. It returns true for a node that does not exist, which
-// keeps no addresses.
+// heard reports, from the live API, whether a node's kubelet reports. It returns true for a node that does not exist,
+// which keeps no addresses.
 func (c *Controller) heard(ctx context.Context, node string) (bool, error) {
 	var found corev1.Node
 	err := c.live.Get(ctx, types.NamespacedName{Name: node}, &found)

@@ -39,8 +39,8 @@ const (
 	settle = 5 * time.Second
 	// grace is the same for a node that is not connected: it is to have time to find another replica.
 	grace = 30 * time.Second
-	// inheritedGrace is grace for a node that this process has not seen connected. A replica that hands its nodes over is not listed
-	// any more, and does so for up to 5 minutes: only who observed it before knows of them.
+	// inheritedGrace is grace for a node that this process has not seen connected. A replica that hands its nodes over
+	// is not listed any more, and does so for up to 5 minutes: only who observed it before knows of them.
 	inheritedGrace = 6 * time.Minute
 	// rewrite is the shortest time between two messages with the same reason.
 	rewrite = time.Minute

@@ -21,12 +21,12 @@ type verdict struct {
 
 // picture is what all replicas of Typha say, as one.
 //
-// They compute the same from the same objects, but not at the same moment, and one that has just started has said nothing yet. So
-// a resource is unusable as long as any replica that is observed says so; of several reasons the latest news counts, and what a
-// replica says when it is first heard is no news. While none is observed all verdicts stand.
+// They compute the same from the same objects, but not at the same moment, and one that has just started has said
+// nothing yet. So a resource is unusable as long as any replica that is observed says so; of several reasons the latest
+// news counts, and what a replica says when it is first heard is no news. While none is observed all verdicts stand.
 //
-// A node is connected if any replica that is observed has a stream of it; of several the youngest counts. That it has none is
-// known only while each replica that is ready is observed.
+// A node is connected if any replica that is observed has a stream of it; of several the youngest counts. That it has
+// none is known only while each replica that is ready is observed.
 type picture struct {
 	mu       sync.Mutex
 	ready    map[string]bool // the replicas that the cluster has; nil until it has said so

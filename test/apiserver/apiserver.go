@@ -140,8 +140,8 @@ func (s *Server) Create(t testing.TB, collection, object string) (remove func())
 	return func() { t.Helper(); do(http.MethodDelete, collection+"/"+named.Metadata.Name, "") }
 }
 
-// OfferClusterNetworkPolicies installs a CRD that takes any ClusterNetworkPolicy in some versions, v1alpha2 unless others are given, and
-// gives what removes it.
+// OfferClusterNetworkPolicies installs a CRD that takes any ClusterNetworkPolicy in some versions, v1alpha2 unless
+// others are given, and gives what removes it.
 func (s *Server) OfferClusterNetworkPolicies(t testing.TB, names ...string) (remove func()) {
 	t.Helper()
 	if len(names) == 0 {

@@ -3,10 +3,10 @@
 //
 // It owns the definitions of all images of the product and of its tests, and
 // the checkout's .cache/images and .cache/layers. It never pushes, and never
-// runs what it packs. Beside each archive is a bill of materials. One commit, one toolchain and one state of Debian give
-// one digest, on any machine and in any folder. Layers are cached: rebuilding a program
-// rewrites that program's layer alone. Build is called by the image command and by
-// the test cluster; an image is built by one process at a time.
+// runs what it packs. Beside each archive is a bill of materials. One commit, one toolchain and one state of Debian
+// give one digest, on any machine and in any folder. Layers are cached: rebuilding a program rewrites that program's
+// layer alone. Build is called by the image command and by the test cluster; an image is built by one process at a
+// time.
 package images
 
 import (

@@ -153,8 +153,8 @@ func (b Builder) debianLayer(ctx context.Context, packages []string) (layer, err
 	})
 }
 
-// writeDebian writes the tar of a root file system. mmdebstrap sorts it, gives all files the epoch's time at most, and leaves out what
-// tells of the making: logs, caches, the machine's name.
+// writeDebian writes the tar of a root file system. mmdebstrap sorts it, gives all files the epoch's time at most, and
+// leaves out what tells of the making: logs, caches, the machine's name.
 func writeDebian(ctx context.Context, w io.Writer, list string) error {
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=minbase", "--format=tar", "--include="+list,
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",

@@ -17,8 +17,8 @@ import (
 	cyclonedx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// writeBOM writes what an image is made of, as CycloneDX: the modules of its programs as the Go toolchain recorded them, and the
-// packages of its Debian as dpkg did. It depends on these and the image's digest alone.
+// writeBOM writes what an image is made of, as CycloneDX: the modules of its programs as the Go toolchain recorded
+// them, and the packages of its Debian as dpkg did. It depends on these and the image's digest alone.
 func writeBOM(i Image, a Archive, p parts) error {
 	bom := cyclonedx.NewBOM()
 	image := cyclonedx.Component{Type: cyclonedx.ComponentTypeContainer, BOMRef: "image", Name: i.Repository,

@@ -1,5 +1,5 @@
-// Package process runs servers on loopback for tests: started with their output in a file, waited for, and killed with the
-// test, also when that is killed.
+// Package process runs servers on loopback for tests: started with their output in a file, waited for, and killed with
+// the test, also when that is killed.
 //
 // It owns a process for as long as its Process lives, and nothing of what the program does. Packages apiserver and
 // etcdserver call it. A Process may be used by any number of goroutines.
@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// The bounds of what is waited for, and how often it is asked. A server that is starting may leave a request without an answer:
-// kube-apiserver was seen to, on a busy machine. So a question has a bound of its own, and is asked again.
+// The bounds of what is waited for, and how often it is asked. A server that is starting may leave a request without an
+// answer: kube-apiserver was seen to, on a busy machine. So a question has a bound of its own, and is asked again.
 const (
 	readyWithin  = time.Minute
 	answerWithin = 5 * time.Second
@@ -114,8 +114,8 @@ func (p *Process) tail() []byte {
 	return bytes.TrimSpace(body)
 }
 
-// Ports are taken below those that the kernel gives to connections (ip_local_port_range begins with 32768), since one of these could
-// have a port by the time that a process listens on it.
+// Ports are taken below those that the kernel gives to connections (ip_local_port_range begins with 32768), since one
+// of these could have a port by the time that a process listens on it.
 const (
 	firstPort = 10_000
 	lastPort  = 32_767

@@ -107,8 +107,8 @@ func run(ctx context.Context, o options, names []string) (bool, error) {
 	return len(total.failed) == 0 && !skippedInCI && total.passed > 0, nil
 }
 
-// check is a command that must succeed. When silent is set, what it prints to standard output is what is wrong; standard
-// error is progress, such as the modules that go downloads.
+// check is a command that must succeed. When silent is set, what it prints to standard output is what is wrong;
+// standard error is progress, such as the modules that go downloads.
 type check struct {
 	name   string
 	argv   []string

@@ -81,7 +81,8 @@ func (a *addresses) cover(b *block, in bool) {
 	}
 }
 
-// attributed gives what blocks say of an address, the smallest that has it allocated; covered says that there is one at all.
+// attributed gives what blocks say of an address, the smallest that has it allocated; covered says that there is one at
+// all.
 func (a *addresses) attributed(addr netip.Addr) (to attribution, allocated, covered bool) {
 	smallest := 0
 	for length := range a.lengths {

@@ -109,8 +109,8 @@ func compileRules[T any](c *bgpFilterCompiler, path string, rules []T, read func
 	return out
 }
 
-// rule gives what a rule means to a speaker. Of what cannot be used, a rule that accepts is left out and one that rejects
-// rejects all that it might have meant.
+// rule gives what a rule means to a speaker. Of what cannot be used, a rule that accepts is left out and one that
+// rejects rejects all that it might have meant.
 func (c *bgpFilterCompiler) rule(path string, r bgpFilterRule) (bgpRule, bool) {
 	out := bgpRule{peers: r.PeerType, BGPRule: wire.BGPRule{
 		Reject: r.Action != v3.Accept, Learned: r.Source != "", ASPathPrefix: r.ASPathPrefix}}

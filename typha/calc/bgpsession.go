@@ -52,8 +52,8 @@ func (e *Engine) newSessions() *sessions {
 	return s
 }
 
-// isRemote says whether a node is at the far end of a peer's sessions. Something else may speak BGP at a node's address, with
-// another AS number or on another port.
+// isRemote says whether a node is at the far end of a peer's sessions. Something else may speak BGP at a node's
+// address, with another AS number or on another port.
 func (s *sessions) isRemote(p *bgpPeer, h *host) bool {
 	if p.remote != nil {
 		return p.remote(h)
@@ -63,9 +63,9 @@ func (s *sessions) isRemote(p *bgpPeer, h *host) bool {
 		(p.addr.Port() == 0 || p.addr.Port() == s.e.listenPort(h.Name))
 }
 
-// of gives a node's sessions, sorted by name, and the addresses with which it may have none. Sessions are those that peers
-// ask it to open and, where nothing is asked of it about an address, those that a peer asks the node with that address to
-// open with it.
+// of gives a node's sessions, sorted by name, and the addresses with which it may have none. Sessions are those that
+// peers ask it to open and, where nothing is asked of it about an address, those that a peer asks the node with that
+// address to open with it.
 func (s *sessions) of(h *host) (open []wire.BGPPeer, barred []netip.Addr) {
 	asked, bars := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, p := range s.peers {

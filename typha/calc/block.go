@@ -16,9 +16,9 @@ type block struct {
 	cidr    netip.Prefix
 	created int64    // Unix seconds, which the API server sets and nobody changes
 	host    nodeName // affine node
-	damage  string   // what IPAM finds wrong with it, and assigns nothing from it for
+	damage  string   // why IPAM assigns no addresses from it; empty if it does
 	used    bool
-	claims  []claim // what it says of its addresses; nil while it is used
+	claims  []claim // what it says about its addresses; nil while it is used
 	// allocations are the claims while it is used, sorted by ordinal; nil while it is not.
 	allocations []attribution
 }
@@ -152,8 +152,8 @@ func (e *Engine) attribute(addr netip.Addr, was, is *item) {
 	}
 }
 
-// blockOf reads a block. The range is what the name says. Damage keeps IPAM from assigning; the addresses that the block
-// gave are in use all the same, as far as they can be read.
+// blockOf reads a block. The range is what the name says. Damage keeps IPAM from assigning; the addresses that the
+// block gave are in use all the same, as far as they can be read.
 func blockOf(o *v3.IPAMBlock) (*block, error) {
 	cidr, ok := v3.BlockCIDR(o.Name)
 	if !ok {

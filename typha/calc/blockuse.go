@@ -12,8 +12,8 @@ import (
 // A block is used if a pool contains it, or may contain it, and no older block that is used overlaps it. The range of a
 // pool that cannot be read may be any: see pools. Every node may create blocks. A block
 // outside the pools would attract traffic to its node that has nothing to do with the cluster. A smaller block within
-// another node's block would attract the traffic of that node's pods. IPAM's clients never create such blocks, and assign
-// no addresses from them.
+// another node's block would attract the traffic of that node's pods. IPAM's clients never create such blocks, and
+// assign no addresses from them.
 
 // regionOf returns the range that contains a block and has the size of the largest block. Blocks of different regions
 // never overlap.

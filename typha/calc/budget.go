@@ -18,14 +18,14 @@ import (
 // namespaces need. A policy beyond the budget is unusable: it selects the same endpoints and allows nothing. A field
 // that is not positive means its default.
 //
-// The numbers of rules and sets follow from the object alone. A rule of a Kubernetes policy counts once for each pair of
-// a peer and a port. A rule of a projectcalico.org/v3 policy counts once, and once more for each further network or port
-// in its lists. A set stands for a selector, a Service or a named port. It counts once for all rules that name it, and
-// once more for each further 10 requirements of its selector.
+// The numbers of rules and sets follow from the object alone. A rule of a Kubernetes policy counts once for each pair
+// of a peer and a port. A rule of a projectcalico.org/v3 policy counts once, and once more for each further network or
+// port in its lists. A set stands for a selector, a Service or a named port. It counts once for all rules that name it,
+// and once more for each further 10 requirements of its selector.
 //
-// Members are the addresses and networks in those sets. Their number follows from the state of the cluster: replicas with
-// the same state count the same, in whatever order the state arrived. A set's members count as the next power of two, and
-// as 64 at least, so that few sets are counted again when pods come and go.
+// Members are the addresses and networks in those sets. Their number follows from the state of the cluster: replicas
+// with the same state count the same, in whatever order the state arrived. A set's members count as the next power of
+// two, and as 64 at least, so that few sets are counted again when pods come and go.
 //
 // The older policies of a namespace come first, and those that no longer fit are unusable. A set that several of them
 // name counts once for the namespace. Policies without a namespace belong to an administrator: only the limits of a
@@ -77,19 +77,19 @@ func (b Budget) Validate() error {
 }
 
 // Judge returns why a policy has more rules or sets than one policy may have, and what to do about it. It returns the
-// empty string for a policy within those limits and for an object that is not a policy. It does not report other reasons
-// for which the policy is unusable.
+// empty string for a policy within those limits and for an object that is not a policy. It does not report other
+// reasons for which the policy is unusable.
 func (b Budget) Judge(object metav1.Object) string {
 	_, c, _ := b.withDefaults().compile(object)
 	return c.over
 }
 
-// cost is the part of the budget that follows from a policy's object. It is zero for a policy that exceeds the limits of
-// a single policy.
+// cost is the part of the budget that follows from a policy's object. It is zero for a policy that exceeds the limits
+// of a single policy.
 type cost struct{ rules, sets int }
 
-// compile reads a policy of any kind. If the policy has too many rules, only its subject is read. It returns false for an
-// object that is not a policy.
+// compile reads a policy of any kind. If the policy has too many rules, only its subject is read. It returns false for
+// an object that is not a policy.
 func (b Budget) compile(object metav1.Object) (policyKey, compiled, bool) {
 	key, rules, read := source(object)
 	if read == nil {
@@ -248,8 +248,8 @@ func (c *compiled) closedEffect() string {
 	return "it denies all that it selects"
 }
 
-// close makes an unusable policy allow nothing. It still selects the same endpoints. Traffic that other NetworkPolicies of
-// Kubernetes allow to the same pods stays allowed.
+// close makes an unusable policy allow nothing. It still selects the same endpoints. Traffic that other NetworkPolicies
+// of Kubernetes allow to the same pods stays allowed.
 func (c *compiled) close() {
 	if c.closedEffect() == "it allows nothing" {
 		c.policy.Ingress, c.policy.Egress, c.sets, c.origins = nil, nil, nil, origins{}

@@ -24,9 +24,9 @@ type calicoCompiler struct {
 	errs      field.ErrorList
 }
 
-// compileCalico reads a policy, whose fields a GlobalNetworkPolicy has all of. name is that of the wire policy. What Calico's
-// documentation says of the fields (https://docs.tigera.io/calico/latest/reference/resources) is how it is read; our API's
-// comments say the same. A bare one is read without its rules.
+// compileCalico reads a policy, whose fields a GlobalNetworkPolicy has all of. name is that of the wire policy. What
+// Calico's documentation says of the fields (https://docs.tigera.io/calico/latest/reference/resources) is how it is
+// read; our API's comments say the same. A bare one is read without its rules.
 func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec, bare bool) compiled {
 	c := calicoCompiler{namespace: namespace, onForward: o.ApplyOnForward}
 	tier := o.Tier
@@ -60,8 +60,8 @@ func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec, bare b
 
 var denyAll = []wire.Rule{{Action: wire.Deny}}
 
-// calicoDirections gives what types says, or its default: ingress if there are ingress rules or none at all, and egress if
-// there are egress rules.
+// calicoDirections gives what types says, or its default: ingress if there are ingress rules or none at all, and egress
+// if there are egress rules.
 func calicoDirections(o *v3.GlobalNetworkPolicySpec) (ingress, egress bool) {
 	if len(o.Types) == 0 {
 		return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0

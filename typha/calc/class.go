@@ -8,8 +8,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// class is items that nothing tells apart for a selector: in one place, with the same labels and named ports. The pods of
-// a ReplicaSet are one, mostly.
+// class is items that nothing tells apart for a selector: in one place, with the same labels and named ports. The pods
+// of a ReplicaSet are one, mostly.
 type class struct {
 	place  *place
 	labels labels // their own

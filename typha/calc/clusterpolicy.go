@@ -138,8 +138,8 @@ var clusterActions = map[policyv1alpha2.ClusterNetworkPolicyRuleAction]wire.Acti
 	policyv1alpha2.ClusterNetworkPolicyRuleActionPass:   wire.Pass,
 }
 
-// clusterRule gives a wire rule for each peer and protocol. An unusable rule that accepts gives none, and one that denies
-// or passes denies all that it may have meant.
+// clusterRule gives a wire rule for each peer and protocol. An unusable rule that accepts gives none, and one that
+// denies or passes denies all that it may have meant.
 func (c *clusterCompiler) clusterRule(path *field.Path, r clusterRule) []wire.Rule {
 	var errs field.ErrorList
 	action, known := clusterActions[r.action]

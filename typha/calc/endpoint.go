@@ -90,8 +90,8 @@ func readNets(path *field.Path, texts []string, errs *field.ErrorList) nets {
 	return packNets(list)
 }
 
-// mostErrors is how many errors of an object are kept, mostReasons how many of them are reported. An object of a legal size
-// can have hundreds of thousands, and reports are held for each replica and observer.
+// mostErrors is how many errors of an object are kept, mostReasons how many of them are reported. An object of a legal
+// size can have hundreds of thousands, and reports are held for each replica and observer.
 const (
 	mostErrors  = 100
 	mostReasons = 10

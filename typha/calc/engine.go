@@ -13,8 +13,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// The kinds that an Engine takes, as Upsert recognises them by type and Delete by name. A name that two API groups have is
-// told apart by the group.
+// The kinds that an Engine takes, as Upsert recognises them by type and Delete by name. A name that two API groups have
+// is told apart by the group.
 const (
 	KindPod                           = "Pod"
 	KindNamespace                     = "Namespace"
@@ -272,9 +272,9 @@ func (e *Engine) Flush() Delta {
 	return d
 }
 
-// Step is like Flush, except for policies that take long to put in place. For these it does about limit steps; a step matches
-// a selector or adds a member to a set. It reports whether there is more to do. Until a policy is in place, the former
-// version stays in place; a new policy allows nothing.
+// Step is like Flush, except for policies that take long to put in place. For these it does about limit steps; a step
+// matches a selector or adds a member to a set. It reports whether there is more to do. Until a policy is in place, the
+// former version stays in place; a new policy allows nothing.
 func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushPools()
 	e.flushBlocks() // which the pools decide
@@ -318,7 +318,8 @@ func (e *Engine) flushClasses() {
 	}
 }
 
-// Progress returns the number of steps of the calculation so far. It may be called from any goroutine, even during a Flush.
+// Progress returns the number of steps of the calculation so far. It may be called from any goroutine, even during a
+// Flush.
 func (e *Engine) Progress() uint64 { return e.progress.Load() }
 
 // flushItems decides again what applies to the items that changed, and what their nodes get.

@@ -24,8 +24,8 @@ type Explanation struct {
 	// Allowed says that every endpoint at both ends allows the flow. Where an address is no endpoint's, that end allows
 	// everything.
 	Allowed bool
-	// Egress are the decisions of the endpoints that have the source address, Ingress those of the destination's, sorted by
-	// kind, namespace and name.
+	// Egress are the decisions of the endpoints that have the source address, Ingress those of the destination's,
+	// sorted by kind, namespace and name.
 	Egress, Ingress []Decision
 }
 
@@ -68,8 +68,8 @@ type Step struct {
 	Kind, Namespace, Name string
 	// Staged says that the policy is staged.
 	Staged bool
-	// Rule is the index in the resource's rules for the direction; -1 at an end. A rule of Kubernetes can be several steps: one
-	// for each peer and protocol.
+	// Rule is the index in the resource's rules for the direction; -1 at an end. A rule of Kubernetes can be several
+	// steps: one for each peer and protocol.
 	Rule int
 	// Action of the rule, or of the end.
 	Action wire.Action
@@ -77,9 +77,9 @@ type Step struct {
 	Matched bool
 }
 
-// Explain says what the policies make of a flow, as of the last Flush. It takes the endpoints at both ends into account, and
-// host endpoints by their expected addresses for what begins or ends at the host; not what nodes on the way forward, nor
-// failsafe ports.
+// Explain says what the policies make of a flow, as of the last Flush. It takes the endpoints at both ends into
+// account, and host endpoints by their expected addresses for what begins or ends at the host; not what nodes on the
+// way forward, nor failsafe ports.
 func (e *Engine) Explain(f Flow) Explanation {
 	out := Explanation{Allowed: true}
 	out.Egress = e.decisions(f, f.Src, false)
@@ -129,8 +129,8 @@ var stagedKinds = map[string]string{
 	KindNetworkPolicy:       KindStagedKubernetesNetworkPolicy,
 }
 
-// withStaged gives the policies that would be in force, and whether they are others. What is staged replaces, or removes, the
-// policy of its name, also one that selects what it does not.
+// withStaged gives the policies that would be in force, and whether they are others. What is staged replaces, or
+// removes, the policy of its name, also one that selects what it does not.
 func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 	for _, p := range enforced {
 		key := p.key()

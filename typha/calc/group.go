@@ -42,8 +42,8 @@ func (c *counts) add(node nodeName, n int32) bool {
 	return false
 }
 
-// group is what nodes need policies for: the endpoints that a selector selects, those that have a profile, or every node.
-// A node that has one of them needs all the group's policies and their sets.
+// group is what nodes need policies for: the endpoints that a selector selects, those that have a profile, or every
+// node. A node that has one of them needs all the group's policies and their sets.
 type group struct {
 	counts   counts
 	policies bag[policy] // those of them whose group is another one are needed there
@@ -230,8 +230,8 @@ func (e *Engine) flushNeeds() {
 	}
 }
 
-// flushJoined adds the policies of the groups that nodes now have an endpoint in. In a snapshot many nodes have many groups,
-// and often the same: the lists are made once for each choice of groups.
+// flushJoined adds the policies of the groups that nodes now have an endpoint in. In a snapshot many nodes have many
+// groups, and often the same: the lists are made once for each choice of groups.
 func (e *Engine) flushJoined(joined map[nodeName][]*group) {
 	lists := map[string][]wire.ID{}
 	numbers := map[*group]uint32{}

@@ -18,8 +18,8 @@ type setSpec struct {
 	items spec
 }
 
-// setForm says what of the selected items is in a set: their networks, or, with a port name, those of their ports that have
-// the name and the protocol. Or else it contains the endpoints of a Service.
+// setForm says what of the selected items is in a set: their networks, or, with a port name, those of their ports that
+// have the name and the protocol. Or else it contains the endpoints of a Service.
 type setForm struct {
 	name     string // see hash
 	port     string

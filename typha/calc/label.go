@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// labels are a map of labels, packed into one string without pointers. It begins with the number of labels. For each label
-// follow the number of its name in a dictionary, the length of its value, and the value, sorted by the names' numbers.
-// Kubernetes does not limit the number of labels. If there are more than fewLabels, an index precedes the labels: the
-// name's number and the place of each, in placeSize octets.
+// labels are a map of labels, packed into one string without pointers. It begins with the number of labels. For each
+// label follow the number of its name in a dictionary, the length of its value, and the value, sorted by the names'
+// numbers. Kubernetes does not limit the number of labels. If there are more than fewLabels, an index precedes the
+// labels: the name's number and the place of each, in placeSize octets.
 type labels string
 
 const (

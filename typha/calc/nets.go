@@ -7,8 +7,9 @@ import (
 	"sort"
 )
 
-// nets are networks packed into one string, without pointers: sorted, each once. One of IPv4 takes 5 octets, its length and
-// its address; one of IPv6 takes 17. Where there are any of IPv6, a head comes first that says how many are of IPv4.
+// nets are networks packed into one string, without pointers: sorted, each once. One of IPv4 takes 5 octets, its length
+// and its address; one of IPv6 takes 17. Where there are any of IPv6, a head comes first that says how many are of
+// IPv4.
 type nets string
 
 const (

@@ -204,8 +204,8 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 	return out, nil
 }
 
-// parseCIDR reads a prefix; bits beyond its length are ignored, as API servers before Kubernetes 1.36 allow them. To these
-// ::ffff:10.0.0.0/104 is 10.0.0.0/8: as an IPv6 network it would except nothing from an IPv4 one.
+// parseCIDR reads a prefix; bits beyond its length are ignored, as API servers before Kubernetes 1.36 allow them. To
+// these ::ffff:10.0.0.0/104 is 10.0.0.0/8: as an IPv6 network it would except nothing from an IPv4 one.
 func parseCIDR(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
 	if err != nil {

@@ -121,7 +121,8 @@ func without[T comparable](list []T, x T) []T {
 	return list
 }
 
-// ruling is the profiles whose rules come, after all tiers, to the endpoints of a place. Nearly all places have the same.
+// ruling is the profiles whose rules come, after all tiers, to the endpoints of a place. Nearly all places have the
+// same.
 type ruling struct {
 	profiles []*profile
 	names    []string // of their Policies

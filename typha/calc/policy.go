@@ -209,7 +209,8 @@ func (e *Engine) takePolicy(p *policy) {
 	e.release(p)
 }
 
-// standsWhere says whether the policy, which is in force, applies to the same in the same place, so that rules alone differ.
+// standsWhere says whether the policy, which is in force, applies to the same in the same place, so that rules alone
+// differ.
 func (p *policy) standsWhere(other *policy) bool {
 	return p.staged == nil && other.staged == nil && p.name == other.name && p.subject == other.subject && p.group == other.group &&
 		p.tier == other.tier && compareOrders(p.order, other.order) == 0 && p.ingress == other.ingress && p.egress == other.egress &&

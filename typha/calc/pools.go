@@ -14,10 +14,10 @@ import (
 
 // pools are the IPPools. A Flush compares them with each other, once for all changes since the last Flush.
 //
-// A pool that cannot be used is closed: it gives no new addresses. The addresses that it gave stay in use, and the blocks
-// in its range are used. If the range cannot be read, any block may be in it: a block that no other pool contains counts
-// as in that pool. Which blocks are used so depends on the pools that there are now. Nodes keep such a pool as it could
-// be read last; an Engine that never could read it has nothing to hand out.
+// A pool that cannot be used is closed: it gives no new addresses. The addresses that it gave stay in use, and the
+// blocks in its range are used. If the range cannot be read, any block may be in it: a block that no other pool
+// contains counts as in that pool. Which blocks are used so depends on the pools that there are now. Nodes keep such a
+// pool as it could be read last; an Engine that never could read it has nothing to hand out.
 type pools struct {
 	stored map[string]*v3.IPPool // the pools, as their ranges could be read last
 	unread map[string]string     // why the ranges of these pools cannot be read now
@@ -59,8 +59,8 @@ func (e *Engine) deletePool(name string) {
 	e.pools.dirty = true
 }
 
-// flushPools hands out the pools. A pool that may not give addresses is closed. Addresses that it gave before stay in use,
-// and their routes stay as they are.
+// flushPools hands out the pools. A pool that may not give addresses is closed. Addresses that it gave before stay in
+// use, and their routes stay as they are.
 func (e *Engine) flushPools() {
 	if !e.pools.dirty {
 		return
@@ -112,8 +112,8 @@ func (p *pools) read(name string, verdict ippool.Verdict) *wire.Pool {
 	return pool
 }
 
-// covering returns the name of the pool that contains a block, or the empty string. Of several pools it prefers one that
-// overlaps no older pool, then the smallest. A block that is in none may be in one whose range cannot be read.
+// covering returns the name of the pool that contains a block, or the empty string. Of several pools it prefers one
+// that overlaps no older pool, then the smallest. A block that is in none may be in one whose range cannot be read.
 func (p *pools) covering(block netip.Prefix) string {
 	best := ""
 	for name, pool := range p.known {

@@ -37,13 +37,13 @@ func (p *profile) policyName() string { return "profile/" + p.name }
 const (
 	// allowProfile exists always, for automatic host endpoints.
 	allowProfile = "projectcalico-default-allow"
-	// namespaceProfile has the rules that all namespaces without a Profile of their own have. It is the name of no namespace's
-	// profile, and of no Profile.
+	// namespaceProfile has the rules that all namespaces without a Profile of their own have. It is the name of no
+	// namespace's profile, and of no Profile.
 	namespaceProfile = v3.NamespaceProfilePrefix
 )
 
-// rulesOf gives the profile whose rules come to a place because of one of its profiles, nil if none do. A pod's namespace has
-// rules whether or not it is known yet.
+// rulesOf gives the profile whose rules come to a place because of one of its profiles, nil if none do. A pod's
+// namespace has rules whether or not it is known yet.
 func (e *Engine) rulesOf(at *place, of *profile) *profile {
 	switch {
 	case of.object != nil, of.name == allowProfile:

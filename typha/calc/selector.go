@@ -70,8 +70,8 @@ func (s *selector) selects(c *class) bool {
 }
 
 // indexKey is a fact that a selector requires: in a namespace or anywhere, a label with a value, a label, or nothing
-// more. A selector is filed under the most telling facts that it has; a class looks under all its facts. What requires a
-// namespace and nothing more is filed there.
+// more. A selector is filed under the most telling facts that it has; a class looks under all its facts. What requires
+// a namespace and nothing more is filed there.
 type indexKey struct {
 	namespace, label, value string
 	any, node               bool
@@ -174,8 +174,8 @@ func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
 	return found
 }
 
-// spokenOf returns the labels of a profile that the index's files use. It is cached: a profile may have thousands of labels
-// and of classes.
+// spokenOf returns the labels of a profile that the index's files use. It is cached: a profile may have thousands of
+// labels and of classes.
 func (x *selectorIndex) spokenOf(p *profile) []expression.Fact {
 	if p.spokenAt == x.generation {
 		return p.spoken
@@ -224,7 +224,8 @@ func (x *selectorIndex) look(c *class, label, value string, found []*selector) [
 // spec returns what the selector was made from.
 func (s *selector) spec() spec { return spec{s.scope, s.key().namespace, s.Selector} }
 
-// acquireSelector returns the selector with this meaning. The next Flush matches it against all classes. Release it after use.
+// acquireSelector returns the selector with this meaning. The next Flush matches it against all classes. Release it
+// after use.
 func (e *Engine) acquireSelector(want spec) *selector {
 	s := e.acquireUnasked(want)
 	if !s.asked {
@@ -263,8 +264,8 @@ func (e *Engine) releaseSelector(s *selector) {
 	}
 }
 
-// sweep removes unused selectors from the matches of classes. It removes all from a class at once, because many selectors
-// may become unused together. It does about limit steps.
+// sweep removes unused selectors from the matches of classes. It removes all from a class at once, because many
+// selectors may become unused together. It does about limit steps.
 func (e *Engine) sweep(limit int) {
 	for len(e.unused) > 0 {
 		s := e.unused[len(e.unused)-1]

@@ -17,7 +17,8 @@ const maxServiceMembers = 1 << 17
 var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d addresses and ports of addresses, "+
 	"and none of them is used: spread them over several Services", maxServiceMembers)
 
-// services has the endpoints of Services by EndpointSlice. For Services that rules name it also has the members of sets.
+// services has the endpoints of Services by EndpointSlice. For Services that rules name it also has the members of
+// sets.
 type services struct {
 	slices map[resourceName]*slice
 	names  map[resourceName]*service // that have slices, or that rules name
@@ -147,8 +148,8 @@ func (e *Engine) setSlice(key resourceName, now *slice) {
 	}
 }
 
-// exchange replaces a slice of a service. One of the two slices may be nil: the slice is then new, or deleted. Whether a
-// service has too many members is decided from all its slices together, so their order does not matter.
+// exchange replaces a slice of a service. One of the two slices may be nil: the slice is then new, or deleted. Whether
+// a service has too many members is decided from all its slices together, so their order does not matter.
 func (e *Engine) exchange(v *service, before, now *slice) {
 	wasOver, size := v.over(), v.size
 	if before != nil {

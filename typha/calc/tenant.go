@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// tenants are the namespaces with policies, and how much of their budgets they use. Each Flush decides which policies fit,
-// from the state at that time: the order in which the state arrived does not matter.
+// tenants are the namespaces with policies, and how much of their budgets they use. Each Flush decides which policies
+// fit, from the state at that time: the order in which the state arrived does not matter.
 type tenants struct {
 	byName map[string]*tenant
 	// unmeasured are the policies whose members are not counted yet.

@@ -11,8 +11,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// tunnels are the ends of VXLAN tunnels, as Nodes name them. IPAM decides who owns an address. A node that names the address
-// of another node's tunnel, or of a pod, would otherwise attract packets of others.
+// tunnels are the ends of VXLAN tunnels, as Nodes name them. IPAM decides who owns an address. A node that names the
+// address of another node's tunnel, or of a pod, would otherwise attract packets of others.
 type tunnels struct {
 	nodes map[string]*tunnelNode
 	named map[netip.Addr][]*tunnelNode // the nodes that name an address
@@ -40,7 +40,8 @@ func tunnelEnds(o *corev1.Node, h *wire.Host) (ends []*wire.VTEP) {
 		if err != nil || !f.parent.IsValid() || tunnel.Is4() != f.parent.Is4() {
 			continue
 		}
-		// The MAC address is derived, not read from the Node: that of another node would attract the other node's packets.
+		// The MAC address is derived, not read from the Node: that of another node would attract the other node's
+		// packets.
 		mac := wire.TunnelMAC(o.Name, f.family)
 		ends = append(ends, &wire.VTEP{Node: o.Name, Tunnel: tunnel, MAC: mac, Parent: f.parent})
 	}

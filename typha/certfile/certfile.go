@@ -3,10 +3,11 @@
 // A server needs its certificate in every handshake, and anybody may begin handshakes as often as they like. The
 // certificate is therefore kept in memory. The files' attributes are checked once a second at most, and their contents
 // are read when an attribute differs. A file may be replaced in any way: overwritten, replaced by a rename, or through
-// the links of a mounted Secret. The former certificate stays in use while the new files are unusable, for example while
-// the new certificate is there and its key is not.
+// the links of a mounted Secret. The former certificate stays in use while the new files are unusable, for example
+// while the new certificate is there and its key is not.
 //
-// The package starts no goroutine and logs nothing. Any goroutine may call it. Err returns why new files are not in use.
+// The package starts no goroutine and logs nothing. Any goroutine may call it. Err returns why new files are not in
+// use.
 package certfile
 
 import (
@@ -43,8 +44,8 @@ func (p *Pair) ForServer(*tls.ClientHelloInfo) (*tls.Certificate, error) { retur
 // ForClient is Certificate for tls.Config.GetClientCertificate.
 func (p *Pair) ForClient(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.get() }
 
-// Authorities are the PEM certificates of a file, against which the certificates of peers are verified. Any goroutine may
-// call the methods.
+// Authorities are the PEM certificates of a file, against which the certificates of peers are verified. Any goroutine
+// may call the methods.
 type Authorities struct {
 	files[*authorities]
 }

@@ -19,7 +19,8 @@ import (
 )
 
 // Config is how a Typha process is set up. Each field has a flag and an environment variable
-// TYPHA_<NAME>, named as in the table of settings; the flag wins. Names and defaults are Calico's where Calico has the setting.
+// TYPHA_<NAME>, named as in the table of settings; the flag wins. Names and defaults are Calico's where Calico has the
+// setting.
 type Config struct {
 	DatastoreType string
 	Kubeconfig    string

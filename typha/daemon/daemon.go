@@ -30,8 +30,8 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-// Main runs a Typha until ctx ends, or, with the argument "status", shows what the nodes of one that runs report, or, with
-// "settings", writes WriteDoc's table. It gives the exit status.
+// Main runs a Typha until ctx ends, or, with the argument "status", shows what the nodes of one that runs report, or,
+// with "settings", writes WriteDoc's table. It gives the exit status.
 func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "status" {
 		return status(ctx, environ, args[1:], stdout, stderr)
@@ -60,8 +60,8 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	return 0
 }
 
-// Run runs a Typha until ctx ends or something that it cannot do without fails. When ctx ends, the nodes are handed over to
-// the other replicas before Run returns.
+// Run runs a Typha until ctx ends or something that it cannot do without fails. When ctx ends, the nodes are handed
+// over to the other replicas before Run returns.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store, err := connect.Open(connect.Config{Type: connect.Type(cfg.DatastoreType), Kubeconfig: cfg.Kubeconfig, Etcd: cfg.Etcd})
 	if err != nil {
@@ -109,7 +109,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return together(ctx, func(ctx context.Context) error { return server.Serve(ctx, listener) }, parts)
 }
 
-// together runs the server until ctx ends or a part fails, and the parts until the server has handed its last node over.
+// together runs the server until ctx ends or a part fails, and the parts until the server has handed its last node
+// over.
 func together(ctx context.Context, serve func(context.Context) error, parts []func(context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -16,9 +16,9 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-// status prints, as a table or with -json as it comes, what the nodes report to the Typha that runs on this machine with
-// the same settings, and whether what they are given is old. The exit status is 0, 1 if Typha could not be asked, or 3 if a node has
-// errors or lags, or what it is given is old.
+// status prints, as a table or with -json as it comes, what the nodes report to the Typha that runs on this machine
+// with the same settings, and whether what they are given is old. The exit status is 0, 1 if Typha could not be asked,
+// or 3 if a node has errors or lags, or what it is given is old.
 func status(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("typha status", flag.ContinueOnError)
 	flags.SetOutput(stderr)

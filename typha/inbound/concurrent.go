@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Concurrently returns a handler that limits the requests that another handler answers at a time: all of them, and those
-// from one address. A request waits for its turn for patience at most. After that the answer is 503 (Service
+// Concurrently returns a handler that limits the requests that another handler answers at a time: all of them, and
+// those from one address. A request waits for its turn for patience at most. After that the answer is 503 (Service
 // Unavailable).
 func Concurrently(handler http.Handler, all, perAddress int, patience time.Duration) http.Handler {
 	return &concurrent{handler: handler, turns: make(chan struct{}, all), perAddress: perAddress, patience: patience,

@@ -22,8 +22,8 @@ const (
 // OfHTTP are the limits of HTTP servers with few clients: probes, Prometheus, API servers.
 var OfHTTP = Limits{All: 256, PerAddress: 64}
 
-// HTTP returns a server that limits its requests: the size of their headers, their duration, and their bodies to the given
-// number of octets. The listener limits the connections.
+// HTTP returns a server that limits its requests: the size of their headers, their duration, and their bodies to the
+// given number of octets. The listener limits the connections.
 func HTTP(handler http.Handler, body int64) *http.Server {
 	return &http.Server{
 		Handler:           http.MaxBytesHandler(handler, body),

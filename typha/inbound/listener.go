@@ -34,8 +34,8 @@ type Listener struct {
 	count     int
 }
 
-// Limit returns a listener with limits. It calls refused, if that is not nil, for each connection that it closes because
-// of them.
+// Limit returns a listener with limits. It calls refused, if that is not nil, for each connection that it closes
+// because of them.
 func Limit(listener net.Listener, limits Limits, refused func()) *Listener {
 	if refused == nil {
 		refused = func() {}
@@ -91,8 +91,8 @@ func (l *Listener) enter(c *Conn) bool {
 	return ok
 }
 
-// room reports whether there is room for one more stranger. If another one has to leave for it, room removes that one and
-// returns it.
+// room reports whether there is room for one more stranger. If another one has to leave for it, room removes that one
+// and returns it.
 func (l *Listener) room(c *Conn) (victim *Conn, ok bool) {
 	mine := len(l.strangers[c.from])
 	if c.from.IsValid() && mine >= l.limits.PerAddress {
@@ -160,8 +160,9 @@ func (c *Conn) Admit() {
 	}
 }
 
-// Dismiss reverses one Admit. After the last one the connection counts as a stranger again, and is closed if there are too
-// many strangers. A connection that is closed already does not count: a server may close it before its handlers return.
+// Dismiss reverses one Admit. After the last one the connection counts as a stranger again, and is closed if there are
+// too many strangers. A connection that is closed already does not count: a server may close it before its handlers
+// return.
 func (c *Conn) Dismiss() {
 	l := c.listener
 	l.mu.Lock()

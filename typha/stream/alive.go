@@ -9,8 +9,8 @@ import (
 // errStuck means that the hub neither answers nor makes progress.
 var errStuck = errors.New("the hub neither answers nor gets on with its work")
 
-// Alive returns nil if the Hub answers before ctx ends, or made progress until then. A busy Hub counts its work. While the
-// count grows the Hub is not stuck, however long a change takes.
+// Alive returns nil if the Hub answers before ctx ends, or made progress until then. A busy Hub counts its work. While
+// the count grows the Hub is not stuck, however long a change takes.
 func (h *Hub) Alive(ctx context.Context) error {
 	before := h.workDone()
 	err := h.call(ctx, func() {})

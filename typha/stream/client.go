@@ -25,7 +25,8 @@ type ClientOptions struct {
 	// TokenFile holds the node's projected service-account token with the audience Audience. It is read for each
 	// attempt, and again for as long as a stream lasts. Empty presents none.
 	TokenFile string
-	// Held and Versions are what the consumer has from an earlier run; they may be nil. They are read by NewClient only.
+	// Held and Versions are what the consumer has from an earlier run; they may be nil. They are read by NewClient
+	// only.
 	Held      map[wire.ID]wire.Object
 	Versions  map[string]string
 	Datastore string // of the Versions; see wire.Commit
@@ -85,8 +86,9 @@ const (
 	spread       = 200 * time.Millisecond
 )
 
-// settled is how long a stream lasts after which it no longer matters which replicas were tried before it. A node that is handed over
-// sooner goes on to those that it has not tried: two that are listed first and have too many would pass it to and fro.
+// settled is how long a stream lasts after which it no longer matters which replicas were tried before it. A node that
+// is handed over sooner goes on to those that it has not tried: two that are listed first and have too many would pass
+// it to and fro.
 const settled = 10 * time.Minute
 
 // NewClient makes a Client. It fails if the TLS files cannot be used.

@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// door limits the streams whose hellos are read at a time: a few in all, and one per node, because a hello names all objects
-// that a node holds. The other streams wait at their node's place in the queue; their data stays with the senders. A node
-// that connects again and again waits longer, because each time a snapshot is made for it.
+// door limits the streams whose hellos are read at a time: a few in all, and one per node, because a hello names all
+// objects that a node holds. The other streams wait at their node's place in the queue; their data stays with the
+// senders. A node that connects again and again waits longer, because each time a snapshot is made for it.
 type door struct {
 	room chan struct{} // as many as may be in
 

@@ -188,15 +188,15 @@ func (h *Hub) drain() {
 	}
 }
 
-// maxBatch is the largest number of requests that are served between two flushes. maxDrain is about how long that may take,
-// since some requests are large.
+// maxBatch is the largest number of requests that are served between two flushes. maxDrain is about how long that may
+// take, since some requests are large.
 const (
 	maxBatch = 1000
 	maxDrain = 5 * time.Millisecond
 )
 
-// stepsPerFlush is how many steps of the work for large policies a flush does. They take some milliseconds. Other changes wait
-// no longer than that.
+// stepsPerFlush is how many steps of the work for large policies a flush does. They take some milliseconds, and other
+// changes wait no longer than that.
 const stepsPerFlush = 5_000
 
 // A flush costs the senders of the sessions that it concerns some time each. The next one waits for that time,

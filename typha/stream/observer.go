@@ -13,8 +13,8 @@ import (
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
-// observer is a reader of what a Hub knows of its nodes and of the resources that cannot be used. Like a Session it has a mark for
-// each that changed since it last asked, never a queue.
+// observer is a reader of what a Hub knows of its nodes and of the resources that cannot be used. Like a Session it has
+// a mark for each that changed since it last asked, never a queue.
 type observer struct {
 	hub *Hub
 

@@ -76,8 +76,8 @@ func (p *pings) answered(a ping) {
 	}
 }
 
-// The limits for a peer's messages after its hello. They are short: the longest is a report with maxErrors errors. The rate
-// of reading is limited to a burst, and then one message per saidInterval.
+// The limits for a peer's messages after its hello. They are short: the longest is a report with maxErrors errors. The
+// rate of reading is limited to a burst, and then one message per saidInterval.
 const (
 	maxSaid      = 256 << 10 // octets of a message
 	saidBurst    = 100

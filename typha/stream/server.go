@@ -47,20 +47,21 @@ type ServerOptions struct {
 	// Tokens verifies the token of a node or an observer that connects. Where it is nil, the client certificate
 	// has to name the peer: common name "node:<name>" or "observer:<name>".
 	Tokens *Tokens
-	// HandshakeTimeout is how long a client may take to say who it is and what it wants, PingInterval how often it is asked
-	// for a sign of life; 0 is 10 s each.
+	// HandshakeTimeout is how long a client may take to say who it is and what it wants, PingInterval how often it is
+	// asked for a sign of life; 0 is 10 s each.
 	HandshakeTimeout, PingInterval time.Duration
-	// Strangers limits the connections of unauthenticated clients, and those without a stream: the number in all, 0 means
-	// 1024, and of one address, 0 means 64. Such a connection is closed after twice the HandshakeTimeout, whatever Patience
-	// says.
+	// Strangers limits the connections of unauthenticated clients, and those without a stream: the number in all, 0
+	// means 1024, and of one address, 0 means 64. Such a connection is closed after twice the HandshakeTimeout,
+	// whatever Patience says.
 	Strangers inbound.Limits
-	// DropInterval is the time between two streams that are ended because there are more than SetMaxStreams allows; 0 is 1 s.
+	// DropInterval is the time between two streams that are ended because there are more than SetMaxStreams allows; 0
+	// is 1 s.
 	DropInterval time.Duration
 	// ObserveInterval is the least time between two messages to an observer; 0 is 1 s.
 	ObserveInterval time.Duration
 	// ShutdownTimeout is over how long the streams are ended when Serve's context ends, each no later than
-	// ShutdownInterval, 0 is 1 s, after the one before. 0 ends them at once, as does it that Alone says that there is no
-	// replica for the nodes to go to.
+	// ShutdownInterval, 0 is 1 s, after the one before. 0 ends them at once, as does it that Alone says that there is
+	// no replica for the nodes to go to.
 	ShutdownTimeout, ShutdownInterval time.Duration
 	Alone                             func() bool
 	Logger                            *slog.Logger // nil discards

@@ -10,7 +10,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// NodeStatus is what a node that is connected says of itself, and what it was given. To observers, times go in whole seconds.
+// NodeStatus is what a node that is connected says of itself, and what it was given. To observers, times go in whole
+// seconds.
 type NodeStatus struct {
 	Node      string    `json:"node" cbor:"1,keyasint"`
 	Connected time.Time `json:"connected" cbor:"2,keyasint"`
@@ -110,7 +111,8 @@ func (s *Session) Report(r wire.Report) {
 	})
 }
 
-// Status tells of the nodes that have a session now, by name; of a node that has several in the order in which they were opened.
+// Status tells of the nodes that have a session now, by name; of a node that has several in the order in which they
+// were opened.
 func (h *Hub) Status(ctx context.Context) ([]NodeStatus, error) {
 	all := []NodeStatus{}
 	err := h.call(ctx, func() {

@@ -12,8 +12,8 @@ import (
 	"github.com/maneki-net/maneki/typha/inbound"
 )
 
-// maxHandshake is how many octets a client may send before it has presented a certificate. A chain takes some kilobytes.
-// TLS itself would keep a quarter of a megabyte for each client that begins a handshake.
+// maxHandshake is how many octets a client may send before it has presented a certificate. A chain takes some
+// kilobytes. TLS itself would keep a quarter of a megabyte for each client that begins a handshake.
 const maxHandshake = 64 << 10
 
 // strangers returns the limits for connections of unauthenticated clients; see ServerOptions.Strangers.

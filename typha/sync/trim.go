@@ -46,12 +46,12 @@ func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	return slice
 }
 
-// maxAnnotation is how many octets of an annotation's value are kept. Annotations that are read have addresses and short
-// lists of names. The node reports that a longer list can't be read.
+// maxAnnotation is how many octets of an annotation's value are kept. Annotations that are read have addresses and
+// short lists of names. The node reports that a longer list can't be read.
 const maxAnnotation = 4 << 10
 
-// trimMeta removes the annotations, which have up to 256 KiB, except those for whose names keep returns true. A nil keep
-// removes all.
+// trimMeta removes the annotations, which have up to 256 KiB, except those for whose names keep returns true. A nil
+// keep removes all.
 func trimMeta(m metav1.ObjectMeta, keep func(name string) bool) metav1.ObjectMeta {
 	trimmed := metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,

@@ -19,8 +19,8 @@ type BGP struct {
 	BindNodeIP bool `cbor:"8,keyasint,omitempty"`
 	// Advertisements add communities to whatever the node sends.
 	Advertisements []BGPAdvertisement `cbor:"9,keyasint,omitempty"`
-	// Barred, sorted, are addresses with which no session may be opened, also not one of the mesh: it is to have a password,
-	// and there is none.
+	// Barred, sorted, are addresses with which no session may be opened, also not one of the mesh: it is to have a
+	// password, and there is none.
 	Barred []netip.Addr `cbor:"10,keyasint,omitempty"`
 }
 

@@ -16,7 +16,8 @@ type Commit struct {
 	InSync bool
 	// Versions are the resource versions the commit was computed from, by kind name.
 	Versions map[string]string
-	// Datastore identifies the datastore that the Versions are of; empty where that is not known. Versions of another one mean nothing.
+	// Datastore identifies the datastore that the Versions are of; empty where that is not known. Versions of another
+	// one mean nothing.
 	Datastore string
 }
 

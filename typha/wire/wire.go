@@ -100,8 +100,8 @@ type Pool struct {
 // ID of the pool.
 func (p *Pool) ID() ID { return ID{KindPool, p.Name} }
 
-// Host is what every node is told of a node: its addresses, and, for the mesh of BGP, its speaker. A zero Prefix means that the
-// node has none of that family. The prefix is the address with the length of its subnet.
+// Host is what every node is told of a node: its addresses, and, for the mesh of BGP, its speaker. A zero Prefix means
+// that the node has none of that family. The prefix is the address with the length of its subnet.
 type Host struct {
 	Name string       `cbor:"1,keyasint"`
 	IPv4 netip.Prefix `cbor:"2,keyasint,omitempty"`

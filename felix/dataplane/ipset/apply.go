@@ -30,8 +30,8 @@ func (s *Sets) Apply(ctx context.Context) error {
 	return errors.Join(s.Grow(ctx), s.Shrink(ctx))
 }
 
-// Grow creates sets and adds members: what must be there before a rule that names a set. What it could not do of single sets
-// is a *FailedError.
+// Grow creates sets and adds members: what must be there before a rule that names a set. What it could not do of single
+// sets is a *FailedError.
 func (s *Sets) Grow(ctx context.Context) error {
 	err := s.pass(ctx, s.grow)
 	failed, known := errors.AsType[*FailedError](err)

@@ -158,8 +158,8 @@ func (s *Sets) Remove(name string) {
 	e.members.Replace(map[Member]struct{}{})
 }
 
-// Withhold keeps desired sets out of the kernel, with the reasons. It replaces the former list. Grow reports these sets as
-// failed. Shrink removes those that exist, when no rule names them any more.
+// Withhold keeps desired sets out of the kernel, with the reasons. It replaces the former list. Grow reports these sets
+// as failed. Shrink removes those that exist, when no rule names them any more.
 func (s *Sets) Withhold(reasons map[string]error) {
 	for _, names := range []map[string]error{s.withheld, reasons} {
 		for name := range names {

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// RefusedError means that chains have their fallback form, or that chains to be deleted stay, empty. Apart from that the
-// table is as desired. Each Apply tries again what the kernel refused.
+// RefusedError means that chains have their fallback form, or that chains to be deleted stay, empty. Apart from that
+// the table is as desired. Each Apply tries again what the kernel refused.
 type RefusedError struct {
 	Table string
 	Errs  []error // one a chain
@@ -18,8 +18,8 @@ type RefusedError struct {
 func (e *RefusedError) Error() string { return errors.Join(e.Errs...).Error() }
 
 // Apply makes the table match in one transaction. If the kernel refuses it, Apply splits it, so that a change that is
-// refused stops no other. Chains with a fallback get the fallback. A chain to be deleted that another program's rule names
-// is emptied. A *RefusedError names both kinds of chains.
+// refused stops no other. Chains with a fallback get the fallback. A chain to be deleted that another program's rule
+// names is emptied. A *RefusedError names both kinds of chains.
 func (t *Table) Apply(ctx context.Context) error { return t.Start(ctx)() }
 
 // Start begins what Apply does; finish does the rest. Until then the Table is not used otherwise.
@@ -136,7 +136,8 @@ func (t *Table) isolate(ctx context.Context, cause error) error {
 	return err
 }
 
-// narrow programs chains that may be refused, and those that are in their fallback. Its error is that not even that could be done.
+// narrow programs chains that may be refused, and those that are in their fallback. Its error is that not even that
+// could be done.
 func (t *Table) narrow(ctx context.Context, suspects []string) error {
 	cause := t.try(ctx, suspects)
 	switch {

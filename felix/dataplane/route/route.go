@@ -1,9 +1,8 @@
 // Package route is the driver of the routes of one family in one routing table.
 //
 // It owns the routes whose protocol number is in its set, and touches no other: where a foreign route has
-// the same destination and metric, Apply leaves it, and reports the conflict unless the desired route Yields. It makes no devices; a
-// route over a device that does not exist is reported and tried again. The agent's
-// goroutine calls it.
+// the same destination and metric, Apply leaves it, and reports the conflict unless the desired route Yields. It makes
+// no devices; a route over a device that does not exist is reported and tried again. The agent's goroutine calls it.
 //
 // Beside it stands Foreign, which reads what the driver does not own: the routes that next hops are resolved by.
 package route

@@ -32,7 +32,8 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-// The pods that are made carry their time in the last 8 octets of an address in this network, and after this prefix in their name.
+// The pods that are made carry their time in the last 8 octets of an address in this network, and after this prefix in
+// their name.
 var timed = netip.MustParsePrefix("fd00:7e1a::/64")
 
 const timedName = "made-at-"

@@ -8,8 +8,8 @@ import (
 	"regexp"
 )
 
-// Figures have no baseline that could be built here. They are measured by programs of their own, outside the namespace, and
-// only printed.
+// Figures have no baseline that could be built here. They are measured by programs of their own, outside the namespace,
+// and only printed.
 var figures = []struct {
 	name string
 	args []string

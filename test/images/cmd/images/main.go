@@ -1,6 +1,6 @@
 // Command images builds container images as OCI archives under .cache/images,
-// which "docker load" and "ctr images import" take. It prints for each the archive, the reference, the digest and the bill of
-// materials.
+// which "docker load" and "ctr images import" take. It prints for each the archive, the reference, the digest and the
+// bill of materials.
 package main
 
 import (
