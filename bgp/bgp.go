@@ -60,8 +60,8 @@ type Peer struct {
 	LocalASNumber uint32
 	// Mesh marks a session of the node-to-node mesh.
 	Mesh bool
-	// Node is the cluster's node at the other end; it is empty for a router outside. Within the pools, a node may announce
-	// what Config.Confirmed has; outside the pools, what Import accepts.
+	// Node is the cluster's node at the other end; it is empty for a router outside. Within the pools, a node may
+	// announce what Config.Confirmed has; outside the pools, what Import accepts.
 	Node string
 	// Reflector is set if Node passes on what others announce. Confirmed does not apply to it.
 	Reflector bool

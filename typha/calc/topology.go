@@ -16,7 +16,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// poolOf returns an IPPool as nodes need it, and why it cannot give addresses. It returns nil if the range cannot be read.
+// poolOf returns an IPPool as nodes need it, and why it cannot give addresses. It returns nil if the range cannot be
+// read.
 func poolOf(o *v3.IPPool) (*wire.Pool, error) {
 	notNetwork := fmt.Errorf("spec.cidr: %q is not a network such as 10.244.0.0/16", o.Spec.CIDR)
 	cidr, err := netip.ParsePrefix(o.Spec.CIDR)

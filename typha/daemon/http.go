@@ -16,8 +16,8 @@ import (
 // aliveWithin is how long the hub may take to answer or to make progress before the process counts as hung.
 const aliveWithin = 8 * time.Second
 
-// health serves four paths. /liveness reports whether the hub answers or makes progress, /readiness whether nodes can be
-// given the present state. /nodes shows what the nodes report, /datastore how old the state may be.
+// health serves four paths. /liveness reports whether the hub answers or makes progress, /readiness whether nodes can
+// be given the present state. /nodes shows what the nodes report, /datastore how old the state may be.
 func health(hub *stream.Hub, view *sync.View, draining func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /liveness", func(w http.ResponseWriter, r *http.Request) {
