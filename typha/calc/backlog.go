@@ -256,7 +256,7 @@ func (e *Engine) askedAll(j *job) int {
 	}
 	if members > e.budget.PolicyMembers {
 		key, c := j.key, j.compiled
-		e.putShut(key, c, true) // judgeTenants then gives the reason
+		e.putShut(key, c, fitting{hold: true}) // judgeTenants then gives the reason
 		e.endJob(j)
 	}
 	return 1 + len(j.sets)

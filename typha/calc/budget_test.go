@@ -282,3 +282,49 @@ func TestStagedPoliciesAreMatchedInSteps(t *testing.T) {
 		t.Errorf("in the end the engine says %q", reason)
 	}
 }
+
+// TestShutPoliciesCostLittle: a change in a namespace with many policies that do not fit makes nothing anew for each of
+// them.
+func TestShutPoliciesCostLittle(t *testing.T) {
+	const fit, shut = 10, 2000
+	e := calc.NewWithin(calc.Budget{NamespaceRules: fit})
+	policy := func(i int) metav1.Object {
+		p := kubePolicy(fmt.Sprintf("p-%d", i), 0)
+		p.CreationTimestamp = metav1.NewTime(time.Unix(int64(i), 0))
+		return p
+	}
+	for i := range fit + shut {
+		e.Upsert(policy(i))
+	}
+	e.Flush()
+	next := fit + shut
+	if made := testing.AllocsPerRun(10, func() {
+		e.Upsert(policy(next))
+		if reason, _ := reasonIn(e.Flush(), fmt.Sprintf("p-%d", next)); !strings.Contains(reason, "NamespaceMaxRules") {
+			t.Errorf("the engine says %q of one more", reason)
+		}
+		next++
+	}); made > shut/4 {
+		t.Errorf("one more policy takes %v allocations beside %d that do not fit", made, shut)
+	}
+	e.Delete(calc.KindNetworkPolicy, "namespace-1", "p-0")
+	d := e.Flush()
+	if reason, told := reasonIn(d, fmt.Sprintf("p-%d", fit)); len(d.Verdicts) != 1 || !told || reason != "" {
+		t.Errorf("there is room for the oldest that did not fit: %+v", d.Verdicts)
+	}
+}
+
+// TestMergedComparesLittle: what comes to a sorted list is compared with few of its values.
+func TestMergedComparesLittle(t *testing.T) {
+	var list, want []int
+	for i := range 10_000 {
+		list = append(list, 2*i)
+	}
+	more := []int{40_000, 5, -1, 777}
+	want = slices.Sorted(slices.Values(slices.Concat(list, more)))
+	compared := 0
+	got := calc.Merged(list, more, func(a, b int) int { compared++; return a - b })
+	if !slices.Equal(got, want) || compared > 100 {
+		t.Errorf("it is right: %v; %d values were compared", slices.Equal(got, want), compared)
+	}
+}

@@ -1,5 +1,10 @@
 package calc
 
+// Merged adds values to a sorted list.
+func Merged(sorted, more []int, compare func(a, b int) int) []int {
+	return merged(sorted, more, compare)
+}
+
 // Residue counts everything that an Engine remembers.
 func (e *Engine) Residue() map[string]int {
 	a := e.addresses

@@ -18,6 +18,7 @@ var policyKinds = []string{KindProfile, KindNetworkPolicy, KindClusterNetworkPol
 // policy is a policy or profile in use.
 type policy struct {
 	kind         uint8  // in policyKinds
+	left         bool   // its namespace; see tenant
 	namespaceLen uint16 // see key
 
 	ingress, egress                bool

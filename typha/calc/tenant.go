@@ -29,11 +29,38 @@ type tenant struct {
 	members  int    // likewise
 	shut     int    // number of policies that are shut
 	line     []*job // see backlog
+	// aged are the policies by age, with some that have left, and late are those that are not among them yet. Both are nil
+	// until the tenant is judged, and while nothing is shut.
+	aged, late []*policy
+}
+
+// byAge returns the policies, the older ones first. The caller must not modify the result.
+func (t *tenant) byAge() []*policy {
+	if t.aged == nil {
+		t.aged = slices.SortedFunc(t.policies.all, comparePolicyAges)
+		return t.aged
+	}
+	before := slices.DeleteFunc(t.aged, func(p *policy) bool { return p.left })
+	late := slices.DeleteFunc(t.late, func(p *policy) bool { return p.left })
+	t.aged, t.late = merged(before, late, comparePolicyAges), nil
+	return t.aged
+}
+
+// merged adds values to a sorted list. It compares the values of the list with few of the others.
+func merged[T any](sorted, more []T, compare func(a, b T) int) []T {
+	slices.SortFunc(more, compare)
+	out := make([]T, 0, len(sorted)+len(more))
+	for _, x := range more {
+		i, _ := slices.BinarySearchFunc(sorted, x, compare)
+		out, sorted = append(append(out, sorted[:i]...), x), sorted[i:]
+	}
+	return append(out, sorted...)
 }
 
 // shut is the part of a policy that does not fit into its namespace's budget. The policy is opened when it fits again.
 type shut struct {
 	compiled compiled
+	why      fitting // as the verdict says; zero before there is one
 	// held are the selectors of the policy's sets, if it is their members that do not fit.
 	held []*selector
 }
@@ -61,6 +88,9 @@ func (e *Engine) enter(p *policy) {
 	t.rules, t.sets = t.rules+p.cost.rules, t.sets+p.cost.sets
 	t.shut += oneIf(p.shut != nil)
 	e.tenants.unmeasured[p] = struct{}{}
+	if t.aged != nil {
+		t.late = append(t.late, p)
+	}
 }
 
 // leave reverses enter.
@@ -69,9 +99,12 @@ func (e *Engine) leave(p *policy) {
 	t.policies.remove(p)
 	t.rules, t.sets, t.members = t.rules-p.cost.rules, t.sets-p.cost.sets, t.members-p.members
 	t.shut -= oneIf(p.shut != nil)
+	p.left = true
 	delete(e.tenants.unmeasured, p)
 	if t.shut > 0 {
 		e.tenants.dirty[t] = struct{}{} // others may fit now
+	} else {
+		t.aged, t.late = nil, nil
 	}
 	e.dropTenantIfUnused(t)
 }
@@ -167,24 +200,39 @@ func (e *Engine) limits(t *tenant) limits {
 
 // judgeTenant decides which policies of a namespace fit, the older ones first. It reports whether that changed.
 func (e *Engine) judgeTenant(t *tenant) bool {
-	list := slices.SortedFunc(t.policies.all, comparePolicyAges)
 	left, changed := e.limits(t), false
 	seen := map[string]struct{}{}
-	for _, p := range list {
+	for _, p := range t.byAge() {
 		if p.cost == (cost{}) {
 			continue // it needs nothing: it has no rules, or is closed for a reason of its own
 		}
 		f := e.fit(t, p, &left, seen)
-		changed = e.setShut(p, f) || changed
+		changed = e.setShut(t, p, f) || changed
+	}
+	if t.shut == 0 {
+		t.aged, t.late = nil, nil
 	}
 	return changed
 }
 
 // fitting is the decision whether a policy fits.
 type fitting struct {
-	reason string // why it does not fit; empty if it does
+	setting string // the setting that it exceeds; empty if it fits
+	what    string // what it has too much of
+	limit   int
+	members int // of its sets, if they are too many for one policy
 	// hold is set if the members of its sets have to be known although the policy is shut.
 	hold bool
+}
+
+// reason returns why a policy of the namespace does not fit.
+func (f *fitting) reason(t *tenant) string {
+	if f.members > 0 {
+		return fmt.Sprintf("spec: the sets that the rules name have %d members, and those of one policy may have %d (%s); "+
+			"have the selectors select less", f.members, f.limit, f.setting)
+	}
+	return fmt.Sprintf("the older policies of namespace %s leave less than this one takes of the %d %s that they may have "+
+		"together (%s); remove policies, or have their selectors select the same", t.name, f.limit, f.what, f.setting)
 }
 
 // fit decides whether a policy fits into what is left, and subtracts from that what the policy needs.
@@ -198,9 +246,9 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 	}
 	switch {
 	case p.cost.rules > left.rules:
-		return fitting{reason: beyond(t, "rules", limit.rules, "NamespaceMaxRules")}
+		return fitting{setting: "NamespaceMaxRules", what: "rules", limit: limit.rules}
 	case sets > left.sets:
-		return fitting{reason: beyond(t, "sets", limit.sets, "NamespaceMaxSets")}
+		return fitting{setting: "NamespaceMaxSets", what: "sets", limit: limit.sets}
 	}
 	left.rules, left.sets = left.rules-p.cost.rules, left.sets-sets
 	all, more := 0, 0
@@ -216,10 +264,9 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 	}
 	switch {
 	case all > e.budget.PolicyMembers:
-		return fitting{fmt.Sprintf("spec: the sets that the rules name have %d members, and those of one policy may have %d "+
-			"(PolicyMaxMembers); have the selectors select less", all, e.budget.PolicyMembers), true}
+		return fitting{setting: "PolicyMaxMembers", limit: e.budget.PolicyMembers, members: all, hold: true}
 	case more > left.members:
-		return fitting{beyond(t, "members of sets", limit.members, "NamespaceMaxMembers"), true}
+		return fitting{setting: "NamespaceMaxMembers", what: "members of sets", limit: limit.members, hold: true}
 	}
 	left.members -= more
 	return fitting{}
@@ -230,42 +277,41 @@ func has(set map[string]struct{}, name string) bool {
 	return is
 }
 
-func beyond(t *tenant, what string, most int, setting string) string {
-	return fmt.Sprintf("the older policies of namespace %s leave less than this one takes of the %d %s that they may have together (%s); "+
-		"remove policies, or have their selectors select the same", t.name, most, what, setting)
-}
-
 // setShut closes a policy that does not fit, or opens one that does. It reports whether anything changed.
-func (e *Engine) setShut(p *policy, f fitting) bool {
+func (e *Engine) setShut(t *tenant, p *policy, f fitting) bool {
+	if p.shut == nil && f.setting == "" || p.shut != nil && p.shut.why == f {
+		return false
+	}
 	key := p.key()
-	if f.reason == "" && p.shut == nil || e.backlog.jobs[key] != nil { // a job's policy is decided on when it is in place
+	if e.backlog.jobs[key] != nil { // a job's policy is decided on when it is in place
 		return false
 	}
 	c := e.compiledOf(p)
-	if f.reason == "" {
+	if f.setting == "" {
 		e.judge(key.kind, key.namespace, key.name, c.reason)
 		return e.propose(key, c)
 	}
-	reason := f.reason + "; until then " + c.closedEffect()
+	reason := f.reason(t) + "; until then " + c.closedEffect()
 	if c.reason != "" {
 		reason = c.reason + "; " + reason
 	}
 	e.judge(key.kind, key.namespace, key.name, reason)
 	if p.shut != nil && (p.shut.held != nil) == f.hold {
+		p.shut.why = f
 		return false
 	}
-	e.putShut(key, c, f.hold)
+	e.putShut(key, c, f)
 	return true
 }
 
 // putShut puts the closed form of a policy in place.
-func (e *Engine) putShut(key policyKey, c compiled, hold bool) {
+func (e *Engine) putShut(key policyKey, c compiled, why fitting) {
 	closed := c
 	policy := *c.policy
 	closed.policy = &policy
 	closed.close()
-	closed.shut = &shut{compiled: c}
-	if hold {
+	closed.shut = &shut{compiled: c, why: why}
+	if why.hold {
 		closed.shut.held = e.hold(c.sets)
 	}
 	e.setPolicy(key, closed)
