@@ -4,8 +4,9 @@
 // CNI server, routes from BGP, the node's facts, the kernel's events and timers arrive on channels; each marks what
 // it changed, and one pass renders the desired state and applies it. Nothing is programmed before the first commit
 // that is in sync, or, without one for a while, before the journal of the last run has been taken for it; but where
-// the journal has host endpoints, they are closed at once, as it has them. When the agent ends everything stays in
-// the kernel.
+// the journal has host endpoints, they are closed at once, as it has them. A journal that is stale changes nothing in a
+// kernel that has rules of an earlier process; in one that has none, as after a boot, its host endpoints allow the
+// failsafe ports alone. When the agent ends everything stays in the kernel.
 //
 // felix/daemon composes the parts into the process, and removes what they made.
 package felix
@@ -133,8 +134,10 @@ type Agent struct {
 	marks        policy.Marks
 	tunnels      map[dataplane.Family]bool // whether the node has the family's tunnel
 	guarded      map[dataplane.Family]bool // whether rules stood once in this process: routes wait for that
-	tunnelPools  []ipam.Pool               // as NodeFacts was told
-	retry        time.Duration             // the next wait
+	guardMode    guardMode
+	guardStands  bool          // the kernel is as guard wants it, as far as is known
+	tunnelPools  []ipam.Pool   // as NodeFacts was told
+	retry        time.Duration // the next wait
 	retryTimer   *time.Timer
 
 	requests chan func() // unbuffered; written by the methods for other goroutines, read by Run
@@ -222,8 +225,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-a.retryTimer.C:
 		case <-refresh.rules.C:
 			a.opts.Drivers.resyncRules()
+			a.guardStands = false
 		case <-refresh.sets.C:
 			a.opts.Drivers.resyncSets()
+			a.guardStands = false
 		case <-refresh.routes.C:
 			a.opts.Drivers.resyncRoutes()
 			a.state.dirty.routes = true
@@ -337,7 +342,7 @@ func (a *Agent) takeJournal() bool {
 	}
 	if stale := a.opts.Journal.Stale(); stale != nil {
 		// The kernel may have rules that the journal lacks. A pod that is not programmed has no network anyway.
-		a.log.Error("no stream yet, and the journal is not what the last run knew: nothing is changed until there is one", "error", stale)
+		a.log.Error("no stream yet, and the journal is not what the last run knew: nothing of it is programmed until there is one", "error", stale)
 		return false
 	}
 	a.programming = true
@@ -371,7 +376,7 @@ func (a *Agent) journalProblem() []string {
 	if a.staleJournal == "" {
 		return nil
 	}
-	return []string{a.staleJournal + "; if this node starts without Typha, it changes nothing and connects no pod"}
+	return []string{a.staleJournal + "; if this node starts without Typha, it connects no pod; after a boot it closes its host endpoints but for the failsafe ports"}
 }
 
 // mayProgram says whether the kernel is ours to change now.
@@ -410,6 +415,7 @@ func (a *Agent) observe(e dataplane.Event) bool {
 		}
 	}
 	if act {
+		a.guardStands = false
 		a.log.Debug("kernel state differs", "event", e)
 	}
 	return act

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -229,10 +231,13 @@ func TestJournal(t *testing.T) {
 func TestHostEndpointsAtStart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		addr := netip.MustParseAddr("172.30.1.11")
-		r := newRigWith(t, node.Facts{Name: "n1"}, pool, set, deny, endpoint,
+		j := journal.Open(filepath.Join(t.TempDir(), "stream"))
+		j.Append(wire.Commit{Upserts: []wire.Object{pool, set, deny, endpoint,
 			&wire.HostEndpoint{Name: "named", Node: "n1", Interface: "eth0"},
-			&wire.HostEndpoint{Name: "by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr}})
-		r.fail["raw"] = errors.New("broken")
+			&wire.HostEndpoint{Name: "by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr}}}})
+		kernel := newFake()
+		kernel.fail["raw"] = errors.New("broken")
+		r := newRigOn(t, kernel, nil, node.Facts{Name: "n1"}, j)
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"grow", "raw", "mangle", "filter", "nat"}, r.log); diff != "" {
 			t.Errorf("at once (-want +got):\n%s", diff)

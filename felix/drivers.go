@@ -51,6 +51,7 @@ type (
 		Set(iptables.Chain)
 		Remove(name string)
 		Hook(map[string]iptables.Hooks)
+		Programmed(context.Context) (bool, error)
 		Changed(context.Context) (bool, error)
 	}
 	// Routes is a *route.Table.

@@ -14,12 +14,12 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestStaleJournal: with a journal that may lack a commit the kernel stays as it is until the stream is there, and others are told why.
-// What it says otherwise TestJournal shows.
-func TestStaleJournal(t *testing.T) {
+// staleJournal writes a journal whose last record is not what was written, and gives its path.
+func staleJournal(t *testing.T, known ...wire.Object) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "stream")
 	j := journal.Open(path)
-	j.Append(wire.Commit{Upserts: []wire.Object{pool, set, deny, endpoint}, InSync: true})
+	j.Append(wire.Commit{Upserts: known, InSync: true})
 	j.Append(wire.Commit{Upserts: []wire.Object{&wire.Policy{Name: "later", Tier: "default"}}})
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
@@ -28,10 +28,17 @@ func TestStaleJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[len(data)-1] ^= 1 // in the last record
+	data[len(data)-1] ^= 1
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// TestStaleJournal: with a journal that may lack a commit the kernel stays as it is until the stream is there, and others are told why.
+// What it says otherwise TestJournal shows.
+func TestStaleJournal(t *testing.T) {
+	path := staleJournal(t, pool, set, deny, endpoint)
 	bubble(t, func(t *testing.T) {
 		r := newRigOf(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, journal.Open(path))
 		synctest.Wait()

@@ -33,6 +33,7 @@ func (a *Agent) pass(ctx context.Context) error {
 		a.guard(ctx)
 		return nil
 	}
+	a.endGuard()
 	interfaces := a.readInterfaces(ctx)
 	a.renderSets()
 	a.renderRoutes()
@@ -128,24 +129,6 @@ func (a *Agent) protect(ctx context.Context) (grown, rules []error) {
 	}
 	a.renderRules() // again, if that changed what policies can be enforced
 	return grown, a.applyRules(ctx)
-}
-
-// guard closes the host endpoints that the journal has, until the stream delivers something. So a starting node is not
-// open while Typha or the node's address is missing. Everything else waits.
-func (a *Agent) guard(ctx context.Context) {
-	if a.heard || len(a.state.hostEndpoints) == 0 {
-		return
-	}
-	interfaces := a.readInterfaces(ctx)
-	a.renderSets()
-	a.renderRoutes() // the rules name sets of it
-	a.state.dirty.routes = true
-	a.renderRules()
-	grown, rules := a.protect(ctx)
-	if err := errors.Join(append(append(grown, rules...), interfaces)...); err != nil && ctx.Err() == nil {
-		a.log.Error("host endpoints not closed as the journal has them, will retry", "error", err)
-		a.backOff()
-	}
 }
 
 // backOff makes the loop try again after a wait that doubles.

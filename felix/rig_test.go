@@ -41,6 +41,8 @@ type fake struct {
 	rendered int
 	addrs    map[netip.Addr]string // of interfaces
 	forget   []netip.Addr          // whose connections the next apply deletes
+	// programmed says that an earlier process left rules.
+	programmed bool
 	// hold, when set, keeps an apply waiting until it is closed.
 	hold chan struct{}
 }
@@ -95,13 +97,16 @@ func (s sets) Remove(name string)                      { delete(s.sets, name) }
 func (r rules) Name() string                           { return "iptables" }
 func (r rules) Apply(context.Context) error            { return r.do(r.table) }
 func (r rules) Start(ctx context.Context) func() error { return func() error { return r.Apply(ctx) } }
-func (r rules) Hook(map[string]iptables.Hooks)         {}
-func (r routes) Name() string                          { return "route" }
-func (r routes) Apply(context.Context) error           { return r.do("routes") }
-func (r routes) Replace(list []route.Route)            { r.fake.routes = list }
-func (c connections) Name() string                     { return "conntrack" }
-func (c connections) Forget(addr netip.Addr)           { c.forget = append(c.forget, addr) }
-func (c connections) InPlace(addr netip.Addr) bool     { return !slices.Contains(c.forget, addr) }
+func (r rules) Programmed(context.Context) (bool, error) {
+	return r.programmed, r.fail["programmed"]
+}
+func (r rules) Hook(map[string]iptables.Hooks)     {}
+func (r routes) Name() string                      { return "route" }
+func (r routes) Apply(context.Context) error       { return r.do("routes") }
+func (r routes) Replace(list []route.Route)        { r.fake.routes = list }
+func (c connections) Name() string                 { return "conntrack" }
+func (c connections) Forget(addr netip.Addr)       { c.forget = append(c.forget, addr) }
+func (c connections) InPlace(addr netip.Addr) bool { return !slices.Contains(c.forget, addr) }
 func (c connections) Apply(context.Context) error {
 	if len(c.forget) == 0 {
 		return nil
@@ -215,8 +220,17 @@ func newRigOf(t *testing.T, facts node.Facts, j *journal.Journal) *rig {
 // newRigSet has settings of its own.
 func newRigSet(t *testing.T, settings map[string]string, facts node.Facts, j *journal.Journal) *rig {
 	t.Helper()
-	r := &rig{fake: &fake{fail: map[string]error{}, sets: map[string]int{},
-		chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}, source: &source{commits: make(chan wire.Commit)},
+	return newRigOn(t, newFake(), settings, facts, j)
+}
+
+func newFake() *fake {
+	return &fake{fail: map[string]error{}, sets: map[string]int{}, chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}
+}
+
+// newRigOn starts on a kernel that may have something.
+func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node.Facts, j *journal.Journal) *rig {
+	t.Helper()
+	r := &rig{fake: kernel, source: &source{commits: make(chan wire.Commit)},
 		speaker: &speaker{changes: make(chan struct{})}, events: make(chan dataplane.Event), ended: make(chan error, 1)}
 	local := []config.Source{{Name: "test", Values: settings}}
 	c, err := config.Resolve(local...)

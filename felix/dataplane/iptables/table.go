@@ -228,6 +228,12 @@ func (t *Table) Changed(ctx context.Context) (bool, error) {
 	return changed, nil
 }
 
+// Programmed reports whether the kernel has chains of ours. It does not count as reading the table for Apply.
+func (t *Table) Programmed(ctx context.Context) (bool, error) {
+	now, err := t.save(ctx)
+	return len(now.chains) > 0, err
+}
+
 func (t *Table) load(ctx context.Context) error {
 	if t.loaded {
 		return nil

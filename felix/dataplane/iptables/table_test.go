@@ -166,6 +166,21 @@ func TestProgram(t *testing.T) {
 	})
 }
 
+// TestProgrammed: somebody else's chains are not ours.
+func TestProgrammed(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w world) {
+		w.byHand(t, ":foreign - [0:0]", "-A foreign -j RETURN")
+		table := New(w.Config)
+		for _, want := range []bool{false, true} {
+			if got, err := table.Programmed(t.Context()); err != nil || got != want {
+				t.Errorf("programmed: %v, %v, want %v", got, err, want)
+			}
+			program(table)
+			apply(t, table)
+		}
+	})
+}
+
 func TestRepair(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w world) {
 		w.byHand(t, ":foreign - [0:0]", "-A foreign -j RETURN", "-A FORWARD -j foreign")
