@@ -41,8 +41,8 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
 {{- /*
-A container that changes its node: root's files, and of root's rights the capabilities in the list that is the argument. It is not
-privileged. Where there is SELinux, the type is the one that may work on files of the host, which privileged containers have.
+The security context of a container that changes its node. It runs as root, with only the capabilities in the argument, a
+list. It is not privileged. Under SELinux it has the type of privileged containers, which may use files of the host.
 */ -}}
 {{- define "maneki.onHost" -}}
 allowPrivilegeEscalation: false
@@ -53,7 +53,7 @@ seccompProfile: {type: RuntimeDefault}
 seLinuxOptions: {type: spc_t}
 {{- end }}
 
-{{- /* Rules to read what is computed from: the kinds of typha/sync. The argument is the verbs. */}}
+{{- /* Rules to read the resources that policy is computed from: the kinds of typha/sync. The argument is the verbs. */}}
 {{- define "maneki.computedFrom" }}
   - apiGroups: [projectcalico.org]
     resources:
@@ -77,7 +77,7 @@ seLinuxOptions: {type: spc_t}
   - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [{{ . }}]}
   - {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [{{ . }}]}
   - {apiGroups: [policy.networking.k8s.io], resources: [clusternetworkpolicies], verbs: [{{ . }}]}
-  # Whether the cluster has such policies at all: that an API server does not serve them proves nothing.
+  # Shows whether the cluster has such policies at all. A 404 of an API server does not prove that it has none.
   - apiGroups: [apiextensions.k8s.io]
     resources: [customresourcedefinitions]
     resourceNames: [clusternetworkpolicies.policy.networking.k8s.io]
@@ -85,7 +85,7 @@ seLinuxOptions: {type: spc_t}
 {{- end }}
 
 {{- /*
-maneki.incomplete is a CEL expression: a policy lacks its types, or the label with its tier.
+maneki.incomplete is a CEL expression. It is true if a policy lacks its types, or the label with its tier.
 */ -}}
 {{- define "maneki.incomplete" -}}
 object.?metadata.?labels[?'projectcalico.org/tier'].orValue('') != object.?spec.?tier.orValue('default')
@@ -93,8 +93,9 @@ object.?metadata.?labels[?'projectcalico.org/tier'].orValue('') != object.?spec.
 {{- end }}
 
 {{- /*
-maneki.plainSelector is a CEL expression: the string . is a selector of up to 256 characters whose form shows that it is right: labels,
-has(), ==, !=, in and not in, with && and || between. What is quoted has no "(", so that it can't be taken for global().
+maneki.plainSelector is a CEL expression. It is true if the string . is a selector of up to 256 characters that is valid by
+its form: labels, has(), ==, !=, in and not in, joined by && and ||. Quoted text has no "(", so that it can't be taken for
+global().
 */ -}}
 {{- define "maneki.plainSelector" }}
 {{- $label := "[A-Za-z0-9_./-]+" }}
@@ -104,9 +105,9 @@ has(), ==, !=, in and not in, with && and || between. What is quoted has no "(",
 {{- end }}
 
 {{- /*
-maneki.plainPolicy is a CEL expression: a policy that the CRD accepts is right, and calls for no warning, as far as its form shows: it
-has few rules, and nothing in them but protocols by name, plain selectors, IPv4 networks and ports by number. The bounds of what is
-looked at keep the cost, which API servers limit, well below what they allow.
+maneki.plainPolicy is a CEL expression. It is true if the form of a policy that the CRD accepts shows that it is valid and
+needs no warning: it has few rules, with only protocols by name, plain selectors, IPv4 networks and ports by number. The
+limits keep the expression's cost well below what API servers allow.
 */ -}}
 {{- define "maneki.plainPolicy" -}}
 !has(object.spec)
