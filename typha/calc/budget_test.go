@@ -314,6 +314,38 @@ func TestShutPoliciesCostLittle(t *testing.T) {
 	}
 }
 
+// TestMembersAreCountedWhereTheyChange: when a selector selects many more pods than before, the policies that name other
+// selectors are not counted again.
+func TestMembersAreCountedWhereTheyChange(t *testing.T) {
+	const others = 1000
+	e := calc.NewWithin(calc.Budget{PolicyMembers: 128})
+	for i := range others {
+		p := kubePolicy(fmt.Sprintf("other-%d", i), 1)
+		p.Namespace = fmt.Sprintf("other-%d", i)
+		e.Upsert(p)
+	}
+	e.Upsert(kubePolicy("grows", 1))
+	pod := func(i int) metav1.Object {
+		p := scale.LabelledPod(i*100+1, 0) // in namespace-1
+		p.Labels = map[string]string{"a": "0"}
+		return p
+	}
+	for i := range 128 {
+		e.Upsert(pod(i))
+	}
+	if d := e.Flush(); len(d.Verdicts) > 0 {
+		t.Fatalf("all fit, and the engine says %+v", d.Verdicts)
+	}
+	before := e.Progress()
+	e.Upsert(pod(128))
+	if reason, _ := reasonIn(e.Flush(), "grows"); !strings.Contains(reason, "PolicyMaxMembers") {
+		t.Errorf("one member more than may be: the engine says %q", reason)
+	}
+	if did := e.Progress() - before; did > others/10 {
+		t.Errorf("it took %d steps beside %d policies that do not change", did, others)
+	}
+}
+
 // TestMergedComparesLittle: what comes to a sorted list is compared with few of its values.
 func TestMergedComparesLittle(t *testing.T) {
 	var list, want []int

@@ -51,7 +51,8 @@ type selector struct {
 	members []*class
 	size    int // networks of the items in the members
 	sets    bag[ipSet]
-	group   // its policies are those in force whose subject it is; the staged ones are in Engine.staged
+	counted bag[policy] // whose members those of the selector are; see tenants
+	group               // its policies are those in force whose subject it is; the staged ones are in Engine.staged
 }
 
 func (s *selector) key() specKey {
@@ -289,8 +290,8 @@ func (e *Engine) sweep(limit int) {
 // resize records that a selector selects more or fewer networks.
 func (e *Engine) resize(s *selector, n int) {
 	before := e.charge(s.size)
-	if s.size += n; e.charge(s.size) != before {
-		e.tenants.recount = true
+	if s.size += n; e.charge(s.size) != before && s.counted.size() > 0 {
+		e.tenants.resized[s] = struct{}{}
 	}
 }
 

@@ -12,13 +12,16 @@ type tenants struct {
 	byName map[string]*tenant
 	// unmeasured are the policies whose members are not counted yet.
 	unmeasured map[*policy]struct{}
-	// recount is set when the members of some set count differently than before.
+	// resized are the selectors whose members count differently than before; their policies are measured again.
+	resized map[*selector]struct{}
+	// recount is set when the members of some service count differently than before: all policies are measured again.
 	recount bool
 	dirty   map[*tenant]struct{} // tenants to decide on again
 }
 
 func newTenants() tenants {
-	return tenants{byName: map[string]*tenant{}, unmeasured: map[*policy]struct{}{}, dirty: map[*tenant]struct{}{}}
+	return tenants{byName: map[string]*tenant{}, unmeasured: map[*policy]struct{}{},
+		resized: map[*selector]struct{}{}, dirty: map[*tenant]struct{}{}}
 }
 
 // tenant is a namespace with policies. The tenant with an empty name has the policies without a namespace.
@@ -88,6 +91,9 @@ func (e *Engine) enter(p *policy) {
 	t.rules, t.sets = t.rules+p.cost.rules, t.sets+p.cost.sets
 	t.shut += oneIf(p.shut != nil)
 	e.tenants.unmeasured[p] = struct{}{}
+	for _, s := range p.counts() {
+		s.counted.add(p)
+	}
 	if t.aged != nil {
 		t.late = append(t.late, p)
 	}
@@ -99,6 +105,9 @@ func (e *Engine) leave(p *policy) {
 	t.policies.remove(p)
 	t.rules, t.sets, t.members = t.rules-p.cost.rules, t.sets-p.cost.sets, t.members-p.members
 	t.shut -= oneIf(p.shut != nil)
+	for _, s := range p.counts() {
+		s.counted.remove(p)
+	}
 	p.left = true
 	delete(e.tenants.unmeasured, p)
 	if t.shut > 0 {
@@ -128,6 +137,12 @@ func (e *Engine) judgeTenants() bool {
 			}
 		}
 	}
+	for s := range t.resized {
+		for p := range s.counted.all {
+			t.unmeasured[p] = struct{}{}
+		}
+	}
+	clear(t.resized)
 	for p := range t.unmeasured {
 		e.measure(e.tenant(p.key().namespace), p)
 	}
@@ -142,6 +157,7 @@ func (e *Engine) judgeTenants() bool {
 
 // measure counts the members of a policy's sets again.
 func (e *Engine) measure(t *tenant, p *policy) {
+	e.progress.Add(1)
 	n := 0
 	for _, s := range p.sets {
 		n += e.charge(e.size(s))
@@ -157,6 +173,24 @@ func (e *Engine) measure(t *tenant, p *policy) {
 		t.rules > limit.rules || t.sets > limit.sets || t.members > limit.members {
 		e.tenants.dirty[t] = struct{}{}
 	}
+}
+
+// counts returns the selectors whose members measure counts, each once.
+func (p *policy) counts() []*selector {
+	var list []*selector
+	for _, s := range p.sets {
+		if s.selector != nil {
+			list = append(list, s.selector)
+		}
+	}
+	if p.staged != nil {
+		list = append(list, p.staged.selectors...)
+	}
+	if p.shut != nil {
+		list = append(list, p.shut.held...)
+	}
+	slices.SortFunc(list, func(a, b *selector) int { return int(a.number - b.number) })
+	return slices.Compact(list)
 }
 
 // trialSpecs returns the sets that a shut or staged policy would use. It returns nil for other policies, and for a shut
