@@ -26,7 +26,7 @@ type Input struct {
 	Routes []*wire.Route
 }
 
-// ConfigFor gives the configuration of a node's speaker. The Config is usable also when the error is
+// ConfigFor returns the configuration of a node's speaker. The Config is usable also when the error is
 // not nil; the error says which peers were left out of it and why.
 func ConfigFor(in Input) (Config, error) {
 	if in.BGP == nil || in.BGP.ASNumber == 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// admitting is a store that judges and completes what it is given, as admission does in Kubernetes. Unlike there, two writes
-// at the same time can get past it: pools that overlap, or a policy in a tier that is being deleted.
+// admitting is a store that judges and completes what it is given, as admission does in Kubernetes. Unlike there, two
+// writes at the same time can get past it: pools that overlap, or a policy in a tier that is being deleted.
 type admitting struct{ datastore.Store }
 
 // ensureTiers makes the built-in tiers that are missing, as kube-controllers does in Kubernetes. Who may not write them
@@ -60,7 +60,7 @@ func (a admitting) Update(ctx context.Context, kind datastore.Kind, object datas
 	return a.Store.Update(ctx, kind, object)
 }
 
-// admit gives the object as it is to be stored; old is nil where there is none.
+// admit returns the object as it is to be stored; old is nil where there is none.
 func (a admitting) admit(ctx context.Context, operation string, kind datastore.Kind, object, old datastore.Object) (datastore.Object, error) {
 	object = object.DeepCopyObject().(datastore.Object)
 	defaults.Derive(object)

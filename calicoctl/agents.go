@@ -31,7 +31,7 @@ type pods struct {
 	core   corev1client.CoreV1Interface
 }
 
-// NewAgents gives the agents of the cluster of a connection, reached through its API server.
+// NewAgents returns the agents of the cluster of a connection, reached through its API server.
 func NewAgents(config *rest.Config) (Agents, error) {
 	core, err := corev1client.NewForConfig(config)
 	if err != nil {

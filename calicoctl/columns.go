@@ -43,7 +43,8 @@ func ifSet[V any](value *V) string {
 	return ""
 }
 
-// join is the text of the items of a slice, or of the pairs of a map, with a separator; a limit above 0 is how long it gets.
+// join is the text of the items of a slice, or of the pairs of a map, with a separator; a limit above 0 is how long it
+// gets.
 func join(items any, separator string, limit int) string {
 	var texts []string
 	switch v := reflect.ValueOf(items); v.Kind() {
@@ -204,7 +205,7 @@ func used(block *v3.IPAMBlock) string {
 	return fmt.Sprintf("%d/%d", given, len(block.Spec.Allocations))
 }
 
-// columnsOf gives the columns of a kind's table.
+// columnsOf returns the columns of a kind's table.
 func (p *printer) columnsOf(kind datastore.Kind) ([]column, error) {
 	all := []column{
 		{heading: "NAMESPACE", value: func(o datastore.Object) string { return o.GetNamespace() }},
@@ -231,7 +232,7 @@ func (p *printer) columnsOf(kind datastore.Kind) ([]column, error) {
 	}), nil
 }
 
-// customColumns gives those that the user named: headings of the kind's table, or HEADING:.path as in kubectl.
+// customColumns returns those that the user named: headings of the kind's table, or HEADING:.path as in kubectl.
 func (p *printer) customColumns(kind datastore.Kind, all []column) ([]column, error) {
 	byHeading := map[string]column{}
 	for _, c := range all {

@@ -44,8 +44,8 @@ type setting struct {
 	group string
 }
 
-// settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes; a secret has none, since
-// others on the host see the arguments of a program.
+// settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes; a secret has
+// none, since others on the host see the arguments of a program.
 var settings = []setting{
 	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default: what other settings are for)", func(c *Connection) *string { return &c.datastoreType }, ""},
 	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)", func(c *Connection) *string { return &c.Kubeconfig }, "cluster"},
@@ -144,7 +144,7 @@ func (c Connection) implies() connect.Type {
 	return ""
 }
 
-// readSettings gives the settings of a CalicoAPIConfig file by their names.
+// readSettings returns the settings of a CalicoAPIConfig file by their names.
 func readSettings(file string) (map[string]string, error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) && file == defaultConfigFile {
@@ -185,8 +185,8 @@ func readSettings(file string) (map[string]string, error) {
 	return values, nil
 }
 
-// REST gives the settings of a client of the API server: of its endpoint, else of the kubeconfig, else those of the pod
-// that the program runs in.
+// REST returns the settings of a client of the API server: of its endpoint, else of the kubeconfig, else those of the
+// pod that the program runs in.
 func (c Connection) REST() (*rest.Config, error) {
 	config, err := c.rest()
 	if err != nil {

@@ -37,7 +37,7 @@ func (d dryRun) suffix() string {
 	return ""
 }
 
-// over gives a store that does as the flag says.
+// over returns a store that does as the flag says.
 func (d dryRun) over(store datastore.Store) (datastore.Store, error) {
 	switch d {
 	case "", dryNone:

@@ -144,7 +144,8 @@ func (g *getting) printAll(objects []datastore.Object, asList bool) error {
 	return nil
 }
 
-// list gives the objects of the selected kind, which are sorted by name but for tiers, and the revision to watch from.
+// list returns the objects of the selected kind, which are sorted by name but for tiers, and the revision to watch
+// from.
 func (g *getting) list(ctx context.Context) ([]datastore.Object, string, error) {
 	list, err := g.store.List(ctx, g.selected.kind, datastore.ListOptions{Namespace: g.selected.namespace})
 	if err != nil {
@@ -166,7 +167,7 @@ func (g *getting) list(ctx context.Context) ([]datastore.Object, string, error) 
 	return found, list.Revision, nil
 }
 
-// wanted says whether an object of the kind is among those that were asked for.
+// wanted reports whether an object of the kind is among those that were asked for.
 func (g *getting) wanted(object datastore.Object) bool {
 	return g.selects.Matches(labels.Set(object.GetLabels())) &&
 		(len(g.selected.names) == 0 || slices.Contains(g.selected.names, object.GetName()))

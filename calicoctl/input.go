@@ -43,7 +43,7 @@ func (in *input) namespaceFlag(command *cobra.Command) {
 
 const defaultNamespace = "default"
 
-// read gives the resources of the files that can be used, and how many cannot; what is wrong with those has then been
+// read returns the resources of the files that can be used, and how many cannot; what is wrong with those has then been
 // printed. With judge, values are judged as well.
 func (t *tool) read(in *input, judge bool) (good []manifest.Document, bad int, err error) {
 	var all []manifest.Document
@@ -148,7 +148,7 @@ func explained(err error) error {
 	return err
 }
 
-// notServed says whether an error is that the API server does not know the kind.
+// notServed reports whether an error is that the API server does not know the kind.
 func notServed(err error) bool {
 	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -86,7 +86,7 @@ func selected(args []string, namespace string) (selection, error) {
 	return s, nil
 }
 
-// one gives the only object that a selection names.
+// one returns the only object that a selection names.
 func (s selection) one() (datastore.Key, error) {
 	if len(s.names) != 1 {
 		return datastore.Key{}, errors.New("say which one of " + s.kind.Plural + " by its name")
@@ -94,7 +94,7 @@ func (s selection) one() (datastore.Key, error) {
 	return datastore.Key{Namespace: s.namespace, Name: s.names[0]}, nil
 }
 
-// documents gives the objects that a selection names, known by their names alone.
+// documents returns the objects that a selection names, known by their names alone.
 func (s selection) documents() ([]manifest.Document, error) {
 	if len(s.names) == 0 {
 		return nil, errors.New("say which " + s.kind.Plural + " by their names")

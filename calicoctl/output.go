@@ -32,7 +32,8 @@ type printer struct {
 	format  string
 	columns []string           // of custom-columns
 	text    *template.Template // of go-template
-	// namespaces says whether tables have a column for them, and globalASN gives the AS number of nodes without their own.
+	// namespaces says whether tables have a column for them, and globalASN gives the AS number of nodes without their
+	// own.
 	namespaces bool
 	globalASN  func() string
 }
@@ -83,7 +84,7 @@ func (p *printer) config(name string) (string, error) {
 	return "", errors.New(`config: must be "asnumber"`)
 }
 
-// isTable says whether the output is a table with headings.
+// isTable reports whether the output is a table with headings.
 func (p *printer) isTable() bool {
 	return slices.Contains([]string{"ps", "wide", "custom-columns"}, p.format)
 }
@@ -155,7 +156,7 @@ func (p *printer) executeTemplate(kind datastore.Kind, objects []datastore.Objec
 	return nil
 }
 
-// listOf gives the list of a kind, for example an IPPoolList.
+// listOf returns the list of a kind, for example an IPPoolList.
 func listOf(kind datastore.Kind, items []runtime.Object) (runtime.Object, error) {
 	scheme := runtime.NewScheme()
 	if err := v3.AddToScheme(scheme); err != nil {

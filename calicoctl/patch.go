@@ -77,7 +77,7 @@ func (t *tool) patchCommand() *cobra.Command {
 	return command
 }
 
-// patchObject gives the object with a patch, read as strictly as a manifest.
+// patchObject returns the object with a patch, read as strictly as a manifest.
 func patchObject(object datastore.Object, patch []byte, apply patcher) (datastore.Object, error) {
 	original, err := json.Marshal(object)
 	if err != nil {
@@ -151,7 +151,8 @@ func labelChanges(args []string, remove bool) (map[string]*string, error) {
 	return changes, nil
 }
 
-// relabel changes labels; a key that is to be set has another value only with overwrite, and one to be removed is there.
+// relabel changes labels; a key that is to be set has another value only with overwrite, and one to be removed is
+// there.
 func relabel(object datastore.Object, changes map[string]*string, overwrite bool) error {
 	labels := maps.Clone(object.GetLabels())
 	if labels == nil {
@@ -180,7 +181,8 @@ type modification struct {
 	dry                   dryRun
 }
 
-// modify changes one object that arguments name, and starts over when somebody else did in between. change is given a copy.
+// modify changes one object that arguments name, and starts over when somebody else did in between. change is given a
+// copy.
 func (t *tool) modify(ctx context.Context, args []string, m modification, change func(datastore.Object) (datastore.Object, error)) error {
 	s, err := selected(args, m.namespace)
 	if err != nil {

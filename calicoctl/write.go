@@ -68,7 +68,7 @@ func (t *tool) writeCommand(w writing) *cobra.Command {
 	return command
 }
 
-// named gives the resources that arguments or files name; either, not both.
+// named returns the resources that arguments or files name; either, not both.
 func (t *tool) named(in *input, args []string, judge bool) (good []manifest.Document, bad int, err error) {
 	switch {
 	case len(in.files) > 0 && len(args) > 0:

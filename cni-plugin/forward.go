@@ -81,7 +81,7 @@ func exchange(request *protocol.Request, netns *os.File, socket string, limit ti
 	return protocol.ReadResponse(conn)
 }
 
-// isDown says whether Felix does not listen, went away before it answered, or has its queue of
+// isDown reports whether Felix does not listen, went away before it answered, or has its queue of
 // connections full (EAGAIN).
 func isDown(err error) bool {
 	for _, down := range []error{fs.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EAGAIN, protocol.ErrNoAnswer} {

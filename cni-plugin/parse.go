@@ -26,7 +26,7 @@ type networkConfig struct {
 	Spool  string `json:"felix_spool"`
 }
 
-// askedVersion gives the configuration's cniVersion, or nothing if there is none.
+// askedVersion returns the configuration's cniVersion, or nothing if there is none.
 func askedVersion(raw []byte) string {
 	var config struct {
 		CNIVersion string `json:"cniVersion"`

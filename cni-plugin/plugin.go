@@ -54,7 +54,7 @@ func Main(args []string, getenv func(string) string, stdin io.Reader, stdout, st
 	return 0
 }
 
-// release gives the module's version; of a build in a checkout that is "(devel)" or a commit.
+// release returns the module's version; of a build in a checkout that is "(devel)" or a commit.
 func release() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version

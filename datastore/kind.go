@@ -28,10 +28,10 @@ type Kind struct {
 	Optional bool
 }
 
-// String gives the kind's name, for messages.
+// String returns the kind's name, for messages.
 func (k Kind) String() string { return k.GroupVersionKind.Kind }
 
-// ID gives a name that no kind of another group has, for example NetworkPolicy.networking.k8s.io and Pod.
+// ID returns a name that no kind of another group has, for example NetworkPolicy.networking.k8s.io and Pod.
 func (k Kind) ID() string { return k.GroupKind().String() }
 
 func calico(kind, plural string, status bool) Kind {
@@ -142,7 +142,7 @@ var kindByType = map[reflect.Type]Kind{
 	reflect.TypeFor[*policyv1alpha2.ClusterNetworkPolicy](): ClusterNetworkPolicies,
 }
 
-// KindOf gives the Kind of an object by its Go type.
+// KindOf returns the Kind of an object by its Go type.
 func KindOf(object Object) (Kind, error) {
 	if kind, ok := kindByType[reflect.TypeOf(object)]; ok {
 		return kind, nil

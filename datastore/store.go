@@ -25,7 +25,7 @@ type Key struct {
 	Name      string
 }
 
-// String gives namespace/name, or the name alone.
+// String returns namespace/name, or the name alone.
 func (k Key) String() string {
 	if k.Namespace == "" {
 		return k.Name
@@ -33,7 +33,7 @@ func (k Key) String() string {
 	return k.Namespace + "/" + k.Name
 }
 
-// KeyOf gives the key of an object.
+// KeyOf returns the key of an object.
 func KeyOf(o metav1.Object) Key {
 	return Key{Namespace: o.GetNamespace(), Name: o.GetName()}
 }

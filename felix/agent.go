@@ -379,7 +379,7 @@ func (a *Agent) journalProblem() []string {
 	return []string{a.staleJournal + "; if this node starts without Typha, it connects no pod; after a boot it closes its host endpoints but for the failsafe ports"}
 }
 
-// mayProgram says whether the kernel is ours to change now.
+// mayProgram reports whether the kernel is ours to change now.
 func (a *Agent) mayProgram() bool {
 	known := a.facts.IPv4.Addr.IsValid() || a.facts.IPv6.Addr.IsValid()
 	return a.programming && (known || !a.patient)

@@ -135,7 +135,7 @@ func (a *Agent) answerAdds(enforced map[dataplane.Family]bool) {
 	})
 }
 
-// inPlace says whether a workload's policy, routes and interface settings are.
+// inPlace reports whether a workload's policy, routes and interface settings are.
 func (a *Agent) inPlace(w cniserver.Workload, enforced map[dataplane.Family]bool) bool {
 	if a.state.endpointOf(w) == nil || !a.opts.Drivers.Sysctls.InPlace(w.HostIface) {
 		return false
@@ -194,5 +194,5 @@ func (a *Agent) forgetConnections(w cniserver.Workload) {
 	}
 }
 
-// CNIState gives what the CNI server needs to know; it may be called from any goroutine.
+// CNIState returns what the CNI server needs to know; it may be called from any goroutine.
 func (a *Agent) CNIState() cniserver.State { return *a.cni.Load() }

@@ -155,7 +155,7 @@ func (a *Agent) learnBroken(f dataplane.Family, err error) {
 	}
 }
 
-// closes says whether an error is about sets of policies alone, which then deny.
+// closes reports whether an error is about sets of policies alone, which then deny.
 func (a *Agent) closes(f dataplane.Family, err error) bool {
 	if _, known := errors.AsType[*ipset.FailedError](err); !known {
 		return false
@@ -184,7 +184,7 @@ func (a *Agent) applyRules(ctx context.Context) []error {
 	return errs
 }
 
-// enforces says whether the rules stand, be it that some chains deny because the kernel refused them.
+// enforces reports whether the rules stand, be it that some chains deny because the kernel refused them.
 func enforces(err error) bool {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {

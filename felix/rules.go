@@ -31,7 +31,7 @@ func (a *Agent) sortedWorkloads() []cniserver.Workload {
 	return all
 }
 
-// hasInterface says whether the host's end of a workload exists: CNI says so itself.
+// hasInterface reports whether the host's end of a workload exists: CNI says so itself.
 func (a *Agent) hasInterface(w cniserver.Workload) bool {
 	_, made := a.workloads[w.HostIface]
 	return made || a.opts.Drivers.Interfaces.Exists(w.HostIface)
@@ -46,7 +46,7 @@ func (a *Agent) prefixes() []string {
 	return prefixes
 }
 
-// isWorkload says whether an interface can be a workload's.
+// isWorkload reports whether an interface can be a workload's.
 func (a *Agent) isWorkload(device string) bool {
 	return policy.ValidInterface(device) &&
 		slices.ContainsFunc(a.prefixes(), func(prefix string) bool { return strings.HasPrefix(device, prefix) })
@@ -116,7 +116,7 @@ func (a *Agent) program(f FamilyDrivers, name string, driver Rules, t policy.Tab
 	a.metrics.chains.WithLabelValues(f.Family.String(), name).Set(float64(len(now)))
 }
 
-// renderer gives the renderer of a family, the same one while the settings are the same.
+// renderer returns the renderer of a family, the same one while the settings are the same.
 func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	c := a.config
 	r := &policy.Renderer{Family: f, Marks: a.marks, ToHost: iptables.Drop{}, Deny: iptables.Drop{},

@@ -157,7 +157,7 @@ func (s *state) assign(device string) {
 	}
 }
 
-// followsInterfaces says whether anything depends on which interfaces and addresses the node has.
+// followsInterfaces reports whether anything depends on which interfaces and addresses the node has.
 func (s *state) followsInterfaces() bool {
 	if len(s.external) > 0 {
 		return true
@@ -186,7 +186,7 @@ func (s *state) touch(id wire.ID) {
 	}
 }
 
-// endpointOf gives the policy of a workload: that of the very pod, not of one of the same name before or after.
+// endpointOf returns the policy of a workload: that of the very pod, not of one of the same name before or after.
 func (s *state) endpointOf(w cniserver.Workload) *wire.Endpoint {
 	e := s.endpoints[wire.EndpointName(w.Namespace, w.Pod)]
 	if e == nil || w.UID != "" && e.UID != w.UID {
@@ -195,7 +195,7 @@ func (s *state) endpointOf(w cniserver.Workload) *wire.Endpoint {
 	return e
 }
 
-// sortedPools gives the pools by name.
+// sortedPools returns the pools by name.
 func (s *state) sortedPools() []*wire.Pool {
 	pools := make([]*wire.Pool, 0, len(s.pools))
 	for _, name := range slices.Sorted(maps.Keys(s.pools)) {

@@ -136,7 +136,7 @@ type refusal struct {
 	why  error
 }
 
-// usable says whether the need may be met from a block.
+// usable reports whether the need may be met from a block.
 func (n *need) usable(b block) bool {
 	for _, pool := range n.pools {
 		if pool.containsBlock(b.cidr) {
@@ -183,7 +183,7 @@ func (r *round) add(index int, request *Request, want netip.Addr, pools []Pool) 
 
 func (r *round) blocks() map[string]block { return r.known.byFamily[r.family] }
 
-// open gives the first need that is neither met nor failed.
+// open returns the first need that is neither met nor failed.
 func (r *round) open() *need {
 	for _, n := range r.needs {
 		if !n.done {

@@ -40,7 +40,7 @@ func Allocations(b *v3.IPAMBlock) ([]Allocation, error) {
 	return parsed.allocations(func(Allocation) bool { return true }), nil
 }
 
-// AffineHost gives the node that a block has its affinity to, or "".
+// AffineHost returns the node that a block has its affinity to, or "".
 func AffineHost(b *v3.IPAMBlock) string {
 	if host, ok := strings.CutPrefix(b.Spec.Affinity, hostAffinity); ok {
 		return host
@@ -72,7 +72,7 @@ func parseBlock(obj *v3.IPAMBlock) (block, error) {
 	return block{IPAMBlock: obj, cidr: cidr}, nil
 }
 
-// freeOrdinals gives what unallocated should be, in its order as far as it is right.
+// freeOrdinals returns what unallocated should be, in its order as far as it is right.
 func freeOrdinals(spec *v3.IPAMBlockSpec) []int {
 	free := make([]int, 0, len(spec.Allocations))
 	seen := make([]bool, len(spec.Allocations))
@@ -151,7 +151,7 @@ func (b block) assign(handle string, attributes map[string]string, may func(neti
 	return b.take(ordinal, handle, attributes), true
 }
 
-// assignAddr gives the handle one address of the block, or fails with ErrInUse.
+// assignAddr assigns the handle one address of the block, or fails with ErrInUse.
 func (b block) assignAddr(addr netip.Addr, handle string, attributes map[string]string) (Lease, error) {
 	ordinal := b.ordinal(addr)
 	at := slices.Index(b.Spec.Unallocated, ordinal)
@@ -283,7 +283,7 @@ func (b block) lease(ordinal int) Lease {
 
 func (b block) ordinal(addr netip.Addr) int { return int(offset(b.cidr.Addr(), addr)) }
 
-// nth gives the address n after base, where base is aligned to more than n.
+// nth returns the address n after base, where base is aligned to more than n.
 func nth(base netip.Addr, n uint64) netip.Addr {
 	if base.Is4() {
 		octets := base.As4()
@@ -295,7 +295,7 @@ func nth(base netip.Addr, n uint64) netip.Addr {
 	return netip.AddrFrom16(octets)
 }
 
-// offset gives how far addr lies after base, in the low 64 bits.
+// offset returns how far addr lies after base, in the low 64 bits.
 func offset(base, addr netip.Addr) uint64 {
 	a, b := addr.As16(), base.As16()
 	return binary.BigEndian.Uint64(a[8:]) - binary.BigEndian.Uint64(b[8:])

@@ -144,7 +144,7 @@ func (inv *inventory) shadows() []block {
 	return found
 }
 
-// load gives what is remembered of a host, or reads it and repairs what a crash left.
+// load returns what is remembered of a host, or reads it and repairs what a crash left.
 func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
 	if known := c.hosts[host]; known != nil {
 		return known, nil

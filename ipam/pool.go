@@ -19,10 +19,10 @@ const (
 	IPv6 Family = 6
 )
 
-// String gives IPv4 or IPv6.
+// String returns IPv4 or IPv6.
 func (f Family) String() string { return fmt.Sprintf("IPv%d", uint8(f)) }
 
-// FamilyOf gives an address's family. IPv4-mapped addresses are IPv6.
+// FamilyOf returns an address's family. IPv4-mapped addresses are IPv6.
 func FamilyOf(addr netip.Addr) Family {
 	if addr.Is4() {
 		return IPv4
@@ -107,7 +107,7 @@ func (p *Pool) blockBits() int {
 	return DefaultBlockSize6
 }
 
-// containsBlock says whether a block of any size lies within the pool.
+// containsBlock reports whether a block of any size lies within the pool.
 func (p *Pool) containsBlock(cidr netip.Prefix) bool {
 	return cidr.Bits() >= p.CIDR.Bits() && p.CIDR.Contains(cidr.Addr())
 }

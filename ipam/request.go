@@ -91,7 +91,7 @@ type Result struct {
 	Err    error
 }
 
-// Addrs gives the addresses of the leases.
+// Addrs returns the addresses of the leases.
 func (r Result) Addrs() []netip.Addr {
 	addrs := make([]netip.Addr, len(r.Leases))
 	for i, lease := range r.Leases {

@@ -34,7 +34,7 @@ func (k TunnelKind) attribute(family Family) string {
 	return string(k) + "TunnelAddress"
 }
 
-// EnsureTunnelAddress gives the address of a host's tunnel device: the one it has, as long
+// EnsureTunnelAddress returns the address of a host's tunnel device: the one it has, as long
 // as a pool still allows it, or a new one. The caller passes the pools that use the tunnel.
 func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Pool, kind TunnelKind, family Family) (netip.Addr, error) {
 	if err := c.enter(ctx); err != nil {
@@ -63,7 +63,7 @@ func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Poo
 	return result.Leases[0].Addr, nil
 }
 
-// allowed says whether the request may keep an address. Disabled pools only give no new ones.
+// allowed reports whether the request may keep an address. Disabled pools only give no new ones.
 func allowed(pools []Pool, host Host, request *Request, addr netip.Addr) bool {
 	return slices.ContainsFunc(pools, func(p Pool) bool {
 		p.Disabled = false

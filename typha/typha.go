@@ -57,8 +57,8 @@ func (l *Local) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Source gives a node's commits. It may be called before Run.
+// Source returns a node's commits. It may be called before Run.
 func (l *Local) Source(node string) stream.Source { return l.hub.Source(node) }
 
-// Hub gives the hub, for a server.
+// Hub returns the hub, for a server.
 func (l *Local) Hub() *stream.Hub { return l.hub }

@@ -1,5 +1,6 @@
 // Package derive gives the resources that a cluster on Kubernetes does not store: WorkloadEndpoints follow from Pods,
-// Nodes from Nodes of Kubernetes, Profiles from Namespaces and ServiceAccounts. Names, labels and annotations are Calico's.
+// Nodes from Nodes of Kubernetes, Profiles from Namespaces and ServiceAccounts. Names, labels and annotations are
+// Calico's.
 //
 // It is pure: it takes objects as values and changes none of them, except ApplyNode the one that it is for.
 // Any number of goroutines may call it.
@@ -34,8 +35,9 @@ const endpointName = "eth0"
 // maxLabel is what a label's value can hold; the name of a service account can be longer.
 const maxLabel = 63
 
-// WorkloadEndpoint gives the endpoint of a pod, or nil when it has none: it is not scheduled, or it has the node's network.
-// A pod that has finished keeps its endpoint, without addresses. An annotation that cannot be read counts as absent.
+// WorkloadEndpoint returns the endpoint of a pod, or nil when it has none: it is not scheduled, or it has the node's
+// network. A pod that has finished keeps its endpoint, without addresses. An annotation that cannot be read counts as
+// absent.
 func WorkloadEndpoint(pod *corev1.Pod) *v3.WorkloadEndpoint {
 	if pod.Spec.NodeName == "" || pod.Spec.HostNetwork {
 		return nil
@@ -82,13 +84,14 @@ func HostInterface(namespace, pod string) string {
 	return "cali" + hex.EncodeToString(sum[:])[:11]
 }
 
-// EndpointName is the name of the endpoint of a pod on a node: node-k8s-pod-eth0, where dashes within the parts are doubled.
+// EndpointName is the name of the endpoint of a pod on a node: node-k8s-pod-eth0, where dashes within the parts are
+// doubled.
 func EndpointName(node, pod string) string {
 	double := func(s string) string { return strings.ReplaceAll(s, "-", "--") }
 	return strings.Join([]string{double(node), v3.OrchestratorK8s, double(pod), endpointName}, "-")
 }
 
-// PodOf gives the pod of an endpoint by its name, which the endpoint of a pod has and others may have not.
+// PodOf returns the pod of an endpoint by its name, which the endpoint of a pod has and others may have not.
 func PodOf(endpoint string) (pod string, ok bool) {
 	// No name of a node or a pod has a NUL.
 	parts := strings.Split(strings.ReplaceAll(endpoint, "--", "\x00"), "-")

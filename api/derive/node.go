@@ -37,7 +37,8 @@ const (
 	externalIP   = "ExternalIP"
 )
 
-// Node gives the Node of a Kubernetes Node. Annotations are not carried over: those that say something are in the spec.
+// Node returns the Node of a Kubernetes Node. Annotations are not carried over: those that say something are in the
+// spec.
 func Node(node *corev1.Node) *v3.Node {
 	n := &v3.Node{
 		TypeMeta: typeMeta("Node"),
@@ -83,9 +84,9 @@ func nodeAddresses(node *corev1.Node, bgp *v3.NodeBGPSpec) []v3.NodeAddress {
 	return all
 }
 
-// ApplyNode writes into a Kubernetes Node what a Node says: the fields that are annotations there, and labels. Labels of
-// kubernetes.io and k8s.io belong to Kubernetes: they are neither changed nor removed. What cannot be
-// stored, because Kubernetes decides it, is ignored: the addresses and orchRefs, annotations, and pod networks.
+// ApplyNode writes into a Kubernetes Node what a Node says: the fields that are annotations there, and labels. Labels
+// of kubernetes.io and k8s.io belong to Kubernetes: they are neither changed nor removed. What cannot be stored,
+// because Kubernetes decides it, is ignored: the addresses and orchRefs, annotations, and pod networks.
 func ApplyNode(n *v3.Node, node *corev1.Node) {
 	n = n.DeepCopy()
 	if n.Spec.BGP == nil {
@@ -128,7 +129,7 @@ func set(annotations map[string]string, key, value string) {
 	annotations[key] = value
 }
 
-// ofKubernetes says whether a label key is in a domain that Kubernetes keeps for itself.
+// ofKubernetes reports whether a label key is in a domain that Kubernetes keeps for itself.
 func ofKubernetes(key string) bool {
 	domain, _, found := strings.Cut(key, "/")
 	return found && (domain == "kubernetes.io" || domain == "k8s.io" ||

@@ -12,7 +12,7 @@ import (
 // DefaultAllow is the name of a profile that every cluster has and that allows everything.
 const DefaultAllow = "projectcalico-default-allow"
 
-// AllowProfile gives the profile DefaultAllow.
+// AllowProfile returns the profile DefaultAllow.
 func AllowProfile() *v3.Profile {
 	p := profile(DefaultAllow, metav1.ObjectMeta{})
 	p.Spec.LabelsToApply = nil
@@ -20,7 +20,7 @@ func AllowProfile() *v3.Profile {
 	return p
 }
 
-// NamespaceProfile gives the profile of a namespace: it allows what no policy decides, and gives its pods the
+// NamespaceProfile returns the profile of a namespace: it allows what no policy decides, and gives its pods the
 // namespace's labels behind a prefix.
 func NamespaceProfile(namespace *corev1.Namespace) *v3.Profile {
 	p := profile(v3.NamespaceProfilePrefix+namespace.Name, namespace.ObjectMeta)
@@ -29,8 +29,8 @@ func NamespaceProfile(namespace *corev1.Namespace) *v3.Profile {
 	return p
 }
 
-// ServiceAccountProfile gives the profile of a service account: it gives its pods the account's labels behind a prefix,
-// and has no rules.
+// ServiceAccountProfile returns the profile of a service account: it gives its pods the account's labels behind a
+// prefix, and has no rules.
 func ServiceAccountProfile(account *corev1.ServiceAccount) *v3.Profile {
 	p := profile(serviceAccountProfile(account.Namespace, account.Name), account.ObjectMeta)
 	label(p, v3.ServiceAccountLabelPrefix, account.ObjectMeta)

@@ -1,8 +1,8 @@
 // Package rule says what the words of a rule mean: protocols, ports, networks. It gives each the one meaning that
 // admission, calicoctl and the calculation share, and finds what makes a single rule unusable.
 //
-// It never looks at other objects, nor at what merely contradicts itself in a rule: api/validate does the latter. The package is
-// pure, and any number of goroutines may call it.
+// It never looks at other objects, nor at what merely contradicts itself in a rule: api/validate does the latter. The
+// package is pure, and any number of goroutines may call it.
 package rule
 
 import (
@@ -27,10 +27,10 @@ const (
 
 var protocols = map[string]uint8{"TCP": TCP, "UDP": UDP, "ICMP": ICMP, "ICMPv6": ICMPv6, "SCTP": SCTP, "UDPLite": UDPLite}
 
-// HasPorts says whether rules may match ports of a protocol.
+// HasPorts reports whether rules may match ports of a protocol.
 func HasPorts(protocol uint8) bool { return protocol == TCP || protocol == UDP || protocol == SCTP }
 
-// ParseProtocol gives the number of a protocol, which is written as a name, or as a number from 1 to 255.
+// ParseProtocol returns the number of a protocol, which is written as a name, or as a number from 1 to 255.
 func ParseProtocol(p intstr.IntOrString) (uint8, error) {
 	text := p.String()
 	if number, ok := protocols[text]; ok {
@@ -68,8 +68,8 @@ func ParsePort(p intstr.IntOrString) (Port, error) {
 	return Port{First: uint16(first), Last: uint16(last)}, nil
 }
 
-// ParseNet reads a network, such as 10.0.0.0/8, or an address, which is a network of its own. Bits beyond the prefix length
-// are cleared.
+// ParseNet reads a network, such as 10.0.0.0/8, or an address, which is a network of its own. Bits beyond the prefix
+// length are cleared.
 func ParseNet(text string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" && !address.Is4In6() {
 		return netip.PrefixFrom(address, address.BitLen()), nil

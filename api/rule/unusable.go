@@ -52,7 +52,7 @@ func Unusable(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 	return errs
 }
 
-// protocolOf gives 0 for an absent protocol and for one that is none.
+// protocolOf returns 0 for an absent protocol and for one that is none.
 func protocolOf(path *field.Path, p *intstr.IntOrString) (uint8, field.ErrorList) {
 	if p == nil {
 		return 0, nil

@@ -45,11 +45,11 @@ type Schema struct {
 	pattern *regexp.Regexp
 }
 
-// Of gives the schema of a kind of projectcalico.org/v3, and nil for one that has no CRD.
+// Of returns the schema of a kind of projectcalico.org/v3, and nil for one that has no CRD.
 func Of(kind string) *Schema { return schemas()[kind] }
 
-// For gives the schema of an object's kind, and nil for one that has no CRD. It goes by the Go type, since objects need
-// not carry their kind.
+// For returns the schema of an object's kind, and nil for one that has no CRD. It goes by the Go type, since objects
+// need not carry their kind.
 func For(object runtime.Object) *Schema {
 	t := reflect.TypeOf(object).Elem()
 	if t.PkgPath() != reflect.TypeFor[v3.IPPool]().PkgPath() {
@@ -166,7 +166,7 @@ func (s *Schema) checkArray(path *field.Path, array []any) field.ErrorList {
 	return errs
 }
 
-// Accepts says whether a string is right.
+// Accepts reports whether a string is right.
 func (s *Schema) Accepts(value string) bool { return len(s.checkString(nil, value)) == 0 }
 
 func (s *Schema) checkString(path *field.Path, value string) field.ErrorList {

@@ -35,7 +35,7 @@ func evaluate(n node, l Labels) bool {
 	return n.matches(nil) // a constant
 }
 
-// And gives a selector of what all the given ones select; of none, all(). Operands that are all() add nothing.
+// And returns a selector of what all the given ones select; of none, all(). Operands that are all() add nothing.
 func And(selectors ...*Selector) *Selector {
 	var operands []node
 	for _, s := range selectors {
@@ -57,18 +57,18 @@ func And(selectors ...*Selector) *Selector {
 	return newSelector(&junction{operands: operands})
 }
 
-// Or gives a selector of what one of the two selects.
+// Or returns a selector of what one of the two selects.
 func Or(a, b *Selector) *Selector {
 	return newSelector(&junction{any: true, operands: []node{a.root, b.root}})
 }
 
-// Not gives a selector of everything else.
+// Not returns a selector of everything else.
 func Not(s *Selector) *Selector { return newSelector(negated(s.root)) }
 
-// Has gives has(label).
+// Has returns has(label).
 func Has(label string) *Selector { return newSelector(&has{label}) }
 
-// In gives label in {…}, or label == "…" for one value.
+// In returns label in {…}, or label == "…" for one value.
 func In(label string, values ...string) *Selector {
 	m := newMembership(label, opIn, slices.Clone(values))
 	if len(m.values) == 1 {
@@ -77,7 +77,7 @@ func In(label string, values ...string) *Selector {
 	return newSelector(m)
 }
 
-// Prefixed gives the selector with a prefix before the names of its labels, for labels that are inherited under such
+// Prefixed returns the selector with a prefix before the names of its labels, for labels that are inherited under such
 // names.
 func (s *Selector) Prefixed(prefix string) *Selector {
 	return newSelector(rewrite(s.root, func(n node) node {
@@ -93,7 +93,7 @@ func (s *Selector) Prefixed(prefix string) *Selector {
 	}))
 }
 
-// WithGlobal gives the selector with global() replaced: by all() if value is true, and else by a selector of nothing.
+// WithGlobal returns the selector with global() replaced: by all() if value is true, and else by a selector of nothing.
 // It also says whether there was one.
 func (s *Selector) WithGlobal(value bool) (*Selector, bool) {
 	found := false
@@ -132,7 +132,7 @@ type Fact struct {
 	Any          bool
 }
 
-// Facts gives facts of which everything that the selector selects has at least one. It is false where there is no
+// Facts returns facts of which everything that the selector selects has at least one. It is false where there is no
 // such list. Where there are several, it is the first of lowest rank; the rank of a list is that of its worst fact.
 func (s *Selector) Facts(rank func(Fact) int) ([]Fact, bool) { return facts(s.root, rank) }
 

@@ -36,11 +36,11 @@ func newSelector(root node) *Selector {
 	return &Selector{root: root, canonical: b.String()}
 }
 
-// Matches says whether labels satisfy the selector; nil has none. It does not allocate. A label that is not there satisfies
-// !=, not in and negations, as in Calico.
+// Matches reports whether labels satisfy the selector; nil has none. It does not allocate. A label that is not there
+// satisfies !=, not in and negations, as in Calico.
 func (s *Selector) Matches(labels map[string]string) bool { return s.root.matches(labels) }
 
-// String gives the canonical form: spaces, quotes, parentheses and the order within
+// String returns the canonical form: spaces, quotes, parentheses and the order within
 // braces are normalised, so that selectors written alike are equal. Parsing it gives an
 // equal selector.
 func (s *Selector) String() string { return s.canonical }

@@ -13,7 +13,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// metadata judges what all kinds have, as an API server does. A namespace may be absent: who writes the object knows it.
+// metadata judges what all kinds have, as an API server does. A namespace may be absent: who writes the object knows
+// it.
 func metadata(o metav1.Object) field.ErrorList {
 	path := field.NewPath("metadata")
 	var errs field.ErrorList
@@ -38,7 +39,7 @@ func setMetadata(o metav1.Object) field.ErrorList {
 	return nil
 }
 
-// builtIn gives the tier of this name that always exists, or nil.
+// builtIn returns the tier of this name that always exists, or nil.
 func builtIn(name string) *v3.Tier {
 	for _, t := range v3.BuiltInTiers() {
 		if t.Name == name {
@@ -64,7 +65,8 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 	if o.Spec.Order == nil || *o.Spec.Order != *is.Spec.Order {
 		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order, fmt.Sprintf("must be %.0f in the tier %s", *is.Spec.Order, o.Name)))
 	}
-	// Kubernetes says how its policies end: a NetworkPolicy denies what it does not allow, a ClusterNetworkPolicy goes on.
+	// Kubernetes says how its policies end: a NetworkPolicy denies what it does not allow, a ClusterNetworkPolicy goes
+	// on.
 	action := v3.Deny // by default
 	if o.Spec.DefaultAction != nil {
 		action = *o.Spec.DefaultAction

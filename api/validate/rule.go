@@ -80,7 +80,7 @@ func icmpFamily(path *field.Path, version int, name string, p *intstr.IntOrStrin
 	return field.ErrorList{field.Invalid(path, version, detail)}
 }
 
-// familiesOf says whether some networks are IPv4, or of both versions, or can't be told, which is said elsewhere.
+// familiesOf reports whether some networks are IPv4, or of both versions, or can't be told, which is said elsewhere.
 func familiesOf(nets []string) (four, both bool) {
 	var six bool
 	for _, text := range nets {

@@ -164,7 +164,7 @@ func Pools(pool *v3.IPPool, others []*v3.IPPool) field.ErrorList {
 	return errs
 }
 
-// ours says whether an object is of projectcalico.org/v3.
+// ours reports whether an object is of projectcalico.org/v3.
 func ours(object runtime.Object) bool {
 	return reflect.TypeOf(object).Elem().PkgPath() == reflect.TypeFor[v3.IPPool]().PkgPath()
 }

@@ -146,7 +146,7 @@ func (p *policies) nextHop(name string, action *api.NexthopAction, peers []bgp.P
 	}}
 }
 
-// rule gives the statements of a rule: one for each AS number that it prepends, which go on, and one that decides.
+// rule returns the statements of a rule: one for each AS number that it prepends, which go on, and one that decides.
 func (p *policies) rule(name string, neighbor *api.MatchSet, r wire.BGPRule) []*api.Statement {
 	conditions := &api.Conditions{NeighborSet: neighbor}
 	if r.CIDR.IsValid() {

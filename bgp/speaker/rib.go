@@ -103,7 +103,7 @@ func (r *rib) setOwn(own []netip.Prefix) {
 	r.own, r.sorted = own, nil
 }
 
-// snapshot gives the routes sorted by destination; it must not be modified.
+// snapshot returns the routes sorted by destination; it must not be modified.
 func (r *rib) snapshot() []bgp.Route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -125,7 +125,7 @@ func (r *rib) snapshot() []bgp.Route {
 	return r.sorted
 }
 
-// isOwn says whether dst is one of the node's own destinations. What lies inside a block of the node is
+// isOwn reports whether dst is one of the node's own destinations. What lies inside a block of the node is
 // not: that is how another node announces an address that it borrowed from the block.
 func (r *rib) isOwn(dst netip.Prefix) bool { return slices.Contains(r.own, dst) }
 

@@ -202,7 +202,7 @@ func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Tim
 	return next
 }
 
-// sendsEndOfRIB says whether the peer of an established session does graceful restart. The state that GoBGP has of
+// sendsEndOfRIB reports whether the peer of an established session does graceful restart. The state that GoBGP has of
 // the address families may be that of an earlier session.
 func sendsEndOfRIB(p *api.Peer) bool {
 	return slices.ContainsFunc(p.GetState().GetRemoteCap(), func(c *anypb.Any) bool {
@@ -226,7 +226,7 @@ func (r *run) peerStatus(peer bgp.Peer, p *api.Peer) bgp.PeerStatus {
 	return status
 }
 
-// receivedAll says whether the peer's End-of-RIB is behind its routes in the RIB, or will never come because
+// receivedAll reports whether the peer's End-of-RIB is behind its routes in the RIB, or will never come because
 // the peer does not do graceful restart. What the server itself says of it is ahead of the watch.
 func (r *run) receivedAll(addr netip.Addr, p *api.Peer) bool {
 	if stateOf(p) != bgp.Established {

@@ -80,12 +80,12 @@ func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
 	return errors.Join(removed, e.addPeers(ctx, config.Peers))
 }
 
-// sameGlobal says whether b can be reached from a without a new server.
+// sameGlobal reports whether b can be reached from a without a new server.
 func sameGlobal(a, b bgp.Config) bool {
 	return a.ASNumber == b.ASNumber && a.RouterID == b.RouterID && a.ListenPort == b.ListenPort && slices.Equal(a.ListenOn, b.ListenOn)
 }
 
-// lost says whether a pool of before is not in after. GoBGP does not withdraw what a
+// lost reports whether a pool of before is not in after. GoBGP does not withdraw what a
 // stricter export policy stops, so the sessions have to start anew.
 func lost(before, after []netip.Prefix) bool {
 	return slices.ContainsFunc(before, func(p netip.Prefix) bool { return !slices.Contains(after, p) })

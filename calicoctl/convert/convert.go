@@ -1,8 +1,8 @@
 // Package convert turns the manifests of older versions of Calico, and flannel's, into resources of
 // projectcalico.org/v3, and says what it cannot map.
 //
-// It decides nothing about the cluster: it reads text and gives resources, which have the form but not always the values
-// that admission wants. It does no I/O besides reading what it is given. calicoctl calls it.
+// It decides nothing about the cluster: it reads text and gives resources, which have the form but not always the
+// values that admission wants. It does no I/O besides reading what it is given. calicoctl calls it.
 package convert
 
 import (
@@ -37,7 +37,7 @@ type Result struct {
 // errForeign is the Err of documents that are of neither Calico nor flannel's network.
 var errForeign = errors.New("not a resource of Calico nor flannel's network: left out")
 
-// Foreign says whether a document is nothing that could be converted, such as the Deployment of a program.
+// Foreign reports whether a document is nothing that could be converted, such as the Deployment of a program.
 func (r Result) Foreign() bool { return errors.Is(r.Err, errForeign) }
 
 // Read converts all documents of a manifest, in their order. After a syntax error nothing more can be read.
@@ -189,13 +189,13 @@ func (f fields) text(key string) string {
 	}
 }
 
-// object gives an inner object, which stays: what is taken is taken out of it.
+// object returns an inner object, which stays: what is taken is taken out of it.
 func (f fields) object(key string) fields {
 	inner, _ := f[key].(map[string]any)
 	return inner
 }
 
-// list gives the items of a list, which stay.
+// list returns the items of a list, which stay.
 func (f fields) list(key string) []any {
 	items, _ := f[key].([]any)
 	return items

@@ -96,7 +96,7 @@ func action(text string) string {
 	return capital(text)
 }
 
-// capital gives a word its first letter in upper case and the others in lower.
+// capital returns a word with its first letter in upper case and the others in lower case.
 func capital(word string) string {
 	if word == "" {
 		return ""

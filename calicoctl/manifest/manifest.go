@@ -40,8 +40,8 @@ type Document struct {
 	// Kind and Object are set when the document could be read; otherwise Err says why not.
 	Kind   datastore.Kind
 	Object datastore.Object
-	// Complete is the Object with the defaults of its CRD: what an API server makes of it, and what is stored where there
-	// is none. They are set while it can still be told what the user left out.
+	// Complete is the Object with the defaults of its CRD: what an API server makes of it, and what is stored where
+	// there is none. They are set while it can still be told what the user left out.
 	Complete datastore.Object
 	// Missing are the fields that the CRD wants and the user left out; a Go value does not tell.
 	Missing field.ErrorList
@@ -59,7 +59,7 @@ func (d Document) Name() string {
 	return fmt.Sprintf("%s %s (%s:%d)", d.Kind, datastore.KeyOf(d.Object), d.Source, d.Line)
 }
 
-// Read gives the resources of a manifest in order; empty documents are skipped. Errors are
+// Read returns the resources of a manifest in order; empty documents are skipped. Errors are
 // in the Documents; after a syntax error nothing more can be read.
 func Read(source string, in io.Reader) []Document {
 	var documents []Document
@@ -225,7 +225,7 @@ func (d *Document) complete(data []byte) error {
 	return d.fill(d.Complete, completed)
 }
 
-// empty gives a resource of a kind without anything in it.
+// empty returns a resource of a kind without anything in it.
 func empty(kind datastore.Kind) datastore.Object {
 	object, err := scheme.New(kind.GroupVersionKind)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Meant gives the name among candidates that is nearest to what was written, or "" when none is near. It
+// Meant returns the name among candidates that is nearest to what was written, or "" when none is near. It
 // serves messages alone.
 func Meant(written string, candidates []string) string {
 	best, least := "", max(2, len(written)/3)+1

@@ -53,7 +53,7 @@ type Error struct {
 	Details string `json:"details,omitempty"`
 }
 
-// Error gives the message with its details.
+// Error returns the message with its details.
 func (e *Error) Error() string {
 	if e.Details == "" {
 		return e.Msg

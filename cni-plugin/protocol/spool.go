@@ -35,7 +35,7 @@ func WriteSpool(dir string, request *Request) error {
 	return nil
 }
 
-// ReadSpool gives the spooled requests by file path. A file that cannot be read as a request
+// ReadSpool returns the spooled requests by file path. A file that cannot be read as a request
 // is in the map with a nil request, and the joined error says why.
 func ReadSpool(dir string) (map[string]*Request, error) {
 	entries, err := os.ReadDir(dir)

@@ -15,14 +15,15 @@ import (
 
 // Config says how to reach etcd. The JSON names are those of a CalicoAPIConfig's spec.
 type Config struct {
-	// Endpoints are URLs with commas between, all http or all https, for example "https://etcd1:2379,https://etcd2:2379".
+	// Endpoints are URLs with commas between, all http or all https, for example
+	// "https://etcd1:2379,https://etcd2:2379".
 	Endpoints string `json:"etcdEndpoints,omitempty"`
 	// DiscoverySRV is a domain whose SRV records name the endpoints; instead of Endpoints.
 	DiscoverySRV string `json:"etcdDiscoverySrv,omitempty"`
 	Username     string `json:"etcdUsername,omitempty"`
 	Password     string `json:"etcdPassword,omitempty"`
-	// The PEM files of our key and certificate, and of the authorities that sign etcd's. Key and certificate are read at
-	// each connection, so that they may be renewed.
+	// The PEM files of our key and certificate, and of the authorities that sign etcd's. Key and certificate are read
+	// at each connection, so that they may be renewed.
 	KeyFile  string `json:"etcdKeyFile,omitempty"`
 	CertFile string `json:"etcdCertFile,omitempty"`
 	CAFile   string `json:"etcdCACertFile,omitempty"`
@@ -93,7 +94,8 @@ func isPort(s string) bool {
 	return err == nil && n > 0
 }
 
-// resolve gives the endpoints, by DNS if that is how they are found: the records of https, and without any those of http.
+// resolve returns the endpoints, by DNS if that is how they are found: the records of https, and without any those of
+// http.
 func (c Config) resolve(ctx context.Context) ([]string, error) {
 	if c.DiscoverySRV == "" {
 		return c.endpoints()
@@ -117,7 +119,7 @@ func (c Config) resolve(ctx context.Context) ([]string, error) {
 	return nil, fmt.Errorf("find etcd by the SRV records of %s (ETCD_DISCOVERY_SRV): %w", c.DiscoverySRV, errors.Join(errs...))
 }
 
-// tls gives the settings of connections by https.
+// tls returns the settings of connections by https.
 func (c Config) tls() (*tls.Config, error) {
 	settings := &tls.Config{MinVersion: tls.VersionTLS12}
 	authorities, from := []byte(c.CA), "ETCD_CA_CERT"

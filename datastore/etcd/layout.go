@@ -53,7 +53,7 @@ func keyOf(kind datastore.Kind, path string) (datastore.Key, bool) {
 	return key, ok
 }
 
-// encode gives the stored form of an object: JSON, without the revision that it will get.
+// encode returns the stored form of an object: JSON, without the revision that it will get.
 func encode(o datastore.Object) (string, error) {
 	o = o.DeepCopyObject().(datastore.Object)
 	o.SetResourceVersion("")

@@ -1,5 +1,5 @@
-// Package etcd is a Store over an etcd cluster, for networks without Kubernetes: the kinds of projectcalico.org/v3 as JSON,
-// under the keys that Calico uses.
+// Package etcd is a Store over an etcd cluster, for networks without Kubernetes: the kinds of projectcalico.org/v3 as
+// JSON, under the keys that Calico uses.
 //
 // It owns the connection, made at the first use, and the goroutines of etcd's client; each watch has one more, which
 // asks how far it is. It judges no content: who writes calls package validate first. It never caches, and refuses
@@ -25,8 +25,8 @@ import (
 	"github.com/maneki-net/maneki/datastore/lifecycle"
 )
 
-// answerWithin bounds each question to etcd, and the connecting. It is longer than etcd itself waits for a majority, 7 s,
-// so that its answer is seen.
+// answerWithin bounds each question to etcd, and the connecting. It is longer than etcd itself waits for a majority, 7
+// s, so that its answer is seen.
 const answerWithin = 10 * time.Second
 
 // A silent connection is probed and given up after these.
@@ -51,8 +51,8 @@ type Store struct {
 
 var _ datastore.Store = (*Store)(nil)
 
-// New makes a Store. It does not connect: an unreachable etcd shows as ErrUnavailable at the first use. The error is one
-// of the configuration, whose files are read.
+// New makes a Store. It does not connect: an unreachable etcd shows as ErrUnavailable at the first use. The error is
+// one of the configuration, whose files are read.
 func New(config Config) (*Store, error) {
 	err := config.check()
 	if err == nil {
@@ -85,7 +85,7 @@ func (s *Store) Close() error {
 // where names the endpoints in messages.
 func (s *Store) where() string { return cmp.Or(s.config.Endpoints, s.config.DiscoverySRV) }
 
-// connect gives the client. The first one to ask makes it, which with a password takes an answer of etcd's.
+// connect returns the client. The first one to ask makes it, which with a password takes an answer of etcd's.
 func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	select {
 	case <-s.turn:
@@ -117,8 +117,8 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 	return s.client, err
 }
 
-// failFast has a question fail with the cause as soon as no endpoint can be connected to. Otherwise etcd's client waits for
-// one, and keeps the cause for itself.
+// failFast has a question fail with the cause as soon as no endpoint can be connected to. Otherwise etcd's client waits
+// for one, and keeps the cause for itself.
 func failFast(ctx context.Context, method string, question, answer any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	return invoke(ctx, method, question, answer, connection, append(slices.Clip(options), grpc.WaitForReady(false))...)
 }
@@ -134,7 +134,7 @@ func (s *Store) do(ctx context.Context, ask func(context.Context, clientv3.KV) e
 	return ask(ctx, client)
 }
 
-// read gives what is stored under a key; nil if nothing is.
+// read returns what is stored under a key; nil if nothing is.
 func (s *Store) read(ctx context.Context, path string) (kv *mvccpb.KeyValue, err error) {
 	err = s.do(ctx, func(ctx context.Context, etcd clientv3.KV) error {
 		answer, err := etcd.Get(ctx, path)

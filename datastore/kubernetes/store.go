@@ -85,15 +85,15 @@ func New(cfg *rest.Config) (*Store, error) {
 	return s, nil
 }
 
-// DryRun gives a Store over the same connections whose writes the API server judges, defaults and answers, and does not
-// keep.
+// DryRun returns a Store over the same connections whose writes the API server judges, defaults and answers, and does
+// not keep.
 func (s *Store) DryRun() datastore.Store {
 	other := *s
 	other.dryRun = []string{metav1.DryRunAll}
 	return &other
 }
 
-// Merging gives a Store over the same connections whose Update sends only what differs, of every kind: fields
+// Merging returns a Store over the same connections whose Update sends only what differs, of every kind: fields
 // of a newer server that our types do not know stay. It costs a read.
 func (s *Store) Merging() *Store {
 	other := *s

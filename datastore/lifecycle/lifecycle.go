@@ -1,8 +1,8 @@
 // Package lifecycle says what a write makes of an object, for the backends that have no API server to say it: the
 // metadata that a store sets, status apart from the rest, finalizers, generations, writes that change nothing.
 //
-// It is pure: no state, no I/O, no clock but the time of day in timestamps. The backends memory and etcd call it, on any
-// goroutine. Revisions are the backend's.
+// It is pure: no state, no I/O, no clock but the time of day in timestamps. The backends memory and etcd call it, on
+// any goroutine. Revisions are the backend's.
 package lifecycle
 
 import (
@@ -23,7 +23,7 @@ type Change struct {
 	Gone bool
 }
 
-// None says whether there is nothing to write.
+// None reports whether there is nothing to write.
 func (c Change) None() bool { return !c.Gone && c.Before == c.After }
 
 // Create makes the first state of an object from a caller's.
@@ -58,7 +58,8 @@ func Update(kind datastore.Kind, before, object datastore.Object) (Change, error
 	})
 }
 
-// UpdateStatus puts the status of a caller's object in the place of the current one. Its error is the cause of a conflict.
+// UpdateStatus puts the status of a caller's object in the place of the current one. Its error is the cause of a
+// conflict.
 func UpdateStatus(kind datastore.Kind, before, object datastore.Object) (Change, error) {
 	return update(kind, before, object, func(after datastore.Object) datastore.Object {
 		merged := Clone(before)

@@ -27,7 +27,7 @@ func normal(kind datastore.Kind, o datastore.Object) datastore.Object {
 	return o
 }
 
-// statusApart says whether Create and Update leave a kind's status alone.
+// statusApart reports whether Create and Update leave a kind's status alone.
 func statusApart(kind datastore.Kind) bool {
 	return kind.HasStatus && kind.GroupVersion() == v3.GroupVersion
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// next gives the next event that is not a bookmark.
+// next returns the next event that is not a bookmark.
 func next(ctx context.Context, t *testing.T, w datastore.Watcher) datastore.Event {
 	t.Helper()
 	for {

@@ -52,7 +52,7 @@ func newAssigner(client IPAM, node string, log *slog.Logger) *assigner {
 		assigns: make(chan assignment, maxConnections), tasks: make(chan func()), wake: make(chan struct{}, 1)}
 }
 
-// assign gives the addresses for a request on a host out of pools, which are the handle's until they are released
+// assign returns the addresses for a request on a host out of pools, which are the handle's until they are released
 // even when ctx ends before they are known.
 func (a *assigner) assign(ctx context.Context, wanted assignment) ([]ipam.Lease, error) {
 	wanted.answer = make(chan ipam.Result, 1)

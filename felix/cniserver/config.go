@@ -179,7 +179,7 @@ func families(c *config, state State) []ipam.Family {
 	return families
 }
 
-// usable says whether a pod may get an address of the pool without asking for it.
+// usable reports whether a pod may get an address of the pool without asking for it.
 func usable(p ipam.Pool) bool {
 	return !p.Disabled && !p.Manual && (len(p.AllowedUses) == 0 || slices.Contains(p.AllowedUses, ipam.Workload))
 }

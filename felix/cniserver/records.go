@@ -72,7 +72,7 @@ func (r record) workload() Workload {
 		HostIface: r.HostIface, MAC: r.mac(), Addrs: r.Addrs}
 }
 
-// pair gives the interface as the record says it is.
+// pair returns the interface as the record says it is.
 func (r record) pair(netns *os.File) veth.Pair {
 	return veth.Pair{Host: r.HostIface, Netns: netns, Pod: r.IfName, MTU: r.MTU, Addrs: r.Addrs, MAC: r.mac()}
 }
@@ -140,7 +140,7 @@ func (s *recordStore) get(key attachment) (record, bool) {
 	return r, found
 }
 
-// all gives the records in the order of their host interfaces.
+// all returns the records in the order of their host interfaces.
 func (s *recordStore) all() []record {
 	s.mu.Lock()
 	defer s.mu.Unlock()

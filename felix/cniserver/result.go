@@ -35,7 +35,7 @@ type resultRoute struct {
 	GW  netip.Addr `json:"gw,omitzero"`
 }
 
-// encodeResult gives the CNI result of an ADD in the configuration's version.
+// encodeResult returns the CNI result of an ADD in the configuration's version.
 func encodeResult(c *config, r record) ([]byte, error) {
 	const podInterface = 1 // in Interfaces
 	res := result{CNIVersion: c.CNIVersion, DNS: c.DNS, Interfaces: []resultInterface{

@@ -131,7 +131,7 @@ func New(opts Options) (*Server, error) {
 	return &Server{opts: opts, records: records, assigner: newAssigner(opts.IPAM, opts.Node, opts.Log)}, nil
 }
 
-// Workloads gives the interfaces that exist according to the records. The agent knows them by
+// Workloads returns the interfaces that exist according to the records. The agent knows them by
 // it before anything else happens after a restart; call it before Run.
 func (s *Server) Workloads() ([]Workload, error) {
 	var workloads []Workload
@@ -273,7 +273,7 @@ func (s *Server) handle(ctx context.Context, request *protocol.Request, netns *o
 		Msg: fmt.Sprintf("command %q is unknown", request.Command)}
 }
 
-// errorObject gives the CNI error object of an error.
+// errorObject returns the CNI error object of an error.
 func errorObject(err error) *protocol.Error {
 	var object *protocol.Error
 	switch {

@@ -140,7 +140,7 @@ func unknown(key string, source Source) string {
 	return ""
 }
 
-// WithoutEffect gives the names of the settings of a source that Calico has and that do nothing here, sorted.
+// WithoutEffect returns the names of the settings of a source that Calico has and that do nothing here, sorted.
 func WithoutEffect(source Source) []string {
 	var names []string
 	for name := range source.Values {
@@ -174,12 +174,12 @@ func Hidden(sources ...Source) []string {
 	return hidden
 }
 
-// NeedsRestart says whether two Configs differ in what is read once, at the start of the process.
+// NeedsRestart reports whether two Configs differ in what is read once, at the start of the process.
 func NeedsRestart(a, b *Config) bool {
 	return slices.ContainsFunc(Table, func(s Setting) bool { return s.AtStart && s.get(a) != s.get(b) })
 }
 
-// Environment gives the settings of environment variables, each as "NAME=value": those that begin with FELIX_,
+// Environment returns the settings of environment variables, each as "NAME=value": those that begin with FELIX_,
 // in any case.
 func Environment(environ []string) Source {
 	return Source{Name: "the environment", Values: withPrefix("FELIX_", environ)}

@@ -20,7 +20,7 @@ type ProtoPort struct {
 // The protocols that a ProtoPort may have.
 var protocols = map[string]uint8{"tcp": 6, "udp": 17, "sctp": 132}
 
-// All gives the ports.
+// All returns the ports.
 func (p ProtoPorts) All() []ProtoPort {
 	list, _ := readPorts(string(p)) // it was read before
 	return list
@@ -111,7 +111,7 @@ func readRanges(text string) ([]PortRange, error) {
 // Prefixes are what names of interfaces begin with, separated by commas.
 type Prefixes string
 
-// All gives the prefixes.
+// All returns the prefixes.
 func (p Prefixes) All() []string { return strings.Split(string(p), ",") }
 
 func prefixes() kind[Prefixes] {

@@ -56,7 +56,7 @@ func cleanKernel(ctx context.Context, c config.Config) error {
 	return errors.Join(errs...)
 }
 
-// hasOurs says whether a variant of iptables has chains of ours. Asking for all tables makes none, unlike
+// hasOurs reports whether a variant of iptables has chains of ours. Asking for all tables makes none, unlike
 // asking for one; a variant that cannot be asked has nothing.
 func hasOurs(ctx context.Context, backend iptables.Backend, family dataplane.Family) bool {
 	name := "iptables-" + string(backend) + "-save"

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AF gives the family's number in the socket and netlink interfaces.
+// AF returns the family's number in the socket and netlink interfaces.
 func (f Family) AF() int {
 	if f == IPv6 {
 		return unix.AF_INET6
@@ -23,7 +23,7 @@ func (f Family) Bits() int {
 	return 32
 }
 
-// String gives "IPv4" or "IPv6".
+// String returns "IPv4" or "IPv6".
 func (f Family) String() string {
 	if f == IPv6 {
 		return "IPv6"
@@ -31,7 +31,7 @@ func (f Family) String() string {
 	return "IPv4"
 }
 
-// FamilyOf gives an address's family. An IPv4 address mapped into IPv6 counts as IPv6.
+// FamilyOf returns an address's family. An IPv4 address mapped into IPv6 counts as IPv6.
 func FamilyOf(a netip.Addr) Family {
 	if a.Is4() {
 		return IPv4

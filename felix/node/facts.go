@@ -47,7 +47,7 @@ type Connected struct {
 	Device string
 }
 
-// Of gives the facts of one family.
+// Of returns the facts of one family.
 func (f *Facts) Of(family dataplane.Family) *Addresses {
 	if family == dataplane.IPv6 {
 		return &f.IPv6
@@ -55,7 +55,7 @@ func (f *Facts) Of(family dataplane.Family) *Addresses {
 	return &f.IPv4
 }
 
-// Self gives the facts of one family in routing's terms.
+// Self returns the facts of one family in routing's terms.
 func (f *Facts) Self(family dataplane.Family) routing.Self {
 	a := f.Of(family)
 	own := make([]netip.Addr, len(a.Connected))

@@ -185,7 +185,7 @@ func (w *Watcher) internalAddrs(node *corev1.Node) []netip.Addr {
 	return addrs
 }
 
-// tunnel gives the tunnel address of a family: allocated when a pool uses VXLAN, released otherwise.
+// tunnel returns the tunnel address of a family: allocated when a pool uses VXLAN, released otherwise.
 func (w *Watcher) tunnel(ctx context.Context, facts *Facts, family dataplane.Family) (netip.Addr, error) {
 	used := slices.DeleteFunc(slices.Clone(w.tunnelPools), func(p ipam.Pool) bool { return dataplane.FamilyOf(p.CIDR.Addr()) != family })
 	if len(used) > 0 && facts.Of(family).Addr.IsValid() {
@@ -213,7 +213,7 @@ func annotationsOf(family dataplane.Family) annotationKeys {
 	return annotationKeys{v3.NodeIPv4Address, v3.NodeIPv4VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddr}
 }
 
-// annotations gives what the Node is to say; an empty value is that the key is absent.
+// annotations returns what the Node is to say; an empty value is that the key is absent.
 func annotations(facts *Facts) map[string]string {
 	values := map[string]string{}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
@@ -245,7 +245,7 @@ func (w *Watcher) annotate(ctx context.Context, said, values map[string]string) 
 	return nil
 }
 
-// merged gives the annotations with the values in place.
+// merged returns the annotations with the values in place.
 func merged(annotations, values map[string]string) map[string]string {
 	all := maps.Clone(annotations)
 	if all == nil {

@@ -91,7 +91,7 @@ func matchKey(rules []iptables.Rule) string {
 	return key.String()
 }
 
-// commonPrefix gives the length of what two names begin with.
+// commonPrefix returns the length of what two names begin with.
 func commonPrefix(a, b string) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {

@@ -158,7 +158,7 @@ type Input struct {
 
 var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9:._-]{1,15}$`)
 
-// ValidInterface says whether a name can be that of an interface in a rule.
+// ValidInterface reports whether a name can be that of an interface in a rule.
 func ValidInterface(name string) bool {
 	return interfaceName.MatchString(name) && name != "." && name != ".."
 }
@@ -251,7 +251,7 @@ func (t *table) addPolicy(chain, name string, ingress bool) {
 	})
 }
 
-// broken says whether a policy names a set that is not whole.
+// broken reports whether a policy names a set that is not whole.
 func (t *table) broken(p *wire.Policy, ingress bool) bool {
 	if len(t.in.Broken) == 0 || p == nil {
 		return false
@@ -275,7 +275,7 @@ func rulesOf(p *wire.Policy, ingress bool) []wire.Rule {
 	return p.Egress
 }
 
-// namesOf gives the policies of a tier in one direction.
+// namesOf returns the policies of a tier in one direction.
 func namesOf(tier wire.Tier, ingress bool) []string {
 	if ingress {
 		return tier.Ingress
@@ -313,7 +313,7 @@ func profileChain(profile string, ingress bool) string {
 
 var chainName = regexp.MustCompile(`^[a-zA-Z0-9.-]+$`)
 
-// named gives the chain of a prefix and a name, with a hash for a name that does not fit.
+// named returns the chain of a prefix and a name, with a hash for a name that does not fit.
 func named(prefix, name string) string {
 	if chain := prefix + name; chainName.MatchString(name) && len(chain) <= iptables.MaxChainName {
 		return chain

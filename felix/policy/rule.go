@@ -51,7 +51,7 @@ func (r *Renderer) rule(rule wire.Rule) []iptables.Rule {
 	return append(m.before, r.act(rule.Action, m.match)...)
 }
 
-// applies says whether the family has packets that the rule could match.
+// applies reports whether the family has packets that the rule could match.
 func (r *Renderer) applies(rule wire.Rule) bool {
 	switch {
 	case rule.Protocol != 0 && rule.Protocol == rule.NotProtocol:

@@ -51,7 +51,7 @@ func (c *computation) learned(r bgp.Route) {
 	c.add(route.Route{Dst: r.Dst, Protocol: route.ProtocolBGP, Hops: hops, Yields: true})
 }
 
-// resolve gives the way to a next hop by the best underlay route (RFC 4271, section 5.1.3): the next hop
+// resolve returns the way to a next hop by the best underlay route (RFC 4271, section 5.1.3): the next hop
 // itself on a link of the node, or the gateway towards it. The underlay has nothing that the product programs, and
 // nothing is resolved through the product's devices, so that no route depends on itself.
 func (c *computation) resolve(next netip.Addr) []route.Hop {
@@ -82,7 +82,7 @@ func (c *computation) resolve(next netip.Addr) []route.Hop {
 	return nil
 }
 
-// neighbour gives the way to an address that means something on one link only: known if it is a gateway of the
+// neighbour returns the way to an address that means something on one link only: known if it is a gateway of the
 // node's. Routes that an earlier process left have such next hops.
 func (c *computation) neighbour(next netip.Addr) []route.Hop {
 	for _, r := range c.Underlay {
@@ -95,7 +95,7 @@ func (c *computation) neighbour(next netip.Addr) []route.Hop {
 	return nil
 }
 
-// ofProduct says whether a device leads to pods or is a tunnel of the product's.
+// ofProduct reports whether a device leads to pods or is a tunnel of the product's.
 func ofProduct(device string) bool {
 	return strings.HasPrefix(device, "cali") || device == link.VXLANv4Name || device == link.VXLANv6Name
 }

@@ -185,7 +185,7 @@ func (h *handler) decode(kind schema.GroupVersionKind, raw runtime.RawExtension)
 	return object, h.decoder.DecodeRaw(raw, object)
 }
 
-// pools gives those that there are, but for any that cannot be read.
+// pools returns those that there are, but for any that cannot be read.
 func (h *handler) pools(ctx context.Context) ([]*v3.IPPool, error) {
 	list, err := h.list(ctx, datastore.IPPools)
 	if err != nil {

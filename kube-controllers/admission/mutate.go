@@ -22,7 +22,7 @@ type defaulter struct{ *handler }
 // newer than our Go types.
 var completed = [][]string{{"metadata", "labels"}, {"spec", "tier"}, {"spec", "types"}}
 
-// Handle gives what is to be added to a policy.
+// Handle returns what is to be added to a policy.
 func (d defaulter) Handle(_ context.Context, request admission.Request) admission.Response {
 	object, err := d.decode(schema.GroupVersionKind(request.Kind), request.Object)
 	if err != nil {
@@ -39,7 +39,7 @@ func (d defaulter) Handle(_ context.Context, request admission.Request) admissio
 	return admission.PatchResponseFromRaw(request.Object.Raw, patched)
 }
 
-// overlay gives an object's JSON with the fields that have been completed.
+// overlay returns an object's JSON with the fields that have been completed.
 func overlay(raw []byte, object runtime.Object) ([]byte, error) {
 	from, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {

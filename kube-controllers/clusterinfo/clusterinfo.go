@@ -82,7 +82,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	return reconcile.Result{}, nil
 }
 
-// complete gives a spec with what it lacks.
+// complete returns a spec with what it lacks.
 func (c *Controller) complete(spec v3.ClusterInformationSpec) v3.ClusterInformationSpec {
 	spec.CalicoVersion = c.version
 	if spec.ClusterGUID == "" {

@@ -107,7 +107,7 @@ func (c *Config) settings() []setting {
 	}
 }
 
-// Defaults gives the settings that hold when none is given.
+// Defaults returns the settings that hold when none is given.
 func Defaults() Config {
 	return Config{
 		EnabledControllers:   strings.Join(controllers, ","),

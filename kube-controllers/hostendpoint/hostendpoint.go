@@ -1,8 +1,8 @@
-// Package hostendpoint keeps HostEndpoints for the cluster's nodes, where the KubeControllersConfiguration named default asks
-// for them: one for all interfaces of a node, and one for each template that selects it.
+// Package hostendpoint keeps HostEndpoints for the cluster's nodes, where the KubeControllersConfiguration named
+// default asks for them: one for all interfaces of a node, and one for each template that selects it.
 //
-// It touches only what carries its label, which it deletes when the node is gone or nobody asks any more. While the configuration
-// can't be read everything stays as it is. One controller-runtime worker on the leader calls it.
+// It touches only what carries its label, which it deletes when the node is gone or nobody asks any more. While the
+// configuration can't be read everything stays as it is. One controller-runtime worker on the leader calls it.
 package hostendpoint
 
 import (
@@ -57,7 +57,7 @@ func Add(mgr ctrl.Manager, log *slog.Logger) error {
 	return nil
 }
 
-// nodeChanged says whether a host endpoint could become another: nodes also tell that they are alive.
+// nodeChanged reports whether a host endpoint could become another: nodes also tell that they are alive.
 func nodeChanged(e event.UpdateEvent) bool {
 	before, ok := e.ObjectOld.(*corev1.Node)
 	after, both := e.ObjectNew.(*corev1.Node)
@@ -100,7 +100,7 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	return reconcile.Result{}, errors.Join(errs...)
 }
 
-// config gives nil if no host endpoints are asked for.
+// config returns nil if no host endpoints are asked for.
 func (c *Controller) config(ctx context.Context) (*v3.AutoHostEndpointConfig, error) {
 	var config v3.KubeControllersConfiguration
 	err := c.live.Get(ctx, types.NamespacedName{Name: configuration}, &config)

@@ -24,8 +24,8 @@ const (
 	autoCreateEnabled = "Enabled"
 )
 
-// Wanted gives the host endpoints of a node. A template that goes by the names of interfaces gives none: nodes do not tell them
-// to the API server.
+// Wanted returns the host endpoints of a node. A template that goes by the names of interfaces gives none: nodes do not
+// tell them to the API server.
 func Wanted(config *v3.AutoHostEndpointConfig, node *corev1.Node) []*v3.HostEndpoint {
 	var all []*v3.HostEndpoint
 	ips := addresses(derive.Node(node))
@@ -60,7 +60,7 @@ func hostEndpoint(node *corev1.Node, part string, labels, annotations map[string
 	return &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: name + suffix, Labels: all, Annotations: annotations}, Spec: spec}
 }
 
-// addresses gives those of the node itself and of its tunnels, each once.
+// addresses returns those of the node itself and of its tunnels, each once.
 func addresses(node *v3.Node) []netip.Addr {
 	var written []string
 	if b := node.Spec.BGP; b != nil {

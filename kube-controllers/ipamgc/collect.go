@@ -86,7 +86,7 @@ func first[K comparable](seen map[K]time.Time, key K, now time.Time) time.Time {
 	return now
 }
 
-// ripe says whether a grace period is over, and otherwise notes when it will be.
+// ripe reports whether a grace period is over, and otherwise notes when it will be.
 func (v *verdict) ripe(since time.Time, grace time.Duration, now time.Time) bool {
 	left := since.Add(grace).Sub(now)
 	if left <= 0 {
@@ -130,7 +130,7 @@ func (s *snapshot) absentNodes() map[string]bool {
 	return absent
 }
 
-// leaked says whether an allocation names a pod that does not hold it. What names no pod,
+// leaked reports whether an allocation names a pod that does not hold it. What names no pod,
 // such as a tunnel address, lives as long as its node.
 func (s *snapshot) leaked(a ipam.Allocation) bool {
 	name := podOf(a)
@@ -159,7 +159,7 @@ func podOf(a ipam.Allocation) types.NamespacedName {
 	return types.NamespacedName{Namespace: a.Attributes[ipam.AttrNamespace], Name: a.Attributes[ipam.AttrPod]}
 }
 
-// holds says whether a pod, or nil for one that does not exist, can be the owner of an
+// holds reports whether a pod, or nil for one that does not exist, can be the owner of an
 // allocation. An older sandbox of the same pod shows in the pod's status having other addresses.
 func holds(pod *corev1.Pod, a ipam.Allocation) bool {
 	if pod == nil || finished(pod) || !isOwner(pod, a) {
@@ -182,7 +182,7 @@ func isOwner(pod *corev1.Pod, a ipam.Allocation) bool {
 	return node == "" || pod.Spec.NodeName == "" || node == pod.Spec.NodeName
 }
 
-// finished says whether a pod has ended for good, so that nothing runs that uses its addresses.
+// finished reports whether a pod has ended for good, so that nothing runs that uses its addresses.
 func finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }

@@ -86,7 +86,7 @@ func reclaimed(s *snapshot, leaked []ipam.Allocation, released []ipam.Lease) {
 	}
 }
 
-// pool gives the label for a block.
+// pool returns the label for a block.
 func (s *snapshot) pool(cidr string) string {
 	prefix, err := netip.ParsePrefix(cidr)
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *snapshot) pool(cidr string) string {
 	return s.poolOf(prefix.Addr())
 }
 
-// poolOf gives the name of the smallest pool that contains an address.
+// poolOf returns the name of the smallest pool that contains an address.
 func (s *snapshot) poolOf(addr netip.Addr) string {
 	name, longest := noPool, -1
 	for i := range s.pools {

@@ -94,7 +94,7 @@ func setValid(pool *v3.IPPool) bool {
 		Reason: ippool.ReasonInvalid, Message: errs.ToAggregate().Error(), ObservedGeneration: pool.Generation})
 }
 
-// Judge gives the condition Allocatable of each pool by name.
+// Judge returns the condition Allocatable of each pool by name.
 func Judge(pools []v3.IPPool) map[string]metav1.Condition {
 	all, generations := make([]*v3.IPPool, len(pools)), map[string]int64{}
 	for i := range pools {

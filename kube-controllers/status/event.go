@@ -51,7 +51,7 @@ func (r *resourceReconciler) tell(ctx context.Context, kind datastore.Kind, key 
 	return nil
 }
 
-// eventOn gives an event whose name follows from what it says, so that whoever says the same again finds it.
+// eventOn returns an event whose name follows from what it says, so that whoever says the same again finds it.
 func eventOn(o *metav1.PartialObjectMetadata, kind, reason, message string) *corev1.Event {
 	namespace := o.Namespace
 	if namespace == "" {

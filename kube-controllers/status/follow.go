@@ -44,8 +44,8 @@ type follower struct {
 	followed  map[string]bool     // those that have a goroutine
 }
 
-// run follows those that are ready until ctx ends. One that is ready no longer, because it hands its nodes over, say, is followed
-// until it ends the stream.
+// run follows those that are ready until ctx ends. One that is ready no longer, because it hands its nodes over, say,
+// is followed until it ends the stream.
 func (f *follower) run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
@@ -84,7 +84,7 @@ func (f *follower) list(ctx context.Context, endpoints []discovery.Endpoint) (fr
 	return fresh
 }
 
-// addressesOf gives the addresses of a replica; none ends its goroutine.
+// addressesOf returns the addresses of a replica; none ends its goroutine.
 func (f *follower) addressesOf(name string) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -100,7 +100,7 @@ func (r *nodeReconciler) Reconcile(ctx context.Context, request reconcile.Reques
 	return reconcile.Result{}, r.write(ctx, name, have, state)
 }
 
-// Condition gives a node's own ConditionProgrammed, or nil.
+// Condition returns a node's own ConditionProgrammed, or nil.
 func Condition(node *corev1.Node) *corev1.NodeCondition {
 	for i := range node.Status.Conditions {
 		if node.Status.Conditions[i].Type == ConditionProgrammed {
@@ -110,7 +110,7 @@ func Condition(node *corev1.Node) *corev1.NodeCondition {
 	return nil
 }
 
-// judge gives the state that a node is in; nil if that is not known, or Felix has never run on it.
+// judge returns the state that a node is in; nil if that is not known, or Felix has never run on it.
 func (r *nodeReconciler) judge(name string, have *corev1.NodeCondition, now time.Time) *nodeState {
 	status, connected, known := r.picture.node(name)
 	last := r.states[name]

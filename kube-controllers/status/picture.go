@@ -116,7 +116,7 @@ func (p *picture) take(name string, o stream.Observed) change {
 	return c
 }
 
-// sameState says whether two statuses of a node come to the same: most tell of commits that it has applied.
+// sameState reports whether two statuses of a node come to the same: most tell of commits that it has applied.
 func sameState(a, b stream.NodeStatus) bool {
 	return a.Connected.Equal(b.Connected) && a.Lagging() == b.Lagging() && (a.Applied == 0) == (b.Applied == 0) &&
 		slices.Equal(a.Errors, b.Errors) && slices.Equal(a.Notices, b.Notices) && slices.Equal(a.Lacks, b.Lacks)
@@ -166,7 +166,7 @@ func (p *picture) settle(all []resource) (changed []resource) {
 	return changed
 }
 
-// complete says whether what no replica speaks of is known not to be.
+// complete reports whether what no replica speaks of is known not to be.
 func (p *picture) complete() bool {
 	if p.ready == nil {
 		return false
@@ -179,7 +179,7 @@ func (p *picture) complete() bool {
 	return true
 }
 
-// node gives what is said of a node, and whether it is known: that it is connected, or that it is not.
+// node returns what is said of a node, and whether it is known: that it is connected, or that it is not.
 func (p *picture) node(name string) (status stream.NodeStatus, connected, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,7 +191,7 @@ func (p *picture) node(name string) (status stream.NodeStatus, connected, known 
 	return status, connected, connected || p.complete()
 }
 
-// verdict gives what stands of a resource; no reason is none. judged says whether a replica is there to object.
+// verdict returns what stands of a resource; no reason is none. judged says whether a replica is there to object.
 func (p *picture) verdict(key resource) (v verdict, judged bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -34,8 +34,8 @@ const (
 // owner is the field manager of the conditions, and the source of the events.
 const owner = "calico-kube-controllers"
 
-// seenByAll is how long a policy has to be what it is before it is written that nothing is wrong with it: for so long a replica may
-// not have seen it yet.
+// seenByAll is how long a policy has to be what it is before it is written that nothing is wrong with it: for so long a
+// replica may not have seen it yet.
 const seenByAll = 3 * time.Second
 
 // kinds are those that verdicts are about, by their names in them.
@@ -47,8 +47,8 @@ var kinds = func() map[string]datastore.Kind {
 	return byID
 }()
 
-// resourceReconciler tells of one resource after the other: in its status, if that has room for conditions that nobody else
-// writes, and by events otherwise.
+// resourceReconciler tells of one resource after the other: in its status, if that has room for conditions that nobody
+// else writes, and by events otherwise.
 type resourceReconciler struct {
 	client   client.Client // reads the API server, and no cache
 	picture  *picture
@@ -128,7 +128,8 @@ func conditionsOf(o *unstructured.Unstructured) []metav1.Condition {
 	return status.Conditions
 }
 
-// policies are the ClusterNetworkPolicies that there are. Their CRD may be missing, or come later, which typha/sync copes with.
+// policies are the ClusterNetworkPolicies that there are. Their CRD may be missing, or come later, which typha/sync
+// copes with.
 type policies struct {
 	say func(context.Context, change)
 
@@ -171,7 +172,7 @@ func policyNamed(name string) resource {
 	return resource{Kind: calc.KindClusterNetworkPolicy, Name: name}
 }
 
-// all gives those that there are.
+// all returns those that there are.
 func (p *policies) all() (all []resource) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -181,7 +182,7 @@ func (p *policies) all() (all []resource) {
 	return all
 }
 
-// due gives how long to wait until every replica has seen a generation of a policy.
+// due returns how long to wait until every replica has seen a generation of a policy.
 func (p *policies) due(name string, number int64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,12 +1,13 @@
-// Package status follows every replica of Typha, and is the only one that writes into the API what they say: which nodes have
-// applied what they were handed out, and which resources cannot be used.
+// Package status follows every replica of Typha, and is the only one that writes into the API what they say: which
+// nodes have applied what they were handed out, and which resources cannot be used.
 //
-// A Node gets the condition ConditionProgrammed, a ClusterNetworkPolicy ConditionAccepted; IP pools and tiers have controllers of
-// their own, and any other resource gets an event when it can't be used, and another when it can again. Only what is different is
-// written: what the API server has already, from an earlier run or another leader, is not repeated. What can't be known, because a
-// replica does not answer, stays as it is.
+// A Node gets the condition ConditionProgrammed, a ClusterNetworkPolicy ConditionAccepted; IP pools and tiers have
+// controllers of their own, and any other resource gets an event when it can't be used, and another when it can again.
+// Only what is different is written: what the API server has already, from an earlier run or another leader, is not
+// repeated. What can't be known, because a replica does not answer, stays as it is.
 //
-// It runs on the leader: a goroutine for each replica, one for the policies, and two controller-runtime workers that write.
+// It runs on the leader: a goroutine for each replica, one for the policies, and two controller-runtime workers that
+// write.
 package status
 
 import (
@@ -44,8 +45,8 @@ type Options struct {
 	Log   *slog.Logger
 }
 
-// What is written in one second at most, and of what has piled up at once: when a whole cluster changes its state, the API server
-// is not to notice.
+// What is written in one second at most, and of what has piled up at once: when a whole cluster changes its state, the
+// API server is not to notice.
 const (
 	requestsPerSecond = 20
 	burst             = 40
@@ -63,7 +64,8 @@ type controllers struct {
 
 // Add registers the controllers with a manager.
 func Add(mgr ctrl.Manager, options Options) error {
-	// Not the manager's client: reads are not to fill a cache with every policy of the cluster, and writes have a limit of their own.
+	// Not the manager's client: reads are not to fill a cache with every policy of the cluster, and writes have a limit
+	// of their own.
 	config := rest.CopyConfig(mgr.GetConfig())
 	config.QPS, config.Burst = requestsPerSecond, burst
 	direct, err := client.New(config, client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper()})
@@ -110,7 +112,7 @@ func from[T comparable](requests <-chan []T) source.TypedSource[T] {
 	})
 }
 
-// conditionChanged says whether someone wrote our condition: nodes also tell that they are alive.
+// conditionChanged reports whether someone wrote our condition: nodes also tell that they are alive.
 func conditionChanged(e event.UpdateEvent) bool {
 	before, ok := e.ObjectOld.(*corev1.Node)
 	after, both := e.ObjectNew.(*corev1.Node)

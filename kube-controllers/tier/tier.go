@@ -1,8 +1,9 @@
-// Package tier keeps the tiers that always exist, and writes the condition Ready into the status of every Tier: whether its
-// policies are used at its place, and if not, why.
+// Package tier keeps the tiers that always exist, and writes the condition Ready into the status of every Tier: whether
+// its policies are used at its place, and if not, why.
 //
-// It makes a built-in tier that is missing, at the start and whenever one goes; that one can't be deleted is admission's to say. It
-// changes nothing of a tier that exists but status. One controller-runtime worker on the leader calls it.
+// It makes a built-in tier that is missing, at the start and whenever one goes; that one can't be deleted is
+// admission's to say. It changes nothing of a tier that exists but status. One controller-runtime worker on the leader
+// calls it.
 package tier
 
 import (
@@ -101,7 +102,7 @@ func (c *Controller) tell(ctx context.Context, t *v3.Tier) error {
 	return nil
 }
 
-// Judge gives the condition Ready of a tier.
+// Judge returns the condition Ready of a tier.
 func Judge(t *v3.Tier) metav1.Condition {
 	condition := metav1.Condition{Type: ConditionReady, ObservedGeneration: t.Generation,
 		Status: metav1.ConditionTrue, Reason: ReasonOK, Message: "the tier's policies are used"}

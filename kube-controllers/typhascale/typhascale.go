@@ -1,7 +1,7 @@
 // Package typhascale keeps the number of Typha's replicas in step with the number of nodes.
 //
-// It reads and writes the scale of one Deployment and nothing else, and never scales to zero. One controller-runtime worker on the leader
-// calls it, when a node comes or goes, and every minute.
+// It reads and writes the scale of one Deployment and nothing else, and never scales to zero. One controller-runtime
+// worker on the leader calls it, when a node comes or goes, and every minute.
 package typhascale
 
 import (
@@ -85,8 +85,8 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 // nodesPerReplica is the share of one replica, as Calico's operator has it.
 const nodesPerReplica = 200
 
-// Replicas gives the number of replicas for a number of nodes: one for each 200 and one that may be away, at least 3; where there are few nodes,
-// fewer than nodes, so that a replica always finds another node to move to.
+// Replicas returns the number of replicas for a number of nodes: one for each 200 and one that may be away, at least 3;
+// where there are few nodes, fewer than nodes, so that a replica always finds another node to move to.
 func Replicas(nodes int) int32 {
 	switch {
 	case nodes <= 2:

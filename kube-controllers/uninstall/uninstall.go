@@ -78,7 +78,7 @@ func podReady(pod *corev1.Pod) bool {
 	return false
 }
 
-// nodeOf gives the node that a DaemonSet's pod is for, also before it is scheduled there.
+// nodeOf returns the node that a DaemonSet's pod is for, also before it is scheduled there.
 func nodeOf(pod *corev1.Pod) string {
 	if pod.Spec.NodeName != "" {
 		return pod.Spec.NodeName

@@ -21,7 +21,7 @@ import (
 	"github.com/maneki-net/maneki/test/build"
 )
 
-// Render gives the chart's objects, without its CRDs, for a release in a namespace with the values set, each
+// Render returns the chart's objects, without its CRDs, for a release in a namespace with the values set, each
 // "path=value".
 func Render(t testing.TB, namespace string, set ...string) []*unstructured.Unstructured {
 	t.Helper()

@@ -80,7 +80,7 @@ func (d *Demo) check(what string, err error) error {
 	return nil
 }
 
-// address gives the address of a family from a list, for a cluster that has it.
+// address returns the address of a family from a list, for a cluster that has it.
 func address(prefixes []netip.Prefix, is4 bool) (netip.Addr, bool) {
 	for _, p := range prefixes {
 		if p.Addr().Is4() == is4 {

@@ -80,7 +80,7 @@ func (d *Demo) measure(ctx context.Context, pods []pod) (matrix, error) {
 	return m, group.Wait()
 }
 
-// reaches says whether all of the destination's addresses answer, and fails when they
+// reaches reports whether all of the destination's addresses answer, and fails when they
 // disagree: a policy does not tell families apart.
 func (d *Demo) reaches(ctx context.Context, from, to pod) (bool, error) {
 	answers := 0

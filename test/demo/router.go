@@ -152,7 +152,7 @@ func (d *Demo) routerLearns(ctx context.Context, control string) error {
 	return d.check("the router learned a route to every pod's block", err)
 }
 
-// covered says whether birdc's routes contain one that covers an address.
+// covered reports whether birdc's routes contain one that covers an address.
 func covered(routes string, address netip.Addr) bool {
 	for line := range strings.Lines(routes) {
 		fields := strings.Fields(line)
@@ -200,7 +200,7 @@ func version(a netip.Addr) int {
 
 func familyName(a netip.Addr) string { return fmt.Sprintf("ipv%d", version(a)) }
 
-// hostPort gives an address as it stands before :port.
+// hostPort returns an address as it stands before :port.
 func hostPort(a netip.Addr) string {
 	if a.Is4() {
 		return a.String()

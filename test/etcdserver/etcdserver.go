@@ -1,8 +1,8 @@
 // Package etcdserver runs an etcd of one or several members on loopback, for tests of what only the real server can
 // judge: compaction, elections, lost members, certificates, passwords.
 //
-// It owns the processes and a temporary folder; both go when the test ends, also when it is killed. The program is built by
-// test/build. A Cluster is used by one goroutine at a time.
+// It owns the processes and a temporary folder; both go when the test ends, also when it is killed. The program is
+// built by test/build. A Cluster is used by one goroutine at a time.
 package etcdserver
 
 import (
@@ -217,7 +217,7 @@ func (c *Cluster) enableAuth(t testing.TB) error {
 	return nil
 }
 
-// Admin gives a client with all rights, to look at what is stored and to change it behind the store's back.
+// Admin returns a client with all rights, to look at what is stored and to change it behind the store's back.
 func (c *Cluster) Admin() *clientv3.Client { return c.admin }
 
 // Compact makes etcd forget all changes up to now.
@@ -232,7 +232,7 @@ func (c *Cluster) Compact(t testing.TB) {
 	}
 }
 
-// Leader gives the index of the member that leads, and the number of its term, once those that run agree.
+// Leader returns the index of the member that leads, and the number of its term, once those that run agree.
 func (c *Cluster) Leader(t testing.TB) (index int, term uint64) {
 	t.Helper()
 	if err := c.ready(t.Context()); err != nil {

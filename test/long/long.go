@@ -4,7 +4,7 @@ package long
 
 import "os"
 
-// Or gives the number for a long run, and otherwise the normal one.
+// Or returns the number for a long run, and otherwise the normal one.
 func Or(long, normal int) int {
 	if os.Getenv("MANEKI_LONG") != "" {
 		return long

@@ -121,7 +121,7 @@ const (
 	lastPort  = 32_767
 )
 
-// FreePorts gives ports that nobody listens on.
+// FreePorts returns ports that nobody listens on.
 func FreePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {

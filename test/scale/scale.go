@@ -1,8 +1,8 @@
 // Package scale makes the resources of large clusters, for benchmarks of what computes on them.
 //
-// A shape is a sequence of resources, each made when it is asked for, so that none is held that its reader does not hold.
-// The same arguments give the same resources; no two of them share a string, as if each had been decoded by itself. The package
-// is pure, and any goroutine may read a sequence.
+// A shape is a sequence of resources, each made when it is asked for, so that none is held that its reader does not
+// hold. The same arguments give the same resources; no two of them share a string, as if each had been decoded by
+// itself. The package is pure, and any goroutine may read a sequence.
 package scale
 
 import (
@@ -27,8 +27,9 @@ type Resources = iter.Seq[metav1.Object]
 // markers is how many labels shape Labelled has that policies select by.
 const markers = 30
 
-// Labelled is a cluster whose policies select by labels: pods with six labels each in 100 namespaces, perNode of them on a node;
-// and global policies, each of which selects the pods with one of 30 labels and allows those with five others in.
+// Labelled is a cluster whose policies select by labels: pods with six labels each in 100 namespaces, perNode of them
+// on a node; and global policies, each of which selects the pods with one of 30 labels and allows those with five
+// others in.
 func Labelled(pods, policies, perNode int) Resources {
 	return func(yield func(metav1.Object) bool) {
 		each := all(policies, LabelledPolicy, yield) && all(100, func(i int) *corev1.Namespace { return namespace(fmt.Sprintf("namespace-%d", i), nil) }, yield)
@@ -71,8 +72,8 @@ func LabelledPolicy(i int) *v3.GlobalNetworkPolicy {
 // setSizes are the numbers of networks of the sets of NetworkSets, in turn.
 var setSizes = []int{1, 1, 1, 1, 2, 3, 4, 5, 100, 1000}
 
-// NetworkSets is a cluster of pods as in Labelled with global network sets of up to 1,000 networks, and for each set a global
-// policy that applies to all pods and allows the set in.
+// NetworkSets is a cluster of pods as in Labelled with global network sets of up to 1,000 networks, and for each set a
+// global policy that applies to all pods and allows the set in.
 func NetworkSets(pods, sets, perNode int) Resources {
 	return func(yield func(metav1.Object) bool) {
 		if !Until(yield, Labelled(pods, 0, perNode)) {
@@ -113,8 +114,8 @@ func Until(yield func(metav1.Object) bool, r Resources) bool {
 	return true
 }
 
-// Customers is a cluster of isolated namespaces, each with a pod of 15 labels, five of them its own, and a policy that allows
-// traffic within the namespace and to the cluster's DNS; perNode pods are on a node.
+// Customers is a cluster of isolated namespaces, each with a pod of 15 labels, five of them its own, and a policy that
+// allows traffic within the namespace and to the cluster's DNS; perNode pods are on a node.
 func Customers(n, perNode int) Resources {
 	return func(yield func(metav1.Object) bool) {
 		for i := range n {
@@ -150,9 +151,9 @@ func isolation(ns string) *networkingv1.NetworkPolicy {
 	return p
 }
 
-// Cluster is a large ordinary cluster: nodes, and in namespaces of 100 pods each ten applications of ten pods; a policy, of which
-// each namespace has its share, allows an application's pods in from the next one's. Node i has the pods that are
-// congruent to it.
+// Cluster is a large ordinary cluster: nodes, and in namespaces of 100 pods each ten applications of ten pods; a
+// policy, of which each namespace has its share, allows an application's pods in from the next one's. Node i has the
+// pods that are congruent to it.
 func Cluster(nodes, pods, policies int) Resources {
 	return func(yield func(metav1.Object) bool) {
 		spaces := (pods + 99) / 100
@@ -210,7 +211,8 @@ func blockOf(cidr netip.Prefix, node int) *v3.IPAMBlock {
 // blockSize is how many addresses a block has.
 const blockSize = 64
 
-// Allocated is Labelled with as many pods on a node as a block has addresses, and the blocks that they have theirs from.
+// Allocated is Labelled with as many pods on a node as a block has addresses, and the blocks that they have theirs
+// from.
 func Allocated(pods, policies int) Resources {
 	return func(yield func(metav1.Object) bool) {
 		_ = Until(yield, Labelled(pods, policies, blockSize)) && all((pods+blockSize-1)/blockSize, func(i int) *v3.IPAMBlock { return fullBlock(i, pods) }, yield)
@@ -265,7 +267,7 @@ func podAddress(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
-// text gives a text of a length that follows from n.
+// text returns a text of a length that follows from n.
 func text(n, length int) string {
 	const letters = "abcdef0123456789"
 	out := make([]byte, length)

@@ -47,7 +47,7 @@ func (a *addresses) claim(e *Engine, it *item, now nets) {
 	}
 }
 
-// owner gives the pod that owns an address, as it was decided last.
+// owner returns the pod that owns an address, as it was decided last.
 func (a *addresses) owner(e *Engine, addr netip.Addr) *item {
 	var owner *item
 	e.nets.any(netip.PrefixFrom(addr, addr.BitLen()), func(it *item) bool {
@@ -81,8 +81,8 @@ func (a *addresses) cover(b *block, in bool) {
 	}
 }
 
-// attributed gives what blocks say of an address, the smallest that has it allocated; covered says that there is one at
-// all.
+// attributed returns what blocks say of an address, the smallest that has it allocated; covered says that there is one
+// at all.
 func (a *addresses) attributed(addr netip.Addr) (to attribution, allocated, covered bool) {
 	smallest := 0
 	for length := range a.lengths {
@@ -149,7 +149,7 @@ func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	return best
 }
 
-// claims says whether a pod's status names an address.
+// claims reports whether a pod's status names an address.
 func (it *item) claims(addr netip.Addr) bool {
 	return it.detail.(*podDetail).claims.has(netip.PrefixFrom(addr, addr.BitLen()))
 }

@@ -109,7 +109,7 @@ func (e *Engine) flushBGP() {
 	e.bgp.allDirty = false
 }
 
-// bgpSetting gives a setting of the node's BGPConfiguration, or else of the default one.
+// bgpSetting returns a setting of the node's BGPConfiguration, or else of the default one.
 func bgpSetting[T any](e *Engine, node string, fallback T, get func(*bgpConfiguration) *T) T {
 	for _, name := range []string{"node." + node, "default"} {
 		if c := e.bgp.configurations[name]; c != nil {
@@ -134,7 +134,7 @@ func (e *Engine) bgpPort(node string) uint16 {
 	return 0
 }
 
-// asNumber gives a node's AS number: its own, or that of its configuration.
+// asNumber returns a node's AS number: its own, or that of its configuration.
 func (e *Engine) asNumber(h *host) uint32 {
 	if h.ASNumber != 0 {
 		return h.ASNumber

@@ -40,7 +40,7 @@ func (e *Engine) dirtyBGP(configuration string) {
 	}
 }
 
-// bgpConfigurationOf gives what of a configuration is applied, and says what is not.
+// bgpConfigurationOf returns what of a configuration is applied, and says what is not.
 func bgpConfigurationOf(spec *v3.BGPConfigurationSpec) (*bgpConfiguration, []string) {
 	c := &bgpConfiguration{BGPConfigurationSpec: spec}
 	var reasons []string
@@ -88,10 +88,10 @@ func notApplied(spec *v3.BGPConfigurationSpec) (reasons []string) {
 	return reasons
 }
 
-// needsPassword says whether sessions are to have a password. None is known here: Secrets are not read.
+// needsPassword reports whether sessions are to have a password. None is known here: Secrets are not read.
 func needsPassword(p *v3.BGPPassword) bool { return p != nil && p.SecretKeyRef != nil }
 
-// advertisementsOf gives the usable part; the error names the first thing that is not.
+// advertisementsOf returns the usable part; the error names the first thing that is not.
 func advertisementsOf(spec *v3.BGPConfigurationSpec) (out []wire.BGPAdvertisement, first error) {
 	named := map[string]string{}
 	for _, c := range spec.Communities {
@@ -129,7 +129,7 @@ func orFirst(first error, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-// isCommunity says whether a text is two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092).
+// isCommunity reports whether a text is two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092).
 func isCommunity(text string) bool {
 	numbers := strings.Split(text, ":")
 	bits := map[int]int{2: 16, 3: 32}[len(numbers)]

@@ -109,7 +109,7 @@ func compileRules[T any](c *bgpFilterCompiler, path string, rules []T, read func
 	return out
 }
 
-// rule gives what a rule means to a speaker. Of what cannot be used, a rule that accepts is left out and one that
+// rule returns what a rule means to a speaker. Of what cannot be used, a rule that accepts is left out and one that
 // rejects rejects all that it might have meant.
 func (c *bgpFilterCompiler) rule(path string, r bgpFilterRule) (bgpRule, bool) {
 	out := bgpRule{peers: r.PeerType, BGPRule: wire.BGPRule{

@@ -52,7 +52,7 @@ func (e *Engine) newSessions() *sessions {
 	return s
 }
 
-// isRemote says whether a node is at the far end of a peer's sessions. Something else may speak BGP at a node's
+// isRemote reports whether a node is at the far end of a peer's sessions. Something else may speak BGP at a node's
 // address, with another AS number or on another port.
 func (s *sessions) isRemote(p *bgpPeer, h *host) bool {
 	if p.remote != nil {
@@ -63,7 +63,7 @@ func (s *sessions) isRemote(p *bgpPeer, h *host) bool {
 		(p.addr.Port() == 0 || p.addr.Port() == s.e.listenPort(h.Name))
 }
 
-// of gives a node's sessions, sorted by name, and the addresses with which it may have none. Sessions are those that
+// of returns a node's sessions, sorted by name, and the addresses with which it may have none. Sessions are those that
 // peers ask it to open and, where nothing is asked of it about an address, those that a peer asks the node with that
 // address to open with it.
 func (s *sessions) of(h *host) (open []wire.BGPPeer, barred []netip.Addr) {
@@ -101,7 +101,7 @@ func (s *sessions) of(h *host) (open []wire.BGPPeer, barred []netip.Addr) {
 	return open, barred
 }
 
-// forward gives the sessions that a peer asks a node to open.
+// forward returns the sessions that a peer asks a node to open.
 func (s *sessions) forward(h *host, p *bgpPeer) []wire.BGPPeer {
 	if p.remote == nil {
 		return s.towards(h, p)
@@ -117,7 +117,7 @@ func (s *sessions) forward(h *host, p *bgpPeer) []wire.BGPPeer {
 	return out
 }
 
-// towards gives the session with the address that a peer has.
+// towards returns the session with the address that a peer has.
 func (s *sessions) towards(h *host, p *bgpPeer) []wire.BGPPeer {
 	if h.has(p.addr.Addr()) {
 		return nil
@@ -133,7 +133,7 @@ func (s *sessions) towards(h *host, p *bgpPeer) []wire.BGPPeer {
 	return []wire.BGPPeer{session}
 }
 
-// reverse gives the other ends of the sessions that a peer asks other nodes to open with a node.
+// reverse returns the other ends of the sessions that a peer asks other nodes to open with a node.
 func (s *sessions) reverse(h *host, p *bgpPeer) []wire.BGPPeer {
 	var out []wire.BGPPeer
 	for _, other := range s.ends[p].nodes {
@@ -160,7 +160,7 @@ func (s *sessions) between(h, other *host, p *bgpPeer, session wire.BGPPeer) wir
 	return session
 }
 
-// addrsOf gives the addresses at which a node has sessions with another one.
+// addrsOf returns the addresses at which a node has sessions with another one.
 func addrsOf(h, other *host) (addrs []netip.Addr) {
 	if h.Name == other.Name {
 		return nil

@@ -39,7 +39,7 @@ type attribution struct {
 	uid     uid
 }
 
-// addr gives the address with an ordinal.
+// addr returns the address with an ordinal.
 func (b *block) addr(ordinal uint16) netip.Addr {
 	octets := b.cidr.Addr().AsSlice()
 	last := len(octets) - 1
@@ -49,7 +49,7 @@ func (b *block) addr(ordinal uint16) netip.Addr {
 	return addr
 }
 
-// find gives what the block says of an address in it.
+// find returns what the block says of an address in it.
 func (b *block) find(addr netip.Addr) (attribution, bool) {
 	octets, base := addr.AsSlice(), b.cidr.Addr().AsSlice()
 	last := len(octets) - 1
@@ -217,7 +217,7 @@ func (b *block) unbind() {
 	b.allocations = nil
 }
 
-// expect gives the item of a pod, which may be none yet.
+// expect returns the item of a pod, which may be none yet.
 func (e *Engine) expect(key resourceName) *item {
 	it := e.items.get(itemKey{itemPod, key})
 	if it == nil {
@@ -227,7 +227,7 @@ func (e *Engine) expect(key resourceName) *item {
 	return it
 }
 
-// routes gives those of a block: to its node, and for each address that a pod of another node has.
+// routes returns those of a block: to its node, and for each address that a pod of another node has.
 func (b *block) routes(pool string) []*wire.Route {
 	var routes []*wire.Route
 	if b.host.known() {

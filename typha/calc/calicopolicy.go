@@ -60,8 +60,8 @@ func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec, bare b
 
 var denyAll = []wire.Rule{{Action: wire.Deny}}
 
-// calicoDirections gives what types says, or its default: ingress if there are ingress rules or none at all, and egress
-// if there are egress rules.
+// calicoDirections returns what types says, or its default: ingress if there are ingress rules or none at all, and
+// egress if there are egress rules.
 func calicoDirections(o *v3.GlobalNetworkPolicySpec) (ingress, egress bool) {
 	if len(o.Types) == 0 {
 		return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0
@@ -69,7 +69,7 @@ func calicoDirections(o *v3.GlobalNetworkPolicySpec) (ingress, egress bool) {
 	return slices.Contains(o.Types, v3.PolicyTypeIngress), slices.Contains(o.Types, v3.PolicyTypeEgress)
 }
 
-// calicoSubject gives what the policy applies to; of selectors that cannot be read, everything.
+// calicoSubject returns what the policy applies to; of selectors that cannot be read, everything.
 func (c *calicoCompiler) calicoSubject(path *field.Path, o *v3.GlobalNetworkPolicySpec) spec {
 	parts := []*expression.Selector{c.selector(path.Child("selector"), o.Selector)}
 	if o.NamespaceSelector != "" {

@@ -67,7 +67,7 @@ func protocolOf(p *intstr.IntOrString) uint8 {
 	return number
 }
 
-// icmpOf gives nil for every message, and for what cannot be read.
+// icmpOf returns nil for every message, and for what cannot be read.
 func icmpOf(f *v3.ICMPFields) *wire.ICMP {
 	if f == nil || f.Type == nil || *f.Type < 0 || *f.Type > 254 || f.Code != nil && (*f.Code < 0 || *f.Code > 255) {
 		return nil
@@ -123,7 +123,7 @@ func netsOf(texts []string, alternatives bool) []netip.Prefix {
 	return slices.Collect(nets.each)
 }
 
-// ports gives ranges, and sets for names. If one cannot be read any port may have been meant.
+// ports returns ranges, and sets for names. If one cannot be read any port may have been meant.
 func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners spec) (ranges []wire.PortRange, sets []string) {
 	if len(readablePorts(list)) < len(list) {
 		return nil, nil
@@ -149,8 +149,8 @@ func readablePorts(list []intstr.IntOrString) []intstr.IntOrString {
 	return readable
 }
 
-// selected gives the items that selector, namespaceSelector and serviceAccounts mean together; any says that none of them
-// is there.
+// selected returns the items that selector, namespaceSelector and serviceAccounts mean together; any says that none of
+// them is there.
 func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec, any bool) {
 	if r.Selector == "" && r.NamespaceSelector == "" && r.ServiceAccounts == nil {
 		return spec{scopeAll, "", expression.All()}, true
@@ -190,8 +190,8 @@ func readableOrAll(text string) *expression.Selector {
 	return s
 }
 
-// namespaceScope gives a selector of what is in the namespaces that a selector selects and, where it says global(), of
-// what is in none.
+// namespaceScope returns a selector of what is in the namespaces that a selector selects and, where it says global(),
+// of what is in none.
 func namespaceScope(s *expression.Selector) *expression.Selector {
 	within, global := s.WithGlobal(false)
 	inside := expression.And(expression.Has(v3.LabelNamespace), within.Prefixed(v3.NamespaceLabelPrefix))

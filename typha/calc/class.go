@@ -66,7 +66,7 @@ func (c *class) Get(name string) (string, bool) {
 	return "", false
 }
 
-// inherited says whether a label is one of a namespace or a service account.
+// inherited reports whether a label is one of a namespace or a service account.
 func inherited(label string) bool {
 	return strings.HasPrefix(label, v3.NamespaceLabelPrefix) || strings.HasPrefix(label, v3.ServiceAccountLabelPrefix)
 }
@@ -77,7 +77,7 @@ type match struct {
 	at int32
 }
 
-// find says whether a selector selects the class, as of the last Flush, and where in its matches that is.
+// find reports whether a selector selects the class, as of the last Flush, and where in its matches that is.
 func (c *class) find(s *selector) (int, bool) {
 	return slices.BinarySearchFunc(c.matches, s.number, func(m match, number int32) int { return cmp.Compare(m.number, number) })
 }
@@ -99,7 +99,7 @@ func (m match) leave() {
 	m.members = m.members[:len(m.members)-1]
 }
 
-// classOf gives the class of items in a place with labels and ports, which it makes if need be.
+// classOf returns the class of items in a place with labels and ports, which it makes if need be.
 func (e *Engine) classOf(to placeSpec, own map[string]string, ports string) *class {
 	key := classKey{e.placeOf(to), e.names.pack("", own), ports}
 	c := e.classes.get(key)

@@ -74,7 +74,7 @@ func (c *clusterCompiler) clusterRules(out *compiled, spec *field.Path, o *polic
 	}
 }
 
-// podsIn gives the pods that one of the two means. After an error its Selector is not set.
+// podsIn returns the pods that one of the two means. After an error its Selector is not set.
 func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) (spec, error) {
 	out := spec{scope: scopePods}
 	switch {
@@ -138,7 +138,7 @@ var clusterActions = map[policyv1alpha2.ClusterNetworkPolicyRuleAction]wire.Acti
 	policyv1alpha2.ClusterNetworkPolicyRuleActionPass:   wire.Pass,
 }
 
-// clusterRule gives a wire rule for each peer and protocol. An unusable rule that accepts gives none, and one that
+// clusterRule returns a wire rule for each peer and protocol. An unusable rule that accepts gives none, and one that
 // denies or passes denies all that it may have meant.
 func (c *clusterCompiler) clusterRule(path *field.Path, r clusterRule) []wire.Rule {
 	var errs field.ErrorList
@@ -187,7 +187,7 @@ func (c *clusterCompiler) clusterEnds(path *field.Path, r clusterRule, errs *fie
 	return ends
 }
 
-// clusterPorts gives at least one, for every protocol, unless something cannot be read.
+// clusterPorts returns at least one, for every protocol, unless something cannot be read.
 func clusterPorts(path *field.Path, protocols []policyv1alpha2.ClusterNetworkPolicyProtocol, errs *field.ErrorList) []clusterPort {
 	if len(protocols) == 0 {
 		return []clusterPort{{}}
@@ -267,7 +267,7 @@ type clusterPort struct {
 	name     string
 }
 
-// readClusterPort gives one for each protocol that is meant.
+// readClusterPort returns one for each protocol that is meant.
 func readClusterPort(p policyv1alpha2.ClusterNetworkPolicyProtocol) ([]clusterPort, error) {
 	var out []clusterPort
 	add := func(protocol uint8, port *policyv1alpha2.Port) error {

@@ -35,7 +35,7 @@ func (e *Engine) deleteFelixConfiguration(resource string) {
 	}
 }
 
-// configName gives the Config of a FelixConfiguration resource; node is empty for that of all
+// configName returns the Config of a FelixConfiguration resource; node is empty for that of all
 // nodes. Resources of other names have no meaning.
 func configName(resource string) (name, node string, ok bool) {
 	if resource == "default" {
@@ -88,7 +88,7 @@ var durationFields = []string{
 	"usageReportingInitialDelay", "usageReportingInterval", "wireguardKeepAlive", "xdpRefreshInterval",
 }
 
-// settings gives the fields that are set, by setting name and in the text form of the FELIX_
+// settings returns the fields that are set, by setting name and in the text form of the FELIX_
 // variables. Fields that cannot be read are left out and reported.
 func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
 	data, err := json.Marshal(spec)
@@ -157,7 +157,7 @@ func settingText(field string, raw json.RawMessage) (string, error) {
 	return plainText(raw)
 }
 
-// plainText gives the text of a string, number or boolean, of a list of them with commas between, and of
+// plainText returns the text of a string, number or boolean, of a list of them with commas between, and of
 // a map as key=value with commas between.
 func plainText(raw json.RawMessage) (string, error) {
 	var list []json.RawMessage
@@ -203,7 +203,7 @@ func listText[T any](raw json.RawMessage, text func(T) string) (string, error) {
 	return strings.Join(parts, ","), nil
 }
 
-// protoPorts gives "tcp:22,udp:10.0.0.0/8:68", with IPv6 networks in brackets; "none" for an empty list,
+// protoPorts returns "tcp:22,udp:10.0.0.0/8:68", with IPv6 networks in brackets; "none" for an empty list,
 // since an empty setting would be the default.
 func protoPorts(raw json.RawMessage) (string, error) {
 	var bad error
@@ -233,7 +233,7 @@ func protoPorts(raw json.RawMessage) (string, error) {
 	return text, err
 }
 
-// conntrackTimeouts gives "TCPEstablished=1h,…".
+// conntrackTimeouts returns "TCPEstablished=1h,…".
 func conntrackTimeouts(raw json.RawMessage) (string, error) {
 	var fields map[string]string
 	if err := json.Unmarshal(raw, &fields); err != nil {

@@ -41,7 +41,7 @@ type Verdict struct {
 // GlobalConfig is the name of the Config object of all nodes.
 const GlobalConfig = "global"
 
-// NodeConfig gives the name of the Config object of one node.
+// NodeConfig returns the name of the Config object of one node.
 func NodeConfig(node string) string { return "node." + node }
 
 // ForEveryNode says that every node needs the object. The others go to the nodes that

@@ -177,7 +177,8 @@ func (it *item) endpointID() wire.ID {
 	return wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(it.space.name, it.name)}
 }
 
-// hashPod gives a number that no other endpoint of a pod has, made from what is known of it; 0 if there is more to it.
+// hashPod returns a number that no other endpoint of a pod has, made from what is known of it; 0 if there is more to
+// it.
 func (e *Engine) hashPod(it *item) uint64 {
 	d, is := it.detail.(*podDetail)
 	if !is || len(d.annotations)+len(it.class.place.profiles[0].annotations) > 0 {
@@ -196,7 +197,7 @@ func (e *Engine) hashPod(it *item) uint64 {
 	return maphash.Comparable(e.seed, known)
 }
 
-// hash gives a number for what a value of wire's types says.
+// hash returns a number for what a value of wire's types says.
 func (e *Engine) hash(v any) uint64 {
 	data, err := wire.Encode(v)
 	if err != nil {
@@ -205,7 +206,7 @@ func (e *Engine) hash(v any) uint64 {
 	return maphash.Bytes(e.seed, data)
 }
 
-// endpointOf gives what applies to an endpoint.
+// endpointOf returns what applies to an endpoint.
 func (e *Engine) endpointOf(it *item) wire.Object {
 	if spec, ok := it.detail.(*v3.HostEndpointSpec); ok {
 		return e.hostEndpointOf(it, spec)

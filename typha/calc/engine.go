@@ -266,7 +266,7 @@ func (e *Engine) Delete(kind, ns, name string) {
 	e.judge(kind, ns, name, "")
 }
 
-// Flush gives what changed since the last call.
+// Flush returns what changed since the last call.
 func (e *Engine) Flush() Delta {
 	d, _ := e.Step(unbounded)
 	return d
@@ -341,7 +341,7 @@ func (e *Engine) flushItems() {
 	e.trimTiers()
 }
 
-// emptied gives a list without what was in it, and keeps its room for the next Flush where that is little.
+// emptied returns a list without what was in it, and keeps its room for the next Flush where that is little.
 func emptied[T any](list []T) []T {
 	if cap(list) > 1024 {
 		return nil

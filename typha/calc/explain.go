@@ -129,7 +129,7 @@ var stagedKinds = map[string]string{
 	KindNetworkPolicy:       KindStagedKubernetesNetworkPolicy,
 }
 
-// withStaged gives the policies that would be in force, and whether they are others. What is staged replaces, or
+// withStaged returns the policies that would be in force, and whether they are others. What is staged replaces, or
 // removes, the policy of its name, also one that selects what it does not.
 func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 	for _, p := range enforced {
@@ -219,8 +219,8 @@ func (q *inquiry) end(action wire.Action) Outcome {
 	return Outcome{Action: action, By: q.steps[len(q.steps)-1], Steps: q.steps}
 }
 
-// tiers gives Pass if no tier decides. At the end of a tier with policies comes its default action, but for a stage of
-// its own, which goes on.
+// tiers returns Pass if no tier decides. At the end of a tier with policies comes its default action, but for a stage
+// of its own, which goes on.
 func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 	applies := func(p *policy) bool { return q.ingress && p.ingress || !q.ingress && p.egress }
 	policies = slices.DeleteFunc(slices.Clone(policies), func(p *policy) bool { return !applies(p) })
@@ -251,7 +251,7 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 	return wire.Pass
 }
 
-// ask gives the action of the first rule that matches and decides, 0 if none does.
+// ask returns the action of the first rule that matches and decides, 0 if none does.
 func (q *inquiry) ask(stage string, p *policy) wire.Action {
 	decoded := p.decode()
 	var of origins
@@ -332,8 +332,8 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 	return !slices.ContainsFunc(m.NotPorts, inRange) && !slices.ContainsFunc(m.NotPortSets, inSet)
 }
 
-// inSet says whether an address, with a port where the set is of ports, is in what a set is made from. Sets of staged
-// policies exist nowhere else, and their selectors may not be matched yet (see backlog).
+// inSet reports whether an address, with a port where the set is of ports, is in what a set is made from. Sets of
+// staged policies exist nowhere else, and their selectors may not be matched yet (see backlog).
 func (q *inquiry) inSet(s setForm, items *selector, addr netip.Addr, port uint16) bool {
 	found := false
 	if s.service != nil {

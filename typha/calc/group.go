@@ -179,7 +179,7 @@ func (e *Engine) useSet(g *group, s *ipSet, in bool) {
 	}
 }
 
-// needed says whether a node needs an object that was noted.
+// needed reports whether a node needs an object that was noted.
 func (e *Engine) needed(k need) bool {
 	switch k.id.Kind {
 	case wire.KindIPSet:

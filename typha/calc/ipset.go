@@ -44,7 +44,7 @@ func (s *setSpec) meaning() setMeaning {
 	return setMeaning{items: s.items.key(), port: s.port, protocol: s.protocol}
 }
 
-// hash gives the set's name, a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.
+// hash returns the set's name, a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.
 func (s *setSpec) hash() string {
 	prefix, text := "s:", make([]byte, 0, 256)
 	switch {
@@ -114,7 +114,7 @@ func (s *ipSet) each(net netip.Prefix, ports string, visit func(member)) {
 	}
 }
 
-// contains says whether a member is in the set now.
+// contains reports whether a member is in the set now.
 func (e *Engine) contains(s *ipSet, m member) bool {
 	if s.selector == nil {
 		return e.services.members(s.setForm)[m] > 0
@@ -171,7 +171,7 @@ func (e *Engine) noteMember(s *selector, c *class) {
 	}
 }
 
-// build gives the whole set.
+// build returns the whole set.
 func (e *Engine) build(s *ipSet) *wire.IPSet {
 	var members []member
 	if s.selector == nil {
@@ -213,7 +213,7 @@ func split(s *ipSet, members []member) (nets []netip.Prefix, ports []wire.PortMe
 	return nets, ports
 }
 
-// flushSets gives the sets that changed, and hands the new ones out whole.
+// flushSets returns the sets that changed, and hands the new ones out whole.
 func (e *Engine) flushSets() []wire.SetDelta {
 	var deltas []wire.SetDelta
 	for s := range e.dirtySets {

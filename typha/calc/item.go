@@ -52,7 +52,7 @@ func (it *item) resourceName() resourceName { return resourceName{it.space.name,
 
 func (it *item) key() itemKey { return itemKey{it.kind, it.resourceName()} }
 
-// isEndpoint says whether policies apply to it.
+// isEndpoint reports whether policies apply to it.
 func (it *item) isEndpoint() bool { return it.kind <= itemHost && it.node.known() && it.class != nil }
 
 // expected says that blocks attribute addresses to it, be it there or not.
@@ -61,7 +61,7 @@ func (it *item) expected() bool {
 	return is && p.attributed != ""
 }
 
-// selectedBy says whether a selector selects it, as of the last Flush.
+// selectedBy reports whether a selector selects it, as of the last Flush.
 func (it *item) selectedBy(s *selector) bool { return it.class != nil && it.class.selectedBy(s) }
 
 // nodeName is the name of a node, which exists once; the zero value is none.
@@ -83,7 +83,7 @@ func (n nodeName) String() string {
 	return n.handle.Value()
 }
 
-// item gives the item of a resource, which it makes if need be.
+// item returns the item of a resource, which it makes if need be.
 func (e *Engine) item(key itemKey) *item {
 	it := e.items.get(key)
 	if it == nil {

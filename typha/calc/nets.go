@@ -36,7 +36,7 @@ func packNets(list []netip.Prefix) nets {
 	return nets(out)
 }
 
-// families gives the parts of IPv4 and IPv6.
+// families returns the parts of IPv4 and IPv6.
 func (n nets) families() (four, six nets) {
 	if len(n) == 0 || n[0] != netsHead {
 		return n, ""
@@ -75,7 +75,7 @@ func (n nets) count() int {
 	return len(four)/netSize4 + len(six)/netSize6
 }
 
-// has says whether a network is one of them.
+// has reports whether a network is one of them.
 func (n nets) has(net netip.Prefix) bool {
 	four, six := n.families()
 	part, size, first := four, netSize4, nets.first4
@@ -86,7 +86,7 @@ func (n nets) has(net netip.Prefix) bool {
 	return found
 }
 
-// with gives them and one more, less those without one.
+// with returns them and one more, less those without one.
 func (n nets) with(net netip.Prefix) nets { return packNets(append(slices.Collect(n.each), net)) }
 
 func (n nets) less(net netip.Prefix) nets {

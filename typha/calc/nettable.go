@@ -35,7 +35,7 @@ func (t *netTable) remove(net netip.Prefix, it *item) {
 	t.take(t.hash(net), it)
 }
 
-// any says whether the condition holds for an item that has exactly this network.
+// any reports whether the condition holds for an item that has exactly this network.
 func (t *netTable) any(net netip.Prefix, holds func(*item) bool) bool {
 	hash := t.hash(net)
 	has := func(it *item) bool { return it.nets.has(net) && holds(it) }

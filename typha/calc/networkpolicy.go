@@ -84,7 +84,7 @@ func compileNetworkPolicy(o *networkingv1.NetworkPolicy, bare bool) compiled {
 	return out
 }
 
-// readable gives a selector of what those requirements leave that can be read.
+// readable returns a selector of what those requirements leave that can be read.
 func readable(s *metav1.LabelSelector) *expression.Selector {
 	all := []*expression.Selector{}
 	add := func(part metav1.LabelSelector) {
@@ -101,7 +101,7 @@ func readable(s *metav1.LabelSelector) *expression.Selector {
 	return expression.And(all...)
 }
 
-// inNamespaces gives a selector of the pods in the namespaces that a selector selects, which need be known unless it
+// inNamespaces returns a selector of the pods in the namespaces that a selector selects, which need be known unless it
 // selects all.
 func inNamespaces(s *metav1.LabelSelector) (*expression.Selector, error) {
 	namespaces, err := expression.FromLabelSelector(s)
@@ -111,7 +111,7 @@ func inNamespaces(s *metav1.LabelSelector) (*expression.Selector, error) {
 	return expression.And(namespaces.Prefixed(v3.NamespaceLabelPrefix), expression.Has(v3.NamespaceLabelPrefix+v3.LabelName)), nil
 }
 
-// directions gives what policyTypes says, or its default: ingress always, and egress if there
+// directions returns what policyTypes says, or its default: ingress always, and egress if there
 // are egress rules.
 func directions(o *networkingv1.NetworkPolicy) (ingress, egress bool) {
 	if len(o.Spec.PolicyTypes) == 0 {
@@ -135,7 +135,7 @@ type ports struct {
 	names    []string
 }
 
-// rules gives a wire rule for each peer and protocol of an ingress or egress rule.
+// rules returns a wire rule for each peer and protocol of an ingress or egress rule.
 func (c *networkPolicyCompiler) rules(path string, peers []networkingv1.NetworkPolicyPeer, list []networkingv1.NetworkPolicyPort, ingress bool) []wire.Rule {
 	allowed := c.ports(path, list)
 	if len(list) == 0 {
@@ -274,7 +274,7 @@ func (p *ports) add(entry networkingv1.NetworkPolicyPort) error {
 	return nil
 }
 
-// peerRules gives the wire rules for one peer.
+// peerRules returns the wire rules for one peer.
 func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool) []wire.Rule {
 	var rules []wire.Rule
 	for _, group := range allowed {

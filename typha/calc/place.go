@@ -71,7 +71,7 @@ func (p *place) key() placeKey {
 	return s.key(p.space)
 }
 
-// profileNames gives the names of the profiles, in order.
+// profileNames returns the names of the profiles, in order.
 func (s placeSpec) profileNames() []string {
 	if s.kind != itemPod {
 		return s.profiles
@@ -83,7 +83,7 @@ func (s placeSpec) profileNames() []string {
 	return names
 }
 
-// placeOf gives a place, which it makes if need be, of items that are in its namespace.
+// placeOf returns a place, which it makes if need be, of items that are in its namespace.
 func (e *Engine) placeOf(s placeSpec) *place {
 	space := e.spaces.get(s.namespace)
 	if p := e.places.get(s.key(space)); p != nil {
@@ -130,7 +130,7 @@ type ruling struct {
 	places   int
 }
 
-// policyNames gives the names; nil has none.
+// policyNames returns the names; nil has none.
 func (r *ruling) policyNames() []string {
 	if r == nil {
 		return nil

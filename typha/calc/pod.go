@@ -26,8 +26,8 @@ type podDetail struct {
 	attributed nets
 }
 
-// uid is a pod's UID. Nearly always that is a UUID, which is held as its 16 octets; else it is the text, with a NUL after
-// it where it has 16 octets too.
+// uid is a pod's UID. Nearly always that is a UUID, which is held as its 16 octets; else it is the text, with a NUL
+// after it where it has 16 octets too.
 type uid string
 
 const uuidSize = 16
@@ -100,7 +100,7 @@ func runtimeUID(o *corev1.Pod) string {
 	return cmp.Or(o.Annotations[corev1.MirrorPodAnnotationKey], string(o.UID))
 }
 
-// intern gives one copy of a string that many objects have.
+// intern returns one copy of a string that many objects have.
 func intern(s string) string { return unique.Make(s).Value() }
 
 func (e *Engine) upsertPod(o *corev1.Pod) {
@@ -131,7 +131,7 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 	e.addresses.claim(e, it, podAddresses(o))
 }
 
-// podAddresses gives the addresses of a pod's status.
+// podAddresses returns the addresses of a pod's status.
 func podAddresses(o *corev1.Pod) nets {
 	var list []netip.Prefix
 	add := func(text string) {

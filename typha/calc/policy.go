@@ -46,7 +46,7 @@ type staged struct {
 	selectors []*selector
 }
 
-// key gives the resource's, whose namespace and name are what the name on the wire ends with.
+// key returns the resource's, whose namespace and name are what the name on the wire ends with.
 func (p *policy) key() policyKey {
 	slash := strings.LastIndexByte(p.name, '/')
 	return policyKey{policyKinds[p.kind], p.name[max(0, slash-int(p.namespaceLen)):slash], p.name[slash+1:]}
@@ -210,7 +210,7 @@ func (e *Engine) takePolicy(p *policy) {
 	e.release(p)
 }
 
-// standsWhere says whether the policy, which is in force, applies to the same in the same place, so that rules alone
+// standsWhere reports whether the policy, which is in force, applies to the same in the same place, so that rules alone
 // differ.
 func (p *policy) standsWhere(other *policy) bool {
 	return p.staged == nil && other.staged == nil && p.name == other.name && p.subject == other.subject && p.group == other.group &&
@@ -218,7 +218,7 @@ func (p *policy) standsWhere(other *policy) bool {
 		p.doNotTrack == other.doNotTrack && p.preDNAT == other.preDNAT && p.onForward == other.onForward
 }
 
-// groups gives those that a policy in force is in: that of its subject, and the one whose nodes need it.
+// groups returns those that a policy in force is in: that of its subject, and the one whose nodes need it.
 func (p *policy) groups() []*group {
 	if p.subject == nil || p.group == &p.subject.group {
 		return []*group{p.group}
@@ -403,7 +403,7 @@ func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
 	}
 }
 
-// encode gives the canonical encoding of a policy without its name, which tells its tier.
+// encode returns the canonical encoding of a policy without its name, which tells its tier.
 func encode(p *wire.Policy) string {
 	nameless := *p
 	nameless.Name, nameless.Tier = "", ""
@@ -417,7 +417,7 @@ func encode(p *wire.Policy) string {
 // allowAllRules are those of the profiles of all namespaces.
 var allowAllRules = encode(&wire.Policy{Ingress: allowAll, Egress: allowAll})
 
-// decode gives the rules again.
+// decode returns the rules again.
 func (p *policy) decode() *wire.Policy {
 	var out wire.Policy
 	if err := wire.Decode([]byte(p.rules), &out); err != nil {

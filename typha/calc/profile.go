@@ -31,7 +31,7 @@ type profile struct {
 	policy      *policy           // while it is in a ruling, as of the last Flush; its group are the endpoints with the profile
 }
 
-// policyName gives the name of the profile's Policy on the wire.
+// policyName returns the name of the profile's Policy on the wire.
 func (p *profile) policyName() string { return "profile/" + p.name }
 
 const (
@@ -42,7 +42,7 @@ const (
 	namespaceProfile = v3.NamespaceProfilePrefix
 )
 
-// rulesOf gives the profile whose rules come to a place because of one of its profiles, nil if none do. A pod's
+// rulesOf returns the profile whose rules come to a place because of one of its profiles, nil if none do. A pod's
 // namespace has rules whether or not it is known yet.
 func (e *Engine) rulesOf(at *place, of *profile) *profile {
 	switch {

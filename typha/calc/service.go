@@ -216,7 +216,7 @@ func (e *Engine) changeSlice(v *service, s *slice, n int) {
 	s.count(v, n)
 }
 
-// sliceOf gives nil for one that belongs to no Service or has names instead of addresses.
+// sliceOf returns nil for one that belongs to no Service or has names instead of addresses.
 func sliceOf(o *discoveryv1.EndpointSlice) *slice {
 	name := o.Labels[discoveryv1.LabelServiceName]
 	if name == "" || o.AddressType == discoveryv1.AddressTypeFQDN {

@@ -18,8 +18,8 @@ type stack struct {
 	hash      uint64 // of the tiers of a workload; 0 for none
 }
 
-// tiersOfWorkload gives the tiers of a workload with the stack; nil has none. They are kept where several classes have the
-// stack, and else to the end of the Flush.
+// tiersOfWorkload returns the tiers of a workload with the stack; nil has none. They are kept where several classes
+// have the stack, and else to the end of the Flush.
 func (e *Engine) tiersOfWorkload(st *stack) []wire.Tier {
 	if st == nil || st.hash == 0 {
 		return nil
@@ -49,7 +49,7 @@ func (e *Engine) trimTiers() {
 	e.usedStacks = emptied(e.usedStacks)
 }
 
-// stackOf gives the stack of a class, nil if no policy selects it.
+// stackOf returns the stack of a class, nil if no policy selects it.
 func (e *Engine) stackOf(c *class) *stack {
 	if c.place.kind > itemHost {
 		return nil
@@ -123,7 +123,8 @@ func (e *Engine) count(it *item) {
 	}
 }
 
-// uncount has the next Flush count the endpoint anew. It comes before its node, its class, or what is counted for it, changes.
+// uncount has the next Flush count the endpoint anew. It comes before its node, its class, or what is counted for it,
+// changes.
 func (e *Engine) uncount(it *item) {
 	if it.counted {
 		it.counted = false
@@ -169,7 +170,7 @@ func (e *Engine) flushStacks() {
 	e.dirtyStacks = emptied(e.dirtyStacks)
 }
 
-// policiesOf gives the policies of a stack in the order of their evaluation.
+// policiesOf returns the policies of a stack in the order of their evaluation.
 func (e *Engine) policiesOf(st *stack) []*policy {
 	var list []*policy
 	for s := range st.selectors.all {
@@ -205,7 +206,7 @@ func compareOrders(a, b *float64) int {
 	return cmp.Compare(*a, *b)
 }
 
-// tiersOf gives the tiers of those of a stack's policies that are wanted.
+// tiersOf returns the tiers of those of a stack's policies that are wanted.
 func (e *Engine) tiersOf(st *stack, wanted func(*policy) bool) []wire.Tier {
 	if st == nil {
 		return nil

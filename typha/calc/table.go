@@ -64,7 +64,7 @@ func newTable[K, V comparable](seed maphash.Seed, key func(V) K) table[K, V] {
 	return table[K, V]{newHashed[V](), key, func(k K) uint64 { return maphash.Comparable(seed, k) }}
 }
 
-// get gives the value with a key, or the zero value.
+// get returns the value with a key, or the zero value.
 func (t *table[K, V]) get(key K) V {
 	var none V
 	hash := t.hash(key)

@@ -118,7 +118,7 @@ func (e *Engine) deleteNode(name string) {
 	e.removeTunnels(name)
 }
 
-// hostOf gives what every node is told of a Node. What cannot be read is left out and
+// hostOf returns what every node is told of a Node. What cannot be read is left out and
 // reported.
 func hostOf(o *corev1.Node) (*wire.Host, error) {
 	h := &wire.Host{Name: o.Name, RouteReflectorClusterID: o.Annotations[v3.NodeClusterID]}

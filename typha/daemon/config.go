@@ -133,7 +133,7 @@ func (c *Config) settings() []setting {
 	}
 }
 
-// lookup gives a function like os.Getenv.
+// lookup returns a function like os.Getenv.
 func lookup(environ []string) func(string) string {
 	return func(name string) string {
 		for _, pair := range environ {
@@ -290,8 +290,8 @@ func (c *Config) level() (slog.Level, error) {
 	return 0, fmt.Errorf("LogSeverityScreen: %q is none of Debug, Info, Warning, Error", c.LogSeverityScreen)
 }
 
-// subjects gives the service accounts of nodes and of observers in the form of a token's subject. own is the namespace
-// of the pod that this process runs in; empty if it runs in none.
+// subjects returns the service accounts of nodes and of observers in the form of a token's subject. own is the
+// namespace of the pod that this process runs in; empty if it runs in none.
 func (c *Config) subjects(own string) (nodes, observers []string, err error) {
 	node, observer := c.ClientServiceAccounts, c.ObserverServiceAccounts
 	if own != "" {

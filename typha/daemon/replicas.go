@@ -33,7 +33,7 @@ func findReplicas(cfg Config, store *connect.Datastore, log *slog.Logger) (*repl
 	return r, nil
 }
 
-// alone says whether there is no other replica that a node could go to.
+// alone reports whether there is no other replica that a node could go to.
 func (r *replicas) alone() bool {
 	if r.watcher == nil {
 		return false
@@ -76,8 +76,8 @@ func (r *replicas) run(ctx context.Context, limit func(streams int), hub *stream
 	}
 }
 
-// share gives the most streams that one of so many replicas keeps. It is a fifth more than an even share, since nodes go to
-// any replica by chance, and a surplus of few is not worth new connections.
+// share returns the most streams that one of so many replicas keeps. It is a fifth more than an even share, since nodes
+// go to any replica by chance, and a surplus of few is not worth new connections.
 func (c *Config) share(nodes, replicas int) int {
 	share := 1 + nodes*6/5/max(1, replicas)
 	return max(c.MaxConnectionsLowerLimit, min(share, c.MaxConnectionsUpperLimit))

@@ -86,7 +86,7 @@ func (s datastoreStatus) complaint() string {
 		silent.Round(time.Second), longest.Round(time.Second), strings.Join(kinds, ", "))
 }
 
-// ask gives the answer to a path of the health port, decoded and as it came.
+// ask returns the answer to a path of the health port, decoded and as it came.
 func ask(ctx context.Context, environ []string, path string, answer any) (body []byte, err error) {
 	cfg, err := parse(environ, nil)
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package discovery finds the replicas of Typha behind their Service, by a watch of its EndpointSlices.
 //
-// It asks over plain HTTP, because Felix links no clientset. It keeps what it saw last, on disk too if it is told where: an API
-// server that is away takes no replica away. It never asks a replica. Felix, Typha and kube-controllers run a Watcher
-// each, on one goroutine; the other methods are for any.
+// It asks over plain HTTP, because Felix links no clientset. It keeps what it saw last, on disk too if it is told
+// where: an API server that is away takes no replica away. It never asks a replica. Felix, Typha and kube-controllers
+// run a Watcher each, on one goroutine; the other methods are for any.
 package discovery
 
 import (
@@ -89,8 +89,8 @@ const (
 const (
 	// askTime bounds a question that is answered at once.
 	askTime = 10 * time.Second
-	// A watch is asked for again after watchTime to twice that, so that one which silently broke does not last, and not by all nodes
-	// at once.
+	// A watch is asked for again after watchTime to twice that, so that one which silently broke does not last, and not
+	// by all nodes at once.
 	watchTime = 5 * time.Minute
 )
 
@@ -122,7 +122,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// follow lists the slices and watches them until the watch ends, which the error tells of. It says whether it listed them.
+// follow lists the slices and watches them until the watch ends, which the error tells of. It says whether it listed
+// them.
 func (w *Watcher) follow(ctx context.Context) (listed bool, err error) {
 	if err := w.findZone(ctx); err != nil {
 		w.opts.Log.Info("zone of this node not known", "error", err)
@@ -236,7 +237,7 @@ func sorted(list []Endpoint) []Endpoint {
 	return slices.CompactFunc(list, func(a, b Endpoint) bool { return a.Address == b.Address })
 }
 
-// replace says whether there was something to replace.
+// replace reports whether there was something to replace.
 func (w *Watcher) replace(found, unready []Endpoint, known bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -250,7 +251,7 @@ func (w *Watcher) replace(found, unready []Endpoint, known bool) bool {
 	return true
 }
 
-// endpoints gives a slice's endpoints that are ready, or those that are not.
+// endpoints returns a slice's endpoints that are ready, or those that are not.
 func endpoints(s discoveryv1.EndpointSlice, portName string, ready bool) (found []Endpoint) {
 	for _, port := range s.Ports {
 		if port.Port == nil || len(s.Ports) > 1 && (port.Name == nil || *port.Name != portName) {
@@ -278,9 +279,9 @@ func endpoints(s discoveryv1.EndpointSlice, portName string, ready bool) (found 
 // ErrNone says that there is no replica, or that the API server has not answered yet.
 var ErrNone = errors.New("no endpoint is known")
 
-// Addresses gives the replicas as host:port in an order to try them: those in the own zone first, otherwise by chance, so
-// that many nodes spread evenly. Where none is ready they are those that are not: if all of them have lost the API server, they
-// serve what they know.
+// Addresses returns the replicas as host:port in an order to try them: those in the own zone first, otherwise by
+// chance, so that many nodes spread evenly. Where none is ready they are those that are not: if all of them have lost
+// the API server, they serve what they know.
 func (w *Watcher) Addresses() ([]string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -302,21 +303,21 @@ func (w *Watcher) Addresses() ([]string, error) {
 	return append(near, far...), nil
 }
 
-// Endpoints gives the replicas that are ready by address, and whether the API server has said so.
+// Endpoints returns the replicas that are ready by address, and whether the API server has said so.
 func (w *Watcher) Endpoints() (endpoints []Endpoint, known bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.endpoints), w.known
 }
 
-// Changed gives a channel that is closed when the replicas are others than at the call.
+// Changed returns a channel that is closed when the replicas are others than at the call.
 func (w *Watcher) Changed() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.changed
 }
 
-// Replicas gives the names of the pods that are ready, and whether the API server has said so.
+// Replicas returns the names of the pods that are ready, and whether the API server has said so.
 func (w *Watcher) Replicas() (pods []string, known bool) {
 	endpoints, known := w.Endpoints()
 	for _, e := range endpoints {

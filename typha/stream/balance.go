@@ -53,15 +53,15 @@ func (s *Server) closed(o *openStream) {
 	delete(s.streams, o)
 }
 
-// Streams gives the number of streams that are open.
+// Streams returns the number of streams that are open.
 func (s *Server) Streams() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.streams)
 }
 
-// SetMaxStreams says how many streams are this replica's share; 0 is any number. Streams beyond it are ended one by one, for
-// their nodes to go to another replica, and more seldom while these come back.
+// SetMaxStreams says how many streams are this replica's share; 0 is any number. Streams beyond it are ended one by
+// one, for their nodes to go to another replica, and more seldom while these come back.
 func (s *Server) SetMaxStreams(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +111,7 @@ func (s *Server) endOne() bool {
 	return false
 }
 
-// Draining says whether the server is ending its streams and accepts no more.
+// Draining reports whether the server is ending its streams and accepts no more.
 func (s *Server) Draining() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

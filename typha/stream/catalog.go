@@ -15,7 +15,7 @@ type shelf struct{ objects []*object }
 
 const shelfSize = 256
 
-// with gives the catalog with an object put in, in place of one of the same ID if there is one.
+// with returns the catalog with an object put in, in place of one of the same ID if there is one.
 func (c catalog) with(o *object) catalog {
 	if len(c) == 0 {
 		return catalog{{objects: []*object{o}}}
@@ -34,7 +34,7 @@ func (c catalog) with(o *object) catalog {
 	return c.replaced(i, &shelf{objects: slices.Clone(objects[:half])}, &shelf{objects: slices.Clone(objects[half:])})
 }
 
-// without gives the catalog without an object.
+// without returns the catalog without an object.
 func (c catalog) without(id wire.ID) catalog {
 	if len(c) == 0 {
 		return c
@@ -53,7 +53,7 @@ func (c catalog) replaced(i int, shelves ...*shelf) catalog {
 	return slices.Concat(c[:i], shelves, c[i+1:])
 }
 
-// find gives the shelf and the place in it where the ID is or would be.
+// find returns the shelf and the place in it where the ID is or would be.
 func (c catalog) find(id wire.ID) (i, n int, found bool) {
 	i, found = slices.BinarySearchFunc(c, id, func(s *shelf, id wire.ID) int { return compareIDs(s.objects[0].id, id) })
 	if !found {
@@ -63,7 +63,7 @@ func (c catalog) find(id wire.ID) (i, n int, found bool) {
 	return i, n, found
 }
 
-// count gives the number of objects.
+// count returns the number of objects.
 func (c catalog) count() int {
 	n := 0
 	for _, s := range c {

@@ -164,7 +164,7 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// roundOver says whether every replica has been tried, and begins another round then, with the last one at its end.
+// roundOver reports whether every replica has been tried, and begins another round then, with the last one at its end.
 func (c *Client) roundOver(tried map[string]bool, last string) bool {
 	if _, err := c.choose(tried); err == nil {
 		return false
@@ -191,7 +191,7 @@ func sleep(ctx context.Context, wait time.Duration, changed <-chan struct{}) boo
 // errAllTried says that there is no replica left in this round.
 var errAllTried = errors.New("every replica has been tried")
 
-// choose gives the first replica that was not tried.
+// choose returns the first replica that was not tried.
 func (c *Client) choose(tried map[string]bool) (string, error) {
 	addresses, err := c.replicas.Addresses()
 	if err != nil {

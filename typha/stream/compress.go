@@ -17,8 +17,8 @@ const worthCompressing = 512
 // maxInflated bounds what one compressed frame may hold, in octets.
 const maxInflated = 64 << 20
 
-// compressed keeps parts of snapshots compressed, so that the thousandth node that joins costs what it takes to send them.
-// What is asked for stays; what was not asked for while generationSize of other parts came goes. It is safe for
+// compressed keeps parts of snapshots compressed, so that the thousandth node that joins costs what it takes to send
+// them. What is asked for stays; what was not asked for while generationSize of other parts came goes. It is safe for
 // concurrent use.
 type compressed struct {
 	mu         sync.Mutex
@@ -41,7 +41,7 @@ func newCompressed() *compressed {
 	return &compressed{young: map[any]*part{}, old: map[any]*part{}}
 }
 
-// get gives the part of a key, which frames makes if it is not there. It says whether it was.
+// get returns the part of a key, which frames makes if it is not there. It says whether it was.
 func (c *compressed) get(key any, frames func() ([]byte, error)) (p *part, reused bool) {
 	c.mu.Lock()
 	p, reused = c.young[key]
@@ -81,7 +81,7 @@ var deflaters = sync.Pool{New: func() any {
 	return w
 }}
 
-// deflate gives a frame that holds frames, or these if that is not smaller.
+// deflate returns a frame that holds frames, or these if that is not smaller.
 func deflate(frames []byte) ([]byte, error) {
 	if len(frames) < worthCompressing {
 		return frames, nil

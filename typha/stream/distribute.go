@@ -83,7 +83,7 @@ func revisionOf(o *object) uint64 {
 	return o.revision
 }
 
-// node gives the node of a name, which it makes if there is none.
+// node returns the node of a name, which it makes if there is none.
 func (h *Hub) node(name string) *node {
 	n := h.nodes[name]
 	if n == nil {
@@ -131,7 +131,7 @@ func (n *node) mark(id wire.ID, from, to uint64) {
 	}
 }
 
-// needed gives the object if the node needs it and there is one.
+// needed returns the object if the node needs it and there is one.
 func (h *Hub) needed(n *node, id wire.ID) *object {
 	e := h.entries[id]
 	if e == nil || e.object == nil {

@@ -2,9 +2,9 @@ package stream
 
 import "time"
 
-// handovers keep a replica that has too many nodes from handing them over to replicas which are out of their reach: every one of them would
-// come back, for ever. A node that has come back is let be for a while, and with each that comes back the replica waits longer
-// before it tries another one. When one stays away it goes on as before.
+// handovers keep a replica that has too many nodes from handing them over to replicas which are out of their reach:
+// every one of them would come back, for ever. A node that has come back is let be for a while, and with each that
+// comes back the replica waits longer before it tries another one. When one stays away it goes on as before.
 //
 // It is not safe for concurrent use.
 type handovers struct {
@@ -35,7 +35,7 @@ func newHandovers(every time.Duration) *handovers {
 	return &handovers{every: every, wait: every, nodes: map[string]*handover{}}
 }
 
-// due says whether a node may be handed over now.
+// due reports whether a node may be handed over now.
 func (h *handovers) due(now time.Time) bool {
 	for node, o := range h.nodes {
 		switch {
@@ -50,7 +50,7 @@ func (h *handovers) due(now time.Time) bool {
 	return !now.Before(h.next)
 }
 
-// rests says whether a node is to be let be.
+// rests reports whether a node is to be let be.
 func (h *handovers) rests(node string, now time.Time) bool {
 	o := h.nodes[node]
 	return o != nil && o.back && now.Before(o.over)

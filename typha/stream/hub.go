@@ -346,7 +346,7 @@ func (h *Hub) judge(v calc.Verdict) {
 	h.log.Warn("resource cannot be used", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name, "reason", v.Reason)
 }
 
-// Hosts gives the number of nodes in the cluster.
+// Hosts returns the number of nodes in the cluster.
 func (h *Hub) Hosts(ctx context.Context) (int, error) {
 	n := 0
 	err := h.call(ctx, func() { n = h.hosts })

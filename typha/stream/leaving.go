@@ -13,16 +13,18 @@ import (
 var errUnlisted = errors.New("the replica has not been ready for some time, and others are")
 
 const (
-	// A node leaves a replica that is not ready any more after unlistedFor to twice that, so that not all nodes go at once. One that ends
-	// has handed most of them over by then.
+	// A node leaves a replica that is not ready any more after unlistedFor to twice that, so that not all nodes go at
+	// once. One that ends has handed most of them over by then.
 	unlistedFor = 3 * time.Minute
 	// lastUnlisted is the most that this becomes for a node which finds no other replica; it doubles each time.
 	lastUnlisted = 15 * time.Minute
-	// unservedFor is unlistedFor for a replica that has yet to begin to serve the node: while none was ready, any was as good.
+	// unservedFor is unlistedFor for a replica that has yet to begin to serve the node: while none was ready, any was
+	// as good.
 	unservedFor = 10 * time.Second
 )
 
-// leaving are Replicas with the one that the node left because it was not ready: that may serve, and is better than none.
+// leaving are Replicas with the one that the node left because it was not ready: that may serve, and is better than
+// none.
 type leaving struct {
 	Replicas
 
@@ -42,14 +44,15 @@ func (l *leaving) Addresses() ([]string, error) {
 	return append(addresses, l.left), nil
 }
 
-// replaced says whether a replica is not ready any more, and others are. One that is not known to be replaced is not left: where none is
-// ready, or the API server cannot be asked, nodes stay where they are.
+// replaced reports whether a replica is not ready any more, and others are. One that is not known to be replaced is not
+// left: where none is ready, or the API server cannot be asked, nodes stay where they are.
 func (l *leaving) replaced(address string) bool {
 	addresses, err := l.Replicas.Addresses()
 	return err == nil && len(addresses) > 0 && !slices.Contains(addresses, address)
 }
 
-// patience is for how long a replica may not be ready before the node leaves it. serves says whether it has begun to serve the node.
+// patience is for how long a replica may not be ready before the node leaves it. serves says whether it has begun to
+// serve the node.
 func (l *leaving) patience(address string, serves bool) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,7 +82,8 @@ func (l *leaving) arrived(address string) {
 	}
 }
 
-// watch ends the stream from a replica if that is replaced for long, until ctx ends. served is closed when it begins to serve.
+// watch ends the stream from a replica if that is replaced for long, until ctx ends. served is closed when it begins to
+// serve.
 func (l *leaving) watch(ctx context.Context, address string, served <-chan struct{}, end context.CancelCauseFunc) {
 	arrived := time.NewTimer(unlistedFor)
 	defer arrived.Stop()

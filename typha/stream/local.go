@@ -14,7 +14,7 @@ type localSource struct {
 	session atomic.Pointer[Session] // set by Next, read by Report
 }
 
-// Source gives a Source for a reader in the same process that lives as long as the Hub.
+// Source returns a Source for a reader in the same process that lives as long as the Hub.
 func (h *Hub) Source(node string) Source { return &localSource{hub: h, node: node} }
 
 // Next implements Source.

@@ -33,12 +33,12 @@ func newObject(id wire.ID, value wire.Object, revision uint64) *object {
 	return &object{id: id, revision: revision, value: value, needs: wire.Needs(value)}
 }
 
-// shared says whether several nodes may need the object.
+// shared reports whether several nodes may need the object.
 func (o *object) shared() bool {
 	return o.id.Kind == wire.KindPolicy || o.id.Kind == wire.KindIPSet || calc.ForEveryNode(o.id)
 }
 
-// encoded gives the object's form for nodes that lack features. It may be called from any goroutine.
+// encoded returns the object's form for nodes that lack features. It may be called from any goroutine.
 func (o *object) encoded(lacks wire.Features) (form, error) {
 	lacks &= o.needs
 	if !o.shared() {
@@ -102,7 +102,7 @@ func (s *step) encoded() ([]byte, error) {
 // maxSteps bounds how far behind a session may be and still get changes instead of the whole set.
 const maxSteps = 64
 
-// changedSet gives the next version of an IP set.
+// changedSet returns the next version of an IP set.
 func changedSet(before *object, delta wire.SetDelta, revision uint64) *object {
 	set := before.value.(*wire.PackedSet).With(&delta)
 	o := newObject(before.id, set, revision)
@@ -119,7 +119,7 @@ func changedSet(before *object, delta wire.SetDelta, revision uint64) *object {
 	return o
 }
 
-// since gives the steps that lead from a revision to this version, and whether they are known.
+// since returns the steps that lead from a revision to this version, and whether they are known.
 func (o *object) since(revision uint64) ([]*step, bool) {
 	for i, s := range o.steps {
 		if s.from == revision {

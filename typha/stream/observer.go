@@ -109,7 +109,7 @@ func (h *Hub) tell() {
 	}
 }
 
-// take gives what the marks amount to, and clears them.
+// take returns what the marks amount to, and clears them.
 func (o *observer) take() Observed {
 	h, now := o.hub, time.Now()
 	seen := Observed{Whole: o.whole}
@@ -143,7 +143,7 @@ func (r resource) compare(other resource) int {
 	return slices.CompareFunc([]string{r.kind, r.Namespace, r.Name.Name}, []string{other.kind, other.Namespace, other.Name.Name}, strings.Compare)
 }
 
-// newest gives the session of a node that was opened last; nil if it has none.
+// newest returns the session of a node that was opened last; nil if it has none.
 func (n *node) newest() *Session {
 	if n == nil || len(n.sessions) == 0 {
 		return nil

@@ -108,7 +108,7 @@ func receive(stream grpc.ServerStream, frame func(kind int, body []byte) error) 
 	}
 }
 
-// fromNode gives what takes a node's frames.
+// fromNode returns what takes a node's frames.
 func fromNode(ctx context.Context, session *Session, pings *pings, lease *lease) func(kind int, body []byte) error {
 	return func(kind int, body []byte) error {
 		switch kind {

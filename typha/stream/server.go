@@ -194,7 +194,7 @@ func (s *Server) handle(stream grpc.ServerStream, r role, serve func(grpc.Server
 	return err // gRPC passes its own status errors on, and makes others Unknown
 }
 
-// identify gives who the peer has proved to be.
+// identify returns who the peer has proved to be.
 func (s *Server) identify(ctx context.Context, r role) (identity, error) {
 	if s.opts.Tokens == nil {
 		proved, err := peerOf(ctx)

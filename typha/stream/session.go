@@ -94,8 +94,8 @@ func (h *Hub) Connect(ctx context.Context, hello Hello) (*Session, error) {
 	return h.connect(ctx, hello, false)
 }
 
-// connect is Connect for a session that may be ended: when it leaves changes unread for too long, or when its node has opened
-// many others since.
+// connect is Connect for a session that may be ended: when it leaves changes unread for too long, or when its node has
+// opened many others since.
 func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, error) {
 	if hello.Node == "" {
 		return nil, fmt.Errorf("connect: the node has no name")
@@ -131,8 +131,8 @@ func (h *Hub) connect(ctx context.Context, hello Hello, drops bool) (*Session, e
 	return s, nil
 }
 
-// covers returns an error if the node would go back in time. What it has applied of another datastore, whose resource versions cannot
-// be compared with those of this one, does not count: no replica would ever come up to it.
+// covers returns an error if the node would go back in time. What it has applied of another datastore, whose resource
+// versions cannot be compared with those of this one, does not count: no replica would ever come up to it.
 func (h *Hub) covers(hello Hello) error {
 	if hello.Datastore != "" && h.datastore != "" && hello.Datastore != h.datastore {
 		h.log.Info("what the node has applied is of another datastore", "node", hello.Node, "applied", hello.Datastore, "here", h.datastore)
@@ -141,8 +141,8 @@ func (h *Hub) covers(hello Hello) error {
 	return h.versions.covers(hello.Applied)
 }
 
-// maxSessions is how many sessions a node may have: one whose connection broke unnoticed, a process that starts while another
-// ends. Whoever has a node's token costs no more than that.
+// maxSessions is how many sessions a node may have: one whose connection broke unnoticed, a process that starts while
+// another ends. Whoever has a node's token costs no more than that.
 const maxSessions = 4
 
 // endOldest ends the oldest of too many sessions.
@@ -182,8 +182,8 @@ func (s *Session) Close() {
 // errIdle says that there was nothing to say.
 var errIdle = errors.New("nothing changed")
 
-// next asks the Hub for the next batch, and gives errIdle if none comes before idle says so. A request whose caller gave up
-// stays open, and its answer goes to the next caller, so that no batch is lost.
+// next asks the Hub for the next batch, and gives errIdle if none comes before idle says so. A request whose caller
+// gave up stays open, and its answer goes to the next caller, so that no batch is lost.
 func (s *Session) next(ctx context.Context, idle <-chan time.Time) (batch, error) {
 	if s.reply == nil {
 		reply := make(chan batch, 1)
@@ -253,7 +253,7 @@ func (s *Session) serve(waited bool) bool {
 	return true
 }
 
-// snapshot gives what the node needs, as references alone: the reader compares it with what the node holds.
+// snapshot returns what the node needs, as references alone: the reader compares it with what the node holds.
 func (s *Session) snapshot() *snapshot {
 	first := &snapshot{catalog: s.hub.catalog, own: make([]*object, 0, len(s.node.needs)), held: s.held}
 	for e := range s.node.needs {

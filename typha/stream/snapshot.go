@@ -17,7 +17,7 @@ type snapshot struct {
 	pieces  map[string][]byte // what is held of sets that differ
 }
 
-// keeps says whether the node has the object as it is, and takes it out of what would be deleted.
+// keeps reports whether the node has the object as it is, and takes it out of what would be deleted.
 func (s *snapshot) keeps(o *object, lacks wire.Features) (bool, error) {
 	held, ok := s.held[o.id]
 	if !ok {
@@ -75,7 +75,7 @@ func (b *batch) resolve(lacks wire.Features) error {
 	return nil
 }
 
-// unpacked gives an object in the form that a Source hands out.
+// unpacked returns an object in the form that a Source hands out.
 func unpacked(o wire.Object) wire.Object {
 	if set, ok := o.(*wire.PackedSet); ok {
 		return set.Unpack()

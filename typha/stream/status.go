@@ -58,7 +58,7 @@ func (s *sessionStatus) cut(number uint64) {
 	}
 }
 
-// take says whether the report tells something new.
+// take reports whether the report tells something new.
 func (s *sessionStatus) take(r wire.Report) bool {
 	before, now := s.report, time.Now()
 	s.report, s.reported = r, now
@@ -74,7 +74,7 @@ func (s *sessionStatus) lagChanges(now time.Time) bool {
 	return s.lags != before
 }
 
-// behind gives for how long the node has had a commit that it does not enforce.
+// behind returns for how long the node has had a commit that it does not enforce.
 func (s *sessionStatus) behind(now time.Time) time.Duration {
 	if len(s.cuts) == 0 {
 		return 0

@@ -71,7 +71,7 @@ func (h *handshaker) watch(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// server gives the configuration of the accepting side.
+// server returns the configuration of the accepting side.
 func (h *handshaker) server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -83,7 +83,7 @@ func (h *handshaker) server() *tls.Config {
 	}
 }
 
-// client gives the configuration of the connecting side.
+// client returns the configuration of the connecting side.
 func (h *handshaker) client() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -121,7 +121,7 @@ func (h *handshaker) verify(c tls.ConnectionState, usage x509.ExtKeyUsage) error
 		ErrPeerIdentity, leaf.Subject.CommonName, leaf.URIs, h.PeerCN, h.PeerURISAN)
 }
 
-// namedBy gives the name that a certificate has in its common name, "<what>:<name>".
+// namedBy returns the name that a certificate has in its common name, "<what>:<name>".
 func namedBy(c *x509.Certificate, what string) (string, error) {
 	name, ok := strings.CutPrefix(c.Subject.CommonName, what+":")
 	if !ok || name == "" {

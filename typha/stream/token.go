@@ -47,8 +47,8 @@ const refetchAfter = 10 * time.Second
 // refreshAfter is how long keys are kept while the API server answers.
 const refreshAfter = 5 * time.Minute
 
-// keep fetches the keys before a node needs them, since the API server may be down by then, and again and again, so that one that
-// is withdrawn is not trusted for long. It ends with ctx.
+// keep fetches the keys before a node needs them, since the API server may be down by then, and again and again, so
+// that one that is withdrawn is not trusted for long. It ends with ctx.
 func (t *Tokens) keep(ctx context.Context, log *slog.Logger) {
 	complaint := ""
 	for {
@@ -126,7 +126,7 @@ func (t *Tokens) validate() error {
 	return nil
 }
 
-// verify gives what a token says that is signed, made for Typha, and has not expired.
+// verify returns what a token says that is signed, made for Typha, and has not expired.
 func (t *Tokens) verify(ctx context.Context, token string) (boundClaims, error) {
 	var claims boundClaims
 	parsed, err := jwt.ParseSigned(token, tokenAlgorithms)
@@ -165,7 +165,7 @@ func (t *Tokens) now() time.Time {
 	return time.Now()
 }
 
-// key gives the keys with an id, fetching the set when the id is new.
+// key returns the keys with an id, fetching the set when the id is new.
 func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	if keys := t.known(id); len(keys) > 0 {
 		return keys, nil
@@ -187,7 +187,8 @@ func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) 
 	return nil, fmt.Errorf("the API server publishes no key with id %q", id)
 }
 
-// reached gives for how long the API server has been there without interruption, which it is asked if that was not done lately.
+// reached returns for how long the API server has been there without interruption, which it is asked if that was not
+// done lately.
 func (t *Tokens) reached(ctx context.Context) time.Duration {
 	t.fetching.Lock()
 	defer t.fetching.Unlock()
@@ -200,7 +201,7 @@ func (t *Tokens) reached(ctx context.Context) time.Duration {
 	return t.now().Sub(t.since)
 }
 
-// due says whether the API server may be asked again. The caller holds fetching.
+// due reports whether the API server may be asked again. The caller holds fetching.
 func (t *Tokens) due() bool { return t.now().Sub(t.fetched) >= refetchAfter }
 
 // attempt fetches the keys, and notes how that went. The caller holds fetching.

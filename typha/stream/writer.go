@@ -85,8 +85,8 @@ func changedVersions(before, now map[string]string) map[string]string {
 	return changed
 }
 
-// catalog sends what every node needs to one that holds nothing, and takes it out of the batch. What comes before it in the
-// order of kinds is the node's own configuration.
+// catalog sends what every node needs to one that holds nothing, and takes it out of the batch. What comes before it in
+// the order of kinds is the node's own configuration.
 func (w *messageWriter) catalog(b *batch) error {
 	own := slices.DeleteFunc(b.first.own, func(o *object) bool {
 		if o.id.Kind == wire.KindConfig {
@@ -110,7 +110,7 @@ func (w *messageWriter) catalog(b *batch) error {
 	return nil
 }
 
-// encoded gives the frames of all objects. What every node needs, every release understands.
+// encoded returns the frames of all objects. What every node needs, every release understands.
 func (s *shelf) encoded(lacks wire.Features) ([]byte, error) {
 	var all []byte
 	for _, o := range s.objects {
@@ -159,8 +159,8 @@ func (w *messageWriter) object(o *object) error {
 	return w.add(1, f.frame)
 }
 
-// set sends an IP set: an empty one and then, each compressed once for all nodes, the pieces that fill it; or one object,
-// without a copy of the members, if it is small or the node understands nothing else.
+// set sends an IP set: an empty one and then, each compressed once for all nodes, the pieces that fill it; or one
+// object, without a copy of the members, if it is small or the node understands nothing else.
 func (w *messageWriter) set(set *wire.PackedSet) error {
 	const needed = wire.FeatureSetDelta | wire.FeatureDeflate
 	if set.Size() < worthCompressing || w.lacks&needed != 0 {
@@ -196,7 +196,7 @@ const (
 	cborMapOfTwo = 0xa2
 )
 
-// octetsHead gives the head of a CBOR octet string.
+// octetsHead returns the head of a CBOR octet string.
 func octetsHead(n int) []byte {
 	head, _ := wire.Encode(uint64(n)) // a number always encodes
 	head[0] |= 0x40

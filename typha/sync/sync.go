@@ -6,12 +6,12 @@
 // before they are handed on. What cannot be reached is retried; nothing is ever taken back
 // because the datastore is away; what cannot be decoded counts as missing. It knows nothing of what resources mean.
 //
-// Run is the loops alone. A View runs them too, and knows how old what they have handed on may be: it asks the datastore when
-// that is silent.
+// Run is the loops alone. A View runs them too, and knows how old what they have handed on may be: it asks the
+// datastore when that is silent.
 //
 // A kind whose CRD a cluster may be without has no objects where it is certain that there is no CRD, as of the
-// revision at which that was read (datastore.Store says how). It is looked for again and again: a CRD that appears is found,
-// and the absence gets newer. An API server that merely does not serve the kind, or not yet, or that does not
+// revision at which that was read (datastore.Store says how). It is looked for again and again: a CRD that appears is
+// found, and the absence gets newer. An API server that merely does not serve the kind, or not yet, or that does not
 // let itself be asked for the CRD, is out of reach: what is known stays, and who knows nothing yet waits.
 package sync
 
@@ -52,7 +52,8 @@ func KubernetesKinds() []datastore.Kind {
 	}, calicoKinds...)
 }
 
-// EtcdKinds are the kinds that are read of an etcd, which has workloads, nodes, profiles and its identity in a form of its own.
+// EtcdKinds are the kinds that are read of an etcd, which has workloads, nodes, profiles and its identity in a form of
+// its own.
 func EtcdKinds() []datastore.Kind {
 	return append([]datastore.Kind{
 		datastore.Profiles, datastore.CalicoNodes, datastore.WorkloadEndpoints, datastore.ClusterInformations}, calicoKinds...)
@@ -67,7 +68,8 @@ func Names(kinds []datastore.Kind) []string {
 	return names
 }
 
-// Run reads the kinds until ctx ends, and returns its error, or the sink's, or one that says that the datastore was replaced.
+// Run reads the kinds until ctx ends, and returns its error, or the sink's, or one that says that the datastore was
+// replaced.
 func Run(ctx context.Context, store datastore.Store, kinds []datastore.Kind, sink Sink, log *slog.Logger) error {
 	return read(ctx, store, kinds, target{sink: sink, log: log})
 }
@@ -265,7 +267,7 @@ func (l *loop) hand(ctx context.Context, u stream.Update) error {
 	return nil
 }
 
-// newer gives the greater of two resource versions, which are decimal numbers.
+// newer returns the greater of two resource versions, which are decimal numbers.
 func newer(a, b string) string {
 	if stream.CompareRevisions(b, a) > 0 {
 		return b

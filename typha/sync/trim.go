@@ -12,7 +12,7 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// trim gives what of an object the calculation reads. The object itself may be shared with others and
+// trim returns what of an object the calculation reads. The object itself may be shared with others and
 // is not changed.
 func trim(o datastore.Object) metav1.Object {
 	switch o := o.(type) {

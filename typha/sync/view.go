@@ -17,10 +17,11 @@ import (
 
 // View reads kinds for one Sink, and knows how old what it has handed on may be.
 //
-// A kind is as new as the last list of it was when that began; while it is watched, as the datastore was last heard of: an event of any
-// watch, a bookmark among them, or a list. A watch alone proves nothing, since one that silently broke, or that of an API
-// server which lost its etcd, stays open and tells nothing; and not every kind has bookmarks every minute: where etcd seldom says how far it
-// is, a kind that does not change has none. So the datastore is asked when it has been silent.
+// A kind is as new as the last list of it was when that began; while it is watched, as the datastore was last heard of:
+// an event of any watch, a bookmark among them, or a list. A watch alone proves nothing, since one that silently broke,
+// or that of an API server which lost its etcd, stays open and tells nothing; and not every kind has bookmarks every
+// minute: where etcd seldom says how far it is, a kind that does not change has none. So the datastore is asked when it
+// has been silent.
 //
 // The methods are for any goroutine. It is a prometheus.Collector.
 type View struct {
@@ -37,7 +38,8 @@ type age struct {
 	opened time.Time // the kind has been watched since; zero if it is not
 }
 
-// StaleAfter is after how long in which the datastore is not heard of, or a kind not known to be complete, a View counts as stale.
+// StaleAfter is after how long in which the datastore is not heard of, or a kind not known to be complete, a View
+// counts as stale.
 const StaleAfter = 2 * time.Minute
 
 const (
@@ -89,7 +91,7 @@ func (v *View) Behind() map[string]time.Duration {
 	return all
 }
 
-// Stale gives the IDs of the kinds that have been behind for longer than StaleAfter, and the longest time.
+// Stale returns the IDs of the kinds that have been behind for longer than StaleAfter, and the longest time.
 func Stale(behind map[string]time.Duration) (kinds []string, longest time.Duration) {
 	for kind, d := range behind {
 		if d > StaleAfter {
@@ -100,8 +102,8 @@ func Stale(behind map[string]time.Duration) (kinds []string, longest time.Durati
 	return kinds, longest
 }
 
-// at is when nothing was missing, if the datastore was last heard of at a time. What is heard after a watch began was said with it
-// in place.
+// at is when nothing was missing, if the datastore was last heard of at a time. What is heard after a watch began was
+// said with it in place.
 func (a *age) at(heard time.Time) time.Time {
 	if !a.opened.IsZero() && heard.After(a.opened) {
 		return heard
@@ -147,7 +149,8 @@ func (v *View) watched(kind datastore.Kind, on bool) {
 	}
 }
 
-// look asks the datastore when it is silent, and logs when the View becomes stale and when it ceases to be, until ctx ends.
+// look asks the datastore when it is silent, and logs when the View becomes stale and when it ceases to be, until ctx
+// ends.
 func (v *View) look(ctx context.Context, store datastore.Store, log *slog.Logger) error {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
@@ -171,7 +174,7 @@ func (v *View) look(ctx context.Context, store datastore.Store, log *slog.Logger
 	}
 }
 
-// unsure says whether a watch began after the datastore was last heard of.
+// unsure reports whether a watch began after the datastore was last heard of.
 func (v *View) unsure() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

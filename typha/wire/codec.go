@@ -24,16 +24,16 @@ func must[T any](v T, err error) T {
 // set, what PackedSet.Hash says.
 type Hash [16]byte
 
-// Encode gives the canonical encoding of an object, or of any value made of this package's types.
+// Encode returns the canonical encoding of an object, or of any value made of this package's types.
 func Encode(v any) ([]byte, error) { return encoder.Marshal(v) }
 
-// HashOf gives the hash of an encoding.
+// HashOf returns the hash of an encoding.
 func HashOf(encoded []byte) Hash {
 	sum := sha256.Sum256(encoded)
 	return Hash(sum[:16])
 }
 
-// ContentHash gives the hash of an object.
+// ContentHash returns the hash of an object.
 func ContentHash(o Object) (Hash, error) {
 	switch o := o.(type) {
 	case *PackedSet:

@@ -14,7 +14,7 @@ func (d *SetDelta) Len() int {
 	return len(d.AddedNets) + len(d.RemovedNets) + len(d.AddedPorts) + len(d.RemovedPorts)
 }
 
-// Then gives the change that d and, after it, next amount to.
+// Then returns the change that d and, after it, next amount to.
 func (d SetDelta) Then(next SetDelta) SetDelta {
 	d.AddedNets, d.RemovedNets = then(d.AddedNets, d.RemovedNets, next.AddedNets, next.RemovedNets, netip.Prefix.Compare)
 	d.AddedPorts, d.RemovedPorts = then(d.AddedPorts, d.RemovedPorts, next.AddedPorts, next.RemovedPorts, PortMember.Compare)
@@ -35,7 +35,7 @@ func then[M comparable](added, removed, nextAdded, nextRemoved []M, compare func
 	return join(added, nextRemoved, nextAdded, removed), join(removed, nextAdded, nextRemoved, added)
 }
 
-// without gives what of a is not in b.
+// without returns what of a is not in b.
 func without[M comparable](a, b []M) []M {
 	if len(b) == 0 {
 		return slices.Clone(a)

@@ -27,7 +27,7 @@ const AllFeatures = featureEnd - 1
 
 var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces"}
 
-// Names gives the names of the features.
+// Names returns the names of the features.
 func (f Features) Names() []string {
 	var names []string
 	for i, name := range featureNames {
@@ -76,7 +76,7 @@ func taggedFields(t reflect.Type, path []int) []ruleField {
 	return fields
 }
 
-// Needs gives the features without which a node would not understand all of an object.
+// Needs returns the features without which a node would not understand all of an object.
 func Needs(o Object) Features {
 	var needs Features
 	switch o := o.(type) {
@@ -107,8 +107,8 @@ func (r *Rule) needs() Features {
 	return needs
 }
 
-// Closing gives the features without which a node gets something in a form that closes, or not at all. Without the others it gets the
-// same in another form.
+// Closing returns the features without which a node gets something in a form that closes, or not at all. Without the
+// others it gets the same in another form.
 func Closing() Features {
 	closing := FeatureHostEndpoints
 	for _, f := range ruleFields {
@@ -117,8 +117,8 @@ func Closing() Features {
 	return closing
 }
 
-// Downgrade gives the object in the form for a node that lacks features: where it cannot say the same, one that closes and
-// never opens. It gives nil for what such a node can't be told at all.
+// Downgrade returns the object in the form for a node that lacks features: where it cannot say the same, one that
+// closes and never opens. It gives nil for what such a node can't be told at all.
 func Downgrade(o Object, lacks Features) Object {
 	if Needs(o)&lacks == 0 {
 		return o

@@ -38,7 +38,7 @@ func (p *piece) content() Hash {
 	return p.hash
 }
 
-// first gives the encoding of the piece's first member.
+// first returns the encoding of the piece's first member.
 func (p *piece) first() []byte { return p.data[:memberLength(p.data)] }
 
 // Pack makes a PackedSet out of the members of the set's type; they need not be sorted.
@@ -56,7 +56,8 @@ func (p *PackedSet) Len() int { return p.count }
 // Size is what the members take when they are encoded, in octets.
 func (p *PackedSet) Size() int { return p.size }
 
-// With gives the set after a change. A member that is added and there already, or removed and not there, changes nothing.
+// With returns the set after a change. A member that is added and there already, or removed and not there, changes
+// nothing.
 func (p *PackedSet) With(d *SetDelta) *PackedSet {
 	return p.with(encodeMembers(p.Type, d.AddedNets, d.AddedPorts), encodeMembers(p.Type, d.RemovedNets, d.RemovedPorts))
 }
@@ -121,7 +122,7 @@ func (p *PackedSet) members(yield func([]byte) bool) {
 	}
 }
 
-// Unpack gives the set with its members as a list.
+// Unpack returns the set with its members as a list.
 func (p *PackedSet) Unpack() *IPSet {
 	return &IPSet{Name: p.Name, Type: p.Type, Nets: slices.Collect(p.Nets()), Ports: slices.Collect(p.Ports())}
 }
@@ -138,7 +139,7 @@ func (p *PackedSet) Hash() Hash {
 	return Hash(sum.Sum(nil)[:16])
 }
 
-// Encoded gives the encoding of the set, as an IPSet, in parts that must not be changed.
+// Encoded returns the encoding of the set, as an IPSet, in parts that must not be changed.
 func (p *PackedSet) Encoded() [][]byte {
 	head, _ := Encode(&IPSet{Name: p.Name, Type: p.Type}) // a text and a number always encode
 	parts := make([][]byte, 1, 1+len(p.pieces))
@@ -156,13 +157,14 @@ func (p *PackedSet) Encoded() [][]byte {
 // MarshalCBOR implements cbor.Marshaler.
 func (p *PackedSet) MarshalCBOR() ([]byte, error) { return slices.Concat(p.Encoded()...), nil }
 
-// Piece is a part of a set: what it takes to add it to the set, as the encoding of a SetDelta in two parts, and its hash.
+// Piece is a part of a set: what it takes to add it to the set, as the encoding of a SetDelta in two parts, and its
+// hash.
 type Piece struct {
 	Head, Members []byte
 	Hash          Hash
 }
 
-// Pieces gives the parts that the set is made of.
+// Pieces returns the parts that the set is made of.
 func (p *PackedSet) Pieces() iter.Seq[Piece] {
 	return func(yield func(Piece) bool) {
 		name, _ := Encode(p.Name)

@@ -16,7 +16,7 @@ const meanPiece = 512
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// beginsPiece says whether a member begins a piece: if the product of 2654435761 and the CRC-32C (Castagnoli) of its
+// beginsPiece reports whether a member begins a piece: if the product of 2654435761 and the CRC-32C (Castagnoli) of its
 // encoding, modulo 2^32, is less than 2^32/meanPiece. A CRC alone is linear, and would cut dense ranges unevenly.
 func beginsPiece(member []byte) bool {
 	return crc32.Checksum(member, castagnoli)*2654435761 < 1<<32/meanPiece
@@ -84,7 +84,7 @@ func (b *packer) merge(data []byte, count int, added, removed [][]byte) {
 	b.span(data, count)
 }
 
-// locate gives how much of a piece comes before a member, in octets and members.
+// locate returns how much of a piece comes before a member, in octets and members.
 func locate(data []byte, count int, member []byte) (octets, n int) {
 	if len(data) == net4Length*count { // no member is shorter: all are of this length
 		n = sort.Search(count, func(i int) bool { return bytes.Compare(data[i*net4Length:(i+1)*net4Length], member) >= 0 })
@@ -127,8 +127,8 @@ func appendHead(b []byte, major byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(append(b, major|26), uint32(n))
 }
 
-// encodeMembers gives the encodings of a type's members, sorted and without duplicates. The order of the encodings is that
-// of IPv4 before IPv6, of addresses, of prefix lengths or protocols and ports.
+// encodeMembers returns the encodings of a type's members, sorted and without duplicates. The order of the encodings is
+// that of IPv4 before IPv6, of addresses, of prefix lengths or protocols and ports.
 func encodeMembers(t SetType, nets []netip.Prefix, ports []PortMember) [][]byte {
 	var buffer []byte
 	var ends []int
@@ -162,7 +162,7 @@ func sortMembers(members [][]byte) [][]byte {
 	return slices.CompactFunc(members, bytes.Equal)
 }
 
-// memberLength gives the length of the encoding that data begins with, which has to be one.
+// memberLength returns the length of the encoding that data begins with, which has to be one.
 func memberLength(data []byte) int {
 	switch data[0] {
 	case net4Head:
@@ -273,7 +273,8 @@ func (r rawArray) canonical(t SetType) ([][]byte, bool) {
 	return members, len(rest) == 0
 }
 
-// checkMember gives the length of the member that data begins with, and says whether encodeMembers would write the same.
+// checkMember returns the length of the member that data begins with, and says whether encodeMembers would write the
+// same.
 func checkMember(t SetType, data []byte) (int, bool) {
 	if t == SetPort {
 		return checkPort(data)

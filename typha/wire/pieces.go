@@ -24,7 +24,7 @@ type SetPiece struct {
 	Members []byte `cbor:"2,keyasint,omitempty"` // encodings, one after the other
 }
 
-// PieceHashes gives the first 8 octets of the hash of each piece, one after the other; nil for a set of one piece.
+// PieceHashes returns the first 8 octets of the hash of each piece, one after the other; nil for a set of one piece.
 func (p *PackedSet) PieceHashes() []byte {
 	if len(p.pieces) < 2 {
 		return nil
@@ -37,7 +37,7 @@ func (p *PackedSet) PieceHashes() []byte {
 	return hashes
 }
 
-// Against gives the set for a receiver that holds the pieces with these hashes, and whether any is of use.
+// Against returns the set for a receiver that holds the pieces with these hashes, and whether any is of use.
 func (p *PackedSet) Against(held []byte) (*SetPieces, bool) {
 	numbers := map[[shortHash]byte]int{}
 	for i := 0; (i+1)*shortHash <= len(held); i++ {

@@ -34,7 +34,7 @@ const (
 	KindNode
 )
 
-// String gives the kind's name, for messages.
+// String returns the kind's name, for messages.
 func (k Kind) String() string {
 	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint", "Node"}
 	if int(k) < len(names) && k > 0 {
@@ -49,7 +49,7 @@ type ID struct {
 	Name string `cbor:"2,keyasint"`
 }
 
-// String gives Kind/name.
+// String returns Kind/name.
 func (id ID) String() string { return id.Kind.String() + "/" + id.Name }
 
 // Object is one of the types of this package that has an ID.

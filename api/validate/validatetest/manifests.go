@@ -63,7 +63,7 @@ func read(names ...string) []Manifest {
 	return all
 }
 
-// comment gives the text of a comment line with a prefix; "-" stands for nothing.
+// comment returns the text of a comment line with a prefix; "-" stands for nothing.
 func comment(text, prefix string) string {
 	for line := range strings.Lines(text) {
 		if s, ok := strings.CutPrefix(line, prefix); ok {

@@ -1,8 +1,8 @@
-// Package nodeview shows the Nodes of an etcd in the form of Kubernetes' Nodes, with annotations, so that Felix has one way to
-// say what its node is.
+// Package nodeview shows the Nodes of an etcd in the form of Kubernetes' Nodes, with annotations, so that Felix has one
+// way to say what its node is.
 //
-// Get and Update of a corev1.Node read and write the v3.Node of the name, which users or an orchestrator make. All else goes
-// straight through. It owns no connection; Felix calls it. Any number of goroutines may use a Store.
+// Get and Update of a corev1.Node read and write the v3.Node of the name, which users or an orchestrator make. All else
+// goes straight through. It owns no connection; Felix calls it. Any number of goroutines may use a Store.
 package nodeview
 
 import (
@@ -60,7 +60,7 @@ func (s *Store) Update(ctx context.Context, kind datastore.Kind, object datastor
 	return view(stored.(*v3.Node)), nil
 }
 
-// view gives the Node of Kubernetes that says the same. Its addresses are those of spec.bgp, and then those that
+// view returns the Node of Kubernetes that says the same. Its addresses are those of spec.bgp, and then those that
 // have the type InternalIP.
 func view(node *v3.Node) *corev1.Node {
 	v := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion,

@@ -1,5 +1,5 @@
-// Package derived adds to a Store the kinds that a cluster on Kubernetes does not store, derived as package derive says:
-// WorkloadEndpoints, Nodes and Profiles of projectcalico.org/v3.
+// Package derived adds to a Store the kinds that a cluster on Kubernetes does not store, derived as package derive
+// says: WorkloadEndpoints, Nodes and Profiles of projectcalico.org/v3.
 //
 // They can be read, and Nodes also updated, which writes the annotations and labels of the Kubernetes Node. All other
 // kinds go straight through. It owns no connection, and calicoctl calls it: what runs in the cluster reads Pods
@@ -252,7 +252,7 @@ func refused(operation string, kind datastore.Kind, key datastore.Key) error {
 		fmt.Errorf("where Kubernetes is the datastore it follows from %s: change those, with kubectl", origin))
 }
 
-// DryRun gives a Store whose writes are judged by the server and change nothing; nil if the server offers none.
+// DryRun returns a Store whose writes are judged by the server and change nothing; nil if the server offers none.
 func (s *Store) DryRun() datastore.Store {
 	if server, ok := s.Store.(interface{ DryRun() datastore.Store }); ok {
 		return New(server.DryRun())

@@ -45,7 +45,7 @@ func (c *Connections) Forget(addr netip.Addr) {
 	}
 }
 
-// InPlace says whether the connections of an address that Forget was told of are gone.
+// InPlace reports whether the connections of an address that Forget was told of are gone.
 func (c *Connections) InPlace(addr netip.Addr) bool { return !c.pending[addr] }
 
 // Name implements dataplane.Driver.

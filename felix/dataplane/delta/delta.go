@@ -62,13 +62,13 @@ func (m *Map[K, V]) Load(actual map[K]V) {
 	m.judgeAll()
 }
 
-// Desired gives what is desired.
+// Desired returns what is desired.
 func (m *Map[K, V]) Desired(k K) (V, bool) {
 	v, ok := m.desired[k]
 	return v, ok
 }
 
-// Actual gives what there is.
+// Actual returns what there is.
 func (m *Map[K, V]) Actual(k K) (V, bool) {
 	v, ok := m.actual[k]
 	return v, ok
@@ -80,7 +80,7 @@ func (m *Map[K, V]) AllDesired() map[K]V { return m.desired }
 // AllActual is the actual side. The caller does not change it.
 func (m *Map[K, V]) AllActual() map[K]V { return m.actual }
 
-// Pending gives the keys whose sides differ, in no order: in wanted those that are desired and missing or wrong, in
+// Pending returns the keys whose sides differ, in no order: in wanted those that are desired and missing or wrong, in
 // unwanted those that are there and not desired.
 func (m *Map[K, V]) Pending() (wanted, unwanted []K) {
 	for k := range m.pending {

@@ -99,7 +99,7 @@ func (s *Interfaces) Observe(e dataplane.Event) bool {
 	return false
 }
 
-// Exists says whether there is an interface of that name.
+// Exists reports whether there is an interface of that name.
 func (s *Interfaces) Exists(name string) bool {
 	for _, n := range s.names {
 		if n == name {
@@ -124,7 +124,7 @@ func (s *Interfaces) AddrsBut(name string) []netip.Addr {
 	return addrs
 }
 
-// WithAddr gives the interface that has an address, the first by name of several, or "".
+// WithAddr returns the interface that has an address, the first by name of several, or "".
 func (s *Interfaces) WithAddr(addr netip.Addr) string {
 	first := ""
 	for index := range s.addrs[addr] {

@@ -43,7 +43,7 @@ type Set struct {
 	Members []Member
 }
 
-// SetName gives the name of the set that holds, in one family, the members of an id of any length: "cali40" or
+// SetName returns the name of the set that holds, in one family, the members of an id of any length: "cali40" or
 // "cali60" and the id, with a hash in place of an end that does not fit.
 func SetName(f dataplane.Family, id string) string {
 	name := prefix(f) + id
@@ -71,7 +71,7 @@ func temporaryPrefix(f dataplane.Family) string {
 	return "cali4t"
 }
 
-// expand gives the member in the form the kernel holds it in: one, none of another family, two for /0.
+// expand returns the member in the form the kernel holds it in: one, none of another family, two for /0.
 func (m Member) expand(f dataplane.Family) []Member {
 	if !m.Net.IsValid() || dataplane.FamilyOf(m.Net.Addr()) != f {
 		return nil

@@ -83,7 +83,7 @@ func newSets(k kernel, cfg Config) *Sets {
 // Close closes the connection; the sets stay.
 func (s *Sets) Close() error { return s.kernel.close() }
 
-// entry gives the set of that name, about to change.
+// entry returns the set of that name, about to change.
 func (s *Sets) entry(name string) *set {
 	e, ok := s.sets[name]
 	if !ok {
@@ -140,7 +140,7 @@ func (s *Sets) change(name string, members []Member, add bool) {
 	}
 }
 
-// covers says whether a wide member is, or has in it, one that the kernel holds.
+// covers reports whether a wide member is, or has in it, one that the kernel holds.
 func (e *set) covers(half Member) bool {
 	for m := range e.wide {
 		if m.Net.Bits() <= half.Net.Bits() && m.Net.Contains(half.Net.Addr()) && half.Net.Bits() <= 1 {

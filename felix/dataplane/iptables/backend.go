@@ -17,7 +17,7 @@ const (
 	Legacy Backend = "legacy"
 )
 
-// command gives the name of the program that does verb: "save" or "restore".
+// command returns the name of the program that does verb: "save" or "restore".
 func command(f dataplane.Family, b Backend, verb string) string {
 	name := "iptables"
 	if f == dataplane.IPv6 {

@@ -214,7 +214,7 @@ func (t *fakeTable) deleteChain(table, chain string) error {
 	return nil
 }
 
-// target gives the chain or the target that a rule jumps or goes to, or "".
+// target returns the chain or the target that a rule jumps or goes to, or "".
 func target(rule string) string {
 	words := strings.Fields(rule)
 	for i, w := range words[:max(len(words)-1, 0)] {

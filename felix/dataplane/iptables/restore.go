@@ -22,7 +22,7 @@ func (x *transaction) add(format string, args ...any) {
 	fmt.Fprintf(&x.text, format+"\n", args...)
 }
 
-// transaction gives the commands from what there is to what is desired. Of the chains that should go only
+// transaction returns the commands from what there is to what is desired. Of the chains that should go only
 // those in dead go.
 func (t *Table) transaction(dead []string) *transaction {
 	x := &transaction{}

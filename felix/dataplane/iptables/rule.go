@@ -27,7 +27,7 @@ func (r Rule) line() line {
 	return line{hash, strings.TrimSpace("-m comment --comment " + quote(hashPrefix+hash) + " " + spec)}
 }
 
-// spec gives the rule's arguments without the hash.
+// spec returns the rule's arguments without the hash.
 func (r Rule) spec() string {
 	var parts []string
 	if r.Comment != "" {

@@ -15,13 +15,13 @@ type Command struct {
 	Stdin []byte
 }
 
-// String gives the command line.
+// String returns the command line.
 func (c Command) String() string { return strings.Join(append([]string{c.Name}, c.Args...), " ") }
 
 // Runner runs commands: Exec, or a Fake.
 type Runner interface {
-	// Start starts the command, whose end finish waits for. finish returns what the command wrote to its standard output
-	// and its process id (0 if it did not start). The error contains what it wrote to its standard error.
+	// Start starts the command, whose end finish waits for. finish returns what the command wrote to its standard
+	// output and its process id (0 if it did not start). The error contains what it wrote to its standard error.
 	Start(ctx context.Context, c Command) (finish func() (stdout []byte, pid int, err error))
 }
 

@@ -26,7 +26,7 @@ func (t *Table) save(ctx context.Context) (saved, error) {
 	return parse(section(string(out), t.cfg.Table)), nil
 }
 
-// section gives the part of the save command's output that is about a table.
+// section returns the part of the save command's output that is about a table.
 func section(text, table string) string {
 	_, rest, _ := strings.Cut("\n"+text, "\n*"+table+"\n")
 	part, _, _ := strings.Cut(rest, "\nCOMMIT")
@@ -72,7 +72,7 @@ func parse(text string) saved {
 // ours reports whether the rule carries our hash.
 func (l line) ours() bool { return l.hash != "" }
 
-// ours gives those of the rules that are ours.
+// ours returns those of the rules that are ours.
 func ours(rules []line) []line {
 	var list []line
 	for _, r := range rules {

@@ -79,7 +79,7 @@ func (s *Devices) created(name string) (*netlink.Vxlan, error) {
 	return vx, nil
 }
 
-// build gives the device as the library takes it.
+// build returns the device as the library takes it.
 func (s *Devices) build(v VXLAN) (*netlink.Vxlan, error) {
 	parent := 0
 	if v.Parent != "" {

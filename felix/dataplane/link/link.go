@@ -202,7 +202,7 @@ func (d *device) contradicts(name string, e dataplane.Event) bool {
 	}
 }
 
-// macOf gives the address, or zeros for one of another length.
+// macOf returns the address, or zeros for one of another length.
 func macOf(a net.HardwareAddr) mac {
 	if len(a) != len(mac{}) {
 		return mac{}

@@ -32,7 +32,7 @@ func NewForeign(kernel Kernel, cfg Config) *Foreign {
 	return &Foreign{kernel: kernel, cfg: cfg}
 }
 
-// Of gives the foreign routes that concern one of the addresses: those to it, the longest prefix first and the
+// Of returns the foreign routes that concern one of the addresses: those to it, the longest prefix first and the
 // least metric first among equals, and those through it as a gateway. A route whose hops are down, or which
 // go on in another way than by a device and a gateway of the family, is in it without them.
 func (f *Foreign) Of(addrs []netip.Addr) ([]Route, error) {
@@ -85,7 +85,7 @@ func (f *Foreign) take(messages []netlink.Route, names map[int]string) {
 	})
 }
 
-// concerns says whether a route leads to an address or through it.
+// concerns reports whether a route leads to an address or through it.
 func (r Route) concerns(addr netip.Addr) bool {
 	return r.Dst.Contains(addr) || slices.ContainsFunc(r.Hops, func(h Hop) bool { return h.Gateway == addr })
 }
@@ -93,8 +93,8 @@ func (r Route) concerns(addr netip.Addr) bool {
 // Resync makes the next Of read the kernel.
 func (f *Foreign) Resync() { f.read = false }
 
-// Observe takes route, link and address events, and reports whether the answer may have changed. With a device that goes
-// down, and with an address, routes go of which nothing tells (see Table).
+// Observe takes route, link and address events, and reports whether the answer may have changed. With a device that
+// goes down, and with an address, routes go of which nothing tells (see Table).
 func (f *Foreign) Observe(e dataplane.Event) bool {
 	if len(f.addrs) == 0 {
 		return false // nobody depends on a route

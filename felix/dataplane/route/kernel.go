@@ -73,7 +73,7 @@ func (t *Table) load() error {
 	return nil
 }
 
-// deviceNames gives the links' names by index.
+// deviceNames returns the links' names by index.
 func deviceNames(links []netlink.Link) map[int]string {
 	names := make(map[int]string, len(links))
 	for _, l := range links {
@@ -111,7 +111,7 @@ func (t *Table) index(name string) (int, error) {
 	return link.Attrs().Index, nil
 }
 
-// encode gives the route as the library takes it.
+// encode returns the route as the library takes it.
 func (t *Table) encode(r Route) (*netlink.Route, error) {
 	msg := &netlink.Route{
 		Family:   t.cfg.Family.AF(),
@@ -148,7 +148,7 @@ func (t *Table) encode(r Route) (*netlink.Route, error) {
 	return msg, nil
 }
 
-// decode gives the library's route as ours, normal.
+// decode returns the library's route as ours, normal.
 func decode(family dataplane.Family, msg netlink.Route, names map[int]string) Route {
 	hop := func(index int, gw net.IP, flags int) Hop {
 		name, ok := names[index]

@@ -68,7 +68,7 @@ type Key struct {
 	Priority int // 0 as in Route
 }
 
-// String gives destination and metric, for messages.
+// String returns destination and metric, for messages.
 func (k Key) String() string {
 	if k.Priority == 0 {
 		return k.Dst.String()
@@ -79,7 +79,7 @@ func (k Key) String() string {
 // defaultPriorityV6 is the metric that the kernel gives an IPv6 route without one.
 const defaultPriorityV6 = 1024
 
-// normal gives the key as the kernel shows it.
+// normal returns the key as the kernel shows it.
 func (k Key) normal(f dataplane.Family) Key {
 	k.Dst = k.Dst.Masked()
 	if f == dataplane.IPv6 && k.Priority == 0 {
@@ -88,7 +88,7 @@ func (k Key) normal(f dataplane.Family) Key {
 	return k
 }
 
-// normal gives the route as the kernel shows it, with hops in a fixed order.
+// normal returns the route as the kernel shows it, with hops in a fixed order.
 func (r Route) normal(f dataplane.Family) Route {
 	k := Key{r.Dst, r.Priority}.normal(f)
 	r.Dst, r.Priority = k.Dst, k.Priority

@@ -51,7 +51,7 @@ func New(root string) *Settings {
 	}
 }
 
-// deviceOf gives the network device that a key is about, as in net/ipv4/conf/DEVICE/rp_filter, or "".
+// deviceOf returns the network device that a key is about, as in net/ipv4/conf/DEVICE/rp_filter, or "".
 func deviceOf(key string) string {
 	parts := strings.Split(key, "/")
 	if len(parts) == 5 && parts[0] == "net" && (parts[2] == "conf" || parts[2] == "neigh") {
@@ -60,7 +60,7 @@ func deviceOf(key string) string {
 	return ""
 }
 
-// normal gives a value with single spaces, as fields may be separated by tabs.
+// normal returns a value with single spaces, as fields may be separated by tabs.
 func normal(value string) string { return strings.Join(strings.Fields(value), " ") }
 
 // Set makes a value desired. The key is a path with slashes, since a device's name may contain dots:

@@ -53,7 +53,7 @@ type Result struct {
 	PodMAC    net.HardwareAddr
 }
 
-// gateways gives the gateway of each family that has an address.
+// gateways returns the gateway of each family that has an address.
 func (p Pair) gateways() []netip.Addr {
 	var list []netip.Addr
 	if slices.ContainsFunc(p.Addrs, netip.Addr.Is4) {
@@ -67,7 +67,7 @@ func (p Pair) gateways() []netip.Addr {
 
 func (p Pair) hasIPv6() bool { return slices.ContainsFunc(p.Addrs, netip.Addr.Is6) }
 
-// randomMAC gives a unicast address of local administration.
+// randomMAC returns a unicast address of local administration.
 func randomMAC() net.HardwareAddr {
 	m := make(net.HardwareAddr, 6)
 	rand.Read(m)

@@ -19,7 +19,7 @@ var pairs = []func(context.Context) (bench.Pair, error){fillSet, growSet, addRou
 
 const setMembers = 10_000
 
-// host gives the i-th address of 10.0.0.0/8 as a network of one.
+// host returns the i-th address of 10.0.0.0/8 as a network of one.
 func host(i int) netip.Prefix {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], 10<<24|uint32(i+1))

@@ -23,7 +23,7 @@ var figures = []struct {
 	{"fanout", []string{"go", "run", "./test/scale/fanout"}},
 }
 
-// showFigures says whether any was wanted.
+// showFigures reports whether any was wanted.
 func showFigures(ctx context.Context, wanted *regexp.Regexp) (shown bool, err error) {
 	for _, f := range figures {
 		if !wanted.MatchString(f.name) {
