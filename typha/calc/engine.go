@@ -54,8 +54,10 @@ type Engine struct {
 
 	out      output
 	interest interest
-	verdicts map[Verdict]Verdict // by the verdict without its reason; changed since the last Flush
-	judged   map[Verdict]string  // the reasons that stand
+	verdicts map[Verdict]struct{} // without their reasons; changed since the last Flush
+	judged   map[Verdict]string   // the reasons that stand
+	// judgedByNamed are further reasons, of policies: they lie in what the policies name.
+	judgedByNamed map[Verdict]string
 
 	// What can be selected, and where it is.
 	items    table[itemKey, *item]
@@ -118,8 +120,9 @@ func NewWithin(budget Budget) *Engine {
 		budget: budget.withDefaults(), lightWork: lightWork, leastCharge: leastCharge, tenants: newTenants(), backlog: backlog{jobs: map[policyKey]*job{}},
 		out:           newOutput(),
 		interest:      newInterest(),
-		verdicts:      map[Verdict]Verdict{},
+		verdicts:      map[Verdict]struct{}{},
 		judged:        map[Verdict]string{},
+		judgedByNamed: map[Verdict]string{},
 		items:         newTable(seed, (*item).key),
 		names:         newDictionary(),
 		spaces:        newTable(seed, func(s *space) string { return s.name }),
@@ -278,6 +281,7 @@ func (e *Engine) Flush() Delta {
 func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushPools()
 	e.flushBlocks() // which the pools decide
+	e.flushOversized()
 	if profiles := e.dirtyProfiles; len(profiles) > 0 {
 		e.dirtyProfiles = map[*profile]struct{}{}
 		for p := range profiles {

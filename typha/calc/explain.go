@@ -253,7 +253,7 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 
 // ask returns the action of the first rule that matches and decides, 0 if none does.
 func (q *inquiry) ask(stage string, p *policy) wire.Action {
-	decoded := p.decode()
+	decoded := q.e.oversized(p).close(p.decode())
 	var of origins
 	if p.origins != nil {
 		of = *p.origins
@@ -338,7 +338,7 @@ func (q *inquiry) inSet(s setForm, items *selector, addr netip.Addr, port uint16
 	found := false
 	if s.service != nil {
 		service := q.e.services.names[*s.service]
-		if service == nil {
+		if service == nil || service.over() {
 			return false
 		}
 		net := netip.PrefixFrom(addr, addr.BitLen())

@@ -10,7 +10,7 @@ func (e *Engine) Residue() map[string]int {
 	a := e.addresses
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
-		"interest": len(e.interest.nodes), "verdicts": len(e.judged),
+		"interest": len(e.interest.nodes), "verdicts": len(e.judged) + len(e.judgedByNamed),
 		"items": e.items.size(), "names": len(e.names.numbers), "spaces": e.spaces.size(), "places": e.places.size(), "classes": e.classes.size(), "profiles": e.profiles.size(), "rulings": len(e.rulings),
 		"nets": e.nets.size(), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
 		"sets": e.sets.size(), "slices": len(e.services.slices), "services": len(e.services.names),
@@ -43,13 +43,23 @@ func (e *Engine) Residue() map[string]int {
 // NewHeavy makes an Engine for which every policy takes long to be put in place.
 func NewHeavy(budget Budget) *Engine {
 	e := NewWithin(budget)
-	e.lightWork, e.leastCharge = -1, 1
+	e.lightWork, e.leastCharge, e.services.bound = -1, 1, ServiceBound
 	return e
 }
 
 // NewTight makes an Engine that counts the members of sets exactly up to powers of two.
 func NewTight(budget Budget) *Engine {
 	e := NewWithin(budget)
-	e.leastCharge = 1
+	e.leastCharge, e.services.bound = 1, ServiceBound
+	return e
+}
+
+// ServiceBound is how many members a Service may have in the engines for tests. Some Services of random clusters have more.
+const ServiceBound = 8
+
+// NewBounded makes an Engine in which few members of a Service are too many.
+func NewBounded() *Engine {
+	e := New()
+	e.services.bound = ServiceBound
 	return e
 }

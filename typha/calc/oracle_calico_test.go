@@ -1,6 +1,8 @@
 package calc_test
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc"
 )
 
 // calico reads a NetworkPolicy of Calico, in the words of
@@ -202,7 +205,12 @@ func (o *oracle) entityParts(er *v3.EntityRule, at end, namespace string, portsA
 		})
 	}
 	if er.Services != nil {
-		add("services", er.Services.Name != "" && (er.Services.Namespace != "" || namespace != ""), o.serviceMatches(er.Services, at, namespace))
+		readable := er.Services.Name != "" && (er.Services.Namespace != "" || namespace != "")
+		matches := o.serviceMatches(er.Services, at, namespace)
+		if readable && o.serviceSize(cmp.Or(er.Services.Namespace, namespace), er.Services.Name) > calc.ServiceBound {
+			readable, matches = false, func(*flow) bool { return true }
+		}
+		add("services", readable, matches)
 	}
 	return parts
 }
@@ -306,6 +314,30 @@ func (o *oracle) portIn(ports []intstr.IntOrString, at end, isSelected func(*ent
 		}
 	}
 	return false
+}
+
+// serviceSize is how many addresses, and addresses with a port, the slices of a Service have.
+func (o *oracle) serviceSize(namespace, name string) (n int) {
+	for _, s := range o.slices {
+		if s.Namespace != namespace || s.Labels["kubernetes.io/service-name"] != name {
+			continue
+		}
+		addrs, ports := map[string]bool{}, map[string]bool{}
+		for _, endpoint := range s.Endpoints {
+			for _, text := range endpoint.Addresses {
+				addrs[text] = true
+			}
+		}
+		for _, p := range s.Ports {
+			protocol := "TCP"
+			if p.Protocol != nil {
+				protocol = string(*p.Protocol)
+			}
+			ports[fmt.Sprint(protocol, *p.Port)] = true
+		}
+		n += len(addrs) * (1 + len(ports))
+	}
+	return n
 }
 
 // serviceMatches: the endpoints of a Service, and as destination their ports.

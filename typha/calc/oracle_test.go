@@ -337,7 +337,7 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 		profiles: map[string]*v3.Profile{}, tiers: map[string]*v3.Tier{}, selectors: s,
 		known: map[netip.Addr][]*entity{}, ofPod: map[*corev1.Pod]*entity{}, ofWorkload: map[*v3.WorkloadEndpoint]*entity{}, asked: map[question][]stage{},
 	}
-	for at, object := range live {
+	for _, object := range live {
 		switch x := object.(type) {
 		case *corev1.Pod:
 			o.pods = append(o.pods, x)
@@ -369,6 +369,8 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 		case *v3.Tier:
 			o.tiers[x.Name] = x
 		}
+	}
+	for at, object := range live { // after the slices, whose size decides which rules can be used
 		o.read(at, object)
 	}
 	// The flows drawn with a seed must not depend on the order of a map.

@@ -190,18 +190,38 @@ func (e *Engine) judge(kind, ns, name, reason string) {
 	} else {
 		e.judged[key] = reason
 	}
-	verdict := key
-	verdict.Reason = reason
-	e.verdicts[key] = verdict
+	e.verdicts[key] = struct{}{}
+}
+
+// judgeNamed is judge for a reason that lies in what a policy names. It stands beside the policy's own reason.
+func (e *Engine) judgeNamed(key Verdict, reason string) {
+	switch {
+	case e.judgedByNamed[key] == reason:
+		return
+	case reason == "":
+		delete(e.judgedByNamed, key)
+	default:
+		e.judgedByNamed[key] = reason
+	}
+	e.verdicts[key] = struct{}{}
+}
+
+func joined(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
 }
 
 func (e *Engine) flushVerdicts() []Verdict {
 	var verdicts []Verdict
-	for _, v := range e.verdicts {
+	for key := range e.verdicts {
+		v := key
+		v.Reason = joined(e.judged[key], e.judgedByNamed[key])
 		verdicts = append(verdicts, v)
 	}
 	if len(verdicts) > 0 {
-		e.verdicts = map[Verdict]Verdict{}
+		e.verdicts = map[Verdict]struct{}{}
 	}
 	slices.SortFunc(verdicts, func(a, b Verdict) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))

@@ -26,6 +26,7 @@ type policy struct {
 
 	name    string // on the wire
 	rules   string // encoded: there are many, and rules are large
+	closed  string // likewise, as handed out if they name a Service that is too large; else empty
 	tier    *tier  // nil for a profile
 	order   *float64
 	subject *selector // nil for a profile
@@ -135,6 +136,7 @@ func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 		p.origins = &from
 	}
 	e.acquireSets(p, &c)
+	object := e.closeOversized(p, c.policy)
 	if c.group == nil {
 		p.subject = e.acquireSelector(c.subject)
 		p.tier = e.acquireTier(c.policy.Tier)
@@ -166,11 +168,11 @@ func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 	}
 	was := ""
 	if before != nil && before.name != p.name { // the tier is part of the name
-		e.out.setPolicy(before.name, before.rules, "", nil)
+		e.out.setPolicy(before.name, before.handedOut(), "", nil)
 	} else if before != nil {
-		was = before.rules
+		was = before.handedOut()
 	}
-	e.out.setPolicy(p.name, was, rules, c.policy)
+	e.out.setPolicy(p.name, was, p.handedOut(), object)
 	return p
 }
 
@@ -203,9 +205,11 @@ func (e *Engine) removePolicyAt(key policyKey) {
 
 // takePolicy undoes putPolicy.
 func (e *Engine) takePolicy(p *policy) {
+	key := p.key()
+	e.judgeNamed(Verdict{Kind: key.kind, Namespace: key.namespace, Name: key.name}, "")
 	e.detach(p)
 	if p.staged == nil {
-		e.out.setPolicy(p.name, p.rules, "", nil)
+		e.out.setPolicy(p.name, p.handedOut(), "", nil)
 	}
 	e.release(p)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestPoolThatCannotBeUsedKeepsItsRoutes: whatever is wrong with a pool, its pods keep their routes, and it gives no new
-// addresses. The blocks that are used follow from the pools that there are now, in whatever order they came.
+// TestPoolThatCannotBeUsedKeepsItsRoutes: whatever is wrong with a pool, its pods keep their routes, and it gives no
+// new addresses. The blocks that are used follow from the pools that there are now, in whatever order they came.
 func TestPoolThatCannotBeUsedKeepsItsRoutes(t *testing.T) {
 	pool := func(name, cidr string) *v3.IPPool {
 		return &v3.IPPool{ObjectMeta: meta(name), Spec: v3.IPPoolSpec{CIDR: cidr, VXLANMode: v3.VXLANModeAlways}}

@@ -59,7 +59,7 @@ func (h *history) differ(t *testing.T, live map[ref]metav1.Object, q question, f
 		}
 		q.of = e
 	}
-	e, w := calc.New(), newWorld()
+	e, w := calc.NewBounded(), newWorld()
 	for _, object := range live {
 		e.Upsert(object)
 	}

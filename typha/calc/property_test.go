@@ -52,7 +52,7 @@ func eachCluster(t *testing.T, try func(n int, h *history)) {
 		if *only >= 0 && n != *only {
 			continue
 		}
-		h := &history{r: r, live: map[ref]metav1.Object{}, makers: r.makers(), engine: calc.New}
+		h := &history{r: r, live: map[ref]metav1.Object{}, makers: r.makers(), engine: calc.NewBounded}
 		if try(n, h); t.Failed() {
 			t.Fatalf("seed %d cluster %d", *seed, n)
 		}
@@ -400,6 +400,9 @@ func TestNodesGetNoMoreThanTheyNeed(t *testing.T) {
 		for node, ids := range w.needs {
 			named := w.named(node)
 			for id := range ids {
+				if s, is := w.objects[id].(*wire.IPSet); is && len(s.Nets)+len(s.Ports) == 0 {
+					continue // it may be of a Service with too many members, which rules name but on the wire
+				}
 				if (id.Kind == wire.KindPolicy || id.Kind == wire.KindIPSet) && !named[id] {
 					t.Errorf("%s is given %s, which nothing of it names", node, id)
 				}

@@ -11,7 +11,7 @@ import (
 
 // maxServiceMembers is how many addresses, and pairs of an address and a port, the EndpointSlices of a Service may name
 // together. One slice of the largest size in Kubernetes names hundreds of millions, because each port belongs to each
-// address. A Service with more has no members at all, whichever slice came first.
+// address. A Service with more has no members at all, whichever slice came first, and no rule that names it can be used.
 const maxServiceMembers = 1 << 17
 
 var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d addresses and ports of addresses, "+
@@ -22,6 +22,9 @@ var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d ad
 type services struct {
 	slices map[resourceName]*slice
 	names  map[resourceName]*service // that have slices, or that rules name
+	bound  int                       // maxServiceMembers but in tests
+	// resized is set when a Service got too many members, or no longer has them.
+	resized bool
 }
 
 // slice is what one EndpointSlice says.
@@ -38,25 +41,32 @@ func (s *slice) size() int { return len(s.addrs) * (1 + len(s.ports)) }
 type service struct {
 	slices map[resourceName]*slice
 	size   int      // of all slices
+	bound  int      // of the size
 	sets   []*ipSet // one for addresses, one for ports at most
 	// In use, how many slices have a member.
 	addrs, ports map[member]int
 }
 
 // over reports whether the service has too many members. None of them is used then.
-func (v *service) over() bool { return v.size > maxServiceMembers }
+func (v *service) over() bool { return v.size > v.bound }
 
 func newServices() services {
-	return services{slices: map[resourceName]*slice{}, names: map[resourceName]*service{}}
+	return services{slices: map[resourceName]*slice{}, names: map[resourceName]*service{}, bound: maxServiceMembers}
 }
 
 func (s *services) get(key resourceName) *service {
 	v := s.names[key]
 	if v == nil {
-		v = &service{slices: map[resourceName]*slice{}}
+		v = &service{slices: map[resourceName]*slice{}, bound: s.bound}
 		s.names[key] = v
 	}
 	return v
+}
+
+// over reports whether a Service has too many members.
+func (s *services) over(name resourceName) bool {
+	v := s.names[name]
+	return v != nil && v.over()
 }
 
 func (s *services) dropIfUnused(key resourceName) {
@@ -160,6 +170,7 @@ func (e *Engine) exchange(v *service, before, now *slice) {
 		v.size += now.size()
 	}
 	isOver := v.over()
+	e.services.resized = e.services.resized || wasOver != isOver
 	e.tenants.recount = e.tenants.recount || wasOver != isOver || e.charge(size) != e.charge(v.size)
 	if !wasOver && before != nil {
 		e.changeSlice(v, before, -1)

@@ -80,11 +80,11 @@ func TestServiceOfEnormousSize(t *testing.T) {
 			for _, s := range order {
 				e.Upsert(s)
 			}
-			check("both", 0, "large", "small")
+			check("both", 0, "large", "p", "small")
 			e.Upsert(endpoints("large", 1, 4))
 			check("made small", 7) // three of them are in both
 			e.Upsert(large)
-			check("made large again", 0, "large", "small")
+			check("made large again", 0, "large", "p", "small")
 			e.Delete(calc.KindEndpointSlice, "ns", "large")
 			check("deleted", 6)
 			e.Upsert(large)
