@@ -158,7 +158,9 @@ func NewAgent(opts Options) (*Agent, error) {
 		ipvs:  ipvs{marks: policy.NewEndpointMarks(marks)},
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
 		workloads: map[string]cniserver.Workload{}, sysctls: map[string][]netip.Addr{},
-		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{}, broken: map[dataplane.Family]map[string]bool{}, tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
+		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{},
+		broken:  map[dataplane.Family]map[string]bool{},
+		tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	for _, object := range opts.Journal.State().Objects {
@@ -376,7 +378,8 @@ func (a *Agent) journalProblem() []string {
 	if a.staleJournal == "" {
 		return nil
 	}
-	return []string{a.staleJournal + "; if this node starts without Typha, it connects no pod; after a boot it closes its host endpoints but for the failsafe ports"}
+	return []string{a.staleJournal + "; if this node starts without Typha, it connects no pod; " +
+		"after a boot it closes its host endpoints but for the failsafe ports"}
 }
 
 // mayProgram reports whether the kernel is ours to change now.

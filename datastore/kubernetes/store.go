@@ -60,7 +60,8 @@ func New(cfg *rest.Config) (*Store, error) {
 	}
 	codecs := serializer.NewCodecFactory(s.scheme).WithoutConversion()
 	for _, gv := range []schema.GroupVersion{
-		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, datastore.ClusterNetworkPolicies.GroupVersion(), v3.GroupVersion} {
+		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion,
+		datastore.ClusterNetworkPolicies.GroupVersion(), v3.GroupVersion} {
 		c := rest.CopyConfig(cfg)
 		c.GroupVersion, c.NegotiatedSerializer = &gv, lenient{codecs, s.scheme}
 		c.APIPath = "/apis"
@@ -138,7 +139,8 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 }
 
 // listPaged lists in pages, or all at once if that fails.
-func (s *Store) listPaged(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
+func (s *Store) listPaged(
+	ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
 	list, err := s.list(ctx, kind, opts, limit)
 	if limit > 0 && sentinel(err) == datastore.ErrExpired {
 		// The snapshot behind the pages has expired.
@@ -147,7 +149,8 @@ func (s *Store) listPaged(ctx context.Context, kind datastore.Kind, opts datasto
 	return list, err
 }
 
-func (s *Store) list(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
+func (s *Store) list(
+	ctx context.Context, kind datastore.Kind, opts datastore.ListOptions, limit int64) (datastore.List, error) {
 	var list datastore.List
 	params := metav1.ListOptions{FieldSelector: opts.Field, Limit: limit}
 	for {

@@ -45,7 +45,8 @@ type lenientDecoder struct {
 }
 
 // Decode implements runtime.Decoder. Only a watch leaves it to us what to decode into.
-func (l lenientDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+func (l lenientDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object,
+) (runtime.Object, *schema.GroupVersionKind, error) {
 	object, gvk, err := l.Decoder.Decode(data, defaults, into)
 	if into != nil || gvk == nil || err == nil && !repair.Strict(gvk.GroupKind()) {
 		return object, gvk, err

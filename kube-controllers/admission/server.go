@@ -1,15 +1,15 @@
-// Package admission refuses projectcalico.org/v3 resources that cannot be used, with a message that says what to
-// write, and completes policies. Of policies of Kubernetes' own kinds it refuses none, and warns of those that are too
+// Package admission refuses projectcalico.org/v3 resources that cannot be used, with a message that says what to write
+// instead, and completes policies. It refuses no policy of Kubernetes' own kinds, but warns about those that are too
 // large for Typha.
 //
 // It owns the server of three kinds of webhooks, and the caBundles of the ValidatingWebhookConfiguration and the
-// MutatingWebhookConfiguration; all else of these is the installation's. Its certificate comes from
-// kube-controllers/certificates. What is valid is decided by api/validate, and what is missing by api/defaults; this
-// package only asks them, with the other pools and a tier's policies as the API server has them at that moment.
+// MutatingWebhookConfiguration. The rest of these belongs to the installation. Its certificate comes from
+// kube-controllers/certificates. Package api/validate decides what is valid, and api/defaults completes what is missing.
+// This package only calls them, with the present state of the other pools and of a tier's policies from the API server.
 //
-// Server runs on every replica, without leader election: the HTTP server's goroutines validate. Anybody may reach the
-// port: connections, requests at a time and readings of the API are bounded, and what can be judged without the
-// webhooks is not sent to them (the chart's webhook.yaml).
+// Server runs on every replica, without leader election. It validates on the HTTP server's goroutines. Anybody may reach
+// the port, so connections, concurrent requests and reads of the API are limited. API servers do not send objects that
+// they can validate themselves (the chart's webhook.yaml).
 package admission
 
 import (

@@ -32,8 +32,8 @@ type tenant struct {
 	members  int    // likewise
 	shut     int    // number of policies that are shut
 	line     []*job // see backlog
-	// aged are the policies by age, with some that have left, and late are those that are not among them yet. Both are nil
-	// until the tenant is judged, and while nothing is shut.
+	// aged are the policies by age, including some that have left. late are those that are not in aged yet. Both are nil
+	// until the first decision on the tenant, and while no policy is shut.
 	aged, late []*policy
 }
 
@@ -49,7 +49,7 @@ func (t *tenant) byAge() []*policy {
 	return t.aged
 }
 
-// merged adds values to a sorted list. It compares the values of the list with few of the others.
+// merged returns a sorted list with more values added. It compares only few values of the list.
 func merged[T any](sorted, more []T, compare func(a, b T) int) []T {
 	slices.SortFunc(more, compare)
 	out := make([]T, 0, len(sorted)+len(more))
@@ -63,7 +63,7 @@ func merged[T any](sorted, more []T, compare func(a, b T) int) []T {
 // shut is the part of a policy that does not fit into its namespace's budget. The policy is opened when it fits again.
 type shut struct {
 	compiled compiled
-	why      fitting // as the verdict says; zero before there is one
+	why      fitting // the reason in its Verdict; zero before there is one
 	// held are the selectors of the policy's sets, if it is their members that do not fit.
 	held []*selector
 }
