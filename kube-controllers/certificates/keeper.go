@@ -41,8 +41,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// AnnotationRotate on the authority's Secret, with any value, requests another authority. The annotation is removed
-// when the next authority is made.
+// AnnotationRotate on the authority's Secret, with any value, requests another authority. A request that comes during a
+// replacement is met by another one after it. The annotation is removed when the next authority is made.
 const AnnotationRotate = "maneki.net/rotate"
 
 // The intervals between two checks: in general, and after a failure.
@@ -138,11 +138,11 @@ func (k *Keeper) authority(ctx context.Context) (a *authority, err error) {
 		if k.settled && a.retire(k.now(), k.Overlap) {
 			changed = true
 		}
-		if a.next != nil && asked {
-			delete(secret.Annotations, AnnotationRotate)
-		}
 		if !changed {
 			return false, nil
+		}
+		if a.next != nil && asked {
+			delete(secret.Annotations, AnnotationRotate)
 		}
 		k.Log.Info("authority changes", "secret", k.Authority, "next", a.next != nil, "former", len(a.former))
 		secret.Data, err = a.data()
