@@ -2,20 +2,16 @@ package status
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/kube-controllers/events"
 )
 
 // ReasonUsable is the reason of the event that ends what one of ReasonUnusable said.
@@ -35,11 +31,15 @@ func (r *resourceReconciler) tell(ctx context.Context, kind datastore.Kind, key 
 		return fmt.Errorf("read %s %s: %w", kind, client.ObjectKeyFromObject(object), err)
 	}
 	if err == nil {
-		event := eventOn(object, corev1.EventTypeWarning, ReasonUnusable, short(v.reason))
+		about := corev1.ObjectReference{APIVersion: object.APIVersion, Kind: object.Kind,
+			Namespace: object.Namespace, Name: object.Name, UID: object.UID}
+		event := events.On(about, corev1.EventTypeWarning, ReasonUnusable, events.Short(v.reason))
 		if v.reason == "" {
-			event = eventOn(object, corev1.EventTypeNormal, ReasonUsable, "can be used again; what was wrong: "+short(last))
+			event = events.On(about, corev1.EventTypeNormal, ReasonUsable,
+				"can be used again; what was wrong: "+events.Short(last))
 		}
-		if err := r.record(ctx, event, v.inherited); err != nil {
+		writer := events.Writer{Client: r.client, Log: r.log}
+		if err := writer.Write(ctx, event, v.inherited); err != nil {
 			return err
 		}
 	}
@@ -49,54 +49,6 @@ func (r *resourceReconciler) tell(ctx context.Context, kind datastore.Kind, key 
 		r.told[key] = v.reason
 	}
 	return nil
-}
-
-// eventOn returns an event whose name follows from what it says, so that whoever says the same again finds it.
-func eventOn(o *metav1.PartialObjectMetadata, kind, reason, message string) *corev1.Event {
-	namespace := o.Namespace
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault // where the API server has the events of what is in none
-	}
-	now := metav1.Now()
-	sum := sha256.Sum256([]byte(string(o.UID) + "\n" + reason + "\n" + message))
-	name := "." + hex.EncodeToString(sum[:8])
-	return &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: strings.TrimRight(o.Name[:min(len(o.Name), 253-len(name))], "-.") + name},
-		InvolvedObject: corev1.ObjectReference{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name, UID: o.UID},
-		Type:           kind, Reason: reason, Message: message, Count: 1, FirstTimestamp: now, LastTimestamp: now,
-		Source: corev1.EventSource{Component: owner}, ReportingController: owner,
-	}
-}
-
-// record makes an event. One that is there already happened once more, unless it is inherited: then it is the same.
-func (r *resourceReconciler) record(ctx context.Context, event *corev1.Event, inherited bool) error {
-	text, last := fmt.Sprintf("record event %s/%s", event.Namespace, event.Name), event.LastTimestamp
-	err := r.client.Create(ctx, event)
-	switch {
-	case apierrors.IsAlreadyExists(err) && inherited:
-		return nil
-	case apierrors.IsAlreadyExists(err):
-		// The answer to the first tells how often it has happened.
-		if err = r.patch(ctx, event, map[string]any{"lastTimestamp": last}); err == nil {
-			err = r.patch(ctx, event, map[string]any{"count": event.Count + 1})
-		}
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // the resource goes, too
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", text, err)
-	}
-	r.log.Info("told of resource", "kind", event.InvolvedObject.Kind, "namespace", event.InvolvedObject.Namespace,
-		"name", event.InvolvedObject.Name, "reason", event.Reason, "message", event.Message)
-	return nil
-}
-
-func (r *resourceReconciler) patch(ctx context.Context, event *corev1.Event, fields map[string]any) error {
-	body, err := json.Marshal(fields)
-	if err != nil {
-		return err
-	}
-	return r.client.Patch(ctx, event, client.RawPatch(types.StrategicMergePatchType, body))
 }
 
 // ignoreGone gives nil for the error that a resource, or all of its kind, is no more.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/maneki-net/maneki/kube-controllers/events"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -46,12 +47,8 @@ const (
 	rewrite = time.Minute
 )
 
-const (
-	// maxErrors is how many of the errors of a node go into a message.
-	maxErrors = 3
-	// maxMessage is how long a message is, in octets, besides a few words of ours.
-	maxMessage = 1000
-)
+// maxErrors is how many of the errors of a node go into a message.
+const maxErrors = 3
 
 // nodeState is what a node's condition should say, and since when without interruption.
 type nodeState struct {
@@ -154,19 +151,11 @@ func judgeConnected(s stream.NodeStatus) *nodeState {
 
 // digest returns the first errors or notices, and the number of the others.
 func digest(errs []string) string {
-	text := short(strings.Join(errs[:min(len(errs), maxErrors)], "; "))
+	text := events.Short(strings.Join(errs[:min(len(errs), maxErrors)], "; "))
 	if more := len(errs) - maxErrors; more > 0 {
 		text += fmt.Sprintf("; and %d more: see felix status on the node", more)
 	}
 	return text
-}
-
-// short cuts a text that is too long for a message.
-func short(text string) string {
-	if len(text) <= maxMessage {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxMessage], "") + "…"
 }
 
 // hold is how long a state has to last before it is written.

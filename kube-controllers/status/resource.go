@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/kube-controllers/events"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/stream"
 	typhasync "github.com/maneki-net/maneki/typha/sync"
@@ -30,9 +31,6 @@ const (
 	ReasonAccepted = "Accepted"
 	ReasonUnusable = "Unusable"
 )
-
-// owner is the field manager of the conditions, and the source of the events.
-const owner = "calico-kube-controllers"
 
 // seenByAll is how long a policy has to be what it is before it is written that nothing is wrong with it: for so long a
 // replica may not have seen it yet.
@@ -92,7 +90,7 @@ func (r *resourceReconciler) accept(ctx context.Context, kind datastore.Kind, ke
 	condition := metav1.Condition{Type: ConditionAccepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted,
 		Message: "all of the policy is used", ObservedGeneration: policy.GetGeneration()}
 	if v.reason != "" {
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonUnusable, short(v.reason)
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonUnusable, events.Short(v.reason)
 	}
 	if !meta.SetStatusCondition(&after, condition) {
 		return 0, nil
@@ -109,7 +107,7 @@ func (r *resourceReconciler) apply(ctx context.Context, policy *unstructured.Uns
 	applied := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": []any{fields}}}}
 	applied.SetGroupVersionKind(policy.GroupVersionKind())
 	applied.SetName(policy.GetName())
-	err = r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(owner), client.ForceOwnership)
+	err = r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(events.Owner), client.ForceOwnership)
 	if err != nil {
 		return ignoreGone(fmt.Errorf("write status of %s %s: %w", policy.GetKind(), policy.GetName(), err))
 	}

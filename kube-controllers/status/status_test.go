@@ -27,6 +27,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
+	"github.com/maneki-net/maneki/kube-controllers/events"
 	"github.com/maneki-net/maneki/test/apiserver"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/stream"
@@ -141,7 +142,7 @@ func (w *world) events(kind, name string) string {
 	}
 	found := map[string]string{}
 	for _, e := range list.Items {
-		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.InvolvedObject.UID != "" && e.Source.Component == owner {
+		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.InvolvedObject.UID != "" && e.Source.Component == events.Owner {
 			found[e.Type] += fmt.Sprintf("%s %s %d %q; ", e.Type, e.Reason, e.Count, e.Message)
 		}
 	}
