@@ -125,10 +125,11 @@ func prefixOf(cidr netip.Prefix, shortest, longest int) *api.Prefix {
 func (p *policies) advertise(list []wire.BGPAdvertisement) (statements []*api.Statement) {
 	for i, a := range list {
 		name := fmt.Sprintf("advertise %d", i)
-		actions := &api.Actions{}
-		addCommunities(actions, a.Communities)
-		statements = append(statements, &api.Statement{Name: name, Actions: actions, Conditions: &api.Conditions{
-			PrefixSet: p.prefixes(name, within(a.CIDR))}})
+		conditions := &api.Conditions{PrefixSet: p.prefixes(name, within(a.CIDR))}
+		for _, action := range []api.CommunityAction_Type{api.CommunityAction_REMOVE, api.CommunityAction_ADD} {
+			statements = append(statements, &api.Statement{Name: fmt.Sprintf("%s %s", name, action),
+				Conditions: conditions, Actions: communities(action, a.Communities)})
+		}
 	}
 	return statements
 }
@@ -195,24 +196,35 @@ func (p *policies) steps(name string, conditions *api.Conditions, routeType api.
 			path = slices.Concat([]uint32{asn}, path)
 		}
 	}
-	accept := &api.Actions{RouteAction: api.RouteAction_ACCEPT}
-	addCommunities(accept, r.AddCommunities)
+	// A community that the rule asks for is there already, and taking it away would end the match.
+	add := slices.DeleteFunc(slices.Clone(r.AddCommunities), func(c string) bool { return c == r.Community })
+	if len(add) > 0 {
+		step(communities(api.CommunityAction_REMOVE, add))
+	}
+	accept := communities(api.CommunityAction_ADD, add)
+	accept.RouteAction = api.RouteAction_ACCEPT
 	step(accept)
 	return statements
 }
 
-// addCommunities adds two numbers joined by a colon as a community, three as a large one.
-func addCommunities(actions *api.Actions, communities []string) {
-	for _, community := range communities {
+// communities returns the actions that add or remove communities: two numbers joined by a colon, or three of a large
+// one. GoBGP adds a community also to a route that has it, as a route does that another node or rule has changed before.
+// So the same communities are removed first: a route has each of them once (RFC 8092 section 3).
+func communities(action api.CommunityAction_Type, list []string) *api.Actions {
+	actions := &api.Actions{}
+	for _, community := range list {
 		field := &actions.Community
 		if strings.Count(community, ":") == 2 {
 			field = &actions.LargeCommunity
 		}
 		if *field == nil {
-			*field = &api.CommunityAction{Type: api.CommunityAction_ADD}
+			*field = &api.CommunityAction{Type: action}
 		}
-		(*field).Communities = append((*field).Communities, community)
+		if !slices.Contains((*field).Communities, community) {
+			(*field).Communities = append((*field).Communities, community)
+		}
 	}
+	return actions
 }
 
 // pathPattern is GoBGP's regular expression for paths that begin so; _ is the end of a number.

@@ -109,7 +109,8 @@ func advertisementsOf(spec *v3.BGPConfigurationSpec) (out []wire.BGPAdvertisemen
 			if !isName {
 				value = text
 			}
-			if !isCommunity(value) {
+			value, usable := communityOf(value)
+			if !usable {
 				first = orFirst(first, "spec.prefixAdvertisements[%d].communities[%d]: %q is neither a community such as 65001:100 nor the name of one", i, j, text)
 				continue
 			}
@@ -129,17 +130,20 @@ func orFirst(first error, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-// isCommunity reports whether a text is two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092).
-func isCommunity(text string) bool {
+// communityOf reads two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092), and returns the one way in which a
+// community is written.
+func communityOf(text string) (string, bool) {
 	numbers := strings.Split(text, ":")
 	bits := map[int]int{2: 16, 3: 32}[len(numbers)]
 	if bits == 0 {
-		return false
+		return "", false
 	}
-	for _, number := range numbers {
-		if _, err := strconv.ParseUint(number, 10, bits); err != nil {
-			return false
+	for i, number := range numbers {
+		n, err := strconv.ParseUint(number, 10, bits)
+		if err != nil {
+			return "", false
 		}
+		numbers[i] = strconv.FormatUint(n, 10)
 	}
-	return true
+	return strings.Join(numbers, ":"), true
 }

@@ -120,11 +120,11 @@ func (c *bgpFilterCompiler) rule(path string, r bgpFilterRule) (bgpRule, bool) {
 		c.complain(path+format, args...)
 	}
 	if r.Communities != nil && len(r.Communities.Values) > 0 {
-		if text := string(r.Communities.Values[0]); isCommunity(text) {
-			out.Community = text
-		} else {
-			unusable(".communities.values[0]: %q is not a community such as 65001:100", text)
+		community, ok := communityOf(string(r.Communities.Values[0]))
+		if !ok {
+			unusable(".communities.values[0]: %q is not a community such as 65001:100", r.Communities.Values[0])
 		}
+		out.Community = community
 	}
 	if err := out.setCIDR(r); err != nil {
 		unusable(".cidr: %v", err)
@@ -137,10 +137,13 @@ func (c *bgpFilterCompiler) rule(path string, r bgpFilterRule) (bgpRule, bool) {
 	}
 	for i, operation := range r.Operations {
 		switch {
-		case operation.AddCommunity != nil && !isCommunity(string(operation.AddCommunity.Value)):
-			unusable(".operations[%d].addCommunity.value: %q is not a community such as 65001:100", i, operation.AddCommunity.Value)
 		case operation.AddCommunity != nil:
-			out.AddCommunities = append(out.AddCommunities, string(operation.AddCommunity.Value))
+			community, ok := communityOf(string(operation.AddCommunity.Value))
+			if !ok {
+				unusable(".operations[%d].addCommunity.value: %q is not a community such as 65001:100", i, operation.AddCommunity.Value)
+				continue
+			}
+			out.AddCommunities = append(out.AddCommunities, community)
 		case operation.PrependASPath != nil:
 			out.PrependASPath = append(append([]uint32(nil), operation.PrependASPath.Prefix...), out.PrependASPath...)
 		case operation.SetPriority != nil:

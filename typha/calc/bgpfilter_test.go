@@ -126,7 +126,7 @@ func TestUnusableRules(t *testing.T) {
 		want   []wire.BGPRule
 		reason string
 	}{
-		"usable":                     {v3.BGPFilterRuleV4{Action: v3.Accept, Communities: community("1:2")}, []wire.BGPRule{{Community: "1:2"}}, ""},
+		"usable":                     {v3.BGPFilterRuleV4{Action: v3.Accept, Communities: community("01:2")}, []wire.BGPRule{{Community: "1:2"}}, ""},
 		"accepts a community":        {v3.BGPFilterRuleV4{Action: v3.Accept, Communities: community("65536:1")}, nil, "communities.values[0]"},
 		"rejects a community":        {v3.BGPFilterRuleV4{Action: v3.Reject, Communities: community("x")}, []wire.BGPRule{{Reject: true}}, "communities.values[0]"},
 		"adds a community":           {v3.BGPFilterRuleV4{Action: v3.Accept, Operations: add}, nil, "operations[0].addCommunity"},

@@ -292,7 +292,7 @@ func TestSettingsOfBGPConfiguration(t *testing.T) {
 			PrefixAdvertisements: []v3.PrefixAdvertisement{
 				{CIDR: "10.244.0.1/16", Communities: []string{"gold", "65001:1:70000", "broken"}},
 				{CIDR: "10.245.0.0/16", Communities: []string{"silver"}},
-				{CIDR: "fd00::/64", Communities: []string{"65001:7"}},
+				{CIDR: "fd00::/64", Communities: []string{"65001:007"}},
 			}}},
 		&v3.BGPConfiguration{ObjectMeta: meta("node.n2"), Spec: v3.BGPConfigurationSpec{
 			BindMode: "None", PrefixAdvertisements: []v3.PrefixAdvertisement{{CIDR: "10.246.0.0/16", Communities: []string{"65001:8"}}}}},
