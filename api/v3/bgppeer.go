@@ -43,10 +43,9 @@ type BGPPeerList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.reachableBy) || size(self.reachableBy) == 0 || (has(self.peerIP) && size(self.peerIP) > 0)",fieldPath=".reachableBy",message="needs peerIP: it is the gateway to that address"
 // +kubebuilder:validation:XValidation:rule="!has(self.keepOriginalNextHop) || !self.keepOriginalNextHop || !has(self.nextHopMode)",fieldPath=".keepOriginalNextHop",message="cannot be combined with nextHopMode: write nextHopMode: Keep alone"
 // +kubebuilder:validation:XValidation:rule="has(self.peerIP) && size(self.peerIP) > 0 || has(self.peerSelector) && size(self.peerSelector) > 0 || has(self.localWorkloadSelector) && size(self.localWorkloadSelector) > 0",fieldPath=".peerIP",message="is needed, for example 192.168.1.1, or else peerSelector or localWorkloadSelector: they say who the peer is"
-// +kubebuilder:validation:XValidation:rule="!has(self.peerIP) || size(self.peerIP) == 0 || has(self.asNumber) && self.asNumber != 0",fieldPath=".asNumber",message="is needed with peerIP: the AS number of the peer, for example 64512"
 type BGPPeerSpec struct {
 	// ASNumber is the AS number of the peer, which goes with peerIP. Peers found by peerSelector have the number of
-	// their node.
+	// their node, and so has a node whose address is in peerIP, where this is absent.
 	// +kubebuilder:validation:Format=int64
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 4294967295",message="must be an AS number, 1 to 4294967295"
 	ASNumber uint32 `json:"asNumber,omitempty"`

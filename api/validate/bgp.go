@@ -38,8 +38,6 @@ func peer(spec *field.Path, s *v3.BGPPeerSpec) field.ErrorList {
 		invalid("asNumber", s.ASNumber, "must be absent with peerSelector: selected nodes have their own AS numbers")
 	case s.LocalWorkloadSelector != "" && s.ASNumber == 0:
 		errs = append(errs, field.Required(spec.Child("asNumber"), "the AS number of the pods"))
-	case s.PeerIP != "" && s.ASNumber == 0:
-		errs = append(errs, field.Required(spec.Child("asNumber"), "the AS number of the peer, for example 64512"))
 	}
 	if s.PeerIP != "" && !peerAddress(s.PeerIP).IsValid() {
 		invalid("peerIP", s.PeerIP, "must be an address such as 192.168.1.1 or fd00::1, with a port as in 192.168.1.1:1790 or [fd00::1]:1790")

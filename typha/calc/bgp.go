@@ -91,12 +91,12 @@ func (e *Engine) flushBGP() {
 			e.out.set(&moved)
 		}
 	}
+	sessions := e.newSessions() // of the hosts as they are now
 	if e.bgp.allDirty {
 		for _, p := range e.bgp.peers {
-			e.judgeBGPPeer(p)
+			e.judgeBGPPeer(p, sessions)
 		}
 	}
-	sessions := e.newSessions() // of the hosts as they are now
 	for name := range e.bgp.dirty {
 		if h := e.hosts[name]; h != nil {
 			e.setNodeObject(name, e.resolveBGP(h, sessions))

@@ -36,9 +36,12 @@ func (e *Engine) upsertBGPPeer(o *v3.BGPPeer) {
 	e.bgp.allDirty = true
 }
 
-// judgeBGPPeer records which parts of a BGPPeer in use have no effect, and which filters it waits for.
-func (e *Engine) judgeBGPPeer(p *bgpPeer) {
+// judgeBGPPeer records which parts of a BGPPeer in use have no effect, and which node or filters it waits for.
+func (e *Engine) judgeBGPPeer(p *bgpPeer, s *sessions) {
 	reasons := p.notApplied()
+	if missing := s.noASNumber(p); missing != "" {
+		reasons = append(reasons, missing)
+	}
 	for i, name := range p.spec.Filters {
 		if e.bgp.filters[name] == nil {
 			reasons = append(reasons, fmt.Sprintf(

@@ -220,6 +220,67 @@ func TestPortOfANode(t *testing.T) {
 	}
 }
 
+// TestASNumberOfANode: a peerIP without an AS number is that of a node, whose number the session has, also when that
+// changes. Without such a node there is no session, and the reason is told.
+func TestASNumberOfANode(t *testing.T) {
+	e, w := calc.New(), newWorld()
+	for _, o := range append(threeNodes(), bgpPeer("node", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.1"}),
+		bgpPeer("port", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.3:1790"}),
+		bgpPeer("stranger", v3.BGPPeerSpec{Node: "n3", PeerIP: "172.30.0.9"}),
+		bgpPeer("router", v3.BGPPeerSpec{Node: "n3", PeerIP: "172.30.0.8", ASNumber: 65000})) {
+		e.Upsert(o)
+	}
+	type end struct {
+		addr string
+		asn  uint32
+	}
+	reasons := map[string]string{}
+	for _, step := range []struct {
+		what    string
+		change  metav1.Object
+		want    map[string][]end
+		reasons map[string]string
+	}{
+		{"cluster's number", newNode("x", "172.30.0.7", nil), map[string][]end{"n2": {{"172.30.0.1", 64512}}, "r": {{"172.30.0.2", 64512}},
+			"n3": {{"172.30.0.8", 65000}}}, map[string]string{
+			"port":     "spec.asNumber: is needed, because node n3 listens at port 179, not at 1790: no session is opened",
+			"stranger": "spec.asNumber: is needed, because no node has the address 172.30.0.9: no session is opened"}},
+		{"number of the node's configuration", &v3.BGPConfiguration{ObjectMeta: meta("node.r"), Spec: v3.BGPConfigurationSpec{ASNumber: pointer(uint32(65001))}},
+			map[string][]end{"n2": {{"172.30.0.1", 65001}}, "r": {{"172.30.0.2", 64512}}, "n3": {{"172.30.0.8", 65000}}}, nil},
+		{"another number for the cluster", &v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: v3.BGPConfigurationSpec{ASNumber: pointer(uint32(65002))}},
+			map[string][]end{"n2": {{"172.30.0.1", 65001}}, "r": {{"172.30.0.2", 65002}}, "n3": {{"172.30.0.8", 65000}}}, nil},
+		{"a node gets the address", newNode("x", "172.30.0.9", nil),
+			map[string][]end{"n3": {{"172.30.0.8", 65000}, {"172.30.0.9", 65002}}, "x": {{"172.30.0.3", 65002}}}, map[string]string{"stranger": ""}},
+		{"and loses it", newNode("x", "172.30.0.7", nil),
+			map[string][]end{"n3": {{"172.30.0.8", 65000}}, "x": nil},
+			map[string]string{"stranger": "spec.asNumber: is needed, because no node has the address 172.30.0.9: no session is opened"}},
+	} {
+		e.Upsert(step.change)
+		d := e.Flush()
+		w.apply(t, d)
+		for _, v := range d.Verdicts {
+			reasons[v.Name] = v.Reason
+		}
+		for node, want := range step.want {
+			var got []end
+			for _, p := range bgpOf(t, w, node).Peers {
+				got = append(got, end{p.Addr.String(), p.ASNumber})
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: sessions of %s are %v, want %v", step.what, node, got, want)
+			}
+		}
+		for peer, want := range step.reasons {
+			if reasons[peer] != want {
+				t.Errorf("%s: %s: reason %q, want %q", step.what, peer, reasons[peer], want)
+			}
+		}
+	}
+	if reasons["node"]+reasons["router"] != "" {
+		t.Errorf("reasons of peers that have sessions: %q", reasons)
+	}
+}
+
 // TestPasswordsBar: no session that is to have a password is opened at either end, and no other one with the same peer.
 func TestPasswordsBar(t *testing.T) {
 	w, verdicts := compute(t, append(threeNodes(),

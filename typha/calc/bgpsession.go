@@ -73,9 +73,11 @@ func (s *sessions) of(h *host) (open []wire.BGPPeer, barred []netip.Addr) {
 			continue
 		}
 		for _, session := range s.forward(h, p) {
-			asked[session.Addr] = true
 			bars[session.Addr] = bars[session.Addr] || p.password
-			open = append(open, session)
+			if session.ASNumber != 0 { // see noASNumber
+				asked[session.Addr] = true
+				open = append(open, session)
+			}
 		}
 	}
 	for _, p := range s.peers {
@@ -117,7 +119,7 @@ func (s *sessions) forward(h *host, p *bgpPeer) []wire.BGPPeer {
 	return out
 }
 
-// towards returns the session with the address that a peer has.
+// towards returns the session with the address that a peer has. Its AS number is 0 if it is not known.
 func (s *sessions) towards(h *host, p *bgpPeer) []wire.BGPPeer {
 	if h.has(p.addr.Addr()) {
 		return nil
@@ -125,9 +127,9 @@ func (s *sessions) towards(h *host, p *bgpPeer) []wire.BGPPeer {
 	session := p.session
 	if remotes := s.ends[p].remotes; len(remotes) > 0 {
 		session.Port, session.Node = s.e.bgpPort(remotes[0].Name), remotes[0].Name
+		session.ASNumber = s.e.asNumber(remotes[0])
 	}
 	local := s.e.asNumber(h)
-	session.ASNumber = cmp.Or(session.ASNumber, local)
 	s.reflect(h, &session, local, s.withAddr[session.Addr])
 	s.e.filter(&session, p.spec.Filters, local)
 	return []wire.BGPPeer{session}
@@ -148,6 +150,18 @@ func (s *sessions) reverse(h *host, p *bgpPeer) []wire.BGPPeer {
 		}
 	}
 	return out
+}
+
+// noASNumber returns why a peer has no sessions for want of an AS number; empty if it does not want one.
+func (s *sessions) noASNumber(p *bgpPeer) string {
+	if p.remote != nil || p.spec.ASNumber != 0 || len(s.ends[p].remotes) > 0 {
+		return ""
+	}
+	if h := s.withAddr[p.addr.Addr()]; h != nil {
+		return fmt.Sprintf("spec.asNumber: is needed, because node %s listens at port %d, not at %d: no session is opened",
+			h.Name, s.e.listenPort(h.Name), p.addr.Port())
+	}
+	return fmt.Sprintf("spec.asNumber: is needed, because no node has the address %s: no session is opened", p.addr.Addr())
 }
 
 // between completes a session of a node with another.
