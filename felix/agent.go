@@ -113,7 +113,7 @@ type Agent struct {
 	// chains are the Keys of what each table was rendered from.
 	chains  map[tableKey]map[string]any
 	adds    []addWaiter
-	waiters []annotationWaiter
+	waiters []endpointWaiter
 
 	heard       bool // the stream has delivered something
 	inSync      bool // the stream delivered everything

@@ -107,11 +107,11 @@ func TestAddNamesWhatItWaitedFor(t *testing.T) {
 		if err := r.agent.Add(ctx, workload); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod shop/web") {
 			t.Errorf("ADD of a pod without policy: %v", err)
 		}
-		if _, err := r.agent.Annotations(ctx, "shop", "web", "1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod shop/web") {
+		if _, err := r.agent.Endpoint(ctx, "shop", "web", "1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod shop/web") {
 			t.Errorf("annotations of a pod that is not known: %v", err)
 		}
 		r.commit(endpoint, deny)
-		if _, err := r.agent.Annotations(t.Context(), "shop", "web", ""); err != nil {
+		if _, err := r.agent.Endpoint(t.Context(), "shop", "web", ""); err != nil {
 			t.Error(err)
 		}
 	})
@@ -367,7 +367,7 @@ func TestPoolsWithPolicy(t *testing.T) {
 		r := newRig(t)
 		pools := make(chan int, 1)
 		go func() {
-			if _, err := r.agent.Annotations(t.Context(), "shop", "web", "1"); err != nil {
+			if _, err := r.agent.Endpoint(t.Context(), "shop", "web", "1"); err != nil {
 				t.Error(err)
 			}
 			pools <- len(r.agent.CNIState().Pools)

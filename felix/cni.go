@@ -9,6 +9,7 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // Agent is the CNI server's way to the kernel.
@@ -21,10 +22,10 @@ type addWaiter struct {
 	abandoned func() bool
 }
 
-// annotationWaiter waits until a pod's endpoint is known.
-type annotationWaiter struct {
+// endpointWaiter waits until a pod's endpoint is known.
+type endpointWaiter struct {
 	workload  cniserver.Workload
-	answer    chan map[string]string // of capacity 1
+	answer    chan *wire.Endpoint // of capacity 1
 	abandoned func() bool
 }
 
@@ -40,15 +41,15 @@ func (a *Agent) do(ctx context.Context, op func()) error {
 	}
 }
 
-// Annotations implements cniserver.Endpoints.
-func (a *Agent) Annotations(ctx context.Context, namespace, pod, uid string) (map[string]string, error) {
-	waiter := annotationWaiter{workload: cniserver.Workload{Namespace: namespace, Pod: pod, UID: uid},
-		answer: make(chan map[string]string, 1), abandoned: func() bool { return ctx.Err() != nil }}
+// Endpoint implements cniserver.Endpoints.
+func (a *Agent) Endpoint(ctx context.Context, namespace, pod, uid string) (*wire.Endpoint, error) {
+	waiter := endpointWaiter{workload: cniserver.Workload{Namespace: namespace, Pod: pod, UID: uid},
+		answer: make(chan *wire.Endpoint, 1), abandoned: func() bool { return ctx.Err() != nil }}
 	err := a.do(ctx, func() { a.waiters = append(a.waiters, waiter) })
 	if err == nil {
 		select {
-		case annotations := <-waiter.answer:
-			return annotations, nil
+		case endpoint := <-waiter.answer:
+			return endpoint, nil
 		case <-a.done:
 			err = fmt.Errorf("felix is ending")
 		case <-ctx.Done():
@@ -58,8 +59,8 @@ func (a *Agent) Annotations(ctx context.Context, namespace, pod, uid string) (ma
 	return nil, fmt.Errorf("pod %s/%s: wait for its policy: %w", namespace, pod, err)
 }
 
-func (a *Agent) answerAnnotations() {
-	a.waiters = slices.DeleteFunc(a.waiters, func(w annotationWaiter) bool {
+func (a *Agent) answerEndpoints() {
+	a.waiters = slices.DeleteFunc(a.waiters, func(w endpointWaiter) bool {
 		if w.abandoned() {
 			return true
 		}
@@ -67,7 +68,7 @@ func (a *Agent) answerAnnotations() {
 		if endpoint == nil || !a.programming {
 			return false
 		}
-		w.answer <- endpoint.Annotations
+		w.answer <- endpoint
 		return true
 	})
 }

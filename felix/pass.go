@@ -28,7 +28,7 @@ func (a *Agent) pass(ctx context.Context) error {
 		return err
 	}
 	a.publish() // before an ADD goes on, which takes an address out of these pools
-	a.answerAnnotations()
+	a.answerEndpoints()
 	if !a.mayProgram() {
 		a.guard(ctx)
 		return nil

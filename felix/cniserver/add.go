@@ -109,7 +109,7 @@ func (r record) awaitRelease(ctx context.Context) error {
 // ADD of the same container left, so that repeating it is harmless.
 func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.File) error {
 	// A late ADD for a pod that no longer exists ends here: the interface stays with its successor.
-	annotations, err := s.opts.Endpoints.Annotations(ctx, r.Namespace, r.Pod, r.UID)
+	endpoint, err := s.opts.Endpoints.Endpoint(ctx, r.Namespace, r.Pod, r.UID)
 	if err != nil {
 		return err
 	}
@@ -120,11 +120,11 @@ func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.Fi
 	if state.Refused != nil {
 		return state.Refused
 	}
-	request, err := addressRequest(c, annotations, state)
+	request, err := addressRequest(c, endpoint.Annotations, state)
 	if err != nil {
 		return err
 	}
-	request.Handle, request.Attributes = r.handle(), r.attributes()
+	request.Handle, request.Attributes, request.NamespaceLabels = r.handle(), r.attributes(), endpoint.NamespaceLabels
 	leases, err := s.assigner.assign(ctx, assignment{host: ipam.Host{Name: s.opts.Node, Labels: state.Labels},
 		pools: state.Pools, request: request})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // fakeIPAM gives addresses 10.0.0.1, 10.0.0.2, … in order; of IPv6 fd00::1, ….
@@ -24,6 +25,7 @@ type fakeIPAM struct {
 	next    int
 	held    map[string][]netip.Addr
 	calls   []int // the number of requests of each Assign
+	last    ipam.Request
 	fail    error // of everything while set
 	block   chan struct{}
 	entered chan struct{}
@@ -42,6 +44,7 @@ func (f *fakeIPAM) Assign(_ context.Context, _ ipam.Host, _ []ipam.Pool, request
 	f.calls = append(f.calls, len(requests))
 	results := make([]ipam.Result, len(requests))
 	for i, request := range requests {
+		f.last = request
 		if f.fail != nil {
 			results[i].Err = f.fail
 			continue
@@ -157,21 +160,23 @@ func (f *fakeLinks) Exists(host string) (bool, error) {
 type fakeEndpoints struct {
 	mu          sync.Mutex // guards everything below
 	annotations map[string]string
-	added       map[string]Workload
-	fail        error  // of Add while set
-	block       bool   // Add waits for its context
-	uid         string // of the only pod that is known, while set
-	conflicts   []string
-	removed     []string // containers
+	// namespaceLabels are those of every pod's namespace.
+	namespaceLabels map[string]string
+	added           map[string]Workload
+	fail            error  // of Add while set
+	block           bool   // Add waits for its context
+	uid             string // of the only pod that is known, while set
+	conflicts       []string
+	removed         []string // containers
 }
 
-func (f *fakeEndpoints) Annotations(_ context.Context, _, _, uid string) (map[string]string, error) {
+func (f *fakeEndpoints) Endpoint(_ context.Context, _, _, uid string) (*wire.Endpoint, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.uid != "" && uid != f.uid {
 		return nil, context.DeadlineExceeded
 	}
-	return f.annotations, nil
+	return &wire.Endpoint{Annotations: f.annotations, NamespaceLabels: f.namespaceLabels}, nil
 }
 
 func (f *fakeEndpoints) Add(ctx context.Context, w Workload) error {

@@ -76,8 +76,8 @@ func (s *countingStore) Update(ctx context.Context, kind datastore.Kind, o datas
 // routes is the agent's side: it makes the host answer the pod and route to it.
 type routes struct{}
 
-func (routes) Annotations(context.Context, string, string, string) (map[string]string, error) {
-	return nil, nil
+func (routes) Endpoint(context.Context, string, string, string) (*wire.Endpoint, error) {
+	return &wire.Endpoint{}, nil
 }
 
 func (routes) Add(_ context.Context, w Workload) error {

@@ -95,9 +95,9 @@ type Workload struct {
 
 // Endpoints is what the server needs of the agent.
 type Endpoints interface {
-	// Annotations gives the pod's cni.projectcalico.org/ annotations, waiting until the pod is
-	// known on this node or ctx ends. An empty uid matches any.
-	Annotations(ctx context.Context, namespace, pod, uid string) (map[string]string, error)
+	// Endpoint returns what is known of the pod. It waits until the pod is known on this node or ctx ends. An empty uid
+	// matches any.
+	Endpoint(ctx context.Context, namespace, pod, uid string) (*wire.Endpoint, error)
 	// Add returns when the kernel has the routes and the policy of the workload, whose interface exists.
 	// Repeating it is harmless.
 	Add(ctx context.Context, w Workload) error

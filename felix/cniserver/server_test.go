@@ -71,6 +71,17 @@ func TestNoAddressIsTheCNIErrorWithTheReason(t *testing.T) {
 	}
 }
 
+// TestPoolsAreChosenByTheNamespace: IPAM is told the labels of the pod's namespace.
+func TestPoolsAreChosenByTheNamespace(t *testing.T) {
+	n := newNode(t)
+	defer n.start(t)()
+	n.endpoints.namespaceLabels = map[string]string{"team": "blue"}
+	n.must(t, request(t, "ADD", "c1", "web", nil))
+	if diff := cmp.Diff(n.endpoints.namespaceLabels, n.ipam.last.NamespaceLabels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
+
 // TestAddIsRefused: where the node takes no pods, an ADD says why, and leaves nothing.
 func TestAddIsRefused(t *testing.T) {
 	n := newNode(t)

@@ -32,7 +32,7 @@ func TestSecondPodOfAnAddress(t *testing.T) {
 	defer cancel()
 	w := cniserver.Workload{Namespace: "shop", Pod: "c", UID: string(object.GetUID()), ContainerID: "c",
 		HostIface: derive.HostInterface("shop", "c"), Addrs: a.addrs}
-	if _, err := n1.agent.Annotations(ctx, w.Namespace, w.Pod, w.UID); err != nil {
+	if _, err := n1.agent.Endpoint(ctx, w.Namespace, w.Pod, w.UID); err != nil {
 		t.Fatal(err)
 	}
 	ns := kerneltest.New(t)

@@ -280,7 +280,7 @@ func (m *machine) addPod(t *testing.T, name string) *pod {
 	uid := string(object.GetUID())
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	if _, err := m.agent.Annotations(ctx, "shop", name, uid); err != nil {
+	if _, err := m.agent.Endpoint(ctx, "shop", name, uid); err != nil {
 		t.Fatal(err)
 	}
 	result := m.ipam.Assign(ctx, ipam.Host{Name: m.name}, m.pools, []ipam.Request{{Handle: name, Families: []ipam.Family{ipam.IPv4, ipam.IPv6},

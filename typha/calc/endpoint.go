@@ -181,7 +181,11 @@ func (it *item) endpointID() wire.ID {
 // it.
 func (e *Engine) hashPod(it *item) uint64 {
 	d, is := it.detail.(*podDetail)
-	if !is || len(d.annotations)+len(it.class.place.profiles[0].annotations) > 0 {
+	if !is {
+		return 0
+	}
+	ns := it.class.place.profiles[0]
+	if len(d.annotations)+len(ns.annotations) > 0 || e.pools.byNamespace && ns.kube {
 		return 0
 	}
 	known := struct {
@@ -221,6 +225,9 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 		if of := at.profiles[0].annotations; len(of) > 0 {
 			out.Annotations = maps.Clone(of)
 			maps.Copy(out.Annotations, d.annotations)
+		}
+		if e.pools.byNamespace {
+			out.NamespaceLabels = e.namespaceLabels(at.profiles[0])
 		}
 	case *v3.WorkloadEndpointSpec:
 		out.Interface = d.InterfaceName

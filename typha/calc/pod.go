@@ -81,10 +81,11 @@ func compareNamedPorts(a, b namedPort) int {
 // The annotations that CNI honours.
 const cniAnnotations = "cni.projectcalico.org/"
 
+// withPrefix returns the annotations with a prefix. An empty one counts as absent, as in Calico.
 func withPrefix(m map[string]string, prefix string) map[string]string {
 	var out map[string]string
 	for k, v := range m {
-		if strings.HasPrefix(k, prefix) {
+		if strings.HasPrefix(k, prefix) && v != "" {
 			if out == nil {
 				out = map[string]string{}
 			}

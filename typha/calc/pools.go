@@ -25,7 +25,9 @@ type pools struct {
 	losers map[string]bool       // the known pools that overlap an older pool
 	// unbounded is the first of the unread pools at the last Flush, by name, or empty.
 	unbounded string
-	dirty     bool
+	// byNamespace reports whether a pool selects namespaces by their labels.
+	byNamespace bool
+	dirty       bool
 }
 
 func newPools() pools {
@@ -89,6 +91,24 @@ func (e *Engine) flushPools() {
 	}
 	if moved {
 		e.poolsChanged()
+	}
+	e.flushNamespaceSelectors()
+}
+
+// flushNamespaceSelectors hands the labels of the namespaces out with the endpoints, if a pool selects by them.
+func (e *Engine) flushNamespaceSelectors() {
+	byNamespace := false
+	for _, p := range e.pools.stored {
+		byNamespace = byNamespace || p.Spec.NamespaceSelector != "" && p.Spec.NamespaceSelector != "all()"
+	}
+	if byNamespace == e.pools.byNamespace {
+		return
+	}
+	e.pools.byNamespace = byNamespace
+	for p := range e.profiles.all {
+		if p.kube {
+			e.markPods(p)
+		}
 	}
 }
 

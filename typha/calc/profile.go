@@ -102,8 +102,29 @@ func (e *Engine) setKube(p *profile, prefix string, o metav1.Object) {
 
 func (e *Engine) upsertNamespace(o *corev1.Namespace) {
 	p := e.profile(v3.NamespaceProfilePrefix + o.Name)
-	e.setAnnotations(p, withPrefix(o.Annotations, cniAnnotations))
+	annotations := withPrefix(o.Annotations, cniAnnotations)
+	maps.DeleteFunc(annotations, func(name, _ string) bool { return !wire.HonouredOfNamespace(name) })
+	e.setAnnotations(p, annotations)
+	before := p.labels
 	e.setKube(p, v3.NamespaceLabelPrefix, o)
+	if e.pools.byNamespace && p.labels != before {
+		e.markPods(p)
+	}
+}
+
+// namespaceLabels returns the labels of a Namespace, or nil while it is not known.
+func (e *Engine) namespaceLabels(p *profile) map[string]string {
+	if !p.kube {
+		return nil
+	}
+	labels := map[string]string{}
+	for rest := p.labels.entries(); len(rest) > 0; {
+		var number uint32
+		var value string
+		number, value, rest = rest.next()
+		labels[strings.TrimPrefix(e.names.names[number].text, v3.NamespaceLabelPrefix)] = value
+	}
+	return labels
 }
 
 func (e *Engine) upsertServiceAccount(o *corev1.ServiceAccount) {
@@ -122,6 +143,9 @@ func (e *Engine) deleteKubeProfile(name string) {
 	}
 	e.setAnnotations(p, nil)
 	p.kube = false
+	if e.pools.byNamespace {
+		e.markPods(p)
+	}
 	e.setObject(p, p.object)
 }
 
@@ -130,6 +154,11 @@ func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
 		return
 	}
 	p.annotations = annotations
+	e.markPods(p)
+}
+
+// markPods makes Flush decide again on the endpoints with a profile.
+func (e *Engine) markPods(p *profile) {
 	for place := range p.places.all {
 		for it := range place.items {
 			e.mark(it)

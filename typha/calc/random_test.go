@@ -266,6 +266,7 @@ func (r random) pool() *v3.IPPool {
 	p.Spec.Disabled = r.chance(20)
 	p.Spec.CIDR = pick(r, "10.0.0.0/16", "10.0.0.0/24", "fd00::/64", "10.0.0.1/16")
 	p.Spec.VXLANMode = pick(r, v3.VXLANModeNever, v3.VXLANModeAlways, "Sometimes")
+	p.Spec.NamespaceSelector = pick(r, "", "all()", "has(app)")
 	if r.chance(10) { // nodes keep a pool that could be read before, so this one never can
 		p.Name, p.Spec.CIDR = "c", "10.0.0.0"
 	}

@@ -349,7 +349,7 @@ func TestAnnotationsOfNoUse(t *testing.T) {
 	meta := metav1.ObjectMeta{Name: "o", Annotations: annotations}
 	kept := map[string][]string{
 		"*v1.Pod":            {"cni.projectcalico.org/ipAddrs", "cni.projectcalico.org/ipv4pools", "kubernetes.io/config.mirror"},
-		"*v1.Namespace":      {"cni.projectcalico.org/ipAddrs", "cni.projectcalico.org/ipv4pools"},
+		"*v1.Namespace":      {"cni.projectcalico.org/ipv4pools"},
 		"*v1.Node":           {"projectcalico.org/ASNumber"},
 		"*v1.ServiceAccount": nil,
 		"*v1.EndpointSlice":  nil,

@@ -24,7 +24,7 @@ func trim(o datastore.Object) metav1.Object {
 			Status:     corev1.NodeStatus{Addresses: o.Status.Addresses},
 		}
 	case *corev1.Namespace:
-		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, wire.HonouredAnnotation)}
+		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, wire.HonouredOfNamespace)}
 	case *corev1.ServiceAccount:
 		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil)}
 	case *discoveryv1.EndpointSlice:

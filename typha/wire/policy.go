@@ -117,7 +117,8 @@ type Endpoint struct {
 	Node      string `cbor:"4,keyasint"`
 	// Tiers in order of evaluation. What no tier decides, the profiles decide.
 	Tiers []Tier `cbor:"5,keyasint,omitempty"`
-	// Annotations of the pod and its namespace that CNI honours, as HonouredAnnotation says; the pod's first.
+	// Annotations are those of the pod that CNI honours, as HonouredAnnotation says, and those of its namespace that the
+	// pod does not have, as HonouredOfNamespace says.
 	Annotations map[string]string `cbor:"6,keyasint,omitempty"`
 	// Profiles are names of Policies, asked in order after the tiers. What none decides is denied.
 	Profiles []string `cbor:"7,keyasint,omitempty"`
@@ -127,19 +128,25 @@ type Endpoint struct {
 	Addrs     []netip.Addr `cbor:"9,keyasint,omitempty"`
 	// AllowedSources are networks that the workload may send from beside Addrs.
 	AllowedSources []netip.Prefix `cbor:"10,keyasint,omitempty"`
+	// NamespaceLabels are the labels of the pod's namespace. They are left out if no pool selects namespaces by labels.
+	NamespaceLabels map[string]string `cbor:"11,keyasint,omitempty"`
 }
 
-// Annotations of a pod, or of its namespace, that determine the pod's addresses.
+// Annotations that determine the addresses of a pod.
 const (
 	AnnotationAddrs = "cni.projectcalico.org/ipAddrs"
 	AnnotationPool4 = "cni.projectcalico.org/ipv4pools"
 	AnnotationPool6 = "cni.projectcalico.org/ipv6pools"
 )
 
-// HonouredAnnotation reports whether CNI honours an annotation of a pod or namespace.
+// HonouredAnnotation reports whether CNI honours an annotation of a pod.
 func HonouredAnnotation(name string) bool {
-	return name == AnnotationAddrs || name == AnnotationPool4 || name == AnnotationPool6
+	return name == AnnotationAddrs || HonouredOfNamespace(name)
 }
+
+// HonouredOfNamespace reports whether CNI honours an annotation of a namespace, for all of its pods. Addresses are not
+// among these, as in Calico: one address cannot belong to several pods.
+func HonouredOfNamespace(name string) bool { return name == AnnotationPool4 || name == AnnotationPool6 }
 
 // EndpointName is the name part of an Endpoint's ID: "<namespace>/<pod>".
 func EndpointName(namespace, pod string) string { return namespace + "/" + pod }
