@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -47,9 +48,6 @@ var errReported = errors.New("failed")
 func Run(ctx context.Context, env Environment, args []string) int {
 	command := newCommand(env)
 	command.SetArgs(args)
-	command.SetIn(env.In)
-	command.SetOut(env.Out)
-	command.SetErr(env.Err)
 	err := command.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -66,6 +64,7 @@ type tool struct {
 	connection    Connection // of flags
 	configFile    string
 	allowMismatch bool
+	log           *slog.Logger // set before a command runs
 	// complete: the datastore sets no defaults.
 	complete bool
 }
@@ -80,18 +79,32 @@ func newCommand(env Environment) *cobra.Command {
 			"Every variable of Calico's calicoctl for connecting, but for secrets, is also a flag: ETCD_CA_CERT_FILE is --etcd-ca-cert-file.",
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
 	called := root.Use
 	if filepath.Base(env.Name) == "kubectl-calico" {
 		called = "kubectl calico"
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: called}
 	}
+	root.Version, _ = t.build()
+	root.SetVersionTemplate("Client Version:    {{.Version}}\n")
 	t.connectionFlags(root)
+	level := root.PersistentFlags().StringP("log-level", "l", "panic", "log to standard error: panic, fatal, error, warn, info or debug")
+	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
+		t.log, err = newLog(t.Err, *level)
+		return err
+	}
 	root.PersistentFlags().BoolVar(&t.allowMismatch, "allow-version-mismatch", false, "work on a cluster that is more than one minor version older or newer")
 	for _, w := range writings {
 		root.AddCommand(t.writeCommand(w))
 	}
 	root.AddCommand(t.getCommand(), t.patchCommand(), t.labelCommand(), t.validateCommand(), t.convertCommand(),
 		t.versionCommand(), t.nodeCommand())
+	root.InitDefaultCompletionCmd()
+	addElsewhere(root)
+	strictGroups(root)
+	strictHelp(root)
 	for _, command := range root.Commands() {
 		command.Example = strings.ReplaceAll(command.Example, root.Use+" ", called+" ")
 		if command.Flags().Lookup("namespace") != nil {
@@ -103,6 +116,14 @@ func newCommand(env Environment) *cobra.Command {
 
 // store connects to the datastore of a cluster that the program is fit for.
 func (t *tool) store(ctx context.Context, dry dryRun) (datastore.Store, error) {
+	store, err := t.unlogged(ctx, dry)
+	if err != nil {
+		return nil, err
+	}
+	return logging{store, t.log}, nil
+}
+
+func (t *tool) unlogged(ctx context.Context, dry dryRun) (datastore.Store, error) {
 	connection, err := t.connection.complete(t.Getenv, t.configFile)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,9 @@ func (t *tool) convertCommand() *cobra.Command {
 		Long: "Rewrite manifests as projectcalico.org/v3: those of Calico 2 (API v1), of crd.projectcalico.org/v1, and flannel's ConfigMap\n" +
 			"with net-conf.json. The result goes to standard output; what has no place in it is named on standard error. Nothing is applied.",
 		RunE: func(*cobra.Command, []string) error {
+			if format == "yml" {
+				format = "yaml"
+			}
 			if format != "yaml" && format != "json" {
 				return fmt.Errorf("-o %s: must be yaml or json", format)
 			}

@@ -46,7 +46,7 @@ func (t *tool) getCommand() *cobra.Command {
 	_ = f.MarkHidden("all") // as older versions call it
 	f.StringVarP(&g.format, "output", "o", "ps",
 		"ps (a table), wide, yaml, json, name, custom-columns=COLUMN,…, go-template=TEMPLATE or go-template-file=FILE")
-	f.StringVarP(&g.selector, "selector", "l", "", "show those with these labels, as in kubectl: rack=1,env!=prod")
+	f.StringVar(&g.selector, "selector", "", "show those with these labels, as in kubectl: rack=1,env!=prod")
 	f.BoolVar(&g.export, "export", false, "leave out what belongs to this cluster, so that the output can be applied to another")
 	f.BoolVarP(&g.watch, "watch", "w", false, "go on and show every change")
 	f.BoolVar(&g.events, "output-watch-events", false, "with --watch: say what happened to each")
@@ -61,7 +61,7 @@ func (g *getting) run(command *cobra.Command, args []string) error {
 		return err
 	}
 	if g.selects, err = labels.Parse(g.selector); err != nil {
-		return fmt.Errorf("-l %s: %w", g.selector, err)
+		return fmt.Errorf("--selector=%s: %w", g.selector, err)
 	}
 	g.printer.namespaces = g.everywhere || command.Flags().Changed("namespace")
 	g.printer.globalASN = func() string { return globalASN(ctx, g.store) }
@@ -76,7 +76,7 @@ func (g *getting) run(command *cobra.Command, args []string) error {
 	case !list && g.everywhere && len(args) > 0:
 		return errors.New("-A is for lists: a name is in one namespace, -n")
 	case !list && g.selector != "":
-		return errors.New("-l is for lists")
+		return errors.New("--selector is for lists")
 	case g.watch && (len(args) == 0 || len(g.in.files) > 0):
 		return errors.New("-w watches one TYPE, or some of it by NAME")
 	}

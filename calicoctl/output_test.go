@@ -75,7 +75,7 @@ func TestGoldenOutput(t *testing.T) {
 	var got strings.Builder
 	for _, line := range []string{
 		"get ippools", "get ippools -o ps", "get ipp -o wide", "get ippool a -o yaml", "get ippool b -o json", "get ippools -o yaml --export",
-		"get ippools -o json --export", "get pool a b -o name", "get ippools -l rack=1 -o name", "get ippools -l !rack -o name",
+		"get ippools -o json --export", "get pool a b -o name", "get ippools --selector rack=1 -o name", "get ippools --selector !rack -o name",
 		"get ippools -o custom-columns=name,SELECTOR", "get ippools -o custom-columns=NAME,RACK:.metadata.labels.rack,NAT:{.spec.natOutgoing}",
 		"get ippools -o go-template={{range~.}}{{range~.Items}}{{.Name}}={{.Spec.CIDR}}{{\"\\n\"}}{{end}}{{end}}",
 		"get nodes -o go-template={{range~.}}{{range~.Items}}{{.Name}}~{{join~.Spec.OrchRefs~\",\"}}~{{config~\"asnumber\"}}{{\"\\n\"}}{{end}}{{end}}",

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,9 +18,13 @@ import (
 
 func (t *tool) versionCommand() *cobra.Command {
 	var client bool
+	var poll time.Duration
 	command := &cobra.Command{
 		Use: "version", Short: "Show the versions of this program and of the cluster", Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
+			if poll < 0 {
+				return fmt.Errorf("--poll=%s: must be 0 or more, for example 10s", poll)
+			}
 			version, commit := t.build()
 			fmt.Fprintf(t.Out, "Client Version:    %s\nGit commit:        %s\n", version, commit)
 			if client {
@@ -30,20 +35,52 @@ func (t *tool) versionCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			object, err := store.Get(command.Context(), datastore.ClusterInformations, datastore.Key{Name: "default"})
-			if errors.Is(err, datastore.ErrNotFound) {
-				return errors.New("the cluster has no ClusterInformation default: it is not installed, or the nodes have not started yet")
+			if poll > 0 {
+				t.followVersion(command.Context(), store, poll)
+				return nil
 			}
-			if err != nil {
-				return err
-			}
-			spec := object.(*v3.ClusterInformation).Spec
-			fmt.Fprintf(t.Out, "Cluster Version:   %s\nCluster Type:      %s\n", spec.CalicoVersion, spec.ClusterType)
-			return nil
+			shown, err := clusterVersion(command.Context(), store)
+			fmt.Fprint(t.Out, shown)
+			return err
 		},
 	}
 	command.Flags().BoolVar(&client, "client", false, "show this program's version alone, without a cluster")
+	command.Flags().DurationVar(&poll, "poll", 0, "go on, look again after this time, and show what changed (0: once)")
 	return command
+}
+
+// clusterVersion returns what is printed of the cluster's version.
+func clusterVersion(ctx context.Context, store datastore.Store) (string, error) {
+	object, err := store.Get(ctx, datastore.ClusterInformations, datastore.Key{Name: "default"})
+	if errors.Is(err, datastore.ErrNotFound) {
+		return "", errors.New("the cluster has no ClusterInformation default: it is not installed, " +
+			"or the nodes have not started yet")
+	}
+	if err != nil {
+		return "", err
+	}
+	spec := object.(*v3.ClusterInformation).Spec
+	return fmt.Sprintf("Cluster Version:   %s\nCluster Type:      %s\n", spec.CalicoVersion, spec.ClusterType), nil
+}
+
+// followVersion shows the cluster's version, or why it is not known, and again when it has changed, until ctx ends.
+func (t *tool) followVersion(ctx context.Context, store datastore.Store, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for before := ""; ctx.Err() == nil; {
+		shown, err := clusterVersion(ctx, store)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			fmt.Fprintln(t.Err, err)
+		case shown != before:
+			fmt.Fprint(t.Out, shown)
+		}
+		before = shown
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
 }
 
 // build says what this program was built from.

@@ -66,7 +66,7 @@ func (w watching) want(lines ...string) {
 func TestWatch(t *testing.T) {
 	b := newBench(t)
 	b.furnish()
-	w := b.watch("get ippools -w --output-watch-events -l !hidden")
+	w := b.watch("get ippools -w --output-watch-events --selector !hidden")
 	w.want("EVENT   NAME   CIDR          SELECTOR", "ADDED   a      10.1.0.0/16   all()", "ADDED   b      fd00::/64     has(gpu)")
 	b.run("apply -f -", pool("longer", "cidr: 10.3.0.0/16"))
 	w.want("ADDED   longer   10.3.0.0/16   all()")

@@ -57,11 +57,11 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 		return err
 	}
 	root := &cobra.Command{Use: "felix", Short: "The node agent: programs the kernel of this node with routes and policy",
-		Args: cobra.NoArgs, RunE: run, SilenceErrors: true, SilenceUsage: true}
+		RunE: run, SilenceErrors: true, SilenceUsage: true}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	add := func(use, short string, do func(context.Context) error) {
-		root.AddCommand(&cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		root.AddCommand(&cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, _ []string) error {
 			err := do(cmd.Context())
 			if err != nil {
 				fmt.Fprintln(stderr, "felix "+use+":", err)
@@ -69,7 +69,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 			return err
 		}})
 	}
-	root.AddCommand(&cobra.Command{Use: "run", Short: "Run the agent (the default)", Args: cobra.NoArgs, RunE: run})
+	root.AddCommand(&cobra.Command{Use: "run", Short: "Run the agent (the default)", RunE: run})
 	add("status", "Show what the running agent knows and has programmed, as JSON", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, probeLimit)
 		defer cancel()
@@ -89,6 +89,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 		return err
 	})
 	add("settings", "Show every setting as a table in Markdown", func(context.Context) error { return config.WriteDoc(stdout) })
+	strict(root, stderr)
 	return root
 }
 
