@@ -13,14 +13,18 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// Of returns what an object of projectcalico.org/v3 sets that has no effect: in spec, and of annotations and labels. Of
-// a field without effect and what is within it, the field alone is a finding. Objects of other groups have none.
+// Of returns what an object of projectcalico.org/v3 sets that has no effect: its name, if nothing reads an object of
+// that name; in spec; and of annotations and labels. Of a field without effect and what is within it, the field alone is
+// a finding. Objects of other groups have none.
 func Of(object runtime.Object) []Finding {
 	o, ok := object.(metav1.Object)
 	if !ok || reflect.TypeOf(object).Elem().PkgPath() != reflect.TypeFor[v3.IPPool]().PkgPath() {
 		return nil
 	}
 	w := walk{kind: reflect.TypeOf(object).Elem().Name()}
+	if unused, ok := unusedName(object); ok {
+		w.found = append(w.found, unused)
+	}
 	if content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object); err == nil { // our types convert
 		w.value("spec", content["spec"], false)
 	}
