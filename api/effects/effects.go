@@ -107,14 +107,37 @@ func Lookup(class Class, on, name string) (Row, bool) {
 // missing or there is no such setting. Names and values are in any case.
 func ForSetting(name, value string) (Finding, bool) {
 	row, ok := Lookup(Setting, "", name)
+	if slices.Contains(row.Unless, "false") || slices.Contains(row.Unless, "true") {
+		value = boolean(value)
+	}
 	if !ok || !row.Misses(value) {
 		return Finding{}, false
 	}
 	return Finding{row, value}, true
 }
 
+// boolean returns true or false for the texts that Calico reads as them, and other texts as they are.
+func boolean(text string) string {
+	switch strings.ToLower(text) {
+	case "true", "1", "yes", "y", "t":
+		return "true"
+	case "false", "0", "no", "n", "f":
+		return "false"
+	}
+	return text
+}
+
 // Misses reports whether a value asks for something that is missing. The empty text asks for nothing.
 func (r Row) Misses(value string) bool {
 	covers := func(unless string) bool { return unless == AnyValue || strings.EqualFold(unless, value) }
 	return r.State != Works && value != "" && !slices.ContainsFunc(r.Unless, covers)
+}
+
+// Markdown returns the row as one of a Markdown table: name, state, Unless and Why.
+func (r Row) Markdown(name string) string {
+	state := string(r.State)
+	if r.Protects {
+		state = "**" + state + "**"
+	}
+	return fmt.Sprintf("| `%s` | %s | %s | %s |", name, state, strings.Join(r.Unless, ", "), r.Why)
 }

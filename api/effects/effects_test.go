@@ -41,6 +41,8 @@ func TestOf(t *testing.T) {
 			[]string{"spec.wireguardEnabled=true"}},
 		{"a value that asks for nothing", &v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{WireguardEnabled: &no}}, nil},
 		{"a value in another case", &v3.BGPConfiguration{Spec: v3.BGPConfigurationSpec{LogSeverityScreen: "info"}}, nil},
+		{"a list that asks for nothing", &v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{
+			BPFForceTrackPacketsFromIfaces: []string{"docker+"}}}, nil},
 		{"what works", &v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{LogSeverityScreen: &debug}}, nil},
 		{"nothing", &v3.IPPool{}, nil},
 		{"a whole spec", &v3.StagedNetworkPolicy{Spec: v3.StagedNetworkPolicySpec{Selector: "all()", Ingress: rules}},
@@ -98,6 +100,8 @@ func TestForSetting(t *testing.T) {
 	}{
 		{"wireguardENABLED", "TRUE", true},
 		{"WireguardEnabled", "False", false},
+		{"WireguardEnabled", "no", false},
+		{"WireguardEnabled", "1", true},
 		{"WireguardEnabled", "", false},
 		{"LogSeverityScreen", "DEBUG", false},
 		{"NoSuchSetting", "1", false},

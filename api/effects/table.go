@@ -113,7 +113,10 @@ func (t *table) addSettingFields() {
 			row := setting
 			row.Class, row.On, row.Name = Field, felixConfiguration, path
 			if i > 0 {
-				row.Unless, row.Why, row.Protects = nil, "", false
+				row.Why, row.Protects = "", false
+			}
+			if i > 0 && path != "spec."+setting.On+"[]" { // items have the values of the setting
+				row.Unless = nil
 			}
 			t.rows[Field] = append(t.rows[Field], row)
 		}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/maneki-net/maneki/api/effects"
 )
 
 // Config is the settings that act, by the names of Calico's. Table says what each means.
@@ -131,25 +133,26 @@ func ordered(sources []Source) []Source {
 
 func unknown(key string, source Source) string {
 	i := slices.IndexFunc(Table, func(s Setting) bool { return strings.ToLower(s.Name) == key })
+	_, known := effects.Lookup(effects.Setting, "", key)
 	switch {
 	case i >= 0 && Table[i].Local && source.Resource:
 		return "it can be set in the environment or the configuration file only"
-	case i < 0 && !slices.Contains(strings.Fields(withoutEffect), key):
+	case i < 0 && !known:
 		return "there is no such setting"
 	}
 	return ""
 }
 
-// WithoutEffect returns the names of the settings of a source that Calico has and that do nothing here, sorted.
-func WithoutEffect(source Source) []string {
-	var names []string
-	for name := range source.Values {
-		if slices.Contains(strings.Fields(withoutEffect), strings.ToLower(name)) {
-			names = append(names, name)
+// WithoutEffect returns the settings of a source that ask for something that is missing, sorted by name.
+func WithoutEffect(source Source) []effects.Finding {
+	var found []effects.Finding
+	for name, value := range source.Values {
+		if f, ok := effects.ForSetting(name, value); ok {
+			found = append(found, f)
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.SortFunc(found, func(a, b effects.Finding) int { return strings.Compare(a.Name, b.Name) })
+	return found
 }
 
 // Hidden returns the fields of FelixConfigurations that have no effect because the process's environment or file has

@@ -181,10 +181,20 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestWithoutEffect: Calico's other settings are accepted and told apart.
+// TestWithoutEffect: Calico's other settings are accepted, and those that ask for what is missing are named.
 func TestWithoutEffect(t *testing.T) {
-	s := source("s", "BPFEnabled", "true", "VXLANPort", "1")
-	if diff := cmp.Diff([]string{"BPFEnabled"}, config.WithoutEffect(s)); diff != "" {
+	s := source("s", "WIREGUARDENABLED", "true", "BPFENABLED", "true", "UsageReportingEnabled", "false", "VXLANPort", "1")
+	if _, err := config.Resolve(s); err != nil {
+		t.Error(err)
+	}
+	var names []string
+	for _, f := range config.WithoutEffect(s) {
+		names = append(names, f.Name)
+		if f.Why == "" {
+			t.Errorf("%s has no reason", f.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"BPFEnabled", "WireguardEnabled"}, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

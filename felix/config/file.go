@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/maneki-net/maneki/api/effects"
 )
 
 // DefaultFile is where the configuration file is, if there is one.
@@ -43,8 +45,40 @@ func ReadFile(path string) (Source, error) {
 	return s, nil
 }
 
-// WriteDoc writes the Table in Markdown.
+// WriteDoc writes the Table in Markdown, and then Calico's other settings.
 func WriteDoc(w io.Writer) error {
+	if err := writeTable(w); err != nil {
+		return err
+	}
+	return writeWithoutEffect(w)
+}
+
+// writeWithoutEffect writes the settings that have no effect, with the reason.
+func writeWithoutEffect(w io.Writer) error {
+	const head = `
+## Settings without effect
+
+Calico's other settings are accepted, and have no effect, or none yet. Felix logs each that is set, unless it has a
+value of the third column, which asks for nothing that is missing.
+
+| setting | effect | except | why |
+|---|---|---|---|
+`
+	if _, err := fmt.Fprint(w, head); err != nil {
+		return err
+	}
+	for _, row := range effects.Rows(effects.Setting) {
+		if row.State == effects.Works {
+			continue
+		}
+		if _, err := fmt.Fprintln(w, row.Markdown(row.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeTable(w io.Writer) error {
 	if _, err := fmt.Fprint(w, "| setting | default | values | what it does |\n|---|---|---|---|\n"); err != nil {
 		return err
 	}

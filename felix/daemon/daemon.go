@@ -104,9 +104,7 @@ func newProcess(log *slog.Logger) (*process, error) {
 		log.Error("settings partly ignored", "error", err)
 	}
 	for _, source := range p.local {
-		if names := config.WithoutEffect(source); len(names) > 0 {
-			log.Info("settings without effect", "source", source.Name, "names", names)
-		}
+		logWithoutEffect(log, source)
 	}
 	if p.node, err = nodeName(own); err != nil {
 		return nil, err
@@ -114,6 +112,17 @@ func newProcess(log *slog.Logger) (*process, error) {
 	p.journal = journal.Open(journalPath)
 	p.config, _ = felix.ResolveConfig(p.local, p.journal.State(), p.node) // the agent logs the error
 	return p, nil
+}
+
+// logWithoutEffect names the settings of a source that have no effect. That protection is missing is a warning.
+func logWithoutEffect(log *slog.Logger, source config.Source) {
+	for _, f := range config.WithoutEffect(source) {
+		level := slog.LevelInfo
+		if f.Protects {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "setting without effect", "source", source.Name, "setting", f.Name, "value", f.Value, "reason", f.Why)
+	}
 }
 
 // localSources are what is set on this node, the most important first.

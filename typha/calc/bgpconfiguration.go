@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/maneki-net/maneki/api/effects"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -21,6 +24,7 @@ type bgpConfiguration struct {
 
 func (e *Engine) upsertBGPConfiguration(o *v3.BGPConfiguration) {
 	c, reasons := bgpConfigurationOf(&o.Spec)
+	reasons = append(reasons, withoutEffect(o)...)
 	e.judge(KindBGPConfiguration, "", o.Name, strings.Join(reasons, "; "))
 	e.bgp.configurations[o.Name] = c
 	e.dirtyBGP(o.Name)
@@ -40,7 +44,7 @@ func (e *Engine) dirtyBGP(configuration string) {
 	}
 }
 
-// bgpConfigurationOf returns what of a configuration is applied, and says what is not.
+// bgpConfigurationOf returns what of a configuration is applied, and says what cannot be.
 func bgpConfigurationOf(spec *v3.BGPConfigurationSpec) (*bgpConfiguration, []string) {
 	c := &bgpConfiguration{BGPConfigurationSpec: spec}
 	var reasons []string
@@ -55,35 +59,19 @@ func bgpConfigurationOf(spec *v3.BGPConfigurationSpec) (*bgpConfiguration, []str
 	if needsPassword(spec.NodeMeshPassword) {
 		needed := true
 		c.meshPassword = &needed
-		reasons = append(reasons, "spec.nodeMeshPassword: no session can have a password, so none of the mesh is opened")
 	}
 	c.advertisements, err = advertisementsOf(spec)
 	if err != nil {
 		reasons = append(reasons, err.Error())
 	}
-	return c, append(reasons, notApplied(spec)...)
+	return c, reasons
 }
 
-// notApplied says which settings are without effect, where that makes a difference.
-func notApplied(spec *v3.BGPConfigurationSpec) (reasons []string) {
-	for _, field := range []struct {
-		name, effect string
-		set          bool
-	}{
-		{"serviceClusterIPs", "addresses of Services are not announced", len(spec.ServiceClusterIPs) > 0},
-		{"serviceExternalIPs", "addresses of Services are not announced", len(spec.ServiceExternalIPs) > 0},
-		{"serviceLoadBalancerIPs", "addresses of Services are not announced", len(spec.ServiceLoadBalancerIPs) > 0},
-		{"localWorkloadPeeringIPV4", "pods cannot be peers", spec.LocalWorkloadPeeringIPV4 != ""},
-		{"localWorkloadPeeringIPV6", "pods cannot be peers", spec.LocalWorkloadPeeringIPV6 != ""},
-		{"ipv4NormalRoutePriority", "routes have the kernel's metric", spec.IPv4NormalRoutePriority != nil},
-		{"ipv6NormalRoutePriority", "routes have the kernel's metric", spec.IPv6NormalRoutePriority != nil},
-		// The API server fills in Info.
-		{"logSeverityScreen", "BGP logs with Felix, whose logSeverityScreen holds",
-			spec.LogSeverityScreen != "" && !strings.EqualFold(spec.LogSeverityScreen, "Info")},
-	} {
-		if field.set {
-			reasons = append(reasons, fmt.Sprintf("spec.%s: is not applied: %s", field.name, field.effect))
-		}
+// withoutEffect returns what an object sets that has no effect, one sentence each.
+func withoutEffect(o runtime.Object) []string {
+	var reasons []string
+	for _, f := range effects.Of(o) {
+		reasons = append(reasons, f.String())
 	}
 	return reasons
 }

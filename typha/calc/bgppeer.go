@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ type bgpPeer struct {
 	session wire.BGPPeer
 	// password: they are to have one, so that none may be opened.
 	password bool
+	// withoutEffect says what of the spec has no effect.
+	withoutEffect []string
 }
 
 func (e *Engine) upsertBGPPeer(o *v3.BGPPeer) {
@@ -59,7 +62,7 @@ func (e *Engine) deleteBGPPeer(name string) {
 }
 
 func bgpPeerOf(o *v3.BGPPeer) (*bgpPeer, error) {
-	p := &bgpPeer{name: o.Name, spec: &o.Spec}
+	p := &bgpPeer{name: o.Name, spec: &o.Spec, withoutEffect: withoutEffect(o)}
 	if err := p.setEnds(); err != nil {
 		return nil, err
 	}
@@ -130,14 +133,9 @@ func (p *bgpPeer) setSession() error {
 	return nil
 }
 
-// notApplied says which settings are without effect.
-func (p *bgpPeer) notApplied() (reasons []string) {
-	if p.password {
-		reasons = append(reasons, "spec.password: no session can have a password, so none is opened")
-	}
-	if p.spec.ReachableBy != "" {
-		reasons = append(reasons, "spec.reachableBy: is not applied: the node needs a route to the peer of its own")
-	}
+// notApplied says which settings are not applied as they are written.
+func (p *bgpPeer) notApplied() []string {
+	reasons := slices.Clone(p.withoutEffect)
 	if r := p.spec.ReversePeering; r != "" && r != "Auto" && r != "Manual" {
 		reasons = append(reasons, fmt.Sprintf("spec.reversePeering: %q is none of Auto, Manual; it is taken for Auto", r))
 	}
