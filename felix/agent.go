@@ -126,6 +126,7 @@ type Agent struct {
 	unresolved  []string // routes learned by BGP whose next hops cannot be reached
 	refused     []string // and those that contradict the stream
 	unusable    []string // endpoints that cannot be enforced as they are written
+	given       []config.Given
 	hidden      []string // fields of FelixConfigurations that the process's own settings hide
 	// staleJournal is why the journal differs from what was delivered, as last logged.
 	staleJournal string

@@ -66,7 +66,7 @@ func (a *Agent) reconfigure() error {
 	if config.NeedsRestart(a.opts.Config, c) {
 		return fmt.Errorf("felix configuration: %w", ErrRestart)
 	}
-	a.config = c
+	a.config, a.given = c, config.GivenBy(sources...)
 	if hidden := config.Hidden(sources...); !slices.Equal(hidden, a.hidden) {
 		a.hidden = hidden
 		a.log.Warn("fields of a FelixConfiguration do not hold on this node", "fields", hidden)
@@ -81,13 +81,16 @@ func (a *Agent) reconfigure() error {
 // sourcesOf returns the sources of settings, those of this process and of the stream, the most important first.
 func sourcesOf(local []config.Source, configs map[string]*wire.Config, node string) []config.Source {
 	sources := slices.Clone(local)
-	for _, name := range []string{calc.NodeConfig(node), calc.GlobalConfig} {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(configs)), func(name string) bool {
+		return !strings.HasPrefix(name, calc.SelectedConfig)
+	})
+	for _, name := range append(append([]string{calc.NodeConfig(node)}, names...), calc.GlobalConfig) {
 		if c := configs[name]; c != nil {
-			label := "FelixConfiguration default"
-			if name != calc.GlobalConfig {
-				label = "FelixConfiguration " + name
+			resource := strings.TrimPrefix(name, calc.SelectedConfig)
+			if name == calc.GlobalConfig {
+				resource = "default"
 			}
-			sources = append(sources, config.Source{Name: label, Values: c.Values, Resource: true})
+			sources = append(sources, config.Source{Name: "FelixConfiguration " + resource, Values: c.Values, Resource: true})
 		}
 	}
 	return sources

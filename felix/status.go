@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -27,7 +28,9 @@ type Status struct {
 	Error    string   `json:"error,omitempty"`
 	Problems []string `json:"problems,omitempty"`
 	// Notices are facts that are as configured, but may surprise a user.
-	Notices   []string         `json:"notices,omitempty"`
+	Notices []string `json:"notices,omitempty"`
+	// Settings are those that a source gives, with the value that applies and the source; the others have their defaults.
+	Settings  []config.Given   `json:"settings,omitempty"`
 	Facts     node.Facts       `json:"facts"`
 	Endpoints []EndpointStatus `json:"endpoints"`
 	// HostEndpoints are the host endpoints of this node, by name.
@@ -67,7 +70,7 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 
 func (a *Agent) status() Status {
 	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
-		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem()), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on, Notices: a.notices(),
+		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem()), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on, Notices: a.notices(), Settings: a.given,
 		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Unresolved: a.unresolved, Refused: a.refused, Endpoints: []EndpointStatus{}}
 	for _, w := range a.sortedWorkloads() {
 		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}

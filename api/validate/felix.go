@@ -57,6 +57,16 @@ func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.Er
 	return errs
 }
 
+// felixNodes refuses a nodeSelector where the name says which nodes the resource is for.
+func felixNodes(spec *field.Path, o *v3.FelixConfiguration) field.ErrorList {
+	s := o.Spec.NodeSelector
+	if s == nil || *s == "" || o.Name != "default" && !strings.HasPrefix(o.Name, "node.") {
+		return nil
+	}
+	return field.ErrorList{field.Forbidden(spec.Child("nodeSelector"),
+		"the name says which nodes it is for: use another name than default and node.NAME")}
+}
+
 // numbers judges ports, MTUs and the VNI.
 func numbers(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
 	var errs field.ErrorList

@@ -57,7 +57,7 @@ func spec(object runtime.Object) field.ErrorList {
 	case *v3.CalicoNodeStatus:
 		return nodeStatus(spec, &o.Spec)
 	case *v3.FelixConfiguration:
-		return felixConfiguration(spec, &o.Spec)
+		return append(felixConfiguration(spec, &o.Spec), felixNodes(spec, o)...)
 	case *v3.GlobalNetworkPolicy:
 		return globalPolicy(spec, &o.Spec)
 	case *v3.GlobalNetworkSet:

@@ -177,6 +177,28 @@ func Hidden(sources ...Source) []string {
 	return hidden
 }
 
+// Given is a setting that a source gives, with the value that applies.
+type Given struct {
+	Setting string `json:"setting"`
+	Value   string `json:"value"`
+	From    string `json:"from"` // the source's name
+}
+
+// GivenBy returns which settings the sources give, in the order of Table.
+func GivenBy(sources ...Source) []Given {
+	var all []Given
+	for _, s := range Table {
+		for _, source := range ordered(sources) {
+			text, _, given := s.valueIn(source)
+			if given && !(source.Resource && s.Local) {
+				all = append(all, Given{Setting: s.Name, Value: text, From: source.Name})
+				break
+			}
+		}
+	}
+	return all
+}
+
 // NeedsRestart reports whether two Configs differ in what is read once, at the start of the process.
 func NeedsRestart(a, b *Config) bool {
 	return slices.ContainsFunc(Table, func(s Setting) bool { return s.AtStart && s.get(a) != s.get(b) })

@@ -15,36 +15,6 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-func (e *Engine) upsertFelixConfiguration(o *v3.FelixConfiguration) {
-	name, node, ok := configName(o.Name)
-	if !ok {
-		return
-	}
-	values, err := settings(&o.Spec)
-	reason := ""
-	if err != nil {
-		reason = err.Error()
-	}
-	e.judge(KindFelixConfiguration, "", o.Name, reason)
-	e.setNodeObject(node, &wire.Config{Name: name, Values: values})
-}
-
-func (e *Engine) deleteFelixConfiguration(resource string) {
-	if name, node, ok := configName(resource); ok {
-		e.removeNodeObject(node, wire.ID{Kind: wire.KindConfig, Name: name})
-	}
-}
-
-// configName returns the Config of a FelixConfiguration resource; node is empty for that of all
-// nodes. Resources of other names have no meaning.
-func configName(resource string) (name, node string, ok bool) {
-	if resource == "default" {
-		return GlobalConfig, "", true
-	}
-	node, ok = strings.CutPrefix(resource, "node.")
-	return resource, node, ok && node != ""
-}
-
 // setNodeObject sets an object that belongs to one node, or with an empty name to all.
 func (e *Engine) setNodeObject(node string, o wire.Object) {
 	if node != "" {
@@ -104,7 +74,7 @@ func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[v3.FelixConfigurationSpec]()) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		raw, ok := fields[name]
-		if !ok {
+		if !ok || name == "nodeSelector" { // which says where the others apply
 			continue
 		}
 		setting := field.Name

@@ -44,6 +44,10 @@ const GlobalConfig = "global"
 // NodeConfig returns the name of the Config object of one node.
 func NodeConfig(node string) string { return "node." + node }
 
+// SelectedConfig begins the names of the Config objects that have nodes by their labels. The rest is the name of the
+// FelixConfiguration. A node needs at most one.
+const SelectedConfig = "selected."
+
 // ForEveryNode says that every node needs the object. The others go to the nodes that
 // Delta.Interest names.
 func ForEveryNode(id wire.ID) bool {

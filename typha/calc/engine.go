@@ -92,6 +92,7 @@ type Engine struct {
 	hosts        map[string]*host
 	tunnels      tunnels
 	bgp          bgpState
+	felix        felixConfigs
 
 	// What has to be decided again at the next Flush.
 	dirty         []*item
@@ -149,6 +150,7 @@ func NewWithin(budget Budget) *Engine {
 		dirtyRegions:  map[netip.Prefix]struct{}{},
 		hosts:         map[string]*host{},
 		bgp:           newBGPState(),
+		felix:         newFelixConfigs(),
 		dirtyClasses:  map[*class]dirt{},
 		dirtyProfiles: map[*profile]struct{}{},
 		dirtySets:     map[*ipSet]struct{}{},
@@ -211,7 +213,7 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 	case *v3.BGPPeer:
 		e.upsertBGPPeer(o)
 	case *v3.FelixConfiguration:
-		e.upsertFelixConfiguration(o)
+		e.felix.set(o)
 	}
 }
 
@@ -264,7 +266,7 @@ func (e *Engine) Delete(kind, ns, name string) {
 	case KindBGPPeer:
 		e.deleteBGPPeer(name)
 	case KindFelixConfiguration:
-		e.deleteFelixConfiguration(name)
+		e.felix.remove(name)
 	}
 	e.judge(kind, ns, name, "")
 }
@@ -298,6 +300,7 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	d.Sets = e.flushSets()
 	e.sweep(limit)
 	e.flushBGP()
+	e.flushFelix()
 	e.flushNeeds()
 	d.Upserts, d.Deletes = e.out.flush()
 	d.Interest = e.interest.flush()

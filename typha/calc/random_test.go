@@ -289,9 +289,14 @@ func (r random) configuration() metav1.Object {
 		}
 		return c
 	case 1:
-		c := &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		c := &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: at(int64(r.IntN(2)))}}
 		port := 4789 + r.IntN(2)
 		c.Spec.VXLANPort = &port
+		if name == "other" {
+			c.Name = pick(r, "other", "another", "third")
+			nodes := pick(r, "", "all()", "has(tier)", "app == 'a'", "((")
+			c.Spec.NodeSelector = &nodes
+		}
 		return c
 	}
 	p := &v3.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "x", "y")}}

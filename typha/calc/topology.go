@@ -92,6 +92,7 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 		e.countNode(&e.everywhere, nodeNamed(o.Name), 1)
 	}
 	e.setHost(o.Name, &host{h, own.Labels})
+	e.felix.setNode(o.Name, own.Labels)
 	e.setNodeItem(own, nodeAddresses(o))
 	e.setTunnels(&tunnelNode{kind: kind, name: o.Name, reason: reason, ends: tunnelEnds(o, h)})
 }
@@ -114,6 +115,7 @@ func (e *Engine) deleteNode(name string) {
 	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
 	e.countNode(&e.everywhere, nodeNamed(name), -1)
 	e.setHost(name, nil)
+	e.felix.removeNode(name)
 	e.removeItem(itemKey{itemNode, resourceName{name: name}})
 	e.removeTunnels(name)
 }

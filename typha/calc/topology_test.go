@@ -368,8 +368,10 @@ func TestFelixConfiguration(t *testing.T) {
 			"FailsafeInboundHostPorts": "udp:68,tcp:[fd00::/8]:22", "BPFLogFilters": "all=y,eth0=x", "ExternalNodesCIDRList": "10.0.0.0/8,10.1.1.1"}},
 		&wire.Config{Name: "node.n1", Values: map[string]string{"VXLANPort": "4791"}},
 	)
-	if len(verdicts) > 0 {
-		t.Errorf("verdicts: %v", verdicts)
+	want := []calc.Verdict{{Kind: calc.KindFelixConfiguration, Name: "stray",
+		Reason: "it applies to no node: set spec.nodeSelector, or name it default or node.NAME"}}
+	if diff := cmp.Diff(want, verdicts); diff != "" {
+		t.Errorf("verdicts (-want +got):\n%s", diff)
 	}
 	if len(w.needs) != 1 || len(w.needs["n1"]) != 1 {
 		t.Errorf("needs: %v, want that of n1 for its own", w.needs)
