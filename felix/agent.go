@@ -16,7 +16,6 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -104,8 +103,8 @@ type Agent struct {
 	external map[string]cniserver.Workload
 	// ipvs is what is known of kube-proxy's IPVS mode.
 	ipvs ipvs
-	// sysctls are the devices whose settings are desired, with the addresses that they are for.
-	sysctls   map[string][]netip.Addr
+	// sysctls are the devices whose settings are desired, with what these follow from.
+	sysctls   map[string]deviceSettings
 	renderers map[dataplane.Family]*policy.Renderer
 	// broken are the kernel's names of sets that could not be made whole.
 	broken   map[dataplane.Family]map[string]bool
@@ -158,7 +157,7 @@ func NewAgent(opts Options) (*Agent, error) {
 		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
 		ipvs:  ipvs{marks: policy.NewEndpointMarks(marks)},
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
-		workloads: map[string]cniserver.Workload{}, sysctls: map[string][]netip.Addr{},
+		workloads: map[string]cniserver.Workload{}, sysctls: map[string]deviceSettings{},
 		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{},
 		broken:  map[dataplane.Family]map[string]bool{},
 		tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},

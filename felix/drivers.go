@@ -30,6 +30,7 @@ type (
 		Set(key, value string)
 		RemoveDevice(device string)
 		InPlace(device string) bool
+		Read(key string) (string, error)
 	}
 	// Sets is a *ipset.Sets.
 	Sets interface {

@@ -251,9 +251,9 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 
 // notices returns what is as configured, but may surprise a user who looks at the node.
 func (a *Agent) notices() []string {
-	notices := a.hidden
+	notices := append(slices.Clone(a.hidden), a.ignoredSources()...)
 	if a.ipvs.on {
-		notices = append(slices.Clone(notices), noticeIPVS)
+		notices = append(notices, noticeIPVS)
 	}
 	return notices
 }

@@ -80,6 +80,7 @@ func (s sysctls) Name() string                              { return "sysctl" }
 func (s sysctls) Apply(context.Context) error               { return s.do("sysctls") }
 func (s sysctls) Set(string, string)                        {}
 func (s sysctls) RemoveDevice(string)                       {}
+func (s sysctls) Read(string) (string, error)               { return "0", nil }
 func (s sysctls) InPlace(string) bool                       { return s.fail["sysctls"] == nil }
 func (s sets) Name() string                                 { return "ipset" }
 func (s sets) Apply(context.Context) error                  { return s.do("sets") }

@@ -64,10 +64,7 @@ func (a *Agent) renderRules() {
 	workloads := a.sortedWorkloads()
 	for _, w := range workloads {
 		e := a.state.endpointOf(w)
-		endpoint := policy.Endpoint{Interface: w.HostIface, Addrs: w.Addrs, Policy: e}
-		if e != nil {
-			endpoint.Sources = e.AllowedSources
-		}
+		endpoint := policy.Endpoint{Interface: w.HostIface, Addrs: w.Addrs, Policy: e, Sources: a.allowedSources(w)}
 		in.Endpoints = append(in.Endpoints, endpoint)
 	}
 	for device := range a.state.external {
@@ -121,7 +118,7 @@ func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	c := a.config
 	r := &policy.Renderer{Family: f, Marks: a.marks, ToHost: iptables.Drop{}, Deny: iptables.Drop{},
 		AllowReturns: c.IptablesFilterAllowAction == "RETURN", NoInvalidCheck: c.DisableConntrackInvalidCheck,
-		AnySource: c.WorkloadSourceSpoofing == "Any", LogPrefix: c.LogPrefix,
+		LogPrefix:  c.LogPrefix,
 		FailsafeIn: failsafes(c.FailsafeInboundHostPorts), FailsafeOut: failsafes(c.FailsafeOutboundHostPorts)}
 	for _, prefix := range a.prefixes() {
 		r.Interfaces = append(r.Interfaces, prefix+"+")
@@ -242,11 +239,12 @@ func (a *Agent) renderSysctls(workloads []cniserver.Workload) {
 		if !a.hasInterface(w) {
 			continue
 		}
-		device := w.HostIface
-		if present[device] = true; slices.Equal(a.sysctls[device], w.Addrs) {
+		device, filter := w.HostIface, rpFilterOf(a.allowedSources(w))
+		present[device] = true
+		if former := a.sysctls[device]; former.rpFilter == filter && slices.Equal(former.addrs, w.Addrs) {
 			continue
 		}
-		a.sysctls[device] = w.Addrs
+		a.sysctls[device] = deviceSettings{w.Addrs, filter}
 		a.closeIPv6(w)
 		for _, addr := range w.Addrs {
 			family := dataplane.FamilyOf(addr)
@@ -257,7 +255,7 @@ func (a *Agent) renderSysctls(workloads []cniserver.Workload) {
 			s.Set(conf+"forwarding", "1")
 			if family == dataplane.IPv4 {
 				s.Set(conf+"proxy_arp", "1") // answers for 169.254.1.1
-				s.Set(conf+"rp_filter", "1")
+				s.Set(conf+"rp_filter", filter)
 				s.Set("net/ipv4/neigh/"+device+"/proxy_delay", "0") // the kernel's default is up to 0.8 s
 			}
 		}

@@ -266,12 +266,16 @@ type pod struct {
 	addrs []netip.Addr
 }
 
-// addPod does what scheduler, kubelet and CNI server do.
-func (m *machine) addPod(t *testing.T, name string) *pod {
+// addPod does what scheduler, kubelet and CNI server do. annotations are names and values.
+func (m *machine) addPod(t *testing.T, name string, annotations ...string) *pod {
 	t.Helper()
 	p := &pod{name: name, on: m, ns: kerneltest.New(t)}
+	meta := metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": name}, UID: types.UID("uid-" + name)}
+	for i := 0; i < len(annotations); i += 2 {
+		metav1.SetMetaDataAnnotation(&meta, annotations[i], annotations[i+1])
+	}
 	m.create(t, datastore.Pods, &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": name}, UID: types.UID("uid-" + name)},
+		ObjectMeta: meta,
 		Spec:       corev1.PodSpec{NodeName: m.name}})
 	object, err := m.store.Get(t.Context(), datastore.Pods, datastore.Key{Namespace: "shop", Name: name})
 	if err != nil {

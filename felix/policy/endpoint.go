@@ -199,7 +199,7 @@ func (t *table) toHost() []iptables.Rule {
 // which spares the family its policies.
 func (t *table) workload(e Endpoint) {
 	from, to := prefixFromWorkload+e.Interface, prefixToWorkload+e.Interface
-	if len(t.sources(e)) == 0 && !t.AnySource {
+	if len(t.sources(e)) == 0 {
 		closed := func() []iptables.Rule {
 			return []iptables.Rule{{Action: t.Deny, Comment: "The workload has no address of this family"}}
 		}

@@ -66,14 +66,10 @@ func (r *Renderer) Raw(in Input) Table {
 	t := r.table(iptables.Raw, in)
 	t.out.Hooks = map[string]iptables.Hooks{}
 	hosts := len(in.Hosts) > 0
-	if hosts || !t.AnySource {
-		jump := iptables.Rule{Action: iptables.Jump{Chain: chainPrerouting}}
-		t.out.Hooks["PREROUTING"] = iptables.Hooks{Insert: []iptables.Rule{jump}}
-		t.add(chainPrerouting, hosts, func() []iptables.Rule { return t.prerouting(hosts) })
-	}
-	if !t.AnySource {
-		t.checkSources(in.Endpoints)
-	}
+	jump := iptables.Rule{Action: iptables.Jump{Chain: chainPrerouting}}
+	t.out.Hooks["PREROUTING"] = iptables.Hooks{Insert: []iptables.Rule{jump}}
+	t.add(chainPrerouting, hosts, func() []iptables.Rule { return t.prerouting(hosts) })
+	t.checkSources(in.Endpoints)
 	if hosts {
 		t.untracked(in.Hosts)
 	}
@@ -82,11 +78,9 @@ func (r *Renderer) Raw(in Input) Table {
 
 func (t *table) prerouting(hosts bool) []iptables.Rule {
 	var rules []iptables.Rule
-	if !t.AnySource {
-		for _, pattern := range t.Interfaces {
-			rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern),
-				Action: iptables.Jump{Chain: chainSource}})
-		}
+	for _, pattern := range t.Interfaces {
+		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern),
+			Action: iptables.Jump{Chain: chainSource}})
 	}
 	if hosts {
 		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.every()}},

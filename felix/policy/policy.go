@@ -102,8 +102,6 @@ type Renderer struct {
 	AllowReturns bool
 	// NoInvalidCheck lets packets through that connection tracking calls invalid.
 	NoInvalidCheck bool
-	// AnySource lets pods send from addresses that are not theirs.
-	AnySource bool
 	// VXLANPort is the UDP port of the tunnel; 0 if the node has none of this family.
 	VXLANPort uint16
 	// BGPPort is the TCP port of the nodes' BGP speakers, or 0 if it is 179.

@@ -54,7 +54,7 @@ func (t *table) checkSources(endpoints []Endpoint) {
 // forged returns the rules that drop packets from other addresses than the sources.
 func forged(sources []netip.Prefix) []iptables.Rule {
 	drop := iptables.Rule{Action: iptables.Drop{}, Comment: "Drop packets from addresses that are not the workload's"}
-	if len(sources) == 1 {
+	if len(sources) == 1 && sources[0].Bits() > 0 { // iptables has no negation of all addresses
 		drop.Match = drop.Match.NotSourceNet(sources[0])
 		return []iptables.Rule{drop}
 	}

@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -54,7 +53,9 @@ func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
 			ports = addPort(ports, spec.Child("ports").Index(i), namedPort{name: p.Name, port: p.Port}, p.Protocol, &errs)
 		}
 	}
-	readNets(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes, &errs)
+	if _, err := sourcesOf(o.Spec.AllowSpoofedSourcePrefixes); err != nil {
+		errs = append(errs, field.Invalid(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes, err.Error()))
+	}
 	e.judge(KindWorkloadEndpoint, o.Namespace, o.Name, reasonOf(errs))
 	it.detail = &o.Spec
 	e.moveTo(it, nodeNamed(o.Spec.Node))
@@ -222,6 +223,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 	case *podDetail:
 		out.UID = d.uid.String()
 		out.Annotations = d.annotations
+		out.AllowedSources, _ = allowedSources(d.annotations)
 		if of := at.profiles[0].annotations; len(of) > 0 {
 			out.Annotations = maps.Clone(of)
 			maps.Copy(out.Annotations, d.annotations)
@@ -234,7 +236,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 		for net := range it.nets.each {
 			out.Addrs = append(out.Addrs, net.Addr())
 		}
-		out.AllowedSources = slices.Collect(readNets(nil, d.AllowSpoofedSourcePrefixes, &field.ErrorList{}).each)
+		out.AllowedSources, _ = sourcesOf(d.AllowSpoofedSourcePrefixes)
 	}
 	return out
 }

@@ -112,6 +112,11 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 	}
 	p := it.detail.(*podDetail)
 	annotations := withPrefix(o.Annotations, cniAnnotations)
+	reason := ""
+	if _, err := allowedSources(annotations); err != nil {
+		reason = err.Error()
+	}
+	e.judge(KindPod, o.Namespace, o.Name, reason)
 	uid := packUID(runtimeUID(o))
 	if uid != p.uid || !maps.Equal(p.annotations, annotations) {
 		e.mark(it)

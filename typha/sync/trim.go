@@ -72,9 +72,9 @@ func trimMeta(m metav1.ObjectMeta, keep func(name string) bool) metav1.ObjectMet
 
 func ofNode(name string) bool { return strings.HasPrefix(name, v3.GroupVersion.Group+"/") }
 
-// ofPod also keeps the UID by which the kubelet knows a static pod.
+// ofPod also keeps the UID by which the kubelet knows a static pod, and what it may send from.
 func ofPod(name string) bool {
-	return wire.HonouredAnnotation(name) || name == corev1.MirrorPodAnnotationKey
+	return wire.HonouredAnnotation(name) || name == wire.AnnotationSources || name == corev1.MirrorPodAnnotationKey
 }
 
 func trimPod(o *corev1.Pod) *corev1.Pod {

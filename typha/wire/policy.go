@@ -123,11 +123,12 @@ type Endpoint struct {
 	// Profiles are names of Policies, asked in order after the tiers. What none decides is denied.
 	Profiles []string `cbor:"7,keyasint,omitempty"`
 	// Interface is the host's end where the datastore says so: that of a WorkloadEndpoint that an orchestrator
-	// wrote. Addrs and AllowedSources go with it.
+	// wrote. Addrs go with it.
 	Interface string       `cbor:"8,keyasint,omitempty"`
 	Addrs     []netip.Addr `cbor:"9,keyasint,omitempty"`
 	// AllowedSources are networks that the workload may send from beside Addrs.
-	AllowedSources []netip.Prefix `cbor:"10,keyasint,omitempty"`
+	// The node's WorkloadSourceSpoofing decides whether that counts. Key 10 was networks that always counted.
+	AllowedSources []netip.Prefix `cbor:"12,keyasint,omitempty"`
 	// NamespaceLabels are the labels of the pod's namespace. They are left out if no pool selects namespaces by labels.
 	NamespaceLabels map[string]string `cbor:"11,keyasint,omitempty"`
 }
@@ -138,6 +139,9 @@ const (
 	AnnotationPool4 = "cni.projectcalico.org/ipv4pools"
 	AnnotationPool6 = "cni.projectcalico.org/ipv6pools"
 )
+
+// AnnotationSources is a pod's list of networks that it may send from: a JSON list of CIDRs.
+const AnnotationSources = "cni.projectcalico.org/allowedSourcePrefixes"
 
 // HonouredAnnotation reports whether CNI honours an annotation of a pod.
 func HonouredAnnotation(name string) bool {

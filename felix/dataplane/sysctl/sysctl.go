@@ -105,6 +105,15 @@ func (s *Settings) InPlace(device string) bool {
 	return true
 }
 
+// Read returns what the kernel has for a key now.
+func (s *Settings) Read(key string) (string, error) {
+	value, err := os.ReadFile(filepath.Join(s.root, key))
+	if err != nil {
+		return "", fmt.Errorf("read sysctl: %w", err)
+	}
+	return normal(string(value)), nil
+}
+
 // Name is "sysctl".
 func (s *Settings) Name() string { return "sysctl" }
 
