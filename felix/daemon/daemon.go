@@ -229,6 +229,9 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
+	if store.Type == connect.Etcd { // in Kubernetes, kube-controllers does
+		group.Go(func() error { return makeInitial(ctx, store, p.log) })
+	}
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}

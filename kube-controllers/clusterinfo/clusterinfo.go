@@ -8,8 +8,6 @@ package clusterinfo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 
@@ -21,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore/initial"
 	"github.com/maneki-net/maneki/kube-controllers/once"
 )
 
@@ -66,7 +65,7 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil && !missing {
 		return reconcile.Result{}, fmt.Errorf("read ClusterInformation %s: %w", name, err)
 	}
-	wanted := c.complete(info.Spec)
+	wanted := initial.CompleteClusterInformation(info.Spec, c.version, clusterType)
 	if !missing && equality.Semantic.DeepEqual(info.Spec, wanted) {
 		return reconcile.Result{}, nil
 	}
@@ -80,22 +79,4 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	c.log.Info("wrote cluster information", "version", wanted.CalicoVersion, "guid", wanted.ClusterGUID)
 	return reconcile.Result{}, nil
-}
-
-// complete returns a spec with what it lacks.
-func (c *Controller) complete(spec v3.ClusterInformationSpec) v3.ClusterInformationSpec {
-	spec.CalicoVersion = c.version
-	if spec.ClusterGUID == "" {
-		guid := make([]byte, 16)
-		rand.Read(guid) // never fails
-		spec.ClusterGUID = hex.EncodeToString(guid)
-	}
-	if spec.ClusterType == "" {
-		spec.ClusterType = clusterType
-	}
-	if spec.DatastoreReady == nil {
-		ready := true
-		spec.DatastoreReady = &ready
-	}
-	return spec
 }

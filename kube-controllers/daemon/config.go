@@ -51,6 +51,7 @@ const (
 	controllerIPPool       = "ippool"
 	controllerClusterInfo  = "clusterinfo"
 	controllerTier         = "tier"
+	controllerDefaults     = "defaults"
 	controllerHostEndpoint = "hostendpoint"
 	controllerTyphaScale   = "typhascale"
 	controllerStatus       = "status"
@@ -58,7 +59,7 @@ const (
 )
 
 var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier,
-	controllerHostEndpoint, controllerTyphaScale, controllerStatus, controllerAdmission}
+	controllerDefaults, controllerHostEndpoint, controllerTyphaScale, controllerStatus, controllerAdmission}
 
 // foreign are Calico's controllers that have nothing to do here: they serve a datastore
 // other than the Kubernetes API. Naming them is no error, so that settings carry over.

@@ -46,6 +46,7 @@ import (
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/kube-controllers/admission"
 	"github.com/maneki-net/maneki/kube-controllers/clusterinfo"
+	"github.com/maneki-net/maneki/kube-controllers/defaults"
 	"github.com/maneki-net/maneki/kube-controllers/hostendpoint"
 	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
 	"github.com/maneki-net/maneki/kube-controllers/ippool"
@@ -203,6 +204,8 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 		return clusterinfo.Add(mgr, version(), log)
 	case controllerTier:
 		return tier.Add(mgr, log)
+	case controllerDefaults:
+		return defaults.Add(mgr, log)
 	case controllerHostEndpoint:
 		return hostendpoint.Add(mgr, log)
 	case controllerTyphaScale:

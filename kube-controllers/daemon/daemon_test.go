@@ -177,6 +177,7 @@ func TestProgram(t *testing.T) {
 	})
 	t.Run("certificates", w.certificates)
 	t.Run("cluster information", w.clusterInformation)
+	t.Run("default configurations", w.defaultConfigurations)
 	t.Run("admission", w.admission)
 	t.Run("pool status", w.poolStatus)
 	t.Run("defaults of policies", w.policyDefaults)
@@ -398,9 +399,8 @@ func (w *world) tiers(t *testing.T) {
 func (w *world) hostEndpoints(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"rack": "a"}, Annotations: map[string]string{
 		v3.NodeIPv4Address: "192.0.2.7/24"}}}
-	config := &v3.KubeControllersConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	config.Spec.Controllers.Node = &v3.NodeControllerConfig{HostEndpoint: &v3.AutoHostEndpointConfig{AutoCreate: "Enabled"}}
-	w.create(t, node, config)
+	w.configure(t, `{"controllers": {"node": {"hostEndpoint": {"autoCreate": "Enabled"}}}}`)
+	w.create(t, node)
 	key := client.ObjectKey{Name: "edge-auto-hep"}
 	eventually(t, "host endpoint of the node", func() error {
 		h := &v3.HostEndpoint{}

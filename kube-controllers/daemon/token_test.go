@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	registration "k8s.io/api/admissionregistration/v1"
@@ -189,7 +190,7 @@ func (w *world) writesToResources() []write {
 	largest := &v3.IPAMBlock{ObjectMeta: name("10-10-0-0-20")}
 	const first = `{"handle_id":"handle-0","secondary":{"node":"victim"}}`
 	affinity := &v3.BlockAffinity{ObjectMeta: name("victim-10-9-0-0-30")}
-	const labelled, back = "only host endpoints that it has made", "free addresses and blocks"
+	const labelled, back, asking = "only host endpoints that it has made", "free addresses and blocks", "that ask for nothing"
 	return []write{
 		{"a host endpoint of its own", created(&v3.HostEndpoint{
 			ObjectMeta: metav1.ObjectMeta{Name: "new-auto-hep", Labels: ours}, Spec: endpoint}), ""},
@@ -199,6 +200,10 @@ func (w *world) writesToResources() []write {
 		{"deletion of it", deleted(users), labelled},
 		{"a tier", created(&v3.Tier{ObjectMeta: name("ops")}), "only the tiers"},
 		{"a change of a tier", w.updated(&v3.Tier{ObjectMeta: name("kube-admin")}, `{"spec":{"order":1}}`), byRole},
+		{"another FelixConfiguration", created(&v3.FelixConfiguration{ObjectMeta: name("node.victim")}), asking},
+		{"a KubeControllersConfiguration that frees all at once", created(&v3.KubeControllersConfiguration{ObjectMeta: name("default"),
+			Spec: v3.KubeControllersConfigurationSpec{Controllers: v3.ControllersConfig{Node: &v3.NodeControllerConfig{
+				LeakGracePeriod: &metav1.Duration{Duration: time.Second}}}}}), asking},
 		{"version of the cluster", w.updated(info, `{"spec":{"calicoVersion":"v9"}}`), ""},
 		{"datastoreReady", w.updated(info, `{"spec":{"datastoreReady":false}}`), "only the ClusterInformation"},
 		{"GUID of the cluster", w.updated(info, `{"spec":{"clusterGUID":""}}`), "only the ClusterInformation"},

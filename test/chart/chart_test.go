@@ -368,8 +368,8 @@ func TestCleanupWaitsForFelix(t *testing.T) {
 }
 
 func TestObjectsBelongToTheRelease(t *testing.T) {
-	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
-		"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "BGPConfiguration", "FelixConfiguration",
+		"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 	for _, o := range render(t) {
 		if want := map[bool]string{false: namespace}[slices.Contains(cluster, o.GetKind())]; o.GetNamespace() != want {
 			t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)

@@ -84,7 +84,7 @@ func (in *installed) installControllers(t *testing.T, objects []*unstructured.Un
 	for _, o := range objects {
 		var err error
 		switch o.GetKind() {
-		case "Secret", "Deployment", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration":
+		case "BGPConfiguration", "FelixConfiguration", "Secret", "Deployment", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration":
 			err = client.IgnoreAlreadyExists(in.Create(t.Context(), o))
 		case "ClusterRole", "Role":
 			if o.GetName() == "calico-kube-controllers" {
@@ -129,10 +129,19 @@ func (in *installed) changeResources(t *testing.T, r *recorder) {
 	r.await(t, "POST .*/clusterinformations", "POST .*/tiers", "PUT .*/tiers/default/status")
 	info := &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	in.change(t, info, func() { info.Spec.CalicoVersion = "v0" })
-	settings := &v3.KubeControllersConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	settings.Spec.Controllers.Node = &v3.NodeControllerConfig{
-		HostEndpoint: &v3.AutoHostEndpointConfig{AutoCreate: "Enabled"}}
-	in.create(t, settings, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}})
+	meta := metav1.ObjectMeta{Name: "default"}
+	r.await(t, "POST .*/kubecontrollersconfigurations") // by then it has seen the others
+	for _, o := range []client.Object{&v3.FelixConfiguration{ObjectMeta: meta}, &v3.BGPConfiguration{ObjectMeta: meta}} {
+		if err := in.Delete(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.await(t, "POST .*/felixconfigurations", "POST .*/bgpconfigurations")
+	settings := &v3.KubeControllersConfiguration{ObjectMeta: meta}
+	in.change(t, settings, func() {
+		settings.Spec.Controllers.Node.HostEndpoint = &v3.AutoHostEndpointConfig{AutoCreate: "Enabled"}
+	})
+	in.create(t, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}})
 	r.await(t, "PUT .*/clusterinformations/", "PUT .*/ippools/p/status", "POST .*/hostendpoints")
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 	in.change(t, n, func() { n.Labels["zone"] = "b" })
@@ -198,11 +207,12 @@ func (in *installed) askAdmission(t *testing.T, r *recorder, webhook string) {
 		"GET .*/stagednetworkpolicies.*spec.tier", "GET .*/stagedglobalnetworkpolicies.*spec.tier")
 }
 
-// list lists what hostendpoint.Add has informers for. They list where an API server does not begin a watch with what
+// list lists what controllers have informers of metadata for. They list where an API server does not begin a watch with what
 // there is: that of the test does, and that of Kubernetes 1.33 does not.
 func (in *installed) list(t *testing.T, r *recorder) {
 	t.Helper()
-	for _, list := range []client.ObjectList{&corev1.NodeList{}, &v3.KubeControllersConfigurationList{}} {
+	for _, list := range []client.ObjectList{&corev1.NodeList{}, &v3.KubeControllersConfigurationList{},
+		&v3.FelixConfigurationList{}, &v3.BGPConfigurationList{}} {
 		if err := in.client(t, r.client).List(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}

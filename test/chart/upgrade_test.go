@@ -18,22 +18,7 @@ import (
 // chart again: by an upgrade with other values, and by server-side apply, which some GitOps controllers use.
 func TestWhatIsFilledInStays(t *testing.T) {
 	in := install(t, nil)
-	for _, o := range render(t) { // what install made is Helm's to make
-		if err := in.Delete(t.Context(), o); client.IgnoreNotFound(err) != nil {
-			t.Fatal(err)
-		}
-	}
-	release := func(verb string, set ...string) {
-		t.Helper()
-		args := []string{verb, "maneki", dir(t), "--namespace=" + namespace, "--kubeconfig=" + in.server.Kubeconfig,
-			"--skip-crds"}
-		for _, value := range set {
-			args = append(args, "--set="+value)
-		}
-		if stdout, stderr, err := helm(t, args...); err != nil {
-			t.Fatalf("helm %s: %v\n%s%s", verb, err, stdout, stderr)
-		}
-	}
+	release := in.helm(t)
 	release("install")
 	for _, name := range secrets {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
@@ -67,6 +52,27 @@ func TestWhatIsFilledInStays(t *testing.T) {
 		t.Fatalf("kubectl apply: %v\n%s", err, out)
 	}
 	in.checkFilled(t, "server-side apply")
+}
+
+// helm deletes what install made, which is Helm's to make, and returns the function that runs Helm for the release.
+func (in *installed) helm(t *testing.T) func(verb string, set ...string) {
+	t.Helper()
+	for _, o := range render(t) {
+		if err := in.Delete(t.Context(), o); client.IgnoreNotFound(err) != nil {
+			t.Fatal(err)
+		}
+	}
+	return func(verb string, set ...string) {
+		t.Helper()
+		args := []string{verb, "maneki", dir(t), "--namespace=" + namespace, "--kubeconfig=" + in.server.Kubeconfig,
+			"--skip-crds"}
+		for _, value := range set {
+			args = append(args, "--set="+value)
+		}
+		if stdout, stderr, err := helm(t, args...); err != nil {
+			t.Fatalf("helm %s: %v\n%s%s", verb, err, stdout, stderr)
+		}
+	}
 }
 
 // secrets are those that kube-controllers fills.

@@ -79,6 +79,13 @@ func TestTyphaAndFelix(t *testing.T) {
 		}
 		return nil
 	})
+	for kind, name := range map[datastore.Kind]string{datastore.FelixConfigurations: "default", datastore.BGPConfigurations: "default",
+		datastore.ClusterInformations: "default", datastore.Tiers: "kube-baseline"} {
+		eventually(ctx, t, felix, "there is the "+kind.String()+" "+name, func() error {
+			_, err := store.Get(ctx, kind, datastore.Key{Name: name})
+			return err
+		})
+	}
 
 	// An object of no use hurts itself alone, and what comes after it counts.
 	if _, err := server.Admin().Put(ctx, "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/broken", `{"spec": 7}`); err != nil {

@@ -161,3 +161,21 @@ rules, peers and ports, for which counting exactly would cost more than API serv
   || rules.exists(r, {{ $peers }}.exists(p, {{- include "maneki.wide" "p" | nindent 4 }})))
 || [object.spec, object.spec.?subject.orValue({})].exists(p, {{- include "maneki.wide" "p" | nindent 2 }})
 {{- end }}
+
+{{- /*
+The kinds, with spaces between, whose resource named default the chart makes. It leaves one alone that somebody else made
+before the chart did: Helm would refuse the upgrade. What the last release made stays in the release, or Helm would
+delete it; an annotation of the ClusterRole says what that was.
+*/ -}}
+{{- define "maneki.defaultKinds" -}}
+{{- $role := lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "calico-kube-controllers" -}}
+{{- $before := splitList " " (dig "metadata" "annotations" "maneki.net/default-kinds" "" $role) -}}
+{{- range $kind, $spec := dict "BGPConfiguration" .Values.bgpConfiguration "FelixConfiguration" .Values.felixConfiguration -}}
+  {{- $there := dict -}}
+  {{- if $.Capabilities.APIVersions.Has (printf "projectcalico.org/v3/%s" $kind) -}}
+    {{- $there = lookup "projectcalico.org/v3" $kind "" "default" -}}
+  {{- end -}}
+  {{- $owner := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there -}}
+  {{- if or $spec (not $there) (eq $owner $.Release.Name) (has $kind $before) }} {{ $kind }}{{ end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,36 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/datastore/initial"
+)
+
+// The time between two attempts to make the initial resources, which doubles.
+const (
+	firstInitialRetry = time.Second
+	lastInitialRetry  = time.Minute
+)
+
+// makeInitial makes the resources that users' commands presuppose, once. It tries again until it can, and ends then, or
+// when ctx ends: nothing else waits for it.
+func makeInitial(ctx context.Context, store datastore.Store, log *slog.Logger) error {
+	for retry := firstInitialRetry; ; retry = min(2*retry, lastInitialRetry) {
+		made, err := initial.Ensure(ctx, store, version())
+		if len(made) > 0 {
+			log.Info("made initial resources", "resources", made)
+		}
+		if err == nil {
+			return nil
+		}
+		log.Warn("initial resources not made, will retry", "error", err, "retry", retry)
+		select {
+		case <-time.After(retry):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
