@@ -27,7 +27,7 @@ func TestAllowedSources(t *testing.T) {
 		{`[]`, nil, false},
 		{`["10.9.8.7/16","10.9"]`, nil, true},
 		{`10.9.0.0/16`, nil, true},
-		{``, nil, true},
+		{``, nil, false},
 	} {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "p", Annotations: map[string]string{annotation: test.text}},
 			Spec: corev1.PodSpec{NodeName: "n1"}}
