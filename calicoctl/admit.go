@@ -63,7 +63,9 @@ func (a admitting) Update(ctx context.Context, kind datastore.Kind, object datas
 // admit returns the object as it is to be stored; old is nil where there is none.
 func (a admitting) admit(ctx context.Context, operation string, kind datastore.Kind, object, old datastore.Object) (datastore.Object, error) {
 	object = object.DeepCopyObject().(datastore.Object)
-	defaults.Derive(object)
+	if err := defaults.Set(object); err != nil {
+		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid, err)
+	}
 	errs := validate.Object(object)
 	if old != nil {
 		errs = validate.Update(object, old)

@@ -141,7 +141,7 @@ var columns = map[datastore.Kind][]column{
 	datastore.IPAMConfigurations: {
 		of("STRICTAFFINITY", false, func(o *v3.IPAMConfiguration) bool { return o.Spec.StrictAffinity }),
 		of("MAXBLOCKSPERHOST", false, func(o *v3.IPAMConfiguration) int32 { return o.Spec.MaxBlocksPerHost }),
-		of("AUTOALLOCATEBLOCKS", true, func(o *v3.IPAMConfiguration) bool { return o.Spec.AutoAllocateBlocks }),
+		of("AUTOALLOCATEBLOCKS", true, func(o *v3.IPAMConfiguration) string { return ifSet(o.Spec.AutoAllocateBlocks) }),
 	},
 	datastore.IPAMHandles: {
 		of("ID", false, func(o *v3.IPAMHandle) string { return o.Spec.HandleID }),

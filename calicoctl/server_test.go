@@ -63,6 +63,7 @@ func TestAgainstAnAPIServer(t *testing.T) {
 	}{
 		{"life of resources", server.life}, {"two resources in one stream", server.seed}, {"dry run", server.dryRun},
 		{"watch", server.watches}, {"derived kinds", server.derived}, {"agents", server.agents}, {"program", server.program},
+		{"defaults", server.defaults},
 		{"newer cluster", server.newer}, {"older cluster", server.older}, // they change CRDs: last
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -133,9 +133,10 @@ func TestBorrow(t *testing.T) {
 		reason   string
 	}{
 		{"by default", nil, 5, ""},
-		{"strict affinity", &v3.IPAMConfigurationSpec{StrictAffinity: true, AutoAllocateBlocks: true}, 4, "strictAffinity forbids borrowing"},
-		{"no automatic blocks", &v3.IPAMConfigurationSpec{}, 1, "automatic allocation of blocks is off"},
-		{"maximum of blocks", &v3.IPAMConfigurationSpec{AutoAllocateBlocks: true, StrictAffinity: true, MaxBlocksPerHost: 1}, 4, "maximum number of blocks"},
+		{"without autoAllocateBlocks", &v3.IPAMConfigurationSpec{}, 5, ""},
+		{"strict affinity", &v3.IPAMConfigurationSpec{StrictAffinity: true}, 4, "strictAffinity forbids borrowing"},
+		{"no automatic blocks", &v3.IPAMConfigurationSpec{AutoAllocateBlocks: new(false)}, 1, "automatic allocation of blocks is off"},
+		{"maximum of blocks", &v3.IPAMConfigurationSpec{StrictAffinity: true, MaxBlocksPerHost: 1}, 4, "maximum number of blocks"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

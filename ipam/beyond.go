@@ -46,7 +46,7 @@ func (r *round) beyondOwn(ctx context.Context, inv *inventory) error {
 func (c *Client) config(ctx context.Context) (v3.IPAMConfigurationSpec, error) {
 	obj, err := c.store.Get(ctx, datastore.IPAMConfigurations, datastore.Key{Name: "default"})
 	if errors.Is(err, datastore.ErrNotFound) {
-		return v3.IPAMConfigurationSpec{AutoAllocateBlocks: true}, nil
+		return v3.IPAMConfigurationSpec{}, nil
 	}
 	if err != nil {
 		return v3.IPAMConfigurationSpec{}, fmt.Errorf("read IPAMConfiguration default: %w", err)
@@ -60,7 +60,7 @@ func (c *Client) config(ctx context.Context) (v3.IPAMConfigurationSpec, error) {
 
 // claim claims blocks until the needs are met or it may not go on, for the reason why.
 func (r *round) claim(ctx context.Context, inv *inventory, config v3.IPAMConfigurationSpec) (why, err error) {
-	if !config.AutoAllocateBlocks {
+	if auto := config.AutoAllocateBlocks; auto != nil && !*auto {
 		return errNoAutoBlocks, nil
 	}
 	spaces := map[*Pool]*space{}

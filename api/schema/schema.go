@@ -121,7 +121,7 @@ func (s *Schema) Check(path *field.Path, value any) field.ErrorList {
 func (s *Schema) checkObject(path *field.Path, object map[string]any) field.ErrorList {
 	var errs field.ErrorList
 	for _, name := range s.Required {
-		if _, ok := object[name]; !ok {
+		if _, ok := object[name]; !ok && s.Properties[name].Default == nil {
 			errs = append(errs, field.Required(path.Child(name), s.Properties[name].wanted()))
 		}
 	}
@@ -231,13 +231,13 @@ func (s *Schema) wanted() string {
 	return ""
 }
 
-// SetDefaults sets the fields of a decoded JSON value that are absent and have a default, and says whether there were
-// any.
+// SetDefaults sets the fields of a decoded JSON value that are absent or null and have a default, and says whether there
+// were any.
 func (s *Schema) SetDefaults(value any) (changed bool) {
 	switch v := value.(type) {
 	case map[string]any:
 		for name, p := range s.Properties {
-			if _, there := v[name]; !there && p.Default != nil {
+			if v[name] == nil && p.Default != nil { // no field with a default is nullable
 				v[name] = runtime.DeepCopyJSONValue(p.Default)
 				changed = true
 			}

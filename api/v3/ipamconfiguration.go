@@ -33,7 +33,7 @@ type IPAMConfigurationSpec struct {
 	// AutoAllocateBlocks lets nodes take blocks as they need them.
 	// +kubebuilder:default=true
 	// +required
-	AutoAllocateBlocks bool `json:"autoAllocateBlocks"`
+	AutoAllocateBlocks *bool `json:"autoAllocateBlocks,omitempty"`
 	// IPCooldownSeconds is how long a released address rests before it is given again.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1200
