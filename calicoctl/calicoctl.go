@@ -67,6 +67,8 @@ type tool struct {
 	log           *slog.Logger // set before a command runs
 	// complete: the datastore sets no defaults.
 	complete bool
+	// warned are the warnings that were printed before the API server was asked.
+	warned map[string]bool
 }
 
 func newCommand(env Environment) *cobra.Command {
@@ -128,6 +130,7 @@ func (t *tool) unlogged(ctx context.Context, dry dryRun) (datastore.Store, error
 	if err != nil {
 		return nil, err
 	}
+	connection.Warnings = t
 	store, err := t.Open(connection)
 	if err != nil {
 		return nil, err

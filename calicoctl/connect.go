@@ -32,6 +32,8 @@ type Connection struct {
 	// K8sEndpoint is the URL of an API server to reach without a kubeconfig, with what it takes.
 	K8sEndpoint, K8sCertFile, K8sKeyFile, K8sCAFile, K8sToken, K8sInsecure string
 	Etcd                                                                   etcd.Config
+	// Warnings takes what the API server warns of; nil is client-go's log.
+	Warnings rest.WarningHandler
 
 	datastoreType string // as it was written
 }
@@ -194,6 +196,7 @@ func (c Connection) REST() (*rest.Config, error) {
 	}
 	// A person waits: no reason to be slower than the server wants.
 	config.QPS, config.Burst = 200, 400
+	config.WarningHandler = c.Warnings
 	return config, nil
 }
 

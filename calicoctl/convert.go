@@ -71,6 +71,7 @@ func (t *tool) converted(results []convert.Result, format string, judge, acceptE
 				bad++
 				continue
 			}
+			t.warn(d)
 			objects = append(objects, d.Object)
 		}
 	}

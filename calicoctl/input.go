@@ -64,9 +64,7 @@ func (t *tool) read(in *input, judge bool) (good []manifest.Document, bad int, e
 		}
 		if d.Err == nil && judge {
 			d.Err = judged(d.Complete, d.Missing)
-			for _, warning := range validate.Warnings(d.Complete) {
-				fmt.Fprintf(t.Err, "Warning: %s: %s\n", d.Name(), warning)
-			}
+			t.warn(d)
 		}
 		if d.Err != nil {
 			bad++

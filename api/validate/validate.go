@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/maneki-net/maneki/api/effects"
 	"github.com/maneki-net/maneki/api/schema"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
@@ -94,15 +95,20 @@ func spec(object runtime.Object) field.ErrorList {
 	return nil
 }
 
-// Warnings tells what of an object is not wrong, and still not what its author can have meant.
+// Warnings tells what of an object is not wrong, and still not what its author can have meant: rules that its types
+// leave out, and what has no effect here.
 func Warnings(object runtime.Object) []string {
+	var said []string
 	switch o := object.(type) {
 	case *v3.NetworkPolicy:
-		return policyOf(&o.Spec).warnings()
+		said = policyOf(&o.Spec).warnings()
 	case *v3.GlobalNetworkPolicy:
-		return globalPolicyOf(&o.Spec).warnings()
+		said = globalPolicyOf(&o.Spec).warnings()
 	}
-	return nil
+	for _, f := range effects.Of(object) {
+		said = append(said, f.String())
+	}
+	return said
 }
 
 // distinct returns the errors without repetitions for the same field, since the schema and the rules overlap. It

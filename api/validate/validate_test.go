@@ -148,6 +148,11 @@ func TestWarnings(t *testing.T) {
 	if got := validate.Warnings(p); got != nil {
 		t.Errorf("got %q", got)
 	}
+	p.Spec.Ingress[0].Metadata = &v3.RuleMetadata{Annotations: map[string]string{"a": "b"}}
+	want := []string{"spec.ingress[].metadata: has no effect: no rule of the kernel carries it"}
+	if got := validate.Warnings(p); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestDeleteTier(t *testing.T) {

@@ -182,6 +182,7 @@ func TestProgram(t *testing.T) {
 	t.Run("pool status", w.poolStatus)
 	t.Run("defaults of policies", w.policyDefaults)
 	t.Run("plain policies", w.plainPolicies)
+	t.Run("what has no effect", w.withoutEffect)
 	t.Run("largest plain policy", w.largestPlain)
 	t.Run("nearly plain policies", w.nearlyPlain)
 	t.Run("small policies of Kubernetes", w.smallPolicies)

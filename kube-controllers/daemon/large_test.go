@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
@@ -31,7 +32,7 @@ func (a *author) HandleWarningHeader(_ int, _, text string) { a.warnings = appen
 func (w *world) author(t *testing.T) *author {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), policyv1alpha2.Install(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), policyv1alpha2.Install(scheme), v3.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	a := &author{}

@@ -79,6 +79,7 @@ func (w *world) plainPolicies(t *testing.T) {
 		"port by name":            {v3.Rule{Action: v3.Allow, Protocol: &tcp, Destination: v3.EntityRule{Ports: []intstr.IntOrString{named}}}, true},
 		"selector in parentheses": {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Selector: "(a == 'b')"}}, true},
 		"IPv6":                    {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Nets: []string{"fd00::/8"}}}, true},
+		"annotations":             {v3.Rule{Action: v3.Allow, Metadata: &v3.RuleMetadata{Annotations: map[string]string{"a": "b"}}}, true},
 		"service account": {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{
 			ServiceAccounts: &v3.ServiceAccountMatch{Names: []string{"x"}}}}, true},
 	} {

@@ -111,8 +111,7 @@ limits keep the expression's cost well below what API servers allow.
 */ -}}
 {{- define "maneki.plainPolicy" -}}
 !has(object.spec)
-|| object.spec.all(k, k in ['tier', 'order', 'types', 'selector', 'namespaceSelector', 'stagedAction', 'ingress', 'egress'])
-&& object.spec.?stagedAction.orValue('Set') == 'Set'
+|| object.spec.all(k, k in ['tier', 'order', 'types', 'selector', 'namespaceSelector', 'ingress', 'egress'])
 && object.spec.?tier.orValue('default').matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
 && [object.spec.?selector.orValue(''), object.spec.?namespaceSelector.orValue('')].all(s, {{ include "maneki.plainSelector" "s" }})
 && (!has(object.spec.types) || ['Ingress', 'Egress'].all(t,
