@@ -361,6 +361,27 @@ func TestPoolFollowsLabels(t *testing.T) {
 	})
 }
 
+// TestLimitsOfAssignment: what is reserved counts with the commit that says so, and until another one does.
+func TestLimitsOfAssignment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &wire.IPAM{Cooldown: 20})
+		expect := func(what string, want ipam.Limits) {
+			t.Helper()
+			if diff := cmp.Diff(want, r.agent.CNIState().Limits, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", what, diff)
+			}
+		}
+		r.later(t, time.Minute)
+		expect("of the journal", ipam.Limits{Cooldown: 20 * time.Second})
+		reserved := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/28")}
+		r.commit(&wire.IPAM{Reserved: reserved})
+		expect("of the stream", ipam.Limits{Reserved: reserved})
+		r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{(&wire.IPAM{}).ID()}}
+		synctest.Wait()
+		expect("none", ipam.Limits{})
+	})
+}
+
 // TestPoolsWithPolicy: whoever waited for a pod's policy finds the pools of the same commit.
 func TestPoolsWithPolicy(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -270,7 +270,7 @@ func (a *Agent) publish() {
 	}
 	everyPool := func(*wire.Pool) bool { return true }
 	s := &cniserver.State{Pools: a.state.ipamPools(everyPool), Host: host, NoIPv6: !a.programs(dataplane.IPv6), Labels: labels,
-		MTU: podMTU(a.facts.MTU, a.config, a.state.pools)}
+		MTU: podMTU(a.facts.MTU, a.config, a.state.pools), Limits: a.state.limits()}
 	switch {
 	case !a.live.Load():
 		s.NotReady = errors.New("felix has not programmed this node yet")

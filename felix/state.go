@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/dataplane"
@@ -19,6 +20,7 @@ type state struct {
 	vteps     map[dataplane.Family]map[string]*wire.VTEP // by node
 	routes    map[netip.Prefix]*wire.Route
 	bgp       *wire.BGP
+	ipam      *wire.IPAM // nil: nothing restricts the assignment of addresses
 	node      *wire.Node // this one; nil while it is unknown
 	sets      map[string]*set
 	policies  map[string]*wire.Policy
@@ -75,6 +77,8 @@ func (s *state) upsert(object wire.Object) {
 		s.bgp = o
 	case *wire.Node:
 		s.node = o
+	case *wire.IPAM:
+		s.ipam = o
 	case *wire.IPSet:
 		s.sets[o.Name] = &set{whole: o, size: len(o.Nets) + len(o.Ports)}
 	case *wire.Policy:
@@ -120,6 +124,8 @@ func (s *state) delete(id wire.ID) {
 		s.bgp = nil
 	case wire.KindNode:
 		s.node = nil
+	case wire.KindIPAM:
+		s.ipam = nil
 	case wire.KindIPSet:
 		delete(s.sets, id.Name)
 	case wire.KindPolicy:
@@ -180,7 +186,7 @@ func (s *state) touch(id wire.ID) {
 		s.dirty.rules = true
 	case wire.KindBGP:
 		s.dirty.rules, s.dirty.routes = true, true
-	case wire.KindNode: // publish reads it, nothing is rendered from it
+	case wire.KindNode, wire.KindIPAM: // publish reads them, nothing is rendered from them
 	default:
 		s.dirty.routes = true
 	}
@@ -202,6 +208,14 @@ func (s *state) sortedPools() []*wire.Pool {
 		pools = append(pools, s.pools[name])
 	}
 	return pools
+}
+
+// limits returns what restricts the assignment of addresses beside the pools.
+func (s *state) limits() ipam.Limits {
+	if s.ipam == nil {
+		return ipam.Limits{}
+	}
+	return ipam.Limits{Reserved: s.ipam.Reserved, Cooldown: time.Duration(s.ipam.Cooldown) * time.Second}
 }
 
 // ipamPools gives, by name, the pools that keep accepts, as IPAM takes them.

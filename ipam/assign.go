@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/maneki-net/maneki/api/ipreservation"
 	"github.com/maneki-net/maneki/datastore"
 )
 
@@ -33,6 +34,10 @@ func (c *Client) assign(ctx context.Context, host Host, pools []Pool, requests [
 	if err != nil {
 		return fail(results, err)
 	}
+	reserved, err := c.reserved(ctx)
+	if err != nil {
+		return fail(results, err)
+	}
 	live := map[netip.Addr]string{}
 	if c.live != nil {
 		for _, lease := range c.live() {
@@ -41,7 +46,7 @@ func (c *Client) assign(ctx context.Context, host Host, pools []Pool, requests [
 	}
 	rounds := map[Family]*round{}
 	for _, family := range []Family{IPv4, IPv6} {
-		rounds[family] = &round{client: c, host: host, family: family, known: known, live: live}
+		rounds[family] = &round{client: c, host: host, family: family, known: known, live: live, reserved: reserved}
 	}
 	seen := map[string]bool{}
 	for i := range requests {
@@ -155,7 +160,9 @@ type round struct {
 	family Family
 	known  *hostBlocks
 	live   map[netip.Addr]string // handles of the addresses in use on the host; both families
-	needs  []*need
+	// reserved are assigned only to needs for the very address.
+	reserved ipreservation.Set
+	needs    []*need
 	// doubtful: the outcome of a write is unknown, so what is known of the host is not to be trusted.
 	doubtful bool
 	// lostClaim: another node was faster to claim a block that this round was about to.
@@ -319,12 +326,13 @@ func (r *round) take(b block) map[*need]Lease {
 		if n.done || !n.usable(b) {
 			continue
 		}
-		may := func(addr netip.Addr) bool { return r.holder(addr, n.request.Handle) == "" }
+		unused := func(addr netip.Addr) bool { return r.holder(addr, n.request.Handle) == "" }
 		if !n.want.IsValid() {
+			may := func(addr netip.Addr) bool { return !r.reserved.Contains(addr) && unused(addr) }
 			if lease, ok := b.assign(n.request.Handle, n.attributes, may); ok {
 				taken[n] = lease
 			}
-		} else if may(n.want) {
+		} else if unused(n.want) {
 			if lease, err := b.assignAddr(n.want, n.request.Handle, n.attributes); err == nil {
 				taken[n] = lease
 			}

@@ -77,7 +77,7 @@ func (r *round) claim(ctx context.Context, inv *inventory, config v3.IPAMConfigu
 		n := r.needs[at]
 		if cidr, ok := r.room(n, spaces, inv); ok {
 			err = r.claimNew(ctx, cidr)
-		} else if orphan, ok := takeUsable(n, orphans); ok {
+		} else if orphan, ok := r.takeUsable(n, orphans); ok {
 			err = r.claimOrphan(ctx, orphan)
 		} else {
 			hopeless[n] = true
@@ -106,7 +106,7 @@ func (r *round) room(n *need, spaces map[*Pool]*space, inv *inventory) (netip.Pr
 			s = newSpace(pool, inv.cidrs)
 			spaces[pool] = s
 		}
-		pick := func() (netip.Prefix, bool) { return s.pick(r.host.Name) }
+		pick := func() (netip.Prefix, bool) { return s.pick(r.host.Name, r.reserved) }
 		if n.want.IsValid() {
 			pick = func() (netip.Prefix, bool) { return s.claim(n.want) }
 		}
@@ -220,14 +220,25 @@ func (r *round) orphans(inv *inventory) map[string]block {
 }
 
 // takeUsable removes and returns a block that can meet the need.
-func takeUsable(n *need, blocks map[string]block) (block, bool) {
+func (r *round) takeUsable(n *need, blocks map[string]block) (block, bool) {
 	for _, name := range sortedNames(blocks) {
-		if b := blocks[name]; n.usable(b) {
+		if b := blocks[name]; n.usable(b) && (n.want.IsValid() || r.free(b) > 0) {
 			delete(blocks, name)
 			return b, true
 		}
 	}
 	return block{}, false
+}
+
+// free counts the free addresses of a block that are not reserved.
+func (r *round) free(b block) int {
+	count := 0
+	for _, ordinal := range b.Spec.Unallocated {
+		if !r.reserved.Contains(b.addr(ordinal)) {
+			count++
+		}
+	}
+	return count
 }
 
 // borrow meets needs from blocks of other hosts, those with most room first, where
@@ -237,7 +248,7 @@ func (r *round) borrow(ctx context.Context, inv *inventory) error {
 		return b.family() != r.family || b.host() == r.host.Name || b.free() == 0
 	})
 	slices.SortFunc(lenders, func(a, b block) int {
-		return cmp.Or(cmp.Compare(b.free(), a.free()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(r.free(b), r.free(a)), cmp.Compare(a.Name, b.Name))
 	})
 	for _, b := range lenders {
 		if r.open() == nil {
@@ -273,6 +284,9 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 	}
 	for _, pool := range n.pools {
 		reasons = append(reasons, fmt.Sprintf("pool %s: %v", pool.Name, why))
+		if reserved := r.reserved.Count(pool.CIDR); reserved > 0 && !n.want.IsValid() {
+			reasons[len(reasons)-1] += fmt.Sprintf(" (IPReservations keep %.0f)", reserved)
+		}
 		for _, cidr := range slices.SortedFunc(maps.Keys(inv.damaged), netip.Prefix.Compare) {
 			if pool.CIDR.Overlaps(cidr) {
 				reasons = append(reasons, inv.damaged[cidr].Error())

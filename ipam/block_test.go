@@ -215,7 +215,7 @@ func TestSpace(t *testing.T) {
 			s := newSpace(&test.pool, taken)
 			count := 0
 			for count < 1000 {
-				cidr, ok := s.pick("node-1")
+				cidr, ok := s.pick("node-1", nil)
 				if !ok {
 					break
 				}

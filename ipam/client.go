@@ -24,6 +24,8 @@ type Client struct {
 	// outcome of one of its writes is not known.
 	hosts map[string]*hostBlocks
 	live  func() []Lease // see SetLive; nil for none
+	// limits returns the Limits; nil: they are read from the Store. See SetLimits.
+	limits func() Limits
 }
 
 // SetLive sets the function that returns the addresses in use on this client's host, whatever the blocks say. None of

@@ -3,6 +3,8 @@ package ipam
 import (
 	"hash/fnv"
 	"net/netip"
+
+	"github.com/maneki-net/maneki/api/ipreservation"
 )
 
 // maxCandidates bounds how many blocks of one pool are considered: a larger pool, which
@@ -66,9 +68,9 @@ func (s *space) claim(addr netip.Addr) (netip.Prefix, bool) {
 	return s.candidate(index), true
 }
 
-// pick chooses a free candidate and takes it, beginning at a place that depends on the
+// pick chooses a free candidate that is not reserved as a whole and takes it, beginning at a place that depends on the
 // host, so that nodes which claim at once seldom meet. It gives false when the pool is full.
-func (s *space) pick(host string) (netip.Prefix, bool) {
+func (s *space) pick(host string, reserved ipreservation.Set) (netip.Prefix, bool) {
 	if s.count == 0 {
 		return netip.Prefix{}, false
 	}
@@ -77,12 +79,27 @@ func (s *space) pick(host string) (netip.Prefix, bool) {
 	start := hash.Sum64() % s.count
 	for i := uint64(0); i < s.count; i++ {
 		index := (start + i) % s.count
-		if !s.taken[index] {
+		if s.taken[index] {
+			continue
+		}
+		around, is := reserved.Around(s.candidate(index))
+		if !is {
 			s.taken[index] = true
 			return s.candidate(index), true
 		}
+		// A pool of IPv6 may have too many reserved candidates to look at each.
+		i += s.last(around) - index
 	}
 	return netip.Prefix{}, false
+}
+
+// last returns the index of the last candidate in a network that contains a candidate.
+func (s *space) last(net netip.Prefix) uint64 {
+	larger := s.bits - net.Bits()
+	if larger >= 32 || net.Addr().Less(s.base) {
+		return s.count - 1
+	}
+	return min(offset(s.base, net.Addr())>>s.shift+1<<larger, s.count) - 1
 }
 
 func (s *space) candidate(index uint64) netip.Prefix {

@@ -67,6 +67,8 @@ type State struct {
 	// Refused is why an ADD fails at once because waiting would not help. It is nil if it does not.
 	Refused error
 	Pools   []ipam.Pool
+	// Limits restrict the assignment of addresses beside the pools.
+	Limits ipam.Limits
 	// Host is this node's addresses; nil while they are unknown.
 	Host *wire.Host
 	// NoIPv6 is set if Felix does not program IPv6 (Ipv6Support). A pod with an IPv6 address would be cut off.

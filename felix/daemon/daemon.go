@@ -214,6 +214,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	if err != nil {
 		return err
 	}
+	client.SetLimits(func() ipam.Limits { return agent.CNIState().Limits })
 	client.SetLive(func() []ipam.Lease { return append(cni.Leases(), watcher.Leases()...) })
 	workloads, err := cni.Workloads()
 	if err != nil {

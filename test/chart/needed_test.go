@@ -321,6 +321,13 @@ func inBackground(t *testing.T, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
+// assigning returns a client of the kind that Felix has, which learns from the stream what is reserved.
+func assigning(store datastore.Store) *ipam.Client {
+	client := ipam.New(store)
+	client.SetLimits(func() ipam.Limits { return ipam.Limits{} })
+	return client
+}
+
 // work does what Felix does with addresses and its Node, in each way that ends in another request.
 func (in *installed) work(t *testing.T, config *rest.Config) {
 	t.Helper()
@@ -333,16 +340,16 @@ func (in *installed) work(t *testing.T, config *rest.Config) {
 			t.Fatal(r.Err)
 		}
 	}
-	addresses := ipam.New(store)
+	addresses := assigning(store)
 	assign(addresses)
 	assign(addresses) // reads the block again
 	affinity := &v3.BlockAffinity{ObjectMeta: metav1.ObjectMeta{Name: ipam.AffinityName("n1", pool.CIDR)}}
 	in.change(t, affinity, func() { affinity.Spec.State = v3.StatePending })
-	assign(ipam.New(store)) // confirms the affinity
+	assign(assigning(store)) // confirms the affinity
 	block := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(pool.CIDR)}}
 	in.change(t, block, func() { block.Spec.Affinity = "" })
 	// The affinity goes, because the block has another one, and the block, because nothing is left in it.
-	addresses = ipam.New(store)
+	addresses = assigning(store)
 	addresses.Assign(ctx, host, nil, nil)
 	if freed, err := addresses.Release(ctx, "n1", "h"); err != nil || len(freed) != 1 {
 		t.Fatalf("release: %v, %v", freed, err)

@@ -272,7 +272,7 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ipam.New(store)
+		return assigning(store)
 	}
 	clients := map[string]*ipam.Client{"n1": fresh("n1"), "n2": fresh("n2")}
 	admin, err := kubernetes.New(in.server.Config)

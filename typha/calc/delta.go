@@ -52,7 +52,7 @@ const SelectedConfig = "selected."
 // Delta.Interest names.
 func ForEveryNode(id wire.ID) bool {
 	switch id.Kind {
-	case wire.KindPool, wire.KindHost, wire.KindVTEP, wire.KindRoute:
+	case wire.KindPool, wire.KindIPAM, wire.KindHost, wire.KindVTEP, wire.KindRoute:
 		return true
 	case wire.KindConfig:
 		return id.Name == GlobalConfig

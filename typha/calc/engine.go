@@ -25,6 +25,8 @@ const (
 	KindClusterNetworkPolicy          = "ClusterNetworkPolicy.policy.networking.k8s.io"
 	KindIPPool                        = "IPPool.projectcalico.org"
 	KindIPAMBlock                     = "IPAMBlock.projectcalico.org"
+	KindIPAMConfiguration             = "IPAMConfiguration.projectcalico.org"
+	KindIPReservation                 = "IPReservation.projectcalico.org"
 	KindBGPConfiguration              = "BGPConfiguration.projectcalico.org"
 	KindBGPFilter                     = "BGPFilter.projectcalico.org"
 	KindBGPPeer                       = "BGPPeer.projectcalico.org"
@@ -85,8 +87,10 @@ type Engine struct {
 
 	addresses addresses
 	pools     pools
-	blocks    map[string]*block
-	regions   map[netip.Prefix][]string // the names of the blocks in each, in no order
+	// assignment is what restricts the assignment of addresses beside the pools.
+	assignment assignment
+	blocks     map[string]*block
+	regions    map[netip.Prefix][]string // the names of the blocks in each, in no order
 	// dirtyRegions are those whose blocks may be used now, or no longer.
 	dirtyRegions map[netip.Prefix]struct{}
 	hosts        map[string]*host
@@ -145,6 +149,7 @@ func NewWithin(budget Budget) *Engine {
 		addresses:     newAddresses(),
 		tunnels:       newTunnels(),
 		pools:         newPools(),
+		assignment:    assignment{reserved: map[string][]netip.Prefix{}},
 		blocks:        map[string]*block{},
 		regions:       map[netip.Prefix][]string{},
 		dirtyRegions:  map[netip.Prefix]struct{}{},
@@ -206,6 +211,10 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 		e.upsertPool(o)
 	case *v3.IPAMBlock:
 		e.upsertBlock(o)
+	case *v3.IPReservation:
+		e.upsertReservation(o)
+	case *v3.IPAMConfiguration:
+		e.upsertIPAMConfiguration(o)
 	case *v3.BGPConfiguration:
 		e.upsertBGPConfiguration(o)
 	case *v3.BGPFilter:
@@ -218,10 +227,14 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 }
 
 // Refuse takes out a resource that is there and cannot be read, and says so. An IPPool is closed instead: the addresses
-// that it gave stay in use.
+// that it gave stay in use. What restricts the assignment of addresses stays as it was read last.
 func (e *Engine) Refuse(kind, ns, name, reason string) {
-	if kind == KindIPPool {
+	switch kind {
+	case KindIPPool:
 		e.refusePool(name, reason)
+		return
+	case KindIPReservation, KindIPAMConfiguration:
+		e.judge(kind, ns, name, reason)
 		return
 	}
 	e.Delete(kind, ns, name)
@@ -259,6 +272,10 @@ func (e *Engine) Delete(kind, ns, name string) {
 		e.deletePool(name)
 	case KindIPAMBlock:
 		e.deleteBlock(name)
+	case KindIPReservation:
+		e.deleteReservation(name)
+	case KindIPAMConfiguration:
+		e.deleteIPAMConfiguration(name)
 	case KindBGPConfiguration:
 		e.deleteBGPConfiguration(name)
 	case KindBGPFilter:
@@ -282,6 +299,7 @@ func (e *Engine) Flush() Delta {
 // former version stays in place; a new policy allows nothing.
 func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushPools()
+	e.flushAssignment()
 	e.flushBlocks() // which the pools decide
 	e.flushOversized()
 	if profiles := e.dirtyProfiles; len(profiles) > 0 {

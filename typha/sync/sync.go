@@ -40,7 +40,7 @@ var calicoKinds = []datastore.Kind{
 	datastore.Tiers, datastore.CalicoNetworkPolicies, datastore.GlobalNetworkPolicies,
 	datastore.StagedNetworkPolicies, datastore.StagedGlobalNetworkPolicies, datastore.StagedKubernetesNetworkPolicies,
 	datastore.NetworkSets, datastore.GlobalNetworkSets, datastore.HostEndpoints,
-	datastore.IPPools, datastore.IPAMBlocks,
+	datastore.IPPools, datastore.IPAMBlocks, datastore.IPAMConfigurations, datastore.IPReservations,
 	datastore.BGPConfigurations, datastore.BGPFilters, datastore.BGPPeers, datastore.FelixConfigurations,
 }
 

@@ -81,6 +81,8 @@ func DecodeObject(kind Kind, data []byte) (Object, error) {
 		o = &HostEndpoint{}
 	case KindNode:
 		o = &Node{}
+	case KindIPAM:
+		o = &IPAM{}
 	default:
 		return nil, fmt.Errorf("decode object: %w %d", ErrUnknownKind, kind)
 	}

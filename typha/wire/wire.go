@@ -32,11 +32,12 @@ const (
 	KindEndpoint
 	KindHostEndpoint
 	KindNode
+	KindIPAM
 )
 
 // String returns the kind's name, for messages.
 func (k Kind) String() string {
-	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint", "Node"}
+	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint", "Node", "IPAM"}
 	if int(k) < len(names) && k > 0 {
 		return names[k]
 	}
@@ -122,6 +123,18 @@ type Node struct {
 	Name   string            `cbor:"1,keyasint"`
 	Labels map[string]string `cbor:"2,keyasint,omitempty"`
 }
+
+// IPAM is what every node is told of the assignment of addresses beside the Pools. There is at most one.
+type IPAM struct {
+	// Reserved are the networks whose addresses are assigned only to who asks for the very address. They are sorted and
+	// do not overlap.
+	Reserved []netip.Prefix `cbor:"1,keyasint,omitempty"`
+	// Cooldown is how many seconds a released address is not assigned again.
+	Cooldown uint32 `cbor:"2,keyasint,omitempty"`
+}
+
+// ID of the only IPAM.
+func (*IPAM) ID() ID { return ID{KindIPAM, "default"} }
 
 // ID of the node.
 func (n *Node) ID() ID { return ID{KindNode, n.Name} }

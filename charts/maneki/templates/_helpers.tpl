@@ -65,7 +65,9 @@ seLinuxOptions: {type: spc_t}
     - globalnetworksets
     - hostendpoints
     - ipamblocks
+    - ipamconfigurations
     - ippools
+    - ipreservations
     - networkpolicies
     - networksets
     - stagedglobalnetworkpolicies

@@ -1,0 +1,44 @@
+package ipam
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/maneki-net/maneki/api/ipreservation"
+	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/datastore"
+)
+
+// Limits restrict the assignment of addresses beside the pools.
+type Limits struct {
+	// Reserved are the addresses that are assigned only to a request for the very address.
+	Reserved ipreservation.Set
+	// Cooldown is how long a released address is not assigned again.
+	Cooldown time.Duration
+}
+
+// SetLimits sets the function that returns the Limits, which a client otherwise reads from the Store. Call SetLimits
+// before the client is used. The goroutines that assign and release addresses call limits.
+func (c *Client) SetLimits(limits func() Limits) { c.limits = limits }
+
+// reserved returns the addresses that are reserved. What cannot be read of an IPReservation reserves nothing.
+func (c *Client) reserved(ctx context.Context) (ipreservation.Set, error) {
+	if c.limits != nil {
+		return c.limits().Reserved, nil
+	}
+	list, err := c.store.List(ctx, datastore.IPReservations, datastore.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list IP reservations: %w", err)
+	}
+	var nets []netip.Prefix
+	for _, item := range list.Items {
+		if o, ok := item.(*v3.IPReservation); ok {
+			readable, _ := ipreservation.Read(o) // the calculation reports the rest
+			nets = slices.Concat(nets, readable)
+		}
+	}
+	return ipreservation.Merge(nets), nil
+}
