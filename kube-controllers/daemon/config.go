@@ -55,11 +55,13 @@ const (
 	controllerHostEndpoint = "hostendpoint"
 	controllerTyphaScale   = "typhascale"
 	controllerStatus       = "status"
+	controllerEffects      = "effects"
 	controllerAdmission    = "admission"
 )
 
 var controllers = []string{controllerNode, controllerIPPool, controllerClusterInfo, controllerTier,
-	controllerDefaults, controllerHostEndpoint, controllerTyphaScale, controllerStatus, controllerAdmission}
+	controllerDefaults, controllerHostEndpoint, controllerTyphaScale, controllerStatus, controllerEffects,
+	controllerAdmission}
 
 // foreign are Calico's controllers that have nothing to do here: they serve a datastore
 // other than the Kubernetes API. Naming them is no error, so that settings carry over.

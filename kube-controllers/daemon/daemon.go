@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,7 +26,6 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -47,6 +45,7 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/admission"
 	"github.com/maneki-net/maneki/kube-controllers/clusterinfo"
 	"github.com/maneki-net/maneki/kube-controllers/defaults"
+	"github.com/maneki-net/maneki/kube-controllers/effects"
 	"github.com/maneki-net/maneki/kube-controllers/hostendpoint"
 	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
 	"github.com/maneki-net/maneki/kube-controllers/ippool"
@@ -150,8 +149,10 @@ func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Man
 			NewInformer:      informers(store, scheme, log),
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Pod{}:  {Transform: trimPod},
-				&corev1.Node{}: {Transform: trimNode},
+				&corev1.Pod{}:       {Transform: trimPod},
+				&corev1.Node{}:      {Transform: trimNode},
+				&corev1.Namespace{}: {Transform: trimMetadata},
+				&corev1.Service{}:   {Transform: trimMetadata},
 			},
 		},
 		Metrics:                       metricsserver.Options{BindAddress: "0"}, // serve has limits that its server lacks
@@ -208,6 +209,12 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 		return defaults.Add(mgr, log)
 	case controllerHostEndpoint:
 		return hostendpoint.Add(mgr, log)
+	case controllerEffects:
+		store, err := kubernetes.New(mgr.GetConfig())
+		if err != nil {
+			return err
+		}
+		return effects.Add(mgr, effects.Options{Store: store, Log: log})
 	case controllerTyphaScale:
 		if config.TyphaDeployment == "" {
 			log.Info("no deployment of typha to scale")
@@ -274,55 +281,4 @@ func version() string {
 		return ""
 	}
 	return info.Main.Version
-}
-
-// trimPod keeps of a pod what the controllers read: a large cluster has many of them.
-func trimPod(obj any) (any, error) {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return obj, nil
-	}
-	trimmed := &corev1.Pod{
-		ObjectMeta: trimMeta(pod.ObjectMeta),
-		Spec:       corev1.PodSpec{NodeName: pod.Spec.NodeName},
-		Status:     corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs},
-	}
-	if hash, ok := pod.Annotations[corev1.MirrorPodAnnotationKey]; ok {
-		trimmed.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: hash}
-	}
-	return trimmed, nil
-}
-
-// trimNode keeps a node's name and labels, its addresses and the annotations with addresses, our own condition, and the
-// state that shows whether its kubelet reports.
-func trimNode(obj any) (any, error) {
-	node, ok := obj.(*corev1.Node)
-	if !ok {
-		return obj, nil
-	}
-	trimmed := &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta), Status: corev1.NodeStatus{Addresses: node.Status.Addresses}}
-	trimmed.Labels = node.Labels
-	if condition := status.Condition(node); condition != nil {
-		trimmed.Status.Conditions = []corev1.NodeCondition{*condition}
-	}
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			trimmed.Status.Conditions = append(trimmed.Status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
-		}
-	}
-	for _, taint := range node.Spec.Taints {
-		if taint.Key == corev1.TaintNodeOutOfService {
-			trimmed.Spec.Taints = append(trimmed.Spec.Taints, taint)
-		}
-	}
-	for key, value := range node.Annotations {
-		if strings.HasPrefix(key, v3.GroupVersion.Group+"/") {
-			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, value)
-		}
-	}
-	return trimmed, nil
-}
-
-func trimMeta(meta metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name, UID: meta.UID, ResourceVersion: meta.ResourceVersion}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -194,6 +195,7 @@ func TestProgram(t *testing.T) {
 	t.Run("host endpoints", w.hostEndpoints)
 	t.Run("addresses", w.addresses)
 	t.Run("replicas of Typha", w.typhaScale)
+	t.Run("what has no effect", w.effects)
 	t.Run("metrics", func(t *testing.T) {
 		if _, body := w.get(t, "/metrics"); !strings.Contains(body, `ipam_ippool_size{ippool="first"} 65536`) ||
 			!strings.Contains(body, "ipam_allocations_gc_reclamations") {
@@ -537,6 +539,44 @@ func TestTrimNode(t *testing.T) {
 			Conditions: []corev1.NodeCondition{ours, {Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 	if got, err := trimNode(node); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// TestTrimKeepsWhatHasNoEffect, and nothing else of the annotations and labels.
+func TestTrimKeepsWhatHasNoEffect(t *testing.T) {
+	meta := metav1.ObjectMeta{Name: "o", ManagedFields: make([]metav1.ManagedFieldsEntry, 3),
+		Annotations: map[string]string{"cni.projectcalico.org/hwAddr": strings.Repeat("x", 1000),
+			"projectcalico.org/natExcludeService": "true", "cni.projectcalico.org/ipFamilies": `["IPv4"]`,
+			"cni.projectcalico.org/ipv4pools": `["p"]`, "other": "y"},
+		Labels: map[string]string{"istio.io/dataplane-mode": "ambient", "app": "z"}}
+	metadata := func(kind string) *metav1.PartialObjectMetadata {
+		return &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}, ObjectMeta: meta}
+	}
+	for kind, c := range map[string]struct {
+		object              metav1.Object
+		trim                func(any) (any, error)
+		annotations, labels []string
+	}{
+		"Pod": {&corev1.Pod{ObjectMeta: meta}, trimPod,
+			[]string{"cni.projectcalico.org/hwAddr", "cni.projectcalico.org/ipFamilies"}, []string{"istio.io/dataplane-mode"}},
+		"Namespace": {metadata("Namespace"), trimMetadata,
+			[]string{"cni.projectcalico.org/ipFamilies"}, []string{"istio.io/dataplane-mode"}},
+		"Service": {metadata("Service"), trimMetadata, []string{"projectcalico.org/natExcludeService"}, nil},
+	} {
+		got, err := c.trim(c.object)
+		o, is := got.(metav1.Object)
+		if err != nil || !is {
+			t.Fatalf("%s: %v, %v", kind, got, err)
+		}
+		annotations, labels := slices.Sorted(maps.Keys(o.GetAnnotations())), slices.Sorted(maps.Keys(o.GetLabels()))
+		if !slices.Equal(annotations, c.annotations) || !slices.Equal(labels, c.labels) || len(o.GetManagedFields()) > 0 {
+			t.Errorf("%s keeps %q, %q, %v", kind, annotations, labels, o.GetManagedFields())
+		}
+		for _, value := range o.GetAnnotations() {
+			if len(value) > 64 {
+				t.Errorf("%s keeps %d octets of a value", kind, len(value))
+			}
+		}
 	}
 }
 

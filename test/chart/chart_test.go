@@ -328,7 +328,7 @@ func TestControllersHearTypha(t *testing.T) {
 				t.Errorf("it has the files %v, want %v", files, want)
 			}
 			role := mustFind[rbacv1.ClusterRole](t, objects, "ClusterRole", "calico-kube-controllers")
-			for _, resource := range []string{"nodes/status", "clusternetworkpolicies/status", "events"} {
+			for _, resource := range []string{"nodes/status", "clusternetworkpolicies/status"} {
 				if allowed := slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, resource) }); allowed != typha {
 					t.Errorf("it may write %s: %t", resource, allowed)
 				}

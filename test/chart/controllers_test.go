@@ -56,6 +56,7 @@ func TestEveryRightOfKubeControllersIsNeeded(t *testing.T) {
 		webhook, stop := runControllers(t, r, objects)
 		in.changeResources(t, r)
 		in.giveAddresses(t, r)
+		in.writeWithoutEffect(t, r)
 		in.askAdmission(t, r, webhook)
 		in.list(t, r)
 		r.await(t, "POST .*/leases", "PUT .*/leases/", "POST .*/events",
@@ -207,12 +208,25 @@ func (in *installed) askAdmission(t *testing.T, r *recorder, webhook string) {
 		"GET .*/stagednetworkpolicies.*spec.tier", "GET .*/stagedglobalnetworkpolicies.*spec.tier")
 }
 
+// writeWithoutEffect writes what has no effect, takes it back and writes it again: its event is there, and is counted.
+func (in *installed) writeWithoutEffect(t *testing.T, r *recorder) {
+	t.Helper()
+	settings := &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "node.n1"}}
+	settings.Spec.ChainInsertMode = new("Append")
+	in.create(t, settings)
+	r.await(t, "POST .*/namespaces/default/events.*NoEffect")
+	in.change(t, settings, func() { settings.Spec.ChainInsertMode = nil })
+	r.await(t, "POST .*/namespaces/default/events.*Effective")
+	in.change(t, settings, func() { settings.Spec.ChainInsertMode = new("Append") })
+	r.await(t, "PATCH .*/namespaces/default/events/")
+}
+
 // list lists what controllers have informers of metadata for. They list where an API server does not begin a watch with what
 // there is: that of the test does, and that of Kubernetes 1.33 does not.
 func (in *installed) list(t *testing.T, r *recorder) {
 	t.Helper()
-	for _, list := range []client.ObjectList{&corev1.NodeList{}, &v3.KubeControllersConfigurationList{},
-		&v3.FelixConfigurationList{}, &v3.BGPConfigurationList{}} {
+	for _, list := range []client.ObjectList{&corev1.NodeList{}, &corev1.NamespaceList{}, &corev1.ServiceList{},
+		&v3.KubeControllersConfigurationList{}, &v3.FelixConfigurationList{}, &v3.BGPConfigurationList{}} {
 		if err := in.client(t, r.client).List(t.Context(), list); err != nil {
 			t.Fatal(err)
 		}
