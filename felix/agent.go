@@ -243,6 +243,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			work = a.tellOfJournal() || len(a.waiters) > 0
 		}
 		work = a.drain() || work
+		a.metrics.messages.taken()
 		if work || a.state.dirty.any() {
 			if err := a.pass(ctx); err != nil {
 				return err
@@ -320,9 +321,10 @@ func (a *Agent) commit(c wire.Commit) {
 	a.applied = c.Number
 	if c.InSync && !a.inSync {
 		a.inSync, a.programming = true, true
+		a.metrics.messages.inSync()
 		a.log.Info("in sync with the stream", "commit", c.Number, "objects", len(c.Upserts))
 	}
-	a.metrics.commits.Inc()
+	a.metrics.messages.commit(c)
 }
 
 // completed adds to a commit that is everything the deletion of what the journal has besides.
@@ -397,6 +399,7 @@ func (a *Agent) learnFacts(facts node.Facts) {
 
 // observe shows an event to every driver, and says whether one has to act.
 func (a *Agent) observe(e dataplane.Event) bool {
+	a.metrics.messages.event(e.Kind)
 	if e.Kind == dataplane.EventAddr || e.Kind == dataplane.EventLost {
 		a.opts.Facts.Check()
 	}

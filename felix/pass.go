@@ -41,10 +41,10 @@ func (a *Agent) pass(ctx context.Context) error {
 	start := time.Now()
 	enforced, err := a.apply(ctx)
 	err = errors.Join(interfaces, err)
-	a.metrics.applyTime.Observe(time.Since(start).Seconds())
 	if ctx.Err() != nil {
 		return nil // an apply that was cut short says nothing
 	}
+	a.metrics.apply(time.Since(start))
 	a.everApplied = true
 	a.answerAdds(enforced)
 	a.account(enforced, err)
@@ -234,12 +234,9 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 	all := !slices.Contains(slices.Collect(maps.Values(enforced)), false)
 	if all && a.inSync && !a.live.Load() {
 		a.live.Store(true)
-		a.metrics.ready()
 		a.log.Info("kernel programmed", "workloads", len(a.workloads), "policies", len(a.state.policies))
 	}
-	a.metrics.endpoints.Set(float64(len(a.workloads)))
-	a.metrics.policies.Set(float64(len(a.state.policies)))
-	a.metrics.sets.Set(float64(len(a.state.sets)))
+	a.metrics.selectors.Set(float64(len(a.state.sets)))
 	a.metrics.hosts.Set(float64(len(a.state.hosts)))
 	if a.inSync {
 		if !all {

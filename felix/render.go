@@ -93,7 +93,6 @@ func (a *Agent) renderRoutes() {
 			Underlay: a.underlay(f, learned), Workloads: a.routedWorkloads(),
 		})
 		f.Routes.Replace(out.Routes)
-		a.metrics.routes.WithLabelValues(f.Family.String()).Set(float64(len(out.Routes)))
 		a.problems = append(a.problems, out.Problems...)
 		a.unresolved = append(a.unresolved, out.Unresolved...)
 		a.refused = append(a.refused, out.Refused...)

@@ -196,6 +196,8 @@ type rig struct {
 	events  chan dataplane.Event
 	source  *source
 	ended   chan error
+	// registry has the agent's metrics.
+	registry *prometheus.Registry
 }
 
 func newRig(t *testing.T, known ...wire.Object) *rig {
@@ -232,7 +234,7 @@ func newFake() *fake {
 func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node.Facts, j *journal.Journal) *rig {
 	t.Helper()
 	r := &rig{fake: kernel, source: &source{commits: make(chan wire.Commit)},
-		speaker: &speaker{changes: make(chan struct{})}, events: make(chan dataplane.Event), ended: make(chan error, 1)}
+		speaker: &speaker{changes: make(chan struct{})}, events: make(chan dataplane.Event), ended: make(chan error, 1), registry: prometheus.NewRegistry()}
 	local := []config.Source{{Name: "test", Values: settings}}
 	c, err := config.Resolve(local...)
 	if err != nil {
@@ -242,7 +244,7 @@ func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node
 		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
 			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Underlay: underlay{}, Connections: connections{r.fake}}}},
 		Events: r.events, FirstFacts: facts,
-		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
+		Local: local, Config: c, Metrics: felix.NewMetrics(r.registry), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

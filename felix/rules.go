@@ -82,6 +82,7 @@ func (a *Agent) renderRules() {
 	}
 	a.renderSysctls(workloads)
 	a.forgetExternal(workloads)
+	a.metrics.local(a.state, len(workloads))
 	if slices.Sort(a.unusable); len(a.unusable) > 0 && !slices.Equal(former, a.unusable) {
 		a.log.Warn("part of the policy cannot be enforced", "problems", a.unusable)
 	}
@@ -110,7 +111,6 @@ func (a *Agent) program(f FamilyDrivers, name string, driver Rules, t policy.Tab
 	}
 	driver.Hook(t.Hooks)
 	a.chains[key] = now
-	a.metrics.chains.WithLabelValues(f.Family.String(), name).Set(float64(len(now)))
 }
 
 // renderer returns the renderer of a family, the same one while the settings are the same.

@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -31,6 +30,7 @@ import (
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/typha/metric"
 )
 
 // The files of the process.
@@ -88,7 +88,6 @@ type process struct {
 	journal *journal.Journal
 	level   *slog.LevelVar
 	log     *slog.Logger
-	started time.Time
 }
 
 // newProcess reads what the process itself is given, and opens the journal, whose FelixConfigurations count
@@ -98,7 +97,7 @@ func newProcess(log *slog.Logger) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{local: local, started: time.Now()}
+	p := &process{local: local}
 	own, err := config.Resolve(p.local...)
 	if err != nil {
 		log.Error("settings partly ignored", "error", err)
@@ -188,6 +187,9 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
+	p.log = metric.CountLog(p.log, registry, "felix")
+	registry.MustRegister(kernel.metrics)
+	registerHost(registry, p.node)
 	if p.config.PrometheusGoMetricsEnabled {
 		registry.MustRegister(collectors.NewGoCollector())
 	}
@@ -205,7 +207,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	agent, err := felix.NewAgent(felix.Options{
 		Node: p.node, Source: source.Source, Whole: source.whole, Journal: p.journal, Drivers: kernel.drivers, Events: events.Events(),
 		Speaker: bgpSpeaker, Facts: watcher, FirstFacts: p.firstFacts(kernel, mtu), Learned: learned,
-		Local: p.local, Config: p.config, Configured: p.setLevel, Metrics: felix.NewMetrics(registry, p.started), Log: p.log,
+		Local: p.local, Config: p.config, Configured: p.setLevel, Metrics: felix.NewMetrics(registry), Log: p.log,
 	})
 	if err != nil {
 		return err

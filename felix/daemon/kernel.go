@@ -31,11 +31,13 @@ type kernel struct {
 	drivers  felix.Drivers
 	sets     []*ipset.Sets
 	flows    []*conntrack.Connections
+	metrics  *dataplaneMetrics
 }
 
 // openKernel opens every driver in the calling thread's network namespace. It changes nothing.
 func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
-	k := &kernel{families: []dataplane.Family{dataplane.IPv4}, backend: iptables.Backend(c.IptablesBackend)}
+	k := &kernel{families: []dataplane.Family{dataplane.IPv4}, backend: iptables.Backend(c.IptablesBackend),
+		metrics: newDataplaneMetrics()}
 	if c.Ipv6Support {
 		k.families = append(k.families, dataplane.IPv6)
 	}
@@ -67,20 +69,24 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 			return nil, err
 		}
 		k.sets = append(k.sets, sets)
+		k.metrics.addSets(family, sets)
 		connections, err := conntrack.Open(family)
 		if err != nil {
 			k.close()
 			return nil, err
 		}
+		connections.Waited = seconds(k.metrics.forgot)
 		k.flows = append(k.flows, connections)
 		rules := func(table string) *iptables.Table {
-			return iptables.New(iptables.Config{Family: family, Table: table, Backend: k.backend, Runner: iptables.Exec{}})
+			return k.metrics.addTable(family, table, iptables.New(iptables.Config{Family: family, Table: table,
+				Backend: k.backend, Runner: iptables.Exec{Started: k.metrics.execTook}}))
 		}
-		routes := route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP}}
+		routes := route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP},
+			Listed: seconds(k.metrics.listed), Read: seconds(k.metrics.read)}
 		k.drivers.Families = append(k.drivers.Families, felix.FamilyDrivers{
 			Family: family, Sets: sets,
 			Raw: rules(iptables.Raw), Mangle: rules(iptables.Mangle), Filter: rules(iptables.Filter), NAT: rules(iptables.NAT),
-			Routes: route.New(k.handle, routes), Underlay: route.NewForeign(k.handle, routes),
+			Routes: k.metrics.addRoutes(family, route.New(k.handle, routes)), Underlay: route.NewForeign(k.handle, routes),
 			Connections: connections,
 		})
 	}

@@ -235,7 +235,7 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	}
 	m.agent, err = felix.NewAgent(felix.Options{Node: m.name, Source: source, Whole: true, Journal: j,
 		Drivers: kernel.drivers, Events: events.Events(), Speaker: speaker, Facts: m.watcher, FirstFacts: facts,
-		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: log})
+		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry()), Log: log})
 	if err != nil {
 		return err
 	}

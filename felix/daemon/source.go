@@ -24,10 +24,12 @@ type source struct {
 
 // openSource makes a client of Typha if one is configured, and otherwise Typha's parts in this process.
 func (p *process) openSource(store *connect.Datastore, registry prometheus.Registerer) (source, error) {
-	c := p.config
+	c, syncing := p.config, newSyncMetrics(registry)
 	if c.TyphaAddr == "" && c.TyphaK8sServiceName == "" {
 		local := typha.NewLocal(typha.LocalOptions{Store: store, View: sync.NewView(kinds(store.Type)), Logger: p.log, Metrics: stream.NewMetrics(registry)})
-		return source{local.Source(p.node), true, local.Run}, nil
+		registry.MustRegister(clusterMetrics(local.Hub().Cluster))
+		syncing.syncing(stream.Resyncing)
+		return source{&localSource{Source: local.Source(p.node), metrics: syncing}, true, local.Run}, nil
 	}
 	run, replicas := []func(context.Context) error(nil), stream.Replicas(stream.Fixed(c.TyphaAddr))
 	if c.TyphaAddr == "" {
@@ -47,11 +49,12 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 	known := p.journal.State()
 	client, err := stream.NewClient(stream.ClientOptions{
 		Node: p.node, Replicas: replicas, TokenFile: c.TyphaTokenFile, ReadTimeout: c.TyphaReadTimeout, Logger: p.log,
-		TLS: files, Held: known.Objects, Versions: known.Versions, Datastore: known.Datastore,
+		TLS: files, Held: known.Objects, Versions: known.Versions, Datastore: known.Datastore, Syncing: syncing.syncing,
 	})
 	if err != nil {
 		return source{}, err
 	}
+	registry.MustRegister(clusterMetrics(client.Cluster))
 	return source{client, false, together(append(run, client.Run))}, nil
 }
 

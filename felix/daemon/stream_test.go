@@ -32,6 +32,8 @@ type pipe struct {
 	commits chan wire.Commit
 	reports chan wire.Report
 	number  uint64
+	// registry has the metrics of agent and drivers.
+	registry *prometheus.Registry
 }
 
 func (p *pipe) Next(ctx context.Context) (wire.Commit, error) {
@@ -111,10 +113,11 @@ func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workloa
 		t.Fatal(err)
 	}
 	j := journal.Open(filepath.Join(t.TempDir(), "stream"))
-	p := &pipe{commits: make(chan wire.Commit), reports: make(chan wire.Report, 16)}
+	p := &pipe{commits: make(chan wire.Commit), reports: make(chan wire.Report, 16), registry: prometheus.NewRegistry()}
+	p.registry.MustRegister(k.metrics)
 	agent, err := felix.NewAgent(felix.Options{Node: "n1", Source: p, Whole: true, Journal: j, Drivers: k.drivers, Events: events.Events(),
 		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: addr, Device: "eth0"}},
-		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry(), time.Now()), Log: slog.New(slog.DiscardHandler)})
+		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(p.registry), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

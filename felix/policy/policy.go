@@ -302,7 +302,7 @@ func policyChain(policy string, ingress bool) string {
 
 // profileChain has the name of the Profile resource in it where that fits, as in Calico.
 func profileChain(profile string, ingress bool) string {
-	profile = strings.TrimPrefix(profile, "profile/")
+	profile = strings.TrimPrefix(profile, wire.ProfilePrefix)
 	if ingress {
 		return named("cali-pri-", profile)
 	}

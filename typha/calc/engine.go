@@ -111,6 +111,7 @@ type Engine struct {
 	needs         map[need]bool // whether it was needed: sets, and what belongs to one node
 	policyNeeds   map[need]bool // the same of policies
 
+	tally   tally
 	seed    maphash.Seed
 	scratch []*selector // room that calls share
 }

@@ -23,6 +23,7 @@ type profile struct {
 	// spoken are the labels that the index uses, as of its generation spokenAt; 0 means that they are not known.
 	spoken   []expression.Fact
 	spokenAt uint64
+	counted  bool // in the tally
 	// kube says that the Kubernetes object is there, object that the Profile is.
 	kube        bool
 	ruled       int32 // how many places' ruling it is in
@@ -32,7 +33,7 @@ type profile struct {
 }
 
 // policyName returns the name of the profile's Policy on the wire.
-func (p *profile) policyName() string { return "profile/" + p.name }
+func (p *profile) policyName() string { return wire.ProfilePrefix + p.name }
 
 const (
 	// allowProfile exists always, for automatic host endpoints.
@@ -79,6 +80,7 @@ func (e *Engine) relabel(p *profile, l labels) bool {
 
 // setProfile notes that a profile changed: its labels perhaps, and whether it has rules.
 func (e *Engine) setProfile(p *profile, relabelled bool) {
+	e.tally.count(p)
 	for place := range p.places.all {
 		e.setRuling(place)
 		for c := range place.classes.all {

@@ -122,8 +122,9 @@ func (s *selector) indexKeys() []indexKey {
 
 // file adds a selector.
 func (e *Engine) file(s *selector) {
-	x := &e.index
-	for _, k := range s.indexKeys() {
+	x, keys := &e.index, s.indexKeys()
+	e.tally.filed(keys, 1)
+	for _, k := range keys {
 		if k.label == "" && k.namespace != "" {
 			s.space.selectors.add(s)
 			continue
@@ -138,8 +139,9 @@ func (e *Engine) file(s *selector) {
 }
 
 func (e *Engine) unfile(s *selector) {
-	x := &e.index
-	for _, k := range s.indexKeys() {
+	x, keys := &e.index, s.indexKeys()
+	e.tally.filed(keys, -1)
+	for _, k := range keys {
 		if k.label == "" && k.namespace != "" {
 			s.space.selectors.remove(s)
 			continue
@@ -311,14 +313,17 @@ func (e *Engine) askFresh() {
 		switch {
 		case s.users == 0:
 		case s.space != nil:
+			e.tally.namespaceScoped++
 			for p := range s.space.places.all {
 				e.askClasses(s, p.classes.all)
 			}
 		case wide <= fewSelectors:
+			e.tally.full++
 			e.askClasses(s, e.classes.all)
 		}
 	}
 	if wide > fewSelectors {
+		e.tally.full++
 		for c := range e.classes.all {
 			e.markClass(c, dirtyMatches)
 		}
@@ -327,12 +332,18 @@ func (e *Engine) askFresh() {
 }
 
 func (e *Engine) askClasses(s *selector, classes iter.Seq[*class]) {
+	asked, matched := 0, 0
 	for c := range classes {
 		e.progress.Add(1)
-		if e.dirtyClasses[c] != dirtyMatches && s.selects(c) {
+		if e.dirtyClasses[c] == dirtyMatches {
+			continue
+		}
+		if asked++; s.selects(c) {
+			matched++
 			e.markClass(c, dirtyMatches)
 		}
 	}
+	e.tally.evaluated(asked, matched)
 }
 
 // match makes the class a member of the selectors that select it and of no others.
@@ -340,7 +351,9 @@ func (e *Engine) match(c *class) {
 	found := e.index.candidates(c, e.scratch[:0])
 	slices.SortFunc(found, func(a, b *selector) int { return int(a.number - b.number) })
 	found = slices.Compact(found)
+	asked := len(found)
 	found = slices.DeleteFunc(found, func(s *selector) bool { return !s.selects(c) })
+	e.tally.evaluated(asked, len(found))
 	e.scratch = found
 	if slices.EqualFunc(found, c.matches, func(s *selector, m match) bool { return s == m.selector }) {
 		return

@@ -134,6 +134,7 @@ func (e *Engine) uncount(it *item) {
 }
 
 func (e *Engine) countEndpoint(it *item, n int32) {
+	e.tally.endpoints[it.kind] += int(n)
 	e.countNode(&e.everywhere, it.node, n)
 	if r := it.class.place.ruling; r != nil {
 		for _, p := range r.profiles {

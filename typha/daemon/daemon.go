@@ -26,6 +26,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/metric"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )
@@ -74,7 +75,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	log = countLogging(log, registry)
+	log = metric.CountLog(log, registry, "typha")
 	metrics := stream.NewMetrics(registry)
 	view := sync.NewView(kinds)
 	registry.MustRegister(view, stream.NewExpiry("typha", cfg.tls()))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/maneki-net/maneki/typha/metric"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -111,7 +112,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("disk full
 
 func TestFailuresOfTheLogAreCounted(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	countLogging(slog.New(slog.NewTextHandler(brokenWriter{}, nil)), registry).With("a", 1).Error("lost")
+	metric.CountLog(slog.New(slog.NewTextHandler(brokenWriter{}, nil)), registry, "typha").With("a", 1).Error("lost")
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func TestFailuresOfTheLogAreCounted(t *testing.T) {
 func TestMetricsHaveCalicosNames(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	stream.NewMetrics(registry)
-	countLogging(slog.New(slog.DiscardHandler), registry)
+	metric.CountLog(slog.New(slog.DiscardHandler), registry, "typha")
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

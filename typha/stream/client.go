@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maneki-net/maneki/typha/wire"
@@ -35,6 +36,8 @@ type ClientOptions struct {
 	// ReadTimeout is how long a silent connection is trusted; 0 is 30 s, Felix's TyphaReadTimeout.
 	ReadTimeout time.Duration
 	Logger      *slog.Logger // nil discards
+	// Syncing is called when the state of the stream changes, by Run; nil is nobody.
+	Syncing func(SyncState)
 
 	dial func(ctx context.Context, address string) (net.Conn, error) // for tests; nil is TCP
 }
@@ -59,7 +62,19 @@ type Client struct {
 
 	mu     sync.Mutex
 	report wire.Report // latest
+
+	cluster atomic.Pointer[wire.Cluster] // nil until Typha said it
 }
+
+// SyncState is how far a node is with what its source knows. The numbers are those of Calico's felix_resync_state.
+type SyncState int
+
+// The states. Before the first, it is 0.
+const (
+	Waiting   SyncState = iota + 1 // there is no source
+	Resyncing                      // the source is there, and has not delivered everything
+	InSync                         // it has delivered everything
+)
 
 // Replicas are the Typhas that a Client may connect to. discovery.Watcher is one.
 type Replicas interface {
@@ -119,6 +134,9 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	if c.versions == nil {
 		c.versions = map[string]string{}
 	}
+	if c.opts.Syncing == nil {
+		c.opts.Syncing = func(SyncState) {}
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -131,6 +149,7 @@ func (c *Client) Run(ctx context.Context) error {
 	pause := firstBackoff
 	tried := map[string]bool{} // in this round; the replica that ended the last stream is the last to be asked again
 	for {
+		c.opts.Syncing(Waiting)
 		address, err := c.choose(tried)
 		if err == nil {
 			before, began := c.number, time.Now()

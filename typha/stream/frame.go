@@ -32,6 +32,7 @@ const (
 	frameGone      = 14 // down: the name of a node
 	frameVerdict   = 15 // down: verdict
 	frameObserved  = 16 // down: observedMark; what came since the last mark is one Observed
+	frameCluster   = 17 // down: wire.Cluster; feature cluster
 )
 
 // Messages to a client are cut when they reach this size in octets, so that a snapshot

@@ -73,6 +73,7 @@ type Hub struct {
 	applied   map[string]string // versions.changed as of the last flush; a new map at each change
 	sequence  uint64
 	dirty     bool      // the engine has input that was not flushed
+	unflushed int       // resources in that input
 	earliest  time.Time // of the next flush
 	entries   map[wire.ID]*entry
 	catalog   catalog // what every node needs, besides in entries
@@ -244,6 +245,7 @@ func (h *Hub) Update(ctx context.Context, u Update) error {
 }
 
 func (h *Hub) update(u Update) {
+	began := time.Now()
 	for _, o := range u.Upserts {
 		h.engine.Upsert(o)
 		h.progress.Add(1)
@@ -254,7 +256,10 @@ func (h *Hub) update(u Update) {
 	for n, reason := range u.Refused {
 		h.engine.Refuse(u.Kind, n.Namespace, n.Name, reason)
 	}
-	h.metrics.updates.Add(float64(len(u.Upserts) + len(u.Deletes) + len(u.Refused)))
+	n := len(u.Upserts) + len(u.Deletes) + len(u.Refused)
+	h.metrics.updates.Add(float64(n))
+	h.metrics.calc.update(u.Kind, n, began)
+	h.unflushed += n
 	h.versions.changed.raise(u.Kind, u.Changed)
 	h.versions.seen.raise(u.Kind, u.Seen)
 	if u.Datastore != "" {
@@ -300,8 +305,12 @@ func (h *Hub) flush() (more bool) {
 	if h.inSync() {
 		steps = stepsPerFlush
 	} // else nobody waits for anything but the whole
+	began := time.Now()
 	var delta calc.Delta
 	delta, h.dirty = h.engine.Step(steps)
+	h.metrics.calc.flushed(&delta, h.engine.Stats(), began)
+	flushed := h.unflushed
+	h.unflushed = 0
 	for _, v := range delta.Verdicts {
 		h.judge(v)
 	}
@@ -315,7 +324,7 @@ func (h *Hub) flush() (more bool) {
 		}()
 	}
 	if delta.Empty() {
-		h.metrics.skipped.Inc()
+		h.metrics.skipped.Add(float64(flushed))
 		return h.dirty
 	}
 	h.sequence++
@@ -336,13 +345,13 @@ func (h *Hub) flush() (more bool) {
 }
 
 func (h *Hub) judge(v calc.Verdict) {
-	h.keepVerdict(v)
+	if h.keepVerdict(v) {
+		h.metrics.unusable.WithLabelValues(v.Kind).Add(map[bool]float64{true: 1, false: -1}[v.Reason != ""])
+	}
 	if v.Reason == "" {
-		h.metrics.unusable.DeleteLabelValues(v.Kind, v.Namespace, v.Name)
 		h.log.Info("nothing is wrong with the resource any more, or it is gone", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name)
 		return
 	}
-	h.metrics.unusable.WithLabelValues(v.Kind, v.Namespace, v.Name).Set(1)
 	h.log.Warn("resource cannot be used", "kind", v.Kind, "namespace", v.Namespace, "name", v.Name, "reason", v.Reason)
 }
 

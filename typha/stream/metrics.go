@@ -1,10 +1,13 @@
 package stream
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/maneki-net/maneki/typha/metric"
 )
 
 // Metrics are the figures of a Hub and a Server, by the names that Calico's dashboards use.
@@ -14,25 +17,25 @@ type Metrics struct {
 	nodes, lagging, unread, failing, downgraded, observers                                                  prometheus.Gauge
 	perMessage, commitSize, nextLatency, clientLatency                                                      *sampled
 	snapshotSend, writeLatency, pingLatency                                                                 *sampled
-	unusable                                                                                                *prometheus.GaugeVec
+	unusable                                                                                                *prometheus.GaugeVec // by kind
+	calc                                                                                                    *calcMetrics
 }
 
 // NewMetrics makes the metrics and registers them; with a nil registry they are only counted.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	var all []prometheus.Collector
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labelsOf(name)})
 		all = append(all, c)
 		return c
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labelsOf(name)})
 		all = append(all, g)
 		return g
 	}
 	summary := func(name, help string) *sampled {
-		s := prometheus.NewSummary(prometheus.SummaryOpts{Name: name, Help: help,
-			Objectives: map[float64]float64{0.5: 0.05, 0.9: 0.01, 0.99: 0.001}})
+		s := metric.NewSummary(name, help, labelsOf(name))
 		all = append(all, s)
 		return &sampled{summary: s}
 	}
@@ -45,7 +48,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		snapshots:      counter("typha_snapshots_generated", "Snapshots made for nodes that connected."),
 		reused:         counter("typha_snapshots_reused", "Compressed parts of snapshots that were sent again, to another node."),
 		updates:        counter("typha_updates_total", "Resources taken in from the datastore."),
-		skipped:        counter("typha_updates_skipped", "Batches of resources that changed nothing for any node."),
+		skipped:        counter("typha_updates_skipped", "Resources taken in from the datastore whose change changes nothing for any node."),
 		blocked:        counter("typha_breadcrumb_block", "Times that a stream waited for the next change."),
 		unblocked:      counter("typha_breadcrumb_non_block", "Times that a change waited for the stream: the node reads more slowly than things change."),
 		active:         gauge("typha_connections_active", "Streams that are open."),
@@ -68,12 +71,26 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		writeLatency:   summary("typha_client_write_latency_secs", "Seconds that handing a message to the transport took; it grows when a node reads slowly."),
 		pingLatency:    summary("typha_ping_latency", "Seconds until a node answered a ping, which waits its turn in the stream."),
 		unusable: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "typha_resource_unusable",
-			Help: "1 for a resource that cannot be used, in whole or in part."}, []string{"kind", "namespace", "name"}),
+			Help: "Resources that cannot be used, in whole or in part."}, []string{"kind"}),
+		calc: newCalcMetrics(),
 	}
 	if registry != nil {
-		registry.MustRegister(append(all, m.unusable)...)
+		registry.MustRegister(append(all, m.unusable, m.calc)...)
 	}
 	return m
+}
+
+// unlabelled are the figures of Calico's Typha that are not of one of its streams, and those that it does not have.
+var unlabelled = []string{"typha_connections_accepted", "typha_connections_active", "typha_connections_dropped",
+	"typha_connections_turned_away", "typha_connections_returned", "typha_nodes", "typha_nodes_lagging", "typha_nodes_unread",
+	"typha_nodes_failing", "typha_nodes_downgraded", "typha_observers"}
+
+// labelsOf returns the label that Calico gives the figures of one of its streams. Felix's is the only one here.
+func labelsOf(name string) prometheus.Labels {
+	if slices.Contains(unlabelled, name) {
+		return nil
+	}
+	return prometheus.Labels{"syncer": "felix"}
 }
 
 // sampled is a summary that takes one observation a millisecond at most: what thousands of nodes are sent would

@@ -86,9 +86,11 @@ func (h *Hub) statusChanged(n *node) {
 	}
 }
 
-// keepVerdict keeps a verdict for the observers.
-func (h *Hub) keepVerdict(v calc.Verdict) {
+// keepVerdict keeps a verdict for the observers, and reports whether the resource could be used before and cannot now, or
+// the reverse.
+func (h *Hub) keepVerdict(v calc.Verdict) (turned bool) {
 	r := resource{v.Kind, Name{v.Namespace, v.Name}}
+	_, before := h.verdicts[r]
 	if v.Reason == "" {
 		delete(h.verdicts, r)
 	} else {
@@ -97,6 +99,7 @@ func (h *Hub) keepVerdict(v calc.Verdict) {
 	for o := range h.observers {
 		o.verdicts[r] = struct{}{}
 	}
+	return before != (v.Reason != "")
 }
 
 // tell answers the observers that wait and for which there is something.

@@ -19,6 +19,7 @@ type reader struct {
 	served  func()   // called once, with the welcome; may be nil
 	renew   func()   // begins to present renewed tokens; nil once it has
 	welcome *welcome // nil before it came
+	inSync  bool     // a commit was delivered with which the consumer is in sync
 	commit  wire.Commit
 	hashes  map[wire.ID]wire.Hash
 	// fresh are the sets that came whole, changed those that the consumer has and of which changes came.
@@ -72,6 +73,12 @@ func (r *reader) frame(ctx context.Context, kind int, body []byte) error {
 			}
 			return r.frame(ctx, kind, body)
 		})
+	case frameCluster:
+		var cluster wire.Cluster
+		if err := decodeBody(body, &cluster); err != nil {
+			return fmt.Errorf("counts of the cluster: %w", err)
+		}
+		r.client.cluster.Store(&cluster)
 	case framePing:
 		return r.up.send(framePing, cbor.RawMessage(body))
 	}
@@ -83,8 +90,11 @@ func (r *reader) greeted(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.welcome == nil && r.served != nil {
-		r.served()
+	if r.welcome == nil {
+		r.client.opts.Syncing(Resyncing)
+		if r.served != nil {
+			r.served()
+		}
 	}
 	r.welcome = &w
 	if slices.Contains(w.Features, featureToken) && r.renew != nil {
@@ -223,6 +233,10 @@ func (r *reader) deliver(ctx context.Context, mark commitMark) error {
 		return ctx.Err()
 	}
 	c.number++
+	if mark.InSync && !r.inSync {
+		r.inSync = true
+		c.opts.Syncing(InSync)
+	}
 	c.versions, c.datastore = versions, datastore
 	maps.Copy(c.held, r.hashes)
 	maps.Copy(c.sets, r.fresh)
@@ -235,8 +249,8 @@ func (r *reader) deliver(ctx context.Context, mark commitMark) error {
 			delete(c.sets, id.Name)
 		}
 	}
-	welcome, renew := r.welcome, r.renew
+	welcome, inSync, renew := r.welcome, r.inSync, r.renew
 	*r = newReader(c, r.up)
-	r.welcome, r.renew = welcome, renew
+	r.welcome, r.inSync, r.renew = welcome, inSync, renew
 	return nil
 }

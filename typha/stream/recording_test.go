@@ -82,8 +82,8 @@ func TestRecordings(t *testing.T) {
 			frameText(t, then.Down, seen)
 		})
 	}
-	for kind := frameWelcome; kind <= frameSetPieces; kind++ {
-		if !seen[kind] {
+	for kind := frameWelcome; kind <= frameCluster; kind++ {
+		if forNodes := kind <= frameSetPieces || kind == frameCluster; forNodes && !seen[kind] {
 			t.Errorf("no recording has a frame of type %d", kind)
 		}
 	}
@@ -196,6 +196,10 @@ func converse(t *testing.T, hello func(int) Hello, heard func([][]byte)) [][][]b
 		k := &kept{}
 		w := &messageWriter{stream: k, metrics: NewMetrics(nil), cache: newCompressed(), lacks: s.lacks}
 		if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names(), Datastore: s.datastore}); err != nil {
+			t.Fatal(err)
+		}
+		cluster := clusterTeller{writer: w, hub: h}
+		if err := cluster.tell(); err != nil {
 			t.Fatal(err)
 		}
 		return s, w, k

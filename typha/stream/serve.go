@@ -145,6 +145,10 @@ func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Se
 	if err := w.addFrame(frameWelcome, s.welcome(wire.AllFeatures.Names(), session.datastore)); err != nil {
 		return err
 	}
+	cluster := clusterTeller{writer: &w, hub: session.hub}
+	if err := cluster.tell(); err != nil {
+		return err
+	}
 	var idle <-chan time.Time
 	if session.lacks&wire.FeaturePing == 0 {
 		ticker := time.NewTicker(s.opts.PingInterval)
@@ -155,6 +159,9 @@ func (s *Server) send(ctx context.Context, stream grpc.ServerStream, session *Se
 		b, err := session.next(ctx, idle)
 		switch {
 		case errors.Is(err, errIdle):
+			if err := cluster.tell(); err != nil {
+				return err
+			}
 			if err := w.ping(pings); err != nil {
 				return err
 			}

@@ -19,13 +19,14 @@ const (
 	FeatureProfiles                           // "profiles": Endpoint.Profiles
 	FeatureNotICMP                            // "not-icmp": Rule.NotICMP
 	FeatureSetPieces                          // "set-pieces": SetPieces
+	FeatureCluster                            // "cluster": Cluster
 	featureEnd
 )
 
 // AllFeatures are what this release understands.
 const AllFeatures = featureEnd - 1
 
-var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces"}
+var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces", "cluster"}
 
 // Names returns the names of the features.
 func (f Features) Names() []string {

@@ -55,6 +55,9 @@ const (
 	Log  // and go on with the next rule
 )
 
+// ProfilePrefix begins the names of Policies that are the rules of a profile.
+const ProfilePrefix = "profile/"
+
 // Policy is the rules of one policy resource, or of a profile. An empty rule list matches nothing.
 type Policy struct {
 	// Name is unique over all policy resources and profiles: "knp.default/<namespace>/<name>" for a

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,9 @@ import (
 
 // Connections is the driver of one IP family.
 type Connections struct {
+	// Waited is called with how long it took to delete connections; nil is nobody.
+	Waited func(took time.Duration)
+
 	family dataplane.Family
 	handle *netlink.Handle
 	// pending are the addresses whose connections are still to be deleted.
@@ -55,6 +59,10 @@ func (c *Connections) Name() string { return "conntrack" }
 func (c *Connections) Apply(context.Context) error {
 	if len(c.pending) == 0 {
 		return nil
+	}
+	began := time.Now()
+	if c.Waited != nil {
+		defer func() { c.Waited(time.Since(began)) }()
 	}
 	if _, err := c.handle.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(c.family.AF()), addresses(c.pending)); err != nil {
 		return fmt.Errorf("delete %s connections of %d addresses: %w", c.family, len(c.pending), err)

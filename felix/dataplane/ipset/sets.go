@@ -62,6 +62,7 @@ type Sets struct {
 	// dirty holds the sets that may have something to do; every other one is as desired.
 	dirty    map[string]bool
 	withheld map[string]error
+	counts   *Counts
 }
 
 // Open connects to the kernel in the calling thread's network namespace and returns a driver that wants no sets.
@@ -77,7 +78,8 @@ func newSets(k kernel, cfg Config) *Sets {
 	if cfg.MaxElements == 0 {
 		cfg.MaxElements = DefaultMaxElements
 	}
-	return &Sets{kernel: k, cfg: cfg, sets: map[string]*set{}, dirty: map[string]bool{}}
+	counts := &Counts{}
+	return &Sets{kernel: counted{k, counts}, cfg: cfg, sets: map[string]*set{}, dirty: map[string]bool{}, counts: counts}
 }
 
 // Close closes the connection; the sets stay.
@@ -222,6 +224,7 @@ func (s *Sets) load() error {
 	if err != nil {
 		return err
 	}
+	s.counts.Sets.Store(int64(len(headers)))
 	for name, e := range s.sets {
 		e.actual = nil
 		s.dirty[name] = true

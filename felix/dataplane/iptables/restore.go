@@ -14,12 +14,14 @@ const waitSeconds = 10
 
 // transaction is the input of one restore command, and what is so once it succeeded.
 type transaction struct {
-	text bytes.Buffer
-	done []func()
+	text  bytes.Buffer
+	lines uint64
+	done  []func()
 }
 
 func (x *transaction) add(format string, args ...any) {
 	fmt.Fprintf(&x.text, format+"\n", args...)
+	x.lines++
 }
 
 // transaction returns the commands from what there is to what is desired. Of the chains that should go only
@@ -134,7 +136,9 @@ func (t *Table) begin(ctx context.Context, x *transaction) (finish func() error)
 	wait := t.cfg.Runner.Start(ctx, command)
 	return func() error {
 		_, pid, err := wait()
+		t.counts.Restores.Add(1)
 		if err != nil {
+			t.counts.RestoreErrors.Add(1)
 			return fmt.Errorf("change table %s: %w%s", t.cfg.Table, err, culprit(stdin, err))
 		}
 		if t.cfg.Backend == NFT {
@@ -143,6 +147,8 @@ func (t *Table) begin(ctx context.Context, x *transaction) (finish func() error)
 		for _, done := range x.done {
 			done()
 		}
+		t.counts.Lines.Add(x.lines)
+		t.recount()
 		return nil
 	}
 }

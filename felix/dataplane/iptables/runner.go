@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"time"
 )
 
 // Command is one program to run.
@@ -31,14 +32,20 @@ func Run(ctx context.Context, r Runner, c Command) (stdout []byte, pid int, err 
 }
 
 // Exec runs programs of the machine, in the calling thread's network namespace.
-type Exec struct{}
+type Exec struct {
+	Started func(took time.Duration) // called with how long it took to start a program; nil is nobody
+}
 
 // Start implements Runner.
-func (Exec) Start(ctx context.Context, c Command) func() ([]byte, int, error) {
+func (e Exec) Start(ctx context.Context, c Command) func() ([]byte, int, error) {
 	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Stdin), &out, &errs
+	began := time.Now()
 	started := cmd.Start()
+	if e.Started != nil {
+		e.Started(time.Since(began))
+	}
 	return func() ([]byte, int, error) {
 		if started != nil {
 			return nil, 0, fmt.Errorf("start %s: %w", c, started)

@@ -20,7 +20,9 @@ func (t *Table) save(ctx context.Context) (saved, error) {
 		args = nil
 	}
 	out, _, err := Run(ctx, t.cfg.Runner, t.command("save", nil, args...))
+	t.counts.Saves.Add(1)
 	if err != nil {
+		t.counts.SaveErrors.Add(1)
 		return saved{}, fmt.Errorf("read table %s: %w", t.cfg.Table, err)
 	}
 	return parse(section(string(out), t.cfg.Table)), nil

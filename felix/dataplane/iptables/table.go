@@ -71,7 +71,8 @@ type Table struct {
 	// own counts, by process id, our changes whose events have not arrived yet. A process of another PID namespace can
 	// have the same id. Each change has one event, so the event of such a process is one too many, in whichever order
 	// the two arrive.
-	own map[uint32]int
+	own    map[uint32]int
+	counts Counts
 }
 
 // line is a rule as its hash and its arguments.
@@ -245,6 +246,7 @@ func (t *Table) load(ctx context.Context) error {
 	t.chains.Load(now.chains)
 	t.foreign = now.foreign
 	t.loaded = true
+	t.recount()
 	return nil
 }
 

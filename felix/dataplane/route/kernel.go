@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -42,9 +43,13 @@ const dumpTries = 5
 
 // load reads links and our routes back.
 func (t *Table) load() error {
+	began := time.Now()
 	links, err := retryDump(t.kernel.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
+	}
+	if t.cfg.Listed != nil {
+		t.cfg.Listed(time.Since(began))
 	}
 	clear(t.links)
 	for _, l := range links {
@@ -70,6 +75,9 @@ func (t *Table) load() error {
 	}
 	t.routes.Load(actual)
 	t.loaded = true
+	if t.cfg.Read != nil {
+		t.cfg.Read(time.Since(began))
+	}
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,6 +29,15 @@ type Config struct {
 	Family    dataplane.Family
 	Table     int   // 0 is MainTable
 	Protocols []int // the routes with one of these protocol numbers are ours
+	// Listed and Read are called with how long it took to list the links, and to read links and routes back; nil is
+	// nobody.
+	Listed, Read func(took time.Duration)
+}
+
+// Counts say what a Table has, for metrics, as of the last Apply or event. They may be read from any goroutine.
+type Counts struct {
+	Routes     atomic.Int64 // desired
+	Interfaces atomic.Int64 // that the Table knows
 }
 
 // Table is the driver.
@@ -39,6 +50,7 @@ type Table struct {
 	links  map[string]int         // device name to index; may be out of date, the kernel's errors tell
 	// waiting holds the devices that a pending route needs.
 	waiting map[string]bool
+	counts  Counts
 }
 
 // New returns a driver that wants no routes and has not read the kernel yet.
@@ -54,6 +66,12 @@ func New(kernel Kernel, cfg Config) *Table {
 		waiting: map[string]bool{},
 	}
 }
+
+// Counts returns the Table's counts.
+func (t *Table) Counts() *Counts { return &t.counts }
+
+// Number is the number of the routing table.
+func (t *Table) Number() int { return t.cfg.Table }
 
 // Set makes r desired, in place of what was desired for its key.
 func (t *Table) Set(r Route) {
@@ -96,6 +114,7 @@ func (t *Table) Observe(e dataplane.Event) bool {
 		contradicts = true
 	case dataplane.EventLink:
 		contradicts, retry = t.observeLink(e)
+		t.counts.Interfaces.Store(int64(len(t.links)))
 	case dataplane.EventAddr:
 		contradicts, retry = t.observeAddr(e)
 	case dataplane.EventRoute:
@@ -163,6 +182,10 @@ func (t *Table) uses(match func(Route, Hop) bool) bool {
 
 // Apply makes the kernel's routes match. Errors name the route; what failed is pending for the next Apply.
 func (t *Table) Apply(ctx context.Context) error {
+	defer func() {
+		t.counts.Routes.Store(int64(len(t.routes.AllDesired())))
+		t.counts.Interfaces.Store(int64(len(t.links)))
+	}()
 	fresh := !t.loaded
 	if fresh {
 		if err := t.load(); err != nil {

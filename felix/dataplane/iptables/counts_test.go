@@ -1,0 +1,73 @@
+package iptables
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+)
+
+// TestCounts: each count moves by what is done, and by no more.
+func TestCounts(t *testing.T) {
+	fake := NewFake()
+	table := New(Config{Family: dataplane.IPv4, Table: Filter, Backend: NFT, Runner: fake})
+	failing := ""
+	fake.Fail = func(c Command) error {
+		if failing != "" && strings.HasSuffix(c.Name, failing) {
+			return errors.New("resource temporarily unavailable")
+		}
+		return nil
+	}
+	type counts struct {
+		Saves, SaveErrors, Restores, RestoreErrors, Lines uint64
+		Chains, Rules                                     int64
+	}
+	check := func(after string, want counts) {
+		t.Helper()
+		c := table.Counts()
+		got := counts{c.Saves.Load(), c.SaveErrors.Load(), c.Restores.Load(), c.RestoreErrors.Load(), c.Lines.Load(),
+			c.Chains.Load(), c.Rules.Load()}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", after, diff)
+		}
+	}
+	table.Set(Chain{Name: "cali-a", Rules: []Rule{{Action: Accept{}}, {Action: Drop{}}}})
+	table.Hook(map[string]Hooks{"INPUT": {Insert: []Rule{{Action: Jump{Chain: "cali-a"}}}}})
+	failing = "save"
+	if err := table.Apply(t.Context()); err == nil {
+		t.Fatal("no error")
+	}
+	check("a save that failed", counts{Saves: 1, SaveErrors: 1})
+	failing = "restore"
+	if err := table.Apply(t.Context()); err == nil {
+		t.Fatal("no error")
+	}
+	restores := table.Counts().Restores.Load()
+	if failed := table.Counts().RestoreErrors.Load(); failed == 0 || failed != restores {
+		t.Errorf("of %d restores %d failed", restores, failed)
+	}
+	saves := table.Counts().Saves.Load()
+	failing = ""
+	if err := table.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := counts{Saves: saves + 1, SaveErrors: 1, Restores: restores + 1, RestoreErrors: restores,
+		Lines: 4, Chains: 1, Rules: 3} // the chain, its two rules, and the jump
+	check("what was desired", want)
+	if err := table.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check("nothing to do", want)
+	table.Remove("cali-a")
+	table.Hook(nil)
+	if err := table.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want.Restores++
+	want.Lines += 3 // the chain is emptied, the jump goes, the chain goes
+	want.Chains, want.Rules = 0, 0
+	check("all gone", want)
+}
