@@ -14,8 +14,9 @@ import (
 
 // Names of what Install leaves on the host.
 const (
-	binaryName = "calico"
-	configName = "10-calico.conflist"
+	binaryName  = "calico"
+	portmapName = "portmap"
+	configName  = "10-calico.conflist"
 )
 
 // DefaultNetworkConfig is the network configuration that is installed when CNI_NETWORK_CONFIG is
@@ -34,6 +35,8 @@ const DefaultNetworkConfig = `{
 type HostPaths struct {
 	Bin    string // of the plugins
 	Config string // of the network configurations
+	// Image is the folder of the plugins that the installing container brings.
+	Image string
 }
 
 // HostPathsFrom reads CNI_BIN_DIR and CNI_CONF_DIR; the defaults are those of the chart's mounts.
@@ -45,20 +48,20 @@ func HostPathsFrom(getenv func(string) string) HostPaths {
 	if paths.Config == "" {
 		paths.Config = "/host/etc/cni/net.d"
 	}
+	if self, err := os.Executable(); err == nil {
+		paths.Image = filepath.Dir(self)
+	}
 	return paths
 }
 
-// Install copies the running binary and the configuration onto the host, the binary first:
+// Install copies the running binary, the portmap of the image and the configuration onto the host, the binaries first:
 // a runtime that sees the configuration can execute what it names. Each file appears whole or not at all, and a
 // binary that is being executed is replaced, not written to.
 func Install(paths HostPaths, config string) error {
 	if config == "" {
 		config = DefaultNetworkConfig
 	}
-	content, err := installable(config, func(plugin string) bool {
-		_, err := os.Stat(filepath.Join(paths.Bin, plugin))
-		return err == nil
-	})
+	content, portmap, err := installable(config)
 	if err != nil {
 		return err
 	}
@@ -74,13 +77,40 @@ func Install(paths HostPaths, config string) error {
 	if err != nil {
 		return fmt.Errorf("install plugin: %w", err)
 	}
+	if portmap {
+		if err := installPortmap(paths); err != nil {
+			return err
+		}
+	}
 	if err := protocol.WriteFileAtomic(filepath.Join(paths.Config, configName), content, 0o644); err != nil {
 		return fmt.Errorf("install network configuration: %w", err)
 	}
 	return nil
 }
 
-// Uninstall removes what Install made, the configuration first. What is not there is no error.
+// installPortmap copies the image's portmap onto the host. Without one in the image, the host must have it: without
+// portmap nobody reaches the hostPorts of pods.
+func installPortmap(paths HostPaths) error {
+	target := filepath.Join(paths.Bin, portmapName)
+	binary, err := os.ReadFile(filepath.Join(paths.Image, portmapName))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, onHost := os.Stat(target); onHost != nil {
+			return fmt.Errorf("install %s: neither %s nor the host has it: put it there, or leave it out of CNI_NETWORK_CONFIG, "+
+				"and pods have no hostPorts: %w", portmapName, paths.Image, onHost)
+		}
+		return nil
+	}
+	if err == nil {
+		err = protocol.WriteFileAtomic(target, binary, 0o755)
+	}
+	if err != nil {
+		return fmt.Errorf("install %s: %w", portmapName, err)
+	}
+	return nil
+}
+
+// Uninstall removes what Install made, the configuration first, but for portmap, which other networks may use. What is
+// not there is no error.
 func Uninstall(paths HostPaths) error {
 	for _, path := range []string{filepath.Join(paths.Config, configName), filepath.Join(paths.Bin, binaryName)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -90,42 +120,36 @@ func Uninstall(paths HostPaths) error {
 	return nil
 }
 
-// installable checks a configuration list and leaves out portmap where the host does not have
-// it, since a list that names a missing plugin fails every pod.
-func installable(config string, present func(plugin string) bool) ([]byte, error) {
+// installable checks a configuration list, and returns it as it is to be written. It reports whether the list names
+// portmap.
+func installable(config string) (content []byte, portmap bool, err error) {
 	var list map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(config), &list); err != nil {
-		return nil, fmt.Errorf("CNI_NETWORK_CONFIG is not a JSON object: %w", err)
+		return nil, false, fmt.Errorf("CNI_NETWORK_CONFIG is not a JSON object: %w", err)
 	}
 	var plugins []json.RawMessage
 	if err := json.Unmarshal(list["plugins"], &plugins); err != nil {
-		return nil, errors.New(`CNI_NETWORK_CONFIG: field "plugins" must be a list of plugin configurations`)
+		return nil, false, errors.New(`CNI_NETWORK_CONFIG: field "plugins" must be a list of plugin configurations`)
 	}
-	kept, calico := []json.RawMessage{}, false
+	calico := false
 	for i, raw := range plugins {
 		var plugin struct {
 			Type string `json:"type"`
 		}
 		if err := json.Unmarshal(raw, &plugin); err != nil || plugin.Type == "" {
-			return nil, fmt.Errorf(`CNI_NETWORK_CONFIG: field "plugins[%d].type" must be the name of a plugin`, i)
+			return nil, false, fmt.Errorf(`CNI_NETWORK_CONFIG: field "plugins[%d].type" must be the name of a plugin`, i)
 		}
 		calico = calico || plugin.Type == binaryName
-		if plugin.Type != "portmap" || present("portmap") {
-			kept = append(kept, raw)
-		}
+		portmap = portmap || plugin.Type == portmapName
 	}
 	if !calico {
-		return nil, fmt.Errorf(`CNI_NETWORK_CONFIG: field "plugins" must contain one of type %q`, binaryName)
+		return nil, false, fmt.Errorf(`CNI_NETWORK_CONFIG: field "plugins" must contain one of type %q`, binaryName)
 	}
-	var err error
-	if list["plugins"], err = json.Marshal(kept); err != nil {
-		return nil, fmt.Errorf("encode network configuration: %w", err)
-	}
-	content, err := json.MarshalIndent(list, "", "  ")
+	content, err = json.MarshalIndent(list, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("encode network configuration: %w", err)
+		return nil, false, fmt.Errorf("encode network configuration: %w", err)
 	}
-	return append(content, '\n'), nil
+	return append(content, '\n'), portmap, nil
 }
 
 func readSelf() ([]byte, error) {

@@ -281,7 +281,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestInstall(t *testing.T) {
-	paths := HostPaths{Bin: filepath.Join(t.TempDir(), "bin"), Config: filepath.Join(t.TempDir(), "net.d")}
+	paths := HostPaths{Bin: filepath.Join(t.TempDir(), "bin"), Config: filepath.Join(t.TempDir(), "net.d"), Image: t.TempDir()}
 	plugins := func() (types []string) {
 		t.Helper()
 		content, err := os.ReadFile(filepath.Join(paths.Config, "10-calico.conflist"))
@@ -297,20 +297,30 @@ func TestInstall(t *testing.T) {
 		}
 		return types
 	}
-	if err := Install(paths, ""); err != nil {
-		t.Fatal(err)
+	if err := Install(paths, ""); err == nil || !strings.Contains(err.Error(), "hostPorts") {
+		t.Errorf("without portmap in the image and on the host: %v", err)
 	}
-	if diff := cmp.Diff([]string{"calico"}, plugins()); diff != "" {
-		t.Errorf("without portmap on the host, plugins differ (-want +got):\n%s", diff)
+	if _, err := os.Stat(filepath.Join(paths.Config, "10-calico.conflist")); err == nil {
+		t.Error("a configuration that names a plugin that is missing is installed")
 	}
-	if err := os.WriteFile(filepath.Join(paths.Bin, "portmap"), nil, 0o755); err != nil {
-		t.Fatal(err)
+	for _, at := range []struct{ name, dir string }{{"of the host", paths.Bin}, {"of the image", paths.Image}} {
+		if err := os.WriteFile(filepath.Join(at.dir, "portmap"), []byte(at.name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := Install(paths, ""); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"calico", "portmap"}, plugins()); diff != "" {
+			t.Errorf("with portmap %s, plugins differ (-want +got):\n%s", at.name, diff)
+		}
 	}
-	if err := Install(paths, ""); err != nil {
-		t.Fatal(err)
+	portmap := filepath.Join(paths.Bin, "portmap")
+	content, err := os.ReadFile(portmap)
+	if err != nil || string(content) != "of the image" {
+		t.Errorf("the host's portmap is that %s (%v), want that of the image", content, err)
 	}
-	if diff := cmp.Diff([]string{"calico", "portmap"}, plugins()); diff != "" {
-		t.Errorf("with portmap on the host, plugins differ (-want +got):\n%s", diff)
+	if info, err := os.Stat(portmap); err != nil || info.Mode() != 0o755 {
+		t.Errorf("installed portmap: %v, %v", info.Mode(), err)
 	}
 	self, err := os.Executable()
 	if err != nil {

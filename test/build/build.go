@@ -79,6 +79,7 @@ var modules = []module{
 	}, "k8s.io/kubernetes"},
 	{"etcd", []string{"."}, ""},
 	{"coredns", []string{"."}, ""},
+	{"portmap", []string{"github.com/containernetworking/plugins/plugins/meta/portmap"}, ""},
 	{"helm", []string{"helm.sh/helm/v3/cmd/helm"}, ""},
 }
 

@@ -47,6 +47,7 @@ var Definitions = []Image{
 			{"/usr/bin/felix", Program{Package: "./cmd/felix"}},
 			{"/usr/bin/calicoctl", Program{Package: "./cmd/calicoctl"}},
 			{"/opt/cni/bin/calico", Program{Package: "./cmd/cni-plugin"}},
+			{"/opt/cni/bin/portmap", Program{Module: "portmap", Name: "portmap"}},
 		},
 		Entrypoint: []string{"/usr/bin/felix"},
 		Labels:     productLabels("The agent of a node: policy, routes, addresses."),
