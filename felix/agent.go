@@ -309,6 +309,9 @@ func (a *Agent) commit(c wire.Commit) {
 	a.tellOfJournal()
 	for _, object := range c.Upserts {
 		a.state.upsert(object)
+		if object.ID() == (wire.ID{Kind: wire.KindHost, Name: a.opts.Node}) {
+			a.opts.Facts.Check() // a user may have written another address
+		}
 	}
 	for _, d := range c.Sets {
 		if !a.state.change(d) {

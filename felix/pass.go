@@ -248,7 +248,7 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 
 // notices returns what is as configured, but may surprise a user who looks at the node.
 func (a *Agent) notices() []string {
-	notices := append(slices.Clone(a.hidden), a.ignoredSources()...)
+	notices := slices.Concat(a.hidden, a.facts.Refused, a.ignoredSources())
 	if a.ipvs.on {
 		notices = append(notices, noticeIPVS)
 	}

@@ -37,6 +37,7 @@ import (
 const (
 	journalPath = "/var/lib/calico/felix/stream"
 	lockPath    = "/var/lib/calico/felix/lock"
+	writtenFile = "/var/lib/calico/felix/node-addresses"
 	debugSocket = "/var/run/calico/felix-debug.sock"
 )
 
@@ -202,7 +203,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	}
 	client := ipam.New(store)
 	watcher := node.NewWatcher(node.Options{Node: p.node, Store: nodeStore(store), IPAM: client, Interfaces: kernel.links,
-		Families: kernel.families, MTUPattern: mtu, Log: p.log})
+		Families: kernel.families, MTUPattern: mtu, Written: writtenFile, Log: p.log})
 	bgpSpeaker := speaker.New(p.log, speaker.Options{})
 	agent, err := felix.NewAgent(felix.Options{
 		Node: p.node, Source: source.Source, Whole: source.whole, Journal: p.journal, Drivers: kernel.drivers, Events: events.Events(),

@@ -42,7 +42,7 @@ func TestRemoveState(t *testing.T) {
 		}
 		return files
 	}
-	put(journalPath, typhaFile, lockPath, cniserver.DefaultRecords+"/a/b",
+	put(journalPath, typhaFile, lockPath, writtenFile, cniserver.DefaultRecords+"/a/b",
 		"/var/lib/calico/cni/deleted/x", "/var/run/calico/felix-cni.sock", "/var/run/calico/felix-debug.sock")
 	others := []string{"/var/lib/calico/nodename", "/var/run/calico/bird.ctl", "/precious/data"}
 	put(others...)

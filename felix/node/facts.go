@@ -28,6 +28,8 @@ type Facts struct {
 	// MTU of the node's network in bytes; 0 if no interface of the pattern was found.
 	MTU    int
 	Labels map[string]string
+	// Refused says which addresses that a user wrote for the node are not used, and why.
+	Refused []string
 }
 
 // Addresses are the facts of one IP family.
@@ -35,6 +37,8 @@ type Addresses struct {
 	// Addr is the node's address with the length of its subnet, invalid without one.
 	Addr   netip.Prefix
 	Device string // that carries Addr
+	// User is Addr as a user wrote it, empty if Addr is what the Node has as InternalIP.
+	User string `json:",omitempty"`
 	// Connected are all subnets of the family that the node is in.
 	Connected []Connected
 	// Tunnel is the address of the VXLAN device; invalid while the node has none.
@@ -75,6 +79,15 @@ type Interfaces interface {
 // Discover makes the facts of a node that has these addresses: the first of each family counts. An
 // address that no interface carries is an error.
 func Discover(kernel Interfaces, name string, addrs []netip.Addr, mtuPattern *regexp.Regexp) (Facts, error) {
+	facts, err := discover(kernel, name, mtuPattern)
+	if err != nil {
+		return facts, err
+	}
+	return facts, facts.setOwn(addrs)
+}
+
+// discover makes the facts but for the node's own addresses.
+func discover(kernel Interfaces, name string, mtuPattern *regexp.Regexp) (Facts, error) {
 	facts := Facts{Name: name}
 	links, err := kernel.LinkList()
 	if err != nil {
@@ -94,18 +107,23 @@ func Discover(kernel Interfaces, name string, addrs []netip.Addr, mtuPattern *re
 			}
 		}
 	}
+	return facts, nil
+}
+
+// setOwn sets the node's own addresses of the families that have none yet.
+func (f *Facts) setOwn(addrs []netip.Addr) error {
 	for _, addr := range addrs {
-		a := facts.Of(dataplane.FamilyOf(addr))
+		a := f.Of(dataplane.FamilyOf(addr))
 		if a.Addr.IsValid() {
 			continue
 		}
 		i := slices.IndexFunc(a.Connected, func(c Connected) bool { return c.Subnet.Addr() == addr })
 		if i < 0 {
-			return facts, fmt.Errorf("no interface of this node carries its address %s", addr)
+			return fmt.Errorf("no interface of this node carries its address %s", addr)
 		}
 		a.Addr, a.Device = a.Connected[i].Subnet, a.Connected[i].Device
 	}
-	return facts, nil
+	return nil
 }
 
 func (f *Facts) connected(kernel Interfaces, l netlink.Link, family dataplane.Family) error {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ type IPAM interface {
 	ReleaseTunnelAddress(ctx context.Context, node string, kind ipam.TunnelKind, family ipam.Family) error
 }
 
-// Options of a Watcher; all are required.
+// Options of a Watcher; all but Written are required.
 type Options struct {
 	Node       string
 	Store      datastore.Store
@@ -44,7 +45,9 @@ type Options struct {
 	// Families are those that Felix programs.
 	Families   []dataplane.Family
 	MTUPattern *regexp.Regexp
-	Log        *slog.Logger
+	// Written is the file that keeps which addresses Felix wrote, and not a user; empty for none.
+	Written string
+	Log     *slog.Logger
 }
 
 // Watcher keeps the facts up to date.
@@ -59,6 +62,7 @@ type Watcher struct {
 	tunnelPools []ipam.Pool // as SetTunnelPools said last
 	poolsKnown  bool        // it said something
 	published   *Facts      // the last; nil before the first
+	written     *written    // nil before Run
 }
 
 // NewWatcher makes a Watcher; Run does the work.
@@ -97,6 +101,10 @@ func (w *Watcher) Facts() <-chan Facts { return w.facts }
 
 // Run works until ctx ends, and returns nil then.
 func (w *Watcher) Run(ctx context.Context) error {
+	var err error
+	if w.written, err = readWritten(w.opts.Written); err != nil {
+		w.opts.Log.Warn("addresses that differ from the Node's are taken for a user's", "error", err)
+	}
 	retry := firstRetry
 	for {
 		wait := recheck
@@ -146,8 +154,14 @@ func (w *Watcher) update(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read own Node: %w", err)
 	}
-	facts, err := Discover(w.opts.Interfaces, w.opts.Node, w.internalAddrs(node), w.opts.MTUPattern)
+	facts, err := discover(w.opts.Interfaces, w.opts.Node, w.opts.MTUPattern)
+	if err == nil {
+		err = w.written.own(&facts, node, w.internalAddrs(node), w.opts.Families)
+	}
 	if err != nil {
+		return err
+	}
+	if facts.Refused, err = w.written.note(annotations(&facts), &facts); err != nil {
 		return err
 	}
 	facts.Labels = node.Labels
@@ -220,7 +234,7 @@ func annotations(facts *Facts) map[string]string {
 		keys, a := annotationsOf(family), facts.Of(family)
 		values[keys.address], values[keys.tunnel], values[keys.mac] = "", "", ""
 		if a.Addr.IsValid() {
-			values[keys.address] = a.Addr.String()
+			values[keys.address] = cmp.Or(a.User, a.Addr.String())
 		}
 		if a.Tunnel.IsValid() {
 			values[keys.tunnel], values[keys.mac] = a.Tunnel.String(), wire.TunnelMAC(facts.Name, uint8(family)).String()
