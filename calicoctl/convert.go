@@ -66,6 +66,7 @@ func (t *tool) converted(results []convert.Result, format string, judge, acceptE
 			}
 		}
 		for _, d := range r.Resources {
+			t.warnAbout(d.Name(), d.Warnings)
 			if err := judged(d.Complete, d.Missing); judge && err != nil {
 				t.complain(d.Name(), err)
 				bad++

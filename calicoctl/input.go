@@ -59,8 +59,10 @@ func (t *tool) read(in *input, judge bool) (good []manifest.Document, bad int, e
 	}
 	for _, d := range all {
 		if d.Err == nil && d.Kind.Namespaced && d.Object.GetNamespace() == "" {
-			d.Object.SetNamespace(in.namespace)
-			d.Complete.SetNamespace(in.namespace)
+			d.SetNamespace(in.namespace)
+		}
+		if d.Err == nil {
+			t.warnAbout(d.Name(), d.Warnings)
 		}
 		if d.Err == nil && judge {
 			d.Err = judged(d.Complete, d.Missing)

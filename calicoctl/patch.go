@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	yamlv3 "go.yaml.in/yaml/v3"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
@@ -58,9 +59,9 @@ func (t *tool) patchCommand() *cobra.Command {
 			if !ok {
 				return fmt.Errorf("--type=%s: must be one of %s", kind, strings.Join(types, ", "))
 			}
-			change, err := yaml.YAMLToJSON([]byte(patch))
+			change, err := readPatch(patch)
 			if err != nil {
-				return fmt.Errorf("read the patch: %w", err)
+				return err
 			}
 			m := modification{verb: "patch", past: "patched", namespace: in.namespace, dry: dry}
 			return t.modify(command.Context(), args, m, func(o datastore.Object) (datastore.Object, error) {
@@ -75,6 +76,24 @@ func (t *tool) patchCommand() *cobra.Command {
 	fixed(command, "type", types...)
 	required(command, "patch")
 	return command
+}
+
+// readPatch returns a patch as JSON.
+func readPatch(text string) ([]byte, error) {
+	lines := strings.Split(text, "\n")
+	var node yamlv3.Node
+	err := yamlv3.Unmarshal([]byte(text), &node)
+	if err != nil {
+		return nil, fmt.Errorf("read the patch: %w", manifest.SyntaxError(err, lines))
+	}
+	if err := manifest.CheckTags(&node, lines); err != nil {
+		return nil, fmt.Errorf("read the patch: %w", err)
+	}
+	change, err := yaml.YAMLToJSONStrict([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("read the patch: %w", err)
+	}
+	return change, nil
 }
 
 // patchObject returns the object with a patch, read as strictly as a manifest.

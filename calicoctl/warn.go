@@ -8,9 +8,11 @@ import (
 )
 
 // warn prints what of an object its author can't have meant.
-func (t *tool) warn(d manifest.Document) {
-	for _, warning := range validate.Warnings(d.Complete) {
-		fmt.Fprintf(t.Err, "Warning: %s: %s\n", d.Name(), warning)
+func (t *tool) warn(d manifest.Document) { t.warnAbout(d.Name(), validate.Warnings(d.Complete)) }
+
+func (t *tool) warnAbout(name string, warnings []string) {
+	for _, warning := range warnings {
+		fmt.Fprintf(t.Err, "Warning: %s: %s\n", name, warning)
 		if t.warned == nil {
 			t.warned = map[string]bool{}
 		}

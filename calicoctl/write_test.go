@@ -178,3 +178,38 @@ type refusingUpdates struct{ datastore.Store }
 func (r refusingUpdates) Update(_ context.Context, kind datastore.Kind, o datastore.Object) (datastore.Object, error) {
 	return nil, datastore.OpError("update", kind, datastore.KeyOf(o), datastore.ErrInvalid, errors.New("no"))
 }
+
+// A patch is read as strictly as a manifest: what YAML takes for a tag or gives twice is not lost.
+func TestPatchIsReadStrictly(t *testing.T) {
+	b := newBench(t)
+	b.furnish()
+	b.refused("patch ippool a -p {spec:~{nodeSelector:~!has(a)~}}", "", "spec.nodeSelector: ! begins a YAML tag", "'!has(a)'")
+	b.refused("patch ippool a -p {spec:~{nodeSelector:~!has(a)}}", "", "! begins a YAML tag", "'!has(a)'")
+	b.refused("patch ippool a -p {spec:~{disabled:~true,disabled:~false}}", "", "read the patch", "disabled")
+	b.want("patch ippool a -p {spec:~{nodeSelector:~'!has(a)'}}", "", "IPPool a patched\n")
+	b.want("patch ippool a -p {metadata:~{labels:~{number:~1}}}", "", "IPPool a patched\n")
+	if a := b.pool("a"); a.Spec.NodeSelector != "!has(a)" || a.Labels["number"] != "1" {
+		t.Errorf("the pool is %+v", a)
+	}
+}
+
+// bgppeer-namespace: all that reads a manifest leaves the namespace of a cluster-scoped kind out, and says so.
+func TestNamespaceOnAClusterScopedKind(t *testing.T) {
+	b := newBench(t)
+	const manifest = "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: edge, namespace: calico-system}\n" +
+		"spec: {peerIP: 10.0.0.1, asNumber: 65001}\n"
+	for _, test := range []struct{ line, want string }{
+		{"validate -f -", "BGPPeer edge valid\n"}, {"apply --dry-run=client -f -", "BGPPeer edge created (dry run)\n"},
+		{"apply -f -", "BGPPeer edge created\n"}, {"replace -f -", "BGPPeer edge unchanged\n"}, {"get -o name -f -", "bgppeer/edge\n"},
+		{"convert -f -", strings.Replace(strings.Replace(manifest, "{name: edge, namespace: calico-system}", "\n  name: edge", 1),
+			"{peerIP: 10.0.0.1, asNumber: 65001}", "\n  asNumber: 65001\n  peerIP: 10.0.0.1", 1)},
+		{"delete -f -", "BGPPeer edge deleted\n"},
+	} {
+		out, errs, code := b.run(test.line, manifest)
+		out = strings.ReplaceAll(out, " \n", "\n")
+		if code != 0 || out != strings.ReplaceAll(test.want, " \n", "\n") ||
+			errs != "Warning: BGPPeer edge (standard input:1): metadata.namespace: calico-system is left out: BGPPeer is in no namespace\n" {
+			t.Errorf("%s: exit code %d: %s%s", test.line, code, out, errs)
+		}
+	}
+}

@@ -6,6 +6,7 @@
 package convert
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
@@ -42,19 +44,26 @@ func (r Result) Foreign() bool { return errors.Is(r.Err, errForeign) }
 
 // Read converts all documents of a manifest, in their order. After a syntax error nothing more can be read.
 func Read(source string, in io.Reader) []Result {
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return []Result{{Source: source, Line: 1, Err: fmt.Errorf("read it: %w", err)}}
+	}
 	var results []Result
-	for decoder := yaml.NewDecoder(in); ; {
+	lines := strings.Split(string(text), "\n")
+	for decoder := yaml.NewDecoder(bytes.NewReader(text)); ; {
 		var root yaml.Node
 		err := decoder.Decode(&root)
 		if errors.Is(err, io.EOF) {
 			return results
 		}
 		if err != nil {
-			return append(results, Result{Source: source, Line: 1, Err: manifest.SyntaxError(err)})
+			return append(results, Result{Source: source, Line: 1, Err: manifest.SyntaxError(err, lines)})
 		}
 		for _, node := range documents(&root) {
 			result := Result{Source: source, Line: node.Line}
-			result.convert(node)
+			if result.Err = manifest.CheckTags(node, lines); result.Err == nil {
+				result.convert(node)
+			}
 			results = append(results, result)
 		}
 	}
@@ -88,8 +97,12 @@ func documents(node *yaml.Node) []*yaml.Node {
 
 func (r *Result) convert(node *yaml.Node) {
 	content := fields{}
-	if err := node.Decode((*map[string]any)(&content)); err != nil {
+	if node.Kind != yaml.MappingNode {
 		r.Err = errors.New("not a resource")
+		return
+	}
+	if err := node.Decode((*map[string]any)(&content)); err != nil {
+		r.Err = fmt.Errorf("not a resource: %w", err)
 		return
 	}
 	version, kind := content.text("apiVersion"), content.text("kind")
@@ -102,7 +115,9 @@ func (r *Result) convert(node *yaml.Node) {
 		r.add(legacy(content))
 		r.leftOver("", content)
 	case version == v3.GroupVersion.String(), group == "crd.projectcalico.org":
-		r.add(current(kind, content, group != v3.GroupVersion.Group))
+		if r.wellFormed(content) {
+			r.add(current(kind, content, group != v3.GroupVersion.Group))
+		}
 	case version == "v1" && kind == "ConfigMap":
 		data := content.object("data")
 		config := data.text("net-conf.json")
@@ -116,6 +131,43 @@ func (r *Result) convert(node *yaml.Node) {
 		r.Err = errors.New("no mapping: the orchestrator writes the endpoints of workloads, and will write them anew")
 	default:
 		r.Err = errForeign
+	}
+}
+
+// wellFormed checks the parts of a resource in the form of v3, and remarks on those that are left out.
+func (r *Result) wellFormed(content fields) bool {
+	for _, key := range slices.Sorted(maps.Keys(content)) {
+		switch key {
+		case "apiVersion", "kind":
+		case "metadata", "spec":
+			if _, ok := content[key].(map[string]any); !ok && content[key] != nil {
+				r.Err = errors.Join(r.Err, fmt.Errorf("%s: must be a mapping", key))
+			}
+		case "status":
+			r.remark("status: left out, the cluster writes it")
+		default:
+			r.remark("%s: a resource has no such field", key)
+		}
+	}
+	r.checkMetadata(content.object("metadata"))
+	return r.Err == nil
+}
+
+// checkMetadata remarks on labels and annotations that Calico does not read, since it reads those in an annotation.
+func (r *Result) checkMetadata(metadata fields) {
+	text, ok := metadata.object("annotations")[metadataAnnotation].(string)
+	if !ok {
+		return
+	}
+	if !json.Valid([]byte(text)) {
+		r.Err = errors.Join(r.Err, fmt.Errorf("metadata.annotations.%s: must be JSON", metadataAnnotation))
+	}
+	for _, part := range []string{"labels", "annotations"} {
+		for _, key := range slices.Sorted(maps.Keys(metadata.object(part))) {
+			if key != metadataAnnotation && key != corev1.LastAppliedConfigAnnotation {
+				r.remark("metadata.%s.%s: left out, Calico reads those in the annotation %s", part, key, metadataAnnotation)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,9 @@ type Document struct {
 	Complete datastore.Object
 	// Missing are the fields that the CRD wants and the user left out; a Go value does not tell.
 	Missing field.ErrorList
-	Err     error
+	// Warnings say what of the document was read otherwise than it is written.
+	Warnings []string
+	Err      error
 }
 
 // Name is how messages call the document: kind and name as far as they are known, and where it stands.
@@ -62,33 +65,38 @@ func (d Document) Name() string {
 // Read returns the resources of a manifest in order; empty documents are skipped. Errors are
 // in the Documents; after a syntax error nothing more can be read.
 func Read(source string, in io.Reader) []Document {
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return []Document{{Source: source, Line: 1, Err: fmt.Errorf("read it: %w", err)}}
+	}
+	lines := strings.Split(string(text), "\n")
 	var documents []Document
-	for decoder := yaml.NewDecoder(in); ; {
+	for decoder := yaml.NewDecoder(bytes.NewReader(text)); ; {
 		var root yaml.Node
 		err := decoder.Decode(&root)
 		if errors.Is(err, io.EOF) {
 			return documents
 		}
 		if err != nil {
-			return append(documents, Document{Source: source, Line: 1, Err: SyntaxError(err)})
+			return append(documents, Document{Source: source, Line: 1, Err: SyntaxError(err, lines)})
 		}
 		if len(root.Content) == 1 && root.Content[0].Tag != "!!null" {
-			documents = append(documents, read(source, root.Content[0])...)
+			documents = append(documents, read(source, root.Content[0], lines)...)
 		}
 	}
 }
 
-// SyntaxError explains an error of the YAML decoder.
-func SyntaxError(err error) error {
-	hint := ""
-	if strings.Contains(err.Error(), "cannot start any token") {
+// SyntaxError explains an error of the YAML decoder about some lines.
+func SyntaxError(err error, lines []string) error {
+	hint := tagIn(lines)
+	if hint == "" && strings.Contains(err.Error(), "cannot start any token") {
 		hint = " (indent with spaces, not tabs, and put what begins with @ or a backquote in quotes)"
 	}
 	return fmt.Errorf("not YAML: %s%s", strings.TrimPrefix(err.Error(), "yaml: "), hint)
 }
 
 // read takes a document apart when it is a list.
-func read(source string, node *yaml.Node) []Document {
+func read(source string, node *yaml.Node, lines []string) []Document {
 	document := Document{Source: source, Line: node.Line}
 	fail := func(format string, args ...any) []Document {
 		document.Err = fmt.Errorf(format, args...)
@@ -101,7 +109,7 @@ func read(source string, node *yaml.Node) []Document {
 	if items := child(node, "items"); items != nil && items.Kind == yaml.SequenceNode && strings.HasSuffix(kind, "List") {
 		var documents []Document
 		for _, item := range items.Content {
-			documents = append(documents, read(source, item)...)
+			documents = append(documents, read(source, item, lines)...)
 		}
 		return documents
 	}
@@ -116,7 +124,7 @@ func read(source string, node *yaml.Node) []Document {
 		return fail("line %d: kind: there is no %q%s (known are %s)", lineOf(node, "kind"), kind, meant(kind, kindList()), kindNames())
 	}
 	document.Kind = found
-	return []Document{document.decode(node, &reader{})}
+	return []Document{document.decode(node, &reader{lines: lines})}
 }
 
 // KindNamed finds a kind of projectcalico.org/v3 by its name as in manifests.
@@ -182,6 +190,7 @@ func (d Document) decode(node *yaml.Node, r *reader) Document {
 		d.Err = errors.Join(r.errs...)
 		return d
 	}
+	d.Warnings = r.warnings
 	data, err := json.Marshal(value)
 	if err == nil {
 		err = d.fill(object, data)
@@ -191,8 +200,20 @@ func (d Document) decode(node *yaml.Node, r *reader) Document {
 	}
 	if err != nil {
 		d.Err = fmt.Errorf("line %d: %w", node.Line, err)
+		return d
+	}
+	if namespace := object.GetNamespace(); namespace != "" && !d.Kind.Namespaced {
+		d.Warnings = append(d.Warnings, fmt.Sprintf("metadata.namespace: %s is left out: %s is in no namespace",
+			namespace, d.Kind))
+		d.SetNamespace("")
 	}
 	return d
+}
+
+// SetNamespace puts the resource into a namespace.
+func (d Document) SetNamespace(namespace string) {
+	d.Object.SetNamespace(namespace)
+	d.Complete.SetNamespace(namespace)
 }
 
 func (d Document) fill(object datastore.Object, data []byte) error {

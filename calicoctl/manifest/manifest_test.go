@@ -52,6 +52,25 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{"a Kubernetes resource", "apiVersion: v1\nkind: Pod\n", "use kubectl for this one"},
 		{"not a mapping", "- a\n", "line 1: a resource is a mapping"},
 		{"not YAML", header + "  cidr: [\n", "not YAML: line 6"},
+		{"a tag", header + "  cidr: 10.0.0.0/16\n  nodeSelector: !has(reflector)\n",
+			`line 7: spec.nodeSelector: ! begins a YAML tag, not a text: put it in quotes: '!has(reflector)'`},
+		{"a tag and a comment", header + "  nodeSelector: !has(reflector) # not these\n", `quotes: '!has(reflector)'`},
+		{"a tag and more", header + "  nodeSelector: !has(a) in {'a', 'b'}\n", `quotes: "!has(a) in {'a', 'b'}"`},
+		{"a tag alone", header + "  nodeSelector: ! has(reflector)\n", `line 6: spec.nodeSelector: ! begins a YAML tag, not a text: put it in quotes: '! has(reflector)'`},
+		{"a tag of YAML's form", header + "  nodeSelector: !!has(reflector)\n", `quotes: '!!has(reflector)'`},
+		{"a tag on another line", header + "  nodeSelector:\n    !(all())\n", `line 7: spec.nodeSelector: ! begins a YAML tag, not a text: put it in quotes: '!(all())'`},
+		{"a tag in a list", header + "  allowedUses: [!has(a), Workload]\n", `line 6: spec.allowedUses[0]: ! begins a YAML tag, not a text: put it in quotes: '!has(a)'`},
+		{"a tag in a list of lines", header + "  allowedUses:\n  - !has(a)\n", `line 7: spec.allowedUses[0]: ! begins a YAML tag`},
+		{"a tag deep inside", policy + "spec:\n  ingress:\n  - action: Allow\n    source:\n      selector: !has(a)\n",
+			`line 8: spec.ingress[0].source.selector: ! begins a YAML tag, not a text: put it in quotes: '!has(a)'`},
+		{"a tag in front of a mapping", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: !x {cidr: 10.0.0.0/16}\n",
+			`line 4: spec: ! begins a YAML tag`},
+		{"a tag in a map of labels", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, labels: {a: !x b}}\n",
+			`line 3: metadata.labels.a: ! begins a YAML tag, not a text: put it in quotes: '!x b'`},
+		{"a tag and an anchor", header + "  nodeSelector: !has(a) && has(b)\n", `(line 6: ! begins a YAML tag, not a text: put it in quotes: '!has(a) && has(b)')`},
+		{"a tag and a literal", header + "  nodeSelector: !has(a) || has(b)\n", `(line 6: ! begins a YAML tag, not a text: put it in quotes: '!has(a) || has(b)')`},
+		{"a tag in braces", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: {nodeSelector: !has(a)}\n",
+			`(line 4: ! begins a YAML tag, not a text: put it in quotes: '!has(a)')`},
 		{"an alias inside itself", header + "  cidr: &a [*a]\n", "must be a string"},
 		{"endless", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, ownerReferences: &a [*a]}\n", "must be a mapping with"},
 	} {
@@ -81,14 +100,14 @@ func TestEveryKindIsReadStrictly(t *testing.T) {
 	for _, kind := range datastore.EtcdKinds() {
 		header := "apiVersion: projectcalico.org/v3\nkind: " + kind.String() + "\nmetadata:\n  name: x\n"
 		for text, want := range map[string]string{
-			"spec: {}\n":                   "",
-			"spec:\n  misspelt: 1\n":       "line 6: spec.misspelt: unknown field",
-			"spec: text\n":                 "line 5: spec: must be a mapping with",
-			"spec: []\n":                   "line 5: spec: must be a mapping with",
-			"spec: {}\nspec: {}\n":         "line 6: spec: given twice, first in line 5",
-			"spek: {}\n":                   "line 5: spek: unknown field; did you mean spec?",
-			"  label: {}\nspec: {}\n":      "line 5: metadata.label: unknown field; did you mean labels?",
-			"  labels: {a: 1}\nspec: {}\n": `line 5: metadata.labels.a: must be a string, put it in quotes: "1"`,
+			"spec: {}\n":                     "",
+			"spec:\n  misspelt: 1\n":         "line 6: spec.misspelt: unknown field",
+			"spec: text\n":                   "line 5: spec: must be a mapping with",
+			"spec: []\n":                     "line 5: spec: must be a mapping with",
+			"spec: {}\nspec: {}\n":           "line 6: spec: given twice, first in line 5",
+			"spek: {}\n":                     "line 5: spek: unknown field; did you mean spec?",
+			"  label: {}\nspec: {}\n":        "line 5: metadata.label: unknown field; did you mean labels?",
+			"  labels: {a: [1]}\nspec: {}\n": `line 5: metadata.labels.a: must be a string`,
 		} {
 			documents := Read("f.yaml", strings.NewReader(header+text))
 			if err := fmt.Sprint(documents[0].Err); !strings.Contains(err, want) || (documents[0].Err == nil) != (want == "") {
@@ -182,4 +201,72 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What only looks like a tag is a text like others.
+func TestTextsThatAreNoTags(t *testing.T) {
+	for text, want := range map[string]string{
+		"all()": "all()", "'!has(a)'": "!has(a)", `"!has(a)"`: "!has(a)", "has(b) && !has(a)": "has(b) && !has(a)",
+		"(!has(a))": "(!has(a))", "!!str all()": "all()", "|-\n    !has(a)": "!has(a)", ">-\n    !has(a)": "!has(a)",
+	} {
+		d := Read("f.yaml", strings.NewReader(header+"  cidr: 10.0.0.0/16\n  nodeSelector: "+text+"\n"))[0]
+		if d.Err != nil || d.Object.(*v3.IPPool).Spec.NodeSelector != want {
+			t.Errorf("%s: %v, %v", text, d.Object, d.Err)
+		}
+	}
+}
+
+// Numbers and booleans of labels and annotations become texts, as in Calico's tools; a warning says when the text is
+// not the one that is written.
+func TestLabelsThatAreNoTexts(t *testing.T) {
+	for _, test := range []struct{ written, want, warning string }{
+		{"true", "true", ""}, {"False", "false", `False becomes "false"`}, {"1", "1", ""}, {"-7", "-7", ""}, {"0x10", "16", `0x10 becomes "16"`},
+		{"1.5", "1.5", ""}, {"1.10", "1.1", `1.10 becomes "1.1"`}, {"18446744073709551615", "18446744073709551615", ""},
+		{"'1.10'", "1.10", ""}, {"yes", "yes", ""}, {"1.2.3", "1.2.3", ""}, {"2024-05-06", "2024-05-06", ""}, {"", "", ""}, {"null", "", ""},
+	} {
+		for _, field := range []string{"labels", "annotations"} {
+			for _, kind := range []string{"Node", "IPPool"} {
+				text := "apiVersion: projectcalico.org/v3\nkind: " + kind + "\nmetadata:\n  name: n\n  " + field + ":\n    key: " + test.written + "\n"
+				d := Read("f.yaml", strings.NewReader(text))[0]
+				if d.Err != nil {
+					t.Errorf("%s: %v", text, d.Err)
+					continue
+				}
+				got := map[string]map[string]string{"labels": d.Object.GetLabels(), "annotations": d.Object.GetAnnotations()}[field]["key"]
+				warnings := strings.Join(d.Warnings, "")
+				if got != test.want || !strings.Contains(warnings, test.warning) || (warnings == "") != (test.warning == "") {
+					t.Errorf("%s %s: %s is %q with the warning %q, want %q and %q", kind, field, test.written, got, warnings, test.want, test.warning)
+				}
+			}
+		}
+	}
+}
+
+// A number has the value that YAML gives it, as in every other tool.
+func TestWholeNumbers(t *testing.T) {
+	for written, want := range map[string]uint32{"64512": 64512, "0x10": 16, "010": 8, "0o10": 8, "64512.0": 64512, "6.4512e4": 64512,
+		"4294967295": 4294967295, "4294967296": 0, "-1": 0, "1.5": 0, "'7'": 0, "4294967296.0": 0, "1e300": 0, "true": 0} {
+		d := Read("f", strings.NewReader("apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: p}\nspec: {asNumber: "+written+"}\n"))[0]
+		if want == 0 {
+			if d.Err == nil || !strings.Contains(d.Err.Error(), "line 4: spec.asNumber: must be a whole number from 0 to 4294967295") {
+				t.Errorf("%s: %v, %v", written, d.Object, d.Err)
+			}
+		} else if d.Err != nil || d.Object.(*v3.BGPPeer).Spec.ASNumber != want {
+			t.Errorf("%s: %v, %v", written, d.Object, d.Err)
+		}
+	}
+}
+
+// A namespace on a kind that has none is left out, as the API server does.
+func TestNamespaceOfClusterScopedKinds(t *testing.T) {
+	for _, kind := range datastore.EtcdKinds() {
+		d := Read("f", strings.NewReader("apiVersion: projectcalico.org/v3\nkind: "+kind.String()+"\nmetadata: {name: p, namespace: calico-system}\n"))[0]
+		want, warning := "", "metadata.namespace: calico-system is left out: "+kind.String()+" is in no namespace"
+		if kind.Namespaced {
+			want, warning = "calico-system", ""
+		}
+		if d.Err != nil || d.Object.GetNamespace() != want || d.Complete.GetNamespace() != want || strings.Join(d.Warnings, "") != warning {
+			t.Errorf("%s: %v, %v, %v, %q", kind, d.Err, d.Object.GetNamespace(), d.Complete.GetNamespace(), d.Warnings)
+		}
+	}
 }

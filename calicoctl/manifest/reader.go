@@ -20,8 +20,11 @@ const maxDepth = 64
 // reader turns YAML into values for encoding/json, guided by the Go type they are for, and gathers what is wrong.
 type reader struct {
 	noLines bool              // in errors
+	lines   []string          // of the user's file; none without one
 	unknown func(path string) // takes unknown fields, which otherwise are errors; may be nil
 	errs    []error
+
+	warnings []string
 }
 
 func (r *reader) fail(node *yaml.Node, path, format string, args ...any) {
@@ -41,7 +44,7 @@ func (r *reader) value(node *yaml.Node, t reflect.Type, path string, depth int) 
 	for node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
-	if node.Tag == "!!null" {
+	if r.tag(node, path) || node.Tag == "!!null" {
 		return nil
 	}
 	for t.Kind() == reflect.Pointer {
@@ -111,9 +114,44 @@ func (r *reader) structure(node *yaml.Node, t reflect.Type, path string, depth i
 func (r *reader) mapping(node *yaml.Node, t reflect.Type, path string, depth int) any {
 	values := map[string]any{}
 	r.pairs(node, path, "a mapping of names to values", func(key, value *yaml.Node) {
-		values[key.Value] = r.value(value, t.Elem(), join(path, key.Value), depth+1)
+		name := join(path, key.Value)
+		if text, ok := r.text(value, t.Elem(), name); ok {
+			values[key.Value] = text
+			return
+		}
+		values[key.Value] = r.value(value, t.Elem(), name, depth+1)
 	})
 	return values
+}
+
+// text returns a number or a boolean of a map of texts, such as labels, as a text. Calico's tools write it so.
+func (r *reader) text(node *yaml.Node, t reflect.Type, path string) (text string, ok bool) {
+	if t.Kind() != reflect.String || node.Kind != yaml.ScalarNode || strings.HasPrefix(r.source(node), "!") {
+		return "", false
+	}
+	switch node.Tag {
+	case "!!bool":
+		text = strings.ToLower(node.Value)
+	case "!!int":
+		var number any
+		if node.Decode(&number) != nil {
+			return "", false
+		}
+		text = fmt.Sprint(number)
+	case "!!float":
+		var number float64
+		if node.Decode(&number) != nil {
+			return "", false
+		}
+		text = strconv.FormatFloat(number, 'g', -1, 64)
+	default:
+		return "", false
+	}
+	if text != node.Value {
+		r.warnings = append(r.warnings, fmt.Sprintf("%s: %s becomes %q: put it in quotes to keep it as it is written",
+			path, node.Value, text))
+	}
+	return text, true
 }
 
 // pairs calls each for the pairs of a mapping, with those that `<<` merges in first.
@@ -197,7 +235,7 @@ func (r *reader) scalar(node *yaml.Node, t reflect.Type, path string) any {
 		}
 		r.fail(node, path, "must be a number, not %q", node.Value)
 	default:
-		if value, ok := number(node.Value, t); ok && node.Tag == "!!int" {
+		if value, ok := number(node, t); ok {
 			return value
 		}
 		r.fail(node, path, "must be %s, not %q", describe(t), node.Value)
@@ -211,14 +249,19 @@ var truth = map[string]bool{
 	"false": false, "no": false, "off": false, "n": false,
 }
 
-// number reads a whole number that fits the type.
-func number(text string, t reflect.Type) (any, bool) {
-	if t.Kind() >= reflect.Uint && t.Kind() <= reflect.Uint64 {
-		value, err := strconv.ParseUint(text, 10, t.Bits())
-		return value, err == nil
+// number reads a whole number that fits the type, in any form that YAML has for it.
+func number(node *yaml.Node, t reflect.Type) (any, bool) {
+	whole := *node
+	if node.Tag == "!!float" {
+		var f float64
+		if node.Decode(&f) != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+			return nil, false
+		}
+		whole = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.FormatInt(int64(f), 10)}
 	}
-	value, err := strconv.ParseInt(text, 10, t.Bits())
-	return value, err == nil
+	value := reflect.New(t)
+	err := whole.Decode(value.Interface())
+	return value.Elem().Interface(), whole.Tag == "!!int" && err == nil
 }
 
 func describe(t reflect.Type) string {
