@@ -2,11 +2,14 @@ package calicoctl
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/maneki-net/maneki/api/effects"
 )
 
 // tree returns every command of the program, those that cobra adds included.
@@ -90,6 +93,11 @@ func TestCalicosCommandsAndFlags(t *testing.T) {
 			t.Errorf("there is no calicoctl %s", path)
 			continue
 		}
+		_, long := effects.Lookup(effects.Command, path, "--"+name)
+		_, letter := effects.Lookup(effects.Command, path, "-"+short)
+		if !long && !letter && !slices.Contains([]string{"config", "help", "version"}, name) { // which have one row for all
+			t.Errorf("the table of effects has no row of calicoctl %s --%s", path, name)
+		}
 		if elsewhereOf(c) != "" {
 			refusesByName(t, path, name, takes)
 			continue
@@ -108,6 +116,29 @@ func TestCalicosCommandsAndFlags(t *testing.T) {
 	}
 }
 
+// The table of effects says of commands and flags what is so.
+func TestCommandsOfTheTableOfEffects(t *testing.T) {
+	commands := map[string]*cobra.Command{}
+	for _, c := range tree(t) {
+		commands[strings.TrimSpace(strings.TrimPrefix(c.CommandPath(), "calicoctl"))] = c
+	}
+	for _, row := range effects.Rows(effects.Command) {
+		c := commands[row.On]
+		if c == nil {
+			t.Errorf("there is no calicoctl %s", row.On)
+			continue
+		}
+		flag := c.Flag(strings.TrimLeft(row.Name, "-"))
+		if flag == nil && len(row.Name) == 2 {
+			flag = c.Flags().ShorthandLookup(row.Name[1:])
+		}
+		works := elsewhereOf(c) == "" && (row.Name == "" || flag != nil)
+		if works != (row.State == effects.Works) {
+			t.Errorf("calicoctl %s %s works: %v, and the table says %q", row.On, row.Name, works, row.State)
+		}
+	}
+}
+
 func refusesByName(t *testing.T, path, flag string, takes bool) {
 	t.Helper()
 	b := newBench(t)
@@ -116,7 +147,7 @@ func refusesByName(t *testing.T, path, flag string, takes bool) {
 		line += "=x"
 	}
 	out, errs, code := b.run(line, "")
-	if code != 1 || out != "" || !strings.HasPrefix(errs, "Error: calicoctl "+path+" is not in this program: ") {
+	if code != 1 || out != "" || !strings.HasPrefix(errs, "Error: calicoctl "+path+" is not in this program") {
 		t.Errorf("calicoctl %s: exit code %d: %s%s", line, code, out, errs)
 	}
 }

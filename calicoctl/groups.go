@@ -7,57 +7,36 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/maneki-net/maneki/api/effects"
 )
 
-// elsewhere are the commands of Calico's calicoctl that this program does not have, each with what to do instead.
-var elsewhere = [][2]string{
-	{"node run", "the agent runs as the DaemonSet calico-node of the chart; on a host without Kubernetes start felix run"},
-	{"node diags", "calicoctl node status shows the state of every node, felix status that of one; " +
-		"kubectl logs shows what the pods of calico-node write"},
-	{"node checksystem", "what the kernel refuses is in the log of felix, in felix status, and in the Node's condition " +
-		"maneki.net/NetworkProgrammed"},
-	{"cluster diags", "calicoctl node status shows the state of every node; kubectl logs shows what the pods of " +
-		"calico-node, calico-typha and calico-kube-controllers write"},
-	{"datastore migrate export", "write the resources of etcd with calicoctl get TYPE -A -o yaml --export"},
-	{"datastore migrate import", "create the resources that get --export wrote with " +
-		"calicoctl apply -f FILE --datastore-type=kubernetes"},
-	{"datastore migrate lock", lockWith("false")},
-	{"datastore migrate unlock", lockWith("true")},
-	{"datastore migrate-policy-names", "calicoctl convert -f FILE drops default. from the names of policies of " +
-		"crd.projectcalico.org/v1"},
-	{"ipam check", "kube-controllers compares the addresses with the pods and releases those that leaked; " +
-		"calicoctl get ipamblocks -o yaml shows them all"},
-	{"ipam configure", "apply an IPAMConfiguration named default, or change it with " +
-		`calicoctl patch ipamconfiguration default -p '{"spec": {"strictAffinity": true}}'`},
-	{"ipam release", "kube-controllers releases the addresses of pods and nodes that are gone"},
-	{"ipam show", "calicoctl get ippools -o wide shows the pools, calicoctl get blockaffinities the blocks of each " +
-		"node, and calicoctl get ipamblocks -o yaml every address"},
-	{"ipam split", "create IPPools for the parts, disable the old pool, move the pods and delete it"},
-}
-
-func lockWith(ready string) string {
-	return "calicoctl patch clusterinformation default -p '{\"spec\": {\"datastoreReady\": " + ready + "}}' does the same"
-}
-
-// elsewhereAnnotation marks such a command, and says what to do instead.
+// elsewhereAnnotation marks a command of Calico's calicoctl that is not here, and says what to do instead.
 const elsewhereAnnotation = "elsewhere"
 
 func elsewhereOf(c *cobra.Command) string { return c.Annotations[elsewhereAnnotation] }
 
 // addElsewhere adds the commands that are not here, so that they are refused by their names, whatever their flags are.
 func addElsewhere(root *cobra.Command) {
-	for _, e := range elsewhere {
-		words := strings.Fields(e[0])
+	for _, row := range effects.Rows(effects.Command) {
+		if row.State == effects.Works || row.Name != "" {
+			continue
+		}
+		words := strings.Fields(row.On)
 		parent := root
 		for _, word := range words[:len(words)-1] {
 			parent = groupNamed(parent, word)
 		}
+		missing := "is not in this program"
+		if row.State == effects.Later {
+			missing = "is not in this program yet"
+		}
 		parent.AddCommand(&cobra.Command{
 			Use: words[len(words)-1], Hidden: true, DisableFlagParsing: true,
-			Short:       "Not in this program: " + e[1],
-			Annotations: map[string]string{elsewhereAnnotation: e[1]},
+			Short:       "Not in this program: " + row.Why,
+			Annotations: map[string]string{elsewhereAnnotation: row.Why},
 			RunE: func(c *cobra.Command, _ []string) error {
-				return fmt.Errorf("%s is not in this program: %s", c.CommandPath(), e[1])
+				return fmt.Errorf("%s %s: %s", c.CommandPath(), missing, row.Why)
 			},
 		})
 	}
