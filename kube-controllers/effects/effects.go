@@ -60,7 +60,7 @@ func Kinds() []datastore.Kind {
 	return []datastore.Kind{
 		datastore.BGPConfigurations, datastore.BGPFilters, datastore.BGPPeers, datastore.CalicoNodeStatuses,
 		datastore.ClusterInformations, datastore.FelixConfigurations, datastore.GlobalNetworkPolicies,
-		datastore.IPAMConfigurations, datastore.IPPools, datastore.IPReservations,
+		datastore.IPAMConfigurations, datastore.IPPools,
 		datastore.KubeControllersConfigurations, datastore.CalicoNetworkPolicies, datastore.StagedGlobalNetworkPolicies,
 		datastore.StagedKubernetesNetworkPolicies, datastore.StagedNetworkPolicies,
 	}
