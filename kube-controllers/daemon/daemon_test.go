@@ -197,6 +197,14 @@ func TestProgram(t *testing.T) {
 	t.Run("replicas of Typha", w.typhaScale)
 	t.Run("what has no effect", w.effects)
 	t.Run("metrics", func(t *testing.T) {
+		w.create(t, &v3.IPReservation{ObjectMeta: metav1.ObjectMeta{Name: "router"},
+			Spec: v3.IPReservationSpec{ReservedCIDRs: []string{"10.0.9.0/30", "10.0.9.1/32", "192.0.2.0/24"}}})
+		eventually(t, "the addresses that are reserved", func() error {
+			if _, body := w.get(t, "/metrics"); !strings.Contains(body, `ipam_ippool_reserved{ippool="first"} 4`) {
+				return fmt.Errorf("no four addresses are counted as reserved:\n%s", body)
+			}
+			return nil
+		})
 		if _, body := w.get(t, "/metrics"); !strings.Contains(body, `ipam_ippool_size{ippool="first"} 65536`) ||
 			!strings.Contains(body, "ipam_allocations_gc_reclamations") {
 			t.Errorf("metrics lack ours:\n%s", body)
@@ -215,7 +223,7 @@ func (w *world) unreadable(t *testing.T) {
 	w.create(t, pool("spoilt", "10.77.0.0/16"))
 	w.server.Overwrite(t, v3.GroupVersion.Group, "ippools", "spoilt",
 		`{"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "spoilt"}, "spec": 7}`)
-	if err := w.client.Create(t.Context(), pool("sound", "10.78.0.0/16"), client.DryRunAll); err != nil {
+	if err := w.client.Create(t.Context(), pool("beside", "10.78.0.0/16"), client.DryRunAll); err != nil {
 		t.Errorf("a pool beside one that cannot be read: %v", err)
 	}
 	if err := w.client.Create(t.Context(), pool("overlapping", "10.0.1.0/24"), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "first") {

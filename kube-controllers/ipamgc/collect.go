@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
 )
@@ -19,6 +20,7 @@ type snapshot struct {
 	pools      []v3.IPPool
 	nodes      map[string]bool // existing nodes; false for one whose kubelet does not report
 	pods       map[types.NamespacedName]*corev1.Pod
+	reserved   ipreservation.Set
 }
 
 // verdict is what a collector concludes from a snapshot.

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
 )
@@ -85,6 +87,7 @@ func Add(mgr ctrl.Manager, options Options) error {
 		Watches(&corev1.Pod{}, anyChange(), builder.WithPredicates(podEnds)).
 		Watches(&v3.IPAMBlock{}, anyChange()).
 		Watches(&v3.IPPool{}, anyChange()).
+		Watches(&v3.IPReservation{}, anyChange()).
 		Complete(New(mgr.GetClient(), mgr.GetAPIReader(), options))
 	if err != nil {
 		return fmt.Errorf("set up the ipam controller: %w", err)
@@ -151,11 +154,12 @@ func (c *Controller) snapshot(ctx context.Context) (*snapshot, error) {
 		blocks     v3.IPAMBlockList
 		affinities v3.BlockAffinityList
 		pools      v3.IPPoolList
+		reserves   v3.IPReservationList
 		nodes      corev1.NodeList
 		pods       corev1.PodList
 	)
 	// Pods and nodes last, so that the owner of an allocation that is seen is likely seen too.
-	for _, list := range []client.ObjectList{&blocks, &affinities, &pools, &pods, &nodes} {
+	for _, list := range []client.ObjectList{&blocks, &affinities, &pools, &reserves, &pods, &nodes} {
 		if err := c.cached.List(ctx, list); err != nil {
 			return nil, fmt.Errorf("list %T: %w", list, err)
 		}
@@ -166,6 +170,7 @@ func (c *Controller) snapshot(ctx context.Context) (*snapshot, error) {
 		pools:      pools.Items,
 		nodes:      map[string]bool{},
 		pods:       map[types.NamespacedName]*corev1.Pod{},
+		reserved:   reservedBy(reserves.Items),
 	}
 	for i := range nodes.Items {
 		s.nodes[nodes.Items[i].Name] = heardOf(&nodes.Items[i])
@@ -174,6 +179,16 @@ func (c *Controller) snapshot(ctx context.Context) (*snapshot, error) {
 		s.pods[client.ObjectKeyFromObject(&pods.Items[i])] = &pods.Items[i]
 	}
 	return s, nil
+}
+
+// reservedBy returns the addresses that reservations name, as far as they can be read.
+func reservedBy(reservations []v3.IPReservation) ipreservation.Set {
+	var nets []netip.Prefix
+	for i := range reservations {
+		readable, _ := ipreservation.Read(&reservations[i]) // the calculation reports the rest
+		nets = append(nets, readable...)
+	}
+	return ipreservation.Merge(nets)
 }
 
 // releaseNode releases a node that the live API does not know either.

@@ -21,6 +21,7 @@ var (
 	blocks       = gauge("ipam_blocks", "Blocks, by the node they have affinity to.", byPool)
 	candidates   = gauge("ipam_allocations_gc_candidates", "Addresses whose pod was not found, released or not.", byPool)
 	poolSize     = gauge("ipam_ippool_size", "Addresses in the pool.", []string{"ippool"})
+	poolReserved = gauge("ipam_ippool_reserved", "Addresses in the pool that IPReservations name.", []string{"ippool"})
 	inUseNode    = gauge("ipam_allocations_per_node", "Addresses in use.", byNode)
 	borrowedNode = gauge("ipam_allocations_borrowed_per_node", "Addresses in use by a node in a block of another.", byNode)
 	blocksNode   = gauge("ipam_blocks_per_node", "Blocks, by the node they have affinity to.", byNode)
@@ -28,7 +29,7 @@ var (
 	reclamations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ipam_allocations_gc_reclamations", Help: "Addresses released because their pod was not found."}, byPool)
 
-	gauges = []*prometheus.GaugeVec{inUse, borrowed, blocks, candidates, poolSize, inUseNode, borrowedNode, blocksNode}
+	gauges = []*prometheus.GaugeVec{inUse, borrowed, blocks, candidates, poolSize, poolReserved, inUseNode, borrowedNode, blocksNode}
 )
 
 func gauge(name, help string, labels []string) *prometheus.GaugeVec {
@@ -50,6 +51,7 @@ func measure(s *snapshot, v verdict) {
 	for i := range s.pools {
 		if cidr, err := netip.ParsePrefix(s.pools[i].Spec.CIDR); err == nil {
 			poolSize.WithLabelValues(s.pools[i].Name).Set(math.Exp2(float64(cidr.Addr().BitLen() - cidr.Bits())))
+			poolReserved.WithLabelValues(s.pools[i].Name).Set(s.reserved.Count(cidr))
 		}
 	}
 	for i := range s.blocks {
