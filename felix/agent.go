@@ -126,7 +126,7 @@ type Agent struct {
 	refused     []string // and those that contradict the stream
 	unusable    []string // endpoints that cannot be enforced as they are written
 	given       []config.Given
-	hidden      []string // fields of FelixConfigurations that the process's own settings hide
+	ignored     ignored // what is asked for on this node and does not happen
 	// staleJournal is why the journal differs from what was delivered, as last logged.
 	staleJournal string
 	conflicts    []string // pods with addresses that IPAM does not assign to them

@@ -60,17 +60,11 @@ func (a *Agent) reconfigure() error {
 	a.state.dirty.config = false
 	sources := sourcesOf(a.opts.Local, a.state.configs, a.opts.Node)
 	c, err := config.Resolve(sources...)
-	if err != nil {
-		a.log.Error("settings partly ignored", "error", err)
-	}
 	if config.NeedsRestart(a.opts.Config, c) {
 		return fmt.Errorf("felix configuration: %w", ErrRestart)
 	}
 	a.config, a.given = c, config.GivenBy(sources...)
-	if hidden := config.Hidden(sources...); !slices.Equal(hidden, a.hidden) {
-		a.hidden = hidden
-		a.log.Warn("fields of a FelixConfiguration do not hold on this node", "fields", hidden)
-	}
+	a.ignored.replace(ignoredOf(err, sources), a.log)
 	if a.opts.Configured != nil {
 		a.opts.Configured(c)
 	}
@@ -210,7 +204,8 @@ func (a *Agent) count(driver string, err error) error {
 
 // account tells the log, the timer and Typha how the pass went.
 func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
-	report := wire.Report{Applied: a.applied, Errors: slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem())}
+	report := wire.Report{Applied: a.applied, Errors: slices.Concat(a.conflicts, a.ignored.unprotected, a.problems, a.unusable,
+		a.journalProblem())}
 	complaint := ""
 	if err != nil {
 		complaint = err.Error()
@@ -248,7 +243,7 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 
 // notices returns what is as configured, but may surprise a user who looks at the node.
 func (a *Agent) notices() []string {
-	notices := slices.Concat(a.hidden, a.facts.Refused, a.ignoredSources())
+	notices := slices.Concat(a.ignored.settings, a.ignored.cni, a.facts.Refused, a.ignoredSources())
 	if a.ipvs.on {
 		notices = append(notices, noticeIPVS)
 	}

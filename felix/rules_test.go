@@ -133,6 +133,46 @@ func TestNotices(t *testing.T) {
 	})
 }
 
+// TestProtectionThatIsNotThere is an error of the node, wherever it is asked for, as long as it is; another setting
+// without effect is a notice. Settings that have effect are neither.
+func TestProtectionThatIsNotThere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRigSet(t, map[string]string{"BPFENABLED": "true", "LogSeverityScreen": "DEBUG"}, node.Facts{Name: "n1",
+			IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, journal.Open(filepath.Join(t.TempDir(), "stream")))
+		local := []string{`BPFEnabled "true" has no effect: `}
+		for _, c := range []struct {
+			values          map[string]string
+			errors, notices []string
+		}{
+			{map[string]string{"WireguardEnabled": "true", "ChainInsertMode": "Append"},
+				append(local, `FelixConfiguration default: wireguardEnabled "true" has no effect: `),
+				[]string{`FelixConfiguration default: chainInsertMode "Append" has no effect: `}},
+			{map[string]string{"VXLANPort": "port"}, local, []string{"VXLANPort of FelixConfiguration default"}},
+			{map[string]string{"WireguardEnabled": "false", "ChainInsertMode": "Insert"}, local, nil},
+		} {
+			r.commit(pool, &wire.Config{Name: "global", Values: c.values})
+			last := r.source.reports[len(r.source.reports)-1]
+			status, err := r.agent.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for what, got := range map[string][2][]string{"errors": {last.Errors, c.errors}, "notices": {last.Notices, c.notices},
+				"problems of the status": {status.Problems, c.errors}, "notices of the status": {status.Notices, c.notices}} {
+				ok := len(got[0]) == len(got[1])
+				for i := range got[1] {
+					ok = ok && strings.Contains(got[0][i], got[1][i])
+				}
+				if !ok {
+					t.Errorf("with %v: %s %q, want %q", c.values, what, got[0], got[1])
+				}
+			}
+			if last.Applied == 0 || r.agent.Ready() != nil {
+				t.Errorf("with %v: applied %d, %v: what does nothing must not stop the node", c.values, last.Applied, r.agent.Ready())
+			}
+		}
+	})
+}
+
 // TestIPVSWithoutMarks: where the marks have no room for endpoints, a node whose kube-proxy is in IPVS mode takes no
 // pods, and says why.
 func TestIPVSWithoutMarks(t *testing.T) {

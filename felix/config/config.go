@@ -143,18 +143,6 @@ func unknown(key string, source Source) string {
 	return ""
 }
 
-// WithoutEffect returns the settings of a source that ask for something that is missing, sorted by name.
-func WithoutEffect(source Source) []effects.Finding {
-	var found []effects.Finding
-	for name, value := range source.Values {
-		if f, ok := effects.ForSetting(name, value); ok {
-			found = append(found, f)
-		}
-	}
-	slices.SortFunc(found, func(a, b effects.Finding) int { return strings.Compare(a.Name, b.Name) })
-	return found
-}
-
 // Hidden returns the fields of FelixConfigurations that have no effect because the process's environment or file has
 // another value, each with the value that applies.
 func Hidden(sources ...Source) []string {

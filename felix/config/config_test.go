@@ -181,21 +181,36 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestWithoutEffect: Calico's other settings are accepted, and those that ask for what is missing are named.
-func TestWithoutEffect(t *testing.T) {
-	s := source("s", "WIREGUARDENABLED", "true", "BPFENABLED", "true", "UsageReportingEnabled", "false", "VXLANPort", "1")
-	if _, err := config.Resolve(s); err != nil {
+// TestMissing: Calico's other settings are accepted. Of those that ask for what is missing, the most important source is
+// named, with the reason, and those that ask for protection stand apart.
+func TestMissing(t *testing.T) {
+	sources := []config.Source{
+		config.Environment([]string{"FELIX_WIREGUARDENABLED=no", "FELIX_DATAPLANEDRIVER=/bin/other", "FELIX_BPFENABLED=1", "FELIX_VXLANPORT=1"}),
+		source("the file", "ChainInsertMode", "Append", "UsageReportingEnabled", "0"),
+		resource("FelixConfiguration node.n1", "WireguardEnabledV6", "true", "ChainInsertMode", "Insert", "BPFEnabled", "false"),
+		resource("FelixConfiguration default", "WireguardEnabled", "true", "WireguardEnabledV6", "false", "PrometheusMetricsKeyFile", "/key"),
+	}
+	if _, err := config.Resolve(sources...); err != nil {
 		t.Error(err)
 	}
-	var names []string
-	for _, f := range config.WithoutEffect(s) {
-		names = append(names, f.Name)
-		if f.Why == "" {
-			t.Errorf("%s has no reason", f.Name)
+	got := config.MissingOf(sources...)
+	check := func(what string, sentences []string, want ...string) {
+		t.Helper()
+		if len(sentences) != len(want) {
+			t.Errorf("%s: %q", what, sentences)
+			return
+		}
+		for i, text := range want {
+			if !strings.HasPrefix(sentences[i], text+" has no effect: ") {
+				t.Errorf("%s: %q does not begin with %s", what, sentences[i], text)
+			}
 		}
 	}
-	if diff := cmp.Diff([]string{"BPFEnabled", "WireguardEnabled"}, names); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	check("protection", got.Protection, `the environment: BPFEnabled "true"`, `FelixConfiguration node.n1: wireguardEnabledV6 "true"`,
+		`FelixConfiguration default: prometheusMetricsKeyFile "/key"`)
+	check("others", got.Others, `the environment: DataplaneDriver "/bin/other"`, `the file: ChainInsertMode "Append"`)
+	if sound := config.MissingOf(source("s", "WireguardEnabled", "F", "LogSeverityScreen", "DEBUG", "BPFEnabled", "")); len(sound.Protection)+len(sound.Others) > 0 {
+		t.Errorf("of settings that ask for nothing that is missing: %+v", sound)
 	}
 }
 

@@ -103,26 +103,12 @@ func newProcess(log *slog.Logger) (*process, error) {
 	if err != nil {
 		log.Error("settings partly ignored", "error", err)
 	}
-	for _, source := range p.local {
-		logWithoutEffect(log, source)
-	}
 	if p.node, err = nodeName(own); err != nil {
 		return nil, err
 	}
 	p.journal = journal.Open(journalPath)
 	p.config, _ = felix.ResolveConfig(p.local, p.journal.State(), p.node) // the agent logs the error
 	return p, nil
-}
-
-// logWithoutEffect names the settings of a source that have no effect. That protection is missing is a warning.
-func logWithoutEffect(log *slog.Logger, source config.Source) {
-	for _, f := range config.WithoutEffect(source) {
-		level := slog.LevelInfo
-		if f.Protects {
-			level = slog.LevelWarn
-		}
-		log.Log(context.Background(), level, "setting without effect", "source", source.Name, "setting", f.Name, "value", f.Value, "reason", f.Why)
-	}
 }
 
 // localSources are what is set on this node, the most important first.
