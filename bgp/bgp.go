@@ -46,7 +46,7 @@ type Config struct {
 	Advertisements []wire.BGPAdvertisement
 }
 
-// Peer is one session. Two Peers that differ only in Name are the same session.
+// Peer is one session. Two Peers that differ only in Name and Global are the same session.
 type Peer struct {
 	// Name of the BGPPeer resource, or "Mesh_<node>" for a session of the node-to-node mesh.
 	Name string
@@ -58,8 +58,8 @@ type Peer struct {
 	ASNumber  uint32
 	// LocalASNumber replaces the node's AS number on this session; 0 is the node's.
 	LocalASNumber uint32
-	// Mesh marks a session of the node-to-node mesh.
-	Mesh bool
+	// Mesh marks a session of the node-to-node mesh, Global one of a BGPPeer that is for every node.
+	Mesh, Global bool
 	// Node is the cluster's node at the other end; it is empty for a router outside. Within the pools, a node may
 	// announce what Config.Confirmed has; outside the pools, what Import accepts.
 	Node string
@@ -134,6 +134,9 @@ type Status struct {
 	RouterID netip.Addr `json:"routerID,omitzero"`
 	// Off is why the speaker does not run although the node has an AS number.
 	Off string `json:"off,omitempty"`
+	// Started is when the speaker was started, Configured when its configuration last changed.
+	Started    time.Time `json:"started,omitzero"`
+	Configured time.Time `json:"configured,omitzero"`
 	// Synced: since the start every peer of a configuration with peers has sent its End-of-RIB, or the deferral
 	// time after the first configuration is over. Before it, a route that is missing from
 	// Routes may only not have been learned yet.

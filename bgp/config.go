@@ -127,7 +127,7 @@ func explicitPeers(config *wire.BGP, self *wire.Host, hosts map[string]*wire.Hos
 			TTLSecurity: p.TTLSecurity,
 			RestartTime: restartTime(p.MaxRestartSeconds),
 			Keepalive:   time.Duration(p.KeepaliveSeconds) * time.Second,
-			Import:      p.Import, Export: p.Export,
+			Import:      p.Import, Export: p.Export, Global: p.Global,
 		}
 		if p.Node != "" {
 			peer.setNode(self, cmp.Or(hosts[p.Node], &wire.Host{Name: p.Node}))

@@ -131,6 +131,7 @@ type Agent struct {
 	staleJournal string
 	conflicts    []string // pods with addresses that IPAM does not assign to them
 	bgpConfig    bgp.Config
+	answerer     answerer
 	marks        policy.Marks
 	tunnels      map[dataplane.Family]bool // whether the node has the family's tunnel
 	guarded      map[dataplane.Family]bool // whether rules stood once in this process: routes wait for that
@@ -159,7 +160,7 @@ func NewAgent(opts Options) (*Agent, error) {
 		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
 		workloads: map[string]cniserver.Workload{}, sysctls: map[string]deviceSettings{},
 		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{},
-		broken:  map[dataplane.Family]map[string]bool{},
+		broken: map[dataplane.Family]map[string]bool{}, answerer: newAnswerer(),
 		tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
@@ -240,6 +241,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			work = a.check(ctx)
 		case <-heartbeat.C:
 			a.opts.Journal.Keep()
+			a.answerer.turn(a)
 			work = a.tellOfJournal() || len(a.waiters) > 0
 		}
 		work = a.drain() || work

@@ -87,12 +87,14 @@ func (a *Agent) renderRoutes() {
 	}
 	learned := a.learned()
 	for _, f := range a.opts.Drivers.Families {
+		underlay := a.underlay(f, learned)
 		out := routing.Compute(routing.Input{
 			Family: f.Family, Self: a.facts.Self(f.Family), Settings: a.routeSettings(f.Family),
 			Hosts: a.state.hosts, VTEPs: a.state.vteps[f.Family], Pools: a.state.pools, Routes: routes, Learned: learned, Relays: a.relays(),
-			Underlay: a.underlay(f, learned), Workloads: a.routedWorkloads(),
+			Underlay: underlay, Workloads: a.routedWorkloads(),
 		})
 		f.Routes.Replace(out.Routes)
+		a.answerer.keep(a.state.statusRequest, f.Family, rendered{out.Routes, underlay})
 		a.problems = append(a.problems, out.Problems...)
 		a.unresolved = append(a.unresolved, out.Unresolved...)
 		a.refused = append(a.refused, out.Refused...)

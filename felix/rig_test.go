@@ -152,6 +152,7 @@ func (r routes) InPlace(k route.Key) bool {
 type source struct {
 	commits chan wire.Commit
 	reports []wire.Report
+	answers []wire.StatusAnswer
 }
 
 func (s *source) Next(ctx context.Context) (wire.Commit, error) {
@@ -165,6 +166,8 @@ func (s *source) Next(ctx context.Context) (wire.Commit, error) {
 		return wire.Commit{}, ctx.Err()
 	}
 }
+
+func (s *source) Answer(a wire.StatusAnswer) { s.answers = append(s.answers, a) }
 
 func (s *source) Report(r wire.Report) { s.reports = append(s.reports, r) }
 

@@ -29,6 +29,9 @@ type state struct {
 	external      map[string]*wire.Endpoint
 	hostEndpoints map[string]*wire.HostEndpoint
 
+	// statusRequest asks for this node's status; nil if nobody does.
+	statusRequest *wire.StatusRequest
+
 	dirty dirty
 }
 
@@ -79,6 +82,8 @@ func (s *state) upsert(object wire.Object) {
 		s.node = o
 	case *wire.IPAM:
 		s.ipam = o
+	case *wire.StatusRequest:
+		s.statusRequest = o
 	case *wire.IPSet:
 		s.sets[o.Name] = &set{whole: o, size: len(o.Nets) + len(o.Ports)}
 	case *wire.Policy:
@@ -126,6 +131,8 @@ func (s *state) delete(id wire.ID) {
 		s.node = nil
 	case wire.KindIPAM:
 		s.ipam = nil
+	case wire.KindStatusRequest:
+		s.statusRequest = nil
 	case wire.KindIPSet:
 		delete(s.sets, id.Name)
 	case wire.KindPolicy:

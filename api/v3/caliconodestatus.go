@@ -40,8 +40,8 @@ type CalicoNodeStatusSpec struct {
 	Classes []NodeStatusClassType `json:"classes,omitempty"`
 	// Node is the name of the node.
 	Node string `json:"node,omitempty"`
-	// UpdatePeriodSeconds is the time between reports in seconds, 0 to 86400. With 0 nothing is reported; absent
-	// means 10.
+	// UpdatePeriodSeconds is the time between reports in seconds, 0 to 86400. With 0 the node reports once; absent
+	// means 10, and less than 5 means 5.
 	UpdatePeriodSeconds *uint32 `json:"updatePeriodSeconds,omitempty"`
 }
 

@@ -31,6 +31,8 @@ type run struct {
 	config bgp.Config
 	// peersSince is when config got its present peers.
 	peersSince time.Time
+	started    time.Time
+	configured time.Time // when config came
 	// wake receives when sessions may have changed; depth 1, written by the watch.
 	wake  chan struct{}
 	since map[netip.Addr]observed
@@ -90,7 +92,7 @@ func (r *run) loop(ctx context.Context) error {
 			if !reflect.DeepEqual(r.config.Peers, config.Peers) {
 				r.peersSince = time.Now()
 			}
-			r.config = config
+			r.config, r.configured = config, time.Now()
 			r.retry.Reset(0)
 		case <-r.retry.C:
 			r.rib.setOwn(r.config.Announce)
@@ -127,7 +129,8 @@ func (r *run) loop(ctx context.Context) error {
 
 // refresh reads the sessions and publishes the status.
 func (r *run) refresh(ctx context.Context) error {
-	status := bgp.Status{ASNumber: r.server.global.ASNumber, RouterID: r.server.global.RouterID, Off: r.config.Off}
+	status := bgp.Status{ASNumber: r.server.global.ASNumber, RouterID: r.server.global.RouterID, Off: r.config.Off,
+		Started: r.started, Configured: r.configured}
 	complete, now := 0, time.Now()
 	var due []time.Time
 	err := r.server.bgp.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {

@@ -219,7 +219,7 @@ func (e *embedded) removePeers(ctx context.Context, want []bgp.Peer) error {
 	}
 	for addr, old := range e.peers {
 		peer, keep := wanted[addr]
-		old.Name = peer.Name
+		old.Name, old.Global = peer.Name, peer.Global
 		if keep && reflect.DeepEqual(old, peer) {
 			e.peers[addr] = peer
 			continue

@@ -69,7 +69,7 @@ func New(log *slog.Logger, options Options) *Speaker {
 // wait until Status says so.
 func (s *Speaker) Run(ctx context.Context) error {
 	r := &run{Speaker: s, server: newEmbedded(s.log, s.rib.forget), wake: make(chan struct{}, 1), since: map[netip.Addr]observed{},
-		excesses: map[netip.Addr]excess{}}
+		started: time.Now(), excesses: map[netip.Addr]excess{}}
 	if err := r.watch(ctx); err != nil {
 		return fmt.Errorf("watch BGP server: %w", err)
 	}

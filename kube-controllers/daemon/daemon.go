@@ -149,10 +149,11 @@ func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Man
 			NewInformer:      informers(store, scheme, log),
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Pod{}:       {Transform: trimPod},
-				&corev1.Node{}:      {Transform: trimNode},
-				&corev1.Namespace{}: {Transform: trimMetadata},
-				&corev1.Service{}:   {Transform: trimMetadata},
+				&corev1.Pod{}:          {Transform: trimPod},
+				&corev1.Node{}:         {Transform: trimNode},
+				&corev1.Namespace{}:    {Transform: trimMetadata},
+				&corev1.Service{}:      {Transform: trimMetadata},
+				&v3.CalicoNodeStatus{}: {Transform: status.TrimNodeStatus},
 			},
 		},
 		Metrics:                       metricsserver.Options{BindAddress: "0"}, // serve has limits that its server lacks

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/maneki-net/maneki/typha/stream"
 )
@@ -40,6 +41,7 @@ type picture struct {
 type replica struct {
 	nodes    map[string]stream.NodeStatus
 	verdicts map[resource]statement
+	answers  map[string]stream.NodeAnswer // by node
 }
 
 // statement is a reason with the number of the news that it was; 0 is none.
@@ -77,7 +79,8 @@ func (p *picture) take(name string, o stream.Observed) change {
 	var c change
 	if o.Whole {
 		c = p.forget(name)
-		p.replicas[name] = &replica{nodes: map[string]stream.NodeStatus{}, verdicts: map[resource]statement{}}
+		p.replicas[name] = &replica{nodes: map[string]stream.NodeStatus{}, verdicts: map[resource]statement{},
+			answers: map[string]stream.NodeAnswer{}}
 	}
 	r := p.replicas[name]
 	if r == nil {
@@ -91,7 +94,14 @@ func (p *picture) take(name string, o stream.Observed) change {
 	}
 	for _, n := range o.Gone {
 		delete(r.nodes, n)
+		delete(r.answers, n)
 		c.nodes = append(c.nodes, n)
+	}
+	for _, a := range o.Answers {
+		if len(a.Status) == 0 { // it is as before
+			a.StatusAnswer = r.answers[a.Node].StatusAnswer
+		}
+		r.answers[a.Node] = a
 	}
 	for _, v := range o.Verdicts {
 		key := resource{v.Kind, v.Namespace, v.Name}
@@ -183,12 +193,33 @@ func (p *picture) complete() bool {
 func (p *picture) node(name string) (status stream.NodeStatus, connected, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	r := p.replicaOf(name)
+	if r == nil {
+		return status, false, p.complete()
+	}
+	return r.nodes[name], true, true
+}
+
+// answer returns what a node reports on itself, the zero value if nothing yet, and what is known of it as node does.
+func (p *picture) answer(name string) (a stream.NodeAnswer, connected, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.replicaOf(name)
+	if r == nil {
+		return a, false, p.complete()
+	}
+	return r.answers[name], true, true
+}
+
+// replicaOf returns the replica with a node's youngest stream; nil if no replica has one.
+func (p *picture) replicaOf(node string) (of *replica) {
+	var youngest time.Time
 	for _, r := range p.replicas {
-		if s, ok := r.nodes[name]; ok && (!connected || s.Connected.After(status.Connected)) {
-			status, connected = s, true
+		if s, ok := r.nodes[node]; ok && (of == nil || s.Connected.After(youngest)) {
+			of, youngest = r, s.Connected
 		}
 	}
-	return status, connected, connected || p.complete()
+	return of
 }
 
 // verdict returns what stands of a resource; no reason is none. judged says whether a replica is there to object.

@@ -1,12 +1,12 @@
 // Package status follows every replica of Typha, and is the only one that writes into the API what they say: which
 // nodes have applied what they were handed out, and which resources cannot be used.
 //
-// A Node gets the condition ConditionProgrammed, a ClusterNetworkPolicy ConditionAccepted; IP pools and tiers have
+// A CalicoNodeStatus gets what its node reports on itself. A Node gets the condition ConditionProgrammed, a ClusterNetworkPolicy ConditionAccepted; IP pools and tiers have
 // controllers of their own, and any other resource gets an event when it can't be used, and another when it can again.
 // Only what is different is written: what the API server has already, from an earlier run or another leader, is not
 // repeated. What can't be known, because a replica does not answer, stays as it is.
 //
-// It runs on the leader: a goroutine for each replica, one for the policies, and two controller-runtime workers that
+// It runs on the leader: a goroutine for each replica, one for the policies, and three controller-runtime workers that
 // write.
 package status
 
@@ -86,6 +86,7 @@ func Add(mgr ctrl.Manager, options Options) error {
 			Named("status-resources").
 			WatchesRawSource(from(c.resources)).
 			Complete(resources),
+		addAnswers(mgr, c),
 		mgr.Add(manager.RunnableFunc(c.run)))
 	if err != nil {
 		return fmt.Errorf("set up the status controllers: %w", err)

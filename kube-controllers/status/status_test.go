@@ -188,6 +188,7 @@ func TestWhatIsWritten(t *testing.T) {
 	w.typhas.up("r", first)
 	w.typhas.list("r@r")
 	stop := w.lead()
+	t.Run("what nodes report", func(t *testing.T) { w.reports(t) })
 	t.Run("at first", func(t *testing.T) { w.atFirst(t) })
 	t.Run("news", func(t *testing.T) { w.news(t) })
 	stop()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -37,6 +38,7 @@ import (
 	"github.com/maneki-net/maneki/typha/discovery"
 	"github.com/maneki-net/maneki/typha/stream"
 	typhasync "github.com/maneki-net/maneki/typha/sync"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // TestEveryRightOfKubeControllersIsNeeded: likewise for kube-controllers, first as it runs without Typha, then with it.
@@ -260,6 +262,8 @@ func (in *installed) offerPolicies(t *testing.T, r *recorder) {
 func (in *installed) reportStatus(t *testing.T, r *recorder) {
 	t.Helper()
 	in.create(t, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}})
+	in.create(t, &v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: "p"},
+		Spec: v3.CalicoNodeStatusSpec{Node: "n1", Classes: []v3.NodeStatusClassType{v3.NodeStatusClassTypeBGP}}})
 	said := make(chan stream.Observed)
 	inBackground(t, reporting(t, r.client, said).Start)
 	say := func(o stream.Observed) {
@@ -268,7 +272,8 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 		case <-t.Context().Done():
 		}
 	}
-	say(stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: "n1", Applied: 1}}})
+	say(stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: "n1", Applied: 1}},
+		Answers: []stream.NodeAnswer{{Node: "n1", Said: time.Now(), StatusAnswer: wire.StatusAnswer{Status: []byte("{}")}}}})
 	var all stream.Observed
 	var wanted []string
 	for _, kind := range typhasync.KubernetesKinds() {
@@ -294,14 +299,14 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 	r.await(t, "POST .*/namespaces/default/events.*can be used again")
 	say(all) // its event is there, and is counted
 	r.await(t, "PATCH .*/namespaces/default/events/", "PATCH .*/nodes/n1/status",
-		"PATCH .*/clusternetworkpolicies/c/status")
+		"PATCH .*/clusternetworkpolicies/c/status", "PATCH .*/caliconodestatuses/p/status")
 }
 
 // reporting makes the controllers of kube-controllers/status, which follow one replica that says what it is told to.
 func reporting(t *testing.T, config *rest.Config, said <-chan stream.Observed) ctrl.Manager {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), v3.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},

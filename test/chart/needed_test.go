@@ -274,7 +274,7 @@ func TestEveryRightOfNodesAndTyphaIsNeeded(t *testing.T) {
 		in.removeEach(t, r, own, &own.Rules)
 
 		r = record(t, in.server.Config, in.stolen(t, "calico-typha", ""))
-		in.compute(t, r, func() { runTypha(t, r.client) })
+		in.compute(t, r, func() { runTypha(t, r.client) }, datastore.CalicoNodeStatuses)
 		// Kubernetes lets every service account read the keys of tokens, where nobody has taken that back.
 		if err := in.Delete(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{
 			Name: "system:service-account-issuer-discovery"}}); err != nil {
@@ -417,8 +417,9 @@ func findTypha(t *testing.T, r *recorder) {
 	r.awaitWatches(t, []string{"endpointslices"})
 }
 
-// compute reads what policy is computed from until all of it is watched: without ClusterNetworkPolicies, and with them.
-func (in *installed) compute(t *testing.T, r *recorder, start func()) {
+// compute reads what policy is computed from, and the kinds of more, until all of it is watched: without
+// ClusterNetworkPolicies, and with them.
+func (in *installed) compute(t *testing.T, r *recorder, start func(), more ...datastore.Kind) {
 	t.Helper()
 	if _, err := storeOf(t, r.client).List(t.Context(), datastore.ClusterNetworkPolicies, datastore.ListOptions{}); err != nil {
 		t.Fatal(err)
@@ -426,7 +427,7 @@ func (in *installed) compute(t *testing.T, r *recorder, start func()) {
 	in.server.OfferClusterNetworkPolicies(t)
 	start()
 	var watched []string
-	for _, kind := range typhasync.KubernetesKinds() {
+	for _, kind := range append(typhasync.KubernetesKinds(), more...) {
 		watched = append(watched, kind.Plural)
 	}
 	r.awaitWatches(t, watched)

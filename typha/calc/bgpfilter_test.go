@@ -56,12 +56,12 @@ func TestBGPFiltersAreResolvedBySession(t *testing.T) {
 		ImportV4: []v3.BGPFilterRuleV4{{Action: v3.Reject, Communities: &v3.BGPFilterCommunityMatch{Values: []v3.BGPCommunityValue{"7:7"}}}}}})
 	d := e.Flush()
 	want := []wire.BGPPeer{
-		{Name: "a-four", Addr: netip.MustParseAddr("172.30.0.1"), ASNumber: 65001, KeepaliveSeconds: 20, Import: []wire.BGPRule{
+		{Name: "a-four", Addr: netip.MustParseAddr("172.30.0.1"), ASNumber: 65001, Global: true, KeepaliveSeconds: 20, Import: []wire.BGPRule{
 			{CIDR: netip.MustParsePrefix("10.0.0.0/8"), MinLength: 8, MaxLength: 8, NotCIDR: true},
 			{Reject: true},
 			{Reject: true, Community: "7:7"},
 		}},
-		{Name: "b-six", Addr: netip.MustParseAddr("fd00::1"), ASNumber: 64512, Export: []wire.BGPRule{
+		{Name: "b-six", Addr: netip.MustParseAddr("fd00::1"), ASNumber: 64512, Global: true, Export: []wire.BGPRule{
 			{CIDR: netip.MustParsePrefix("fd00::/8"), MinLength: 8, MaxLength: 64, Learned: true,
 				AddCommunities: []string{"1:2"}, PrependASPath: []uint32{1, 2}}}},
 	}

@@ -116,6 +116,7 @@ func (p *bgpPeer) setSession() error {
 		MaxRestartSeconds: uint32(restart / time.Second),
 		KeepaliveSeconds:  uint32(keepalive / time.Second),
 		AnySource:         spec.SourceAddress == "None",
+		Global:            spec.Node == "" && spec.NodeSelector == "",
 	}
 	p.password = needsPassword(spec.Password)
 	if n := spec.LocalASNumber; n != nil {

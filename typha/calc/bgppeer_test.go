@@ -327,16 +327,16 @@ func TestSettingsOfSessions(t *testing.T) {
 	w, verdicts := compute(t, newNode("n1", "172.30.0.1", nil),
 		bgpPeer("a", v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 65000, SourceAddress: "None", NextHopMode: "Self", NumAllowedLocalASNumbers: pointer[uint32](2)}),
 		bgpPeer("b", v3.BGPPeerSpec{PeerIP: "172.31.0.2", ASNumber: 65000, SourceAddress: "UseNodeIP", NextHopMode: "Auto", NumAllowedLocalASNumbers: pointer[uint32](1000)}),
-		bgpPeer("c", v3.BGPPeerSpec{PeerIP: "172.31.0.3", ASNumber: 65000, ReachableBy: "172.30.0.254"}),
+		bgpPeer("c", v3.BGPPeerSpec{Node: "n1", PeerIP: "172.31.0.3", ASNumber: 65000, ReachableBy: "172.30.0.254"}),
 		bgpPeer("d", v3.BGPPeerSpec{PeerIP: "172.31.0.4", ASNumber: 65000, ReversePeering: "Never"}),
 		bgpPeer("e", v3.BGPPeerSpec{LocalWorkloadSelector: "all()", ASNumber: 65000}),
 	)
 	addr := netip.MustParseAddr
 	want := []wire.BGPPeer{
-		{Name: "a", Addr: addr("172.31.0.1"), ASNumber: 65000, AnySource: true, NextHopSelf: true, AllowedLocalAS: 2},
-		{Name: "b", Addr: addr("172.31.0.2"), ASNumber: 65000, AllowedLocalAS: 255},
+		{Name: "a", Addr: addr("172.31.0.1"), ASNumber: 65000, Global: true, AnySource: true, NextHopSelf: true, AllowedLocalAS: 2},
+		{Name: "b", Addr: addr("172.31.0.2"), ASNumber: 65000, Global: true, AllowedLocalAS: 255},
 		{Name: "c", Addr: addr("172.31.0.3"), ASNumber: 65000},
-		{Name: "d", Addr: addr("172.31.0.4"), ASNumber: 65000},
+		{Name: "d", Addr: addr("172.31.0.4"), ASNumber: 65000, Global: true},
 	}
 	if diff := cmp.Diff(want, bgpOf(t, w, "n1").Peers, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("sessions (-want +got):\n%s", diff)

@@ -144,7 +144,7 @@ func (s *sessions) reverse(h *host, p *bgpPeer) []wire.BGPPeer {
 				continue
 			}
 			session := p.session
-			session.Addr, session.LocalASNumber = addr, 0
+			session.Addr, session.LocalASNumber, session.Global = addr, 0, false
 			session.ASNumber = cmp.Or(p.session.LocalASNumber, s.e.asNumber(other))
 			out = append(out, s.between(h, other, p, session))
 		}

@@ -43,6 +43,7 @@ const (
 	KindProfile                       = "Profile.projectcalico.org"
 	KindCalicoNode                    = "Node.projectcalico.org"
 	KindWorkloadEndpoint              = "WorkloadEndpoint.projectcalico.org"
+	KindCalicoNodeStatus              = "CalicoNodeStatus.projectcalico.org"
 )
 
 // Engine is the calculation. Its methods must be called from one goroutine.
@@ -96,6 +97,7 @@ type Engine struct {
 	hosts        map[string]*host
 	tunnels      tunnels
 	bgp          bgpState
+	asks         statusRequests
 	felix        felixConfigs
 
 	// What has to be decided again at the next Flush.
@@ -156,6 +158,7 @@ func NewWithin(budget Budget) *Engine {
 		dirtyRegions:  map[netip.Prefix]struct{}{},
 		hosts:         map[string]*host{},
 		bgp:           newBGPState(),
+		asks:          newStatusRequests(),
 		felix:         newFelixConfigs(),
 		dirtyClasses:  map[*class]dirt{},
 		dirtyProfiles: map[*profile]struct{}{},
@@ -224,6 +227,8 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 		e.upsertBGPPeer(o)
 	case *v3.FelixConfiguration:
 		e.felix.set(o)
+	case *v3.CalicoNodeStatus:
+		e.askForStatus(o.Name, statusRequestOf(o))
 	}
 }
 
@@ -285,6 +290,8 @@ func (e *Engine) Delete(kind, ns, name string) {
 		e.deleteBGPPeer(name)
 	case KindFelixConfiguration:
 		e.felix.remove(name)
+	case KindCalicoNodeStatus:
+		e.askForStatus(name, nil)
 	}
 	e.judge(kind, ns, name, "")
 }

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/metric"
@@ -69,7 +70,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer func() { _ = store.Close() }()
-	kinds := sync.KubernetesKinds()
+	// Kube-controllers, which etcd lacks, write what nodes answer.
+	kinds := append(sync.KubernetesKinds(), datastore.CalicoNodeStatuses)
 	if store.Type == connect.Etcd {
 		kinds = sync.EtcdKinds()
 	}

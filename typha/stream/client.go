@@ -51,6 +51,7 @@ type Client struct {
 	replicas *leaving
 	commits  chan wire.Commit // unbuffered: a slow consumer makes the server merge. Written by Run
 	reported chan struct{}    // capacity 1: report was set. Written by Report, read by Run
+	answered chan struct{}    // the same of answer
 	done     chan struct{}    // closed when Run ends
 
 	// What was handed to the consumer; owned by Run.
@@ -62,6 +63,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	report wire.Report // latest
+	answer wire.StatusAnswer
 
 	cluster atomic.Pointer[wire.Cluster] // nil until Typha said it
 }
@@ -110,7 +112,7 @@ const settled = 10 * time.Minute
 func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{
 		opts: opts, log: opts.Logger, caller: caller{tls: opts.TLS, tokenFile: opts.TokenFile, readTimeout: opts.ReadTimeout, dial: opts.dial},
-		replicas: &leaving{Replicas: opts.Replicas}, commits: make(chan wire.Commit), reported: make(chan struct{}, 1), done: make(chan struct{}),
+		replicas: &leaving{Replicas: opts.Replicas}, commits: make(chan wire.Commit), reported: make(chan struct{}, 1), answered: make(chan struct{}, 1), done: make(chan struct{}),
 		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions), datastore: opts.Datastore,
 	}
 	if err := c.caller.validate(); err != nil {
@@ -276,6 +278,7 @@ func (c *Client) stream(ctx context.Context, address string, served func()) erro
 	var wait sync.WaitGroup
 	base := c.number
 	wait.Go(func() { c.sendReports(sending, up, base) })
+	wait.Go(func() { c.sendAnswers(up, sending.Done()) })
 	defer wait.Wait()
 	defer stop()
 	r := newReader(c, up)

@@ -33,6 +33,8 @@ const (
 	frameVerdict   = 15 // down: verdict
 	frameObserved  = 16 // down: observedMark; what came since the last mark is one Observed
 	frameCluster   = 17 // down: wire.Cluster; feature cluster
+	frameAnswer    = 18 // up: wire.StatusAnswer
+	frameAnswered  = 19 // down: nodeAnswer
 )
 
 // Messages to a client are cut when they reach this size in octets, so that a snapshot

@@ -24,6 +24,8 @@ type Observed struct {
 	Gone []string
 	// Verdicts are those that changed. An empty Reason says that nothing is wrong any more, or that the resource is gone.
 	Verdicts []calc.Verdict
+	// Answers are those that nodes have given, again perhaps, by name. One without a Status is the same as before.
+	Answers []NodeAnswer
 }
 
 // ObserverOptions say which replica to observe, and as whom.
@@ -118,6 +120,13 @@ func (r *observedReader) frame(kind int, body []byte) error {
 			return fmt.Errorf("decode a verdict: %w", err)
 		}
 		r.seen.Verdicts = append(r.seen.Verdicts, calc.Verdict(v))
+	case frameAnswered:
+		var a nodeAnswer
+		if err := decodeBody(body, &a); err != nil {
+			return fmt.Errorf("decode the answer of a node: %w", err)
+		}
+		said := time.Now().Add(-time.Duration(a.AgeSeconds * float64(time.Second)))
+		r.seen.Answers = append(r.seen.Answers, NodeAnswer{Node: a.Node, StatusAnswer: a.Answer, Said: said})
 	case frameObserved:
 		var mark observedMark
 		if err := decodeBody(body, &mark); err != nil {

@@ -94,6 +94,12 @@ func (w *observedWriter) observed(seen Observed) error {
 			return err
 		}
 	}
+	for _, a := range seen.Answers {
+		body := nodeAnswer{Node: a.Node, Answer: a.StatusAnswer, AgeSeconds: time.Since(a.Said).Seconds()}
+		if err := w.add(frameAnswered, body); err != nil {
+			return err
+		}
+	}
 	if err := w.add(frameObserved, observedMark{Whole: seen.Whole}); err != nil {
 		return err
 	}

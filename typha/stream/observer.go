@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // observer is a reader of what a Hub knows of its nodes and of the resources that cannot be used. Like a Session it has
@@ -23,6 +24,8 @@ type observer struct {
 	whole    bool            // nothing was told yet: everything is to be
 	nodes    map[string]struct{}
 	verdicts map[resource]struct{}
+	answers  map[string]struct{}
+	sent     map[string]*wire.StatusAnswer // by node, what the reader has
 }
 
 // maxObservers is how many observers a Hub may have, because each change is sent to all of them. The leader of
@@ -42,7 +45,8 @@ func (h *Hub) observe(ctx context.Context) (*observer, error) {
 	if err := h.whenInSync(ctx); err != nil {
 		return nil, err
 	}
-	o := &observer{hub: h, whole: true, nodes: map[string]struct{}{}, verdicts: map[resource]struct{}{}}
+	o := &observer{hub: h, whole: true, nodes: map[string]struct{}{}, verdicts: map[resource]struct{}{},
+		answers: map[string]struct{}{}, sent: map[string]*wire.StatusAnswer{}}
 	var full bool
 	err := h.call(ctx, func() {
 		if full = len(h.observers) >= maxObservers; !full {
@@ -105,7 +109,7 @@ func (h *Hub) keepVerdict(v calc.Verdict) (turned bool) {
 // tell answers the observers that wait and for which there is something.
 func (h *Hub) tell() {
 	for o := range h.observers {
-		if o.waiter != nil && (o.whole || len(o.nodes)+len(o.verdicts) > 0) {
+		if o.waiter != nil && (o.whole || len(o.nodes)+len(o.verdicts)+len(o.answers) > 0) {
 			o.waiter <- o.take() // has room for the one answer
 			o.waiter = nil
 		}
@@ -119,7 +123,7 @@ func (o *observer) take() Observed {
 	if o.whole {
 		for name, n := range h.nodes {
 			if len(n.sessions) > 0 {
-				o.nodes[name] = struct{}{}
+				o.nodes[name], o.answers[name] = struct{}{}, struct{}{}
 			}
 		}
 		for r := range h.verdicts {
@@ -131,14 +135,16 @@ func (o *observer) take() Observed {
 			seen.Nodes = append(seen.Nodes, s.statusAt(now))
 		} else if !o.whole {
 			seen.Gone = append(seen.Gone, name)
+			delete(o.sent, name)
 		}
 	}
+	seen.Answers = o.answersOf(slices.Sorted(maps.Keys(o.answers)))
 	for _, r := range slices.SortedFunc(maps.Keys(o.verdicts), resource.compare) {
 		if reason := h.verdicts[r]; reason != "" || !o.whole {
 			seen.Verdicts = append(seen.Verdicts, calc.Verdict{Kind: r.kind, Namespace: r.Namespace, Name: r.Name.Name, Reason: reason})
 		}
 	}
-	o.whole, o.nodes, o.verdicts = false, map[string]struct{}{}, map[resource]struct{}{}
+	o.whole, o.nodes, o.verdicts, o.answers = false, map[string]struct{}{}, map[resource]struct{}{}, map[string]struct{}{}
 	return seen
 }
 

@@ -76,7 +76,8 @@ func (p *pings) answered(a ping) {
 	}
 }
 
-// The limits for a peer's messages after its hello. They are short: the longest is a report with maxErrors errors. The
+// The limits for a peer's messages after its hello. They are short: the longest are a report with maxErrors
+// errors and an answer of wire.MaxStatusAnswer. The
 // rate of reading is limited to a burst, and then one message per saidInterval.
 const (
 	maxSaid      = 256 << 10 // octets of a message
@@ -118,6 +119,12 @@ func fromNode(ctx context.Context, session *Session, pings *pings, lease *lease)
 				return fmt.Errorf("report: %w", err)
 			}
 			session.Report(r)
+		case frameAnswer:
+			var a wire.StatusAnswer
+			if err := decodeShort(body, &a); err != nil {
+				return fmt.Errorf("answer: %w", err)
+			}
+			session.Answer(a)
 		case framePing:
 			var p ping
 			if err := decodeShort(body, &p); err != nil {

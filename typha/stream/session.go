@@ -68,6 +68,7 @@ type Session struct {
 	queued     bool // in Hub.touched
 	number     uint64
 	status     sessionStatus
+	answer     answer
 }
 
 // batch is a commit whose objects may have been encoded.

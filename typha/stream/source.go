@@ -18,6 +18,8 @@ type Source interface {
 	// Report passes upward what was applied. It does not wait for the network; a report that was not sent yet is
 	// replaced. It may be called from any goroutine.
 	Report(wire.Report)
+	// Answer passes upward what a wire.StatusRequest asks for, in the same way.
+	Answer(wire.StatusAnswer)
 }
 
 // ErrClosed says that a Source, or the Hub behind it, has ended.

@@ -29,6 +29,9 @@ func trim(o datastore.Object) metav1.Object {
 		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil)}
 	case *discoveryv1.EndpointSlice:
 		return trimSlice(o)
+	case *v3.CalicoNodeStatus: // whose status is long, and changes all the time
+		return &v3.CalicoNodeStatus{ObjectMeta: trimMeta(o.ObjectMeta, nil), Spec: o.Spec,
+			Status: v3.CalicoNodeStatusStatus{LastUpdated: o.Status.LastUpdated}}
 	}
 	return o
 }

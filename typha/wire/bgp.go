@@ -60,6 +60,8 @@ type BGPPeer struct {
 	AnySource bool `cbor:"16,keyasint,omitempty"`
 	// Node is the cluster's node at the other end; empty is a router outside.
 	Node string `cbor:"17,keyasint,omitempty"`
+	// Global: the BGPPeer is for every node.
+	Global bool `cbor:"18,keyasint,omitempty"`
 }
 
 // BGPRule accepts or rejects routes. Every part that is set must match.

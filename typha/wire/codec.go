@@ -83,6 +83,8 @@ func DecodeObject(kind Kind, data []byte) (Object, error) {
 		o = &Node{}
 	case KindIPAM:
 		o = &IPAM{}
+	case KindStatusRequest:
+		o = &StatusRequest{}
 	default:
 		return nil, fmt.Errorf("decode object: %w %d", ErrUnknownKind, kind)
 	}

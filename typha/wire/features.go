@@ -20,13 +20,15 @@ const (
 	FeatureNotICMP                            // "not-icmp": Rule.NotICMP
 	FeatureSetPieces                          // "set-pieces": SetPieces
 	FeatureCluster                            // "cluster": Cluster
+	FeatureNodeStatus                         // "node-status": StatusRequest
 	featureEnd
 )
 
 // AllFeatures are what this release understands.
 const AllFeatures = featureEnd - 1
 
-var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces", "cluster"}
+var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces", "cluster",
+	"node-status"}
 
 // Names returns the names of the features.
 func (f Features) Names() []string {
@@ -93,6 +95,8 @@ func Needs(o Object) Features {
 		}
 	case *HostEndpoint:
 		needs = FeatureHostEndpoints
+	case *StatusRequest:
+		needs = FeatureNodeStatus
 	}
 	return needs
 }

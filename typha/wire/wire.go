@@ -33,11 +33,13 @@ const (
 	KindHostEndpoint
 	KindNode
 	KindIPAM
+	KindStatusRequest
 )
 
 // String returns the kind's name, for messages.
 func (k Kind) String() string {
-	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint", "Node", "IPAM"}
+	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint",
+		"Node", "IPAM", "StatusRequest"}
 	if int(k) < len(names) && k > 0 {
 		return names[k]
 	}

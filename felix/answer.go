@@ -1,0 +1,77 @@
+package felix
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/nodestatus"
+	"github.com/maneki-net/maneki/typha/wire"
+)
+
+// answerer reports the node's status upward while a wire.StatusRequest asks for it: when it has changed, and after the
+// period. The loop owns it.
+type answerer struct {
+	version string
+	routes  map[dataplane.Family]rendered
+	last    []byte // the status that was reported
+	said    time.Time
+}
+
+// rendered are the routes of a family that were made desired last, and those of others that they depend on.
+type rendered struct{ desired, underlay []route.Route }
+
+func newAnswerer() answerer {
+	return answerer{version: nodestatus.Version(), routes: map[dataplane.Family]rendered{}}
+}
+
+// keep notes what was rendered, if that is asked for.
+func (r *answerer) keep(asked *wire.StatusRequest, f dataplane.Family, routes rendered) {
+	if asked != nil && asked.Routes {
+		r.routes[f] = routes
+	} else {
+		delete(r.routes, f)
+	}
+}
+
+// turn reports if that is due. It is called about every second.
+func (r *answerer) turn(a *Agent) {
+	asked := a.state.statusRequest
+	if asked == nil || !a.inSync {
+		r.last = nil
+		return
+	}
+	answer, err := nodestatus.Answer(r.input(a, *asked))
+	if err != nil {
+		a.log.Error("status not reported", "error", err)
+		return
+	}
+	period := time.Duration(asked.PeriodSeconds) * time.Second
+	if bytes.Equal(answer.Status, r.last) && time.Since(r.said) < period {
+		return
+	}
+	a.opts.Source.Answer(answer)
+	r.last, r.said = answer.Status, time.Now()
+}
+
+func (r *answerer) input(a *Agent, asked wire.StatusRequest) nodestatus.Input {
+	in := nodestatus.Input{Asked: asked, Version: r.version, Speaker: a.opts.Speaker.Status(), Peers: a.bgpConfig.Peers}
+	for _, f := range a.opts.Drivers.Families {
+		if self := a.facts.Self(f.Family); self.Addr.IsValid() {
+			in.Subnets = append(in.Subnets, nodestatus.Subnet{CIDR: self.Addr, Device: self.Device})
+		}
+		if !asked.Routes {
+			continue
+		}
+		for _, desired := range r.routes[f.Family].desired {
+			key := route.Key{Dst: desired.Dst, Priority: desired.Priority}
+			in.Programmed = append(in.Programmed, nodestatus.Programmed{Route: desired, InUse: f.Routes.InPlace(key)})
+		}
+		in.Others = append(in.Others, r.routes[f.Family].underlay...)
+	}
+	if asked.Routes {
+		in.Learned = a.opts.Speaker.Routes()
+	}
+	return in
+}
