@@ -133,11 +133,16 @@ func (r Row) Misses(value string) bool {
 	return r.State != Works && value != "" && !slices.ContainsFunc(r.Unless, covers)
 }
 
-// Markdown returns the row as one of a Markdown table: name, state, Unless and Why.
+// Markdown returns the row as one of a Markdown table: name, which is Markdown itself, State, Unless and Why. In bold,
+// the state is that of what asks for protection.
 func (r Row) Markdown(name string) string {
 	state := string(r.State)
 	if r.Protects {
 		state = "**" + state + "**"
 	}
-	return fmt.Sprintf("| `%s` | %s | %s | %s |", name, state, strings.Join(r.Unless, ", "), r.Why)
+	unless := strings.Join(r.Unless, ", ")
+	if unless == AnyValue {
+		unless = "any value"
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s |", name, state, unless, r.Why)
 }

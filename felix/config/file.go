@@ -71,7 +71,7 @@ value of the third column, which asks for nothing that is missing.
 		if row.State == effects.Works {
 			continue
 		}
-		if _, err := fmt.Fprintln(w, row.Markdown(row.Name)); err != nil {
+		if _, err := fmt.Fprintln(w, row.Markdown("`"+row.Name+"`")); err != nil {
 			return err
 		}
 	}
