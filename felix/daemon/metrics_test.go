@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bufio"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -17,8 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/maneki-net/maneki/api/effects"
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/test/dashboard"
 	"github.com/maneki-net/maneki/typha/metric"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -29,16 +30,21 @@ type exposed map[string]float64
 
 func scrape(t *testing.T, registry *prometheus.Registry) exposed {
 	t.Helper()
-	w := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	all := exposed{}
-	for lines := bufio.NewScanner(w.Body); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), " ")
+	for line := range strings.Lines(exposition(registry)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if v, err := strconv.ParseFloat(value, 64); err == nil && name != "#" {
 			all[name] = v
 		}
 	}
 	return all
+}
+
+// exposition is what Prometheus would read.
+func exposition(registry *prometheus.Registry) string {
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
 }
 
 // TestDataplaneMetrics: each figure of the kernel's state moves when its cause happens, by Calico's name, labels and values.
@@ -156,5 +162,35 @@ func TestClusterMetrics(t *testing.T) {
 		"felix_cluster_num_host_endpoints": 4, "felix_cluster_num_workload_endpoints": 5}
 	if diff := cmp.Diff(want, scrape(t, registry)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestDashboards: Calico's dashboards for Felix find what they ask for, except what the table of effects names, and what
+// Typha has.
+func TestDashboards(t *testing.T) {
+	kerneltest.Enter(t)
+	p := startAgent(t, nil)
+	newSyncMetrics(p.registry).syncing(stream.Resyncing)
+	p.registry.MustRegister(clusterMetrics(func() (wire.Cluster, bool) { return wire.Cluster{}, true }))
+	metric.CountLog(slog.New(slog.DiscardHandler), p.registry, "felix")
+	p.enforce(t, wire.Commit{})
+	samples, err := dashboard.Parse(exposition(p.registry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := 0
+	for _, q := range slices.Concat(dashboard.Queries(dashboard.Felix), dashboard.Queries(dashboard.FelixOld)) {
+		name := dashboard.Metric(q.Series)
+		if dashboard.OfTheProcess(name) || strings.HasPrefix(name, "felix_calc_graph_") {
+			continue
+		}
+		row, _ := effects.Lookup(effects.Metric, "felix", name)
+		if got := q.Answers(samples); (len(got) > 0) != (row.State == effects.Works) {
+			t.Errorf("%s, %s: %d samples of %s %v; the row is %q", q.Dashboard, q.Panel, len(got), q.Series, q.Matchers, row.State)
+		}
+		filled += map[bool]int{true: 1}[row.State == effects.Works]
+	}
+	if filled < 30 {
+		t.Errorf("only %d figures are there", filled)
 	}
 }

@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/maneki-net/maneki/test/dashboard"
 	"github.com/maneki-net/maneki/typha/metric"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
@@ -124,26 +126,38 @@ func TestFailuresOfTheLogAreCounted(t *testing.T) {
 	}
 }
 
-// TestMetricsHaveCalicosNames: dashboards made for Calico's Typha find every figure.
+// TestMetricsHaveCalicosNames: dashboards made for Calico's Typha find every figure. Those of one of its streams have the label
+// syncer, and the others no label.
 func TestMetricsHaveCalicosNames(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	stream.NewMetrics(registry)
 	metric.CountLog(slog.New(slog.DiscardHandler), registry, "typha")
-	families, err := registry.Gather()
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	samples, err := dashboard.Parse(w.Body.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := map[string]bool{}
-	for _, f := range families {
-		have[strings.TrimPrefix(f.GetName(), "typha_")] = true
+	of := map[string]string{} // the value of syncer, by metric
+	for _, s := range samples {
+		of[dashboard.Metric(s.Series)] = s.Labels["syncer"]
 	}
-	for _, name := range []string{"breadcrumb_block", "breadcrumb_non_block", "breadcrumb_seq_number", "breadcrumb_size", "cache_size",
-		"client_latency_secs", "client_snapshot_send_secs", "client_write_latency_secs", "connections_accepted", "connections_active",
-		"connections_dropped", "connections_grace_used", "connections_streaming", "kvs_per_msg", "log_errors", "logs_dropped",
-		"next_breadcrumb_latency_secs", "ping_latency", "snapshot_compressed_bytes", "snapshot_raw_bytes", "snapshots_generated",
-		"snapshots_reused", "updates_skipped", "updates_total"} {
-		if !have[name] {
-			t.Errorf("there is no typha_%s", name)
+	want := map[string]string{"connections_accepted": "", "connections_active": "", "connections_dropped": "", "log_errors": "",
+		"logs_dropped": ""}
+	for _, name := range strings.Fields(`breadcrumb_block breadcrumb_non_block breadcrumb_seq_number breadcrumb_size cache_size
+		client_latency_secs client_snapshot_send_secs client_write_latency_secs connections_grace_used connections_streaming
+		kvs_per_msg next_breadcrumb_latency_secs ping_latency snapshot_compressed_bytes snapshot_raw_bytes snapshots_generated
+		snapshots_reused updates_skipped updates_total`) {
+		want[name] = "felix"
+	}
+	for name, syncer := range want {
+		if got, there := of["typha_"+name]; !there || got != syncer {
+			t.Errorf("typha_%s: syncer is %q, there: %v; want %q", name, got, there, syncer)
+		}
+	}
+	for _, q := range dashboard.Queries(dashboard.Typha) {
+		if !dashboard.OfTheProcess(dashboard.Metric(q.Series)) && len(q.Answers(samples)) == 0 {
+			t.Errorf("%s: no sample of %s %v", q.Panel, q.Series, q.Matchers)
 		}
 	}
 }
