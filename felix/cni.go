@@ -175,6 +175,11 @@ func (a *Agent) Conflicts(problems []string) {
 	})
 }
 
+// WithoutEffect implements cniserver.Endpoints.
+func (a *Agent) WithoutEffect(keys []string) {
+	a.tell(func() { a.ignored.cni = keys })
+}
+
 // tell runs op on the loop's goroutine, unless the loop ends. The loop serves requests while it runs, so tell returns
 // soon.
 func (a *Agent) tell(op func()) {

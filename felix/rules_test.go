@@ -170,6 +170,11 @@ func TestProtectionThatIsNotThere(t *testing.T) {
 				t.Errorf("with %v: applied %d, %v: what does nothing must not stop the node", c.values, last.Applied, r.agent.Ready())
 			}
 		}
+		r.agent.WithoutEffect([]string{"CNI configuration: a key"})
+		synctest.Wait()
+		if last := r.source.reports[len(r.source.reports)-1]; !slices.Contains(last.Notices, "CNI configuration: a key") {
+			t.Errorf("of the CNI configuration the node says %q", last.Notices)
+		}
 	})
 }
 

@@ -31,6 +31,9 @@ type config struct {
 	// ValidAttachments is GC's list of what is to stay. It is nil when the configuration has none,
 	// and "null", which runtimes write for an empty one, is none that is to stay.
 	ValidAttachments json.RawMessage `json:"cni.dev/valid-attachments"`
+
+	// withoutEffect are the keys that ask for what is missing, a sentence each.
+	withoutEffect []string
 }
 
 // flag is a boolean that Calico's configurations write as a string.
@@ -56,6 +59,10 @@ func parseConfig(raw []byte) (*config, error) {
 	}
 	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
 		return nil, invalidConfig("mtu", strconv.Itoa(c.MTU), "must be from 68 to 65535, or 0 for the default")
+	}
+	var err error
+	if c.withoutEffect, err = keysWithoutEffect(raw); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -22,6 +22,8 @@ func TestParseConfigRefuses(t *testing.T) {
 		`{"ipam":{"type":"host-local"}}`:     `ipam.type "host-local"`,
 		`{"mtu":10}`:                         `mtu "10"`,
 		`{"ipam":{"assign_ipv4":"perhaps"}}`: "must be true or false",
+
+		`{"dataplane_options":{"type":"grpc"}}`: "dataplane_options",
 	} {
 		if _, err := parseConfig([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an error with %q", raw, err, want)

@@ -167,6 +167,7 @@ type fakeEndpoints struct {
 	block           bool   // Add waits for its context
 	uid             string // of the only pod that is known, while set
 	conflicts       []string
+	withoutEffect   []string
 	removed         []string // containers
 }
 
@@ -206,6 +207,12 @@ func (f *fakeEndpoints) Conflicts(problems []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conflicts = problems
+}
+
+func (f *fakeEndpoints) WithoutEffect(keys []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.withoutEffect = keys
 }
 
 // node is a server with fakes around it.

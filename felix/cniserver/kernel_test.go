@@ -101,6 +101,8 @@ func (routes) Remove(Workload) {}
 
 func (routes) Conflicts([]string) {}
 
+func (routes) WithoutEffect([]string) {}
+
 // host is a node with the real plugin binary, the real server, the kernel and a datastore in memory.
 type host struct {
 	opts   Options

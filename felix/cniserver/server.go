@@ -108,6 +108,9 @@ type Endpoints interface {
 	// Conflicts reports the pods that have an address that IPAM does not assign to them, with the reasons. It replaces
 	// the former report.
 	Conflicts(problems []string)
+	// WithoutEffect reports the keys of the CNI configuration that have no effect, with the reasons. It replaces the
+	// former report.
+	WithoutEffect(keys []string)
 }
 
 // Server answers the CNI plugin.
@@ -116,6 +119,8 @@ type Server struct {
 	records  *recordStore
 	pods     keyedLocks // by record.pod
 	assigner *assigner
+
+	ineffective ineffective
 }
 
 // New reads the records; Run starts the server.
@@ -261,6 +266,7 @@ func (s *Server) handle(ctx context.Context, request *protocol.Request, netns *o
 	if err != nil {
 		return nil, err
 	}
+	s.note(config)
 	switch request.Command {
 	case "ADD":
 		return s.add(ctx, request, config, netns)
