@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/calicoctl/manifest"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -65,7 +66,11 @@ func (t *tool) patchCommand() *cobra.Command {
 			}
 			m := modification{verb: "patch", past: "patched", namespace: in.namespace, dry: dry}
 			return t.modify(command.Context(), args, m, func(o datastore.Object) (datastore.Object, error) {
-				return patchObject(o, change, apply)
+				patched, err := patchObject(o, change, apply)
+				if err == nil {
+					t.warnAbout(patched.GetObjectKind().GroupVersionKind().Kind+" "+patched.GetName(), validate.Warnings(patched))
+				}
+				return patched, err
 			})
 		},
 	}

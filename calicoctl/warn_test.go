@@ -25,6 +25,17 @@ func TestWarnsOfWhatHasNoEffect(t *testing.T) {
 	}
 }
 
+func TestPatchWarns(t *testing.T) {
+	b := newBench(t)
+	if _, errs, code := b.run("apply -f -", strings.Replace(encrypted, "true", "false", 1)); code != 0 || errs != "" {
+		t.Fatal(errs)
+	}
+	const want = "Warning: FelixConfiguration default: spec.wireguardEnabled: has no effect: traffic between nodes is not encrypted\n"
+	if _, errs, code := b.run(`patch felixconfiguration default -p {"spec":{"wireguardEnabled":true}}`, ""); code != 0 || errs != want {
+		t.Errorf("exit code %d, and it says\n%swant\n%s", code, errs, want)
+	}
+}
+
 // TestWarningsOfTheServer are printed, each once: what this program has said already is left out.
 func TestWarningsOfTheServer(t *testing.T) {
 	b := newBench(t)

@@ -21,61 +21,68 @@ func Of(object runtime.Object) []Finding {
 	if !ok || reflect.TypeOf(object).Elem().PkgPath() != reflect.TypeFor[v3.IPPool]().PkgPath() {
 		return nil
 	}
-	w := walk{kind: reflect.TypeOf(object).Elem().Name()}
+	kind := reflect.TypeOf(object).Elem().Name()
+	var w walk
 	if unused, ok := unusedName(object); ok {
 		w.found = append(w.found, unused)
 	}
-	if content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object); err == nil { // our types convert
-		w.value("spec", content["spec"], false)
+	if fields := tables().kinds[kind]; fields != nil {
+		if content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object); err == nil { // our types convert
+			w.value(fields.fields["spec"], content["spec"], false)
+		}
 	}
-	return append(w.found, append(Annotations(w.kind, o.GetAnnotations()), Labels(w.kind, o.GetLabels())...)...)
+	return append(w.found, append(Annotations(kind, o.GetAnnotations()), Labels(kind, o.GetLabels())...)...)
 }
 
 // walk looks at the values of one object.
-type walk struct {
-	kind  string
-	found []Finding
-}
+type walk struct{ found []Finding }
 
 // value looks at a value and all within it, and reports whether something of it asks for what is missing. Within
 // something without effect it adds no finding.
-func (w *walk) value(path string, value any, within bool) bool {
-	row, _ := Lookup(Field, w.kind, path) // without a row it is as what it is within
-	without := row.State == None || row.State == Later
+func (w *walk) value(field *node, value any, within bool) bool {
+	if field == nil || !field.incomplete {
+		return false
+	}
+	without := field.row.State != Works
 	asks := false
 	text := ""
 	switch v := value.(type) {
 	case nil:
 	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			asks = w.value(w.child(path, name), v[name], within || without) || asks
-		}
+		asks = w.object(field, v, within || without)
 	case []any:
 		for _, item := range v {
-			asks = w.value(path+"[]", item, within || without) || asks
+			asks = w.value(field.items, item, within || without) || asks
 		}
 	default:
 		text = fmt.Sprint(v)
-		asks = row.Misses(text)
+		asks = field.row.Misses(text)
 	}
 	if without && !within && asks {
-		w.add(Finding{row, text})
+		w.add(Finding{field.row, text})
 	}
 	return asks
 }
 
-// child returns the path of a field, or that of a map's values.
-func (w *walk) child(path, name string) string {
-	if _, isMap := Lookup(Field, w.kind, path+"{}"); isMap {
-		return path + "{}"
+// object looks at the fields of an object, or the values of a map.
+func (w *walk) object(field *node, object map[string]any, within bool) bool {
+	asks := false
+	for _, name := range field.lacks {
+		asks = w.value(field.fields[name], object[name], within) || asks
 	}
-	return path + "." + name
+	if field.values != nil && field.values.incomplete {
+		for _, name := range slices.Sorted(maps.Keys(object)) {
+			asks = w.value(field.values, object[name], within) || asks
+		}
+	}
+	return asks
 }
 
-// add adds a finding, unless an item of the same list has given it already.
+// add adds a finding, unless an item of the same list has given it already. A list can have very many.
 func (w *walk) add(f Finding) {
+	const most = 100
 	same := func(other Finding) bool { return other.Name == f.Name && other.Value == f.Value }
-	if !slices.ContainsFunc(w.found, same) {
+	if len(w.found) < most && !slices.ContainsFunc(w.found, same) {
 		w.found = append(w.found, f)
 	}
 }

@@ -20,6 +20,7 @@ const felixConfiguration = "FelixConfiguration"
 type table struct {
 	rows  map[Class][]Row
 	index map[string]int // of rows, by key
+	kinds map[string]*node
 }
 
 func key(class Class, on, name string) string {
@@ -31,7 +32,7 @@ func key(class Class, on, name string) string {
 
 // tables reads the files. They are part of the program: one that cannot be read is a broken build.
 var tables = sync.OnceValue(func() *table {
-	t := &table{rows: map[Class][]Row{}, index: map[string]int{}}
+	t := &table{rows: map[Class][]Row{}, index: map[string]int{}, kinds: map[string]*node{}}
 	for _, class := range []Class{Field, Setting, CNIKey, Controller, Metric, Command} {
 		t.read(string(class), class)
 	}
@@ -50,6 +51,12 @@ var tables = sync.OnceValue(func() *table {
 			}
 			t.index[k] = i
 		}
+	}
+	for _, r := range t.rows[Field] {
+		if t.kinds[r.On] == nil {
+			t.kinds[r.On] = &node{}
+		}
+		t.kinds[r.On].add(r.Name, r)
 	}
 	return t
 })

@@ -117,11 +117,14 @@ func TestEffectsOfCNI(t *testing.T) {
 func jsonPaths(at string, s *types.Struct) []string {
 	var all []string
 	for i := range s.NumFields() {
-		name := at + jsonName(s.Tag(i))
-		if within, ok := s.Field(i).Type().(*types.Struct); ok {
-			all = append(all, jsonPaths(name+".", within)...)
-		} else {
-			all = append(all, name)
+		name := jsonName(s.Tag(i))
+		within, isStruct := s.Field(i).Type().(*types.Struct)
+		switch {
+		case name == "" || name == "-":
+		case isStruct:
+			all = append(all, jsonPaths(at+name+".", within)...)
+		default:
+			all = append(all, at+name)
 		}
 	}
 	return all
