@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
+	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/stream"
 )
@@ -42,6 +43,13 @@ type Config struct {
 	WebhookService       string
 	WebhookSecret        string
 	WebhookConfiguration string
+	DatastoreType        string
+	HealthEnabled        bool
+	AutoHostEndpoints    string
+	// Level is the least level that is logged, which follows the configuration. It may be nil.
+	Level *slog.LevelVar
+
+	given map[string]string // the settings that ParseConfig was given, by their variables; nil for none
 }
 
 // The controllers by the names that ENABLED_CONTROLLERS has for them. Calico's name for
@@ -63,9 +71,8 @@ var controllers = []string{controllerNode, controllerIPPool, controllerClusterIn
 	controllerDefaults, controllerHostEndpoint, controllerTyphaScale, controllerStatus, controllerEffects,
 	controllerAdmission}
 
-// foreign are Calico's controllers that have nothing to do here: they serve a datastore
-// other than the Kubernetes API. Naming them is no error, so that settings carry over.
-var foreign = []string{"policy", "namespace", "serviceaccount", "workloadendpoint"}
+// foreign are Calico's controllers that there are not. Naming them is no error, so that settings carry over.
+var foreign = []string{"policy", "namespace", "profile", "serviceaccount", "workloadendpoint", "loadbalancer"}
 
 // setting is one row of the table from which flags, environment variables and their help come.
 type setting struct {
@@ -81,12 +88,15 @@ func (c *Config) settings() []setting {
 		{"ENABLED_CONTROLLERS", &c.EnabledControllers, "what to run, with commas between"},
 		{"KUBECONFIG", &c.Kubeconfig, "kubeconfig file; empty is the pod's own service account"},
 		{"POD_NAMESPACE", &c.PodNamespace, "namespace of the program's Lease and Service, and of the Secrets"},
-		{"LOG_LEVEL", &c.LogLevel, "debug, info, warning or error"},
-		{"METRICS_ADDRESS", &c.MetricsAddress, "where to serve /metrics, /healthz and /readyz"},
+		{"LOG_LEVEL", &c.LogLevel, "debug, info, warning, error or none; empty is logSeverityScreen of the KubeControllersConfiguration"},
+		{"METRICS_ADDRESS", &c.MetricsAddress, "where to serve /healthz, /readyz, and /metrics unless prometheusMetricsPort says another port"},
+		{"HEALTH_ENABLED", &c.HealthEnabled, "false: probes are always told that all is well"},
 		{"LEADER_ELECTION", &c.LeaderElection, "let one of several replicas run the controllers"},
-		{"LEAK_GRACE_PERIOD", &c.LeakGracePeriod, "how long an address is seen without its pod before it is released"},
+		{"LEAK_GRACE_PERIOD", &c.LeakGracePeriod, "how long an address is seen without its pod before it is released; 0 releases none"},
 		{"NODE_GRACE_PERIOD", &c.NodeGracePeriod, "how long a node is missing before its addresses are released"},
 		{"RECONCILER_PERIOD", &c.ReconcilerPeriod, "longest time between two looks at all addresses"},
+		{"AUTO_HOST_ENDPOINTS", &c.AutoHostEndpoints, "enabled or disabled: whether each node has a host endpoint for all interfaces; empty leaves it to the KubeControllersConfiguration"},
+		{"DATASTORE_TYPE", &c.DatastoreType, "kubernetes: there are no controllers for etcdv3"},
 		{"TYPHA_DEPLOYMENT", &c.TyphaDeployment, "Deployment of Typha to scale with the number of nodes; empty scales none"},
 		{"TYPHA_K8SSERVICENAME", &c.TyphaService, "Service of Typha's replicas, whose words status writes into the API; empty writes none"},
 		{"TYPHA_K8SNAMESPACE", &c.TyphaNamespace, "namespace of that Service; empty is POD_NAMESPACE"},
@@ -115,7 +125,8 @@ func Defaults() Config {
 	return Config{
 		EnabledControllers:   strings.Join(controllers, ","),
 		PodNamespace:         "kube-system",
-		LogLevel:             "info",
+		HealthEnabled:        true,
+		DatastoreType:        "kubernetes",
 		MetricsAddress:       ":9094",
 		LeaderElection:       true,
 		LeakGracePeriod:      15 * time.Minute,
@@ -153,13 +164,21 @@ func ParseConfig(environ, args []string) (Config, error) {
 			if err := flags.Set(s.flag(), value); err != nil {
 				return c, fmt.Errorf("environment variable %s=%q: %w", s.env, value, err)
 			}
+			c.give(s.env, value)
 		}
 	}
+	before := map[string]string{}
+	flags.VisitAll(func(f *flag.Flag) { before[f.Name] = f.Value.String() })
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}
 	if flags.NArg() > 0 {
 		return c, fmt.Errorf("argument %q is not known", flags.Arg(0))
+	}
+	for _, s := range c.settings() {
+		if value := flags.Lookup(s.flag()).Value.String(); value != before[s.flag()] {
+			c.give(s.env, value)
+		}
 	}
 	return c, c.validate()
 }
@@ -172,6 +191,14 @@ func lookup(environ []string, name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// give notes what a setting was given.
+func (c *Config) give(variable, value string) {
+	if c.given == nil {
+		c.given = map[string]string{}
+	}
+	c.given[variable] = value
 }
 
 func (c *Config) validate() error {
@@ -187,25 +214,65 @@ func (c *Config) validate() error {
 	if c.TyphaService != "" && c.TyphaTLS.PeerCN == "" && c.TyphaTLS.PeerURISAN == "" {
 		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities would pass for Typha")
 	}
-	_, err := c.level()
-	return err
-}
-
-// enabled lists the controllers to run.
-func (c *Config) enabled() []string {
-	return strings.FieldsFunc(c.EnabledControllers, func(r rune) bool { return r == ',' || r == ' ' })
-}
-
-func (c *Config) level() (slog.Level, error) {
-	switch strings.ToLower(c.LogLevel) {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info":
-		return slog.LevelInfo, nil
-	case "warning", "warn":
-		return slog.LevelWarn, nil
-	case "error", "fatal", "panic", "none":
-		return slog.LevelError, nil
+	if !slices.Contains([]string{"", "kubernetes", "kdd", "k8s"}, strings.ToLower(c.DatastoreType)) {
+		return fmt.Errorf("DATASTORE_TYPE: %q: there are controllers for the datastore kubernetes only; on etcd, leave this program out", c.DatastoreType)
 	}
-	return 0, fmt.Errorf("LOG_LEVEL: %q is none of debug, info, warning, error", c.LogLevel)
+	for name, d := range map[string]time.Duration{"LEAK_GRACE_PERIOD": c.LeakGracePeriod, "RECONCILER_PERIOD": c.ReconcilerPeriod} {
+		if d < 0 {
+			return fmt.Errorf("%s: %s must not be negative, write for example 5m", name, d)
+		}
+	}
+	switch strings.ToLower(c.AutoHostEndpoints) {
+	case "", "enabled", "disabled":
+	default:
+		return fmt.Errorf("AUTO_HOST_ENDPOINTS: %q is neither enabled nor disabled", c.AutoHostEndpoints)
+	}
+	if _, known := runconfig.Level(c.LogLevel); c.LogLevel != "" && !known {
+		return fmt.Errorf("LOG_LEVEL: %q is none of debug, info, warning, error, none", c.LogLevel)
+	}
+	return nil
+}
+
+// enabled lists the controllers to run. As Calico's, the node controller looks after host endpoints, too.
+func (c *Config) enabled() []string {
+	names := strings.FieldsFunc(c.EnabledControllers, func(r rune) bool { return r == ',' || r == ' ' })
+	if slices.Contains(names, controllerNode) && !slices.Contains(names, controllerHostEndpoint) {
+		names = append(names, controllerHostEndpoint)
+	}
+	return names
+}
+
+// calicos are the variables that Calico's kube-controllers has, and LEAK_GRACE_PERIOD: those that decide over fields of the
+// KubeControllersConfiguration.
+var calicos = []string{"AUTO_HOST_ENDPOINTS", "COMPACTION_PERIOD", "DATASTORE_TYPE", "ENABLED_CONTROLLERS", "HEALTH_ENABLED",
+	"LEAK_GRACE_PERIOD", "LOG_LEVEL", "RECONCILER_PERIOD", "SYNC_NODE_LABELS"}
+
+// environment returns what the settings say in place of the KubeControllersConfiguration. A setting says something if it
+// was given, or if a program made it other than its default.
+func (c *Config) environment() runconfig.Environment {
+	defaults, env := Defaults(), runconfig.Environment{Given: map[string]string{}, LogSeverity: c.LogLevel}
+	for _, name := range calicos {
+		if value, ok := c.given[name]; ok {
+			env.Given[name] = value
+		}
+	}
+	says := func(name string, differs bool) bool { _, given := c.given[name]; return given || differs }
+	if says("ENABLED_CONTROLLERS", c.EnabledControllers != defaults.EnabledControllers) {
+		node := slices.Contains(c.enabled(), controllerHostEndpoint) // which comes with node
+		env.Node = &node
+	}
+	if says("RECONCILER_PERIOD", c.ReconcilerPeriod != defaults.ReconcilerPeriod) {
+		env.ReconcilerPeriod = &c.ReconcilerPeriod
+	}
+	if says("LEAK_GRACE_PERIOD", c.LeakGracePeriod != defaults.LeakGracePeriod) {
+		env.LeakGracePeriod = &c.LeakGracePeriod
+	}
+	if says("HEALTH_ENABLED", c.HealthEnabled != defaults.HealthEnabled) {
+		env.HealthChecks = &c.HealthEnabled
+	}
+	if c.AutoHostEndpoints != "" {
+		create := strings.EqualFold(c.AutoHostEndpoints, "enabled")
+		env.AutoHostEndpoints = &create
+	}
+	return env
 }

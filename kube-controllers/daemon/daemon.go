@@ -13,14 +13,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"runtime/debug"
 	"slices"
-	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	registration "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -34,8 +30,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
@@ -49,11 +43,11 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/hostendpoint"
 	"github.com/maneki-net/maneki/kube-controllers/ipamgc"
 	"github.com/maneki-net/maneki/kube-controllers/ippool"
+	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 	"github.com/maneki-net/maneki/kube-controllers/status"
 	"github.com/maneki-net/maneki/kube-controllers/tier"
 	"github.com/maneki-net/maneki/kube-controllers/typhascale"
 	"github.com/maneki-net/maneki/typha/discovery"
-	"github.com/maneki-net/maneki/typha/inbound"
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
@@ -78,11 +72,14 @@ func run(ctx context.Context, environ, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	level, err := config.level()
-	if err != nil {
-		return err
+	config.Level = &slog.LevelVar{}
+	if level, given := runconfig.Level(config.LogLevel); given {
+		config.Level.Set(level)
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: config.Level}))
+	for _, problem := range unusedVariables(environ) {
+		log.Warn("environment variable has no effect", "name", problem.name, "reason", problem.reason)
+	}
 	cluster, err := kubernetes.Config(config.Kubeconfig)
 	if err != nil {
 		return err
@@ -99,19 +96,26 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 	if err != nil {
 		return err
 	}
+	running := runconfig.New(config.environment(), mgr.GetAPIReader(), log)
+	if config.Level != nil {
+		running.OnChange(func() { config.Level.Set(running.Config().Level) })
+	}
+	if err := running.Add(mgr); err != nil {
+		return err
+	}
 	var hook *admission.Server
 	ready := healthz.Ping
 	for _, name := range config.enabled() {
 		log := log.With("controller", name)
 		switch {
 		case slices.Contains(foreign, name):
-			log.Info("controller has nothing to do with this datastore")
+			log.Warn("there is no such controller", "reason", whyNot(name))
 		case name == controllerAdmission:
 			if hook, err = addAdmission(mgr, config, log); err == nil {
 				ready = hook.Ready
 			}
 		default:
-			err = add(mgr, name, config, log)
+			err = add(mgr, name, config, running, log)
 		}
 		if err != nil {
 			return err
@@ -120,7 +124,7 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 	if err := addCertificates(mgr, config, hook, log); err != nil {
 		return err
 	}
-	if err := serve(ctx, mgr, config.MetricsAddress, ready); err != nil {
+	if err := serve(ctx, mgr, config.MetricsAddress, ready, running, log); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
@@ -169,24 +173,8 @@ func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Man
 	return mgr, nil
 }
 
-// serve adds the server of the metrics and of health. ready reports whether admission can be served.
-func serve(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker) error {
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
-	mux.Handle("/healthz", healthz.CheckHandler{Checker: healthz.Ping})
-	mux.Handle("/readyz", healthz.CheckHandler{Checker: ready})
-	var listening net.ListenConfig
-	listener, err := listening.Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("serve metrics and health: %w", err)
-	}
-	grace := time.Second
-	return mgr.Add(&manager.Server{Name: "metrics and health", Server: inbound.HTTP(mux, 0), ShutdownTimeout: &grace,
-		Listener: inbound.Limit(listener, inbound.OfHTTP, nil)})
-}
-
 // add sets up one controller.
-func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
+func add(mgr ctrl.Manager, name string, config Config, running *runconfig.Running, log *slog.Logger) error {
 	switch name {
 	case controllerNode:
 		store, err := kubernetes.New(mgr.GetConfig())
@@ -195,9 +183,9 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 		}
 		return ipamgc.Add(mgr, ipamgc.Options{
 			IPAM:      ipam.New(store),
-			LeakGrace: config.LeakGracePeriod,
+			Config:    running.Node,
+			Changed:   running.Source(),
 			NodeGrace: config.NodeGracePeriod,
-			Period:    config.ReconcilerPeriod,
 			Log:       log,
 		})
 	case controllerIPPool:
@@ -209,7 +197,7 @@ func add(mgr ctrl.Manager, name string, config Config, log *slog.Logger) error {
 	case controllerDefaults:
 		return defaults.Add(mgr, log)
 	case controllerHostEndpoint:
-		return hostendpoint.Add(mgr, log)
+		return hostendpoint.Add(mgr, running.Node, running.Source(), log)
 	case controllerEffects:
 		store, err := kubernetes.New(mgr.GetConfig())
 		if err != nil {

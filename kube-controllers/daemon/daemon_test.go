@@ -98,6 +98,8 @@ func start(t testing.TB) *world {
 	w.config.WebhookPort = freePort(t)
 	w.config.MetricsAddress = fmt.Sprint("127.0.0.1:", freePort(t))
 	w.config.LeakGracePeriod, w.config.NodeGracePeriod = time.Second, time.Second
+	w.config.give("LEAK_GRACE_PERIOD", "1s")
+	w.config.Level = &slog.LevelVar{}
 	w.config.TyphaDeployment = "calico-typha"
 	w.config.TyphaSecret, w.config.NodeSecret, w.config.OwnCertificateDir = "calico-typha-tls", "calico-node-tls", t.TempDir()
 	w.metrics = "http://" + w.config.MetricsAddress
@@ -179,6 +181,7 @@ func TestProgram(t *testing.T) {
 	t.Run("certificates", w.certificates)
 	t.Run("cluster information", w.clusterInformation)
 	t.Run("default configurations", w.defaultConfigurations)
+	t.Run("configuration", w.configuration)
 	t.Run("admission", w.admission)
 	t.Run("pool status", w.poolStatus)
 	t.Run("defaults of policies", w.policyDefaults)
@@ -594,11 +597,14 @@ func TestParseConfig(t *testing.T) {
 		check         func(Config) bool
 		err           string
 	}{
-		"defaults":           {nil, nil, func(c Config) bool { return c == Defaults() }, ""},
+		"defaults":           {nil, nil, func(c Config) bool { return reflect.DeepEqual(c, Defaults()) }, ""},
 		"environment":        {[]string{"LEAK_GRACE_PERIOD=1m", "LEADER_ELECTION=false"}, nil, func(c Config) bool { return c.LeakGracePeriod == time.Minute && !c.LeaderElection }, ""},
 		"flag wins":          {[]string{"WEBHOOK_PORT=1"}, []string{"--webhook-port=2"}, func(c Config) bool { return c.WebhookPort == 2 }, ""},
-		"Calico's setting":   {[]string{"ENABLED_CONTROLLERS=policy,namespace,serviceaccount,workloadendpoint,node"}, nil, func(c Config) bool { return len(c.enabled()) == 5 }, ""},
+		"Calico's setting":   {[]string{"ENABLED_CONTROLLERS=policy,namespace,serviceaccount,workloadendpoint,node,loadbalancer"}, nil, func(c Config) bool { return len(c.enabled()) == 7 }, ""},
 		"unknown controller": {[]string{"ENABLED_CONTROLLERS=nodes"}, nil, nil, `no controller "nodes"; there are node, ippool`},
+		"etcd":               {[]string{"DATASTORE_TYPE=etcdv3"}, nil, nil, `DATASTORE_TYPE: "etcdv3": there are controllers for the datastore kubernetes only`},
+		"host endpoints":     {[]string{"AUTO_HOST_ENDPOINTS=yes"}, nil, nil, `AUTO_HOST_ENDPOINTS: "yes" is neither enabled nor disabled`},
+		"negative":           {[]string{"LEAK_GRACE_PERIOD=-1s"}, nil, nil, "LEAK_GRACE_PERIOD: -1s must not be negative"},
 		"bad value":          {[]string{"NODE_GRACE_PERIOD=5"}, nil, nil, `NODE_GRACE_PERIOD="5"`},
 		"Typha":              {[]string{"TYPHA_K8SSERVICENAME=calico-typha", "TYPHA_CN=typha-server"}, nil, func(c Config) bool { return c.TyphaTLS.PeerCN == "typha-server" }, ""},
 		"any Typha":          {[]string{"TYPHA_K8SSERVICENAME=calico-typha"}, nil, nil, "TYPHA_CN or TYPHA_URISAN"},

@@ -2,7 +2,7 @@
 // default asks for them: one for all interfaces of a node, and one for each template that selects it.
 //
 // It touches only what carries its label, which it deletes when the node is gone or nobody asks any more. While the
-// configuration can't be read everything stays as it is. One controller-runtime worker on the leader calls it.
+// configuration can't be read, or the controller node does not run, everything stays as it is. One controller-runtime worker on the leader calls it.
 package hostendpoint
 
 import (
@@ -14,43 +14,41 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/kube-controllers/once"
+	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
-
-// configuration is the name of the only KubeControllersConfiguration.
-const configuration = "default"
 
 // Controller is the reconciler; its one request stands for all nodes.
 type Controller struct {
 	client client.Client
-	live   client.Reader // of the configuration: a cache would never fill with one that cannot be decoded
+	config func() *runconfig.Node
 	log    *slog.Logger
 }
 
-// New makes a Controller. live reads the API server directly.
-func New(c client.Client, live client.Reader, log *slog.Logger) *Controller {
-	return &Controller{client: c, live: live, log: log}
+// New makes a Controller. config says which host endpoints are asked for. While it returns nil nothing is done.
+func New(c client.Client, config func() *runconfig.Node, log *slog.Logger) *Controller {
+	return &Controller{client: c, config: config, log: log}
 }
 
-// Add registers the controller with a manager.
-func Add(mgr ctrl.Manager, log *slog.Logger) error {
+// Add registers the controller with a manager. changed makes a request when config changes.
+func Add(mgr ctrl.Manager, config func() *runconfig.Node, changed source.Source, log *slog.Logger) error {
 	all := once.Request(once.All)
 	ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[labelCreatedBy] == createdBy })
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("hostendpoint").
-		WatchesMetadata(&v3.KubeControllersConfiguration{}, all).
 		Watches(&v3.HostEndpoint{}, all, builder.WithPredicates(ours)).
 		Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.Funcs{UpdateFunc: nodeChanged})).
-		Complete(New(mgr.GetClient(), mgr.GetAPIReader(), log))
+		WatchesRawSource(changed).
+		Complete(New(mgr.GetClient(), config, log))
 	if err != nil {
 		return fmt.Errorf("set up the hostendpoint controller: %w", err)
 	}
@@ -68,18 +66,18 @@ func nodeChanged(e event.UpdateEvent) bool {
 
 // Reconcile makes, changes and deletes what differs from what is asked for.
 func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	config, err := c.config(ctx)
-	if err != nil {
-		return reconcile.Result{}, err
+	config := c.config()
+	if config == nil {
+		return reconcile.Result{}, nil
 	}
 	wanted := map[string]*v3.HostEndpoint{}
-	if config != nil {
+	if config.HostEndpoint.AutoCreate == autoCreateEnabled {
 		var nodes corev1.NodeList
 		if err := c.client.List(ctx, &nodes); err != nil {
 			return reconcile.Result{}, fmt.Errorf("list nodes: %w", err)
 		}
 		for i := range nodes.Items {
-			for _, h := range Wanted(config, &nodes.Items[i]) {
+			for _, h := range Wanted(&config.HostEndpoint, &nodes.Items[i]) {
 				wanted[h.Name] = h
 			}
 		}
@@ -98,20 +96,6 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		errs = append(errs, c.create(ctx, h))
 	}
 	return reconcile.Result{}, errors.Join(errs...)
-}
-
-// config returns nil if no host endpoints are asked for.
-func (c *Controller) config(ctx context.Context) (*v3.AutoHostEndpointConfig, error) {
-	var config v3.KubeControllersConfiguration
-	err := c.live.Get(ctx, types.NamespacedName{Name: configuration}, &config)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read KubeControllersConfiguration %s: %w", configuration, err)
-	}
-	node := config.Spec.Controllers.Node
-	if node == nil || node.HostEndpoint == nil || node.HostEndpoint.AutoCreate != autoCreateEnabled {
-		return nil, nil
-	}
-	return node.HostEndpoint, nil
 }
 
 func (c *Controller) create(ctx context.Context, h *v3.HostEndpoint) error {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
 
 func node(name, rack string) *corev1.Node {
@@ -63,9 +64,10 @@ func TestReconcile(t *testing.T) {
 	}
 	foreign := &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth9"}}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(node("n1", "a"), node("n2", "a"), foreign).Build()
+	config := &runconfig.Node{}
 	names := func() []string {
 		t.Helper()
-		if _, err := New(c, c, slog.New(slog.DiscardHandler)).Reconcile(t.Context(), reconcile.Request{}); err != nil {
+		if _, err := New(c, func() *runconfig.Node { return config }, slog.New(slog.DiscardHandler)).Reconcile(t.Context(), reconcile.Request{}); err != nil {
 			t.Fatal(err)
 		}
 		var list v3.HostEndpointList
@@ -91,9 +93,7 @@ func TestReconcile(t *testing.T) {
 		}
 	}
 	expect("nobody asks", "mine 999 ")
-	config := &v3.KubeControllersConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v3.KubeControllersConfigurationSpec{
-		Controllers: v3.ControllersConfig{Node: &v3.NodeControllerConfig{HostEndpoint: &v3.AutoHostEndpointConfig{AutoCreate: "Enabled"}}}}}
-	do(c.Create(t.Context(), config))
+	config.HostEndpoint.AutoCreate = "Enabled"
 	expect("two nodes", "mine 999 ", "n1-auto-hep 1 a", "n2-auto-hep 1 a")
 	expect("nothing new", "mine 999 ", "n1-auto-hep 1 a", "n2-auto-hep 1 a")
 	do(c.Delete(t.Context(), node("n2", "a")))
@@ -102,7 +102,10 @@ func TestReconcile(t *testing.T) {
 	n1.Labels["rack"] = "b"
 	do(c.Update(t.Context(), &n1))
 	expect("a node gone, one changed", "mine 999 ", "n1-auto-hep 2 b")
-	config.Spec.Controllers.Node.HostEndpoint.AutoCreate = "Disabled"
-	do(c.Update(t.Context(), config))
+	asking := config
+	config = nil
+	expect("the controller does not run", "mine 999 ", "n1-auto-hep 2 b")
+	config = asking
+	config.HostEndpoint.AutoCreate = "Disabled"
 	expect("switched off", "mine 999 ")
 }

@@ -32,10 +32,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
 
 // Releaser is the part of ipam.Client that the controller uses.
@@ -47,13 +49,14 @@ type Releaser interface {
 // Options configure the controller.
 type Options struct {
 	IPAM Releaser
-	// LeakGrace is how long an address must be seen without a pod before it is released.
-	LeakGrace time.Duration
+	// Config returns how often to look at everything, and how long an address must be seen without a pod before it is
+	// released; with 0 none is, but those of nodes that are gone. While it returns nil nothing is done.
+	Config func() *runconfig.Node
+	// Changed makes a request when Config changes.
+	Changed source.Source
 	// NodeGrace is how long a node must be seen missing before its addresses are released.
 	NodeGrace time.Duration
-	// Period is the longest time between two looks at everything.
-	Period time.Duration
-	Log    *slog.Logger
+	Log       *slog.Logger
 }
 
 // settle is how long changes are collected before one look at all of them.
@@ -74,7 +77,7 @@ func New(cached, live client.Reader, options Options) *Controller {
 		Options:   options,
 		cached:    cached,
 		live:      live,
-		collector: newCollector(options.LeakGrace, options.NodeGrace),
+		collector: newCollector(0, options.NodeGrace),
 		now:       time.Now,
 	}
 }
@@ -88,6 +91,7 @@ func Add(mgr ctrl.Manager, options Options) error {
 		Watches(&v3.IPAMBlock{}, anyChange()).
 		Watches(&v3.IPPool{}, anyChange()).
 		Watches(&v3.IPReservation{}, anyChange()).
+		WatchesRawSource(options.Changed).
 		Complete(New(mgr.GetClient(), mgr.GetAPIReader(), options))
 	if err != nil {
 		return fmt.Errorf("set up the ipam controller: %w", err)
@@ -128,6 +132,11 @@ var podEnds = predicate.Funcs{
 
 // Reconcile looks at everything once.
 func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	config := c.Config()
+	if config == nil {
+		return reconcile.Result{}, nil
+	}
+	c.collector.leakGrace = config.LeakGracePeriod
 	s, err := c.snapshot(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -138,13 +147,15 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	for _, node := range v.nodes {
 		errs = append(errs, c.releaseNode(ctx, node))
 	}
-	errs = append(errs, c.releaseLeases(ctx, s, v.leases))
+	if config.LeakGracePeriod > 0 {
+		errs = append(errs, c.releaseLeases(ctx, s, v.leases))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return reconcile.Result{}, err
 	}
-	after := c.Period
-	if v.next > 0 {
-		after = min(after, v.next)
+	after := config.ReconcilerPeriod
+	if v.next > 0 && (after == 0 || v.next < after) {
+		after = v.next
 	}
 	return reconcile.Result{RequeueAfter: after}, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
 
 // releases records what a controller asks for.
@@ -85,15 +86,51 @@ func TestConfirms(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			recorded := &releases{}
-			c := New(reader(t, append(test.cached, block.DeepCopy())...), reader(t, test.live...), Options{
-				IPAM: recorded, Period: time.Hour, Log: slog.New(slog.DiscardHandler)})
-			if _, err := c.Reconcile(t.Context(), reconcile.Request{}); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(test.want, recorded.released); diff != "" {
+			config := &runconfig.Node{ReconcilerPeriod: time.Hour, LeakGracePeriod: time.Minute}
+			got := releasedBy(t, config, reader(t, append(test.cached, block.DeepCopy())...), reader(t, test.live...))
+			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("released (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// releasedBy returns what a controller releases in two looks at the same, between which all grace periods end.
+func releasedBy(t *testing.T, config *runconfig.Node, cached, live client.Reader) []string {
+	t.Helper()
+	recorded := &releases{}
+	c := New(cached, live, Options{IPAM: recorded, NodeGrace: time.Minute, Config: func() *runconfig.Node { return config },
+		Log: slog.New(slog.DiscardHandler)})
+	now := time.Now()
+	c.now = func() time.Time { return now }
+	for range 2 {
+		if _, err := c.Reconcile(t.Context(), reconcile.Request{}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Minute)
+	}
+	return recorded.released
+}
+
+// TestConfig: without a grace period no address is released, but those of a node that is gone; without a configuration
+// none is.
+func TestConfig(t *testing.T) {
+	blocks, _ := assigned(t, "a", map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: "web"})
+	blocks[0].ResourceVersion = ""
+	node, leaked := nodeThatIs(corev1.ConditionTrue), "k8s-pod-network.c1"
+	for name, test := range map[string]struct {
+		config *runconfig.Node
+		nodes  []client.Object
+		want   []string
+	}{
+		"a grace period":    {&runconfig.Node{LeakGracePeriod: time.Minute}, []client.Object{node}, []string{leaked}},
+		"0":                 {&runconfig.Node{}, []client.Object{node}, nil},
+		"0, a node is gone": {&runconfig.Node{}, nil, []string{"node a"}},
+		"does not run":      {nil, nil, nil},
+	} {
+		got := releasedBy(t, test.config, reader(t, append(test.nodes, blocks[0].DeepCopy())...), reader(t, test.nodes...))
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: released (-want +got):\n%s", name, diff)
+		}
 	}
 }

@@ -133,7 +133,7 @@ func (in *installed) changeResources(t *testing.T, r *recorder) {
 	info := &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	in.change(t, info, func() { info.Spec.CalicoVersion = "v0" })
 	meta := metav1.ObjectMeta{Name: "default"}
-	r.await(t, "POST .*/kubecontrollersconfigurations") // by then it has seen the others
+	r.await(t, "POST .*/kubecontrollersconfigurations", "PUT .*/kubecontrollersconfigurations/default/status")
 	for _, o := range []client.Object{&v3.FelixConfiguration{ObjectMeta: meta}, &v3.BGPConfiguration{ObjectMeta: meta}} {
 		if err := in.Delete(t.Context(), o); err != nil {
 			t.Fatal(err)
