@@ -52,6 +52,9 @@ var withoutEffect = []struct{ kind, name, manifest, reason, told string }{
 	{"BGPConfiguration", "service-cidr", "apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\n" +
 		"metadata: {name: service-cidr}\nspec: {serviceClusterIPs: [{cidr: 10.96.0.0/12}]}",
 		"NoEffect", "spec.serviceClusterIPs"},
+	{"KubeControllersConfiguration", "other", "apiVersion: projectcalico.org/v3\nkind: KubeControllersConfiguration\n" +
+		"metadata: {name: other}\nspec: {controllers: {policy: {reconcilerPeriod: 10m}}}",
+		"NoEffect", "spec.controllers.policy"},
 	{"IPPool", "ipip", poolKind + "metadata: {name: ipip}\nspec: {cidr: 10.98.0.0/24, ipipMode: Always}",
 		"Unprotected", "spec.ipipMode"},
 	{"IPPool", "services", poolKind + "metadata: {name: services}\nspec: {cidr: 10.99.0.0/24, allowedUses: [LoadBalancer]}",
