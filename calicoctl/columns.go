@@ -198,7 +198,7 @@ func nats(endpoint *v3.WorkloadEndpoint) string {
 func used(block *v3.IPAMBlock) string {
 	given := 0
 	for _, attribute := range block.Spec.Allocations {
-		if attribute != nil {
+		if attribute != nil && (*attribute >= len(block.Spec.Attributes) || block.Spec.Attributes[*attribute].ReleasedAt == nil) {
 			given++
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/maneki-net/maneki/api/ipreservation"
 	"github.com/maneki-net/maneki/datastore"
@@ -38,6 +39,10 @@ func (c *Client) assign(ctx context.Context, host Host, pools []Pool, requests [
 	if err != nil {
 		return fail(results, err)
 	}
+	cooldown, err := c.cooldown(ctx)
+	if err != nil {
+		return fail(results, err)
+	}
 	live := map[netip.Addr]string{}
 	if c.live != nil {
 		for _, lease := range c.live() {
@@ -46,7 +51,8 @@ func (c *Client) assign(ctx context.Context, host Host, pools []Pool, requests [
 	}
 	rounds := map[Family]*round{}
 	for _, family := range []Family{IPv4, IPv6} {
-		rounds[family] = &round{client: c, host: host, family: family, known: known, live: live, reserved: reserved}
+		rounds[family] = &round{client: c, host: host, family: family, known: known, live: live,
+			reserved: reserved, cooldown: cooldown}
 	}
 	seen := map[string]bool{}
 	for i := range requests {
@@ -110,7 +116,7 @@ func (c *Client) collect(ctx context.Context, rounds map[Family]*round, results 
 	if len(giveBack) == 0 {
 		return
 	}
-	if _, err := c.releaseLeases(ctx, giveBack); err != nil {
+	if _, err := c.releaseLeases(ctx, block.release, giveBack); err != nil { // nobody used them
 		err = fmt.Errorf("give back the address of the other family: %w", err)
 		for i := range results {
 			if len(fresh[i]) > 0 && results[i].Err != nil {
@@ -162,6 +168,7 @@ type round struct {
 	live   map[netip.Addr]string // handles of the addresses in use on the host; both families
 	// reserved are assigned only to needs for the very address.
 	reserved ipreservation.Set
+	cooldown time.Duration
 	needs    []*need
 	// doubtful: the outcome of a write is unknown, so what is known of the host is not to be trusted.
 	doubtful bool
@@ -299,6 +306,7 @@ func (r *round) fill(ctx context.Context, b block, prepare func(block) bool) err
 			r.recognise(b)
 		}
 		reread, taken = true, nil
+		b.wake(r.client.now(), r.cooldown)
 		if b.provisional() || !prepare(b) {
 			return false
 		}
@@ -333,6 +341,9 @@ func (r *round) take(b block) map[*need]Lease {
 				taken[n] = lease
 			}
 		} else if unused(n.want) {
+			if _, rests := b.releasedAt(b.ordinal(n.want)); rests && n.request.reassert {
+				b.vacate(b.ordinal(n.want))
+			}
 			if lease, err := b.assignAddr(n.want, n.request.Handle, n.attributes); err == nil {
 				taken[n] = lease
 			}

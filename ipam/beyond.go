@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
@@ -212,7 +213,7 @@ func (r *round) withAffinity(ctx context.Context, cidr netip.Prefix, write func(
 func (r *round) orphans(inv *inventory) map[string]block {
 	orphans := map[string]block{}
 	for _, b := range inv.blocks {
-		if b.family() == r.family && b.Spec.Affinity == "" && b.free() > 0 {
+		if b.family() == r.family && b.Spec.Affinity == "" && len(r.vacant(b)) > 0 {
 			orphans[b.Name] = b
 		}
 	}
@@ -230,10 +231,13 @@ func (r *round) takeUsable(n *need, blocks map[string]block) (block, bool) {
 	return block{}, false
 }
 
-// free counts the free addresses of a block that are not reserved.
+// vacant returns the places of the addresses of a block that can be assigned.
+func (r *round) vacant(b block) []int { return b.vacant(r.client.now(), r.cooldown) }
+
+// free counts the addresses of a block that can be assigned and are not reserved.
 func (r *round) free(b block) int {
 	count := 0
-	for _, ordinal := range b.Spec.Unallocated {
+	for _, ordinal := range r.vacant(b) {
 		if !r.reserved.Contains(b.addr(ordinal)) {
 			count++
 		}
@@ -245,7 +249,7 @@ func (r *round) free(b block) int {
 // borrowers meet their owner and each other least.
 func (r *round) borrow(ctx context.Context, inv *inventory) error {
 	lenders := slices.DeleteFunc(slices.Clone(inv.blocks), func(b block) bool {
-		return b.family() != r.family || b.host() == r.host.Name || b.free() == 0
+		return b.family() != r.family || b.host() == r.host.Name || len(r.vacant(b)) == 0
 	})
 	slices.SortFunc(lenders, func(a, b block) int {
 		return cmp.Or(cmp.Compare(r.free(b), r.free(a)), cmp.Compare(a.Name, b.Name))
@@ -265,9 +269,17 @@ func (r *round) borrow(ctx context.Context, inv *inventory) error {
 // pool gave nothing.
 func (r *round) noAddress(n *need, inv *inventory, why error) error {
 	subject := fmt.Sprintf("%s on node %s", n.request.Handle, r.host.Name)
+	resting := 0
 	for _, b := range inv.blocks {
+		if n.usable(b) {
+			resting += b.resting()
+		}
 		if !n.want.IsValid() || !b.cidr.Contains(n.want) {
 			continue
+		}
+		if at, rests := b.releasedAt(b.ordinal(n.want)); rests {
+			return fmt.Errorf("assign %s to %s: %w until %s: it was released, and ipCooldownSeconds of the IPAMConfiguration is %.0f",
+				n.want, subject, ErrInUse, at.Add(r.cooldown).UTC().Format(time.RFC3339), r.cooldown.Seconds())
 		}
 		if owner := b.ownerAt(b.ordinal(n.want)); owner != "" {
 			return fmt.Errorf("assign %s to %s: %w by %s", n.want, subject, ErrInUse, owner)
@@ -292,6 +304,9 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 				reasons = append(reasons, inv.damaged[cidr].Error())
 			}
 		}
+	}
+	if resting > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d released addresses rest for the ipCooldownSeconds of the IPAMConfiguration", resting))
 	}
 	if len(reasons) == 0 {
 		reasons = append(reasons, fmt.Sprintf("there is no %s pool", r.family))

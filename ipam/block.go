@@ -136,9 +136,9 @@ func (b block) provisional() bool { return b.Spec.Deleted }
 // reserved says that the block belongs to something that is not a node.
 func (b block) reserved() bool { return b.Spec.Affinity != "" && b.host() == "" }
 
-func (b block) empty() bool { return len(b.Spec.Unallocated) == len(b.Spec.Allocations) }
-
 func (b block) free() int { return len(b.Spec.Unallocated) }
+
+func (b block) empty() bool { return len(b.Spec.Unallocated) == len(b.Spec.Allocations) }
 
 // assign assigns the handle the address that has been free for longest, among those that may accepts.
 func (b block) assign(handle string, attributes map[string]string, may func(netip.Addr) bool) (Lease, bool) {
@@ -179,11 +179,11 @@ func (b block) take(ordinal int, handle string, attributes map[string]string) Le
 	return b.lease(ordinal)
 }
 
-// allocations lists what keep accepts, in the order of addresses.
+// allocations lists what keep accepts, in the order of addresses. Addresses that rest are not allocated to anybody.
 func (b block) allocations(keep func(Allocation) bool) []Allocation {
 	var found []Allocation
 	for ordinal, attr := range b.Spec.Allocations {
-		if attr == nil {
+		if _, rests := b.releasedAt(ordinal); attr == nil || rests {
 			continue
 		}
 		a := Allocation{Lease: b.lease(ordinal), Attributes: b.Spec.Attributes[*attr].ActiveOwnerAttrs}
@@ -206,20 +206,14 @@ func (a Allocation) heldOn(node, handle string) bool {
 	return a.Handle == handle && (of == node || !known)
 }
 
-// release frees the allocations that drop accepts and returns them. The addresses go to
-// the end of the queue, so that one is not given out again sooner than need be.
+// release frees the allocations that drop accepts and returns them.
 func (b block) release(drop func(Allocation) bool) []Lease {
 	var released []Lease
+	var ordinals []int
 	for _, a := range b.allocations(drop) {
-		ordinal := b.ordinal(a.Addr)
-		b.Spec.Allocations[ordinal] = nil
-		b.Spec.Unallocated = append(b.Spec.Unallocated, ordinal)
-		delete(b.Spec.SequenceNumberForAllocation, strconv.Itoa(ordinal))
-		released = append(released, a.Lease)
+		ordinals, released = append(ordinals, b.ordinal(a.Addr)), append(released, a.Lease)
 	}
-	if len(released) > 0 {
-		b.dropUnusedAttributes()
-	}
+	b.vacate(ordinals...)
 	return released
 }
 

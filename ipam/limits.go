@@ -42,3 +42,33 @@ func (c *Client) reserved(ctx context.Context) (ipreservation.Set, error) {
 	}
 	return ipreservation.Merge(nets), nil
 }
+
+// cooldown returns how long a released address is not assigned again.
+func (c *Client) cooldown(ctx context.Context) (time.Duration, error) {
+	if c.limits != nil {
+		return c.limits().Cooldown, nil
+	}
+	config, err := c.config(ctx)
+	if err != nil || config.IPCooldownSeconds == nil {
+		return 0, err
+	}
+	return min(max(time.Duration(*config.IPCooldownSeconds)*time.Second, 0), farFuture), nil
+}
+
+// releaseFunc releases the allocations of a block that drop accepts, and returns them.
+type releaseFunc func(b block, drop func(Allocation) bool) []Lease
+
+// releaser returns a function by which released addresses rest for the cooldown, and those that have rested are freed.
+func (c *Client) releaser(ctx context.Context) (releaseFunc, error) {
+	cooldown, err := c.cooldown(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(b block, drop func(Allocation) bool) []Lease {
+		b.wake(c.now(), cooldown)
+		if cooldown > 0 {
+			return b.rest(drop, c.now())
+		}
+		return b.release(drop)
+	}, nil
+}

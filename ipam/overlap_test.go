@@ -54,7 +54,7 @@ func TestBlocksOfTwoSizesNeverOverlap(t *testing.T) {
 func TestNodesThatDisagreeAboutBlockSize(t *testing.T) {
 	for seed := range long.Or(1000, 40) {
 		store := memory.New()
-		shared := &ledger{owners: map[netip.Addr]string{}}
+		shared := &ledger{owners: map[netip.Addr]string{}, disowned: map[netip.Addr]disowned{}}
 		var running sync.WaitGroup
 		for n := range 4 {
 			running.Go(func() {

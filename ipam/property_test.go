@@ -8,9 +8,12 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/maneki-net/maneki/api/ipreservation"
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/test/long"
@@ -21,6 +24,24 @@ import (
 type ledger struct {
 	mu     sync.Mutex
 	owners map[netip.Addr]string
+	// now is a simulated time. Addresses that were disowned are owned by another handle only after rest.
+	now      time.Time
+	rest     time.Duration
+	disowned map[netip.Addr]disowned
+	reserved []netip.Prefix
+}
+
+type disowned struct {
+	handle string
+	at     time.Time
+}
+
+// pass lets time pass, and returns it.
+func (l *ledger) pass(d time.Duration) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.now.Add(d)
+	return l.now
 }
 
 func (l *ledger) own(handle string, addrs []netip.Addr) error {
@@ -29,6 +50,14 @@ func (l *ledger) own(handle string, addrs []netip.Addr) error {
 	for _, a := range addrs {
 		if owner, ok := l.owners[a]; ok && owner != handle {
 			return fmt.Errorf("%s was given to %s and to %s", a, owner, handle)
+		}
+		if last, ok := l.disowned[a]; ok && last.handle != handle && l.now.Sub(last.at) < l.rest {
+			return fmt.Errorf("%s was given to %s %v after %s had released it", a, handle, l.now.Sub(last.at), last.handle)
+		}
+		for _, net := range l.reserved {
+			if net.Contains(a) {
+				return fmt.Errorf("%s was given to %s, and %s is reserved", a, handle, net)
+			}
 		}
 		l.owners[a] = handle
 	}
@@ -40,6 +69,7 @@ func (l *ledger) disown(mine func(handle string) bool) {
 	defer l.mu.Unlock()
 	for a, owner := range l.owners {
 		if mine(owner) {
+			l.disowned[a] = disowned{owner, l.now}
 			delete(l.owners, a)
 		}
 	}
@@ -52,6 +82,8 @@ type actor struct {
 	pools  []Pool
 	rng    *rand.Rand
 	ledger *ledger
+	limits Limits
+	skew   time.Duration // of the node's clock
 
 	faults *faults
 	client *Client
@@ -60,6 +92,8 @@ type actor struct {
 func (a *actor) restart(rate int) {
 	a.faults = newFaults(a.store, rate, a.rng.Uint64())
 	a.client = New(a.faults)
+	a.client.SetLimits(func() Limits { return a.limits })
+	a.client.now = func() time.Time { return a.ledger.pass(0).Add(a.skew) }
 }
 
 func (a *actor) handle() string { return fmt.Sprintf("%s/h%d", a.host.Name, a.rng.IntN(9)) }
@@ -68,6 +102,7 @@ func (a *actor) step(t *testing.T) error {
 	if a.faults.crashed() {
 		a.restart(a.faults.rate)
 	}
+	a.ledger.pass(time.Duration(a.rng.IntN(1500)) * time.Millisecond)
 	switch a.rng.IntN(10) {
 	case 0, 1, 2, 3, 4:
 		return a.assign(t)
@@ -77,7 +112,10 @@ func (a *actor) step(t *testing.T) error {
 		_, err := a.client.Release(t.Context(), a.host.Name, handles...)
 		return a.expected(err)
 	case 8:
-		_, err := a.client.EnsureTunnelAddress(t.Context(), a.host, a.pools, VXLAN, IPv4)
+		addr, err := a.client.EnsureTunnelAddress(t.Context(), a.host, a.pools, VXLAN, IPv4)
+		if err == nil && a.limits.Reserved.Contains(addr) {
+			return fmt.Errorf("the tunnel address %s is reserved", addr)
+		}
 		return a.expected(err)
 	}
 	if a.rng.IntN(4) > 0 {
@@ -136,10 +174,24 @@ func TestNeverTwoOwners(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 		}
+		actors[0].ledger.pass(time.Hour) // all that was released has rested
+		if err := freeRested(t, store, actors[0].client); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
 		if blocks, affinities := blocksOf(t, store), affinitiesOf(t, store); len(blocks)+len(affinities) > 0 {
 			t.Fatalf("seed %d: left behind %v and %v", seed, blocks, affinities)
 		}
 	}
+}
+
+// freeRested does what the collector does.
+func freeRested(t *testing.T, store datastore.Store, c *Client) error {
+	var blocks []*v3.IPAMBlock
+	for _, b := range blocksOf(t, store) {
+		blocks = append(blocks, b.IPAMBlock)
+	}
+	_, err := c.FreeRested(t.Context(), blocks...)
+	return err
 }
 
 func runActors(t *testing.T, store datastore.Store, seed uint64) []*actor {
@@ -147,12 +199,22 @@ func runActors(t *testing.T, store datastore.Store, seed uint64) []*actor {
 		{Name: "four", CIDR: prefix("10.0.0.0/28"), BlockSize: 30},
 		{Name: "six", CIDR: prefix("fd00::/123"), BlockSize: 125},
 	}
-	shared := &ledger{owners: map[netip.Addr]string{}}
+	shared := &ledger{owners: map[netip.Addr]string{}, disowned: map[netip.Addr]disowned{}, now: time.Unix(1e9, 0)}
+	var limits Limits
+	const skew = 2 * time.Second
+	if seed%3 > 0 {
+		limits.Cooldown, shared.rest = 10*time.Second, 10*time.Second-2*skew
+	}
+	if seed%2 > 0 {
+		shared.reserved = []netip.Prefix{prefix("10.0.0.1/32"), prefix("10.0.0.2/31"), prefix("10.0.0.8/30"), prefix("fd00::10/124")}
+		limits.Reserved = ipreservation.Merge(shared.reserved)
+	}
 	var actors []*actor
 	var running sync.WaitGroup
 	for i := range uint64(4) {
 		a := &actor{host: Host{Name: fmt.Sprint("n", i)}, store: store, pools: pools, ledger: shared,
-			rng: rand.New(rand.NewPCG(seed, i))}
+			rng: rand.New(rand.NewPCG(seed, i)), limits: limits}
+		a.skew = time.Duration(a.rng.Int64N(int64(2*skew))) - skew
 		a.restart(15)
 		actors = append(actors, a)
 		running.Go(func() {

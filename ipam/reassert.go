@@ -31,7 +31,7 @@ func (c *Client) Reassert(ctx context.Context, host Host, pools []Pool, requests
 		for i, request := range requests {
 			for _, addr := range request.Addrs {
 				if FamilyOf(addr) == family {
-					of := Request{Handle: request.Handle, Attributes: request.Attributes}
+					of := Request{Handle: request.Handle, Attributes: request.Attributes, reassert: true}
 					of.Addrs = append(of.Addrs, addr)
 					batch, places = append(batch, of), append(places, i)
 				}

@@ -19,7 +19,12 @@ func (c *Client) Release(ctx context.Context, node string, handles ...string) ([
 		return nil, err
 	}
 	defer c.leave()
-	return releaseEach(ctx, c, handles, func(handle string, a Allocation) bool { return a.heldOn(node, handle) })
+	release, err := c.releaser(ctx)
+	if err != nil {
+		return nil, err
+	}
+	is := func(handle string, a Allocation) bool { return a.heldOn(node, handle) }
+	return releaseEach(ctx, c, release, handles, is)
 }
 
 // ReleaseAddrs frees leases that are still as they were assigned, and returns what it
@@ -29,17 +34,23 @@ func (c *Client) ReleaseAddrs(ctx context.Context, leases ...Lease) ([]Lease, er
 		return nil, err
 	}
 	defer c.leave()
-	return c.releaseLeases(ctx, leases)
+	release, err := c.releaser(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.releaseLeases(ctx, release, leases)
 }
 
-func (c *Client) releaseLeases(ctx context.Context, leases []Lease) ([]Lease, error) {
-	return releaseEach(ctx, c, leases, func(l Lease, a Allocation) bool { return l == a.Lease })
+func (c *Client) releaseLeases(ctx context.Context, release releaseFunc, leases []Lease) ([]Lease, error) {
+	return releaseEach(ctx, c, release, leases, func(l Lease, a Allocation) bool { return l == a.Lease })
 }
 
 // releaseEach frees every allocation that is one of the items. The blocks remembered are
 // enough when each item is found there, because what a host holds is all remembered or
 // not at all; otherwise all blocks are read.
-func releaseEach[T any](ctx context.Context, c *Client, items []T, is func(T, Allocation) bool) ([]Lease, error) {
+func releaseEach[T any](
+	ctx context.Context, c *Client, release releaseFunc, items []T, is func(T, Allocation) bool,
+) ([]Lease, error) {
 	found := make([]bool, len(items))
 	drop := func(a Allocation) bool {
 		at := slices.IndexFunc(items, func(item T) bool { return is(item, a) })
@@ -56,7 +67,7 @@ func releaseEach[T any](ctx context.Context, c *Client, items []T, is func(T, Al
 		}
 		blocks = inv.blocks
 	}
-	return c.releaseFrom(ctx, blocks, drop)
+	return c.releaseFrom(ctx, release, blocks, drop)
 }
 
 // ReleaseHost frees everything that a node holds: the addresses assigned on its behalf,
@@ -127,10 +138,14 @@ func (c *Client) releaseHostBlock(ctx context.Context, b block, node string, sta
 	for _, a := range b.allocations(ofNode(node)) {
 		judged[a.Lease] = true
 	}
+	release, err := c.releaser(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var released []Lease
 	var failed error
-	err := c.change(ctx, b, func(b block) bool {
-		released = b.release(func(a Allocation) bool { return judged[a.Lease] })
+	err = c.change(ctx, b, func(b block) bool {
+		released = release(b, func(a Allocation) bool { return judged[a.Lease] })
 		ends := b.host() == node && len(b.allocations(ofNode(node))) == 0
 		if ends {
 			ends, failed = stands()
@@ -164,13 +179,15 @@ func (c *Client) settleAffinity(ctx context.Context, a *v3.BlockAffinity) error 
 	return err
 }
 
-func (c *Client) releaseFrom(ctx context.Context, blocks []block, drop func(Allocation) bool) ([]Lease, error) {
+func (c *Client) releaseFrom(
+	ctx context.Context, release releaseFunc, blocks []block, drop func(Allocation) bool,
+) ([]Lease, error) {
 	var all []Lease
 	var errs []error
 	for _, b := range blocks {
 		var released []Lease
 		err := c.change(ctx, b, func(b block) bool {
-			released = b.release(drop)
+			released = release(b, drop)
 			return len(released) > 0
 		}, func() { released = nil })
 		all = append(all, released...)

@@ -191,7 +191,7 @@ type returning struct {
 func TestNodesThatAreBack(t *testing.T) {
 	pools := []Pool{{Name: "small", CIDR: prefix("10.0.0.0/28"), BlockSize: 30}}
 	for seed := range uint64(long.Or(2000, 100)) {
-		store, shared := memory.New(), &ledger{owners: map[netip.Addr]string{}}
+		store, shared := memory.New(), &ledger{owners: map[netip.Addr]string{}, disowned: map[netip.Addr]disowned{}}
 		nodes := map[string]*returning{}
 		for _, name := range []string{"n0", "n1", "n2"} {
 			nodes[name] = &returning{client: New(store)}

@@ -43,6 +43,8 @@ type Request struct {
 	NamespaceLabels map[string]string
 	// Use is Workload when empty.
 	Use Use
+	// reassert is set if the addresses are in use already, so that they do not rest.
+	reassert bool
 }
 
 func (r *Request) use() Use {

@@ -54,7 +54,11 @@ func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Poo
 	if allowed(pools, host, &request, result.Leases[0].Addr) {
 		return result.Leases[0].Addr, nil
 	}
-	if _, err := c.releaseLeases(ctx, result.Leases); err != nil {
+	release, err := c.releaser(ctx)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if _, err := c.releaseLeases(ctx, release, result.Leases); err != nil {
 		return netip.Addr{}, fmt.Errorf("leave tunnel address %s: %w", result.Leases[0].Addr, err)
 	}
 	if result = c.assign(ctx, host, pools, []Request{request})[0]; result.Err != nil {

@@ -8,6 +8,8 @@
 // Pods of a node whose Ready condition is Unknown may still run there, also when the API has forgotten them. Their
 // addresses are kept until the node is heard of again, or deleted, or has the taint node.kubernetes.io/out-of-service.
 //
+// It also frees addresses that have rested for the cooldown, which nodes do only in blocks that they write.
+//
 // It also sets the ipam_ metrics, which describe the same snapshot.
 //
 // One controller-runtime worker on the leader owns all state.
@@ -44,6 +46,7 @@ import (
 type Releaser interface {
 	ReleaseAddrs(ctx context.Context, leases ...ipam.Lease) ([]ipam.Lease, error)
 	ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]ipam.Lease, error)
+	FreeRested(ctx context.Context, blocks ...*v3.IPAMBlock) (next time.Duration, err error)
 }
 
 // Options configure the controller.
@@ -150,14 +153,28 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if config.LeakGracePeriod > 0 {
 		errs = append(errs, c.releaseLeases(ctx, s, v.leases))
 	}
+	rested, err := c.freeRested(ctx, s)
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return reconcile.Result{}, err
 	}
 	after := config.ReconcilerPeriod
-	if v.next > 0 && (after == 0 || v.next < after) {
-		after = v.next
+	for _, next := range []time.Duration{v.next, rested} {
+		if next > 0 && (after == 0 || next < after) {
+			after = next
+		}
 	}
 	return reconcile.Result{RequeueAfter: after}, nil
+}
+
+// freeRested frees the addresses that have rested for the cooldown in blocks that no node writes. It returns when the
+// next one will have.
+func (c *Controller) freeRested(ctx context.Context, s *snapshot) (time.Duration, error) {
+	blocks := make([]*v3.IPAMBlock, len(s.blocks))
+	for i := range s.blocks {
+		blocks[i] = &s.blocks[i]
+	}
+	return c.IPAM.FreeRested(ctx, blocks...)
 }
 
 func (c *Controller) snapshot(ctx context.Context) (*snapshot, error) {

@@ -20,7 +20,11 @@ import (
 )
 
 // releases records what a controller asks for.
-type releases struct{ released []string }
+type releases struct {
+	released []string
+	looked   int           // at so many blocks for addresses that have rested
+	next     time.Duration // as FreeRested answers
+}
 
 func (r *releases) ReleaseAddrs(_ context.Context, leases ...ipam.Lease) ([]ipam.Lease, error) {
 	for _, lease := range leases {
@@ -35,6 +39,11 @@ func (r *releases) ReleaseHost(ctx context.Context, node string, gone func(conte
 		r.released = append(r.released, "node "+node)
 	}
 	return nil, err
+}
+
+func (r *releases) FreeRested(_ context.Context, blocks ...*v3.IPAMBlock) (time.Duration, error) {
+	r.looked = len(blocks)
+	return r.next, nil
 }
 
 func reader(t *testing.T, objects ...client.Object) client.Reader {
@@ -132,5 +141,19 @@ func TestConfig(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: released (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestAddressesThatRest: the controller looks at every block when the next address has rested.
+func TestAddressesThatRest(t *testing.T) {
+	blocks, _ := assigned(t, "a", nil)
+	blocks[0].ResourceVersion = ""
+	recorded := &releases{next: time.Minute}
+	c := New(reader(t, nodeThatIs(corev1.ConditionTrue), blocks[0].DeepCopy()), reader(t), Options{
+		IPAM: recorded, Log: slog.New(slog.DiscardHandler),
+		Config: func() *runconfig.Node { return &runconfig.Node{ReconcilerPeriod: time.Hour} }})
+	result, err := c.Reconcile(t.Context(), reconcile.Request{})
+	if err != nil || recorded.looked != 1 || result.RequeueAfter != time.Minute {
+		t.Errorf("looked at %d blocks, and again in %v; %v", recorded.looked, result.RequeueAfter, err)
 	}
 }

@@ -167,6 +167,9 @@ func (in *installed) giveAddresses(t *testing.T, r *recorder) {
 		t.Fatal(err)
 	}
 	pools := []ipam.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/16")}}
+	cooldown := int32(1)
+	in.create(t, &v3.IPAMConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"},
+		Spec: v3.IPAMConfigurationSpec{IPCooldownSeconds: &cooldown}})
 	for _, node := range []string{"n1", "gone"} {
 		request := ipam.Request{Handle: node, Families: []ipam.Family{ipam.IPv4},
 			Attributes: map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: "gone", ipam.AttrUID: "u"}}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +45,14 @@ func give(b *v3.IPAMBlock, ordinal int, node string) {
 		b.Spec.SequenceNumberForAllocation = map[string]uint64{}
 	}
 	b.Spec.SequenceNumberForAllocation[fmt.Sprint(ordinal)] = b.Spec.SequenceNumber
+	fit(b)
+}
+
+// letRest releases an address, so that it rests from some time after the beginning of 2026.
+func letRest(b *v3.IPAMBlock, ordinal int, after time.Duration) {
+	index, released := len(b.Spec.Attributes), metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(after))
+	b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{ReleasedAt: &released})
+	b.Spec.Allocations[ordinal] = &index
 	fit(b)
 }
 
@@ -96,12 +105,21 @@ func stolenBlocks(t *testing.T, in *installed, as client.Client) {
 	free := allocated("10.244.4.0/28", "")
 	provisional := allocated("10.244.7.0/28", "host:n1")
 	provisional.Spec.Deleted = true
-	in.create(t, others, own, ownAlone, orphan, free, provisional)
+	resting := allocated("10.244.8.0/28", "host:n2", "n2")
+	letRest(resting, 1, 0)
+	in.create(t, others, own, ownAlone, orphan, free, provisional, resting)
 	const addresses, affinity, fields = "only addresses of its own node", "may take the affinity of a block that has none", "may change of a block only"
 	nothing := func(*v3.IPAMBlock) {}
 	judge(t, as, []attempt{
 		changed("n2's block: assign a free address to n1 (borrow)", others, func(b *v3.IPAMBlock) { give(b, 5, "n1") }, ""),
 		changed("n2's block: release what n1 borrowed", others, func(b *v3.IPAMBlock) { take(b, 1) }, ""),
+		changed("n2's block: let what n1 borrowed rest", others, func(b *v3.IPAMBlock) { letRest(b, 1, 0) }, ""),
+		changed("n2's block: let n2's address rest", others, func(b *v3.IPAMBlock) { letRest(b, 0, 0) }, addresses),
+		changed("n2's block: let a free address rest", others, func(b *v3.IPAMBlock) { letRest(b, 5, 0) }, ""),
+		changed("resting: free it", resting, func(b *v3.IPAMBlock) { take(b, 1) }, ""),
+		changed("resting: assign it to n1", resting, func(b *v3.IPAMBlock) { give(b, 1, "n1") }, ""),
+		changed("resting: assign it to n2", resting, func(b *v3.IPAMBlock) { give(b, 1, "n2") }, addresses),
+		changed("resting: let it rest for longer", resting, func(b *v3.IPAMBlock) { letRest(b, 1, time.Hour) }, addresses),
 		changed("n2's block: release n2's address", others, func(b *v3.IPAMBlock) { take(b, 0) }, addresses),
 		changed("n2's block: assign a free address to n2", others, func(b *v3.IPAMBlock) { give(b, 5, "n2") }, addresses),
 		changed("n2's block: assign a free address to no node", others, func(b *v3.IPAMBlock) {
@@ -326,6 +344,14 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 		release("n2", second)
 		clients["n1"] = fresh("n1")
 	}
+	// n1 lets addresses rest, and n2 assigns them when they have rested.
+	resting, limits := fresh("n1"), ipam.Limits{Cooldown: time.Minute}
+	resting.SetLimits(func() ipam.Limits { return limits })
+	short := ipam.Pool{Name: "r", CIDR: netip.MustParsePrefix("10.4.0.0/28"), BlockSize: 28}
+	clients["n1"] = resting
+	release("n1", assign("n1", short, 16))
+	release("n2", assign("n2", short, 16))
+	clients["n1"] = fresh("n1")
 	host := ipam.Host{Name: "n1"}
 	pool := ipam.Pool{Name: "t", CIDR: netip.MustParsePrefix("10.3.0.0/26")}
 	if _, err := clients["n1"].EnsureTunnelAddress(t.Context(), host, []ipam.Pool{pool}, ipam.VXLAN, ipam.IPv4); err != nil {

@@ -177,7 +177,7 @@ func claimsOf(o *v3.IPAMBlock, size int) []claim {
 			continue
 		}
 		c := claim{ordinal: uint16(ordinal)}
-		if *index >= 0 && *index < len(o.Spec.Attributes) {
+		if *index >= 0 && *index < len(o.Spec.Attributes) && o.Spec.Attributes[*index].ReleasedAt == nil {
 			owner := o.Spec.Attributes[*index].ActiveOwnerAttrs
 			c.node = nodeNamed(owner[v3.AttributeNode])
 			if name := owner[v3.AttributePod]; name != "" {
