@@ -66,11 +66,11 @@ func (t *tool) patchCommand() *cobra.Command {
 			}
 			m := modification{verb: "patch", past: "patched", namespace: in.namespace, dry: dry}
 			return t.modify(command.Context(), args, m, func(o datastore.Object) (datastore.Object, error) {
-				patched, err := patchObject(o, change, apply)
+				d, err := patchObject(o, change, apply)
 				if err == nil {
-					t.warnAbout(patched.GetObjectKind().GroupVersionKind().Kind+" "+patched.GetName(), validate.Warnings(patched))
+					t.warnAbout(d.Name(), append(d.Warnings, validate.Warnings(d.Object)...))
 				}
-				return patched, err
+				return d.Object, err
 			})
 		},
 	}
@@ -102,23 +102,23 @@ func readPatch(text string) ([]byte, error) {
 }
 
 // patchObject returns the object with a patch, read as strictly as a manifest.
-func patchObject(object datastore.Object, patch []byte, apply patcher) (datastore.Object, error) {
+func patchObject(object datastore.Object, patch []byte, apply patcher) (manifest.Document, error) {
 	original, err := json.Marshal(object)
 	if err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
+		return manifest.Document{}, fmt.Errorf("encode: %w", err)
 	}
 	patched, err := apply(original, patch, object)
 	if err != nil {
-		return nil, fmt.Errorf("apply the patch: %w", err)
+		return manifest.Document{}, fmt.Errorf("apply the patch: %w", err)
 	}
 	d := manifest.Decode(patched, nil)
 	if d.Err != nil {
-		return nil, d.Err
+		return manifest.Document{}, d.Err
 	}
 	if key := datastore.KeyOf(d.Object); d.Object.GetObjectKind().GroupVersionKind() != object.GetObjectKind().GroupVersionKind() || key != datastore.KeyOf(object) {
-		return nil, errors.New("a patch cannot change the kind, namespace or name")
+		return manifest.Document{}, errors.New("a patch cannot change the kind, namespace or name")
 	}
-	return d.Object, judged(d.Object, d.Missing)
+	return d, judged(d.Object, d.Missing)
 }
 
 func (t *tool) labelCommand() *cobra.Command {

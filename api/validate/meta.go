@@ -26,6 +26,13 @@ func metadata(o metav1.Object) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("name"), o.GetName(), wrong))
 		}
 	}
+	if o.GetNamespace() != "" {
+		for _, wrong := range apivalidation.ValidateNamespaceName(o.GetNamespace(), false) {
+			errs = append(errs, field.Invalid(path.Child("namespace"), o.GetNamespace(), wrong))
+		}
+	}
+	errs = append(errs, apivalidation.ValidateFinalizers(o.GetFinalizers(), path.Child("finalizers"))...)
+	errs = append(errs, apivalidation.ValidateOwnerReferences(o.GetOwnerReferences(), path.Child("ownerReferences"))...)
 	errs = append(errs, metav1validation.ValidateLabels(o.GetLabels(), path.Child("labels"))...)
 	return append(errs, apivalidation.ValidateAnnotations(o.GetAnnotations(), path.Child("annotations"))...)
 }

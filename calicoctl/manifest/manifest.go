@@ -23,6 +23,7 @@ import (
 	"github.com/maneki-net/maneki/api/defaults"
 	"github.com/maneki-net/maneki/api/schema"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/datastore"
 )
 
@@ -224,12 +225,13 @@ func (d Document) fill(object datastore.Object, data []byte) error {
 	return nil
 }
 
-// complete sets what depends on which fields there are.
+// complete sets what depends on which fields there are: Complete, Missing and some Warnings.
 func (d *Document) complete(data []byte) error {
 	var content map[string]any
 	if err := json.Unmarshal(data, &content); err != nil {
 		return err
 	}
+	d.Warnings = append(d.Warnings, validate.EmptySelectors(content)...)
 	defaults.Raw(d.Kind.String(), content)
 	if s := schema.Of(d.Kind.String()); s != nil && content["spec"] != nil {
 		for _, err := range s.Properties["spec"].Check(field.NewPath("spec"), content["spec"]) {

@@ -83,7 +83,8 @@ func (h *handler) Handle(ctx context.Context, request admission.Request) admissi
 		errs = append(errs, validate.Pools(pool, others)...)
 	}
 	if len(errs) == 0 {
-		return admission.Allowed("").WithWarnings(append(validate.Warnings(object), h.tooLarge(object)...)...)
+		warnings := append(validate.Warnings(object), newlyEmpty(request)...)
+		return admission.Allowed("").WithWarnings(append(warnings, h.tooLarge(object)...)...)
 	}
 	status := apierrors.NewInvalid(kind.GroupKind(), request.Name, errs).Status()
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Result: &status}}

@@ -2,10 +2,14 @@ package admission
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/maneki-net/maneki/api/validate"
 )
 
 // warner answers requests for policies of Kubernetes' own kinds. It allows all of them, including those that it cannot
@@ -23,4 +27,18 @@ func (w warner) Handle(_ context.Context, request admission.Request) admission.R
 		return allowed
 	}
 	return allowed.WithWarnings(w.tooLarge(object)...)
+}
+
+// newlyEmpty returns warnings for the selectors that a request makes empty. kubectl sends an empty one where YAML takes the
+// text for a tag.
+func newlyEmpty(request admission.Request) []string {
+	var object, old map[string]any
+	if json.Unmarshal(request.Object.Raw, &object) != nil {
+		return nil // it has been decoded before
+	}
+	if len(request.OldObject.Raw) > 0 && json.Unmarshal(request.OldObject.Raw, &old) != nil {
+		old = nil // what cannot be read had no selector
+	}
+	before := validate.EmptySelectors(old)
+	return slices.DeleteFunc(validate.EmptySelectors(object), func(w string) bool { return slices.Contains(before, w) })
 }

@@ -194,6 +194,8 @@ func TestProgram(t *testing.T) {
 	t.Run("random policies of Kubernetes", w.randomPolicies)
 	t.Run("tiers", w.tiers)
 	t.Run("verdicts", w.verdicts)
+	t.Run("same verdict of all", w.sameOfAll)
+	t.Run("emptied selectors", w.emptied)
 	t.Run("changes", w.changes)
 	t.Run("host endpoints", w.hostEndpoints)
 	t.Run("addresses", w.addresses)

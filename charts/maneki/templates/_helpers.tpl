@@ -103,7 +103,7 @@ global().
 {{- $label := "[A-Za-z0-9_./-]+" }}
 {{- $text := `('[^'"(]*'|"[^'"(]*")` }}
 {{- $term := printf `(!?has\(%s\)|%s *(==|!=) *%s|%s +(not +)?in *\{ *%s( *, *%s)* *\})` $label $label $text $label $text $text }}
-(size({{ . }}) <= 256 && ({{ . }} in ['', 'all()'] || {{ . }}.matches(r'''^ *{{ $term }}( *(&&|\|\|) *{{ $term }})* *$''')))
+(size({{ . }}) <= 256 && ({{ . }} == 'all()' || {{ . }}.matches(r'''^ *{{ $term }}( *(&&|\|\|) *{{ $term }})* *$''')))
 {{- end }}
 
 {{- /*
@@ -115,7 +115,7 @@ limits keep the expression's cost well below what API servers allow.
 !has(object.spec)
 || object.spec.all(k, k in ['tier', 'order', 'types', 'selector', 'namespaceSelector', 'ingress', 'egress'])
 && object.spec.?tier.orValue('default').matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')
-&& [object.spec.?selector.orValue(''), object.spec.?namespaceSelector.orValue('')].all(s, {{ include "maneki.plainSelector" "s" }})
+&& [object.spec.?selector.orValue('all()'), object.spec.?namespaceSelector.orValue('all()')].all(s, {{ include "maneki.plainSelector" "s" }})
 && (!has(object.spec.types) || ['Ingress', 'Egress'].all(t,
   t in object.spec.types || size(object.spec[?t.lowerAscii()].orValue([])) == 0))
 && [object.spec.?ingress.orValue([]), object.spec.?egress.orValue([])].all(rules, size(rules) <= 10 && rules.all(r,
@@ -123,7 +123,7 @@ limits keep the expression's cost well below what API servers allow.
   && (!has(r.protocol) || r.protocol in ['TCP', 'UDP', 'SCTP', 'ICMP', 'ICMPv6', 'UDPLite'])
   && [r.?source.orValue({}), r.?destination.orValue({})].all(e,
     e.all(k, k in ['selector', 'notSelector', 'namespaceSelector', 'nets', 'ports'])
-    && [e.?selector.orValue(''), e.?notSelector.orValue(''), e.?namespaceSelector.orValue('')].all(s, {{ include "maneki.plainSelector" "s" }})
+    && [e.?selector.orValue('all()'), e.?notSelector.orValue('all()'), e.?namespaceSelector.orValue('all()')].all(s, {{ include "maneki.plainSelector" "s" }})
     && size(e.?nets.orValue([])) <= 8
     && e.?nets.orValue([]).all(n, n.matches('^[0-9.]+/[0-9]+$') && isCIDR(n) && cidr(n).masked() == cidr(n))
     && size(e.?ports.orValue([])) <= 15 && (!has(e.ports) || r.?protocol.orValue('') in ['TCP', 'UDP', 'SCTP'])

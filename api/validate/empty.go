@@ -1,0 +1,43 @@
+package validate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// mostEmpty is how many empty selectors of an object are warned of.
+const mostEmpty = 10
+
+// EmptySelectors returns a warning for each selector in the decoded JSON of an object that is given and empty. It must
+// be asked before there is a Go value, which does not tell it from an absent one. That is the meaning of an empty
+// selector, and so most of them select everything.
+func EmptySelectors(content map[string]any) (warnings []string) {
+	for _, path := range emptySelectors("spec", content["spec"]) {
+		if len(warnings) == mostEmpty {
+			break
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: is empty, which is the same as none; "+
+			"a text that begins with ! needs quotes in YAML: '!has(label)'", path))
+	}
+	return warnings
+}
+
+func emptySelectors(path string, value any) (paths []string) {
+	switch v := value.(type) {
+	case string:
+		if v == "" && (strings.HasSuffix(path, "Selector") || strings.HasSuffix(path, ".selector")) {
+			return []string{path}
+		}
+	case []any:
+		for i, item := range v {
+			paths = append(paths, emptySelectors(fmt.Sprintf("%s[%d]", path, i), item)...)
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			paths = append(paths, emptySelectors(path+"."+name, v[name])...)
+		}
+	}
+	return paths
+}
