@@ -51,8 +51,12 @@ func (r *answerer) turn(a *Agent) {
 	if bytes.Equal(answer.Status, r.last) && time.Since(r.said) < period {
 		return
 	}
-	a.opts.Source.Answer(answer)
 	r.last, r.said = answer.Status, time.Now()
+	if answer.Status, err = wire.PackStatus(answer.Status); err != nil {
+		a.log.Error("status not reported", "error", err)
+		return
+	}
+	a.opts.Source.Answer(answer)
 }
 
 func (r *answerer) input(a *Agent, asked wire.StatusRequest) nodestatus.Input {

@@ -18,7 +18,11 @@ func (r *rig) lastAnswer(t *testing.T) (s v3.CalicoNodeStatusStatus, answers int
 	t.Helper()
 	answers = len(r.source.answers)
 	if answers > 0 {
-		if err := json.Unmarshal(r.source.answers[answers-1].Status, &s); err != nil {
+		text, err := wire.UnpackStatus(r.source.answers[answers-1].Status)
+		if err == nil {
+			err = json.Unmarshal(text, &s)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

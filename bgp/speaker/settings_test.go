@@ -129,6 +129,32 @@ func TestAdvertisements(t *testing.T) {
 	}
 }
 
+// TestTimesOfStatus: the status says when the speaker was started and last configured. A session of which only the
+// description changes goes on.
+func TestTimesOfStatus(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.bird(2, external("v4", 65002, "10.91.0.1", 64512, "ipv4"))
+	node := l.speaker(1)
+	c := config(1, 64512, "10.244.0.0/26")
+	c.Peers = peers(1, 2, 65002)[:1]
+	node.configure(c)
+	established := func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State == bgp.Established }
+	before := node.wait("the session is established", established).Status
+	if before.Started.IsZero() || before.Configured.Before(before.Started) || before.Peers[0].Since.Before(before.Configured) {
+		t.Errorf("started %v, configured %v, established %v", before.Started, before.Configured, before.Peers[0].Since)
+	}
+	c.Peers[0].Name, c.Peers[0].Global = "another", true
+	node.configure(c)
+	after := node.wait("the new configuration", func(r report) bool {
+		return established(r) && r.Status.Peers[0].Name == "another" && r.Status.Configured.After(before.Configured)
+	}).Status
+	if !after.Started.Equal(before.Started) || !after.Peers[0].Since.Equal(before.Peers[0].Since) {
+		t.Errorf("started %v and then %v, session since %v and then %v",
+			before.Started, after.Started, before.Peers[0].Since, after.Peers[0].Since)
+	}
+}
+
 // TestListenOn: a speaker that listens on the node's address leaves the port of another address to another program.
 func TestListenOn(t *testing.T) {
 	t.Parallel()

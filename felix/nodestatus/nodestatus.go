@@ -57,7 +57,7 @@ const (
 // noGateway is what Calico writes where a route has none.
 const noGateway = "N/A"
 
-// Answer returns what a node answers when it is asked for its status.
+// Answer returns what a node answers when it is asked for its status. The status in it is not packed yet.
 func Answer(in Input) (wire.StatusAnswer, error) {
 	var s v3.CalicoNodeStatusStatus
 	omitted := 0

@@ -22,6 +22,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/kube-controllers/events"
 	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // The writes of CalicoNodeStatuses have a limit of their own, so that many of them do not hold up the other findings.
@@ -174,7 +175,11 @@ func (r *answerReconciler) write(ctx context.Context, o *v3.CalicoNodeStatus, st
 	period, _ := periodOf(o)
 	result := reconcile.Result{RequeueAfter: period}
 	var all v3.CalicoNodeStatusStatus
-	if err := json.Unmarshal(a.Status, &all); err != nil {
+	text, err := wire.UnpackStatus(a.Status)
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	if err != nil {
 		r.log.Warn("what the node reports cannot be read", "node", o.Spec.Node, "status", o.Name, "error", err)
 		return result, nil
 	}

@@ -58,15 +58,25 @@ func (r *report) start() {
 	r.reconciler = &answerReconciler{cached: r.client, client: r.client, picture: p, log: slog.New(slog.DiscardHandler), asked: map[string]*asked{}}
 }
 
+// packed is a status as nodes report it.
+func packed(t *testing.T, s v3.CalicoNodeStatusStatus) []byte {
+	t.Helper()
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := wire.PackStatus(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status
+}
+
 // says is an answer of the node; nil is the same as before.
 func (r *report) says(s *v3.CalicoNodeStatusStatus, omitted int) {
 	a := stream.NodeAnswer{Node: "n", Said: time.Now()}
 	if s != nil {
-		text, err := json.Marshal(s)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		a.StatusAnswer = wire.StatusAnswer{Status: text, Omitted: omitted}
+		a.StatusAnswer = wire.StatusAnswer{Status: packed(r.t, *s), Omitted: omitted}
 	}
 	r.reconciler.picture.take("r", stream.Observed{Nodes: []stream.NodeStatus{{Node: "n"}}, Answers: []stream.NodeAnswer{a}})
 }
@@ -269,11 +279,8 @@ func (w *world) reports(t *testing.T) {
 	say := func(bad v3.CalicoNodeStatusStatus) {
 		o := stream.Observed{Nodes: []stream.NodeStatus{{Node: "n2", Commit: 1, Applied: 1}}}
 		for node, s := range map[string]v3.CalicoNodeStatusStatus{"n1": everything, "n2": bad} {
-			text, err := json.Marshal(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			o.Answers = append(o.Answers, stream.NodeAnswer{Node: node, Said: time.Now(), StatusAnswer: wire.StatusAnswer{Status: text}})
+			o.Answers = append(o.Answers, stream.NodeAnswer{Node: node, Said: time.Now(),
+				StatusAnswer: wire.StatusAnswer{Status: packed(t, s)}})
 		}
 		w.typhas.say(t.Context(), "r", o)
 	}

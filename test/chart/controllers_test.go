@@ -267,6 +267,10 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 	in.create(t, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}})
 	in.create(t, &v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: "p"},
 		Spec: v3.CalicoNodeStatusSpec{Node: "n1", Classes: []v3.NodeStatusClassType{v3.NodeStatusClassTypeBGP}}})
+	status, err := wire.PackStatus([]byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	said := make(chan stream.Observed)
 	inBackground(t, reporting(t, r.client, said).Start)
 	say := func(o stream.Observed) {
@@ -276,7 +280,7 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 		}
 	}
 	say(stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: "n1", Applied: 1}},
-		Answers: []stream.NodeAnswer{{Node: "n1", Said: time.Now(), StatusAnswer: wire.StatusAnswer{Status: []byte("{}")}}}})
+		Answers: []stream.NodeAnswer{{Node: "n1", Said: time.Now(), StatusAnswer: wire.StatusAnswer{Status: status}}}})
 	var all stream.Observed
 	var wanted []string
 	for _, kind := range typhasync.KubernetesKinds() {

@@ -26,9 +26,13 @@ func (s *Session) Answer(a wire.StatusAnswer) {
 	s.hub.post(func() { s.answered(a) })
 }
 
-// answered takes in an answer. An empty one says the same as before.
+// answered takes in an answer. An empty one says the same as before. What nobody asked for is not kept.
 func (s *Session) answered(a wire.StatusAnswer) {
+	asked := s.hub.entries[wire.ID{Kind: wire.KindStatusRequest, Name: s.node.name}]
 	switch {
+	case asked == nil || asked.object == nil:
+		s.answer.content = nil
+		return
 	case len(a.Status) > wire.MaxStatusAnswer:
 		return // no node of ours reports as much
 	case len(a.Status) > 0:

@@ -27,7 +27,9 @@ func TestAnswers(t *testing.T) {
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{ObserveInterval: time.Millisecond})
 	c := s.client(func() string { return address }, nil)
-	old := s.client(func() string { return address }, func(o *ClientOptions) { o.Features = wire.AllFeatures &^ wire.FeatureNodeStatus })
+	old := s.client(func() string { return address }, func(o *ClientOptions) {
+		o.Features = wire.AllFeatures &^ wire.FeatureNodeStatus
+	})
 	s.run(old)
 	if got := next(t, old); len(got.Upserts) > 0 {
 		t.Errorf("a node that does not know the request gets %v", got.Upserts)
@@ -71,4 +73,41 @@ func TestAnswers(t *testing.T) {
 		c.Answer(last) // in place of the one before, or after it
 		return cmp.Diff([]NodeAnswer{{Node: "n1", StatusAnswer: last}}, answer(seen), same) == ""
 	})
+}
+
+// TestUnaskedAnswers: what a node reports though nobody asks, or no more, is not kept.
+func TestUnaskedAnswers(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	asking := &v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: "a"},
+		Spec: v3.CalicoNodeStatusSpec{Node: "n1", Classes: []v3.NodeStatusClassType{v3.NodeStatusClassTypeBGP}}}
+	update := func(u Update) {
+		t.Helper()
+		u.Kind = calc.KindCalicoNodeStatus
+		if err := h.Update(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := func(s *Session) (kept bool) {
+		t.Helper()
+		s.Answer(wire.StatusAnswer{Status: []byte("x")})
+		if err := h.call(t.Context(), func() { kept = s.answer.content != nil }); err != nil {
+			t.Fatal(err)
+		}
+		return kept
+	}
+	update(Update{Upserts: []metav1.Object{asking}})
+	asked, err := h.Connect(t.Context(), Hello{Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unasked, err := h.Connect(t.Context(), Hello{Node: "n2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !kept(asked) || kept(unasked) {
+		t.Errorf("kept of the node that is asked: %v, of another: %v", kept(asked), kept(unasked))
+	}
+	update(Update{Deletes: []Name{{Name: "a"}}})
+	waitFor(t, "the end of the request", func() bool { return !kept(asked) })
 }
