@@ -231,6 +231,9 @@ func (t *tool) modify(ctx context.Context, args []string, m modification, change
 				return "", err
 			}
 			updated, err := store.Update(ctx, s.kind, changed)
+			if err == nil && m.dry == dryNone {
+				t.warnLeftOut(ctx, store, m.verb+" "+s.kind.String()+" "+key.String(), changed)
+			}
 			switch {
 			case errors.Is(err, datastore.ErrConflict) && changed.GetResourceVersion() == current.GetResourceVersion():
 				continue

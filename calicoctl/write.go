@@ -50,6 +50,8 @@ func (t *tool) writeCommand(w writing) *cobra.Command {
 					return "exists already", nil
 				case skip && errors.Is(err, datastore.ErrNotFound):
 					return "does not exist", nil
+				case err == nil && dry == dryNone && w.verb != "delete":
+					t.warnLeftOut(command.Context(), store, d.Name(), d.Object)
 				}
 				return done + dry.suffix(), err
 			})
