@@ -23,6 +23,7 @@ const (
 	ReasonTerminating = "Terminating"
 	ReasonOverlap     = "CIDROverlap"
 	ReasonInvalid     = "InvalidSpec"
+	ReasonUnsupported = "Unsupported" // it asks for what Maneki does not do, so that its addresses could not be reached
 )
 
 // Verdict is the decision on a pool, which gives addresses if Reason is ReasonOK. Message is for people.
@@ -83,5 +84,31 @@ func alone(p *v3.IPPool) (Verdict, netip.Prefix) {
 			return Verdict{ReasonInvalid, fmt.Sprintf("spec.%s selects nothing: %v", s.name, err)}, cidr
 		}
 	}
+	if v, usable := usable(&p.Spec); !usable {
+		return v, cidr
+	}
 	return Verdict{ReasonOK, "addresses are assigned from the pool"}, cidr
+}
+
+// usable reports whether addresses of a pool could be used and reached, and otherwise returns why they could not.
+func usable(spec *v3.IPPoolSpec) (Verdict, bool) {
+	modes := []string{"", string(v3.VXLANModeNever), string(v3.VXLANModeAlways), string(v3.VXLANModeCrossSubnet)}
+	const unknown = "spec.%s: %q is none of Never, Always, CrossSubnet"
+	ipip, vxlan := spec.IPIPMode != "" && spec.IPIPMode != v3.IPIPModeNever, spec.VXLANMode != "" && spec.VXLANMode != v3.VXLANModeNever
+	loadBalancer := func(use v3.IPPoolAllowedUse) bool { return use == v3.IPPoolAllowedUseLoadBalancer }
+	switch {
+	case !slices.Contains(modes, string(spec.VXLANMode)):
+		return Verdict{ReasonInvalid, fmt.Sprintf(unknown, "vxlanMode", spec.VXLANMode)}, false
+	case !slices.Contains(modes, string(spec.IPIPMode)):
+		return Verdict{ReasonInvalid, fmt.Sprintf(unknown, "ipipMode", spec.IPIPMode)}, false
+	case ipip && vxlan:
+		return Verdict{ReasonInvalid, "spec.ipipMode and spec.vxlanMode exclude each other: set ipipMode to Never"}, false
+	case ipip:
+		return Verdict{ReasonUnsupported, fmt.Sprintf("spec.ipipMode: there is no IPIP yet, so pods of other nodes would not be "+
+			"reached: set ipipMode to Never and vxlanMode to %s", spec.IPIPMode)}, false
+	case len(spec.AllowedUses) > 0 && !slices.ContainsFunc(spec.AllowedUses, func(use v3.IPPoolAllowedUse) bool { return !loadBalancer(use) }):
+		return Verdict{ReasonUnsupported, "spec.allowedUses: nothing assigns LoadBalancer addresses yet: " +
+			"make a pool for Workload or Tunnel"}, false
+	}
+	return Verdict{}, true
 }

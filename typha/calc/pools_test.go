@@ -3,6 +3,7 @@ package calc_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -88,6 +89,26 @@ func TestPoolThatCannotBeUsedKeepsItsRoutes(t *testing.T) {
 					t.Errorf("deleted: routes %v", got)
 				}
 			})
+		}
+	}
+}
+
+// TestPoolThatCannotWork: nodes assign no addresses of a pool of IPIP or of load balancers, and know why. Blocks that
+// are in use keep their routes.
+func TestPoolThatCannotWork(t *testing.T) {
+	for field, spec := range map[string]v3.IPPoolSpec{
+		"":                 {},
+		"spec.ipipMode":    {IPIPMode: v3.IPIPModeCrossSubnet},
+		"spec.allowedUses": {AllowedUses: []v3.IPPoolAllowedUse{v3.IPPoolAllowedUseLoadBalancer}},
+	} {
+		spec.CIDR = "10.244.0.0/16"
+		w, _ := compute(t, &v3.IPPool{ObjectMeta: meta("p"), Spec: spec}, blockAt("10.244.0.0/30", 1, "host:n1", nil))
+		p := w.objects[wire.ID{Kind: wire.KindPool, Name: "p"}].(*wire.Pool)
+		if p.Disabled != (field != "") || !strings.HasPrefix(p.Closed, field) {
+			t.Errorf("%s: the pool is %+v", field, p)
+		}
+		if got := routes(w); !slices.Equal(got, []string{"10.244.0.0/30 n1"}) {
+			t.Errorf("%s: routes %v", field, got)
 		}
 	}
 }

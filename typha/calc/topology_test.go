@@ -160,7 +160,7 @@ func newBlock(affinity string, attributes ...map[string]string) *v3.IPAMBlock {
 
 func TestRoutes(t *testing.T) {
 	pool := func(name, cidr string) *v3.IPPool {
-		return &v3.IPPool{ObjectMeta: meta(name), Spec: v3.IPPoolSpec{CIDR: cidr, IPIPMode: v3.IPIPModeAlways}}
+		return &v3.IPPool{ObjectMeta: meta(name), Spec: v3.IPPoolSpec{CIDR: cidr, VXLANMode: v3.VXLANModeAlways}}
 	}
 	on := func(node string) map[string]string { return map[string]string{"node": node} }
 	route := func(dst, node string) *wire.Route {
@@ -171,8 +171,8 @@ func TestRoutes(t *testing.T) {
 	w, verdicts := compute(t, newBlock("host:n1", on("n1"), nil, on("n2")), pool("small", "10.244.0.0/24"), large)
 	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1"), route("10.244.0.2/32", "n2"))
 	w.ofKind(t, wire.KindPool,
-		&wire.Pool{Name: "small", CIDR: netip.MustParsePrefix("10.244.0.0/24"), BlockSize: 26, IPIP: wire.EncapAlways},
-		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, IPIP: wire.EncapAlways, Disabled: true,
+		&wire.Pool{Name: "small", CIDR: netip.MustParsePrefix("10.244.0.0/24"), BlockSize: 26, VXLAN: wire.EncapAlways},
+		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, VXLAN: wire.EncapAlways, Disabled: true,
 			Closed: "10.0.0.0/8 overlaps 10.244.0.0/24 of IPPool small, which is older"})
 	if len(verdicts) > 0 {
 		t.Errorf("verdicts: %v", verdicts)
