@@ -244,6 +244,9 @@ func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
 // notices returns what is as configured, but may surprise a user who looks at the node.
 func (a *Agent) notices() []string {
 	notices := slices.Concat(a.ignored.settings, a.ignored.cni, a.facts.Refused, a.ignoredSources())
+	if !a.datastoreReady() {
+		notices = append(notices, noticeNotReady)
+	}
 	if a.ipvs.on {
 		notices = append(notices, noticeIPVS)
 	}
@@ -270,6 +273,9 @@ func (a *Agent) publish() {
 		s.NotReady = errors.New("the addresses of this node are not known yet")
 	case len(s.Pools) == 0:
 		s.NotReady = errors.New("there is no IP pool")
+	}
+	if !a.datastoreReady() {
+		s.Refused = errNotReady
 	}
 	if a.ipvs.on && a.ipvs.marks.Room() == 0 {
 		s.NotReady, s.Refused = errNoMarks, errNoMarks

@@ -108,6 +108,9 @@ func (r record) awaitRelease(ctx context.Context) error {
 // connect does the work of an ADD and completes the record. Every step finds what an earlier
 // ADD of the same container left, so that repeating it is harmless.
 func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.File) error {
+	if refused := s.opts.State().Refused; refused != nil {
+		return refused
+	}
 	// A late ADD for a pod that no longer exists ends here: the interface stays with its successor.
 	endpoint, err := s.opts.Endpoints.Endpoint(ctx, r.Namespace, r.Pod, r.UID)
 	if err != nil {

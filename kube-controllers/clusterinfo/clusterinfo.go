@@ -21,6 +21,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/initial"
 	"github.com/maneki-net/maneki/kube-controllers/once"
+	"github.com/maneki-net/maneki/kube-controllers/pause"
 )
 
 // name of the only ClusterInformation.
@@ -47,7 +48,7 @@ func Add(mgr ctrl.Manager, version string, log *slog.Logger) error {
 		Named("clusterinfo").
 		For(&v3.ClusterInformation{}).
 		WatchesRawSource(once.AtStart(types.NamespacedName{Name: name})).
-		Complete(New(mgr.GetClient(), version, log))
+		Complete(pause.While(mgr.GetClient(), log, New(mgr.GetClient(), version, log)))
 	if err != nil {
 		return fmt.Errorf("set up the clusterinfo controller: %w", err)
 	}

@@ -20,6 +20,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/initial"
 	"github.com/maneki-net/maneki/kube-controllers/once"
+	"github.com/maneki-net/maneki/kube-controllers/pause"
 )
 
 // Patience is how long a resource of the chart may be missing after the start before it is made: Helm makes them after
@@ -65,7 +66,7 @@ func Add(mgr ctrl.Manager, log *slog.Logger) error {
 		WatchesMetadata(&v3.BGPConfiguration{}, all).
 		WatchesMetadata(&v3.KubeControllersConfiguration{}, all).
 		WatchesRawSource(once.AtStart(once.All)).
-		Complete(New(mgr.GetClient(), Patience, log))
+		Complete(pause.While(mgr.GetClient(), log, New(mgr.GetClient(), Patience, log)))
 	if err != nil {
 		return fmt.Errorf("set up the defaults controller: %w", err)
 	}

@@ -24,6 +24,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/kube-controllers/once"
+	"github.com/maneki-net/maneki/kube-controllers/pause"
 	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
 
@@ -48,7 +49,7 @@ func Add(mgr ctrl.Manager, config func() *runconfig.Node, changed source.Source,
 		Watches(&v3.HostEndpoint{}, all, builder.WithPredicates(ours)).
 		Watches(&corev1.Node{}, all, builder.WithPredicates(predicate.Funcs{UpdateFunc: nodeChanged})).
 		WatchesRawSource(changed).
-		Complete(New(mgr.GetClient(), config, log))
+		Complete(pause.While(mgr.GetClient(), log, New(mgr.GetClient(), config, log)))
 	if err != nil {
 		return fmt.Errorf("set up the hostendpoint controller: %w", err)
 	}

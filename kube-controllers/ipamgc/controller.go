@@ -39,6 +39,7 @@ import (
 	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/kube-controllers/pause"
 	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
 
@@ -95,7 +96,7 @@ func Add(mgr ctrl.Manager, options Options) error {
 		Watches(&v3.IPPool{}, anyChange()).
 		Watches(&v3.IPReservation{}, anyChange()).
 		WatchesRawSource(options.Changed).
-		Complete(New(mgr.GetClient(), mgr.GetAPIReader(), options))
+		Complete(pause.While(mgr.GetClient(), options.Log, New(mgr.GetClient(), mgr.GetAPIReader(), options)))
 	if err != nil {
 		return fmt.Errorf("set up the ipam controller: %w", err)
 	}

@@ -25,6 +25,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/kube-controllers/once"
+	"github.com/maneki-net/maneki/kube-controllers/pause"
 )
 
 // The conditions, as in Calico where it has them.
@@ -49,7 +50,7 @@ func Add(mgr ctrl.Manager, log *slog.Logger) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("ippool").
 		Watches(&v3.IPPool{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Complete(New(mgr.GetClient(), log))
+		Complete(pause.While(mgr.GetClient(), log, New(mgr.GetClient(), log)))
 	if err != nil {
 		return fmt.Errorf("set up the ippool controller: %w", err)
 	}

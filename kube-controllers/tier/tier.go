@@ -24,6 +24,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/kube-controllers/once"
+	"github.com/maneki-net/maneki/kube-controllers/pause"
 )
 
 // The condition and its reasons.
@@ -50,7 +51,7 @@ func Add(mgr ctrl.Manager, log *slog.Logger) error {
 		Named("tier").
 		Watches(&v3.Tier{}, once.Request(once.All), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(once.AtStart(once.All)).
-		Complete(New(mgr.GetClient(), log))
+		Complete(pause.While(mgr.GetClient(), log, New(mgr.GetClient(), log)))
 	if err != nil {
 		return fmt.Errorf("set up the tier controller: %w", err)
 	}

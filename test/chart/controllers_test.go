@@ -285,7 +285,7 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 	var wanted []string
 	for _, kind := range typhasync.KubernetesKinds() {
 		switch kind.ID() {
-		case calc.KindNamespace, calc.KindServiceAccount, calc.KindPod: // Typha can use any
+		case calc.KindNamespace, calc.KindServiceAccount: // Typha can use any
 		case calc.KindIPPool, calc.KindTier: // they have controllers of their own
 		default:
 			verdict := calc.Verdict{Kind: kind.ID(), Name: "p", Reason: "is wrong"}

@@ -103,15 +103,50 @@ func TestTyphaAndFelix(t *testing.T) {
 		}
 		return nil
 	})
+	// While the datastore is not ready, the node keeps what it has.
+	setReady := func(ready bool) {
+		t.Helper()
+		_, err := datastore.Modify(ctx, store, datastore.ClusterInformations, datastore.Key{Name: "default"}, func(o *v3.ClusterInformation) error {
+			o.Spec.DatastoreReady = &ready
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	setReady(false)
+	eventually(ctx, t, felix, "the node says that the datastore is not ready", func() error {
+		status, err := exec.CommandContext(ctx, filepath.Join(binaries(t), "felix"), "status").CombinedOutput()
+		if err == nil && !strings.Contains(string(status), "datastoreReady: false") {
+			err = fmt.Errorf("its status is %s", status)
+		}
+		return err
+	})
 	if err := store.Delete(ctx, datastore.WorkloadEndpoints, datastore.Key{Namespace: "shop", Name: "n1-vm-web-eth0"}, datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
+	for range 100 {
+		if routes := kerneltest.Run(t, "ip route show dev cali0123"); !strings.Contains(routes, "10.65.0.6") {
+			t.Fatalf("the deletion was applied; the routes of cali0123 are %q", routes)
+		}
+	}
+	setReady(true)
 	eventually(ctx, t, felix, "the endpoint's routes are gone with it", func() error {
 		if routes := kerneltest.Run(t, "ip route show dev cali0123"); strings.Contains(routes, "10.65.0.") {
 			return fmt.Errorf("routes of cali0123: %s", routes)
 		}
 		return nil
 	})
+}
+
+// binaries returns the folder of the programs, which are built.
+func binaries(t *testing.T) string {
+	t.Helper()
+	builder, err := build.Here(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return builder.Dir()
 }
 
 // write makes the resources of a user: a node, a pool, a workload with a profile and a policy, and the node's interface.

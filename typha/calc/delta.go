@@ -55,7 +55,7 @@ func ForEveryNode(id wire.ID) bool {
 	case wire.KindPool, wire.KindIPAM, wire.KindHost, wire.KindVTEP, wire.KindRoute:
 		return true
 	case wire.KindConfig:
-		return id.Name == GlobalConfig
+		return id.Name == GlobalConfig || id.Name == ClusterConfig
 	}
 	return false
 }

@@ -42,6 +42,7 @@ const (
 	KindHostEndpoint                  = "HostEndpoint.projectcalico.org"
 	KindProfile                       = "Profile.projectcalico.org"
 	KindCalicoNode                    = "Node.projectcalico.org"
+	KindClusterInformation            = "ClusterInformation.projectcalico.org"
 	KindWorkloadEndpoint              = "WorkloadEndpoint.projectcalico.org"
 	KindCalicoNodeStatus              = "CalicoNodeStatus.projectcalico.org"
 )
@@ -229,6 +230,8 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 		e.felix.set(o)
 	case *v3.CalicoNodeStatus:
 		e.askForStatus(o.Name, statusRequestOf(o))
+	case *v3.ClusterInformation:
+		setReadiness(&e.out, o.Name, o)
 	}
 }
 
@@ -292,6 +295,8 @@ func (e *Engine) Delete(kind, ns, name string) {
 		e.felix.remove(name)
 	case KindCalicoNodeStatus:
 		e.askForStatus(name, nil)
+	case KindClusterInformation:
+		setReadiness(&e.out, name, nil)
 	}
 	e.judge(kind, ns, name, "")
 }

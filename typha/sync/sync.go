@@ -42,6 +42,7 @@ var calicoKinds = []datastore.Kind{
 	datastore.NetworkSets, datastore.GlobalNetworkSets, datastore.HostEndpoints,
 	datastore.IPPools, datastore.IPAMBlocks, datastore.IPAMConfigurations, datastore.IPReservations,
 	datastore.BGPConfigurations, datastore.BGPFilters, datastore.BGPPeers, datastore.FelixConfigurations,
+	datastore.ClusterInformations,
 }
 
 // KubernetesKinds are the kinds that are read of a cluster.
@@ -52,11 +53,10 @@ func KubernetesKinds() []datastore.Kind {
 	}, calicoKinds...)
 }
 
-// EtcdKinds are the kinds that are read of an etcd, which has workloads, nodes, profiles and its identity in a form of
-// its own.
+// EtcdKinds are the kinds that are read of an etcd, which has workloads, nodes and profiles in a form of its own.
 func EtcdKinds() []datastore.Kind {
 	return append([]datastore.Kind{
-		datastore.Profiles, datastore.CalicoNodes, datastore.WorkloadEndpoints, datastore.ClusterInformations}, calicoKinds...)
+		datastore.Profiles, datastore.CalicoNodes, datastore.WorkloadEndpoints}, calicoKinds...)
 }
 
 // Names are the IDs of kinds, as a Hub knows them.
@@ -78,13 +78,14 @@ func Run(ctx context.Context, store datastore.Store, kinds []datastore.Kind, sin
 type target struct {
 	sink Sink
 	view *View // nil: nobody asks
+	gate *gate
 	log  *slog.Logger
 }
 
 func read(ctx context.Context, store datastore.Store, kinds []datastore.Kind, to target) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, kind := range kinds {
-		l := loop{store: store, sink: to.sink, kind: kind, view: to.view, log: to.log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: to.sink, kind: kind, view: to.view, gate: to.gate, log: to.log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
 		g.Go(func() error { return l.run(ctx) })
 	}
 	return g.Wait()
@@ -110,6 +111,7 @@ type loop struct {
 	sink  Sink
 	kind  datastore.Kind
 	view  *View // nil: nobody asks
+	gate  *gate
 	log   *slog.Logger
 	known map[datastore.Key]struct{} // what the sink has
 	// identity is that of the datastore, once an object of the kind told it.
@@ -123,6 +125,9 @@ func (l *loop) run(ctx context.Context) error {
 	backoff, revision := firstBackoff, ""
 	complaint := "" // what the log has of this outage
 	for {
+		if err := l.gate.wait(ctx, l.kind); err != nil {
+			return err
+		}
 		listed := false
 		next, err := revision, error(nil)
 		if revision == "" {
@@ -142,6 +147,8 @@ func (l *loop) run(ctx context.Context) error {
 			return ctx.Err()
 		case errors.Is(err, errSink), errors.Is(err, errAnother):
 			return err
+		case errors.Is(err, errHeld):
+			continue
 		case l.kind.Optional && revision != "" && errors.Is(err, datastore.ErrNoKind):
 			revision = "" // whether the kind is gone, the list says
 			if listed && len(l.known) == 0 {
@@ -173,6 +180,9 @@ func (l *loop) list(ctx context.Context) (string, error) {
 	list, err := l.store.List(ctx, l.kind, datastore.ListOptions{})
 	if err != nil {
 		return "", err // it names the kind
+	}
+	if err := l.gate.check(l.kind); err != nil {
+		return "", err
 	}
 	u := stream.Update{Kind: l.kind.ID(), Seen: list.Revision, Listed: true}
 	gone := l.known
@@ -212,6 +222,9 @@ func (l *loop) watch(ctx context.Context, revision string) (string, error) {
 	defer l.view.watched(l.kind, false)
 	for {
 		event, err := w.Next(ctx)
+		if err == nil {
+			err = l.gate.check(l.kind)
+		}
 		if err != nil {
 			return revision, err
 		}
@@ -261,6 +274,7 @@ func (l *loop) hand(ctx context.Context, u stream.Update) error {
 		}
 		l.identity = u.Datastore
 	}
+	l.gate.see(u)
 	if err := l.sink.Update(ctx, u); err != nil {
 		return fmt.Errorf("%w of %s: %w", errSink, l.kind, err)
 	}

@@ -23,6 +23,8 @@ import (
 // minute: where etcd seldom says how far it is, a kind that does not change has none. So the datastore is asked when it
 // has been silent.
 //
+// While the ClusterInformation says datastoreReady: false, it hands on nothing but that.
+//
 // The methods are for any goroutine. It is a prometheus.Collector.
 type View struct {
 	kinds []datastore.Kind
@@ -68,7 +70,9 @@ func (v *View) Kinds() []datastore.Kind { return v.kinds }
 // Run is the function Run for the View's kinds. Call it once.
 func (v *View) Run(ctx context.Context, store datastore.Store, sink Sink, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return read(ctx, store, v.kinds, target{sink: sink, view: v, log: log}) })
+	g.Go(func() error {
+		return read(ctx, store, v.kinds, target{sink: sink, view: v, gate: newGate(v.kinds, log), log: log})
+	})
 	g.Go(func() error { return v.look(ctx, store, log) })
 	return g.Wait()
 }

@@ -60,6 +60,7 @@ seLinuxOptions: {type: spc_t}
     - bgpconfigurations
     - bgpfilters
     - bgppeers
+    - clusterinformations
     - felixconfigurations
     - globalnetworkpolicies
     - globalnetworksets

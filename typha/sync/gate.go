@@ -1,0 +1,103 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/stream"
+)
+
+// gate holds up what is read while the ClusterInformation says datastoreReady: false, and until it is known whether it
+// does. The ClusterInformation itself passes always. Loops stop to watch at a closed gate, so that nothing accumulates,
+// and go on from where they were. A nil gate is open.
+type gate struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	opened chan struct{} // closed while the gate is open
+	shut   bool
+}
+
+// errHeld says that a loop has to wait at the gate.
+var errHeld = errors.New("the datastore is not ready: ClusterInformation default says datastoreReady: false")
+
+func newGate(kinds []datastore.Kind, log *slog.Logger) *gate {
+	if !slices.Contains(kinds, datastore.ClusterInformations) {
+		return nil
+	}
+	return &gate{log: log, opened: make(chan struct{}), shut: true}
+}
+
+// wait waits until what is read of a kind may be handed on.
+func (g *gate) wait(ctx context.Context, kind datastore.Kind) error {
+	if g == nil || kind == datastore.ClusterInformations {
+		return nil
+	}
+	g.mu.Lock()
+	opened := g.opened
+	g.mu.Unlock()
+	select {
+	case <-opened:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// check returns errHeld for a kind that has to wait.
+func (g *gate) check(kind datastore.Kind) error {
+	if g == nil || kind == datastore.ClusterInformations {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return errHeld
+	}
+	return nil
+}
+
+// see takes in an update of ClusterInformations. Without one named default, or with one that cannot be read, the
+// datastore is ready.
+func (g *gate) see(u stream.Update) {
+	if g == nil || u.Kind != datastore.ClusterInformations.ID() {
+		return
+	}
+	ready, told := true, u.Listed
+	for _, o := range u.Upserts {
+		if o.GetName() == calc.ClusterInformationName {
+			ready, told = calc.DatastoreReady(o), true
+		}
+	}
+	name := stream.Name{Name: calc.ClusterInformationName}
+	_, refused := u.Refused[name]
+	if told || refused || slices.Contains(u.Deletes, name) {
+		g.set(ready)
+	}
+}
+
+func (g *gate) set(ready bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	isOpen := false
+	select {
+	case <-g.opened:
+		isOpen = true
+	default:
+	}
+	switch g.shut = !ready; {
+	case ready && !isOpen:
+		close(g.opened)
+		g.log.Info("the datastore is ready")
+	case !ready && isOpen:
+		g.opened = make(chan struct{})
+		fallthrough
+	case !ready:
+		g.log.Warn("nothing is handed on to the nodes, which keep what they have", "reason", errHeld)
+	}
+}
