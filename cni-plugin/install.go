@@ -95,8 +95,8 @@ func installPortmap(paths HostPaths) error {
 	binary, err := os.ReadFile(filepath.Join(paths.Image, portmapName))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, onHost := os.Stat(target); onHost != nil {
-			return fmt.Errorf("install %s: neither %s nor the host has it: put it there, or leave it out of CNI_NETWORK_CONFIG, "+
-				"and pods have no hostPorts: %w", portmapName, paths.Image, onHost)
+			return fmt.Errorf("install %s: neither %s nor the host has it: put it there, or leave it out of "+
+				"CNI_NETWORK_CONFIG, and pods have no hostPorts: %w", portmapName, paths.Image, onHost)
 		}
 		return nil
 	}

@@ -26,8 +26,8 @@ func (a *Agent) allowedSources(w cniserver.Workload) []netip.Prefix {
 	return e.AllowedSources
 }
 
-// rpFilterOf returns the rp_filter of a workload's device. 1 drops packets whose source is not routed to the device, and
-// so does 2 on a device without an address. With 0 the raw table alone decides.
+// rpFilterOf returns the rp_filter of a workload's device. 1 drops packets whose source is not routed to the device.
+// So does 2 on a device without an address. With 0 the raw table alone decides.
 func rpFilterOf(allowed []netip.Prefix) string {
 	if len(allowed) > 0 {
 		return "0"
@@ -60,7 +60,8 @@ func (a *Agent) ignoredSources() (notices []string) {
 		}
 	}
 	if more > 0 {
-		notices = append(notices, fmt.Sprintf("allowed source prefixes of %d more workloads have no effect: %s", more, reason))
+		notices = append(notices,
+			fmt.Sprintf("allowed source prefixes of %d more workloads have no effect: %s", more, reason))
 	}
 	return notices
 }
@@ -71,7 +72,8 @@ func (a *Agent) whyIgnored() string {
 		return "workloadSourceSpoofing is Disabled on this node; Any permits them"
 	}
 	if value, err := a.opts.Drivers.Sysctls.Read(rpFilterOfAll); err == nil && value != "0" {
-		return fmt.Sprintf("net.ipv4.conf.all.rp_filter is %s on this node, so the kernel drops such IPv4 packets; set it to 0", value)
+		return fmt.Sprintf("net.ipv4.conf.all.rp_filter is %s on this node, "+
+			"so the kernel drops such IPv4 packets; set it to 0", value)
 	}
 	return ""
 }

@@ -26,10 +26,11 @@ func TestAddressOfUser(t *testing.T) {
 	n1.do(t, func() { kerneltest.Run(t, "ip addr add 172.30.0.111/24 dev eth0") })
 	annotate := func(value string) {
 		t.Helper()
-		_, err := datastore.Modify(t.Context(), l.store, datastore.Nodes, datastore.Key{Name: "n1"}, func(n *corev1.Node) error {
-			metav1.SetMetaDataAnnotation(&n.ObjectMeta, v3.NodeIPv4Address, value)
-			return nil
-		})
+		_, err := datastore.Modify(t.Context(), l.store, datastore.Nodes, datastore.Key{Name: "n1"},
+			func(n *corev1.Node) error {
+				metav1.SetMetaDataAnnotation(&n.ObjectMeta, v3.NodeIPv4Address, value)
+				return nil
+			})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,10 +47,8 @@ func TestSettingsByNodeSelector(t *testing.T) {
 		Spec: v3.FelixConfigurationSpec{NodeSelector: &nodes, IptablesFilterDenyAction: &action}})
 	label := func(m *machine, rack string) {
 		t.Helper()
-		_, err := datastore.Modify(t.Context(), l.store, datastore.Nodes, datastore.Key{Name: m.name}, func(n *corev1.Node) error {
-			n.Labels = map[string]string{"rack": rack}
-			return nil
-		})
+		_, err := datastore.Modify(t.Context(), l.store, datastore.Nodes, datastore.Key{Name: m.name},
+			func(n *corev1.Node) error { n.Labels = map[string]string{"rack": rack}; return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

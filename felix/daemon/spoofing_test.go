@@ -98,7 +98,8 @@ func TestSourcesOfAnnotation(t *testing.T) {
 	plain, broken := n1.addPod(t, "plain"), n1.addPod(t, "broken", sourcesAnnotation, `["10.99.0.0/24","10.99.0"]`)
 	server := n1.addPod(t, "server")
 	s := newSink(t, server)
-	sources := []string{"10.99.0.3", "198.51.100.7", "198.51.100.8", "10.99.1.3", plain.addrs[0].String(), "172.30.0.11"}
+	sources := []string{"10.99.0.3", "198.51.100.7", "198.51.100.8", "10.99.1.3",
+		plain.addrs[0].String(), "172.30.0.11"}
 	check := func(want ...string) {
 		t.Helper()
 		eventually(t, func() error {
@@ -121,7 +122,8 @@ func TestSourcesOfAnnotation(t *testing.T) {
 		return strings.Join(status.Notices, "\n")
 	}
 	check()
-	if got := notices(); !strings.Contains(got, "shop/listed: allowed source prefixes [10.99.0.0/24 198.51.100.7/32] have no effect") {
+	const ignored = "shop/listed: allowed source prefixes [10.99.0.0/24 198.51.100.7/32] have no effect"
+	if got := notices(); !strings.Contains(got, ignored) {
 		t.Errorf("with the setting Disabled the notices are %q", got)
 	}
 
@@ -139,7 +141,8 @@ func TestSourcesOfAnnotation(t *testing.T) {
 		t.Errorf("with rp_filter on all interfaces the notices are %q", got)
 	}
 
-	err := l.store.Delete(t.Context(), datastore.FelixConfigurations, datastore.Key{Name: "default"}, datastore.Preconditions{})
+	err := l.store.Delete(t.Context(), datastore.FelixConfigurations, datastore.Key{Name: "default"},
+		datastore.Preconditions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,8 @@ func (w *written) own(facts *Facts, node *corev1.Node, internal []netip.Addr, fa
 func (w *written) user(facts *Facts, family dataplane.Family, key, text string) error {
 	prefix, err := parseAddress(text)
 	if err != nil || dataplane.FamilyOf(prefix.Addr()) != family {
-		w.Refused[key] = fmt.Sprintf("annotation %s: %q is not an %s address such as 172.30.0.11/24 or fd00::11/64", key, text, family)
+		w.Refused[key] = fmt.Sprintf("annotation %s: %q is not an %s address such as 172.30.0.11/24 or fd00::11/64",
+			key, text, family)
 		return nil
 	}
 	a := facts.Of(family)

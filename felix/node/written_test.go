@@ -32,8 +32,9 @@ type watched struct {
 
 func watch(t *testing.T, store datastore.Store, carried interfaces, file string) *watched {
 	t.Helper()
-	w := &watched{store: store, Watcher: node.NewWatcher(node.Options{Node: "n1", Store: store, IPAM: ipam.New(store), Interfaces: carried,
-		Families: []dataplane.Family{dataplane.IPv4}, MTUPattern: regexp.MustCompile("^eth"), Written: file, Log: slog.New(slog.DiscardHandler)})}
+	w := &watched{store: store, Watcher: node.NewWatcher(node.Options{Node: "n1", Store: store, IPAM: ipam.New(store),
+		Interfaces: carried, Families: []dataplane.Family{dataplane.IPv4}, MTUPattern: regexp.MustCompile("^eth"),
+		Written: file, Log: slog.New(slog.DiscardHandler)})}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { _ = w.Run(ctx) }()
 	go func() {
@@ -52,10 +53,8 @@ func watch(t *testing.T, store datastore.Store, carried interfaces, file string)
 // write changes the Node as a user would, lets time pass, and returns the facts and the annotation then.
 func (w *watched) write(t *testing.T, after time.Duration, change func(*corev1.Node)) (node.Facts, string) {
 	t.Helper()
-	_, err := datastore.Modify(t.Context(), w.store, datastore.Nodes, datastore.Key{Name: "n1"}, func(n *corev1.Node) error {
-		change(n)
-		return nil
-	})
+	_, err := datastore.Modify(t.Context(), w.store, datastore.Nodes, datastore.Key{Name: "n1"},
+		func(n *corev1.Node) error { change(n); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +91,8 @@ func TestAddressOfUser(t *testing.T) {
 			if facts.IPv4.Addr != netip.MustParsePrefix(addr) || text != annotation {
 				t.Errorf("address %s, annotation %s, want %s and %s", facts.IPv4.Addr, text, addr, annotation)
 			}
-			if got := strings.Join(facts.Refused, "\n"); (got == "") != (refused == "") || !strings.Contains(got, refused) {
+			got := strings.Join(facts.Refused, "\n")
+			if (got == "") != (refused == "") || !strings.Contains(got, refused) {
 				t.Errorf("refused is %q, want %q", got, refused)
 			}
 		}
@@ -112,7 +112,8 @@ func TestAddressOfUser(t *testing.T) {
 		facts, text = w.write(t, soon, annotated("10.8.0.99/24"))
 		check(facts, text, "10.8.0.11/24", "10.8.0.99/24", "") // an interface may yet get it
 		facts, text = w.write(t, 5*time.Minute, nothing)
-		check(facts, text, "172.30.0.11/24", "172.30.0.11/24", "carries 10.8.0.99; it was replaced by the InternalIP 172.30.0.11/24")
+		check(facts, text, "172.30.0.11/24", "172.30.0.11/24",
+			"carries 10.8.0.99; it was replaced by the InternalIP 172.30.0.11/24")
 		w.stop()
 		w = watch(t, store, carried, file)
 		facts, text = w.write(t, soon, nothing)

@@ -68,7 +68,8 @@ func (f *felixConfigs) removeNode(name string) { f.dirty[name] = struct{}{} }
 
 func felixConfigOf(o *v3.FelixConfiguration) *felixConfig {
 	values, err := settings(&o.Spec)
-	c := &felixConfig{name: o.Name, age: o.CreationTimestamp.Unix(), config: &wire.Config{Values: values}, loses: map[string]string{}}
+	c := &felixConfig{name: o.Name, age: o.CreationTimestamp.Unix(), loses: map[string]string{},
+		config: &wire.Config{Values: values}}
 	var reasons []string
 	if err != nil {
 		reasons = append(reasons, err.Error())
@@ -103,7 +104,8 @@ func (c *felixConfig) setNodes(nodeSelector *string) (reason string) {
 		return ""
 	}
 	if text != "" {
-		return fmt.Sprintf("spec.nodeSelector: has no effect in the FelixConfiguration %s, whose name says which nodes it is for", c.name)
+		return fmt.Sprintf("spec.nodeSelector: has no effect in the FelixConfiguration %s, "+
+			"whose name says which nodes it is for", c.name)
 	}
 	return ""
 }
@@ -151,8 +153,8 @@ func (e *Engine) changeFelix(name string, now *felixConfig) {
 	e.judge(KindFelixConfiguration, "", name, now.reason)
 }
 
-// chooseFelix decides which FelixConfiguration a node has by its labels. It adds to retold those that lose, or no longer
-// lose, a node.
+// chooseFelix decides which FelixConfiguration a node has by its labels. It adds to retold those that lose a node, or
+// no longer lose it.
 func (e *Engine) chooseFelix(node string, retold map[*felixConfig]struct{}) {
 	f, n := &e.felix, e.felix.nodes[node]
 	if n == nil {
@@ -216,5 +218,6 @@ func (c *felixConfig) lost() string {
 	if more := len(nodes) - len(named); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	return "spec.nodeSelector: an older FelixConfiguration selects these nodes, too, and applies there in place of this one: " + text
+	return "spec.nodeSelector: an older FelixConfiguration selects these nodes, too, " +
+		"and applies there in place of this one: " + text
 }

@@ -15,7 +15,8 @@ import (
 func selecting(name string, second int64, selector string, port int) *v3.FelixConfiguration {
 	m := meta(name)
 	m.CreationTimestamp = at(second)
-	return &v3.FelixConfiguration{ObjectMeta: m, Spec: v3.FelixConfigurationSpec{NodeSelector: &selector, VXLANPort: &port}}
+	return &v3.FelixConfiguration{ObjectMeta: m,
+		Spec: v3.FelixConfigurationSpec{NodeSelector: &selector, VXLANPort: &port}}
 }
 
 // configsOf returns the names of the Configs that a node needs for itself.
@@ -55,10 +56,11 @@ func TestFelixConfigurationByLabels(t *testing.T) {
 	w.ofKind(t, wire.KindConfig, &wire.Config{Name: "selected.younger", Values: map[string]string{"VXLANPort": "2"}})
 
 	e.Upsert(selecting("older", 1, "kind == 'gpu'", 1))
-	e.Upsert(&v3.FelixConfiguration{ObjectMeta: meta("node.n1"), Spec: v3.FelixConfigurationSpec{VXLANPort: pointer(3)}})
+	e.Upsert(&v3.FelixConfiguration{ObjectMeta: meta("node.n1"),
+		Spec: v3.FelixConfigurationSpec{VXLANPort: pointer(3)}})
 	flush(map[string][]string{"n1": {"node.n1", "selected.older"}, "n2": nil})
-	want := "spec.nodeSelector: an older FelixConfiguration selects these nodes, too, and applies there in place of this one: " +
-		"n1 (older applies there)"
+	want := "spec.nodeSelector: an older FelixConfiguration selects these nodes, too, " +
+		"and applies there in place of this one: n1 (older applies there)"
 	if reasons["younger"] != want || reasons["older"] != "" {
 		t.Errorf("of two that select a node: %q", reasons)
 	}
@@ -80,7 +82,8 @@ func TestFelixConfigurationByLabels(t *testing.T) {
 
 // TestSelectorsWithoutEffect: a nodeSelector has no effect in a resource whose name says which nodes it is for.
 func TestSelectorsWithoutEffect(t *testing.T) {
-	w, verdicts := compute(t, newNode("n1", "172.30.0.1", nil), selecting("default", 1, "has(none)", 1), selecting("node.n1", 1, "has(none)", 2))
+	w, verdicts := compute(t, newNode("n1", "172.30.0.1", nil),
+		selecting("default", 1, "has(none)", 1), selecting("node.n1", 1, "has(none)", 2))
 	w.ofKind(t, wire.KindConfig, &wire.Config{Name: "global", Values: map[string]string{"VXLANPort": "1"}},
 		&wire.Config{Name: "node.n1", Values: map[string]string{"VXLANPort": "2"}})
 	if len(verdicts) != 2 {

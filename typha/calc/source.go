@@ -23,8 +23,8 @@ func allowedSources(annotations map[string]string) ([]netip.Prefix, error) {
 		sources, err = sourcesOf(list)
 	}
 	if err != nil {
-		return nil, fmt.Errorf(`annotation %s: it must be a JSON list of networks such as ["10.0.0.0/24"], so the pod may send `+
-			"from its own addresses alone: %w", wire.AnnotationSources, err)
+		return nil, fmt.Errorf(`annotation %s: it must be a JSON list of networks such as ["10.0.0.0/24"], `+
+			"so the pod may send from its own addresses alone: %w", wire.AnnotationSources, err)
 	}
 	return sources, nil
 }
