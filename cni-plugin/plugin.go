@@ -38,6 +38,9 @@ func Main(args []string, getenv func(string) string, stdin io.Reader, stdout, st
 	var err error
 	switch subcommand {
 	case "install":
+		for _, said := range IgnoredVariables(getenv) {
+			fmt.Fprintf(stderr, "calico install: %s\n", said)
+		}
 		err = Install(HostPathsFrom(getenv), getenv("CNI_NETWORK_CONFIG"))
 	case "uninstall":
 		err = Uninstall(HostPathsFrom(getenv))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/effects"
 	"github.com/maneki-net/maneki/calicoctl"
+	cniplugin "github.com/maneki-net/maneki/cni-plugin"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/kube-controllers/daemon"
@@ -108,8 +109,17 @@ func TestEffectsOfCNI(t *testing.T) {
 	slices.Sort(has)
 	compare(t, "CNI key", working(effects.CNIKey, "configuration"), slices.Compact(has))
 	for _, row := range effects.Rows(effects.CNIKey) {
-		if row.On == "installer" && c.texts[row.Name] != (row.State == effects.Works) {
-			t.Errorf("variable %s of the CNI installer: said to be %q, in the code: %t", row.Name, row.State, c.texts[row.Name])
+		switch {
+		case row.On != "installer":
+		case row.State == effects.Works && !c.texts[row.Name]:
+			t.Errorf("variable %s of the CNI installer is said to work, and is nowhere in the code", row.Name)
+		case row.State != effects.Works:
+			for _, value := range append([]string{"x"}, row.Unless...) {
+				said := cniplugin.IgnoredVariables(func(name string) string { return map[string]string{row.Name: value}[name] })
+				if told := len(said) == 1 && strings.HasSuffix(said[0], ": "+row.Why); told != row.Misses(value) {
+					t.Errorf("with %s=%s the CNI installer says %q", row.Name, value, said)
+				}
+			}
 		}
 	}
 }
