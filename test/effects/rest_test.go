@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/maneki-net/maneki/api/effects"
 	"github.com/maneki-net/maneki/calicoctl"
 	cniplugin "github.com/maneki-net/maneki/cni-plugin"
@@ -140,12 +143,21 @@ func jsonPaths(at string, s *types.Struct) []string {
 	return all
 }
 
-// TestEffectsOfControllers: a variable or controller works if and only if kube-controllers has it.
+// TestEffectsOfControllers: a variable works if and only if kube-controllers runs otherwise with another value, or
+// refuses it; a controller if it is one of those that it runs.
 func TestEffectsOfControllers(t *testing.T) {
-	c := theCode(t)
+	usual, err := daemon.ParseConfig(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range effects.Rows(effects.Controller) {
-		if row.On == "environment" && c.texts[row.Name] != (row.State == effects.Works) && row.Name != "DATASTORE_TYPE" { // that one is Felix's, too
-			t.Errorf("variable %s of kube-controllers: said to be %q, in the code: %t", row.Name, row.State, c.texts[row.Name])
+		if row.On != "environment" {
+			continue
+		}
+		other, err := daemon.ParseConfig([]string{row.Name + "=x"}, nil)
+		same := cmp.Equal(usual, other, cmpopts.IgnoreUnexported(daemon.Config{}))
+		if has := err != nil || !same; has != (row.State == effects.Works) {
+			t.Errorf("variable %s of kube-controllers: said to be %q, and it is read: %t", row.Name, row.State, has)
 		}
 	}
 	compare(t, "controller", working(effects.Controller, "controller"), strings.Split(daemon.Defaults().EnabledControllers, ","))
