@@ -41,11 +41,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help: "Times that a part of the kernel's state could not be made as desired."}),
 		driverErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "felix_int_dataplane_driver_failures",
 			Help: "felix_int_dataplane_failures by part: link, sysctl, ipset, iptables, route, conntrack."}, []string{"driver"}),
-		applyTime:    metric.NewSummary("felix_int_dataplane_apply_time_seconds", "Time to make the kernel as desired, after the first time.", nil),
-		resyncTime:   gauge("felix_int_dataplane_initial_resync_time_seconds", "Time to make the kernel as desired the first time."),
+		applyTime: metric.NewSummary("felix_int_dataplane_apply_time_seconds",
+			"Time to make the kernel as desired, after the first time.", nil),
+		resyncTime: gauge("felix_int_dataplane_initial_resync_time_seconds",
+			"Time to make the kernel as desired the first time."),
 		journalStale: gauge("felix_journal_stale", "1 while the journal on disk is not what the stream delivered."),
-		closedPeers:  gauge("felix_bgp_closed_peers", "BGP peers whose session is kept closed because they announced or asked for too much."),
-		ipvs:         gauge("felix_kube_proxy_ipvs", "1 if kube-proxy of the node is in IPVS mode, otherwise 0."),
+		closedPeers: gauge("felix_bgp_closed_peers",
+			"BGP peers whose session is kept closed because they announced or asked for too much."),
+		ipvs: gauge("felix_kube_proxy_ipvs", "1 if kube-proxy of the node is in IPVS mode, otherwise 0."),
 	}
 	registry.MustRegister(m.endpoints, m.policies, m.selectors, m.hosts, m.failures, m.driverErrors,
 		m.applyTime, m.resyncTime, m.journalStale, m.closedPeers, m.ipvs)
@@ -73,8 +76,10 @@ type messageMetrics struct {
 func newMessageMetrics() messageMetrics {
 	return messageMetrics{
 		byType: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "felix_int_dataplane_messages",
-			Help: "Objects, changes and deletions of the stream that were taken in, by Calico's type of message."}, []string{"type"}),
-		batch: metric.NewSummary("felix_int_dataplane_msg_batch_size", "Messages of the stream that came as one change.", nil),
+			Help: "Objects, changes and deletions of the stream that were taken in, by Calico's type of message."},
+			[]string{"type"}),
+		batch: metric.NewSummary("felix_int_dataplane_msg_batch_size",
+			"Messages of the stream that came as one change.", nil),
 		links: metric.NewSummary("felix_int_dataplane_iface_msg_batch_size",
 			"Changes of interfaces that were taken in at a time.", nil),
 		addrs: metric.NewSummary("felix_int_dataplane_addr_msg_batch_size",

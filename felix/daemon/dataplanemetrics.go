@@ -42,7 +42,8 @@ type countedRoutes struct {
 func newDataplaneMetrics() *dataplaneMetrics {
 	summary := func(name, help string) prometheus.Summary { return metric.NewSummary(name, help, nil) }
 	return &dataplaneMetrics{
-		exec:   summary("felix_exec_time_micros", "Microseconds that starting a program took: iptables-save or iptables-restore."),
+		exec: summary("felix_exec_time_micros",
+			"Microseconds that starting a program took: iptables-save or iptables-restore."),
 		listed: summary("felix_route_table_list_seconds", "Time to list the interfaces when routes are read back."),
 		read:   summary("felix_route_table_resync_seconds", "Time to read interfaces and routes back."),
 		forgot: summary("felix_route_table_conntrack_wait_seconds",
@@ -74,10 +75,11 @@ func (m *dataplaneMetrics) execTook(took time.Duration) {
 }
 
 var (
-	byTable      = []string{"ip_version", "table"}
-	tableChains  = prometheus.NewDesc("felix_iptables_chains", "Chains of iptables that are Felix's.", byTable, nil)
-	tableRules   = prometheus.NewDesc("felix_iptables_rules", "Rules of iptables that are Felix's.", byTable, nil)
-	tableLines   = prometheus.NewDesc("felix_iptables_lines_executed", "Changes of chains and rules that Felix has made.", byTable, nil)
+	byTable     = []string{"ip_version", "table"}
+	tableChains = prometheus.NewDesc("felix_iptables_chains", "Chains of iptables that are Felix's.", byTable, nil)
+	tableRules  = prometheus.NewDesc("felix_iptables_rules", "Rules of iptables that are Felix's.", byTable, nil)
+	tableLines  = prometheus.NewDesc("felix_iptables_lines_executed",
+		"Changes of chains and rules that Felix has made.", byTable, nil)
 	saves        = prometheus.NewDesc("felix_iptables_save_calls", "Times that iptables-save was called.", nil, nil)
 	saveErrors   = prometheus.NewDesc("felix_iptables_save_errors", "Times that iptables-save failed.", nil, nil)
 	restores     = prometheus.NewDesc("felix_iptables_restore_calls", "Times that iptables-restore was called.", nil, nil)
@@ -89,7 +91,8 @@ var (
 	setLines     = prometheus.NewDesc("felix_ipset_lines_executed",
 		"IP sets that were made, exchanged and removed, and members added and removed.", nil, nil)
 	routes      = prometheus.NewDesc("felix_route_table_num_routes", "Routes that Felix programs.", []string{"table"}, nil)
-	routeIfaces = prometheus.NewDesc("felix_route_table_num_ifaces", "Interfaces that Felix knows for its routes.", []string{"table"}, nil)
+	routeIfaces = prometheus.NewDesc("felix_route_table_num_ifaces",
+		"Interfaces that Felix knows for its routes.", []string{"table"}, nil)
 )
 
 // Describe implements prometheus.Collector.

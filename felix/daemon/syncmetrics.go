@@ -18,9 +18,9 @@ type syncMetrics struct {
 func newSyncMetrics(registry prometheus.Registerer) *syncMetrics {
 	m := &syncMetrics{
 		state: prometheus.NewGauge(prometheus.GaugeOpts{Name: "felix_resync_state",
-			Help: "1 without Typha or datastore, 2 while what has changed is awaited, 3 in sync."}),
+			Help: "1 without Typha, 2 while what has changed is awaited, 3 in sync."}),
 		started: prometheus.NewCounter(prometheus.CounterOpts{Name: "felix_resyncs_started",
-			Help: "Times that Felix began to get in sync: with each stream that Typha opened."}),
+			Help: "Times that Felix began to get in sync: with each stream from Typha; without Typha, once."}),
 	}
 	registry.MustRegister(m.state, m.started)
 	return m
@@ -59,14 +59,16 @@ var (
 	clusterTiers    = prometheus.NewDesc("felix_cluster_num_tiers", "Tiers of the cluster.", nil, nil)
 	clusterProfiles = prometheus.NewDesc("felix_cluster_num_profiles",
 		"Profiles of the cluster; each namespace and each service account has one.", nil, nil)
-	clusterHostEndpoints = prometheus.NewDesc("felix_cluster_num_host_endpoints", "Host endpoints of the cluster.", nil, nil)
-	clusterWorkloads     = prometheus.NewDesc("felix_cluster_num_workload_endpoints",
+	clusterHostEndpoints = prometheus.NewDesc("felix_cluster_num_host_endpoints",
+		"Host endpoints of the cluster.", nil, nil)
+	clusterWorkloads = prometheus.NewDesc("felix_cluster_num_workload_endpoints",
 		"Pods and other workloads of the cluster that policies can select.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (clusterMetrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{clusterPolicies, clusterTiers, clusterProfiles, clusterHostEndpoints, clusterWorkloads} {
+	for _, d := range []*prometheus.Desc{clusterPolicies, clusterTiers, clusterProfiles,
+		clusterHostEndpoints, clusterWorkloads} {
 		descs <- d
 	}
 }

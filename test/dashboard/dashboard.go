@@ -1,8 +1,8 @@
 // Package dashboard knows what the Grafana dashboards that Calico publishes for Felix and Typha ask Prometheus for, and
 // finds the answers in what a program exposes.
 //
-// calico.tsv has a row for each figure of each panel: its metric, and what its labels have to be. Labels that Prometheus
-// itself adds, such as job, are left out. The package is for tests and asks nobody.
+// calico.tsv has a row for each figure of each panel: its metric, and what its labels have to be. Labels that
+// Prometheus itself adds, such as job, are left out. The package is for tests and asks nobody.
 package dashboard
 
 import (
@@ -81,7 +81,8 @@ func Metric(series string) string {
 	return series
 }
 
-// OfTheProcess reports whether a metric is of the Go runtime or the operating system, which Calico's table does not have.
+// OfTheProcess reports whether a metric is of the Go runtime or the operating system, which the
+// table of effects does not have.
 func OfTheProcess(metric string) bool {
 	return strings.HasPrefix(metric, "go_") || strings.HasPrefix(metric, "process_")
 }

@@ -25,8 +25,11 @@ func scrape(ctx context.Context) (scrapes, error) {
 	for program, at := range map[string]struct {
 		app  string
 		port int
-	}{"felix": {"calico-node", 9091}, "typha": {"calico-typha", 9093}, "kube-controllers": {"calico-kube-controllers", 9094}} {
-		pods, err := sh(ctx, `kubectl -n calico-system get pods -l k8s-app=`+at.app+` -o jsonpath='{range .items[*]}{.status.podIP}{"\n"}{end}'`)
+	}{
+		"felix": {"calico-node", 9091}, "typha": {"calico-typha", 9093}, "kube-controllers": {"calico-kube-controllers", 9094},
+	} {
+		pods, err := sh(ctx, `kubectl -n calico-system get pods -l k8s-app=`+at.app+
+			` -o jsonpath='{range .items[*]}{.status.podIP}{"\n"}{end}'`)
 		if err != nil {
 			return nil, err
 		}
@@ -45,14 +48,14 @@ func scrape(ctx context.Context) (scrapes, error) {
 	return found, nil
 }
 
-// quiet are metrics that may have no sample, because nothing of the kind has happened yet. Tests of the packages that count
-// make it happen.
+// quiet are metrics that may have no sample, because nothing of the kind has happened yet. Tests of the packages that
+// count make it happen.
 var quiet = []string{"ipam_allocations_gc_candidates", "ipam_allocations_gc_reclamations",
 	"ipam_allocations_borrowed", "ipam_allocations_borrowed_per_node",
 	"felix_int_dataplane_driver_failures", "typha_resource_unusable", "kube_controllers_unusable_resources"}
 
-// TestDashboardsAreFilled: each panel of Calico's dashboards that concerns what exists here has a sample with the labels that it
-// selects; and the table of effects says of each of Calico's metrics what a scrape says.
+// TestDashboardsAreFilled: each panel of Calico's dashboards that concerns what exists here has a sample with the labels
+// that it selects; and the table of effects says of each of Calico's metrics what a scrape says.
 func TestDashboardsAreFilled(t *testing.T) {
 	eventually(t, 2*time.Minute, func(ctx context.Context) error {
 		found, err := scrape(ctx)

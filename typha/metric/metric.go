@@ -1,5 +1,5 @@
-// Package metric has what the processes' metrics have in common: summaries as Calico's are, and the count of log records
-// that could not be written.
+// Package metric has what the processes' metrics have in common: summaries as Calico's are, and the count of log
+// records that could not be written.
 //
 // It owns no metric itself. Its handler is called by whoever logs.
 package metric

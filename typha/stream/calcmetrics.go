@@ -27,7 +27,8 @@ func newCalcMetrics() *calcMetrics {
 			Help: "Resources that the calculation took in, by Calico's type of key."}, []string{"type"}),
 		events: prometheus.NewCounter(prometheus.CounterOpts{Name: "felix_calc_graph_output_events",
 			Help: "Objects, changes of IP sets and deletions that the calculation gave out."}),
-		took: metric.NewSummary("felix_calc_graph_update_time_seconds", "Time to calculate what changes of resources mean.", nil),
+		took: metric.NewSummary("felix_calc_graph_update_time_seconds",
+			"Time to calculate what changes of resources mean.", nil),
 	}
 }
 

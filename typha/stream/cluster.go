@@ -21,8 +21,8 @@ func (c *Client) Cluster() (wire.Cluster, bool) {
 	return *cluster, true
 }
 
-// clusterTeller tells a node how many there are in the cluster: with the welcome, and with a ping if that changed. So it
-// costs no message of its own, however fast the cluster changes.
+// clusterTeller tells a node how many there are in the cluster: with the welcome, and with a ping if that changed. So
+// it costs no message of its own, however fast the cluster changes.
 type clusterTeller struct {
 	writer *messageWriter
 	hub    *Hub
