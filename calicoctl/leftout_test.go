@@ -13,16 +13,20 @@ import (
 // What a Node is given and Kubernetes decides is not left out in silence; the rest is stored without a word.
 func TestWhatKubernetesDecidesOfANode(t *testing.T) {
 	b := newBench(t)
-	if _, err := b.store.Create(t.Context(), datastore.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}); err != nil {
+	n1 := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	if _, err := b.store.Create(t.Context(), datastore.Nodes, n1); err != nil {
 		t.Fatal(err)
 	}
 	const node = "apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1, labels: {rack: 1}"
 	for _, test := range []struct{ line, input, want string }{
 		{"apply -f -", node + "}\nspec: {bgp: {ipv4Address: 192.0.2.1/24}}\n", ""},
 		{"label node n1 row=2", "", ""},
-		{"apply -f -", node + ", annotations: {a: b}}\nspec: {bgp: {ipv4Address: 192.0.2.1/24}}\n", "metadata.annotations: is left out"},
-		{"apply -f -", node + "}\nspec: {addresses: [{address: 192.0.2.9, type: InternalIP}]}\n", "spec.addresses: is left out"},
-		{"apply -f -", node + "}\nspec: {orchRefs: [{nodeName: other, orchestrator: k8s}]}\n", "spec.orchRefs: is left out"},
+		{"apply -f -", node + ", annotations: {a: b}}\nspec: {bgp: {ipv4Address: 192.0.2.1/24}}\n",
+			"metadata.annotations: is left out"},
+		{"apply -f -", node + "}\nspec: {addresses: [{address: 192.0.2.9, type: InternalIP}]}\n",
+			"spec.addresses: is left out"},
+		{"apply -f -", node + "}\nspec: {orchRefs: [{nodeName: other, orchestrator: k8s}]}\n",
+			"spec.orchRefs: is left out"},
 		{"label node n1 kubernetes.io/arch=mine", "", "metadata.labels.kubernetes.io/arch: is left out"},
 	} {
 		_, errs, code := b.run(test.line, test.input)
