@@ -244,8 +244,8 @@ func (c *Config) enabled() []string {
 
 // calicos are the variables that Calico's kube-controllers has, and LEAK_GRACE_PERIOD: those that decide over fields of the
 // KubeControllersConfiguration.
-var calicos = []string{"AUTO_HOST_ENDPOINTS", "COMPACTION_PERIOD", "DATASTORE_TYPE", "ENABLED_CONTROLLERS", "HEALTH_ENABLED",
-	"LEAK_GRACE_PERIOD", "LOG_LEVEL", "RECONCILER_PERIOD", "SYNC_NODE_LABELS"}
+var calicos = []string{"AUTO_HOST_ENDPOINTS", "DATASTORE_TYPE", "ENABLED_CONTROLLERS", "HEALTH_ENABLED", "LEAK_GRACE_PERIOD",
+	"LOG_LEVEL", "RECONCILER_PERIOD"}
 
 // environment returns what the settings say in place of the KubeControllersConfiguration. A setting says something if it
 // was given, or if a program made it other than its default.
