@@ -35,7 +35,8 @@ func TestComplete(t *testing.T) {
 	for path := range fieldsOfCRDs(t) {
 		want[path] = true
 	}
-	for kind, object := range map[string]any{"Node": v3.Node{}, "WorkloadEndpoint": v3.WorkloadEndpoint{}, "Profile": v3.Profile{}} {
+	withoutCRD := map[string]any{"Node": v3.Node{}, "WorkloadEndpoint": v3.WorkloadEndpoint{}, "Profile": v3.Profile{}}
+	for kind, object := range withoutCRD {
 		for _, part := range []string{"Spec", "Status"} {
 			if f, ok := reflect.TypeOf(object).FieldByName(part); ok {
 				addFields(want, kind, strings.ToLower(part), f.Type)

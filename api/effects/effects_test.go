@@ -85,7 +85,8 @@ func TestAnnotations(t *testing.T) {
 		"cni.projectcalico.org/podIP":   "10.0.0.1/32",
 		"example.com/hwAddr":            "02:00:00:00:00:01",
 	}
-	if diff := cmp.Diff([]string{"cni.projectcalico.org/hwAddr=02:00:00:00:00:01"}, names(effects.Annotations("Pod", given))); diff != "" {
+	want := []string{"cni.projectcalico.org/hwAddr=02:00:00:00:00:01"}
+	if diff := cmp.Diff(want, names(effects.Annotations("Pod", given))); diff != "" {
 		t.Error(diff)
 	}
 	if found := effects.Annotations("Service", given); len(found) > 0 {

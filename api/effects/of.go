@@ -14,8 +14,8 @@ import (
 )
 
 // Of returns what an object of projectcalico.org/v3 sets that has no effect: its name, if nothing reads an object of
-// that name; in spec; and of annotations and labels. Of a field without effect and what is within it, the field alone is
-// a finding. Objects of other groups have none.
+// that name; in spec; and of annotations and labels. Of a field without effect and what is within it, the field alone
+// is a finding. Objects of other groups have none.
 func Of(object runtime.Object) []Finding {
 	o, ok := object.(metav1.Object)
 	if !ok || reflect.TypeOf(object).Elem().PkgPath() != reflect.TypeFor[v3.IPPool]().PkgPath() {

@@ -53,7 +53,8 @@ func TestPage(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(want, written); diff != "" {
-		t.Errorf("docs/effects.md is not what the table says; write it with: go test ./api/effects -run TestPage -update\n(-want +got):\n%s", diff)
+		t.Errorf("docs/effects.md is not what the table says (-want +got):\n%s"+
+			"write it with: go test ./api/effects -run TestPage -update", diff)
 	}
 }
 
@@ -67,7 +68,8 @@ func made() string {
 				count[row.State]++
 			}
 		}
-		fmt.Fprintf(&out, "| [%s](#%s) | %d | %d | %d |\n", s.title, anchor(s.title), count[effects.Works], count[effects.None], count[effects.Later])
+		fmt.Fprintf(&out, "| [%s](#%s) | %d | %d | %d |\n", s.title, anchor(s.title),
+			count[effects.Works], count[effects.None], count[effects.Later])
 	}
 	for _, s := range sections {
 		fmt.Fprintf(&out, "\n## %s\n", s.title)
@@ -87,12 +89,13 @@ func anchor(title string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(title), " ", "-"), ",", "")
 }
 
-// writeRows writes rows without effect and those that work with a difference. What is within something without effect is
-// left out, and those of one thing with the same reason are one line.
+// writeRows writes rows without effect and those that work with a difference. What is within something without effect
+// is left out, and those of one thing with the same reason are one line.
 func writeRows(out *strings.Builder, rows []effects.Row) {
 	for i, row := range rows {
 		same := func(r effects.Row) bool {
-			return r.On == row.On && r.State == row.State && r.Protects == row.Protects && r.Why == row.Why && slices.Equal(r.Unless, row.Unless)
+			return r.On == row.On && r.State == row.State && r.Protects == row.Protects && r.Why == row.Why &&
+				slices.Equal(r.Unless, row.Unless)
 		}
 		if !told(row) || slices.ContainsFunc(rows[:i], same) {
 			continue
@@ -116,5 +119,6 @@ func writeRows(out *strings.Builder, rows []effects.Row) {
 // told reports whether the page has a row: those of settings are on another.
 func told(row effects.Row) bool {
 	parent, within := parentOf(row)
-	return row.Why != "" && (!within || parent.State == effects.Works) && (row.On != "FelixConfiguration" || row.Class != effects.Field)
+	return row.Why != "" && (!within || parent.State == effects.Works) &&
+		(row.On != "FelixConfiguration" || row.Class != effects.Field)
 }

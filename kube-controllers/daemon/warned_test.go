@@ -10,7 +10,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// withoutEffect: who writes what has no effect is warned, also of policies that would be plain otherwise; others are not.
+// withoutEffect: who writes what has no effect is warned, also of policies that would be plain otherwise. Others are
+// not.
 func (w *world) withoutEffect(t *testing.T) {
 	a := w.author(t)
 	named, ofNode := metav1.ObjectMeta{Name: "without-effect"}, metav1.ObjectMeta{Name: "node.without-effect"}

@@ -75,8 +75,8 @@ var keysAllTheSame = map[string]string{
 	"projectcalico.org/v3":              "the version of the API",
 }
 
-// TestEffectsOfKeys: an annotation, label or finalizer that works is in the code, one without effect is not, and each of
-// Calico's that is in the code has a row.
+// TestEffectsOfKeys: an annotation, label or finalizer that works is in the code, one without effect is not, and each
+// of Calico's that is in the code has a row.
 func TestEffectsOfKeys(t *testing.T) {
 	c := theCode(t)
 	known := map[string]bool{}
