@@ -215,7 +215,8 @@ func (c *Config) validate() error {
 		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities would pass for Typha")
 	}
 	if !slices.Contains([]string{"", "kubernetes", "kdd", "k8s"}, strings.ToLower(c.DatastoreType)) {
-		return fmt.Errorf("DATASTORE_TYPE: %q: there are controllers for the datastore kubernetes only; on etcd, leave this program out", c.DatastoreType)
+		return fmt.Errorf("DATASTORE_TYPE: %q: there are controllers for the datastore kubernetes only; on etcd, "+
+			"leave this program out", c.DatastoreType)
 	}
 	for name, d := range map[string]time.Duration{"LEAK_GRACE_PERIOD": c.LeakGracePeriod, "RECONCILER_PERIOD": c.ReconcilerPeriod} {
 		if d < 0 {

@@ -36,7 +36,8 @@ type servers struct {
 }
 
 // serve adds the servers. ready reports whether admission can be served.
-func serve(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker, running *runconfig.Running, log *slog.Logger) error {
+func serve(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.Checker, running *runconfig.Running,
+	log *slog.Logger) error {
 	var listening net.ListenConfig
 	listener, err := listening.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -56,8 +57,8 @@ func serve(ctx context.Context, mgr ctrl.Manager, address string, ready healthz.
 		}
 	})
 	grace := time.Second
-	err = mgr.Add(&manager.Server{Name: "metrics and health", Server: inbound.HTTP(s.handler(ready), 0), ShutdownTimeout: &grace,
-		Listener: inbound.Limit(listener, inbound.OfHTTP, nil)})
+	err = mgr.Add(&manager.Server{Name: "metrics and health", Server: inbound.HTTP(s.handler(ready), 0),
+		ShutdownTimeout: &grace, Listener: inbound.Limit(listener, inbound.OfHTTP, nil)})
 	if err != nil {
 		return fmt.Errorf("add the server of metrics and health: %w", err)
 	}
@@ -78,7 +79,8 @@ func (everywhere) NeedLeaderElection() bool { return false }
 
 func metricsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
+	mux.Handle("/metrics", promhttp.HandlerFor(metrics.Registry,
+		promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
 	return mux
 }
 
@@ -98,7 +100,8 @@ func (s *servers) handler(ready healthz.Checker) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, r *http.Request) {
 		if port := s.metricsPort(); port != s.port {
-			http.Error(w, "KubeControllersConfiguration default has another prometheusMetricsPort: "+port, http.StatusNotFound)
+			http.Error(w, "KubeControllersConfiguration default has another prometheusMetricsPort: "+port,
+				http.StatusNotFound)
 			return
 		}
 		s.metrics.handler.ServeHTTP(w, r)
@@ -137,7 +140,8 @@ func (s *servers) follow(ctx context.Context) error {
 		var retry <-chan time.Time
 		for server, port := range map[*extra]string{&s.metrics: metricsPort, &s.profiles: profilePort} {
 			if err := server.serveOn(ctx, s.host, port); err != nil {
-				s.log.Error("cannot serve on the port of KubeControllersConfiguration default, will retry", "what", server.name, "error", err)
+				s.log.Error("cannot serve on the port of KubeControllersConfiguration default, will retry",
+					"what", server.name, "error", err)
 				retry = time.After(listenRetry)
 			}
 		}

@@ -139,7 +139,8 @@ func mergeNode(env Environment, spec *v3.NodeControllerConfig) *Node {
 		node.HostEndpoint = v3.AutoHostEndpointConfig{AutoCreate: mode(*env.AutoHostEndpoints)}
 	}
 	node.HostEndpoint.AutoCreate = cmp.Or(node.HostEndpoint.AutoCreate, disabled)
-	node.HostEndpoint.CreateDefaultHostEndpoint = cmp.Or(node.HostEndpoint.CreateDefaultHostEndpoint, v3.DefaultHostEndpointsEnabled)
+	node.HostEndpoint.CreateDefaultHostEndpoint = cmp.Or(node.HostEndpoint.CreateDefaultHostEndpoint,
+		v3.DefaultHostEndpointsEnabled)
 	return node
 }
 
