@@ -8,7 +8,11 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/kube-controllers/events"
 )
 
@@ -118,8 +122,26 @@ func (w *world) effects(t *testing.T) {
 			}
 		}
 	}
+	t.Run("conditions", w.effectsOnPools)
 	t.Run("templates", w.effectsOfTemplates)
 	t.Run("gone", w.effectsGone)
+}
+
+// effectsOnPools: a pool that asks for what is not there is not Allocatable, and the condition names the field that the event names.
+func (w *world) effectsOnPools(t *testing.T) {
+	for name, message := range map[string]string{"ipip": "spec.ipipMode", "services": "spec.allowedUses", "sound": ""} {
+		eventually(t, "condition of pool "+name, func() error {
+			pool := &v3.IPPool{}
+			if err := w.client.Get(t.Context(), client.ObjectKey{Name: name}, pool); err != nil {
+				return err
+			}
+			c := meta.FindStatusCondition(pool.Status.Conditions, "Allocatable")
+			if c == nil || (c.Status == metav1.ConditionTrue) != (message == "") || !strings.Contains(c.Message, message) {
+				return fmt.Errorf("condition %+v, want a message with %q", c, message)
+			}
+			return nil
+		})
+	}
 }
 
 // effectsOfTemplates: a workload is warned of for the pods that it will make, and again only when that changes.
