@@ -4,6 +4,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// IPPoolFinalizer keeps an IPPool that is being deleted while addresses of it are in use. It has Calico's name.
+const IPPoolFinalizer = "projectcalico.org/ippool-finalizer"
+
 // IPPool is a range of addresses that pods, tunnels or load balancers are given, and how packets of these
 // addresses travel between nodes.
 //

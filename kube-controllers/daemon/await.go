@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/kube-controllers/uninstall"
 )
@@ -40,11 +42,15 @@ func awaitDaemonSet(ctx context.Context, environ, args []string) error {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("register API types: %w", err)
 	}
-	reader, err := client.New(config, client.Options{Scheme: scheme})
+	if err := v3.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("register API types: %w", err)
+	}
+	api, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	waiting, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	return uninstall.AwaitDaemonSet(ctx, reader, types.NamespacedName{Namespace: *namespace, Name: *name})
+	err = uninstall.AwaitDaemonSet(waiting, api, types.NamespacedName{Namespace: *namespace, Name: *name})
+	return errors.Join(err, uninstall.ReleasePools(ctx, api))
 }

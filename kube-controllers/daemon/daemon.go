@@ -189,7 +189,11 @@ func add(mgr ctrl.Manager, name string, config Config, running *runconfig.Runnin
 			Log:       log,
 		})
 	case controllerIPPool:
-		return ippool.Add(mgr, log)
+		store, err := kubernetes.New(mgr.GetConfig())
+		if err != nil {
+			return err
+		}
+		return ippool.Add(mgr, store, log)
 	case controllerClusterInfo:
 		return clusterinfo.Add(mgr, version(), log)
 	case controllerTier:

@@ -199,6 +199,7 @@ func TestProgram(t *testing.T) {
 	t.Run("changes", w.changes)
 	t.Run("host endpoints", w.hostEndpoints)
 	t.Run("addresses", w.addresses)
+	t.Run("deleted pools", w.deletedPools)
 	t.Run("replicas of Typha", w.typhaScale)
 	t.Run("what has no effect", w.effects)
 	t.Run("metrics", func(t *testing.T) {

@@ -47,6 +47,14 @@ func patched(o client.Object, body string) func(context.Context, client.Client) 
 	return func(ctx context.Context, c client.Client) error { return c.Patch(ctx, o, patch, client.DryRunAll) }
 }
 
+// mergedInto changes a pool with the verb patch.
+func mergedInto(pool, body string) func(context.Context, client.Client) error {
+	patch := client.RawPatch(types.MergePatchType, []byte(body))
+	return func(ctx context.Context, c client.Client) error {
+		return c.Patch(ctx, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: pool}}, patch, client.DryRunAll)
+	}
+}
+
 func patchedStatus(o client.Object, body string) func(context.Context, client.Client) error {
 	patch := client.RawPatch(types.StrategicMergePatchType, []byte(body))
 	return func(ctx context.Context, c client.Client) error {
@@ -191,6 +199,7 @@ func (w *world) writesToResources() []write {
 	const first = `{"handle_id":"handle-0","secondary":{"node":"victim"}}`
 	affinity := &v3.BlockAffinity{ObjectMeta: name("victim-10-9-0-0-30")}
 	const labelled, back, asking = "only host endpoints that it has made", "free addresses and blocks", "that ask for nothing"
+	const onlyFinalizer = "nothing of an IPPool but its finalizer"
 	return []write{
 		{"a host endpoint of its own", created(&v3.HostEndpoint{
 			ObjectMeta: metav1.ObjectMeta{Name: "new-auto-hep", Labels: ours}, Spec: endpoint}), ""},
@@ -224,7 +233,13 @@ func (w *world) writesToResources() []write {
 		{"the affinity of another node", w.updated(affinity,
 			`{"spec":{"node":"other"}}`), "only the state of a BlockAffinity"},
 		{"a block", created(&v3.IPAMBlock{ObjectMeta: name("10-9-0-4-30")}), byRole},
-		{"a pool", w.updated(&v3.IPPool{ObjectMeta: name("first")}, `{"spec":{"disabled":true}}`), byRole},
+		{"the finalizer of a pool", mergedInto("first", `{"metadata":{"finalizers":["projectcalico.org/ippool-finalizer"]}}`), ""},
+		{"no finalizer of a pool", mergedInto("first", `{"metadata":{"finalizers":null}}`), ""},
+		{"another finalizer of a pool", mergedInto("first", `{"metadata":{"finalizers":["x.y/z"]}}`), onlyFinalizer},
+		{"a pool", mergedInto("first", `{"spec":{"disabled":true}}`), onlyFinalizer},
+		{"a new field of a pool", mergedInto("first", `{"spec":{"nodeSelector":"none()"}}`), onlyFinalizer},
+		{"a label of a pool", mergedInto("first", `{"metadata":{"labels":{"a":"b"}}}`), onlyFinalizer},
+		{"deletion of a pool", deleted(&v3.IPPool{ObjectMeta: name("first")}), byRole},
 		{"a policy", created(&v3.GlobalNetworkPolicy{ObjectMeta: name("open")}), byRole},
 	}
 }

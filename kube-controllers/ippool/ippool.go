@@ -2,8 +2,11 @@
 // addresses are given out of a pool, and if not, why; Valid is there, and False, while something in the spec would be
 // refused by admission, and says what.
 //
-// The judgement is that of api/ippool, by which Typha hands the pools out. It changes nothing but status. One
-// controller-runtime worker on the leader calls it.
+// A finalizer keeps a pool that is deleted until no address of it is in use, because without the pool its addresses have
+// no routes. Meanwhile Typha hands it out as one that gives no addresses, and Allocatable says what it waits for.
+//
+// The judgement is that of api/ippool, by which Typha hands the pools out. It changes nothing but status and this
+// finalizer. One controller-runtime worker on the leader calls it.
 package ippool
 
 import (
@@ -18,12 +21,12 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/maneki-net/maneki/api/ippool"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
+	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/kube-controllers/once"
 	"github.com/maneki-net/maneki/kube-controllers/pause"
 )
@@ -38,26 +41,30 @@ const (
 // judged against each other.
 type Controller struct {
 	client client.Client
+	store  datastore.Store
 	log    *slog.Logger
 }
 
-// New makes a Controller.
-func New(c client.Client, log *slog.Logger) *Controller { return &Controller{client: c, log: log} }
+// New makes a Controller. It reads from the client, which may have a cache, and confirms against the store.
+func New(c client.Client, store datastore.Store, log *slog.Logger) *Controller {
+	return &Controller{client: c, store: store, log: log}
+}
 
 // Add registers the controller with a manager.
-func Add(mgr ctrl.Manager, log *slog.Logger) error {
+func Add(mgr ctrl.Manager, store datastore.Store, log *slog.Logger) error {
 	all := once.Request(once.All)
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("ippool").
-		Watches(&v3.IPPool{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Complete(pause.While(mgr.GetClient(), log, New(mgr.GetClient(), log)))
+		Watches(&v3.IPPool{}, all, builder.WithPredicates(changed)).
+		Watches(&v3.IPAMBlock{}, ofTerminating(mgr.GetClient())).
+		Complete(pause.While(mgr.GetClient(), log, New(mgr.GetClient(), store, log)))
 	if err != nil {
 		return fmt.Errorf("set up the ippool controller: %w", err)
 	}
 	return nil
 }
 
-// Reconcile judges all pools, and writes the conditions that changed.
+// Reconcile judges all pools, and writes the conditions and finalizers that changed.
 func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	var list v3.IPPoolList
 	if err := c.client.List(ctx, &list); err != nil {
@@ -66,23 +73,40 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	conditions := Judge(list.Items)
 	var errs []error
 	for i := range list.Items {
-		pool := &list.Items[i]
-		condition := conditions[pool.Name]
-		changed := meta.SetStatusCondition(&pool.Status.Conditions, condition)
-		if !setValid(pool) && !changed {
-			continue
-		}
-		err := c.client.Status().Update(ctx, pool)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("write status of IPPool %s: %w", pool.Name, err))
-			continue
-		}
-		c.log.Info("judged IP pool", "pool", pool.Name, "allocatable", condition.Status, "reason", condition.Reason)
+		errs = append(errs, c.reconcile(ctx, &list.Items[i], list.Items, conditions[list.Items[i].Name]))
 	}
 	return reconcile.Result{}, errors.Join(errs...)
+}
+
+// reconcile brings one of the pools up to date.
+func (c *Controller) reconcile(ctx context.Context, pool *v3.IPPool, pools []v3.IPPool, condition metav1.Condition) error {
+	if pool.DeletionTimestamp.IsZero() {
+		if err := c.hold(ctx, pool); err != nil {
+			return err
+		}
+	} else {
+		used, err := c.release(ctx, pool, pools)
+		if err != nil {
+			return err
+		}
+		if len(pool.Finalizers) == 0 {
+			return nil // it is gone
+		}
+		condition = waits(condition, used)
+	}
+	changed := meta.SetStatusCondition(&pool.Status.Conditions, condition)
+	if !setValid(pool) && !changed {
+		return nil
+	}
+	err := c.client.Status().Update(ctx, pool)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write status of IPPool %s: %w", pool.Name, err)
+	}
+	c.log.Info("judged IP pool", "pool", pool.Name, "allocatable", condition.Status, "reason", condition.Reason)
+	return nil
 }
 
 // setValid brings the condition Valid up to date, and says whether it was not.

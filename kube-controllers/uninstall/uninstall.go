@@ -1,5 +1,5 @@
-// Package uninstall is the last step of removing Maneki: it waits until the pods that clean the
-// nodes have done so. It cleans nothing itself and writes nothing; a hook of the Helm
+// Package uninstall is the last step of removing Maneki: it waits until the pods that clean the nodes have done so, and
+// then removes the finalizer of IP pools, which nobody else does any more. It writes nothing else. A hook of the Helm
 // chart runs it, on the main goroutine of a process of its own.
 package uninstall
 

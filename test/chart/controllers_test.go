@@ -145,7 +145,7 @@ func (in *installed) changeResources(t *testing.T, r *recorder) {
 		settings.Spec.Controllers.Node.HostEndpoint = &v3.AutoHostEndpointConfig{AutoCreate: "Enabled"}
 	})
 	in.create(t, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}})
-	r.await(t, "PUT .*/clusterinformations/", "PUT .*/ippools/p/status", "POST .*/hostendpoints")
+	r.await(t, "PUT .*/clusterinformations/", "PUT .*/ippools/p/status", "PATCH .*/ippools/p", "POST .*/hostendpoints")
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 	in.change(t, n, func() { n.Labels["zone"] = "b" })
 	r.await(t, "PUT .*/hostendpoints/n1")
