@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -135,7 +136,16 @@ func create(ctx context.Context, store datastore.Store, d manifest.Document) (st
 }
 
 func remove(ctx context.Context, store datastore.Store, d manifest.Document) (string, error) {
-	return "deleted", store.Delete(ctx, d.Kind, datastore.KeyOf(d.Object), datastore.Preconditions{})
+	key := datastore.KeyOf(d.Object)
+	if err := store.Delete(ctx, d.Kind, key, datastore.Preconditions{}); err != nil {
+		return "", err
+	}
+	left, err := store.Get(ctx, d.Kind, key)
+	if err == nil && left.GetDeletionTimestamp() != nil {
+		return fmt.Sprintf("marked as deleted: it stays until its finalizers are removed (%s)",
+			strings.Join(left.GetFinalizers(), ", ")), nil
+	}
+	return "deleted", nil
 }
 
 func replace(ctx context.Context, store datastore.Store, d manifest.Document) (string, error) {

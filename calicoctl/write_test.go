@@ -213,3 +213,16 @@ func TestNamespaceOnAClusterScopedKind(t *testing.T) {
 		}
 	}
 }
+
+// TestDeleteOfWhatStays: of a resource that finalizers keep, delete does not say that it is gone.
+func TestDeleteOfWhatStays(t *testing.T) {
+	b := newBench(t)
+	b.furnish()
+	kept := b.pool("a")
+	kept.Finalizers = []string{v3.IPPoolFinalizer}
+	if _, err := b.store.Update(t.Context(), datastore.IPPools, kept); err != nil {
+		t.Fatal(err)
+	}
+	b.want("delete ippool a b", "", "IPPool a marked as deleted: it stays until its finalizers are removed "+
+		"(projectcalico.org/ippool-finalizer)\nIPPool b deleted\n")
+}

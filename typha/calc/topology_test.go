@@ -264,6 +264,32 @@ func TestPoolThatLoses(t *testing.T) {
 	}
 }
 
+// TestPoolThatIsBeingDeleted gives no addresses, and its block keeps its route until the pool is gone.
+func TestPoolThatIsBeingDeleted(t *testing.T) {
+	going := &v3.IPPool{ObjectMeta: meta("going"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16"}}
+	going.DeletionTimestamp = &metav1.Time{Time: going.CreationTimestamp.Add(time.Minute)}
+	e := calc.New()
+	e.Upsert(newBlock("host:n1"))
+	e.Upsert(going)
+	var pool *wire.Pool
+	var route *wire.Route
+	for _, object := range e.Flush().Upserts {
+		switch o := object.(type) {
+		case *wire.Pool:
+			pool = o
+		case *wire.Route:
+			route = o
+		}
+	}
+	if pool == nil || !pool.Disabled || route == nil || route.Pool != "going" {
+		t.Fatalf("being deleted: pool %+v, route %+v", pool, route)
+	}
+	e.Delete(calc.KindIPPool, "", "going")
+	if deleted := e.Flush().Deletes; !slices.Contains(deleted, route.ID()) {
+		t.Errorf("gone: deleted are %v, want the route among them", deleted)
+	}
+}
+
 func TestBGPIsResolvedByNode(t *testing.T) {
 	const cluster = "RouteReflectorClusterID"
 	rack, reflector := map[string]string{"rack": "a"}, map[string]string{"reflector": "yes"}
