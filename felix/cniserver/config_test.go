@@ -117,7 +117,8 @@ func TestAddressRequest(t *testing.T) {
 			case err != nil:
 				t.Error(err)
 			default:
-				if diff := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				exported := cmpopts.IgnoreUnexported(ipam.Request{})
+				if diff := cmp.Diff(tt.want, got, exported, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 					t.Errorf("request differs (-want +got):\n%s", diff)
 				}
 			}
