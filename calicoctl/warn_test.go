@@ -13,7 +13,7 @@ spec: {wireguardEnabled: true, logSeverityScreen: Info}
 
 // TestWarnsOfWhatHasNoEffect: each command that takes a manifest says the same of it.
 func TestWarnsOfWhatHasNoEffect(t *testing.T) {
-	const want = "Warning: FelixConfiguration default (standard input:1): spec.wireguardEnabled: has no effect: " +
+	const want = "Warning: FelixConfiguration default (standard input:1): spec.wireguardEnabled: has no effect yet: " +
 		"traffic between nodes is not encrypted\n"
 	for _, line := range []string{"validate -f -", "apply -f -", "convert -f -"} {
 		if out, errs, code := newBench(t).run(line, encrypted); code != 0 || errs != want {
@@ -30,7 +30,7 @@ func TestPatchWarns(t *testing.T) {
 	if _, errs, code := b.run("apply -f -", strings.Replace(encrypted, "true", "false", 1)); code != 0 || errs != "" {
 		t.Fatal(errs)
 	}
-	const want = "Warning: FelixConfiguration default: spec.wireguardEnabled: has no effect: traffic between nodes is not encrypted\n"
+	const want = "Warning: FelixConfiguration default: spec.wireguardEnabled: has no effect yet: traffic between nodes is not encrypted\n"
 	if _, errs, code := b.run(`patch felixconfiguration default -p {"spec":{"wireguardEnabled":true}}`, ""); code != 0 || errs != want {
 		t.Errorf("exit code %d, and it says\n%swant\n%s", code, errs, want)
 	}

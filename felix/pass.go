@@ -202,15 +202,20 @@ func (a *Agent) count(driver string, err error) error {
 	return err
 }
 
+// failures returns what keeps this node from what it was handed out, but for what a pass or a setting does.
+func (a *Agent) failures() []string {
+	return slices.Concat(a.conflicts, a.problems, a.unusable, a.journalProblem())
+}
+
 // account tells the log, the timer and Typha how the pass went.
 func (a *Agent) account(enforced map[dataplane.Family]bool, err error) {
-	report := wire.Report{Applied: a.applied, Errors: slices.Concat(a.conflicts, a.ignored.unprotected, a.problems, a.unusable,
-		a.journalProblem())}
+	report := wire.Report{Applied: a.applied, Errors: a.failures()}
 	complaint := ""
 	if err != nil {
 		complaint = err.Error()
 		report.Errors = append(report.Errors, strings.Split(complaint, "\n")...)
 	}
+	report.Errors = append(report.Errors, a.ignored.unprotected...)
 	report.Errors = report.Errors[:min(len(report.Errors), maxReported)]
 	report.Notices = a.notices()
 	if complaint != a.complaint {

@@ -139,14 +139,14 @@ func TestProtectionThatIsNotThere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRigSet(t, map[string]string{"BPFENABLED": "true", "LogSeverityScreen": "DEBUG"}, node.Facts{Name: "n1",
 			IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, journal.Open(filepath.Join(t.TempDir(), "stream")))
-		local := []string{`BPFEnabled "true" has no effect: `}
+		local := []string{`BPFEnabled "true" has no effect yet: `}
 		for _, c := range []struct {
 			values          map[string]string
 			errors, notices []string
 		}{
 			{map[string]string{"WireguardEnabled": "true", "ChainInsertMode": "Append"},
-				append(local, `FelixConfiguration default: wireguardEnabled "true" has no effect: `),
-				[]string{`FelixConfiguration default: chainInsertMode "Append" has no effect: `}},
+				append(local, `FelixConfiguration default: wireguardEnabled "true" has no effect yet: `),
+				[]string{`FelixConfiguration default: chainInsertMode "Append" has no effect yet: `}},
 			{map[string]string{"VXLANPort": "port"}, local, []string{"VXLANPort of FelixConfiguration default"}},
 			{map[string]string{"WireguardEnabled": "false", "ChainInsertMode": "Insert"}, local, nil},
 		} {

@@ -70,7 +70,8 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 
 func (a *Agent) status() Status {
 	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
-		Error: a.complaint, Problems: slices.Concat(a.conflicts, a.ignored.unprotected, a.problems, a.unusable, a.journalProblem()), Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on, Notices: a.notices(), Settings: a.given,
+		Error: a.complaint, Problems: append(a.failures(), a.ignored.unprotected...), Facts: a.facts,
+		Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on, Notices: a.notices(), Settings: a.given,
 		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Unresolved: a.unresolved, Refused: a.refused, Endpoints: []EndpointStatus{}}
 	for _, w := range a.sortedWorkloads() {
 		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // State is what becomes of something that users can write.
@@ -127,9 +128,16 @@ func boolean(text string) string {
 	return text
 }
 
-// Misses reports whether a value asks for something that is missing. The empty text asks for nothing.
+// Misses reports whether a value asks for something that is missing. The empty text asks for nothing. Durations are
+// equal in every notation: 90s is 1m30s.
 func (r Row) Misses(value string) bool {
-	covers := func(unless string) bool { return unless == AnyValue || strings.EqualFold(unless, value) }
+	duration, notDuration := time.ParseDuration(value)
+	covers := func(unless string) bool {
+		if other, err := time.ParseDuration(unless); err == nil && notDuration == nil && other == duration {
+			return true
+		}
+		return unless == AnyValue || strings.EqualFold(unless, value)
+	}
 	return r.State != Works && value != "" && !slices.ContainsFunc(r.Unless, covers)
 }
 

@@ -105,6 +105,10 @@ func TestForSetting(t *testing.T) {
 		{"WireguardEnabled", "1", true},
 		{"WireguardEnabled", "", false},
 		{"LogSeverityScreen", "DEBUG", false},
+		{"XDPRefreshInterval", "90s", false},
+		{"XDPRefreshInterval", "90", false},
+		{"UsageReportingInterval", "24h", false},
+		{"IptablesPostWriteCheckIntervalSecs", "5000ms", false},
 		{"NoSuchSetting", "1", false},
 	} {
 		if f, ok := effects.ForSetting(c.name, c.value); ok != c.want || ok && !f.Protects {
@@ -122,10 +126,10 @@ func TestString(t *testing.T) {
 		return effects.Finding{Row: row, Value: value}.String()
 	}
 	for text, want := range map[string]string{
-		find(effects.Field, "FelixConfiguration", "spec.wireguardEnabled", "true"):       "spec.wireguardEnabled: has no effect: ",
-		find(effects.Field, "FelixConfiguration", "spec.chainInsertMode", "Append"):      `spec.chainInsertMode: "Append" has no effect: `,
+		find(effects.Field, "FelixConfiguration", "spec.wireguardEnabled", "true"):       "spec.wireguardEnabled: has no effect yet: ",
+		find(effects.Field, "FelixConfiguration", "spec.chainInsertMode", "Append"):      `spec.chainInsertMode: "Append" has no effect yet: `,
 		find(effects.Field, "BGPPeer", "spec.password", ""):                              "spec.password: has no effect yet: ",
-		find(effects.Setting, "", "WIREGUARDENABLED", "true"):                            "WireguardEnabled: has no effect: ",
+		find(effects.Setting, "", "WIREGUARDENABLED", "true"):                            "WireguardEnabled: has no effect yet: ",
 		find(effects.Annotation, "Pod", "cni.projectcalico.org/hwAddr", "02:00:00:0:01"): "annotation cni.projectcalico.org/hwAddr: has no effect yet: ",
 	} {
 		if !strings.HasPrefix(text, want) {

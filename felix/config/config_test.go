@@ -201,7 +201,7 @@ func TestMissing(t *testing.T) {
 			return
 		}
 		for i, text := range want {
-			if !strings.HasPrefix(sentences[i], text+" has no effect: ") {
+			if !strings.HasPrefix(sentences[i], text+" has no effect") {
 				t.Errorf("%s: %q does not begin with %s", what, sentences[i], text)
 			}
 		}

@@ -31,6 +31,11 @@ func programmed(t *testing.T, want ...string) {
 	for i, w := range want {
 		all += fmt.Sprintf("node%d %s;", i+1, w)
 	}
+	defer func() {
+		if t.Failed() {
+			t.Log(must(t, "kubectl describe nodes | grep NetworkProgrammed"))
+		}
+	}()
 	expectOutput(t, 2*time.Minute, line, all)
 }
 

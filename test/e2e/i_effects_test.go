@@ -48,7 +48,7 @@ metadata: {name: families, annotations: {cni.projectcalico.org/ipFamilies: '["IP
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: limited, namespace: default, annotations: {kubernetes.io/ingress-bandwidth: 1M}}
+metadata: {name: limited, namespace: default, annotations: {qos.projectcalico.org/ingressBandwidth: 1M}}
 spec: {nodeSelector: {none: none}, containers: [{name: c, image: none}]}
 `
 
@@ -73,7 +73,7 @@ func TestWhatHasNoEffectIsSaid(t *testing.T) {
 		"spec.wireguardEnabled: has no effect", "spec.bpfEnabled: has no effect", `spec.chainInsertMode: "Append" has no effect`,
 		`metadata.name: "log-level" has no effect`, `metadata.name: "service-cidr" has no effect`, "spec.serviceClusterIPs",
 		"spec.allowedUses", "spec.ipipMode", "spec.ingress[].metadata", "annotation cni.projectcalico.org/ipFamilies has no effect",
-		"annotation kubernetes.io/ingress-bandwidth has no effect",
+		"annotation qos.projectcalico.org/ingressBandwidth has no effect",
 	} {
 		if !strings.Contains(said, warning) {
 			t.Errorf("kubectl does not warn that %s:\n%s", warning, said)
