@@ -37,7 +37,7 @@ const (
 	Label      Class = "label"      // likewise
 	Finalizer  Class = "finalizer"  // likewise
 	CNIKey     Class = "cni"        // configuration or installer, and path or variable
-	Controller Class = "controller" // environment or controller, and variable or name
+	Controller Class = "controller" // environment, calico-node or controller, and variable or name
 	Metric     Class = "metric"     // program, and name
 	Command    Class = "command"    // command of calicoctl, and flag or nothing
 )

@@ -103,6 +103,9 @@ func newProcess(log *slog.Logger) (*process, error) {
 	if err != nil {
 		log.Error("settings partly ignored", "error", err)
 	}
+	for _, unused := range unusedVariables(os.Getenv) {
+		log.Warn("environment variable has no effect", "name", unused.Name, "reason", unused.Why)
+	}
 	if p.node, err = nodeName(own); err != nil {
 		return nil, err
 	}

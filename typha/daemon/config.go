@@ -22,6 +22,8 @@ import (
 // TYPHA_<NAME>, named as in the table of settings; the flag wins. Names and defaults are Calico's where Calico has the
 // setting.
 type Config struct {
+	// Unknown are the variables that begin with TYPHA_ and are no settings. They have no effect.
+	Unknown       []string
 	DatastoreType string
 	Kubeconfig    string
 	// Etcd is read from Calico's ETCD_ variables, too.
@@ -190,7 +192,11 @@ func parse(environ, args []string) (Config, error) {
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
 		name, ours := strings.CutPrefix(strings.ToLower(name), "typha_")
-		if !ours || flags.Lookup(name) == nil {
+		if !ours {
+			continue
+		}
+		if flags.Lookup(name) == nil {
+			c.Unknown = append(c.Unknown, "TYPHA_"+strings.ToUpper(name))
 			continue
 		}
 		if err := flags.Set(name, value); err != nil {

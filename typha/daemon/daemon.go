@@ -55,6 +55,9 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	}
 	level, _ := cfg.level() // validated
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	for _, name := range cfg.Unknown {
+		log.Warn("environment variable has no effect", "name", name, "reason", "Typha has no such setting: see typha -help")
+	}
 	if err := Run(ctx, cfg, log); err != nil && ctx.Err() == nil {
 		log.Error("typha ends", "error", err)
 		return 1

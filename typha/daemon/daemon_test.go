@@ -28,6 +28,7 @@ func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
+		Unknown:       []string{"TYPHA_SOMETHINGELSE"},
 		DatastoreType: "kubernetes", ServerPort: 5473, ClientIdentity: "Token", ClientCN: "felix",
 		CAFile: "/certs/ca.crt", ServerCertFile: "/certs/tls.crt", ServerKeyFile: "/certs/tls.key",
 		HealthEnabled: true, HealthHost: "localhost", HealthPort: 2, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
