@@ -137,6 +137,11 @@ func create(ctx context.Context, store datastore.Store, d manifest.Document) (st
 
 func remove(ctx context.Context, store datastore.Store, d manifest.Document) (string, error) {
 	key := datastore.KeyOf(d.Object)
+	if d.Kind == datastore.IPPools {
+		if err := unused(ctx, store, key.Name); err != nil {
+			return "", err
+		}
+	}
 	if err := store.Delete(ctx, d.Kind, key, datastore.Preconditions{}); err != nil {
 		return "", err
 	}

@@ -3,10 +3,12 @@ package calicoctl
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate/validatetest"
@@ -225,4 +227,30 @@ func TestDeleteOfWhatStays(t *testing.T) {
 	}
 	b.want("delete ippool a b", "", "IPPool a marked as deleted: it stays until its finalizers are removed "+
 		"(projectcalico.org/ippool-finalizer)\nIPPool b deleted\n")
+}
+
+// TestDeleteOfAPoolInUse: where no finalizer keeps a pool, calicoctl does not delete it before its addresses are
+// released. Another pool goes at once.
+func TestDeleteOfAPoolInUse(t *testing.T) {
+	b := newBench(t)
+	b.furnish()
+	cidr := netip.MustParsePrefix(b.pool("a").Spec.CIDR)
+	zero, handle := 0, "web"
+	block := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(netip.PrefixFrom(cidr.Addr(), 30))},
+		Spec: v3.IPAMBlockSpec{CIDR: netip.PrefixFrom(cidr.Addr(), 30).String(), Allocations: []*int{&zero, nil, nil, nil},
+			Unallocated: []int{1, 2, 3}, Attributes: []v3.AllocationAttribute{{HandleID: &handle}}}}
+	created, err := b.store.Create(t.Context(), datastore.IPAMBlocks, block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, errs, code := b.run("delete ippool a", "")
+	if code != 1 || !strings.Contains(errs, "in use (1, the first is "+cidr.Addr().String()+")") {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	b.want("delete ippool b", "", "IPPool b deleted\n")
+	err = b.store.Delete(t.Context(), datastore.IPAMBlocks, datastore.KeyOf(created), datastore.Preconditions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.want("delete ippool a", "", "IPPool a deleted\n")
 }
