@@ -162,6 +162,11 @@ func (w *world) effectsOfTemplates(t *testing.T) {
 			t.Errorf("kubectl says of a change of something else of a %s %q", kind, warnings)
 		}
 	}
+	const owned = podKind + "metadata: {name: owned, namespace: default, annotations: {kubernetes.io/egress-bandwidth: 1M}, " +
+		"ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: r, uid: 7b1c, controller: true}]}\n" + podSpec
+	if warnings := w.apply(t, owned); warnings != "" {
+		t.Errorf("the controller that makes a pod is warned: %q", warnings)
+	}
 }
 
 // effectsGone: what is mended has another event, that names what it was.

@@ -23,7 +23,7 @@ func (w *world) withoutEffect(t *testing.T) {
 		want   []string
 	}{
 		"encryption": {&v3.FelixConfiguration{ObjectMeta: ofNode, Spec: v3.FelixConfigurationSpec{WireguardEnabled: new(true)}},
-			[]string{"spec.wireguardEnabled: has no effect: traffic between nodes is not encrypted"}},
+			[]string{"spec.wireguardEnabled: has no effect yet: traffic between nodes is not encrypted"}},
 		"no encryption": {&v3.FelixConfiguration{ObjectMeta: ofNode, Spec: v3.FelixConfigurationSpec{WireguardEnabled: new(false)}}, nil},
 		"annotations of a rule": {&v3.NetworkPolicy{ObjectMeta: inNamespace, Spec: v3.NetworkPolicySpec{Ingress: []v3.Rule{annotated}}},
 			[]string{"spec.ingress[].metadata: has no effect: no rule of the kernel carries it"}},
