@@ -102,7 +102,8 @@ var Table = []Setting{
 	setting("DisableConntrackInvalidCheck", "false", boolean(), func(c *Config) *bool { return &c.DisableConntrackInvalidCheck },
 		"Let packets through that connection tracking finds invalid."),
 	setting("WorkloadSourceSpoofing", "Disabled", oneOf("Disabled", "Any"), func(c *Config) *string { return &c.WorkloadSourceSpoofing },
-		"Any lets a pod send from the networks that its annotation cni.projectcalico.org/allowedSourcePrefixes lists, beside its own addresses."),
+		"Any lets a pod send from the networks that its annotation cni.projectcalico.org/allowedSourcePrefixes lists, "+
+			"beside its own addresses."),
 	setting("MaxIpsetSize", "1048576", integer(1, 1<<31-1), func(c *Config) *int { return &c.MaxIpsetSize },
 		"The most members an IP set may have.").atStart(),
 	setting("NATOutgoingAddress", "", address(), func(c *Config) *netip.Addr { return &c.NATOutgoingAddress },

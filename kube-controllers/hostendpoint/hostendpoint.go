@@ -2,7 +2,8 @@
 // default asks for them: one for all interfaces of a node, and one for each template that selects it.
 //
 // It touches only what carries its label, which it deletes when the node is gone or nobody asks any more. While the
-// configuration can't be read, or the controller node does not run, everything stays as it is. One controller-runtime worker on the leader calls it.
+// configuration can't be read, or the controller node does not run, everything stays as it is. One
+// controller-runtime worker on the leader calls it.
 package hostendpoint
 
 import (

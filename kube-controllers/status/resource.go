@@ -107,7 +107,8 @@ func (r *resourceReconciler) apply(ctx context.Context, policy *unstructured.Uns
 	applied := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": []any{fields}}}}
 	applied.SetGroupVersionKind(policy.GroupVersionKind())
 	applied.SetName(policy.GetName())
-	err = r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(events.Owner), client.ForceOwnership)
+	err = r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(applied),
+		client.FieldOwner(events.Owner), client.ForceOwnership)
 	if err != nil {
 		return ignoreGone(fmt.Errorf("write status of %s %s: %w", policy.GetKind(), policy.GetName(), err))
 	}

@@ -1,8 +1,9 @@
 // Package status follows every replica of Typha, and is the only one that writes into the API what they say: which
 // nodes have applied what they were handed out, and which resources cannot be used.
 //
-// A CalicoNodeStatus gets what its node reports on itself. A Node gets the condition ConditionProgrammed, a ClusterNetworkPolicy ConditionAccepted; IP pools and tiers have
-// controllers of their own, and any other resource gets an event when it can't be used, and another when it can again.
+// A CalicoNodeStatus gets what its node reports on itself. A Node gets the condition ConditionProgrammed, and a
+// ClusterNetworkPolicy ConditionAccepted. IP pools and tiers have controllers of their own. Any other resource gets an
+// event when it cannot be used, and another when it can again.
 // Only what is different is written: what the API server has already, from an earlier run or another leader, is not
 // repeated. What can't be known, because a replica does not answer, stays as it is.
 //

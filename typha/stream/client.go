@@ -112,7 +112,8 @@ const settled = 10 * time.Minute
 func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{
 		opts: opts, log: opts.Logger, caller: caller{tls: opts.TLS, tokenFile: opts.TokenFile, readTimeout: opts.ReadTimeout, dial: opts.dial},
-		replicas: &leaving{Replicas: opts.Replicas}, commits: make(chan wire.Commit), reported: make(chan struct{}, 1), answered: make(chan struct{}, 1), done: make(chan struct{}),
+		replicas: &leaving{Replicas: opts.Replicas}, commits: make(chan wire.Commit),
+		reported: make(chan struct{}, 1), answered: make(chan struct{}, 1), done: make(chan struct{}),
 		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions), datastore: opts.Datastore,
 	}
 	if err := c.caller.validate(); err != nil {

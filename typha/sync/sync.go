@@ -85,7 +85,8 @@ type target struct {
 func read(ctx context.Context, store datastore.Store, kinds []datastore.Kind, to target) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, kind := range kinds {
-		l := loop{store: store, sink: to.sink, kind: kind, view: to.view, gate: to.gate, log: to.log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: to.sink, kind: kind, view: to.view, gate: to.gate,
+			log: to.log.With("kind", kind.String()), known: map[datastore.Key]struct{}{}}
 		g.Go(func() error { return l.run(ctx) })
 	}
 	return g.Wait()
