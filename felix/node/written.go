@@ -25,6 +25,8 @@ type written struct {
 	path string // empty for none
 	// Felix is what Felix wrote last, by annotation. Any other value is a user's.
 	Felix map[string]string `json:"felix,omitempty"`
+	// Before are the values that Felix wrote before, until the Node is seen with the last: a write can fail.
+	Before map[string][]string `json:"before,omitempty"`
 	// Refused are values of users that Felix replaced because they cannot be used, with the reason.
 	Refused map[string]string `json:"refused,omitempty"`
 
@@ -44,6 +46,9 @@ func readWritten(path string) (*written, error) {
 	}
 	if w.Felix == nil {
 		w.Felix = map[string]string{}
+	}
+	if w.Before == nil {
+		w.Before = map[string][]string{}
 	}
 	if w.Refused == nil {
 		w.Refused = map[string]string{}
@@ -79,7 +84,11 @@ func (w *written) own(facts *Facts, node *corev1.Node, internal []netip.Addr, fa
 		key := annotationsOf(family).address
 		text := node.Annotations[key]
 		felix := automatic(facts, internal, family)
-		if text == "" || text == w.Felix[key] || felix.IsValid() && text == felix.String() {
+		if text == w.Felix[key] {
+			delete(w.Before, key)
+		}
+		felixs := text == w.Felix[key] || slices.Contains(w.Before[key], text) || felix.IsValid() && text == felix.String()
+		if text == "" || felixs {
 			if text == "" {
 				delete(w.Refused, key)
 			}
@@ -154,6 +163,7 @@ func (w *written) note(values map[string]string, facts *Facts) ([]string, error)
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		key := annotationsOf(family).address
 		if value := values[key]; facts.Of(family).User == "" && w.Felix[key] != value {
+			w.Before[key] = append(w.Before[key], w.Felix[key])
 			w.Felix[key], changed = value, true
 		}
 		if reason := w.Refused[key]; reason != "" {

@@ -11,9 +11,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// assignment is what restricts the assignment of addresses beside the pools. What cannot be read of an IPReservation or
-// of the IPAMConfiguration is reported, and its last readable state stays in effect: addresses that are reserved do not
-// become free because of a mistake. An Engine that never could read it restricts nothing by it.
+// assignment is what restricts the assignment of addresses beside the pools. A network of an IPReservation that cannot be
+// read is reported, and reserves nothing; admission refuses it. Of an object that cannot be decoded the last readable state
+// stays in effect. An Engine that never could decode it restricts nothing by it.
 type assignment struct {
 	reserved map[string][]netip.Prefix // by IPReservation
 	cooldown uint32                    // seconds

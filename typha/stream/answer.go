@@ -26,24 +26,26 @@ func (s *Session) Answer(a wire.StatusAnswer) {
 	s.hub.post(func() { s.answered(a) })
 }
 
-// answered takes in an answer. An empty one says the same as before. What nobody asked for is not kept.
+// answered takes in an answer. What nobody asked for is not kept.
 func (s *Session) answered(a wire.StatusAnswer) {
 	asked := s.hub.entries[wire.ID{Kind: wire.KindStatusRequest, Name: s.node.name}]
 	switch {
 	case asked == nil || asked.object == nil:
 		s.answer.content = nil
 		return
-	case len(a.Status) > wire.MaxStatusAnswer:
-		return // no node of ours reports as much
-	case len(a.Status) > 0:
+	case len(a.Status) == 0 || len(a.Status) > wire.MaxStatusAnswer:
+		return // no node of ours reports nothing or as much
+	case !sameAnswer(s.answer.content, &a):
 		s.answer.content = &a
-	case s.answer.content == nil:
-		return
 	}
 	s.answer.said = time.Now()
 	for o := range s.hub.observers {
 		o.answers[s.node.name] = struct{}{}
 	}
+}
+
+func sameAnswer(a, b *wire.StatusAnswer) bool {
+	return a != nil && a.Omitted == b.Omitted && bytes.Equal(a.Status, b.Status)
 }
 
 // nodeAnswer is a NodeAnswer as it is sent.
@@ -74,9 +76,9 @@ func (o *observer) answersOf(names []string) (answers []NodeAnswer) {
 	return answers
 }
 
-// sendAnswers sends the latest answer whenever there is one, and no status where it is the one that was sent before.
+// sendAnswers sends the latest answer whenever there is one, also if it is the same as before: Typha does not keep one that
+// comes between two requests.
 func (c *Client) sendAnswers(up *call, done <-chan struct{}) {
-	var sent *wire.StatusAnswer
 	for {
 		select {
 		case <-done:
@@ -86,14 +88,9 @@ func (c *Client) sendAnswers(up *call, done <-chan struct{}) {
 		c.mu.Lock()
 		a := c.answer
 		c.mu.Unlock()
-		body := a
-		if sent != nil && sent.Omitted == a.Omitted && bytes.Equal(sent.Status, a.Status) {
-			body.Status = nil
-		}
-		if err := up.send(frameAnswer, body); err != nil {
+		if err := up.send(frameAnswer, a); err != nil {
 			return // reading sees how the stream ended
 		}
-		sent = &a
 	}
 }
 

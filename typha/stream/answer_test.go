@@ -111,3 +111,40 @@ func TestUnaskedAnswers(t *testing.T) {
 	update(Update{Deletes: []Name{{Name: "a"}}})
 	waitFor(t, "the end of the request", func() bool { return !kept(asked) })
 }
+
+// TestRequestMadeAgain: a node that is asked anew reports all, also if Typha dropped what it reported in between.
+func TestRequestMadeAgain(t *testing.T) {
+	h, _ := startHub(t)
+	list(t, h, 1)
+	update := func(u Update) {
+		t.Helper()
+		u.Kind = calc.KindCalicoNodeStatus
+		if err := h.Update(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asking := func() Update {
+		return Update{Upserts: []metav1.Object{&v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: "a"},
+			Spec: v3.CalicoNodeStatusSpec{Node: "n1", Classes: []v3.NodeStatusClassType{v3.NodeStatusClassTypeBGP}}}}}
+	}
+	update(asking())
+	s := newSite(t)
+	address, _ := s.serve(h, ServerOptions{})
+	c := s.client(func() string { return address }, nil)
+	s.run(c)
+	next(t, c)
+	kept := func() (kept bool) {
+		c.Answer(wire.StatusAnswer{Status: []byte("x")})
+		if err := h.call(t.Context(), func() { kept = h.nodes["n1"].newest().answer.content != nil }); err != nil {
+			t.Fatal(err)
+		}
+		return kept
+	}
+	waitFor(t, "the answer", kept)
+	update(Update{Deletes: []Name{{Name: "a"}}})
+	next(t, c)
+	waitFor(t, "the end of the request", func() bool { return !kept() })
+	update(asking())
+	next(t, c)
+	waitFor(t, "the answer to the second request", kept)
+}
