@@ -58,7 +58,7 @@ func CompleteClusterInformation(spec v3.ClusterInformationSpec, version, cluster
 // Ensure makes what is missing in a datastore without Kubernetes, and returns the names of what it made. It writes the
 // version into the ClusterInformation. Any number of nodes may do so at a time.
 func Ensure(ctx context.Context, store datastore.Store, version string) ([]string, error) {
-	all := []datastore.Object{FelixConfiguration(), BGPConfiguration()}
+	all := []datastore.Object{FelixConfiguration(), BGPConfiguration(), KubeControllersConfiguration()}
 	for _, tier := range v3.BuiltInTiers() {
 		all = append(all, tier)
 	}

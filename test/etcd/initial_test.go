@@ -34,7 +34,8 @@ func TestFirstNodes(t *testing.T) {
 	}
 	nodes.Wait()
 	slices.Sort(made)
-	want := []string{"BGPConfiguration default", "ClusterInformation default", "FelixConfiguration default", "Tier default",
+	want := []string{"BGPConfiguration default", "ClusterInformation default", "FelixConfiguration default",
+		"KubeControllersConfiguration default", "Tier default",
 		"Tier kube-admin", "Tier kube-baseline"}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("made (-want +got):\n%s", diff)
