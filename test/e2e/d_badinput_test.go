@@ -68,7 +68,7 @@ func TestGoodInput(t *testing.T) {
 
 // TestNoPoolLeft fills a pool and sees the reason in the events of the pod that gets no address.
 func TestNoPoolLeft(t *testing.T) {
-	input(t, "calicoctl apply -f -", pool("tiny-pool", "{cidr: 10.98.0.0/30, blockSize: 30, assignmentMode: Manual, vxlanMode: Always}"))
+	input(t, "calicoctl apply -f -", pool("tiny-pool", "{cidr: 10.95.0.0/30, blockSize: 30, assignmentMode: Manual, vxlanMode: Always}"))
 	t.Cleanup(func() {
 		_, _ = sh(context.WithoutCancel(t.Context()), "kubectl delete pod -l run=tiny --now; calicoctl delete ippool tiny-pool")
 	})
