@@ -19,7 +19,7 @@ const ReasonUsable = "Usable"
 
 // tell makes the event that a resource calls for.
 func (r *resourceReconciler) tell(ctx context.Context, kind datastore.Kind, key resource) error {
-	v, _ := r.picture.verdict(key)
+	v, _ := r.picture.problem(key)
 	last := r.told[key]
 	if v.reason == last {
 		return nil

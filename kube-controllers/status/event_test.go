@@ -33,7 +33,7 @@ func TestEventsAreMadeOnce(t *testing.T) {
 	r.picture.take("a", stream.Observed{Whole: true})
 	expect := func(name, reason string, reconciled bool, want ...string) {
 		t.Helper()
-		r.picture.take("a", stream.Observed{Verdicts: []calc.Verdict{{Kind: kindGNP, Name: name, Reason: reason}}})
+		r.picture.take("a", stream.Observed{Problems: []calc.Problem{{Kind: kindGNP, Name: name, Reason: reason}}})
 		for range 2 {
 			if !reconciled {
 				break

@@ -105,7 +105,7 @@ func (f *follower) follow(ctx context.Context, name string) {
 		err := f.observe(ctx, address, func(o stream.Observed) {
 			if o.Whole {
 				backoff, complaint = firstBackoff, ""
-				f.log.Info("observing typha", "replica", name, "address", address, "nodes", len(o.Nodes), "unusable", len(o.Verdicts))
+				f.log.Info("observing typha", "replica", name, "address", address, "nodes", len(o.Nodes), "unusable", len(o.Problems))
 			}
 			f.say(ctx, f.picture.take(name, o))
 		})

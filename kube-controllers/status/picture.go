@@ -10,11 +10,11 @@ import (
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
-// resource names what a verdict is about; its kind is one of typha/calc's.
+// resource names what a problem is about; its kind is one of typha/calc's.
 type resource struct{ Kind, Namespace, Name string }
 
-// verdict is why a resource cannot be used.
-type verdict struct {
+// problem is why a resource cannot be used.
+type problem struct {
 	reason string
 	// inherited says that it stood when this process first heard of any: whoever led before may have told of it.
 	inherited bool
@@ -24,7 +24,7 @@ type verdict struct {
 //
 // They compute the same from the same objects, but not at the same moment, and one that has just started has said
 // nothing yet. So a resource is unusable as long as any replica that is observed says so; of several reasons the latest
-// news counts, and what a replica says when it is first heard is no news. While none is observed all verdicts stand.
+// news counts, and what a replica says when it is first heard is no news. While none is observed all problems stand.
 //
 // A node is connected if any replica that is observed has a stream of it; of several the youngest counts. That it has
 // none is known only while each replica that is ready is observed.
@@ -32,7 +32,7 @@ type picture struct {
 	mu       sync.Mutex
 	ready    map[string]bool // the replicas that the cluster has; nil until it has said so
 	replicas map[string]*replica
-	verdicts map[resource]verdict // as they stand
+	problems map[resource]problem // as they stand
 	news     uint64               // how many there were
 	begun    bool                 // a replica has been observed
 }
@@ -40,7 +40,7 @@ type picture struct {
 // replica is what one replica has said since it is observed.
 type replica struct {
 	nodes    map[string]stream.NodeStatus
-	verdicts map[resource]statement
+	problems map[resource]statement
 	answers  map[string]stream.NodeAnswer // by node
 }
 
@@ -59,7 +59,7 @@ type change struct {
 }
 
 func newPicture() *picture {
-	return &picture{replicas: map[string]*replica{}, verdicts: map[resource]verdict{}}
+	return &picture{replicas: map[string]*replica{}, problems: map[resource]problem{}}
 }
 
 // list takes in which replicas are ready.
@@ -79,7 +79,7 @@ func (p *picture) take(name string, o stream.Observed) change {
 	var c change
 	if o.Whole {
 		c = p.forget(name)
-		p.replicas[name] = &replica{nodes: map[string]stream.NodeStatus{}, verdicts: map[resource]statement{},
+		p.replicas[name] = &replica{nodes: map[string]stream.NodeStatus{}, problems: map[resource]statement{},
 			answers: map[string]stream.NodeAnswer{}}
 	}
 	r := p.replicas[name]
@@ -103,11 +103,11 @@ func (p *picture) take(name string, o stream.Observed) change {
 		}
 		r.answers[a.Node] = a
 	}
-	for _, v := range o.Verdicts {
+	for _, v := range o.Problems {
 		key := resource{v.Kind, v.Namespace, v.Name}
 		c.resources = append(c.resources, key)
 		if v.Reason == "" {
-			delete(r.verdicts, key)
+			delete(r.problems, key)
 			continue
 		}
 		s := statement{reason: v.Reason}
@@ -115,10 +115,10 @@ func (p *picture) take(name string, o stream.Observed) change {
 			p.news++
 			s.news = p.news
 		}
-		r.verdicts[key] = s
+		r.problems[key] = s
 	}
 	if !judging {
-		c.resources = slices.AppendSeq(c.resources, maps.Keys(p.verdicts))
+		c.resources = slices.AppendSeq(c.resources, maps.Keys(p.problems))
 	}
 	c.resources = p.settle(c.resources)
 	c.everyNode, c.everyPolicy = !complete && p.complete(), !judging
@@ -145,13 +145,13 @@ func (p *picture) lose(name string) change {
 func (p *picture) forget(name string) (c change) {
 	if r := p.replicas[name]; r != nil {
 		c.nodes = slices.Collect(maps.Keys(r.nodes))
-		c.resources = slices.Collect(maps.Keys(r.verdicts))
+		c.resources = slices.Collect(maps.Keys(r.problems))
 		delete(p.replicas, name)
 	}
 	return c
 }
 
-// settle decides on resources, and gives those whose verdict is another.
+// settle decides on resources, and gives those whose problem is another.
 func (p *picture) settle(all []resource) (changed []resource) {
 	if len(p.replicas) == 0 {
 		return nil
@@ -159,18 +159,18 @@ func (p *picture) settle(all []resource) (changed []resource) {
 	for _, key := range all {
 		var last statement
 		for _, r := range p.replicas {
-			if s := r.verdicts[key]; cmp.Or(cmp.Compare(s.news, last.news), cmp.Compare(s.reason, last.reason)) > 0 {
+			if s := r.problems[key]; cmp.Or(cmp.Compare(s.news, last.news), cmp.Compare(s.reason, last.reason)) > 0 {
 				last = s
 			}
 		}
-		if last.reason == p.verdicts[key].reason {
+		if last.reason == p.problems[key].reason {
 			continue
 		}
 		changed = append(changed, key)
 		if last.reason == "" {
-			delete(p.verdicts, key)
+			delete(p.problems, key)
 		} else {
-			p.verdicts[key] = verdict{last.reason, !p.begun}
+			p.problems[key] = problem{last.reason, !p.begun}
 		}
 	}
 	return changed
@@ -222,19 +222,19 @@ func (p *picture) replicaOf(node string) (of *replica) {
 	return of
 }
 
-// verdict returns what stands of a resource; no reason is none. judged says whether a replica is there to object.
-func (p *picture) verdict(key resource) (v verdict, judged bool) {
+// problem returns what stands of a resource; no reason is none. judged says whether a replica is there to object.
+func (p *picture) problem(key resource) (v problem, judged bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.verdicts[key], len(p.replicas) > 0
+	return p.problems[key], len(p.replicas) > 0
 }
 
-// unusable counts the verdicts that stand, by kind.
+// unusable counts the problems that stand, by kind.
 func (p *picture) unusable() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	counts := map[string]int{}
-	for key := range p.verdicts {
+	for key := range p.problems {
 		counts[key.Kind]++
 	}
 	return counts

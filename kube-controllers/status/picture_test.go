@@ -14,17 +14,17 @@ import (
 const kindGNP = calc.KindGlobalNetworkPolicy
 
 // says gives what a replica says of policies: "name=reason" each.
-func says(whole bool, verdicts ...string) stream.Observed {
+func says(whole bool, problems ...string) stream.Observed {
 	o := stream.Observed{Whole: whole}
-	for _, v := range verdicts {
+	for _, v := range problems {
 		name, reason, _ := strings.Cut(v, "=")
-		o.Verdicts = append(o.Verdicts, calc.Verdict{Kind: kindGNP, Name: name, Reason: reason})
+		o.Problems = append(o.Problems, calc.Problem{Kind: kindGNP, Name: name, Reason: reason})
 	}
 	return o
 }
 
-// TestVerdictsAreOne follows what stands of the policies p and q.
-func TestVerdictsAreOne(t *testing.T) {
+// TestProblemsOfReplicasAreOne follows what stands of the policies p and q.
+func TestProblemsOfReplicasAreOne(t *testing.T) {
 	type step struct {
 		replica string
 		says    *stream.Observed // nil: it is lost
@@ -79,7 +79,7 @@ func TestVerdictsAreOne(t *testing.T) {
 
 func standing(p *picture) string {
 	var all []string
-	for key, v := range p.verdicts {
+	for key, v := range p.problems {
 		all = append(all, key.Name+"="+v.reason+map[bool]string{true: " inherited"}[v.inherited])
 	}
 	slices.Sort(all)

@@ -36,7 +36,7 @@ const (
 // replica may not have seen it yet.
 const seenByAll = 3 * time.Second
 
-// kinds are those that verdicts are about, by their names in them.
+// kinds are those that problems are about, by their names in them.
 var kinds = func() map[string]datastore.Kind {
 	byID := map[string]datastore.Kind{}
 	for _, k := range typhasync.KubernetesKinds() {
@@ -73,7 +73,7 @@ func (r *resourceReconciler) Reconcile(ctx context.Context, key resource) (recon
 
 // accept writes the condition of a ClusterNetworkPolicy, or gives when that is due.
 func (r *resourceReconciler) accept(ctx context.Context, kind datastore.Kind, key resource) (wait time.Duration, err error) {
-	v, judged := r.picture.verdict(key)
+	v, judged := r.picture.problem(key)
 	if !judged {
 		return 0, nil // everything is looked at again when a replica is there
 	}

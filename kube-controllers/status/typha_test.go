@@ -102,7 +102,7 @@ func TestRealTyphas(t *testing.T) {
 			case <-looked:
 			case <-deadline:
 				status, connected, known := p.node("n1")
-				t.Fatalf("%s: verdicts %v, node %+v, connected %t, known %t", what, p.verdicts, status, connected, known)
+				t.Fatalf("%s: problems %v, node %+v, connected %t, known %t", what, p.problems, status, connected, known)
 			}
 		}
 	}
@@ -114,7 +114,7 @@ func TestRealTyphas(t *testing.T) {
 	}
 	replicas.list("a@"+a, "b@"+b)
 	bad := resource{Kind: calc.KindGlobalNetworkPolicy, Name: "bad"}
-	until("the policy is unusable", func() bool { v, _ := p.verdict(bad); return v.reason != "" && v.inherited })
+	until("the policy is unusable", func() bool { v, _ := p.problem(bad); return v.reason != "" && v.inherited })
 	until("nobody has the node", state("false true Starting"))
 
 	connect := func(address string) (report func(errs ...string), stop func()) {
@@ -148,6 +148,6 @@ func TestRealTyphas(t *testing.T) {
 	if err := store.Delete(t.Context(), datastore.GlobalNetworkPolicies, datastore.Key{Name: "bad"}, datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
-	until("the policy has gone", func() bool { v, judged := p.verdict(bad); return v.reason == "" && judged })
+	until("the policy has gone", func() bool { v, judged := p.problem(bad); return v.reason == "" && judged })
 	until("the node has not", state("true true Programmed"))
 }

@@ -288,19 +288,19 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 		case calc.KindNamespace, calc.KindServiceAccount: // Typha can use any
 		case calc.KindIPPool, calc.KindTier: // they have controllers of their own
 		default:
-			verdict := calc.Verdict{Kind: kind.ID(), Name: "p", Reason: "is wrong"}
+			problem := calc.Problem{Kind: kind.ID(), Name: "p", Reason: "is wrong"}
 			if kind.Namespaced {
-				verdict.Namespace = "shop"
+				problem.Namespace = "shop"
 			}
-			all.Verdicts = append(all.Verdicts, verdict)
+			all.Problems = append(all.Problems, problem)
 			wanted = append(wanted, "GET .*/"+kind.Plural+"/")
 		}
 	}
 	say(all)
 	r.await(t, append(wanted, "POST .*/namespaces/default/events.*is wrong")...)
-	mended := stream.Observed{Verdicts: slices.Clone(all.Verdicts)}
-	for i := range mended.Verdicts {
-		mended.Verdicts[i].Reason = ""
+	mended := stream.Observed{Problems: slices.Clone(all.Problems)}
+	for i := range mended.Problems {
+		mended.Problems[i].Reason = ""
 	}
 	say(mended)
 	r.await(t, "POST .*/namespaces/default/events.*can be used again")

@@ -32,7 +32,7 @@ func (e *Engine) upsertReservation(o *v3.IPReservation) {
 	if err != nil {
 		reason = err.Error()
 	}
-	e.judge(KindIPReservation, "", o.Name, reason)
+	e.problems.set(KindIPReservation, "", o.Name, reason)
 	e.assignment.reserved[o.Name], e.assignment.dirty = nets, true
 }
 
@@ -53,7 +53,7 @@ func (e *Engine) upsertIPAMConfiguration(o *v3.IPAMConfiguration) {
 		reason = fmt.Sprintf("spec.ipCooldownSeconds: %d must be from 0 to %d; it counts as %d", seconds, maxCooldown, valid)
 		seconds = valid
 	}
-	e.judge(KindIPAMConfiguration, "", o.Name, reason)
+	e.problems.set(KindIPAMConfiguration, "", o.Name, reason)
 	e.assignment.cooldown, e.assignment.dirty = uint32(seconds), true
 }
 

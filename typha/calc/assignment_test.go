@@ -24,7 +24,7 @@ func TestAssignmentLimits(t *testing.T) {
 		t.Helper()
 		d := e.Flush()
 		w.apply(t, d)
-		for _, v := range d.Verdicts {
+		for _, v := range d.Problems {
 			if reasons[v.Name] = v.Reason; v.Reason == "" {
 				delete(reasons, v.Name)
 			}

@@ -25,7 +25,7 @@ type bgpConfiguration struct {
 func (e *Engine) upsertBGPConfiguration(o *v3.BGPConfiguration) {
 	c, reasons := bgpConfigurationOf(&o.Spec)
 	reasons = append(reasons, withoutEffect(o)...)
-	e.judge(KindBGPConfiguration, "", o.Name, strings.Join(reasons, "; "))
+	e.problems.set(KindBGPConfiguration, "", o.Name, strings.Join(reasons, "; "))
 	e.bgp.configurations[o.Name] = c
 	e.dirtyBGP(o.Name)
 }

@@ -43,7 +43,7 @@ func (e *Engine) upsertBGPFilter(o *v3.BGPFilter) {
 		imports: [2][]bgpRule{compileRules(&c, "spec.importV4", o.Spec.ImportV4, v4), compileRules(&c, "spec.importV6", o.Spec.ImportV6, v6)},
 		exports: [2][]bgpRule{compileRules(&c, "spec.exportV4", o.Spec.ExportV4, v4), compileRules(&c, "spec.exportV6", o.Spec.ExportV6, v6)},
 	}
-	e.judge(KindBGPFilter, "", o.Name, cmp.Or(c.reason, strings.Join(withoutEffect(o), "; ")))
+	e.problems.set(KindBGPFilter, "", o.Name, cmp.Or(c.reason, strings.Join(withoutEffect(o), "; ")))
 	e.bgp.filters[o.Name] = f
 	e.bgp.allDirty = true
 }

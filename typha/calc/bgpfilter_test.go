@@ -68,8 +68,8 @@ func TestBGPFiltersAreResolvedBySession(t *testing.T) {
 	if diff := cmp.Diff(want, sessionsOf(t, d), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("sessions differ (-want +got):\n%s", diff)
 	}
-	if len(d.Verdicts) != 1 || d.Verdicts[0].Name != "first" || !strings.Contains(d.Verdicts[0].Reason, "spec.importV4[2].interface") {
-		t.Errorf("verdicts %+v, want one of the rule that names an interface", d.Verdicts)
+	if len(d.Problems) != 1 || d.Problems[0].Name != "first" || !strings.Contains(d.Problems[0].Reason, "spec.importV4[2].interface") {
+		t.Errorf("problems %+v, want one of the rule that names an interface", d.Problems)
 	}
 
 	e.Delete(calc.KindBGPFilter, "", "first")
@@ -100,9 +100,9 @@ func TestMissingFilterClosesTheSession(t *testing.T) {
 		if diff := cmp.Diff([][]wire.BGPRule{imports, exports, nil, nil}, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 			t.Errorf("%s: rules differ (-want +got):\n%s", step, diff)
 		}
-		if len(d.Verdicts) != 1 || d.Verdicts[0].Name != "a-filtered" || (d.Verdicts[0].Reason == "") != (reason == "") ||
-			!strings.Contains(d.Verdicts[0].Reason, reason) {
-			t.Errorf("%s: verdicts %+v, want %q of a-filtered", step, d.Verdicts, reason)
+		if len(d.Problems) != 1 || d.Problems[0].Name != "a-filtered" || (d.Problems[0].Reason == "") != (reason == "") ||
+			!strings.Contains(d.Problems[0].Reason, reason) {
+			t.Errorf("%s: problems %+v, want %q of a-filtered", step, d.Problems, reason)
 		}
 	}
 	open, closed := []wire.BGPRule{{}, {}}, []wire.BGPRule{{Reject: true}}
@@ -143,7 +143,7 @@ func TestUnusableRules(t *testing.T) {
 			t.Errorf("%s: rules differ (-want +got):\n%s", name, diff)
 		}
 		reason := ""
-		for _, v := range d.Verdicts {
+		for _, v := range d.Problems {
 			reason += v.Reason
 		}
 		if (reason == "") != (c.reason == "") || !strings.Contains(reason, c.reason) {

@@ -32,7 +32,7 @@ func (e *Engine) upsertBGPPeer(o *v3.BGPPeer) {
 	p, err := bgpPeerOf(o)
 	if err != nil {
 		e.deleteBGPPeer(o.Name)
-		e.judge(KindBGPPeer, "", o.Name, err.Error())
+		e.problems.set(KindBGPPeer, "", o.Name, err.Error())
 		return
 	}
 	e.bgp.peers[o.Name] = p
@@ -51,7 +51,7 @@ func (e *Engine) judgeBGPPeer(p *bgpPeer, s *sessions) {
 				"spec.filters[%d]: there is no usable BGPFilter %q: the sessions import and export nothing until there is", i, name))
 		}
 	}
-	e.judge(KindBGPPeer, "", p.name, strings.Join(reasons, "; "))
+	e.problems.set(KindBGPPeer, "", p.name, strings.Join(reasons, "; "))
 }
 
 func (e *Engine) deleteBGPPeer(name string) {

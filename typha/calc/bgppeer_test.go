@@ -258,7 +258,7 @@ func TestASNumberOfANode(t *testing.T) {
 		e.Upsert(step.change)
 		d := e.Flush()
 		w.apply(t, d)
-		for _, v := range d.Verdicts {
+		for _, v := range d.Problems {
 			reasons[v.Name] = v.Reason
 		}
 		for node, want := range step.want {
@@ -283,7 +283,7 @@ func TestASNumberOfANode(t *testing.T) {
 
 // TestPasswordsBar: no session that is to have a password is opened at either end, and no other one with the same peer.
 func TestPasswordsBar(t *testing.T) {
-	w, verdicts := compute(t, append(threeNodes(),
+	w, problems := compute(t, append(threeNodes(),
 		bgpPeer("b", v3.BGPPeerSpec{NodeSelector: "!has(rr)", PeerSelector: "has(rr)", Password: secret()}),
 		bgpPeer("a", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.1", ASNumber: 64512}),
 		bgpPeer("c", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.31.0.1", ASNumber: 64512, Password: &v3.BGPPassword{}}),
@@ -306,25 +306,25 @@ func TestPasswordsBar(t *testing.T) {
 			t.Errorf("%s has %v, barred %v, mesh %t, want %+v", node, got, barred, b.Mesh, want)
 		}
 	}
-	checkReasons(t, verdicts, map[string]string{"b": "spec.password: ", "node.n3": "spec.nodeMeshPassword: "})
+	checkReasons(t, problems, map[string]string{"b": "spec.password: ", "node.n3": "spec.nodeMeshPassword: "})
 }
 
-func checkReasons(t *testing.T, verdicts []calc.Verdict, want map[string]string) {
+func checkReasons(t *testing.T, problems []calc.Problem, want map[string]string) {
 	t.Helper()
-	for _, v := range verdicts {
+	for _, v := range problems {
 		if begin, wanted := want[v.Name]; !wanted || !strings.HasPrefix(v.Reason, begin) {
-			t.Errorf("verdict on %s: %s", v.Name, v.Reason)
+			t.Errorf("problem on %s: %s", v.Name, v.Reason)
 		}
 		delete(want, v.Name)
 	}
 	for name, begin := range want {
-		t.Errorf("no verdict on %s that begins with %s", name, begin)
+		t.Errorf("no problem on %s that begins with %s", name, begin)
 	}
 }
 
-// TestSettingsOfSessions: each setting of a BGPPeer is applied, or there is a verdict on it.
+// TestSettingsOfSessions: each setting of a BGPPeer is applied, or there is a problem on it.
 func TestSettingsOfSessions(t *testing.T) {
-	w, verdicts := compute(t, newNode("n1", "172.30.0.1", nil),
+	w, problems := compute(t, newNode("n1", "172.30.0.1", nil),
 		bgpPeer("a", v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 65000, SourceAddress: "None", NextHopMode: "Self", NumAllowedLocalASNumbers: pointer[uint32](2)}),
 		bgpPeer("b", v3.BGPPeerSpec{PeerIP: "172.31.0.2", ASNumber: 65000, SourceAddress: "UseNodeIP", NextHopMode: "Auto", NumAllowedLocalASNumbers: pointer[uint32](1000)}),
 		bgpPeer("c", v3.BGPPeerSpec{Node: "n1", PeerIP: "172.31.0.3", ASNumber: 65000, ReachableBy: "172.30.0.254"}),
@@ -341,12 +341,12 @@ func TestSettingsOfSessions(t *testing.T) {
 	if diff := cmp.Diff(want, bgpOf(t, w, "n1").Peers, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("sessions (-want +got):\n%s", diff)
 	}
-	checkReasons(t, verdicts, map[string]string{"c": "spec.reachableBy: ", "d": "spec.reversePeering: ", "e": "spec.localWorkloadSelector: "})
+	checkReasons(t, problems, map[string]string{"c": "spec.reachableBy: ", "d": "spec.reversePeering: ", "e": "spec.localWorkloadSelector: "})
 }
 
-// TestSettingsOfBGPConfiguration: each setting is applied, or there is a verdict on it.
+// TestSettingsOfBGPConfiguration: each setting is applied, or there is a problem on it.
 func TestSettingsOfBGPConfiguration(t *testing.T) {
-	w, verdicts := compute(t, newNode("n1", "172.30.0.1", nil), newNode("n2", "172.30.0.2", nil),
+	w, problems := compute(t, newNode("n1", "172.30.0.1", nil), newNode("n2", "172.30.0.2", nil),
 		&v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: v3.BGPConfigurationSpec{
 			BindMode: "NodeIP", LogSeverityScreen: "info", IgnoredInterfaces: []string{"eth9"}, ServiceLoadBalancerAggregation: "Enabled",
 			Communities: []v3.Community{{Name: "gold", Value: "65001:100"}, {Name: "broken", Value: "70000:1"}},
@@ -365,7 +365,7 @@ func TestSettingsOfBGPConfiguration(t *testing.T) {
 			{CIDR: prefix("fd00::/64"), Communities: []string{"65001:7"}}}},
 		&wire.BGP{Node: "n2", ASNumber: 64512, ListenPort: 179, Mesh: true, Advertisements: []wire.BGPAdvertisement{
 			{CIDR: prefix("10.246.0.0/16"), Communities: []string{"65001:8"}}}})
-	checkReasons(t, verdicts, map[string]string{"default": `spec.prefixAdvertisements[0].communities[2]: "broken"`})
+	checkReasons(t, problems, map[string]string{"default": `spec.prefixAdvertisements[0].communities[2]: "broken"`})
 
 	for field, spec := range map[string]v3.BGPConfigurationSpec{
 		"serviceClusterIPs":        {ServiceClusterIPs: []v3.ServiceClusterIPBlock{{CIDR: "10.96.0.0/12"}}},
@@ -378,7 +378,7 @@ func TestSettingsOfBGPConfiguration(t *testing.T) {
 		"logSeverityScreen":        {LogSeverityScreen: "Debug"},
 		"prefixAdvertisements[0]":  {PrefixAdvertisements: []v3.PrefixAdvertisement{{CIDR: "all"}}},
 	} {
-		_, verdicts := compute(t, &v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: spec})
-		checkReasons(t, verdicts, map[string]string{"default": "spec." + field})
+		_, problems := compute(t, &v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: spec})
+		checkReasons(t, problems, map[string]string{"default": "spec." + field})
 	}
 }

@@ -69,7 +69,7 @@ func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 		if err != nil {
 			reason = err.Error()
 		}
-		e.judge(KindIPAMBlock, "", o.Name, reason)
+		e.problems.set(KindIPAMBlock, "", o.Name, reason)
 		return
 	}
 	before := e.blocks[o.Name]

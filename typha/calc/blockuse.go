@@ -47,7 +47,7 @@ func (e *Engine) decideBlocks(region netip.Prefix) {
 		default:
 			taken.add(b)
 		}
-		e.judge(KindIPAMBlock, "", b.name, cmp.Or(reason, b.damage))
+		e.problems.set(KindIPAMBlock, "", b.name, cmp.Or(reason, b.damage))
 		switch use := reason == ""; {
 		case use && !b.used:
 			found = append(found, b)

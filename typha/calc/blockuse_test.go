@@ -40,26 +40,26 @@ func routes(w *world) (list []string) {
 // TestBlocksThatAreNotUsed: what a node writes into blocks of its own making draws nobody else's traffic.
 func TestBlocksThatAreNotUsed(t *testing.T) {
 	e, w := calc.New(), newWorld()
-	verdicts := map[string]string{}
+	problems := map[string]string{}
 	expect := func(what string, unused []string, want ...string) {
 		t.Helper()
 		d := e.Flush()
 		w.apply(t, d)
-		for _, v := range d.Verdicts {
-			if verdicts[v.Name] = v.Reason; v.Reason == "" {
-				delete(verdicts, v.Name)
+		for _, v := range d.Problems {
+			if problems[v.Name] = v.Reason; v.Reason == "" {
+				delete(problems, v.Name)
 			}
 		}
 		if got := routes(w); !slices.Equal(got, want) {
 			t.Errorf("%s: routes %v, want %v", what, got, want)
 		}
 		for _, name := range unused {
-			if !strings.Contains(verdicts[name], "not used") {
-				t.Errorf("%s: the verdict on block %s is %q", what, name, verdicts[name])
+			if !strings.Contains(problems[name], "not used") {
+				t.Errorf("%s: the problem on block %s is %q", what, name, problems[name])
 			}
 		}
-		if len(verdicts) != len(unused) {
-			t.Errorf("%s: verdicts %v, want some on %v", what, verdicts, unused)
+		if len(problems) != len(unused) {
+			t.Errorf("%s: problems %v, want some on %v", what, problems, unused)
 		}
 	}
 	pool := func(name, cidr string) *v3.IPPool {
@@ -147,7 +147,7 @@ func TestDamagedBlock(t *testing.T) {
 					for _, id := range d.Deletes {
 						delete(routes, id)
 					}
-					for _, v := range d.Verdicts {
+					for _, v := range d.Problems {
 						reasons = append(reasons, v.Reason)
 					}
 					return reasons
@@ -159,13 +159,13 @@ func TestDamagedBlock(t *testing.T) {
 				damaged := newBlock("host:n1", on("n1"), on("n2"))
 				test.damage(damaged)
 				if got := say(damaged); len(got) != 1 || !strings.Contains(got[0], test.says) {
-					t.Errorf("verdicts %q, want one that has %q", got, test.says)
+					t.Errorf("problems %q, want one that has %q", got, test.says)
 				}
 				if !routes[whole] || !routes[borrowed] {
 					t.Errorf("routes %v", routes)
 				}
 				if got := say(newBlock("host:n1", on("n1"), on("n2"))); len(got) != 1 || got[0] != "" {
-					t.Errorf("verdicts after it is mended: %q", got)
+					t.Errorf("problems after it is mended: %q", got)
 				}
 			}
 		})

@@ -49,11 +49,11 @@ func widePolicy(name string, peers int) *networkingv1.NetworkPolicy {
 
 // reasonIn gives the reason in a delta why a policy of namespace-1 cannot be used, and whether there is one at all.
 func reasonIn(d calc.Delta, name string) (string, bool) {
-	i := slices.IndexFunc(d.Verdicts, func(v calc.Verdict) bool { return v.Name == name })
+	i := slices.IndexFunc(d.Problems, func(v calc.Problem) bool { return v.Name == name })
 	if i < 0 {
 		return "", false
 	}
-	return d.Verdicts[i].Reason, true
+	return d.Problems[i].Reason, true
 }
 
 // TestPolicyBeyondItsBudget: of each kind one that is as large as it may be is used, and one that is larger is not.
@@ -120,8 +120,8 @@ func TestPolicyBeyondItsBudget(t *testing.T) {
 			}
 			reason := budget.Judge(exceeds)
 			e.Upsert(fits)
-			if d := e.Flush(); len(d.Verdicts) > 0 {
-				t.Errorf("as much as is allowed: %+v", d.Verdicts)
+			if d := e.Flush(); len(d.Problems) > 0 {
+				t.Errorf("as much as is allowed: %+v", d.Problems)
 			}
 			e.Upsert(exceeds)
 			d := e.Flush()
@@ -161,13 +161,13 @@ func TestOlderPoliciesOfANamespaceComeFirst(t *testing.T) {
 	e.Upsert(aged("namespace-1", "young", 1))
 	e.Upsert(aged("namespace-1", "old", 3))
 	e.Upsert(aged("namespace-2", "other", 1))
-	if d := e.Flush(); len(d.Verdicts) > 0 {
-		t.Fatalf("all fit, and the engine says %+v", d.Verdicts)
+	if d := e.Flush(); len(d.Problems) > 0 {
+		t.Fatalf("all fit, and the engine says %+v", d.Problems)
 	}
 	e.Upsert(aged("namespace-1", "middle", 2))
 	d := e.Flush()
-	if reason, _ := reasonIn(d, "young"); len(d.Verdicts) != 1 || !strings.Contains(reason, "NamespaceMaxSets") || !strings.Contains(reason, "allows nothing") {
-		t.Errorf("the youngest does not fit any more: %+v", d.Verdicts)
+	if reason, _ := reasonIn(d, "young"); len(d.Problems) != 1 || !strings.Contains(reason, "NamespaceMaxSets") || !strings.Contains(reason, "allows nothing") {
+		t.Errorf("the youngest does not fit any more: %+v", d.Problems)
 	}
 	e.Delete(calc.KindNetworkPolicy, "namespace-1", "old")
 	if reason, told := reasonIn(e.Flush(), "young"); !told || reason != "" {
@@ -184,8 +184,8 @@ func TestMembersOfAPolicy(t *testing.T) {
 	e.Upsert(widePolicy("ten", 10))
 	e.Upsert(widePolicy("eleven", 11))
 	d := e.Flush()
-	if reason, _ := reasonIn(d, "eleven"); len(d.Verdicts) != 1 || !strings.Contains(reason, "PolicyMaxMembers") {
-		t.Errorf("the engine says %+v", d.Verdicts)
+	if reason, _ := reasonIn(d, "eleven"); len(d.Problems) != 1 || !strings.Contains(reason, "PolicyMaxMembers") {
+		t.Errorf("the engine says %+v", d.Problems)
 	}
 	sets := 0
 	for _, o := range d.Upserts {
@@ -309,8 +309,8 @@ func TestShutPoliciesCostLittle(t *testing.T) {
 	}
 	e.Delete(calc.KindNetworkPolicy, "namespace-1", "p-0")
 	d := e.Flush()
-	if reason, told := reasonIn(d, fmt.Sprintf("p-%d", fit)); len(d.Verdicts) != 1 || !told || reason != "" {
-		t.Errorf("there is room for the oldest that did not fit: %+v", d.Verdicts)
+	if reason, told := reasonIn(d, fmt.Sprintf("p-%d", fit)); len(d.Problems) != 1 || !told || reason != "" {
+		t.Errorf("there is room for the oldest that did not fit: %+v", d.Problems)
 	}
 }
 
@@ -333,8 +333,8 @@ func TestMembersAreCountedWhereTheyChange(t *testing.T) {
 	for i := range 128 {
 		e.Upsert(pod(i))
 	}
-	if d := e.Flush(); len(d.Verdicts) > 0 {
-		t.Fatalf("all fit, and the engine says %+v", d.Verdicts)
+	if d := e.Flush(); len(d.Problems) > 0 {
+		t.Fatalf("all fit, and the engine says %+v", d.Problems)
 	}
 	before := e.Progress()
 	e.Upsert(pod(128))

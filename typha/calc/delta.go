@@ -13,13 +13,13 @@ type Delta struct {
 	// Interest holds, by node, the objects that the node now needs or no longer needs.
 	// Objects that ForEveryNode are not listed.
 	Interest map[string]Interest
-	// Verdicts are the resources whose usability changed.
-	Verdicts []Verdict
+	// Problems are those that changed: resources that cannot be used any more, or can be used again.
+	Problems []Problem
 }
 
 // Empty says that nothing changed.
 func (d Delta) Empty() bool {
-	return len(d.Upserts)+len(d.Deletes)+len(d.Sets)+len(d.Interest)+len(d.Verdicts) == 0
+	return len(d.Upserts)+len(d.Deletes)+len(d.Sets)+len(d.Interest)+len(d.Problems) == 0
 }
 
 // Interest is a change of the set of objects that one node needs. Both lists are sorted by
@@ -27,15 +27,6 @@ func (d Delta) Empty() bool {
 type Interest struct {
 	Added   []wire.ID
 	Removed []wire.ID
-}
-
-// Verdict says that a resource, or part of it, cannot be used and why; an empty Reason
-// says that it now can.
-type Verdict struct {
-	Kind      string
-	Namespace string
-	Name      string
-	Reason    string
 }
 
 // GlobalConfig is the name of the Config object of all nodes.

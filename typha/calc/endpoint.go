@@ -29,7 +29,7 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 	if o.Spec.Node == "" {
 		errs = append(errs, field.Required(spec.Child("node"), "the name of the node"))
 	}
-	e.judge(KindHostEndpoint, "", o.Name, reasonOf(errs))
+	e.problems.set(KindHostEndpoint, "", o.Name, reasonOf(errs))
 	it.detail = &o.Spec
 	e.moveTo(it, nodeNamed(o.Spec.Node))
 	if o.Spec.InterfaceName == "" && len(nets) == 0 {
@@ -56,7 +56,7 @@ func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
 	if _, err := sourcesOf(o.Spec.AllowSpoofedSourcePrefixes); err != nil {
 		errs = append(errs, field.Invalid(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes, err.Error()))
 	}
-	e.judge(KindWorkloadEndpoint, o.Namespace, o.Name, reasonOf(errs))
+	e.problems.set(KindWorkloadEndpoint, o.Namespace, o.Name, reasonOf(errs))
 	it.detail = &o.Spec
 	e.moveTo(it, nodeNamed(o.Spec.Node))
 	at := placeSpec{itemWorkload, o.Namespace, o.Spec.ServiceAccountName, o.Spec.Orchestrator, o.Spec.Profiles}
@@ -114,7 +114,7 @@ func (e *Engine) setNetworks(kind string, key resourceName, own map[string]strin
 	it := e.item(itemKey{itemSet, key})
 	var errs field.ErrorList
 	nets := readNets(field.NewPath("spec", "nets"), texts, &errs)
-	e.judge(kind, key.namespace, key.name, reasonOf(errs))
+	e.problems.set(kind, key.namespace, key.name, reasonOf(errs))
 	at := placeSpec{kind: itemSet, namespace: key.namespace}
 	if key.namespace != "" {
 		at.profiles = []string{v3.NamespaceProfilePrefix + key.namespace}

@@ -58,10 +58,7 @@ type Engine struct {
 
 	out      output
 	interest interest
-	verdicts map[Verdict]struct{} // without their reasons; changed since the last Flush
-	judged   map[Verdict]string   // the reasons that stand
-	// judgedByNamed are further reasons, of policies: they lie in what the policies name.
-	judgedByNamed map[Verdict]string
+	problems problems
 
 	// What can be selected, and where it is.
 	items    table[itemKey, *item]
@@ -129,9 +126,7 @@ func NewWithin(budget Budget) *Engine {
 		budget: budget.withDefaults(), lightWork: lightWork, leastCharge: leastCharge, tenants: newTenants(), backlog: backlog{jobs: map[policyKey]*job{}},
 		out:           newOutput(),
 		interest:      newInterest(),
-		verdicts:      map[Verdict]struct{}{},
-		judged:        map[Verdict]string{},
-		judgedByNamed: map[Verdict]string{},
+		problems:      newProblems(),
 		items:         newTable(seed, (*item).key),
 		names:         newDictionary(),
 		spaces:        newTable(seed, func(s *space) string { return s.name }),
@@ -243,11 +238,11 @@ func (e *Engine) Refuse(kind, ns, name, reason string) {
 		e.refusePool(name, reason)
 		return
 	case KindIPReservation, KindIPAMConfiguration:
-		e.judge(kind, ns, name, reason)
+		e.problems.set(kind, ns, name, reason)
 		return
 	}
 	e.Delete(kind, ns, name)
-	e.judge(kind, ns, name, reason)
+	e.problems.set(kind, ns, name, reason)
 }
 
 // Delete takes a resource out. Deleting what is not there does nothing. Namespace is empty
@@ -298,7 +293,7 @@ func (e *Engine) Delete(kind, ns, name string) {
 	case KindClusterInformation:
 		setReadiness(&e.out, name, nil)
 	}
-	e.judge(kind, ns, name, "")
+	e.problems.set(kind, ns, name, "")
 }
 
 // Flush returns what changed since the last call.
@@ -335,7 +330,7 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushNeeds()
 	d.Upserts, d.Deletes = e.out.flush()
 	d.Interest = e.interest.flush()
-	d.Verdicts = e.flushVerdicts()
+	d.Problems = e.problems.flush()
 	return d, e.busy()
 }
 

@@ -10,7 +10,7 @@ func (e *Engine) Residue() map[string]int {
 	a := e.addresses
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
-		"interest": len(e.interest.nodes), "verdicts": len(e.judged) + len(e.judgedByNamed),
+		"interest": len(e.interest.nodes), "problems": len(e.problems.reasons) + len(e.problems.ofServices),
 		"items": e.items.size(), "names": len(e.names.numbers), "spaces": e.spaces.size(), "places": e.places.size(), "classes": e.classes.size(), "profiles": e.profiles.size(), "rulings": len(e.rulings),
 		"nets": e.nets.size(), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
 		"sets": e.sets.size(), "slices": len(e.services.slices), "services": len(e.services.names),

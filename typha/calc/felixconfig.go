@@ -123,7 +123,7 @@ func (e *Engine) flushFelix() {
 	}
 	clear(f.dirty)
 	for c := range retold {
-		e.judge(KindFelixConfiguration, "", c.name, joined(c.reason, c.lost()))
+		e.problems.set(KindFelixConfiguration, "", c.name, joined(c.reason, c.lost()))
 	}
 }
 
@@ -150,7 +150,7 @@ func (e *Engine) changeFelix(name string, now *felixConfig) {
 	if now.config.Name != "" {
 		e.setNodeObject(now.node, now.config)
 	}
-	e.judge(KindFelixConfiguration, "", name, now.reason)
+	e.problems.set(KindFelixConfiguration, "", name, now.reason)
 }
 
 // chooseFelix decides which FelixConfiguration a node has by its labels. It adds to retold those that lose a node, or

@@ -39,7 +39,7 @@ func TestFelixConfigurationByLabels(t *testing.T) {
 		t.Helper()
 		d := e.Flush()
 		w.apply(t, d)
-		for _, v := range d.Verdicts {
+		for _, v := range d.Problems {
 			reasons[v.Name] = v.Reason
 		}
 		for node, configs := range want {
@@ -82,11 +82,11 @@ func TestFelixConfigurationByLabels(t *testing.T) {
 
 // TestSelectorsWithoutEffect: a nodeSelector has no effect in a resource whose name says which nodes it is for.
 func TestSelectorsWithoutEffect(t *testing.T) {
-	w, verdicts := compute(t, newNode("n1", "172.30.0.1", nil),
+	w, problems := compute(t, newNode("n1", "172.30.0.1", nil),
 		selecting("default", 1, "has(none)", 1), selecting("node.n1", 1, "has(none)", 2))
 	w.ofKind(t, wire.KindConfig, &wire.Config{Name: "global", Values: map[string]string{"VXLANPort": "1"}},
 		&wire.Config{Name: "node.n1", Values: map[string]string{"VXLANPort": "2"}})
-	if len(verdicts) != 2 {
-		t.Errorf("verdicts: %v", verdicts)
+	if len(problems) != 2 {
+		t.Errorf("problems: %v", problems)
 	}
 }

@@ -54,7 +54,7 @@ func (p *policy) handedOut() string {
 // closeOversized returns what is handed out of a policy that says this, and judges the policy.
 func (e *Engine) closeOversized(p *policy, says *wire.Policy) *wire.Policy {
 	key, sets := p.key(), e.oversized(p)
-	e.judgeNamed(Verdict{Kind: key.kind, Namespace: key.namespace, Name: key.name}, sets.reason())
+	e.problems.setOfService(Problem{Kind: key.kind, Namespace: key.namespace, Name: key.name}, sets.reason())
 	if p.closed = ""; len(sets) == 0 {
 		return says
 	}

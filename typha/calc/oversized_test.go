@@ -32,7 +32,7 @@ func TestOversizedServiceClosesItsRules(t *testing.T) {
 			flush := func() []wire.Rule {
 				d := e.Flush()
 				w.apply(t, d)
-				for _, v := range d.Verdicts {
+				for _, v := range d.Problems {
 					if v.Name == "p" {
 						reason = v.Reason
 					}

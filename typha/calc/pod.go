@@ -116,7 +116,7 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 	if _, err := allowedSources(annotations); err != nil {
 		reason = err.Error()
 	}
-	e.judge(KindPod, o.Namespace, o.Name, reason)
+	e.problems.set(KindPod, o.Namespace, o.Name, reason)
 	uid := packUID(runtimeUID(o))
 	if uid != p.uid || !maps.Equal(p.annotations, annotations) {
 		e.mark(it)

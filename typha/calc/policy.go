@@ -103,7 +103,7 @@ func (c *compiled) denyAll() {
 
 // offerPolicy processes a new or changed policy.
 func (e *Engine) offerPolicy(key policyKey, c compiled) {
-	e.judge(key.kind, key.namespace, key.name, c.reason)
+	e.problems.set(key.kind, key.namespace, key.name, c.reason)
 	e.cancel(key)
 	e.propose(key, c)
 }
@@ -206,7 +206,7 @@ func (e *Engine) removePolicyAt(key policyKey) {
 // takePolicy undoes putPolicy.
 func (e *Engine) takePolicy(p *policy) {
 	key := p.key()
-	e.judgeNamed(Verdict{Kind: key.kind, Namespace: key.namespace, Name: key.name}, "")
+	e.problems.setOfService(Problem{Kind: key.kind, Namespace: key.namespace, Name: key.name}, "")
 	e.detach(p)
 	if p.staged == nil {
 		e.out.setPolicy(p.name, p.handedOut(), "", nil)
@@ -385,7 +385,7 @@ func (e *Engine) upsertTier(o *v3.Tier) {
 	if a := o.Spec.DefaultAction; a != nil && *a != v3.Deny && *a != v3.Pass {
 		reason = "spec.defaultAction: " + string(*a) + " is none of Deny, Pass; it is taken for Deny"
 	}
-	e.judge(KindTier, "", o.Name, reason)
+	e.problems.set(KindTier, "", o.Name, reason)
 	e.setTier(t, &o.Spec)
 }
 

@@ -44,14 +44,14 @@ func (e *Engine) upsertPool(o *v3.IPPool) {
 	if err != nil {
 		reason = err.Error()
 	}
-	e.judge(KindIPPool, "", o.Name, reason)
+	e.problems.set(KindIPPool, "", o.Name, reason)
 	delete(e.pools.unread, o.Name)
 	e.pools.stored[o.Name], e.pools.dirty = o, true
 }
 
 // refusePool notes that there is a pool whose range cannot be read.
 func (e *Engine) refusePool(name, reason string) {
-	e.judge(KindIPPool, "", name, reason)
+	e.problems.set(KindIPPool, "", name, reason)
 	e.pools.unread[name], e.pools.dirty = reason, true
 }
 

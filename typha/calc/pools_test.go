@@ -41,7 +41,7 @@ func TestPoolThatCannotBeUsedKeepsItsRoutes(t *testing.T) {
 				flush := func() {
 					d := e.Flush()
 					w.apply(t, d)
-					for _, v := range d.Verdicts {
+					for _, v := range d.Problems {
 						reasons[v.Name] = v.Reason
 					}
 				}

@@ -170,10 +170,10 @@ func (e *Engine) markPods(p *profile) {
 
 func (e *Engine) upsertProfile(o *v3.Profile) {
 	if o.Name == namespaceProfile {
-		e.judge(KindProfile, "", o.Name, "metadata.name: it is none that a Profile can have")
+		e.problems.set(KindProfile, "", o.Name, "metadata.name: it is none that a Profile can have")
 		return
 	}
-	e.judge(KindProfile, "", o.Name, compileProfile("", &o.Spec).reason)
+	e.problems.set(KindProfile, "", o.Name, compileProfile("", &o.Spec).reason)
 	e.setObject(e.profile(o.Name), &o.Spec)
 }
 

@@ -48,7 +48,7 @@ func TestBudgetsDoNotDependOnTheOrder(t *testing.T) {
 		}
 		h.aged()
 		e, w := h.run(t, 60)
-		reasons += e.Residue()["verdicts"]
+		reasons += e.Residue()["problems"]
 		w.equalsReplay(t, h)
 		w.isLeftEmpty(t, h, e)
 	})

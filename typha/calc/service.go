@@ -206,7 +206,7 @@ func (e *Engine) judgeSlice(s *slice, over bool) {
 	if over {
 		reason = tooManyMembers
 	}
-	e.judge(KindEndpointSlice, s.name.namespace, s.name.name, reason)
+	e.problems.set(KindEndpointSlice, s.name.namespace, s.name.name, reason)
 }
 
 // changeSlice adds the members of a slice (n = 1) or removes them (n = -1).

@@ -49,7 +49,7 @@ func TestServiceOfEnormousSize(t *testing.T) {
 				t.Helper()
 				d := e.Flush()
 				w.apply(t, d)
-				for _, v := range d.Verdicts {
+				for _, v := range d.Problems {
 					if reasons[v.Name] = v.Reason; v.Reason == "" {
 						delete(reasons, v.Name)
 					}
@@ -110,7 +110,7 @@ func TestReasonsAreShort(t *testing.T) {
 	for _, o := range []metav1.Object{set, policy} {
 		e := calc.New()
 		e.Upsert(o)
-		for _, v := range e.Flush().Verdicts {
+		for _, v := range e.Flush().Problems {
 			if v.Reason == "" || len(v.Reason) > 5000 || !strings.HasSuffix(v.Reason, "; and more") {
 				t.Errorf("%s: a reason of %d characters: %.200s", v.Name, len(v.Reason), v.Reason)
 			}

@@ -31,11 +31,11 @@ func TestAllowedSources(t *testing.T) {
 	} {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "p",
 			Annotations: map[string]string{annotation: test.text}}, Spec: corev1.PodSpec{NodeName: "n1"}}
-		w, verdicts := compute(t, pod)
+		w, problems := compute(t, pod)
 		e := w.objects[wire.ID{Kind: wire.KindEndpoint, Name: "a/p"}].(*wire.Endpoint)
-		told := slices.ContainsFunc(verdicts, func(v calc.Verdict) bool { return v.Kind == calc.KindPod })
+		told := slices.ContainsFunc(problems, func(v calc.Problem) bool { return v.Kind == calc.KindPod })
 		if !slices.Equal(e.AllowedSources, test.want) || told != test.told {
-			t.Errorf("%s: allowed are %v, told %v: %v", test.text, e.AllowedSources, told, verdicts)
+			t.Errorf("%s: allowed are %v, told %v: %v", test.text, e.AllowedSources, told, problems)
 		}
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a",
@@ -46,12 +46,12 @@ func TestAllowedSources(t *testing.T) {
 		t.Errorf("a Namespace allows %v", e.AllowedSources)
 	}
 	for second, want := range map[string][]netip.Prefix{"fd00::1": both, "10.9": nil} {
-		w, verdicts := compute(t, &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "w"},
+		w, problems := compute(t, &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "w"},
 			Spec: v3.WorkloadEndpointSpec{Node: "n1", InterfaceName: "cali1",
 				AllowSpoofedSourcePrefixes: []string{"10.9.8.7/16", second}}})
 		e := w.objects[wire.ID{Kind: wire.KindEndpoint, Name: "a/w"}].(*wire.Endpoint)
-		if !slices.Equal(e.AllowedSources, want) || (want == nil) != (len(verdicts) > 0) {
-			t.Errorf("with %s: allowed are %v, told %v", second, e.AllowedSources, verdicts)
+		if !slices.Equal(e.AllowedSources, want) || (want == nil) != (len(problems) > 0) {
+			t.Errorf("with %s: allowed are %v, told %v", second, e.AllowedSources, problems)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func merged[T any](sorted, more []T, compare func(a, b T) int) []T {
 // shut is the part of a policy that does not fit into its namespace's budget. The policy is opened when it fits again.
 type shut struct {
 	compiled compiled
-	why      fitting // the reason in its Verdict; zero before there is one
+	why      fitting // the reason in its Problem; zero before there is one
 	// held are the selectors of the policy's sets, if it is their members that do not fit.
 	held []*selector
 }
@@ -322,14 +322,14 @@ func (e *Engine) setShut(t *tenant, p *policy, f fitting) bool {
 	}
 	c := e.compiledOf(p)
 	if f.setting == "" {
-		e.judge(key.kind, key.namespace, key.name, c.reason)
+		e.problems.set(key.kind, key.namespace, key.name, c.reason)
 		return e.propose(key, c)
 	}
 	reason := f.reason(t) + "; until then " + c.closedEffect()
 	if c.reason != "" {
 		reason = c.reason + "; " + reason
 	}
-	e.judge(key.kind, key.namespace, key.name, reason)
+	e.problems.set(key.kind, key.namespace, key.name, reason)
 	if p.shut != nil && (p.shut.held != nil) == f.hold {
 		p.shut.why = f
 		return false
@@ -372,7 +372,7 @@ func (e *Engine) compiledOf(p *policy) compiled {
 		policy: p.decode(), subject: p.subject.spec(), order: p.order, ingress: p.ingress, egress: p.egress,
 		doNotTrack: p.doNotTrack, preDNAT: p.preDNAT, onForward: p.onForward, everywhere: p.group == &e.everywhere,
 		sets: p.specs(), created: p.created, cost: p.cost,
-		reason: e.judged[Verdict{Kind: key.kind, Namespace: key.namespace, Name: key.name}],
+		reason: e.problems.reasons[Problem{Kind: key.kind, Namespace: key.namespace, Name: key.name}],
 	}
 	c.policy.Name, c.policy.Tier = p.name, p.tier.name
 	if p.origins != nil {

@@ -34,7 +34,7 @@ func newNode(name, internal string, labels map[string]string, annotations ...str
 }
 
 // compute gives what an engine makes of resources.
-func compute(t *testing.T, resources ...metav1.Object) (*world, []calc.Verdict) {
+func compute(t *testing.T, resources ...metav1.Object) (*world, []calc.Problem) {
 	t.Helper()
 	e, w := calc.New(), newWorld()
 	for _, r := range resources {
@@ -42,7 +42,7 @@ func compute(t *testing.T, resources ...metav1.Object) (*world, []calc.Verdict) 
 	}
 	d := e.Flush()
 	w.apply(t, d)
-	return w, d.Verdicts
+	return w, d.Problems
 }
 
 // ofKind checks the objects of one kind.
@@ -63,7 +63,7 @@ func (w *world) ofKind(t *testing.T, kind wire.Kind, want ...wire.Object) {
 }
 
 func TestHostsAndTunnels(t *testing.T) {
-	w, verdicts := compute(t,
+	w, problems := compute(t,
 		newNode("n1", "172.30.0.11", map[string]string{"rack": "a"}, "IPv4Address", "172.30.0.11/24", "ASNumber", "64513",
 			"IPv4VXLANTunnelAddr", "10.244.0.1", "VXLANTunnelMACAddr", "66:40:24:34:6b:4f", // n2's, which nobody believes
 			"IPv6Address", "fd00::11/64", "IPv6VXLANTunnelAddr", "fd01::1"),
@@ -84,8 +84,8 @@ func TestHostsAndTunnels(t *testing.T) {
 		&wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("fd01::1"), MAC: []byte{0x66, 0x46, 0x32, 0x55, 0x72, 0x28}, Parent: netip.MustParseAddr("fd00::11")},
 		&wire.VTEP{Node: "n2", Tunnel: netip.MustParseAddr("10.244.1.1"), MAC: []byte{0x66, 0x40, 0x24, 0x34, 0x76, 0xfc}, Parent: netip.MustParseAddr("172.30.0.12")},
 	)
-	if len(verdicts) != 1 || verdicts[0].Name != "n3" {
-		t.Errorf("verdicts: %v, want one on n3", verdicts)
+	if len(problems) != 1 || problems[0].Name != "n3" {
+		t.Errorf("problems: %v, want one on n3", problems)
 	}
 }
 
@@ -168,14 +168,14 @@ func TestRoutes(t *testing.T) {
 	}
 	large := pool("large", "10.0.0.0/8")
 	large.CreationTimestamp = metav1.Now()
-	w, verdicts := compute(t, newBlock("host:n1", on("n1"), nil, on("n2")), pool("small", "10.244.0.0/24"), large)
+	w, problems := compute(t, newBlock("host:n1", on("n1"), nil, on("n2")), pool("small", "10.244.0.0/24"), large)
 	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1"), route("10.244.0.2/32", "n2"))
 	w.ofKind(t, wire.KindPool,
 		&wire.Pool{Name: "small", CIDR: netip.MustParsePrefix("10.244.0.0/24"), BlockSize: 26, VXLAN: wire.EncapAlways},
 		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, VXLAN: wire.EncapAlways, Disabled: true,
 			Closed: "10.0.0.0/8 overlaps 10.244.0.0/24 of IPPool small, which is older"})
-	if len(verdicts) > 0 {
-		t.Errorf("verdicts: %v", verdicts)
+	if len(problems) > 0 {
+		t.Errorf("problems: %v", problems)
 	}
 
 	// A block without a node has routes for its addresses alone.
@@ -190,11 +190,11 @@ func TestRoutes(t *testing.T) {
 
 	misnamed := newBlock("host:n1")
 	misnamed.Name = "another"
-	w, verdicts = compute(t, misnamed, pool("bad", "10.244.0.0"))
+	w, problems = compute(t, misnamed, pool("bad", "10.244.0.0"))
 	w.ofKind(t, wire.KindRoute)
 	w.ofKind(t, wire.KindPool)
-	if len(verdicts) != 2 {
-		t.Errorf("verdicts: %v, want one on the block and one on the pool", verdicts)
+	if len(problems) != 2 {
+		t.Errorf("problems: %v, want one on the block and one on the pool", problems)
 	}
 }
 
@@ -293,7 +293,7 @@ func TestPoolThatIsBeingDeleted(t *testing.T) {
 func TestBGPIsResolvedByNode(t *testing.T) {
 	const cluster = "RouteReflectorClusterID"
 	rack, reflector := map[string]string{"rack": "a"}, map[string]string{"reflector": "yes"}
-	w, verdicts := compute(t,
+	w, problems := compute(t,
 		newNode("n1", "172.30.0.1", rack),
 		newNode("n2", "172.30.0.2", nil, "ASNumber", "65000"),
 		newNode("rr", "172.30.0.9", reflector, cluster, "224.0.0.1"),
@@ -319,8 +319,8 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 			{Name: "rr/n2/4", Addr: addr("172.30.0.2"), Node: "n2", Port: 1179, ASNumber: 65000},
 		}},
 	)
-	if len(verdicts) != 1 || verdicts[0].Name != "nothing" {
-		t.Errorf("verdicts: %v, want one on the peer that names nobody", verdicts)
+	if len(problems) != 1 || problems[0].Name != "nothing" {
+		t.Errorf("problems: %v, want one on the peer that names nobody", problems)
 	}
 	if !w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n1"}] || w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n2"}] {
 		t.Errorf("n1 needs %v", w.needs["n1"])
@@ -328,7 +328,7 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 }
 
 func TestRestartTimes(t *testing.T) {
-	w, verdicts := compute(t,
+	w, problems := compute(t,
 		newNode("n1", "172.30.0.1", nil), newNode("n2", "172.30.0.2", nil),
 		&v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: v3.BGPConfigurationSpec{
 			NodeToNodeMeshEnabled: pointer(true), NodeMeshMaxRestartTime: "5m"}},
@@ -345,14 +345,14 @@ func TestRestartTimes(t *testing.T) {
 		&wire.BGP{Node: "n2", ASNumber: 64512, ListenPort: 2179, Mesh: true, MeshMaxRestartSeconds: 300},
 	)
 	var judged []string
-	for _, v := range verdicts {
+	for _, v := range problems {
 		judged = append(judged, v.Name+": "+v.Reason)
 	}
 	slices.Sort(judged)
 	want := []string{`bad: spec.maxRestartTime: "-1s" is not a duration such as 120s`,
 		`node.n2: spec.nodeMeshMaxRestartTime: "soon" is not a duration such as 120s`}
 	if diff := cmp.Diff(want, judged); diff != "" {
-		t.Errorf("verdicts (-want +got):\n%s", diff)
+		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }
 
@@ -378,7 +378,7 @@ func TestReflectorLearnsWhoThePeerIs(t *testing.T) {
 }
 
 func TestFelixConfiguration(t *testing.T) {
-	w, verdicts := compute(t,
+	w, problems := compute(t,
 		&v3.FelixConfiguration{ObjectMeta: meta("default"), Spec: v3.FelixConfigurationSpec{
 			VXLANPort: pointer(4790), BPFEnabled: pointer(false), LogSeverityScreen: pointer("Debug"), IPIPMTU: pointer(1400),
 			FailsafeInboundHostPorts: []v3.ProtoPort{{Protocol: "UDP", Port: 68}, {Protocol: "tcp", Net: "fd00::/8", Port: 22}},
@@ -394,10 +394,10 @@ func TestFelixConfiguration(t *testing.T) {
 			"FailsafeInboundHostPorts": "udp:68,tcp:[fd00::/8]:22", "BPFLogFilters": "all=y,eth0=x", "ExternalNodesCIDRList": "10.0.0.0/8,10.1.1.1"}},
 		&wire.Config{Name: "node.n1", Values: map[string]string{"VXLANPort": "4791"}},
 	)
-	want := []calc.Verdict{{Kind: calc.KindFelixConfiguration, Name: "stray",
+	want := []calc.Problem{{Kind: calc.KindFelixConfiguration, Name: "stray",
 		Reason: "it applies to no node: set spec.nodeSelector, or name it default or node.NAME"}}
-	if diff := cmp.Diff(want, verdicts); diff != "" {
-		t.Errorf("verdicts (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, problems); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 	if len(w.needs) != 1 || len(w.needs["n1"]) != 1 {
 		t.Errorf("needs: %v, want that of n1 for its own", w.needs)
@@ -413,14 +413,14 @@ func TestUnusablePolicyIsolates(t *testing.T) {
 	np.Spec.PodSelector = metav1.LabelSelector{MatchLabels: p.Labels,
 		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Like", Values: []string{"x"}}}}
 	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
-	w, verdicts := compute(t, p, np)
+	w, problems := compute(t, p, np)
 	w.ofKind(t, wire.KindPolicy, &wire.Policy{Name: "knp.default/ns0/bad", Tier: "default"}, namespaceProfile())
 	e := w.objects[wire.ID{Kind: wire.KindEndpoint, Name: "ns0/p0"}].(*wire.Endpoint)
 	if len(e.Tiers) != 1 || len(e.Tiers[0].Ingress) != 1 {
 		t.Errorf("the pod has %+v", e.Tiers)
 	}
-	if len(verdicts) != 1 || verdicts[0].Name != "bad" {
-		t.Errorf("verdicts: %v", verdicts)
+	if len(problems) != 1 || problems[0].Name != "bad" {
+		t.Errorf("problems: %v", problems)
 	}
 }
 
@@ -429,16 +429,16 @@ func TestVerdictsAreTakenBack(t *testing.T) {
 	e := calc.New()
 	pool := &v3.IPPool{ObjectMeta: meta("p"), Spec: v3.IPPoolSpec{CIDR: "nonsense"}}
 	e.Upsert(pool)
-	if d := e.Flush(); len(d.Verdicts) != 1 || d.Verdicts[0].Reason == "" {
-		t.Errorf("verdicts: %v", d.Verdicts)
+	if d := e.Flush(); len(d.Problems) != 1 || d.Problems[0].Reason == "" {
+		t.Errorf("problems: %v", d.Problems)
 	}
 	e.Upsert(pool)
 	if d := e.Flush(); !d.Empty() {
 		t.Errorf("the same again: %v", d)
 	}
 	e.Delete(calc.KindIPPool, "", "p")
-	if d := e.Flush(); len(d.Verdicts) != 1 || d.Verdicts[0].Reason != "" {
-		t.Errorf("verdicts: %v", d.Verdicts)
+	if d := e.Flush(); len(d.Problems) != 1 || d.Problems[0].Reason != "" {
+		t.Errorf("problems: %v", d.Problems)
 	}
 }
 
@@ -463,10 +463,10 @@ func TestNodeVerdictNamesAllThatIsWrong(t *testing.T) {
 		e.Upsert(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{
 			v3.NodeIPv4Address: "fd00::1/64", v3.NodeIPv6Address: "10.0.0.1/24", v3.NodeASNumber: "none"}}})
 		d := e.Flush()
-		if len(d.Verdicts) != 1 {
-			t.Fatalf("verdicts: %v", d.Verdicts)
+		if len(d.Problems) != 1 {
+			t.Fatalf("problems: %v", d.Problems)
 		}
-		lines := strings.Split(d.Verdicts[0].Reason, "\n")
+		lines := strings.Split(d.Problems[0].Reason, "\n")
 		if len(lines) != 3 || !strings.Contains(lines[0], "IPv4Address") || !strings.Contains(lines[1], "IPv6Address") ||
 			!strings.Contains(lines[2], "ASNumber") {
 			t.Fatalf("reason: %q", lines)
@@ -489,9 +489,9 @@ func TestNodesWithoutKubernetes(t *testing.T) {
 		IPv4VXLANTunnelAddr: "10.244.0.1", VXLANTunnelMACAddr: "02:00:00:00:00:01",
 		Addresses: []v3.NodeAddress{{Address: "172.30.0.11/24", Type: "CalicoNodeIP"}, {Address: "172.31.0.11", Type: "InternalIP"}},
 	}
-	w, verdicts := compute(t, n)
-	if len(verdicts) > 0 {
-		t.Errorf("verdicts: %v", verdicts)
+	w, problems := compute(t, n)
+	if len(problems) > 0 {
+		t.Errorf("problems: %v", problems)
 	}
 	w.ofKind(t, wire.KindHost, &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
 		ASNumber: 64513, RouteReflectorClusterID: "224.0.0.1"})

@@ -107,5 +107,5 @@ func (e *Engine) decideTunnels(n *tunnelNode) {
 			e.out.remove(id)
 		}
 	}
-	e.judge(n.kind, "", n.name, strings.Join(reasons, "; "))
+	e.problems.set(n.kind, "", n.name, strings.Join(reasons, "; "))
 }

@@ -30,17 +30,17 @@ func TestTunnelAddressOfAnother(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, w := calc.New(), newWorld()
-			var verdicts []calc.Verdict
+			var problems []calc.Problem
 			for _, o := range order {
 				e.Upsert(o)
 				d := e.Flush()
 				w.apply(t, d)
-				verdicts = append(verdicts, d.Verdicts...)
+				problems = append(problems, d.Problems...)
 			}
 			w.ofKind(t, wire.KindVTEP, &own)
-			last := verdicts[len(verdicts)-1]
+			last := problems[len(problems)-1]
 			if last.Name != "evil" || !strings.Contains(last.Reason, "10.244.0.0: IPAM gave it to node n1") {
-				t.Errorf("verdicts %v, want one on node evil", verdicts)
+				t.Errorf("problems %v, want one on node evil", problems)
 			}
 			// The address becomes the other node's, and then a pod's.
 			e.Upsert(blockAt("10.244.0.0/29", 1, "host:evil", tunnelOf("evil")))

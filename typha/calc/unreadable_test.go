@@ -65,9 +65,9 @@ func TestUnreadablePolicyIsClosed(t *testing.T) {
 			if err := json.Unmarshal(repaired, object); !ok || err != nil {
 				t.Fatalf("repaired to %s: %v", repaired, err)
 			}
-			w, verdicts := compute(t, object, namespaceOf("ns"), labelledPod("a"), labelledPod("b"))
-			if len(verdicts) != 1 || verdicts[0].Name != "p" || !strings.Contains(verdicts[0].Reason, "read") {
-				t.Errorf("verdicts: %v", verdicts)
+			w, problems := compute(t, object, namespaceOf("ns"), labelledPod("a"), labelledPod("b"))
+			if len(problems) != 1 || problems[0].Name != "p" || !strings.Contains(problems[0].Reason, "read") {
+				t.Errorf("problems: %v", problems)
 			}
 			for pod, want := range map[string][]wire.Rule{"a": tt.a, "b": tt.b} {
 				if got := egressOf(t, w, "ns/"+pod); !reflect.DeepEqual(got, want) {

@@ -30,7 +30,7 @@ const (
 	frameObserve   = 12 // up, first of an observer: observeHello
 	frameNode      = 13 // down: NodeStatus
 	frameGone      = 14 // down: the name of a node
-	frameVerdict   = 15 // down: verdict
+	frameProblem   = 15 // down: problem
 	frameObserved  = 16 // down: observedMark; what came since the last mark is one Observed
 	frameCluster   = 17 // down: wire.Cluster; feature cluster
 	frameAnswer    = 18 // up: wire.StatusAnswer
@@ -77,8 +77,8 @@ type observedMark struct {
 	Whole bool `cbor:"1,keyasint,omitempty"`
 }
 
-// verdict is calc.Verdict as it is sent.
-type verdict struct {
+// problem is calc.Problem as it is sent.
+type problem struct {
 	Kind      string `cbor:"1,keyasint"`
 	Namespace string `cbor:"2,keyasint,omitempty"`
 	Name      string `cbor:"3,keyasint"`

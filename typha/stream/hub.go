@@ -82,7 +82,7 @@ type Hub struct {
 	hosts     int        // objects of KindHost
 
 	observers map[*observer]struct{}
-	verdicts  map[resource]string // why resources cannot be used
+	problems  map[resource]string // why resources cannot be used
 }
 
 // entry is what the Hub knows of one ID.
@@ -126,7 +126,7 @@ func NewHub(opts HubOptions) *Hub {
 		nodes:    map[string]*node{},
 
 		observers: map[*observer]struct{}{},
-		verdicts:  map[resource]string{},
+		problems:  map[resource]string{},
 	}
 	for _, kind := range opts.Kinds {
 		h.missing[kind] = struct{}{}
@@ -311,7 +311,7 @@ func (h *Hub) flush() (more bool) {
 	h.metrics.calc.flushed(&delta, h.engine.Stats(), began)
 	flushed := h.unflushed
 	h.unflushed = 0
-	for _, v := range delta.Verdicts {
+	for _, v := range delta.Problems {
 		h.judge(v)
 	}
 	if !maps.Equal(h.applied, h.versions.changed) {
@@ -344,8 +344,8 @@ func (h *Hub) flush() (more bool) {
 	return h.dirty
 }
 
-func (h *Hub) judge(v calc.Verdict) {
-	if h.keepVerdict(v) {
+func (h *Hub) judge(v calc.Problem) {
+	if h.keepProblem(v) {
 		h.metrics.unusable.WithLabelValues(v.Kind).Add(map[bool]float64{true: 1, false: -1}[v.Reason != ""])
 	}
 	if v.Reason == "" {

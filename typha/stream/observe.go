@@ -22,8 +22,8 @@ type Observed struct {
 	Nodes []NodeStatus
 	// Gone are the nodes that have no stream from this replica any more, by name.
 	Gone []string
-	// Verdicts are those that changed. An empty Reason says that nothing is wrong any more, or that the resource is gone.
-	Verdicts []calc.Verdict
+	// Problems are those that changed. An empty Reason says that nothing is wrong any more, or that the resource is gone.
+	Problems []calc.Problem
 	// Answers are those that nodes have given, again perhaps, by name. One without a Status is the same as before.
 	Answers []NodeAnswer
 }
@@ -114,12 +114,12 @@ func (r *observedReader) frame(kind int, body []byte) error {
 			return fmt.Errorf("decode the name of a node that is gone: %w", err)
 		}
 		r.seen.Gone = append(r.seen.Gone, name)
-	case frameVerdict:
-		var v verdict
+	case frameProblem:
+		var v problem
 		if err := decodeBody(body, &v); err != nil {
-			return fmt.Errorf("decode a verdict: %w", err)
+			return fmt.Errorf("decode a problem: %w", err)
 		}
-		r.seen.Verdicts = append(r.seen.Verdicts, calc.Verdict(v))
+		r.seen.Problems = append(r.seen.Problems, calc.Problem(v))
 	case frameAnswered:
 		var a nodeAnswer
 		if err := decodeBody(body, &a); err != nil {

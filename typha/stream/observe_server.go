@@ -89,8 +89,8 @@ func (w *observedWriter) observed(seen Observed) error {
 			return err
 		}
 	}
-	for _, v := range seen.Verdicts {
-		if err := w.add(frameVerdict, verdict(v)); err != nil {
+	for _, v := range seen.Problems {
+		if err := w.add(frameProblem, problem(v)); err != nil {
 			return err
 		}
 	}

@@ -84,8 +84,8 @@ func TestObserve(t *testing.T) {
 			c.replicas.Replicas = Fixed(address)
 			watch.Address = address
 			seen, stop := s.observe(watch)
-			verdict := calc.Verdict{Kind: calc.KindIPPool, Name: "a", Reason: "no CIDR"}
-			if diff := cmp.Diff(Observed{Whole: true, Verdicts: []calc.Verdict{verdict}}, told(t, seen)); diff != "" {
+			problem := calc.Problem{Kind: calc.KindIPPool, Name: "a", Reason: "no CIDR"}
+			if diff := cmp.Diff(Observed{Whole: true, Problems: []calc.Problem{problem}}, told(t, seen)); diff != "" {
 				t.Errorf("at first (-want +got):\n%s", diff)
 			}
 			if n := value(t, registry, "typha_observers"); n != 1 {
@@ -95,7 +95,7 @@ func TestObserve(t *testing.T) {
 			s.run(c)
 			next(t, c)
 			c.Report(wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}, Notices: []string{"kube-proxy is in IPVS mode"}})
-			m := &mirror{t: t, nodes: map[string]NodeStatus{}, verdicts: map[resource]string{}, told: 1}
+			m := &mirror{t: t, nodes: map[string]NodeStatus{}, problems: map[resource]string{}, told: 1}
 			for m.nodes["n1"].Applied != 1 {
 				m.tell(told(t, seen))
 			}
@@ -103,8 +103,8 @@ func TestObserve(t *testing.T) {
 				t.Errorf("a node (-hub +observed):\n%s", diff)
 			}
 			refuse(t, h, "a", "")
-			verdict.Reason = ""
-			if diff := cmp.Diff(Observed{Verdicts: []calc.Verdict{verdict}}, told(t, seen)); diff != "" {
+			problem.Reason = ""
+			if diff := cmp.Diff(Observed{Problems: []calc.Problem{problem}}, told(t, seen)); diff != "" {
 				t.Errorf("when nothing is wrong any more (-want +got):\n%s", diff)
 			}
 			if err := stop(); !errors.Is(err, context.Canceled) {
@@ -114,7 +114,7 @@ func TestObserve(t *testing.T) {
 
 			again, _ := s.observe(watch)
 			o := told(t, again)
-			if diff := cmp.Diff(steady(statuses(t, h)), steady(map[string]NodeStatus{"n1": o.Nodes[0]})); diff != "" || !o.Whole || len(o.Verdicts) > 0 {
+			if diff := cmp.Diff(steady(statuses(t, h)), steady(map[string]NodeStatus{"n1": o.Nodes[0]})); diff != "" || !o.Whole || len(o.Problems) > 0 {
 				t.Errorf("after the observer came back: %+v", o)
 			}
 		})

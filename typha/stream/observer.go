@@ -23,7 +23,7 @@ type observer struct {
 	waiter   chan<- Observed // where the next answer goes, if the reader waits
 	whole    bool            // nothing was told yet: everything is to be
 	nodes    map[string]struct{}
-	verdicts map[resource]struct{}
+	problems map[resource]struct{}
 	answers  map[string]struct{}
 	sent     map[string]*wire.StatusAnswer // by node, what the reader has
 }
@@ -45,7 +45,7 @@ func (h *Hub) observe(ctx context.Context) (*observer, error) {
 	if err := h.whenInSync(ctx); err != nil {
 		return nil, err
 	}
-	o := &observer{hub: h, whole: true, nodes: map[string]struct{}{}, verdicts: map[resource]struct{}{},
+	o := &observer{hub: h, whole: true, nodes: map[string]struct{}{}, problems: map[resource]struct{}{},
 		answers: map[string]struct{}{}, sent: map[string]*wire.StatusAnswer{}}
 	var full bool
 	err := h.call(ctx, func() {
@@ -90,18 +90,18 @@ func (h *Hub) statusChanged(n *node) {
 	}
 }
 
-// keepVerdict keeps a verdict for the observers, and reports whether the resource could be used before and cannot now, or
+// keepProblem keeps a problem for the observers, and reports whether the resource could be used before and cannot now, or
 // the reverse.
-func (h *Hub) keepVerdict(v calc.Verdict) (turned bool) {
+func (h *Hub) keepProblem(v calc.Problem) (turned bool) {
 	r := resource{v.Kind, Name{v.Namespace, v.Name}}
-	_, before := h.verdicts[r]
+	_, before := h.problems[r]
 	if v.Reason == "" {
-		delete(h.verdicts, r)
+		delete(h.problems, r)
 	} else {
-		h.verdicts[r] = v.Reason
+		h.problems[r] = v.Reason
 	}
 	for o := range h.observers {
-		o.verdicts[r] = struct{}{}
+		o.problems[r] = struct{}{}
 	}
 	return before != (v.Reason != "")
 }
@@ -109,7 +109,7 @@ func (h *Hub) keepVerdict(v calc.Verdict) (turned bool) {
 // tell answers the observers that wait and for which there is something.
 func (h *Hub) tell() {
 	for o := range h.observers {
-		if o.waiter != nil && (o.whole || len(o.nodes)+len(o.verdicts)+len(o.answers) > 0) {
+		if o.waiter != nil && (o.whole || len(o.nodes)+len(o.problems)+len(o.answers) > 0) {
 			o.waiter <- o.take() // has room for the one answer
 			o.waiter = nil
 		}
@@ -126,8 +126,8 @@ func (o *observer) take() Observed {
 				o.nodes[name], o.answers[name] = struct{}{}, struct{}{}
 			}
 		}
-		for r := range h.verdicts {
-			o.verdicts[r] = struct{}{}
+		for r := range h.problems {
+			o.problems[r] = struct{}{}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.nodes)) {
@@ -139,12 +139,12 @@ func (o *observer) take() Observed {
 		}
 	}
 	seen.Answers = o.answersOf(slices.Sorted(maps.Keys(o.answers)))
-	for _, r := range slices.SortedFunc(maps.Keys(o.verdicts), resource.compare) {
-		if reason := h.verdicts[r]; reason != "" || !o.whole {
-			seen.Verdicts = append(seen.Verdicts, calc.Verdict{Kind: r.kind, Namespace: r.Namespace, Name: r.Name.Name, Reason: reason})
+	for _, r := range slices.SortedFunc(maps.Keys(o.problems), resource.compare) {
+		if reason := h.problems[r]; reason != "" || !o.whole {
+			seen.Problems = append(seen.Problems, calc.Problem{Kind: r.kind, Namespace: r.Namespace, Name: r.Name.Name, Reason: reason})
 		}
 	}
-	o.whole, o.nodes, o.verdicts, o.answers = false, map[string]struct{}{}, map[resource]struct{}{}, map[string]struct{}{}
+	o.whole, o.nodes, o.problems, o.answers = false, map[string]struct{}{}, map[resource]struct{}{}, map[string]struct{}{}
 	return seen
 }
 

@@ -26,7 +26,7 @@ type mirror struct {
 
 	sync.Mutex
 	nodes    map[string]NodeStatus
-	verdicts map[resource]string
+	problems map[resource]string
 	told     int
 }
 
@@ -40,11 +40,11 @@ func (m *mirror) tell(seen Observed) {
 	}
 	m.told++
 	if seen.Whole {
-		m.nodes, m.verdicts = map[string]NodeStatus{}, map[resource]string{}
-		if len(seen.Gone) > 0 || slices.ContainsFunc(seen.Verdicts, func(v calc.Verdict) bool { return v.Reason == "" }) {
+		m.nodes, m.problems = map[string]NodeStatus{}, map[resource]string{}
+		if len(seen.Gone) > 0 || slices.ContainsFunc(seen.Problems, func(v calc.Problem) bool { return v.Reason == "" }) {
 			m.t.Errorf("a whole message says what is not: %+v", seen)
 		}
-	} else if len(seen.Nodes)+len(seen.Gone)+len(seen.Verdicts) == 0 {
+	} else if len(seen.Nodes)+len(seen.Gone)+len(seen.Problems) == 0 {
 		m.t.Error("a message says nothing")
 	}
 	for _, n := range seen.Nodes {
@@ -53,10 +53,10 @@ func (m *mirror) tell(seen Observed) {
 	for _, name := range seen.Gone {
 		delete(m.nodes, name)
 	}
-	for _, v := range seen.Verdicts {
+	for _, v := range seen.Problems {
 		r := resource{v.Kind, Name{v.Namespace, v.Name}}
-		if m.verdicts[r] = v.Reason; v.Reason == "" {
-			delete(m.verdicts, r)
+		if m.problems[r] = v.Reason; v.Reason == "" {
+			delete(m.problems, r)
 		}
 	}
 }
@@ -184,8 +184,8 @@ func observeHistory(t *testing.T, r *rand.Rand) {
 		if diff := cmp.Diff(steady(statuses(t, h)), steady(m.nodes)); diff != "" {
 			t.Errorf("nodes (-hub +observer %d):\n%s", i, diff)
 		}
-		if diff := cmp.Diff(reasons, m.verdicts); diff != "" {
-			t.Errorf("verdicts (-hub +observer %d):\n%s", i, diff)
+		if diff := cmp.Diff(reasons, m.problems); diff != "" {
+			t.Errorf("problems (-hub +observer %d):\n%s", i, diff)
 		}
 	}
 }
@@ -228,19 +228,19 @@ func TestSlowObserver(t *testing.T) {
 		refuse(t, h, "a", fmt.Sprint("round ", round))
 	}
 	refuse(t, h, "b", "")
-	if _, err := h.Versions(t.Context()); err != nil { // all was taken in, and the last verdicts were given
+	if _, err := h.Versions(t.Context()); err != nil { // all was taken in, and the last problems were given
 		t.Fatal(err)
 	}
 	marks := 0
-	if err := h.call(t.Context(), func() { h.flush(); marks = len(o.nodes) + len(o.verdicts) }); err != nil {
+	if err := h.call(t.Context(), func() { h.flush(); marks = len(o.nodes) + len(o.problems) }); err != nil {
 		t.Fatal(err)
 	}
 	if marks > nodes+2 {
 		t.Errorf("%d marks for %d nodes and two resources", marks, nodes)
 	}
 	read()
-	if m.told != 2 || len(m.nodes) != nodes || m.nodes["n1"].Applied != rounds-1 || m.verdicts[resource{calc.KindIPPool, Name{Name: "a"}}] != fmt.Sprint("round ", rounds-1) {
-		t.Errorf("after %d messages: %+v, %v", m.told, m.nodes, m.verdicts)
+	if m.told != 2 || len(m.nodes) != nodes || m.nodes["n1"].Applied != rounds-1 || m.problems[resource{calc.KindIPPool, Name{Name: "a"}}] != fmt.Sprint("round ", rounds-1) {
+		t.Errorf("after %d messages: %+v, %v", m.told, m.nodes, m.problems)
 	}
 }
 
@@ -338,8 +338,8 @@ func TestObserverWaitsForSync(t *testing.T) {
 			synctest.Wait()
 			m.Lock()
 			defer m.Unlock()
-			if m.told != told || len(m.verdicts) != told {
-				t.Errorf("after %d messages: %v", m.told, m.verdicts)
+			if m.told != told || len(m.problems) != told {
+				t.Errorf("after %d messages: %v", m.told, m.problems)
 			}
 		}
 		expect(0)
