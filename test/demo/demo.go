@@ -41,7 +41,7 @@ type step struct {
 // Run takes every step in order and stops at the first whose check fails.
 func (d *Demo) Run(ctx context.Context) error {
 	steps := []step{
-		{"Install Maneki with Helm", d.install},
+		{"Install Maneki with Helm", d.Install},
 		{"Nodes, pools and the pods of a small shop", d.shop},
 		{"Who reaches whom, before and after NetworkPolicy", d.policy},
 		{"A router outside the cluster learns the pod networks", d.bgp},

@@ -11,7 +11,8 @@ import (
 // rolloutTimeout bounds how long workloads may take to become ready on a busy machine.
 const rolloutTimeout = 3 * time.Minute
 
-func (d *Demo) install(ctx context.Context) error {
+// Install installs Maneki with Helm, or upgrades it, and waits until every node is Ready.
+func (d *Demo) Install(ctx context.Context) error {
 	if _, err := d.shell.show(ctx, "helm upgrade --install maneki charts/maneki -n calico-system --create-namespace -f test/demo/values.yaml"); err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // Package e2e tests Maneki as a user meets it: a real Kubernetes in namespaces, the Helm chart,
-// kubectl and calicoctl. The tests share one cluster and run in the order of the package's files;
-// the first installs, the last uninstalls.
+// kubectl and calicoctl. The tests share one cluster. They run in any order, and each runs alone:
+// a test that needs Maneki installs it unless it is installed.
 package e2e
 
 import (
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/test/cluster"
+	"github.com/maneki-net/maneki/test/demo"
 	"github.com/maneki-net/maneki/test/deploy"
 )
 
@@ -28,6 +29,8 @@ var suite struct {
 	environ []string
 	tools   deploy.Tools
 	root    string
+	// installed reports whether Maneki is installed in the cluster.
+	installed bool
 }
 
 func TestMain(m *testing.M) {
@@ -83,6 +86,18 @@ func run(m *testing.M) (code int) {
 	}
 	suite.environ = suite.tools.Environ(suite.cluster)
 	return m.Run()
+}
+
+// install installs Maneki as the demo does, unless it is installed.
+func install(t *testing.T) {
+	t.Helper()
+	if suite.installed {
+		return
+	}
+	if err := demo.New(suite.cluster, suite.tools, suite.root, os.Stdout).Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	suite.installed = true
 }
 
 func dump() {

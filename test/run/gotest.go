@@ -59,6 +59,9 @@ func goTest(ctx context.Context, o options, belongs func(string) bool, flags ...
 	if o.run != "" {
 		args = append(args, "-run="+o.run)
 	}
+	if o.long {
+		args = append(args, "-shuffle=on") // no test depends on another
+	}
 	cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
 	cmd.Stderr, cmd.Dir = os.Stderr, o.module
 	if o.long {

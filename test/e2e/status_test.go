@@ -51,6 +51,7 @@ const (
 
 // TestNodesSayWhetherTheyAreProgrammed: one that can't do something, one that is not connected, and the others, which stay as they are.
 func TestNodesSayWhetherTheyAreProgrammed(t *testing.T) {
+	install(t)
 	const fine = "True Programmed"
 	programmed(t, fine, fine, fine)
 	const written = `kubectl get node node1 -o jsonpath='{.status.conditions[?(@.type=="maneki.net/NetworkProgrammed")].lastHeartbeatTime}'`
@@ -99,6 +100,7 @@ spec:
 
 // TestClusterNetworkPolicySaysWhetherItIsUsed, whose CRD comes when all runs already.
 func TestClusterNetworkPolicySaysWhetherItIsUsed(t *testing.T) {
+	install(t)
 	// Not with must, whose HOME has no modules.
 	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
 	if err != nil {
@@ -122,6 +124,7 @@ func TestClusterNetworkPolicySaysWhetherItIsUsed(t *testing.T) {
 
 // TestUnusablePolicyHasAnEvent: one that got in while nobody judged has it when kube-controllers is back, and another when it is mended.
 func TestUnusablePolicyHasAnEvent(t *testing.T) {
+	install(t)
 	const controllers = "kubectl -n calico-system scale deploy/calico-kube-controllers --replicas=%d && " +
 		"kubectl -n calico-system rollout status deploy/calico-kube-controllers --timeout=120s"
 	policy := func(selector string) string {

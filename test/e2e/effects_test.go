@@ -54,6 +54,7 @@ spec: {nodeSelector: {none: none}, containers: [{name: c, image: none}]}
 
 // TestWhatHasNoEffectIsSaid: to who writes it, on the object, and, where protection is missing, on the node.
 func TestWhatHasNoEffectIsSaid(t *testing.T) {
+	install(t)
 	const fine = "True Programmed"
 	programmed(t, fine, fine, fine)
 	inputs, err := os.ReadFile("testdata/no-effect.yaml")

@@ -9,6 +9,7 @@ import (
 
 // TestDocumentation runs the commands that README.md and docs/ tell a reader to type.
 func TestDocumentation(t *testing.T) {
+	install(t)
 	blocks, err := docs.Blocks(suite.root)
 	if err != nil {
 		t.Fatal(err)

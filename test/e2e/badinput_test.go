@@ -19,6 +19,7 @@ func peer(name, spec string) string {
 // TestBadInput gives what can't be used to kubectl and calicoctl alike: each refuses, naming the object, the field
 // and what would be right, and nothing is changed.
 func TestBadInput(t *testing.T) {
+	install(t)
 	cases := []struct {
 		name, manifest string
 		// what the message must contain
@@ -58,6 +59,7 @@ func TestBadInput(t *testing.T) {
 
 // TestGoodInput is the control: what differs from the above in one thing only is accepted by both.
 func TestGoodInput(t *testing.T) {
+	install(t)
 	for _, tool := range []string{"kubectl", "calicoctl"} {
 		for _, m := range []string{pool("good", "{cidr: 10.99.0.0/16, blockSize: 26, natOutgoing: true}"), peer("good", "{peerIP: 192.0.2.1, asNumber: 64513, nodeSelector: \"name == 'nobody'\"}")} {
 			input(t, tool+" apply -f -", m)
@@ -68,6 +70,7 @@ func TestGoodInput(t *testing.T) {
 
 // TestNoPoolLeft fills a pool and sees the reason in the events of the pod that gets no address.
 func TestNoPoolLeft(t *testing.T) {
+	install(t)
 	input(t, "calicoctl apply -f -", pool("tiny-pool", "{cidr: 10.95.0.0/30, blockSize: 30, assignmentMode: Manual, vxlanMode: Always}"))
 	t.Cleanup(func() {
 		_, _ = sh(context.WithoutCancel(t.Context()), "kubectl delete pod -l run=tiny --now; calicoctl delete ippool tiny-pool")

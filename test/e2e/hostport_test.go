@@ -11,6 +11,7 @@ import (
 // TestHostPort: on a host without the plugin portmap, Maneki brings it, and the hostPort of a pod is reached from
 // another node. A port that no pod has is closed.
 func TestHostPort(t *testing.T) {
+	install(t)
 	const portmap = "/opt/cni/bin/portmap"
 	if output, err := onNode(t.Context(), "node2", "rm "+portmap); err != nil {
 		t.Fatalf("%v\n%s", err, output)

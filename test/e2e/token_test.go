@@ -8,6 +8,7 @@ import (
 // TestStolenNodeToken: what the token of node1 is good for in the hands of a thief. That the nodes' own writes pass is what every other
 // test needs; test/chart has the table of all that can be written.
 func TestStolenNodeToken(t *testing.T) {
+	install(t)
 	addresses := runPods(t, "token", "")
 	pod := must(t, `kubectl -n calico-system get pods -l k8s-app=calico-node --field-selector spec.nodeName=node1 -o jsonpath='{.items[0].metadata.name}'`)
 	token := strings.TrimSpace(must(t, "kubectl -n calico-system create token calico-node --bound-object-kind=Pod --bound-object-name="+pod))

@@ -57,6 +57,7 @@ var quiet = []string{"ipam_allocations_gc_candidates", "ipam_allocations_gc_recl
 // TestDashboardsAreFilled: each panel of Calico's dashboards that concerns what exists here has a sample with the labels
 // that it selects; and the table of effects says of each of Calico's metrics what a scrape says.
 func TestDashboardsAreFilled(t *testing.T) {
+	install(t)
 	eventually(t, 2*time.Minute, func(ctx context.Context) error {
 		found, err := scrape(ctx)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 // TestRepair deletes by hand what Felix made and sees it gone and back.
 func TestRepair(t *testing.T) {
+	install(t)
 	addresses := runPods(t, "repair", "")
 	eventually(t, 30*time.Second, func(ctx context.Context) error {
 		return reach(ctx, "repair-node1", addresses["node2"][0])
@@ -53,6 +54,7 @@ func TestRepair(t *testing.T) {
 
 // TestNodeAndPodAddressesAreReleased deletes a pod, and sees its address leave the block.
 func TestPodAddressIsReleased(t *testing.T) {
+	install(t)
 	must(t, "kubectl run leaver --image=registry.k8s.io/e2e-test-images/agnhost:2.63.0 --overrides='{\"spec\":{\"terminationGracePeriodSeconds\":0}}'")
 	must(t, "kubectl wait pod leaver --for=condition=Ready --timeout=60s")
 	find := `kubectl get ipamblocks -o json | grep -c '"pod": "leaver"' || true`

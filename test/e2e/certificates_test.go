@@ -16,6 +16,7 @@ const kubeletTime = 3 * time.Minute
 // TestAuthorityIsReplaced sees every component go on with certificates of another authority: at once, as when its key
 // was stolen, and in a long run step by step, with two that are trusted at a time.
 func TestAuthorityIsReplaced(t *testing.T) {
+	install(t)
 	start := time.Now()
 	must(t, "helm upgrade --install maneki charts/maneki -n calico-system --create-namespace -f test/demo/values.yaml"+
 		" --set kubeControllers.env.AUTHORITY_OVERLAP=3m")

@@ -5,11 +5,13 @@ import (
 	"testing"
 )
 
-// TestUninstall takes Maneki away: what ran and what it left on the nodes is gone, the CRDs and
-// the users' resources stay.
+// TestUninstall uninstalls Maneki. Its programs and what it left on the nodes are gone; the CRDs and the resources of
+// users stay.
 func TestUninstall(t *testing.T) {
+	install(t)
 	must(t, "kubectl delete namespace shop data pings --ignore-not-found --timeout=120s")
 	must(t, "helm uninstall maneki -n "+namespace+" --wait --timeout 4m")
+	suite.installed = false
 	if left := must(t, "kubectl get all,secrets,serviceaccounts,configmaps -n "+namespace+" -o name"); strings.Contains(left, "calico") || strings.Contains(left, "maneki") {
 		t.Errorf("left in the namespace:\n%s", left)
 	}

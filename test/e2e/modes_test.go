@@ -65,6 +65,7 @@ func tunnelPackets(t *testing.T, node, device string) int {
 // pool, and sees that the tunnel is used exactly where it should be. node1 and node3 share
 // a subnet; node2 is in another.
 func TestPoolModes(t *testing.T) {
+	install(t)
 	cases := []struct {
 		pool, mode, annotations string
 		// whether traffic from node1 to the other node is encapsulated

@@ -127,6 +127,7 @@ spec:
 
 // TestCalicoPolicies enforces policies of projectcalico.org/v3 between pods on three nodes, and on a node.
 func TestCalicoPolicies(t *testing.T) {
+	install(t)
 	addresses := runPods(t, "policy", "")
 	pods := map[string]string{"client": "policy-node1", "other": "policy-node2", "server": "policy-node3"}
 	targets := map[string]string{"client": addresses["node1"][0], "other": addresses["node2"][0], "server": addresses["node3"][0]}

@@ -8,6 +8,7 @@ import (
 
 // TestWhatTutorialsPresuppose: the resources that commands of Calico's documentation change are there.
 func TestWhatTutorialsPresuppose(t *testing.T) {
+	install(t)
 	must(t, `kubectl patch felixconfiguration default --type merge -p '{"spec":{"logSeverityScreen":"Info"}}'`)
 	if output := must(t, "calicoctl get felixconfig default -o yaml --export"); !strings.Contains(output, "logSeverityScreen: Info") {
 		t.Errorf("calicoctl says %s", output)

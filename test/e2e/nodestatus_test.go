@@ -16,6 +16,7 @@ func askForStatus(name string, period int) string {
 // TestCalicoNodeStatus asks a node for its status: it shows a session that comes and goes, and routes. The session is of a
 // BGPPeer whose peerIP is a node's, and which has no AS number.
 func TestCalicoNodeStatus(t *testing.T) {
+	install(t)
 	const period = 5
 	address := strings.Fields(must(t, `kubectl get node node2 -o jsonpath='{.status.addresses[?(@.type=="InternalIP")].address}'`))[0]
 	peer := "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: node2}\nspec: {node: node1, peerIP: " + address + "}\n"

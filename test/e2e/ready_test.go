@@ -12,6 +12,7 @@ import (
 // refused with the reason, a pod can be deleted, and the nodes and kube-controllers say why. When it is true again, everything
 // of that time is done.
 func TestDatastoreNotReady(t *testing.T) {
+	install(t)
 	addresses := runPods(t, "ready", "")
 	target := addresses["node2"][0]
 	reached := func(ctx context.Context) error { return reach(ctx, "ready-node1", target) }

@@ -25,6 +25,7 @@ const latencyRuns = 20
 // denies, and from its deletion to the first that gets through again, from a client outside the
 // cluster. It judges that both happen; the times are for reading.
 func TestPolicyLatency(t *testing.T) {
+	install(t)
 	addresses := runPods(t, "latency", "")
 	config, err := clientcmd.BuildConfigFromFlags("", suite.cluster.Kubeconfig())
 	if err != nil {
