@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"typha/inbound":    {},
 	"typha/wire":       {},
 	"typha/calc":       {"api", "typha/wire"},
+	"typha/calc/spec":  {"api/selector"},
 	"typha/stream":     {"typha/certfile", "typha/inbound", "typha/metric", "typha/wire", "typha/calc"},
 	"bgp":              {"typha/wire"},
 	"felix":            {"api", "datastore", "ipam", "typha", "bgp", "cni-plugin/protocol"},

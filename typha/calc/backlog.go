@@ -72,10 +72,10 @@ func (e *Engine) propose(key policyKey, c compiled) bool {
 func (e *Engine) unaskedOf(c *compiled) []*selector {
 	var unasked []*selector
 	for i := range c.sets {
-		if c.sets[i].service != nil {
+		if c.sets[i].Service != nil {
 			continue
 		}
-		if s := e.selectors.get(c.sets[i].items.key()); !s.asked {
+		if s := e.selectors.get(c.sets[i].Items.Key()); !s.asked {
 			unasked = append(unasked, s)
 		}
 	}
@@ -105,7 +105,7 @@ func (e *Engine) workOf(c *compiled) int {
 	work := 0
 	for i := range c.sets {
 		want := &c.sets[i]
-		if s := e.sets.get(want.name); s != nil && s.sent {
+		if s := e.sets.get(want.Name); s != nil && s.sent {
 			continue
 		}
 		if size, known := e.sizeOf(want); known {
@@ -116,7 +116,7 @@ func (e *Engine) workOf(c *compiled) int {
 			continue
 		}
 		classes := all
-		if ns := want.items.namespace; ns != "" {
+		if ns := want.Items.Namespace; ns != "" {
 			n, counted := spaces[ns]
 			if !counted {
 				n = e.classesIn(ns)

@@ -12,6 +12,7 @@ import (
 
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
 // Budget limits what policies may use, so that the policies of one namespace cannot use up what those of other
@@ -98,9 +99,9 @@ func (b Budget) compile(object metav1.Object) (policyKey, compiled, bool) {
 	tooMany := rules > b.PolicyRules
 	c := read(tooMany)
 	c.created = object.GetCreationTimestamp().Unix()
-	c.cost = cost{rules, c.subject.terms() / termsOfSet}
+	c.cost = cost{rules, c.subject.Terms() / termsOfSet}
 	for i := range c.sets {
-		c.cost.sets += c.sets[i].weight()
+		c.cost.sets += weight(&c.sets[i])
 	}
 	switch {
 	case tooMany:
@@ -111,8 +112,8 @@ func (b Budget) compile(object metav1.Object) (policyKey, compiled, bool) {
 			"and those of one policy may name %d (PolicyMaxSets); have fewer selectors select more, or split it",
 			number(c.cost.sets, "set"), b.PolicySets)
 	}
-	if c.subject.terms() > termsOfSet*b.PolicySets {
-		c.subject.Selector = expression.All() // to evaluate its own selector would take too long
+	if c.subject.Terms() > termsOfSet*b.PolicySets {
+		c.subject.Expression = expression.All() // to evaluate its own selector would take too long
 	}
 	if c.over != "" {
 		c.over += "; until then " + c.closedEffect()
@@ -215,18 +216,11 @@ func calicoRules(rules []v3.Rule) int {
 const termsOfSet = 10
 
 // weight returns how often a set counts in a budget.
-func (s *setSpec) weight() int {
-	if s.service != nil {
+func weight(s *spec.Set) int {
+	if s.Service != nil {
 		return 1
 	}
-	return 1 + max(0, s.items.terms()-1)/termsOfSet
-}
-
-func (s spec) terms() int {
-	if s.Selector == nil {
-		return 0
-	}
-	return s.Terms()
+	return 1 + max(0, s.Items.Terms()-1)/termsOfSet
 }
 
 // leastCharge is the least number that the members of a set count as.
@@ -242,7 +236,7 @@ func (e *Engine) charge(members int) int {
 
 // closedEffect returns what the policy does once it is closed, for a message.
 func (c *compiled) closedEffect() string {
-	if c.subject.scope == scopePods && c.policy.Tier == v3.DefaultTier {
+	if c.subject.Scope == spec.Pods && c.policy.Tier == v3.DefaultTier {
 		return "it allows nothing"
 	}
 	return "it denies all that it selects"

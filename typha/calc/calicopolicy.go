@@ -12,6 +12,7 @@ import (
 	"github.com/maneki-net/maneki/api/rule"
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -19,7 +20,7 @@ import (
 type calicoCompiler struct {
 	namespace string // of the policy; empty for none
 	onForward bool
-	subject   spec
+	subject   spec.Selector
 	sets      setsOf
 	errs      field.ErrorList
 }
@@ -39,13 +40,13 @@ func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec, bare b
 		everywhere: slices.Contains(o.PerformanceHints, v3.PerfHintAssumeNeededOnEveryNode),
 	}
 	out.ingress, out.egress = calicoDirections(o)
-	spec := field.NewPath("spec")
-	c.subject = c.calicoSubject(spec, o)
+	path := field.NewPath("spec")
+	c.subject = c.calicoSubject(path, o)
 	out.subject = c.subject
 	readable := len(c.errs) == 0
 	if !bare {
-		c.rules(&out, spec.Child("ingress"), o.Ingress, true)
-		c.rules(&out, spec.Child("egress"), o.Egress, false)
+		c.rules(&out, path.Child("ingress"), o.Ingress, true)
+		c.rules(&out, path.Child("egress"), o.Egress, false)
 	}
 	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
 	if !readable {
@@ -70,7 +71,7 @@ func calicoDirections(o *v3.GlobalNetworkPolicySpec) (ingress, egress bool) {
 }
 
 // calicoSubject returns what the policy applies to; of selectors that cannot be read, everything.
-func (c *calicoCompiler) calicoSubject(path *field.Path, o *v3.GlobalNetworkPolicySpec) spec {
+func (c *calicoCompiler) calicoSubject(path *field.Path, o *v3.GlobalNetworkPolicySpec) spec.Selector {
 	parts := []*expression.Selector{c.selector(path.Child("selector"), o.Selector)}
 	if o.NamespaceSelector != "" {
 		namespaces := c.selector(path.Child("namespaceSelector"), o.NamespaceSelector)
@@ -80,7 +81,7 @@ func (c *calicoCompiler) calicoSubject(path *field.Path, o *v3.GlobalNetworkPoli
 		accounts := c.selector(path.Child("serviceAccountSelector"), o.ServiceAccountSelector)
 		parts = append(parts, expression.Has(v3.LabelServiceAccount), accounts.Prefixed(v3.ServiceAccountLabelPrefix))
 	}
-	return spec{scopeAll, c.namespace, expression.And(parts...)}
+	return spec.Selector{Scope: spec.Any, Namespace: c.namespace, Expression: expression.And(parts...)}
 }
 
 // selector reads a selector; one that cannot be read is reported, and selects everything.
@@ -90,7 +91,7 @@ func (c *calicoCompiler) selector(path *field.Path, text string) *expression.Sel
 }
 
 func compileProfile(wireName string, o *v3.ProfileSpec) compiled {
-	c := calicoCompiler{subject: spec{scopeAll, "", expression.All()}}
+	c := calicoCompiler{subject: spec.All(spec.Any)}
 	out := compiled{policy: &wire.Policy{Name: wireName}}
 	path := field.NewPath("spec")
 	c.rules(&out, path.Child("ingress"), o.Ingress, true)

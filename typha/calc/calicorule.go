@@ -11,6 +11,7 @@ import (
 	"github.com/maneki-net/maneki/api/rule"
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -86,15 +87,15 @@ func (c *calicoCompiler) end(r *v3.EntityRule, protocol uint8, ingress, destinat
 	out.NotNets = netsOf(r.NotNets, false)
 	selected, any := c.selected(r)
 	if !any {
-		out.Sets = append(out.Sets, c.sets.add(setSpec{items: selected}))
+		out.Sets = append(out.Sets, c.sets.add(spec.Networks(selected)))
 	}
 	if r.NotSelector != "" {
 		if s, err := expression.Parse(r.NotSelector); err == nil {
-			out.NotSets = append(out.NotSets, c.sets.add(setSpec{items: spec{scopeAll, "", s}}))
+			out.NotSets = append(out.NotSets, c.sets.add(spec.Networks(spec.Selector{Scope: spec.Any, Expression: s})))
 		}
 	}
 	if m := r.Services; m != nil && m.Name != "" && (m.Namespace != "" || c.namespace != "") {
-		name := c.sets.add(setSpec{setForm: setForm{service: &resourceName{cmp.Or(m.Namespace, c.namespace), m.Name}, ports: destination}})
+		name := c.sets.add(spec.Endpoints(spec.Service{Namespace: cmp.Or(m.Namespace, c.namespace), Name: m.Name}, destination))
 		if destination {
 			out.PortSets = append(out.PortSets, name)
 		} else {
@@ -124,14 +125,14 @@ func netsOf(texts []string, alternatives bool) []netip.Prefix {
 }
 
 // ports returns ranges, and sets for names. If one cannot be read any port may have been meant.
-func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners spec) (ranges []wire.PortRange, sets []string) {
+func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners spec.Selector) (ranges []wire.PortRange, sets []string) {
 	if len(readablePorts(list)) < len(list) {
 		return nil, nil
 	}
 	for _, text := range list {
 		p, _ := rule.ParsePort(text)
 		if p.Name != "" {
-			sets = append(sets, c.sets.add(setSpec{items: owners, setForm: setForm{port: p.Name, protocol: protocol}}))
+			sets = append(sets, c.sets.add(spec.NamedPorts(owners, p.Name, protocol)))
 		} else {
 			ranges = append(ranges, wire.PortRange{First: p.First, Last: p.Last})
 		}
@@ -151,22 +152,22 @@ func readablePorts(list []intstr.IntOrString) []intstr.IntOrString {
 
 // selected returns the items that selector, namespaceSelector and serviceAccounts mean together; any says that none of
 // them is there.
-func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec, any bool) {
+func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec.Selector, any bool) {
 	if r.Selector == "" && r.NamespaceSelector == "" && r.ServiceAccounts == nil {
-		return spec{scopeAll, "", expression.All()}, true
+		return spec.All(spec.Any), true
 	}
 	parts := []*expression.Selector{readableOrAll(r.Selector)}
 	if _, global := parts[0].WithGlobal(true); global { // which has no meaning here
 		parts[0] = expression.All()
 	}
-	out := spec{scope: scopeAll}
+	out := spec.Selector{Scope: spec.Any}
 	if r.NamespaceSelector != "" {
 		// One that cannot be read may have said global().
 		if s, err := expression.Parse(r.NamespaceSelector); err == nil {
 			parts = append(parts, namespaceScope(s))
 		}
 	} else {
-		out.namespace = c.namespace
+		out.Namespace = c.namespace
 	}
 	if a := r.ServiceAccounts; a != nil {
 		parts = append(parts, expression.Has(v3.LabelServiceAccount))
@@ -177,7 +178,7 @@ func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec, any bool) {
 			parts = append(parts, readableOrAll(a.Selector).Prefixed(v3.ServiceAccountLabelPrefix))
 		}
 	}
-	out.Selector = expression.And(parts...)
+	out.Expression = expression.And(parts...)
 	return out, false
 }
 

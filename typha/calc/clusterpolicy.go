@@ -11,6 +11,7 @@ import (
 	"github.com/maneki-net/maneki/api/rule"
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -24,7 +25,7 @@ type clusterCompiler struct {
 // compileClusterNetworkPolicy reads a policy. A bare one is read without its rules.
 func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bool) compiled {
 	c := clusterCompiler{}
-	spec := field.NewPath("spec")
+	path := field.NewPath("spec")
 	tier := v3.KubeAdminTier
 	switch o.Spec.Tier {
 	case policyv1alpha2.AdminTier:
@@ -32,7 +33,7 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bo
 		tier = v3.KubeBaselineTier
 	default: // of a newer version: nobody knows what its rules come before
 		c.tierless = true
-		err := field.NotSupported(spec.Child("tier"), o.Spec.Tier, []string{"Admin", "Baseline"})
+		err := field.NotSupported(path.Child("tier"), o.Spec.Tier, []string{"Admin", "Baseline"})
 		err.Detail += "; it accepts nothing, and a rule that denies or passes denies all"
 		c.errs = append(c.errs, err)
 	}
@@ -44,12 +45,12 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bo
 	subject, err := podsIn(o.Spec.Subject.Namespaces, o.Spec.Subject.Pods)
 	if err != nil {
 		// The subject selects more pods than was meant. These are isolated, and nothing is allowed to them.
-		c.errs = append(c.errs, field.Invalid(spec.Child("subject"), field.OmitValueType{}, err.Error()+"; the policy denies all"))
-		subject.Selector = readableSubject(o.Spec.Subject)
+		c.errs = append(c.errs, field.Invalid(path.Child("subject"), field.OmitValueType{}, err.Error()+"; the policy denies all"))
+		subject.Expression = readableSubject(o.Spec.Subject)
 	}
 	c.subject, out.subject = subject, subject
 	if !bare {
-		c.clusterRules(&out, spec, o)
+		c.clusterRules(&out, path, o)
 	}
 	if out.sets, out.reason = c.sets.specs, reasonOf(c.errs); err != nil {
 		out.denyAll()
@@ -57,32 +58,32 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bo
 	return out
 }
 
-func (c *clusterCompiler) clusterRules(out *compiled, spec *field.Path, o *policyv1alpha2.ClusterNetworkPolicy) {
+func (c *clusterCompiler) clusterRules(out *compiled, path *field.Path, o *policyv1alpha2.ClusterNetworkPolicy) {
 	for i, r := range o.Spec.Ingress {
 		var peers []clusterPeer
 		for _, p := range r.From {
 			peers = append(peers, clusterPeer{namespaces: p.Namespaces, pods: p.Pods})
 		}
-		out.add(true, i, c.clusterRule(spec.Child("ingress").Index(i), clusterRule{true, r.Action, peers, r.Protocols})...)
+		out.add(true, i, c.clusterRule(path.Child("ingress").Index(i), clusterRule{true, r.Action, peers, r.Protocols})...)
 	}
 	for i, r := range o.Spec.Egress {
 		var peers []clusterPeer
 		for _, p := range r.To {
 			peers = append(peers, clusterPeer{p.Namespaces, p.Pods, p.Nodes, p.Networks, p.DomainNames})
 		}
-		out.add(false, i, c.clusterRule(spec.Child("egress").Index(i), clusterRule{false, r.Action, peers, r.Protocols})...)
+		out.add(false, i, c.clusterRule(path.Child("egress").Index(i), clusterRule{false, r.Action, peers, r.Protocols})...)
 	}
 }
 
-// podsIn returns the pods that one of the two means. After an error its Selector is not set.
-func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) (spec, error) {
-	out := spec{scope: scopePods}
+// podsIn returns the pods that one of the two means. After an error its Expression is not set.
+func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) (spec.Selector, error) {
+	out := spec.Selector{Scope: spec.Pods}
 	switch {
 	case (namespaces == nil) == (pods == nil):
 		return out, fmt.Errorf("exactly one of namespaces and pods has to be set")
 	case namespaces != nil:
 		s, err := inNamespaces(namespaces)
-		out.Selector = s
+		out.Expression = s
 		return out, err
 	}
 	in, err := inNamespaces(&pods.NamespaceSelector)
@@ -93,7 +94,7 @@ func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod
 	if err != nil {
 		return out, fmt.Errorf("pods.podSelector: %w", err)
 	}
-	out.Selector = expression.And(in, own)
+	out.Expression = expression.And(in, own)
 	return out, nil
 }
 
@@ -121,7 +122,7 @@ type clusterPeer struct {
 type clusterEnd struct {
 	match wire.Match
 	// owners are whose named ports are meant.
-	owners spec
+	owners spec.Selector
 }
 
 // clusterRule is a rule of either direction.
@@ -211,7 +212,7 @@ func (c *clusterCompiler) wireRule(action wire.Action, end clusterEnd, port clus
 		owners = c.subject
 	}
 	if port.name != "" {
-		out.Dst.PortSets = []string{c.sets.add(setSpec{items: owners, setForm: setForm{port: port.name, protocol: port.protocol}})}
+		out.Dst.PortSets = []string{c.sets.add(spec.NamedPorts(owners, port.name, port.protocol))}
 	} else if port.ports.Last > 0 {
 		out.Dst.Ports = []wire.PortRange{port.ports}
 	}
@@ -225,7 +226,7 @@ func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
 			set++
 		}
 	}
-	end := clusterEnd{owners: spec{scopePods, "", expression.All()}}
+	end := clusterEnd{owners: spec.All(spec.Pods)}
 	switch {
 	case len(p.domainNames) > 0:
 		return end, fmt.Errorf("domainNames: names are not resolved")
@@ -248,7 +249,7 @@ func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
 		if err != nil {
 			return end, fmt.Errorf("nodes: %w", err)
 		}
-		end.match.Sets = []string{c.sets.add(setSpec{items: spec{scopeNodes, "", nodes}})}
+		end.match.Sets = []string{c.sets.add(spec.Networks(spec.Selector{Scope: spec.Nodes, Expression: nodes}))}
 		return end, nil
 	}
 	pods, err := podsIn(p.namespaces, p.pods)
@@ -256,7 +257,7 @@ func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
 		return end, err
 	}
 	end.owners = pods
-	end.match.Sets = []string{c.sets.add(setSpec{items: pods})}
+	end.match.Sets = []string{c.sets.add(spec.Networks(pods))}
 	return end, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -71,7 +72,7 @@ type Engine struct {
 	nets     netTable
 
 	// What selects it.
-	selectors    table[specKey, *selector]
+	selectors    table[spec.SelectorKey, *selector]
 	nextSelector int32
 	index        selectorIndex
 	sets         table[string, *ipSet]
@@ -137,7 +138,7 @@ func NewWithin(budget Budget) *Engine {
 		nets:          newNetTable(seed),
 		selectors:     newTable(seed, (*selector).key),
 		index:         selectorIndex{files: map[indexKey]bag[selector]{}, labels: map[string]int{}, generation: 1},
-		sets:          newTable(seed, func(s *ipSet) string { return s.name }),
+		sets:          newTable(seed, func(s *ipSet) string { return s.Name }),
 		services:      newServices(),
 		policies:      newTable(seed, (*policy).key),
 		staged:        map[*selector]bag[policy]{},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -301,20 +302,20 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 	within := func(net netip.Prefix) bool { return net.Contains(addr) }
 	inSet := func(name string) bool {
 		if set := q.e.sets.get(name); set != nil {
-			return q.inSet(set.setForm, set.selector, addr, port)
+			return q.inSet(set.Content, set.selector, addr, port)
 		}
 		if p.staged == nil {
 			return false
 		}
-		i := slices.IndexFunc(p.staged.specs, func(s setSpec) bool { return s.name == name })
+		i := slices.IndexFunc(p.staged.specs, func(s spec.Set) bool { return s.Name == name })
 		if i < 0 {
 			return false
 		}
-		spec, items := p.staged.specs[i], (*selector)(nil)
-		if spec.service == nil {
-			items = q.e.selectors.get(spec.items.key())
+		planned, items := p.staged.specs[i], (*selector)(nil)
+		if planned.Service == nil {
+			items = q.e.selectors.get(planned.Items.Key())
 		}
-		return q.inSet(spec.setForm, items, addr, port)
+		return q.inSet(planned.Content, items, addr, port)
 	}
 	inRange := func(r wire.PortRange) bool { return r.First <= port && port <= r.Last }
 	if len(m.Nets) > 0 && !slices.ContainsFunc(m.Nets, within) || slices.ContainsFunc(m.NotNets, within) ||
@@ -334,17 +335,17 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 
 // inSet reports whether an address, with a port where the set is of ports, is in what a set is made from. Sets of
 // staged policies exist nowhere else, and their selectors may not be matched yet (see backlog).
-func (q *inquiry) inSet(s setForm, items *selector, addr netip.Addr, port uint16) bool {
+func (q *inquiry) inSet(s spec.Content, items *selector, addr netip.Addr, port uint16) bool {
 	found := false
-	if s.service != nil {
-		service := q.e.services.names[*s.service]
+	if s.Service != nil {
+		service := q.e.services.names[*s.Service]
 		if service == nil || service.over() {
 			return false
 		}
 		net := netip.PrefixFrom(addr, addr.BitLen())
 		for _, slice := range service.slices {
-			slice.each(func(m member) { found = found || !s.ports && m.net == net },
-				func(m member) { found = found || s.ports && m == member{net, q.flow.Protocol, port} })
+			slice.each(func(m member) { found = found || !s.WithPorts && m.net == net },
+				func(m member) { found = found || s.WithPorts && m == member{net, q.flow.Protocol, port} })
 		}
 		return found
 	}
@@ -359,10 +360,10 @@ func (q *inquiry) inSet(s setForm, items *selector, addr netip.Addr, port uint16
 		if !selected {
 			return
 		}
-		if s.port == "" {
+		if s.Port == "" {
 			found = true
-		} else if s.protocol == q.flow.Protocol {
-			eachPort(it.class.ports, s.port, s.protocol, func(number uint16) { found = found || number == port })
+		} else if s.Protocol == q.flow.Protocol {
+			eachPort(it.class.ports, s.Port, s.Protocol, func(number uint16) { found = found || number == port })
 		}
 	})
 	return found

@@ -2,67 +2,13 @@ package calc
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/base64"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
-
-// setSpec says what an IP set contains.
-type setSpec struct {
-	setForm
-	items spec
-}
-
-// setForm says what of the selected items is in a set: their networks, or, with a port name, those of their ports that
-// have the name and the protocol. Or else it contains the endpoints of a Service.
-type setForm struct {
-	name     string // see hash
-	port     string
-	service  *resourceName
-	protocol uint8
-	ports    bool // of a service, its ports too
-}
-
-// setMeaning is the key that specs with the same meaning share.
-type setMeaning struct {
-	items    specKey
-	service  resourceName
-	port     string
-	protocol uint8
-	ports    bool
-}
-
-func (s *setSpec) meaning() setMeaning {
-	if s.service != nil {
-		return setMeaning{service: *s.service, ports: s.ports}
-	}
-	return setMeaning{items: s.items.key(), port: s.port, protocol: s.protocol}
-}
-
-// hash returns the set's name, a hash of the meaning: "s:" and 22 characters for addresses, "n:" for ports.
-func (s *setSpec) hash() string {
-	prefix, text := "s:", make([]byte, 0, 256)
-	switch {
-	case s.service != nil:
-		text = append(append(append(append(text, "service "...), s.service.namespace...), '/'), s.service.name...)
-		if s.ports {
-			prefix = "n:"
-		}
-	case s.port != "":
-		prefix = "n:"
-		text = strconv.AppendQuote(append(strconv.AppendUint(text, uint64(s.protocol), 10), ' '), s.port)
-		text = s.items.appendCanonical(append(text, ' '))
-	default:
-		text = s.items.appendCanonical(text)
-	}
-	sum := sha256.Sum256(text)
-	return prefix + base64.RawURLEncoding.EncodeToString(sum[:16])
-}
 
 // member is a network, or an address with a protocol and a port.
 type member struct {
@@ -81,7 +27,7 @@ func comparePrefixes(a, b netip.Prefix) int {
 
 // ipSet is a set that policies name. It holds no members: they follow from those of its selector, or of its service.
 type ipSet struct {
-	setForm
+	spec.Content
 	users    int32
 	sent     bool
 	selector *selector // nil for a service
@@ -91,33 +37,31 @@ type ipSet struct {
 }
 
 // spec returns what the set was made from.
-func (s *ipSet) spec() setSpec {
-	out := setSpec{setForm: s.setForm}
+func (s *ipSet) spec() spec.Set {
+	out := spec.Set{Content: s.Content}
 	if s.selector != nil {
-		out.items = s.selector.spec()
+		out.Items = s.selector.spec()
 	}
 	return out
 }
 
-func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.name} }
-
-func (s *ipSet) byPort() bool { return s.port != "" || s.ports }
+func (s *ipSet) id() wire.ID { return wire.ID{Kind: wire.KindIPSet, Name: s.Name} }
 
 // each passes what an item with a network, and these packed ports, adds to the set.
 func (s *ipSet) each(net netip.Prefix, ports string, visit func(member)) {
-	if s.port == "" {
+	if s.Port == "" {
 		visit(member{net: net})
 		return
 	}
 	if net.IsSingleIP() {
-		eachPort(ports, s.port, s.protocol, func(port uint16) { visit(member{net, s.protocol, port}) })
+		eachPort(ports, s.Port, s.Protocol, func(port uint16) { visit(member{net, s.Protocol, port}) })
 	}
 }
 
 // contains reports whether a member is in the set now.
 func (e *Engine) contains(s *ipSet, m member) bool {
 	if s.selector == nil {
-		return e.services.members(s.setForm)[m] > 0
+		return e.services.members(s.Content)[m] > 0
 	}
 	return e.nets.any(m.net, func(it *item) bool {
 		if !it.selectedBy(s.selector) {
@@ -175,7 +119,7 @@ func (e *Engine) noteMember(s *selector, c *class) {
 func (e *Engine) build(s *ipSet) *wire.IPSet {
 	var members []member
 	if s.selector == nil {
-		for m := range e.services.members(s.setForm) {
+		for m := range e.services.members(s.Content) {
 			members = append(members, m)
 		}
 	} else {
@@ -188,8 +132,8 @@ func (e *Engine) build(s *ipSet) *wire.IPSet {
 		}
 	}
 	slices.SortFunc(members, compareMembers)
-	out := &wire.IPSet{Name: s.name, Type: wire.SetNet}
-	if s.byPort() {
+	out := &wire.IPSet{Name: s.Name, Type: wire.SetNet}
+	if s.HasPorts() {
 		out.Type = wire.SetPort
 	}
 	out.Nets, out.Ports = split(s, slices.Compact(members))
@@ -199,7 +143,7 @@ func (e *Engine) build(s *ipSet) *wire.IPSet {
 func split(s *ipSet, members []member) (nets []netip.Prefix, ports []wire.PortMember) {
 	switch {
 	case len(members) == 0:
-	case s.byPort():
+	case s.HasPorts():
 		ports = make([]wire.PortMember, len(members))
 		for i, m := range members {
 			ports[i] = wire.PortMember{Addr: m.net.Addr(), Protocol: m.protocol, Port: m.port}
@@ -240,7 +184,7 @@ func (e *Engine) flushSets() []wire.SetDelta {
 		}
 		slices.SortFunc(added, compareMembers)
 		slices.SortFunc(removed, compareMembers)
-		d := wire.SetDelta{Name: s.name}
+		d := wire.SetDelta{Name: s.Name}
 		d.AddedNets, d.AddedPorts = split(s, added)
 		d.RemovedNets, d.RemovedPorts = split(s, removed)
 		deltas = append(deltas, d)
@@ -260,7 +204,7 @@ func (e *Engine) handOut(s *ipSet) {
 }
 
 // acquireSet returns the set with this meaning. The next Flush hands it out. Release it after use.
-func (e *Engine) acquireSet(want setSpec) *ipSet {
+func (e *Engine) acquireSet(want spec.Set) *ipSet {
 	s := e.acquireLater(want)
 	if !s.sent {
 		e.dirtySets[s] = struct{}{}
@@ -272,15 +216,15 @@ func (e *Engine) acquireSet(want setSpec) *ipSet {
 }
 
 // acquireLater is acquireSet, but the set is not handed out.
-func (e *Engine) acquireLater(want setSpec) *ipSet {
-	s := e.sets.get(want.name)
+func (e *Engine) acquireLater(want spec.Set) *ipSet {
+	s := e.sets.get(want.Name)
 	if s == nil {
-		s = &ipSet{setForm: want.setForm}
-		if want.service == nil {
-			s.selector = e.acquireUnasked(want.items)
+		s = &ipSet{Content: want.Content}
+		if want.Service == nil {
+			s.selector = e.acquireUnasked(want.Items)
 			s.selector.sets.add(s)
 		} else {
-			e.services.use(*want.service, s)
+			e.services.use(*want.Service, s)
 		}
 		e.sets.add(s)
 	}
@@ -300,7 +244,7 @@ func (e *Engine) dropSet(s *ipSet) {
 		s.selector.sets.remove(s)
 		e.releaseSelector(s.selector)
 	} else {
-		e.services.release(*s.service, s)
+		e.services.release(*s.Service, s)
 	}
 	if s.sent {
 		e.out.gone(s.id())

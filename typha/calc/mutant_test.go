@@ -26,7 +26,7 @@ var mutants = []mutant{
 	{"a set stays needed", "group.go", `case n == 1:`, `case n <= 1:`},
 	{"types default to ingress always", "calicopolicy.go", `return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0`,
 		`return true, len(o.Egress) > 0`},
-	{"nodes are no peers", "clusterpolicy.go", `spec{scopeNodes, "", nodes}`, `spec{scopePods, "", nodes}`},
+	{"nodes are no peers", "clusterpolicy.go", `Scope: spec.Nodes, Expression: nodes`, `Scope: spec.Pods, Expression: nodes`},
 	{"an endpoint of two slices goes with one of them", "service.go", `if m[x] += n; m[x] == 0 {`, `if m[x] += n; n < 0 {`},
 	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.name != p.name {`, `if false {`},
 	{"applyOnForward is for all", "endpoint.go", `return normal(p) && p.onForward`, `return normal(p)`},

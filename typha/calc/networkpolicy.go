@@ -14,6 +14,7 @@ import (
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
 
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -42,7 +43,7 @@ var kubeOrder float64 = 1000
 // networkPolicyCompiler gathers the outcome of one NetworkPolicy.
 type networkPolicyCompiler struct {
 	namespace string
-	subject   spec
+	subject   spec.Selector
 	sets      setsOf
 	reason    string // the first thing that cannot be used
 }
@@ -55,7 +56,7 @@ func compileNetworkPolicy(o *networkingv1.NetworkPolicy, bare bool) compiled {
 	if err != nil {
 		pods = readable(&o.Spec.PodSelector)
 	}
-	c.subject = spec{scopePods, o.Namespace, pods}
+	c.subject = spec.Selector{Scope: spec.Pods, Namespace: o.Namespace, Expression: pods}
 	out := compiled{
 		subject: c.subject, order: &kubeOrder,
 		policy: &wire.Policy{Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: v3.DefaultTier},
@@ -142,7 +143,7 @@ func (c *networkPolicyCompiler) rules(path string, peers []networkingv1.NetworkP
 		allowed = []ports{{all: true}}
 	}
 	if len(peers) == 0 {
-		return c.peerRules(peer{pods: spec{scopePods, "", expression.All()}, any: true}, allowed, ingress)
+		return c.peerRules(peer{pods: spec.All(spec.Pods), any: true}, allowed, ingress)
 	}
 	var rules []wire.Rule
 	for i, p := range peers {
@@ -163,7 +164,7 @@ type peer struct {
 	isBlock bool
 	// pods also bound where a named port of an egress rule is looked up; for a peer that does
 	// not select pods that is every pod.
-	pods spec
+	pods spec.Selector
 }
 
 func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, error) {
@@ -171,7 +172,7 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 	case p.IPBlock != nil && (p.PodSelector != nil || p.NamespaceSelector != nil):
 		return peer{}, fmt.Errorf("ipBlock cannot be combined with selectors")
 	case p.IPBlock != nil:
-		out := peer{isBlock: true, pods: spec{scopePods, "", expression.All()}}
+		out := peer{isBlock: true, pods: spec.All(spec.Pods)}
 		var err error
 		if out.block, err = parseCIDR(p.IPBlock.CIDR); err != nil {
 			return peer{}, fmt.Errorf("ipBlock.cidr: %w", err)
@@ -196,11 +197,11 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 		}
 	}
 	if p.NamespaceSelector == nil {
-		out.pods.namespace = c.namespace
+		out.pods.Namespace = c.namespace
 	} else if namespaces, err = inNamespaces(p.NamespaceSelector); err != nil {
 		return peer{}, fmt.Errorf("namespaceSelector: %w", err)
 	}
-	out.pods.scope, out.pods.Selector = scopePods, expression.And(namespaces, pods)
+	out.pods.Scope, out.pods.Expression = spec.Pods, expression.And(namespaces, pods)
 	return out, nil
 }
 
@@ -289,7 +290,7 @@ func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool)
 				rule.Family = 6
 			}
 		default:
-			far.Sets = []string{c.sets.add(setSpec{items: p.pods})}
+			far.Sets = []string{c.sets.add(spec.Networks(p.pods))}
 		}
 		if !group.all {
 			dst.Ports = group.ranges
@@ -298,7 +299,7 @@ func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool)
 				owners = c.subject
 			}
 			for _, name := range group.names {
-				dst.PortSets = append(dst.PortSets, c.sets.add(setSpec{items: owners, setForm: setForm{port: name, protocol: group.protocol}}))
+				dst.PortSets = append(dst.PortSets, c.sets.add(spec.NamedPorts(owners, name, group.protocol)))
 			}
 		}
 		if ingress {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -64,25 +65,25 @@ func (e *Engine) closeOversized(p *policy, says *wire.Policy) *wire.Policy {
 }
 
 // oversized are the sets of Services with too many members, by name.
-type oversized map[string]resourceName
+type oversized map[string]spec.Service
 
 // oversized returns those that a policy names. It returns nil if there are none, as for most policies.
 func (e *Engine) oversized(p *policy) (sets oversized) {
-	add := func(s *setForm) {
-		if s.service == nil || !e.services.over(*s.service) {
+	add := func(s *spec.Content) {
+		if s.Service == nil || !e.services.over(*s.Service) {
 			return
 		}
 		if sets == nil {
 			sets = oversized{}
 		}
-		sets[s.name] = *s.service
+		sets[s.Name] = *s.Service
 	}
 	for _, s := range p.sets {
-		add(&s.setForm)
+		add(&s.Content)
 	}
 	if p.staged != nil {
 		for i := range p.staged.specs {
-			add(&p.staged.specs[i].setForm)
+			add(&p.staged.specs[i].Content)
 		}
 	}
 	return sets
@@ -90,18 +91,18 @@ func (e *Engine) oversized(p *policy) (sets oversized) {
 
 // reason returns why the rules that name the sets cannot be used, or the empty string if there are no sets.
 func (o oversized) reason() string {
-	var first resourceName
+	var first spec.Service
 	for _, s := range o {
-		if first.name == "" || s.namespace+"/"+s.name < first.namespace+"/"+first.name {
+		if first.Name == "" || s.String() < first.String() {
 			first = s
 		}
 	}
-	if first.name == "" {
+	if first.Name == "" {
 		return ""
 	}
-	return fmt.Sprintf("services: the EndpointSlices of Service %s/%s have more than %d addresses and ports of addresses; "+
+	return fmt.Sprintf("services: the EndpointSlices of Service %s have more than %d addresses and ports of addresses; "+
 		"spread them over several Services; until then a rule that names it allows nothing, and denies all that it may have "+
-		"meant if it denies or passes", first.namespace, first.name, maxServiceMembers)
+		"meant if it denies or passes", first, maxServiceMembers)
 }
 
 // close returns a policy in which the rules that name the sets cannot be used.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -43,7 +44,7 @@ type policy struct {
 // staged is what a staged policy has instead of sets.
 type staged struct {
 	action    v3.StagedAction
-	specs     []setSpec
+	specs     []spec.Set
 	selectors []*selector
 }
 
@@ -61,7 +62,7 @@ type origins struct{ ingress, egress []int }
 // compiled is what a policy resource says, independent of the rest of the cluster.
 type compiled struct {
 	policy  *wire.Policy
-	subject spec
+	subject spec.Selector
 	order   *float64
 
 	ingress, egress                bool
@@ -69,7 +70,7 @@ type compiled struct {
 	everywhere                     bool
 	staged                         v3.StagedAction
 
-	sets    []setSpec // that the rules name, each once
+	sets    []spec.Set // that the rules name, each once
 	origins origins
 	group   *group // of a profile
 	reason  string // what of it cannot be used
@@ -188,8 +189,8 @@ func (e *Engine) acquireSets(p *policy, c *compiled) {
 	}
 	p.staged = &staged{action: c.staged, specs: c.sets}
 	for _, s := range c.sets {
-		if s.service == nil {
-			p.staged.selectors = append(p.staged.selectors, e.acquireUnasked(s.items))
+		if s.Service == nil {
+			p.staged.selectors = append(p.staged.selectors, e.acquireUnasked(s.Items))
 		}
 	}
 }
@@ -432,27 +433,27 @@ func (p *policy) decode() *wire.Policy {
 
 // setsOf collects the sets that rules name, each once, and gives their names.
 type setsOf struct {
-	specs []setSpec
-	names map[setMeaning]string
+	specs []spec.Set
+	names map[spec.SetKey]string
 }
 
-func (s *setsOf) add(spec setSpec) string {
-	meaning := spec.meaning()
-	if name, known := s.names[meaning]; known {
+func (s *setsOf) add(set spec.Set) string {
+	key := set.Key()
+	if name, known := s.names[key]; known {
 		return name
 	}
 	if s.names == nil {
-		s.names = map[setMeaning]string{}
+		s.names = map[spec.SetKey]string{}
 	}
-	spec.name = spec.hash()
-	s.specs, s.names[meaning] = append(s.specs, spec), spec.name
-	return spec.name
+	set.Name = set.Hash()
+	s.specs, s.names[key] = append(s.specs, set), set.Name
+	return set.Name
 }
 
 // cut removes all but the first n.
 func (s *setsOf) cut(n int) {
 	for i := range s.specs[n:] {
-		delete(s.names, s.specs[n+i].meaning())
+		delete(s.names, s.specs[n+i].Key())
 	}
 	s.specs = s.specs[:n]
 }

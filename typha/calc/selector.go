@@ -3,48 +3,18 @@ package calc
 import (
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 )
-
-// scope bounds which items a selector is asked about, beside its expression.
-type scope uint8
-
-const (
-	scopeAll  scope = iota // endpoints and network sets
-	scopePods              // pods
-	scopeNodes
-)
-
-// spec says which items are meant. An empty namespace is every one, and none.
-type spec struct {
-	scope     scope
-	namespace string
-	*expression.Selector
-}
-
-// specKey is what specs of one meaning have in common.
-type specKey struct {
-	scope           scope
-	namespace, text string
-}
-
-func (s spec) key() specKey { return specKey{s.scope, s.namespace, s.String()} }
-
-// appendCanonical appends a text that no spec of another meaning has.
-func (s spec) appendCanonical(to []byte) []byte {
-	to = strconv.AppendQuote(append(to, '0'+byte(s.scope), ' '), s.namespace)
-	return append(append(to, ' '), s.String()...)
-}
 
 // selector is a spec in use, with what it selects as of the last Flush.
 type selector struct {
 	*expression.Selector
 	space   *space // that it is bound to, if it is
-	scope   scope
+	scope   spec.Scope
 	number  int32 // for a stable order within the engine
 	users   int32 // at 0 the selector is in Engine.unused, and may still be among the matches of classes
 	asked   bool  // the selector was matched against every class once
@@ -55,19 +25,19 @@ type selector struct {
 	group               // its policies are those in force whose subject it is; the staged ones are in Engine.staged
 }
 
-func (s *selector) key() specKey {
-	key := specKey{scope: s.scope, text: s.String()}
+func (s *selector) key() spec.SelectorKey {
+	key := spec.SelectorKey{Scope: s.scope, Expression: s.String()}
 	if s.space != nil {
-		key.namespace = s.space.name
+		key.Namespace = s.space.name
 	}
 	return key
 }
 
 func (s *selector) selects(c *class) bool {
-	if s.space != nil && s.space != c.place.space || s.scope == scopePods && c.place.orchestrator != v3.OrchestratorK8s {
+	if s.space != nil && s.space != c.place.space || s.scope == spec.Pods && c.place.orchestrator != v3.OrchestratorK8s {
 		return false
 	}
-	return (s.scope == scopeNodes) == (c.place.kind == itemNode) && s.Evaluate(c)
+	return (s.scope == spec.Nodes) == (c.place.kind == itemNode) && s.Evaluate(c)
 }
 
 // indexKey is a fact that a selector requires: in a namespace or anywhere, a label with a value, a label, or nothing
@@ -104,7 +74,7 @@ func rank(f expression.Fact) int {
 }
 
 func (s *selector) indexKeys() []indexKey {
-	key := indexKey{namespace: s.key().namespace, node: s.scope == scopeNodes}
+	key := indexKey{namespace: s.key().Namespace, node: s.scope == spec.Nodes}
 	facts, ok := s.Facts(rank)
 	if !ok {
 		return []indexKey{key}
@@ -225,11 +195,13 @@ func (x *selectorIndex) look(c *class, label, value string, found []*selector) [
 }
 
 // spec returns what the selector was made from.
-func (s *selector) spec() spec { return spec{s.scope, s.key().namespace, s.Selector} }
+func (s *selector) spec() spec.Selector {
+	return spec.Selector{Scope: s.scope, Namespace: s.key().Namespace, Expression: s.Selector}
+}
 
 // acquireSelector returns the selector with this meaning. The next Flush matches it against all classes. Release it
 // after use.
-func (e *Engine) acquireSelector(want spec) *selector {
+func (e *Engine) acquireSelector(want spec.Selector) *selector {
 	s := e.acquireUnasked(want)
 	if !s.asked {
 		e.fresh = append(e.fresh, s)
@@ -238,13 +210,13 @@ func (e *Engine) acquireSelector(want spec) *selector {
 }
 
 // acquireUnasked is acquireSelector, but the selector is not matched.
-func (e *Engine) acquireUnasked(want spec) *selector {
-	s := e.selectors.get(want.key())
+func (e *Engine) acquireUnasked(want spec.Selector) *selector {
+	s := e.selectors.get(want.Key())
 	if s == nil {
-		s = &selector{Selector: want.Selector, scope: want.scope, number: e.nextSelector}
+		s = &selector{Selector: want.Expression, scope: want.Scope, number: e.nextSelector}
 		e.nextSelector++
-		if want.namespace != "" {
-			s.space = e.acquireSpace(want.namespace)
+		if want.Namespace != "" {
+			s.space = e.acquireSpace(want.Namespace)
 		}
 		e.selectors.add(s)
 		e.file(s)

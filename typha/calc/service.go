@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
 // maxServiceMembers is how many addresses, and pairs of an address and a port, the EndpointSlices of a Service may name
@@ -21,7 +23,7 @@ var tooManyMembers = fmt.Sprintf("the slices of its Service have more than %d ad
 // sets.
 type services struct {
 	slices map[resourceName]*slice
-	names  map[resourceName]*service // that have slices, or that rules name
+	names  map[spec.Service]*service // that have slices, or that rules name
 	bound  int                       // maxServiceMembers but in tests
 	// resized is set when a Service got too many members, or no longer has them.
 	resized bool
@@ -30,7 +32,7 @@ type services struct {
 // slice is what one EndpointSlice says.
 type slice struct {
 	name    resourceName
-	service resourceName
+	service spec.Service
 	addrs   []netip.Addr
 	ports   []namedPort
 }
@@ -51,10 +53,10 @@ type service struct {
 func (v *service) over() bool { return v.size > v.bound }
 
 func newServices() services {
-	return services{slices: map[resourceName]*slice{}, names: map[resourceName]*service{}, bound: maxServiceMembers}
+	return services{slices: map[resourceName]*slice{}, names: map[spec.Service]*service{}, bound: maxServiceMembers}
 }
 
-func (s *services) get(key resourceName) *service {
+func (s *services) get(key spec.Service) *service {
 	v := s.names[key]
 	if v == nil {
 		v = &service{slices: map[resourceName]*slice{}, bound: s.bound}
@@ -64,38 +66,38 @@ func (s *services) get(key resourceName) *service {
 }
 
 // over reports whether a Service has too many members.
-func (s *services) over(name resourceName) bool {
+func (s *services) over(name spec.Service) bool {
 	v := s.names[name]
 	return v != nil && v.over()
 }
 
-func (s *services) dropIfUnused(key resourceName) {
+func (s *services) dropIfUnused(key spec.Service) {
 	if v := s.names[key]; v != nil && len(v.slices)+len(v.sets) == 0 {
 		delete(s.names, key)
 	}
 }
 
 // size returns the largest number of members that the sets of a service have.
-func (s *services) size(of resourceName) int {
+func (s *services) size(of spec.Service) int {
 	if v := s.names[of]; v != nil && !v.over() {
 		return v.size
 	}
 	return 0
 }
 
-func (s *services) members(of setForm) map[member]int {
-	v := s.names[*of.service]
+func (s *services) members(of spec.Content) map[member]int {
+	v := s.names[*of.Service]
 	switch {
 	case v == nil:
 		return nil
-	case of.ports:
+	case of.WithPorts:
 		return v.ports
 	}
 	return v.addrs
 }
 
 // use makes the members of a service for a set.
-func (s *services) use(key resourceName, set *ipSet) {
+func (s *services) use(key spec.Service, set *ipSet) {
 	v := s.get(key)
 	if v.sets = append(v.sets, set); len(v.sets) > 1 {
 		return
@@ -109,7 +111,7 @@ func (s *services) use(key resourceName, set *ipSet) {
 	}
 }
 
-func (s *services) release(key resourceName, set *ipSet) {
+func (s *services) release(key spec.Service, set *ipSet) {
 	v := s.names[key]
 	if v.sets = without(v.sets, set); len(v.sets) == 0 {
 		v.addrs, v.ports = nil, nil
@@ -217,7 +219,7 @@ func (e *Engine) changeSlice(v *service, s *slice, n int) {
 	note := func(byPort bool) func(member) {
 		return func(m member) {
 			for _, set := range v.sets {
-				if set.byPort() == byPort {
+				if set.HasPorts() == byPort {
 					e.note(set, m)
 				}
 			}
@@ -233,7 +235,7 @@ func sliceOf(o *discoveryv1.EndpointSlice) *slice {
 	if name == "" || o.AddressType == discoveryv1.AddressTypeFQDN {
 		return nil
 	}
-	s := &slice{name: resourceName{o.Namespace, o.Name}, service: resourceName{o.Namespace, name}}
+	s := &slice{name: resourceName{o.Namespace, o.Name}, service: spec.Service{Namespace: o.Namespace, Name: name}}
 	seen := map[netip.Addr]struct{}{}
 	for _, endpoint := range o.Endpoints {
 		for _, text := range endpoint.Addresses {

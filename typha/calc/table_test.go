@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"testing"
 
-	expression "github.com/maneki-net/maneki/api/selector"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
 // TestTableDoesWhatAMapDoes adds, removes and finds values whose keys often have one hash.
@@ -117,7 +117,7 @@ func TestNothingIsSoughtAmongAll(t *testing.T) {
 	const many = 200_000
 	var sets setsOf
 	for i := range many {
-		sets.add(setSpec{items: spec{scopePods, "", expression.All()}, setForm: setForm{port: strconv.Itoa(i), protocol: 6}})
+		sets.add(spec.NamedPorts(spec.All(spec.Pods), strconv.Itoa(i), 6))
 	}
 	sets.cut(1)
 	if sets.add(sets.specs[0]); len(sets.specs) != 1 || len(sets.names) != 1 {
@@ -127,7 +127,7 @@ func TestNothingIsSoughtAmongAll(t *testing.T) {
 	e.acquireSpace("shop")
 	for i := range many {
 		e.placeOf(placeSpec{kind: itemPod, namespace: "shop", account: strconv.Itoa(i)})
-		g.sets.add(&ipSet{setForm: setForm{name: strconv.Itoa(i)}})
+		g.sets.add(&ipSet{Content: spec.Content{Name: strconv.Itoa(i)}})
 	}
 	for len(g.sets.list) > 0 {
 		g.sets.remove(g.sets.list[0])

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
 // tenants are the namespaces with policies, and how much of their budgets they use. Each Flush decides which policies
@@ -195,7 +197,7 @@ func (p *policy) counts() []*selector {
 
 // trialSpecs returns the sets that a shut or staged policy would use. It returns nil for other policies, and for a shut
 // policy whose selectors are not held.
-func (p *policy) trialSpecs() []setSpec {
+func (p *policy) trialSpecs() []spec.Set {
 	switch {
 	case p.shut != nil && p.shut.held == nil:
 		return nil
@@ -208,14 +210,14 @@ func (p *policy) trialSpecs() []setSpec {
 }
 
 // specs returns the sets that a policy names, or would name if it fitted.
-func (p *policy) specs() []setSpec {
+func (p *policy) specs() []spec.Set {
 	switch {
 	case p.shut != nil:
 		return p.shut.compiled.sets
 	case p.staged != nil:
 		return p.staged.specs
 	}
-	specs := make([]setSpec, len(p.sets))
+	specs := make([]spec.Set, len(p.sets))
 	for i, s := range p.sets {
 		specs[i] = s.spec()
 	}
@@ -274,8 +276,8 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 	specs, limit := p.specs(), e.limits(t)
 	sets := 0
 	for i := range specs {
-		if _, is := seen[specs[i].name]; !is {
-			sets += specs[i].weight()
+		if _, is := seen[specs[i].Name]; !is {
+			sets += weight(&specs[i])
 		}
 	}
 	switch {
@@ -291,10 +293,10 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 		if !known {
 			return fitting{}
 		}
-		if all += e.charge(size); !has(seen, specs[i].name) {
+		if all += e.charge(size); !has(seen, specs[i].Name) {
 			more += e.charge(size)
 		}
-		seen[specs[i].name] = struct{}{}
+		seen[specs[i].Name] = struct{}{}
 	}
 	switch {
 	case all > e.budget.PolicyMembers:
@@ -352,11 +354,11 @@ func (e *Engine) putShut(key policyKey, c compiled, why fitting) {
 }
 
 // hold acquires the selectors of sets.
-func (e *Engine) hold(sets []setSpec) []*selector {
+func (e *Engine) hold(sets []spec.Set) []*selector {
 	held := make([]*selector, 0, len(sets))
 	for i := range sets {
-		if sets[i].service == nil {
-			held = append(held, e.acquireSelector(sets[i].items))
+		if sets[i].Service == nil {
+			held = append(held, e.acquireSelector(sets[i].Items))
 		}
 	}
 	return held
@@ -387,17 +389,17 @@ func (e *Engine) compiledOf(p *policy) compiled {
 // size returns the number of a set's members.
 func (e *Engine) size(s *ipSet) int {
 	if s.selector == nil {
-		return e.services.size(*s.service)
+		return e.services.size(*s.Service)
 	}
 	return s.selector.size
 }
 
 // sizeOf returns the size of a set that may not be in use. It returns false if the size is not known.
-func (e *Engine) sizeOf(s *setSpec) (int, bool) {
-	if s.service != nil {
-		return e.services.size(*s.service), true
+func (e *Engine) sizeOf(s *spec.Set) (int, bool) {
+	if s.Service != nil {
+		return e.services.size(*s.Service), true
 	}
-	selector := e.selectors.get(s.items.key())
+	selector := e.selectors.get(s.Items.Key())
 	if selector == nil || !selector.asked {
 		return 0, false
 	}
