@@ -13,10 +13,11 @@ type Map[K comparable, V any] struct {
 	peak    int // most that pending has held
 }
 
-// small is how many entries a map may have had to be kept: to go over one costs what it once held.
+// small is the number of entries up to which an emptied map is used again. A larger one is replaced, because ranging over
+// a map costs as much as it ever held.
 const small = 64
 
-// New returns an empty Map. equal says whether an actual value is as good as the desired one.
+// New returns an empty Map. equal reports whether an actual value is as good as the desired one.
 func New[K comparable, V any](equal func(desired, actual V) bool) *Map[K, V] {
 	return &Map[K, V]{
 		equal:   equal,
@@ -29,37 +30,37 @@ func New[K comparable, V any](equal func(desired, actual V) bool) *Map[K, V] {
 // Set makes v desired.
 func (m *Map[K, V]) Set(k K, v V) {
 	m.desired[k] = v
-	m.judge(k)
+	m.compare(k)
 }
 
 // Unset makes the key not desired.
 func (m *Map[K, V]) Unset(k K) {
 	delete(m.desired, k)
-	m.judge(k)
+	m.compare(k)
 }
 
 // Replace makes exactly these values desired. It keeps the map.
 func (m *Map[K, V]) Replace(desired map[K]V) {
 	m.desired = desired
-	m.judgeAll()
+	m.compareAll()
 }
 
 // Observe records that there is v.
 func (m *Map[K, V]) Observe(k K, v V) {
 	m.actual[k] = v
-	m.judge(k)
+	m.compare(k)
 }
 
 // Forget records that there is nothing.
 func (m *Map[K, V]) Forget(k K) {
 	delete(m.actual, k)
-	m.judge(k)
+	m.compare(k)
 }
 
 // Load records that there is exactly this. It keeps the map.
 func (m *Map[K, V]) Load(actual map[K]V) {
 	m.actual = actual
-	m.judgeAll()
+	m.compareAll()
 }
 
 // Desired returns what is desired.
@@ -93,10 +94,16 @@ func (m *Map[K, V]) Pending() (wanted, unwanted []K) {
 	return wanted, unwanted
 }
 
+// Agrees reports whether the sides of a key do not differ.
+func (m *Map[K, V]) Agrees(k K) bool {
+	_, differs := m.pending[k]
+	return !differs
+}
+
 // Settled reports whether nothing differs.
 func (m *Map[K, V]) Settled() bool { return len(m.pending) == 0 }
 
-func (m *Map[K, V]) judge(k K) {
+func (m *Map[K, V]) compare(k K) {
 	d, wanted := m.desired[k]
 	a, there := m.actual[k]
 	if wanted == there && (!wanted || m.equal(d, a)) {
@@ -110,12 +117,12 @@ func (m *Map[K, V]) judge(k K) {
 	}
 }
 
-func (m *Map[K, V]) judgeAll() {
+func (m *Map[K, V]) compareAll() {
 	clear(m.pending)
 	for k := range m.desired {
-		m.judge(k)
+		m.compare(k)
 	}
 	for k := range m.actual {
-		m.judge(k)
+		m.compare(k)
 	}
 }

@@ -152,6 +152,7 @@ func TestDriversRepair(t *testing.T) {
 		Hops: []route.Hop{{Device: link.VXLANv4Name, Gateway: netip.MustParseAddr("10.65.1.1"), OnLink: true}},
 	})
 	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.0.2/32"), Protocol: 80, Hops: []route.Hop{{Device: "cali1"}}})
+	routes.Complete()
 	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: iptables.Filter, Backend: iptables.NFT, Runner: iptables.Exec{}})
 	table.Set(iptables.Chain{Name: "cali-FORWARD", Rules: []iptables.Rule{{Action: iptables.Accept{}}}})
 	table.Hook(map[string]iptables.Hooks{"FORWARD": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: "cali-FORWARD"}}}}})

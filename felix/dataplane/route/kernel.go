@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -41,46 +40,6 @@ func Open() (*netlink.Handle, error) {
 // dumpTries is how often a dump is repeated that a concurrent change made inconsistent.
 const dumpTries = 5
 
-// load reads links and our routes back.
-func (t *Table) load() error {
-	began := time.Now()
-	links, err := retryDump(t.kernel.LinkList)
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
-	}
-	if t.cfg.Listed != nil {
-		t.cfg.Listed(time.Since(began))
-	}
-	clear(t.links)
-	for _, l := range links {
-		t.links[l.Attrs().Name] = l.Attrs().Index
-	}
-	names := deviceNames(links)
-	actual := map[Key]Route{}
-	for _, p := range t.cfg.Protocols {
-		filter := &netlink.Route{Table: t.cfg.Table, Protocol: netlink.RouteProtocol(p)}
-		routes, err := retryDump(func() ([]netlink.Route, error) {
-			return t.kernel.RouteListFiltered(t.cfg.Family.AF(), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
-		})
-		if err != nil && !errors.Is(err, unix.ENOENT) { // ENOENT: nobody has used the table yet
-			return fmt.Errorf("list routes of protocol %d: %w", p, err)
-		}
-		for _, msg := range routes {
-			if msg.Table != t.cfg.Table || int(msg.Protocol) != p { // the library's filters are alternatives
-				continue
-			}
-			r := decode(t.cfg.Family, msg, names)
-			actual[Key{r.Dst, r.Priority}] = r
-		}
-	}
-	t.routes.Load(actual)
-	t.loaded = true
-	if t.cfg.Read != nil {
-		t.cfg.Read(time.Since(began))
-	}
-	return nil
-}
-
 // deviceNames returns the links' names by index.
 func deviceNames(links []netlink.Link) map[int]string {
 	names := make(map[int]string, len(links))
@@ -100,7 +59,7 @@ func retryDump[T any](dump func() ([]T, error)) ([]T, error) {
 }
 
 // index finds a device by name.
-func (t *Table) index(name string) (int, error) {
+func (t *target) index(name string) (int, error) {
 	if name == "" {
 		return 0, nil
 	}
@@ -109,7 +68,6 @@ func (t *Table) index(name string) (int, error) {
 	}
 	link, err := t.kernel.LinkByName(name)
 	if err != nil {
-		t.waiting[name] = true
 		if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
 			err = ErrNoDevice
 		}
@@ -120,7 +78,7 @@ func (t *Table) index(name string) (int, error) {
 }
 
 // encode returns the route as the library takes it.
-func (t *Table) encode(r Route) (*netlink.Route, error) {
+func (t *target) encode(r Route) (*netlink.Route, error) {
 	msg := &netlink.Route{
 		Family:   t.cfg.Family.AF(),
 		Table:    t.cfg.Table,

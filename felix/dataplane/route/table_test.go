@@ -200,6 +200,65 @@ func TestChange(t *testing.T) {
 	})
 }
 
+// TestOneRoute: the change of one route costs one write and no reading, however many there are.
+func TestOneRoute(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		k := open(t)
+		table := f.table(k)
+		addr := netip.MustParsePrefix(f.block).Addr()
+		pod := func() route.Route {
+			addr = addr.Next()
+			return route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Protocol: route.ProtocolFelix, Hops: []route.Hop{{Device: "cali1"}}}
+		}
+		for range 500 {
+			table.Set(pod())
+		}
+		table.Complete()
+		apply(t, table)
+		added := pod()
+		for _, step := range []struct {
+			name string
+			do   func()
+		}{
+			{"added", func() { table.Set(added) }},
+			{"changed", func() { added.Hops = []route.Hop{{Device: "eth0"}}; table.Set(added) }},
+			{"removed", func() { table.Remove(route.Key{Dst: added.Dst}) }},
+		} {
+			k.writes, k.dumps = 0, 0
+			step.do()
+			apply(t, table)
+			if k.writes != 1 || k.dumps != 0 {
+				t.Errorf("%s: %d writes and %d lists, want 1 and 0", step.name, k.writes, k.dumps)
+			}
+		}
+		if got := f.routes(t, "80"); len(got) != 500 {
+			t.Errorf("%d routes, want 500", len(got))
+		}
+	})
+}
+
+// TestEarlierProcess: what an earlier process left stays until everything desired is known.
+func TestEarlierProcess(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		table := f.table(open(t))
+		for _, r := range f.desired() {
+			table.Set(r)
+		}
+		apply(t, table)
+		restarted := f.table(open(t))
+		restarted.Set(f.desired()[0])
+		apply(t, restarted)
+		if got := f.routes(t, "80"); len(got) != 2 {
+			t.Errorf("after the first route: %q, want both", got)
+		}
+		restarted.Complete()
+		apply(t, restarted)
+		if got := f.routes(t, "80"); len(got) != 1 {
+			t.Errorf("after the last one: %q, want 1", got)
+		}
+	})
+}
+
 func TestConflictWithForeignRoute(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		kerneltest.Run(t, f.ip()+"route add "+f.remote+" dev eth0 proto 77")
