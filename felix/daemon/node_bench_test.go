@@ -30,6 +30,8 @@ import (
 	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/test/scale/fill"
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
@@ -120,7 +122,7 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	files := func(name string) stream.TLS {
+	files := func(name string) auth.TLS {
 		pair, err := authority.Issue(name, time.Hour)
 		if err == nil {
 			err = os.MkdirAll(filepath.Join(dir, name), 0o700)
@@ -205,9 +207,9 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 	b.ReportMetric(float64((moved.CPU-joined.CPU).Microseconds())/elsewhere, "cpu-µs/change")
 }
 
-func tlsFiles(dir, name string) stream.TLS {
+func tlsFiles(dir, name string) auth.TLS {
 	at := func(file string) string { return filepath.Join(dir, name, file) }
-	return stream.TLS{CAFile: at(pki.CAFile), CertFile: at(pki.CertFile), KeyFile: at(pki.KeyFile)}
+	return auth.TLS{CAFile: at(pki.CAFile), CertFile: at(pki.CertFile), KeyFile: at(pki.KeyFile)}
 }
 
 // awaitEnforced waits until the node's kernel has all that was computed.
@@ -275,7 +277,7 @@ func TestBenchmarkedNode(t *testing.T) {
 	agent := startAgentAt(t, netip.MustParsePrefix(ownAddress+"/16"), workloads)
 	files := tlsFiles(dir, "node:"+ownName)
 	files.PeerCN = "typha"
-	client, err := stream.NewClient(stream.ClientOptions{Node: ownName, TLS: files, Replicas: stream.Fixed(address),
+	client, err := stream.NewClient(stream.ClientOptions{Node: ownName, TLS: files, Replicas: balance.Fixed(address),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		t.Fatal(err)

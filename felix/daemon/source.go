@@ -10,6 +10,8 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/discovery"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
@@ -31,7 +33,7 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 		syncing.syncing(stream.Resyncing)
 		return source{&localSource{Source: local.Source(p.node), metrics: syncing}, true, local.Run}, nil
 	}
-	run, replicas := []func(context.Context) error(nil), stream.Replicas(stream.Fixed(c.TyphaAddr))
+	run, replicas := []func(context.Context) error(nil), balance.Replicas(balance.Fixed(c.TyphaAddr))
 	if c.TyphaAddr == "" {
 		if store.API == nil {
 			return source{}, fmt.Errorf("find Typha: a Service (TyphaK8sServiceName) needs Kubernetes, and the datastore is %s: set TyphaAddr", store.Type)
@@ -44,8 +46,8 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 		}
 		run, replicas = append(run, watcher.Run), watcher
 	}
-	files := stream.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile, PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN}
-	registry.MustRegister(stream.NewExpiry("felix", files))
+	files := auth.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile, PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN}
+	registry.MustRegister(auth.NewExpiry("felix", files))
 	known := p.journal.State()
 	client, err := stream.NewClient(stream.ClientOptions{
 		Node: p.node, Replicas: replicas, TokenFile: c.TyphaTokenFile, ReadTimeout: c.TyphaReadTimeout, Logger: p.log,

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/yaml"
 
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/auth"
 )
 
 var (
@@ -45,7 +45,7 @@ func TestAlertsAreOnMetricsThatThereAre(t *testing.T) {
 		t.Fatalf("rules %+v", rules)
 	}
 	for _, program := range []string{"typha", "felix"} {
-		name := nameOf(stream.NewExpiry(program, stream.TLS{}))
+		name := nameOf(auth.NewExpiry(program, auth.TLS{}))
 		if !regexp.MustCompile("^(" + matched.FindStringSubmatch(rules[1].Expr)[1] + ")$").MatchString(name) {
 			t.Errorf("no alert on %s", name)
 		}

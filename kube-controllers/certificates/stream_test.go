@@ -16,6 +16,8 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/stream"
 )
 
@@ -29,8 +31,8 @@ func (in *installation) mount(t *testing.T, name, dir string) {
 	}
 }
 
-func tlsIn(dir string) stream.TLS {
-	return stream.TLS{CAFile: filepath.Join(dir, keyTrusted), CertFile: filepath.Join(dir, corev1.TLSCertKey),
+func tlsIn(dir string) auth.TLS {
+	return auth.TLS{CAFile: filepath.Join(dir, keyTrusted), CertFile: filepath.Join(dir, corev1.TLSCertKey),
 		KeyFile: filepath.Join(dir, corev1.TLSPrivateKeyKey)}
 }
 
@@ -56,11 +58,11 @@ func serve(t *testing.T, dir string) (address string, store datastore.Store) {
 }
 
 // connect opens a stream of a node, which has delivered its first commit, and counts its connections.
-func connect(t *testing.T, node, address string, files stream.TLS) (*stream.Client, *connections, error) {
+func connect(t *testing.T, node, address string, files auth.TLS) (*stream.Client, *connections, error) {
 	t.Helper()
 	files.PeerCN = "typha-server"
 	counted := &connections{Handler: slog.DiscardHandler}
-	client, err := stream.NewClient(stream.ClientOptions{Node: node, Replicas: stream.Fixed(address), TLS: files,
+	client, err := stream.NewClient(stream.ClientOptions{Node: node, Replicas: balance.Fixed(address), TLS: files,
 		Logger: slog.New(counted)})
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +111,7 @@ func TestStreamsOutliveTheAuthority(t *testing.T) {
 	in.mount(t, "client", node)
 	address, store := serve(t, server)
 	pair := filepath.Join(own, PairFile)
-	files := stream.TLS{CAFile: filepath.Join(own, TrustedFile), CertFile: pair, KeyFile: pair}
+	files := auth.TLS{CAFile: filepath.Join(own, TrustedFile), CertFile: pair, KeyFile: pair}
 	open, connections, err := connect(t, "n0", address, files)
 	if err != nil {
 		t.Fatal(err)

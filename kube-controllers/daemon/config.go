@@ -12,8 +12,8 @@ import (
 
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	"github.com/maneki-net/maneki/kube-controllers/runconfig"
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
 )
 
 // Config is how the program is set up.
@@ -30,7 +30,7 @@ type Config struct {
 	TyphaDeployment    string
 	TyphaService       string
 	TyphaNamespace     string
-	TyphaTLS           stream.TLS
+	TyphaTLS           auth.TLS
 	TyphaTokenFile     string
 	Authority          string
 	AuthorityOverlap   time.Duration

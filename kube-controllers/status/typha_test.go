@@ -16,6 +16,8 @@ import (
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -27,7 +29,7 @@ type site struct {
 	authority *pki.Authority
 }
 
-func (s site) tls(name, peer string) stream.TLS {
+func (s site) tls(name, peer string) auth.TLS {
 	s.t.Helper()
 	pair, err := s.authority.Issue(name, time.Hour)
 	if err != nil {
@@ -37,7 +39,7 @@ func (s site) tls(name, peer string) stream.TLS {
 	if err := s.authority.Write(dir, pair); err != nil {
 		s.t.Fatal(err)
 	}
-	return stream.TLS{CAFile: dir + "/" + pki.CAFile, CertFile: dir + "/" + pki.CertFile, KeyFile: dir + "/" + pki.KeyFile, PeerCN: peer}
+	return auth.TLS{CAFile: dir + "/" + pki.CAFile, CertFile: dir + "/" + pki.CertFile, KeyFile: dir + "/" + pki.KeyFile, PeerCN: peer}
 }
 
 // typha runs a real replica over a store until stop is called.
@@ -118,7 +120,7 @@ func TestRealTyphas(t *testing.T) {
 	until("nobody has the node", state("false true Starting"))
 
 	connect := func(address string) (report func(errs ...string), stop func()) {
-		client, err := stream.NewClient(stream.ClientOptions{Node: "n1", Replicas: stream.Fixed(address), TLS: s.tls("node:n1", "typha")})
+		client, err := stream.NewClient(stream.ClientOptions{Node: "n1", Replicas: balance.Fixed(address), TLS: s.tls("node:n1", "typha")})
 		if err != nil {
 			t.Fatal(err)
 		}

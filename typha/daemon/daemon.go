@@ -27,6 +27,8 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha"
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/metric"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
@@ -83,14 +85,15 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	log = metric.CountLog(log, registry, "typha")
 	metrics := stream.NewMetrics(registry)
 	view := sync.NewView(kinds)
-	registry.MustRegister(view, stream.NewExpiry("typha", cfg.tls()))
+	registry.MustRegister(view, auth.NewExpiry("typha", cfg.tls()))
 	local := typha.NewLocal(typha.LocalOptions{Store: store, View: view, Logger: log, Metrics: metrics,
 		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod, Budget: cfg.Budget})
 	replicas, err := findReplicas(cfg, store, log)
 	if err != nil {
 		return err
 	}
-	server, err := newServer(cfg, store, local.Hub(), stream.ServerOptions{Logger: log, Metrics: metrics, Alone: replicas.alone})
+	server, err := newServer(cfg, store, local.Hub(), stream.ServerOptions{
+		Logger: log, Metrics: metrics, Balance: balance.Options{Alone: replicas.alone}})
 	if err != nil {
 		return err
 	}
@@ -136,15 +139,16 @@ func together(ctx context.Context, serve func(context.Context) error, parts []fu
 	return g.Wait()
 }
 
-func (c Config) tls() stream.TLS {
-	return stream.TLS{CAFile: c.CAFile, CertFile: c.ServerCertFile, KeyFile: c.ServerKeyFile, PeerCN: c.ClientCN, PeerURISAN: c.ClientURISAN}
+func (c Config) tls() auth.TLS {
+	return auth.TLS{CAFile: c.CAFile, CertFile: c.ServerCertFile, KeyFile: c.ServerKeyFile, PeerCN: c.ClientCN, PeerURISAN: c.ClientURISAN}
 }
 
 // newServer fills in what the configuration says.
 func newServer(cfg Config, store *connect.Datastore, hub *stream.Hub, opts stream.ServerOptions) (*stream.Server, error) {
 	opts.Hub, opts.TLS = hub, cfg.tls()
-	opts.HandshakeTimeout, opts.PingInterval, opts.DropInterval = cfg.ServerHandshakeTimeout, cfg.ServerPingInterval, cfg.ConnectionDropInterval
-	opts.ShutdownTimeout, opts.ShutdownInterval = cfg.ShutdownTimeout, cfg.ShutdownConnectionDropIntervalMax
+	opts.HandshakeTimeout, opts.PingInterval = cfg.ServerHandshakeTimeout, cfg.ServerPingInterval
+	opts.Balance.DropInterval = cfg.ConnectionDropInterval
+	opts.Balance.ShutdownTimeout, opts.Balance.ShutdownInterval = cfg.ShutdownTimeout, cfg.ShutdownConnectionDropIntervalMax
 	if cfg.ClientIdentity == IdentityToken {
 		var err error
 		if opts.Tokens, err = tokens(cfg, store.API); err != nil {
@@ -158,7 +162,7 @@ func newServer(cfg Config, store *connect.Datastore, hub *stream.Hub, opts strea
 const ownNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 // tokens makes the verifier of service-account tokens, with the keys of the API server.
-func tokens(cfg Config, kube *rest.Config) (*stream.Tokens, error) {
+func tokens(cfg Config, kube *rest.Config) (*auth.Tokens, error) {
 	client, err := rest.HTTPClientFor(kube)
 	if err != nil {
 		return nil, fmt.Errorf("client of %s: %w", kube.Host, err)
@@ -176,7 +180,7 @@ func tokens(cfg Config, kube *rest.Config) (*stream.Tokens, error) {
 		return nil, err
 	}
 	url := base.JoinPath("/openid/v1/jwks").String()
-	return &stream.Tokens{Subjects: nodes, Observers: observers, Fetch: func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, url) }}, nil
+	return &auth.Tokens{Subjects: nodes, Observers: observers, Fetch: func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, url) }}, nil
 }
 
 // fetchTimeout bounds a request of the keys, during which the connecting node waits.

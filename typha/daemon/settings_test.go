@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/metric"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
@@ -56,7 +57,7 @@ var described = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)"`)
 func TestMetricsAreDocumented(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	stream.NewMetrics(registry)
-	registry.MustRegister(sync.NewView(nil), stream.NewExpiry("typha", stream.TLS{}))
+	registry.MustRegister(sync.NewView(nil), auth.NewExpiry("typha", auth.TLS{}))
 	metric.CountLog(slog.New(slog.DiscardHandler), registry, "typha")
 	all := make(chan *prometheus.Desc)
 	go func() { registry.Describe(all); close(all) }()

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maneki-net/maneki/typha/balance"
 )
 
 // listed are replicas that come and go, in any order.
@@ -74,7 +76,7 @@ type running struct {
 
 func (s *site) replica(h *Hub, opts ServerOptions) *running {
 	s.t.Helper()
-	opts.Hub, opts.TLS, opts.Tokens = h, s.tls("typha", "felix"), s.issuer.tokens()
+	opts.Hub, opts.TLS, opts.Tokens = h, s.tls("typha", "felix"), verifier(s.issuer)
 	server, err := NewServer(opts)
 	if err != nil {
 		s.t.Fatal(err)
@@ -108,14 +110,14 @@ const within = time.Minute
 type follower struct{ upserts, deletes atomic.Int32 }
 
 // followers run nodes n0, n1 and so on.
-func (s *site) followers(n int, replicas Replicas) []*follower {
+func (s *site) followers(n int, replicas balance.Replicas) []*follower {
 	s.t.Helper()
 	tls := s.tls("felix", "typha")
 	var all []*follower
 	for i := range n {
 		node := fmt.Sprint("n", i)
 		c := s.client(nil, func(o *ClientOptions) {
-			o.Node, o.Replicas, o.TLS, o.TokenFile = node, replicas, tls, s.tokenFile(s.issuer.token(node, nil))
+			o.Node, o.Replicas, o.TLS, o.TokenFile = node, replicas, tls, s.tokenFile(s.issuer.Token(node, nil))
 		})
 		f := &follower{}
 		all = append(all, f)
@@ -188,7 +190,7 @@ func TestSurplusGoesToOtherReplicas(t *testing.T) {
 	s := newSite(t)
 	var all []*running
 	for range 3 {
-		all = append(all, s.replica(h, ServerOptions{DropInterval: time.Millisecond}))
+		all = append(all, s.replica(h, ServerOptions{Balance: balance.Options{DropInterval: time.Millisecond}}))
 	}
 	replicas := replicasOf(all[0])
 	nodes := s.followers(count, replicas)
@@ -231,7 +233,7 @@ func TestSurplusGoesPastFullReplicas(t *testing.T) {
 	s := newSite(t)
 	var all inOrder
 	registry := prometheus.NewRegistry()
-	opts := ServerOptions{DropInterval: 20 * time.Millisecond, Metrics: NewMetrics(registry)} // time to be given what it needs
+	opts := ServerOptions{Balance: balance.Options{DropInterval: 20 * time.Millisecond}, Metrics: NewMetrics(registry)} // time to be given what it needs
 	for range 3 {
 		all = append(all, s.replica(h, opts))
 	}
@@ -262,9 +264,9 @@ func TestReplicaThatHandsANodeOverIsAskedLast(t *testing.T) {
 	each(t, s.followers(1, &several{&addresses}), 1)
 	for range 3 {
 		waitFor(t, "the node at the first replica", func() bool { return near.Streams() == 1 && far.Streams() == 0 })
-		near.endOne()
+		near.streams.EndOne()
 		waitFor(t, "the node at the other replica", func() bool { return far.Streams() == 1 && near.Streams() == 0 })
-		far.endOne()
+		far.streams.EndOne()
 	}
 }
 
@@ -274,7 +276,7 @@ func TestReplicaThatEndsHandsItsNodesOver(t *testing.T) {
 	aPodEach(t, h, 1, count)
 	s := newSite(t)
 	registry := prometheus.NewRegistry()
-	going := s.replica(h, ServerOptions{ShutdownTimeout: time.Hour, ShutdownInterval: 100 * time.Millisecond, Metrics: NewMetrics(registry)})
+	going := s.replica(h, ServerOptions{Balance: balance.Options{ShutdownTimeout: time.Hour, ShutdownInterval: 100 * time.Millisecond}, Metrics: NewMetrics(registry)})
 	staying := s.replica(h, ServerOptions{})
 	replicas := replicasOf(going)
 	nodes := s.followers(count, replicas)
@@ -309,9 +311,9 @@ func TestReplicaThatEndsTakesNobodyIn(t *testing.T) {
 	list(t, h, 1)
 	s := newSite(t)
 	r := s.replica(h, ServerOptions{})
-	r.drain()
+	r.streams.Drain()
 	err := s.client(fixed(r.address), nil).connectOnce(t.Context(), r.address)
-	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), errElsewhere.Error()) {
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), balance.ErrElsewhere.Error()) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -321,7 +323,8 @@ func TestLastReplicaEndsAtOnce(t *testing.T) {
 	h, _ := startHub(t)
 	aPodEach(t, h, 1, 2)
 	s := newSite(t)
-	r := s.replica(h, ServerOptions{ShutdownTimeout: time.Hour, ShutdownInterval: time.Hour, Alone: func() bool { return true }})
+	r := s.replica(h, ServerOptions{Balance: balance.Options{
+		ShutdownTimeout: time.Hour, ShutdownInterval: time.Hour, Alone: func() bool { return true }}})
 	each(t, s.followers(2, replicasOf(r)), 1)
 	r.stop()
 }
@@ -343,12 +346,12 @@ func TestWaitForAReplicaEndsWhenOneComes(t *testing.T) {
 		if before < 10 || before > 100 { // twice a round
 			t.Errorf("asked %d times in a minute", before)
 		}
-		time.Sleep(lastBackoff / 4)
+		time.Sleep(balance.LastBackoff / 4)
 		for range 5 {
 			synctest.Wait()
 			before = replicas.asked.Load()
 			replicas.set()
-			time.Sleep(spread)
+			time.Sleep(balance.Spread)
 			synctest.Wait()
 			if replicas.asked.Load() == before {
 				t.Error("the change did not end the wait")

@@ -3,24 +3,22 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/maneki-net/maneki/typha/auth"
 )
 
 // caller is how a client reaches a Typha and says who it is.
 type caller struct {
-	tls         TLS
-	handshaker  *handshaker // of tls, by validate
-	tokenFile   string      // empty presents no token
+	tls         auth.TLS
+	handshaker  *auth.Handshaker // of tls, by validate
+	tokenFile   string           // empty presents no token
 	readTimeout time.Duration
 	dial        func(ctx context.Context, address string) (net.Conn, error) // nil is TCP
 }
@@ -39,14 +37,14 @@ func (c *caller) validate() (err error) {
 	if c.readTimeout == 0 {
 		c.readTimeout = 30 * time.Second
 	}
-	c.handshaker, err = c.tls.open()
+	c.handshaker, err = c.tls.Open()
 	return err
 }
 
 // call opens a stream of a method. It lasts until ctx ends; close it then.
 func (c *caller) call(ctx context.Context, address string, desc *grpc.StreamDesc) (*call, error) {
 	dialing := []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(c.handshaker.client())),
+		grpc.WithTransportCredentials(c.handshaker.ClientCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.MaxCallRecvMsgSize(maxDownMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.readTimeout / 2, Timeout: c.readTimeout / 2}),
 		grpc.WithDisableRetry(),
@@ -65,8 +63,8 @@ func (c *caller) call(ctx context.Context, address string, desc *grpc.StreamDesc
 	open := &call{conn: conn, tokenFile: c.tokenFile}
 	var opts []grpc.CallOption
 	if c.tokenFile != "" {
-		if open.token, err = readToken(c.tokenFile); err == nil {
-			opts = append(opts, grpc.PerRPCCredentials(bearer(open.token)))
+		if open.token, err = auth.ReadToken(c.tokenFile); err == nil {
+			opts = append(opts, grpc.PerRPCCredentials(open.token))
 		}
 	}
 	if err == nil {
@@ -84,7 +82,7 @@ type call struct {
 	conn      *grpc.ClientConn
 	stream    grpc.ClientStream
 	tokenFile string
-	token     string // the last that was presented; owned by the caller of renew
+	token     auth.Bearer // the last that was presented; owned by the caller of renew
 
 	mu sync.Mutex // held while something is sent
 }
@@ -106,7 +104,7 @@ func (c *call) send(kind int, body any) error {
 // the old one has a fifth of its time left, two minutes at least.
 const renewInterval = 30 * time.Second
 
-// renew presents the file's token whenever it is another, until ctx ends.
+// renew presents the token of the file whenever it has changed, until ctx ends.
 func (c *call) renew(ctx context.Context) {
 	if c.tokenFile == "" {
 		return
@@ -119,32 +117,13 @@ func (c *call) renew(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		token, err := readToken(c.tokenFile)
-		if err != nil || token == c.token { // a file that stays unreadable shows when the stream has ended
+		token, err := auth.ReadToken(c.tokenFile)
+		if err != nil || token == c.token { // if the file stays unreadable, the next call fails
 			continue
 		}
-		if err := c.send(frameToken, tokenBody{Token: token}); err != nil {
+		if err := c.send(frameToken, tokenBody{Token: string(token)}); err != nil {
 			return // reading sees how the stream ended
 		}
 		c.token = token
 	}
 }
-
-func readToken(file string) (string, error) {
-	token, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("read service-account token: %w", err)
-	}
-	return strings.TrimSpace(string(token)), nil
-}
-
-// bearer is a token to present.
-type bearer string
-
-// GetRequestMetadata implements credentials.PerRPCCredentials.
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
-}
-
-// RequireTransportSecurity implements credentials.PerRPCCredentials.
-func (bearer) RequireTransportSecurity() bool { return true }

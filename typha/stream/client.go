@@ -7,12 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -21,9 +22,9 @@ type ClientOptions struct {
 	// Node is the name under which to ask; the token or the certificate has to name it.
 	Node string
 	// Replicas are asked before each attempt.
-	Replicas Replicas
-	TLS      TLS
-	// TokenFile holds the node's projected service-account token with the audience Audience. It is read for each
+	Replicas balance.Replicas
+	TLS      auth.TLS
+	// TokenFile holds the node's projected service-account token with the audience auth.Audience. It is read for each
 	// attempt, and again for as long as a stream lasts. Empty presents none.
 	TokenFile string
 	// Held and Versions are what the consumer has from an earlier run; they may be nil. They are read by NewClient
@@ -48,7 +49,7 @@ type Client struct {
 	opts     ClientOptions
 	caller   caller
 	log      *slog.Logger
-	replicas *leaving
+	chooser  *balance.Chooser
 	commits  chan wire.Commit // unbuffered: a slow consumer makes the server merge. Written by Run
 	reported chan struct{}    // capacity 1: report was set. Written by Report, read by Run
 	answered chan struct{}    // the same of answer
@@ -78,41 +79,11 @@ const (
 	InSync                         // it has delivered everything
 )
 
-// Replicas are the Typhas that a Client may connect to. discovery.Watcher is one.
-type Replicas interface {
-	// Addresses gives them as host:port in the order in which to try them.
-	Addresses() ([]string, error)
-	// Changed gives a channel that is closed when Addresses would say something else. It may be nil.
-	Changed() <-chan struct{}
-}
-
-// Fixed is a single Typha, as host:port.
-type Fixed string
-
-// Addresses implements Replicas.
-func (f Fixed) Addresses() ([]string, error) { return []string{string(f)}, nil }
-
-// Changed implements Replicas.
-func (f Fixed) Changed() <-chan struct{} { return nil }
-
-// When every replica has been tried, the wait before the next round doubles from the first to the last. Between the
-// replicas of a round, and when others become known, it is the spread at most, so that not all nodes come at once.
-const (
-	firstBackoff = 100 * time.Millisecond
-	lastBackoff  = 5 * time.Second
-	spread       = 200 * time.Millisecond
-)
-
-// settled is how long a stream lasts after which it no longer matters which replicas were tried before it. A node that
-// is handed over sooner goes on to those that it has not tried: two that are listed first and have too many would pass
-// it to and fro.
-const settled = 10 * time.Minute
-
 // NewClient makes a Client. It fails if the TLS files cannot be used.
 func NewClient(opts ClientOptions) (*Client, error) {
 	c := &Client{
 		opts: opts, log: opts.Logger, caller: caller{tls: opts.TLS, tokenFile: opts.TokenFile, readTimeout: opts.ReadTimeout, dial: opts.dial},
-		replicas: &leaving{Replicas: opts.Replicas}, commits: make(chan wire.Commit),
+		chooser: balance.NewChooser(opts.Replicas), commits: make(chan wire.Commit),
 		reported: make(chan struct{}, 1), answered: make(chan struct{}, 1), done: make(chan struct{}),
 		held: map[wire.ID]wire.Hash{}, sets: map[string]*wire.PackedSet{}, versions: maps.Clone(opts.Versions), datastore: opts.Datastore,
 	}
@@ -149,82 +120,25 @@ func NewClient(opts ClientOptions) (*Client, error) {
 // Run connects, and connects again whenever the stream breaks, until ctx ends. Call it once.
 func (c *Client) Run(ctx context.Context) error {
 	defer close(c.done)
-	pause := firstBackoff
-	tried := map[string]bool{} // in this round; the replica that ended the last stream is the last to be asked again
 	for {
 		c.opts.Syncing(Waiting)
-		address, err := c.choose(tried)
+		address, err := c.chooser.Next()
 		if err == nil {
 			before, began := c.number, time.Now()
 			err = c.connectOnce(ctx, address)
-			if c.number > before {
-				pause = firstBackoff
-				if time.Since(began) > settled {
-					clear(tried)
-				}
-			}
-			tried[address] = true
+			c.chooser.Ended(address, time.Since(began), c.number > before)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		changed := c.replicas.Changed()
-		wait := rand.N(spread)
-		if c.roundOver(tried, address) {
-			wait = pause/2 + rand.N(pause)
-			pause = min(2*pause, lastBackoff)
-		}
-		c.log.Warn("no stream from typha", "error", err, "retry", wait)
-		c.caller.handshaker.tell(c.log)
-		if sleep(ctx, wait, changed) {
-			pause = firstBackoff
-			sleep(ctx, rand.N(spread), nil)
-		}
+		pause := c.chooser.Pause(address)
+		c.log.Warn("no stream from typha", "error", err, "retry", pause.For)
+		c.caller.handshaker.Log(c.log)
+		c.chooser.Wait(ctx, pause)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-}
-
-// roundOver reports whether every replica has been tried, and begins another round then, with the last one at its end.
-func (c *Client) roundOver(tried map[string]bool, last string) bool {
-	if _, err := c.choose(tried); err == nil {
-		return false
-	}
-	clear(tried)
-	tried[last] = true
-	if _, err := c.choose(tried); err != nil {
-		clear(tried)
-	}
-	return true
-}
-
-// sleep waits, and says whether it was cut short because of a change.
-func sleep(ctx context.Context, wait time.Duration, changed <-chan struct{}) bool {
-	select {
-	case <-changed:
-		return true
-	case <-time.After(wait):
-	case <-ctx.Done():
-	}
-	return false
-}
-
-// errAllTried says that there is no replica left in this round.
-var errAllTried = errors.New("every replica has been tried")
-
-// choose returns the first replica that was not tried.
-func (c *Client) choose(tried map[string]bool) (string, error) {
-	addresses, err := c.replicas.Addresses()
-	if err != nil {
-		return "", fmt.Errorf("find typha: %w", err)
-	}
-	for _, address := range addresses {
-		if !tried[address] {
-			return address, nil
-		}
-	}
-	return "", errAllTried
 }
 
 // Next implements Source.
@@ -255,7 +169,7 @@ func (c *Client) connectOnce(ctx context.Context, address string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	served := make(chan struct{})
-	go c.replicas.watch(ctx, address, served, cancel)
+	go c.chooser.Watch(ctx, address, served, cancel)
 	if err := c.stream(ctx, address, func() { close(served) }); err != nil {
 		return fmt.Errorf("stream from typha %s: %w", address, first(ended(ctx), err))
 	}

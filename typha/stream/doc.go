@@ -15,13 +15,8 @@
 // gets in a form that closes; see wire.Downgrade. Whoever may observe follows, by Observe, what the nodes of one replica
 // report and what cannot be used; its observer in the Hub has marks as a Session has.
 //
-// Each question of a long life has one place:
-//
-//   - who a peer is: identify, with Tokens or its certificate; and for how long that counts: lease
-//   - how many hellos are in memory: door
-//   - which stream ends for the sake of another replica: balance and drain in the Server, which handovers keep from passing a node
-//     to and fro; leaving in the Client, for a replica that is not ready
-//   - whether a replica knows enough for a node: versions
+// Package auth says who a peer is, and bounds the hellos in memory. Package balance says which stream ends for the sake
+// of another replica. Type versions says whether a replica knows enough for a node.
 //
 // The package knows nothing of datastores, and programs nothing.
 package stream

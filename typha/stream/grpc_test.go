@@ -22,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/maneki-net/maneki/test/pki"
+	"github.com/maneki-net/maneki/test/tokens"
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -30,7 +32,7 @@ import (
 type site struct {
 	t         *testing.T
 	authority *pki.Authority
-	issuer    *issuer
+	issuer    *tokens.Issuer
 }
 
 // siteLasts is for how long its certificates are good: longer than a test of the tokens' renewal, in its own time, takes.
@@ -42,15 +44,15 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{t, a, newIssuer(t, "k1")}
+	return &site{t, a, tokens.NewIssuer(t, "k1")}
 }
 
 // tls issues a certificate and gives the configuration of its owner.
-func (s *site) tls(cn, peerCN string, uris ...string) TLS {
+func (s *site) tls(cn, peerCN string, uris ...string) auth.TLS {
 	s.t.Helper()
 	dir := s.t.TempDir()
 	s.write(dir, cn, uris...)
-	return TLS{CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile),
+	return auth.TLS{CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile),
 		KeyFile: filepath.Join(dir, pki.KeyFile), PeerCN: peerCN}
 }
 
@@ -80,7 +82,7 @@ func (s *site) serveOn(listener net.Listener, h *Hub, opts ServerOptions) (stop 
 	opts.Hub = h
 	if opts.TLS.CAFile == "" {
 		opts.TLS = s.tls("typha", "felix")
-		opts.Tokens = s.issuer.tokens()
+		opts.Tokens = verifier(s.issuer)
 	}
 	server, err := NewServer(opts)
 	if err != nil {
@@ -117,7 +119,7 @@ func (s *site) tokenFile(token string) string {
 func (s *site) client(address func() string, change func(*ClientOptions)) *Client {
 	s.t.Helper()
 	opts := ClientOptions{
-		Node: "n1", TLS: s.tls("felix", "typha"), TokenFile: s.tokenFile(s.issuer.token("n1", nil)),
+		Node: "n1", TLS: s.tls("felix", "typha"), TokenFile: s.tokenFile(s.issuer.Token("n1", nil)),
 		Replicas: asked(address),
 	}
 	if change != nil {
@@ -190,7 +192,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		"server with another CN": {func(o *ClientOptions) { o.TLS = s.tls("felix", "someone-else") },
 			codes.Unavailable, "not that of the expected peer"},
 		"no token": {func(o *ClientOptions) { o.TokenFile = "" }, codes.Unauthenticated, "no service-account token"},
-		"token of another issuer": {func(o *ClientOptions) { o.TokenFile = s.tokenFile(other.issuer.token("n1", nil)) },
+		"token of another issuer": {func(o *ClientOptions) { o.TokenFile = s.tokenFile(other.issuer.Token("n1", nil)) },
 			codes.Unauthenticated, "verify token"},
 		"stream of another node": {func(o *ClientOptions) { o.Node = "n2" },
 			codes.PermissionDenied, "is node n1 and asks for the stream of node n2"},
@@ -216,7 +218,7 @@ func TestURISANIdentifiesAPeerToo(t *testing.T) {
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{})
 	const uri = "spiffe://cluster/typha"
-	named, _ := s.serve(h, ServerOptions{TLS: s.tls("anything", "felix", uri), Tokens: s.issuer.tokens()})
+	named, _ := s.serve(h, ServerOptions{TLS: s.tls("anything", "felix", uri), Tokens: verifier(s.issuer)})
 	change := func(o *ClientOptions) { o.TLS.PeerCN, o.TLS.PeerURISAN = "", uri }
 	if err := s.client(fixed(address), change).connectOnce(t.Context(), address); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
 		t.Errorf("a server without the URI: %v", err)
@@ -311,7 +313,7 @@ func TestSlowClientDelaysNobody(t *testing.T) {
 	address, _ := s.serve(h, ServerOptions{})
 	slow := s.client(fixed(address), nil)
 	quick := s.client(fixed(address), func(o *ClientOptions) {
-		o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.token("n2", nil))
+		o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.Token("n2", nil))
 	})
 	s.run(slow)
 	s.run(quick)
@@ -352,7 +354,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	list(t, h, 1)
 	s := newSite(t)
 	serverTLS := s.tls("typha", "felix")
-	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: s.issuer.tokens()})
+	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: verifier(s.issuer)})
 	c := s.client(fixed(address), func(o *ClientOptions) { o.TLS.PeerCN = "typha-renewed" })
 	if err := c.connectOnce(t.Context(), address); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
 		t.Fatalf("before the renewal: %v", err)
@@ -368,8 +370,8 @@ func TestHandshakesReadNoFiles(t *testing.T) {
 	list(t, h, 1)
 	s := newSite(t)
 	serverTLS := s.tls("typha", "felix")
-	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: s.issuer.tokens()})
-	var clientTLS TLS
+	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: verifier(s.issuer)})
+	var clientTLS auth.TLS
 	c := s.client(fixed(address), func(o *ClientOptions) { clientTLS = o.TLS })
 	for _, file := range []string{serverTLS.CAFile, serverTLS.CertFile, serverTLS.KeyFile, clientTLS.CAFile, clientTLS.CertFile, clientTLS.KeyFile} {
 		if err := os.Remove(file); err != nil {
@@ -383,12 +385,17 @@ func TestHandshakesReadNoFiles(t *testing.T) {
 func TestServerRefusesToStartWithoutAWayToKnowItsClients(t *testing.T) {
 	s := newSite(t)
 	h := NewHub(HubOptions{})
-	if _, err := NewServer(ServerOptions{Hub: h, TLS: s.tls("typha", ""), Tokens: s.issuer.tokens()}); err == nil {
+	if _, err := NewServer(ServerOptions{Hub: h, TLS: s.tls("typha", ""), Tokens: verifier(s.issuer)}); err == nil {
 		t.Error("neither CN nor URI of clients is set")
 	}
 	missing := s.tls("typha", "felix")
 	missing.KeyFile += ".missing"
-	if _, err := NewServer(ServerOptions{Hub: h, TLS: missing, Tokens: s.issuer.tokens()}); err == nil || !strings.Contains(err.Error(), missing.KeyFile) {
+	if _, err := NewServer(ServerOptions{Hub: h, TLS: missing, Tokens: verifier(s.issuer)}); err == nil || !strings.Contains(err.Error(), missing.KeyFile) {
 		t.Errorf("a missing key file gives %v", err)
 	}
+}
+
+// verifier verifies the tokens of an issuer.
+func verifier(i *tokens.Issuer) *auth.Tokens {
+	return &auth.Tokens{Fetch: i.Fetch, Subjects: []string{tokens.FelixAccount}, Observers: []string{tokens.ObserverAccount}}
 }

@@ -53,7 +53,7 @@ func TestNodeLeavesAReplicaThatIsNotReady(t *testing.T) {
 		dials, opened := map[string]func(context.Context, string) (net.Conn, error){}, map[string]func() float64{}
 		for _, address := range []string{"a", "b"} {
 			registry := prometheus.NewRegistry()
-			dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens(), Metrics: NewMetrics(registry)})
+			dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer), Metrics: NewMetrics(registry)})
 			defer stopServer()
 			dials[address] = dial
 			opened[address] = func() float64 { return value(t, registry, "typha_connections_accepted") }
@@ -86,7 +86,7 @@ func TestNodeLeavesAReplicaThatIsNotReady(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		after := func(d time.Duration, addresses ...string) (a, b float64) {
-			put(t, file, s.issuer.token("n1", nil))
+			put(t, file, s.issuer.Token("n1", nil))
 			before := [2]float64{opened["a"](), opened["b"]()}
 			replicas.set(addresses...)
 			time.Sleep(d)
@@ -115,7 +115,7 @@ func TestNodeLeavesAReplicaThatIsNotReady(t *testing.T) {
 		if synctest.Wait(); f.upserts.Load() != 4 {
 			t.Errorf("the node was given %d objects, want 4, each once", f.upserts.Load())
 		}
-		if got, _ := c.replicas.Addresses(); !slices.Equal(got, []string{"b"}) {
+		if got, _ := c.chooser.Addresses(); !slices.Equal(got, []string{"b"}) {
 			t.Errorf("having found another replica, it would try %v", got)
 		}
 		cancel()
@@ -135,7 +135,7 @@ func TestNodeLeavesAReplicaThatNeverServes(t *testing.T) {
 		s := newSite(t)
 		dials, asked := map[string]func(context.Context, string) (net.Conn, error){}, map[string]int{}
 		for address, h := range map[string]*Hub{"waits": waits, "reads": reads} {
-			dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+			dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 			defer stopServer()
 			dials[address] = dial
 		}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
@@ -32,8 +33,8 @@ type Observed struct {
 type ObserverOptions struct {
 	// Address is that of one replica, host:port.
 	Address string
-	TLS     TLS
-	// TokenFile holds the observer's projected service-account token with the audience Audience. It is read when the stream
+	TLS     auth.TLS
+	// TokenFile holds the observer's projected service-account token with the audience auth.Audience. It is read when the stream
 	// is opened, and again for as long as it lasts. Empty presents none.
 	TokenFile string
 	// ReadTimeout is how long a silent connection is trusted; pings keep it alive. 0 is 30 s.

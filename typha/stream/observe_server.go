@@ -5,13 +5,15 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/maneki-net/maneki/typha/auth"
 )
 
 // observing serves an observer's stream.
-func (s *Server) observing(stream grpc.ServerStream, peer identity) error {
+func (s *Server) observing(stream grpc.ServerStream, peer auth.Identity) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
-	lease := s.lease(ctx, asObserver, peer, cancel)
-	defer lease.release()
+	lease := s.lease(ctx, auth.Observer, peer, cancel)
+	defer lease.Release()
 	defer cancel(nil)
 	var hello observeHello
 	if err := s.greet(stream, frameObserve, &hello); err != nil {
@@ -27,11 +29,11 @@ func (s *Server) observing(stream grpc.ServerStream, peer identity) error {
 	defer o.close()
 	s.opts.Metrics.observers.Inc()
 	defer s.opts.Metrics.observers.Dec()
-	s.opts.Logger.Info("observer connected", "observer", peer.name)
+	s.opts.Logger.Info("observer connected", "observer", peer.Name)
 	go func() { // it ends with the stream
 		cancel(receive(stream, func(kind int, body []byte) error {
 			if kind == frameToken {
-				return lease.renew(ctx, body)
+				return renewed(ctx, lease, body)
 			}
 			return nil
 		}))

@@ -14,6 +14,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/maneki-net/maneki/test/tokens"
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -21,7 +24,7 @@ import (
 // observer gives options with everything right, which change may spoil.
 func (s *site) observer(address string, change func(*ObserverOptions)) ObserverOptions {
 	s.t.Helper()
-	opts := ObserverOptions{Address: address, TLS: s.tls("felix", "typha"), TokenFile: s.tokenFile(s.issuer.token("", ofObserver))}
+	opts := ObserverOptions{Address: address, TLS: s.tls("felix", "typha"), TokenFile: s.tokenFile(s.issuer.Token("", tokens.ForObserver))}
 	if change != nil {
 		change(&opts)
 	}
@@ -64,7 +67,7 @@ func TestObserve(t *testing.T) {
 	for name, identity := range map[string]func(s *site, o *ServerOptions, c *ClientOptions, w *ObserverOptions){
 		"tokens": func(*site, *ServerOptions, *ClientOptions, *ObserverOptions) {},
 		"tokens bound to a pod": func(s *site, _ *ServerOptions, _ *ClientOptions, w *ObserverOptions) {
-			w.TokenFile = s.tokenFile(s.issuer.token("n7", func(c map[string]any) { c["sub"] = observerAccount }))
+			w.TokenFile = s.tokenFile(s.issuer.Token("n7", func(c map[string]any) { c["sub"] = tokens.ObserverAccount }))
 		},
 		"certificates": func(s *site, o *ServerOptions, c *ClientOptions, w *ObserverOptions) {
 			o.TLS, o.Tokens = s.tls("typha", ""), nil
@@ -77,11 +80,11 @@ func TestObserve(t *testing.T) {
 			list(t, h, 1)
 			refuse(t, h, "a", "no CIDR")
 			registry, s := prometheus.NewRegistry(), newSite(t)
-			server := ServerOptions{TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens(), Metrics: NewMetrics(registry), ObserveInterval: time.Millisecond}
+			server := ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer), Metrics: NewMetrics(registry), ObserveInterval: time.Millisecond}
 			watch := s.observer("", nil)
 			c := s.client(nil, func(o *ClientOptions) { identity(s, &server, o, &watch) })
 			address, _ := s.serve(h, server)
-			c.replicas.Replicas = Fixed(address)
+			c.chooser = balance.NewChooser(balance.Fixed(address))
 			watch.Address = address
 			seen, stop := s.observe(watch)
 			problem := calc.Problem{Kind: calc.KindIPPool, Name: "a", Reason: "no CIDR"}
@@ -127,18 +130,18 @@ func TestNodesAndObserversAreNotConfused(t *testing.T) {
 	list(t, h, 1)
 	s, other := newSite(t), newSite(t)
 	byToken, _ := s.serve(h, ServerOptions{})
-	changedTokens := func(change func(*Tokens)) string {
-		tokens := s.issuer.tokens()
-		change(tokens)
-		address, _ := s.serve(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: tokens})
+	changedTokens := func(change func(*auth.Tokens)) string {
+		accepted := verifier(s.issuer)
+		change(accepted)
+		address, _ := s.serve(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: accepted})
 		return address
 	}
-	anyNode, noObserver := changedTokens(func(t *Tokens) { t.Subjects = nil }), changedTokens(func(t *Tokens) { t.Observers = nil })
+	anyNode, noObserver := changedTokens(func(t *auth.Tokens) { t.Subjects = nil }), changedTokens(func(t *auth.Tokens) { t.Observers = nil })
 	byCertificate, _ := s.serve(h, ServerOptions{TLS: s.tls("typha", "")})
-	node, watcher := s.issuer.token("n1", nil), s.issuer.token("", ofObserver)
-	bound := s.issuer.token("n1", func(c map[string]any) { c["sub"] = observerAccount })
+	node, watcher := s.issuer.Token("n1", nil), s.issuer.Token("", tokens.ForObserver)
+	bound := s.issuer.Token("n1", func(c map[string]any) { c["sub"] = tokens.ObserverAccount })
 	changed := func(change func(map[string]any)) string {
-		return s.issuer.token("", func(c map[string]any) { ofObserver(c); change(c) })
+		return s.issuer.Token("", func(c map[string]any) { tokens.ForObserver(c); change(c) })
 	}
 	for _, c := range []struct {
 		name, address, cn, token string
@@ -149,7 +152,7 @@ func TestNodesAndObserversAreNotConfused(t *testing.T) {
 		{"observer whose pod is on the node", byToken, "felix", bound, codes.Unauthenticated, codes.OK},
 		{"observer with another CN", byToken, "mallory", watcher, codes.Unavailable, codes.Unavailable},
 		{"no token", byToken, "felix", "", codes.Unauthenticated, codes.Unauthenticated},
-		{"token of another issuer", byToken, "felix", other.issuer.token("", ofObserver), codes.Unauthenticated, codes.Unauthenticated},
+		{"token of another issuer", byToken, "felix", other.issuer.Token("", tokens.ForObserver), codes.Unauthenticated, codes.Unauthenticated},
 		{"expired", byToken, "felix", changed(func(c map[string]any) { c["exp"] = time.Now().Add(-time.Hour).Unix() }), codes.Unauthenticated, codes.Unauthenticated},
 		{"never expires", byToken, "felix", changed(func(c map[string]any) { delete(c, "exp") }), codes.Unauthenticated, codes.Unauthenticated},
 		{"another audience", byToken, "felix", changed(func(c map[string]any) { c["aud"] = []string{"api"} }), codes.Unauthenticated, codes.Unauthenticated},
@@ -218,16 +221,16 @@ func TestObserveRefusesAnotherServer(t *testing.T) {
 // TestAccountIsOfNodesOrOfObservers: with one of both, nothing would keep a node from observing.
 func TestAccountIsOfNodesOrOfObservers(t *testing.T) {
 	s := newSite(t)
-	tokens := s.issuer.tokens()
+	accepted := verifier(s.issuer)
 	start := func() error {
-		_, err := NewServer(ServerOptions{TLS: s.tls("typha", "felix"), Tokens: tokens})
+		_, err := NewServer(ServerOptions{TLS: s.tls("typha", "felix"), Tokens: accepted})
 		return err
 	}
 	if err := start(); err != nil {
 		t.Error(err)
 	}
-	tokens.Observers = append(tokens.Observers, felixAccount)
-	if err := start(); !strings.Contains(fmt.Sprint(err), felixAccount) {
+	accepted.Observers = append(accepted.Observers, tokens.FelixAccount)
+	if err := start(); !strings.Contains(fmt.Sprint(err), tokens.FelixAccount) {
 		t.Errorf("an account of both gives %v", err)
 	}
 }
@@ -250,7 +253,7 @@ func TestObserverOutlivesNoReplica(t *testing.T) {
 
 // TestObserverIsToldOnceASecond, however much happens, and at once after a pause.
 func TestObserverIsToldOnceASecond(t *testing.T) {
-	server, err := NewServer(ServerOptions{TLS: newSite(t).tls("typha", "felix"), Tokens: newIssuer(t, "k1").tokens()})
+	server, err := NewServer(ServerOptions{TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +269,7 @@ func TestObserverIsToldOnceASecond(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		n := &nodeStream{ctx: ctx, up: [][]byte{hello}, sent: make(chan []byte)}
 		ended := make(chan error, 1)
-		go func() { ended <- server.observing(n, identity{name: "o"}) }()
+		go func() { ended <- server.observing(n, auth.Identity{Name: "o"}) }()
 		var times []time.Time
 		m := newMirror(t)
 		go func() {

@@ -19,6 +19,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/test/long"
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -280,7 +281,7 @@ func (c *cluster) node(name string, all *faults, features ...wire.Features) *cha
 		n.client.opts.Features = f
 	}
 	n.client = c.site.client(nil, func(o *ClientOptions) {
-		o.Node, o.TokenFile = name, c.site.tokenFile(c.site.issuer.token(name, nil))
+		o.Node, o.TokenFile = name, c.site.tokenFile(c.site.issuer.Token(name, nil))
 		o.Replicas, o.Features, o.Logger = &shuffled{several{&c.at}, before, random}, features[0], slog.New(all)
 	})
 	c.site.run(n.client)
@@ -359,7 +360,7 @@ func testSlowNode(t *testing.T, features wire.Features, seed uint64) {
 	if err := r.hub.Update(t.Context(), Update{Kind: calc.KindGlobalNetworkPolicy, Seen: "1", Listed: true}); err != nil {
 		t.Fatal(err)
 	}
-	server, err := NewServer(ServerOptions{Hub: r.hub, TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+	server, err := NewServer(ServerOptions{Hub: r.hub, TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +371,7 @@ func testSlowNode(t *testing.T, features wire.Features, seed uint64) {
 	ctx, cancel := context.WithCancel(t.Context())
 	n := &nodeStream{ctx: ctx, up: [][]byte{hello}, sent: make(chan []byte)}
 	ended := make(chan error, 1)
-	go func() { ended <- server.serve(n, identity{name: "n1"}) }()
+	go func() { ended <- server.serve(n, auth.Identity{Name: "n1"}) }()
 	c := s.client(fixed(""), nil)
 	frames, m, changes := newReader(c, nil), newNodeModel(t), 0
 	read := func() {

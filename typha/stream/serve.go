@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -110,7 +111,7 @@ func receive(stream grpc.ServerStream, frame func(kind int, body []byte) error) 
 }
 
 // fromNode returns what takes a node's frames.
-func fromNode(ctx context.Context, session *Session, pings *pings, lease *lease) func(kind int, body []byte) error {
+func fromNode(ctx context.Context, session *Session, pings *pings, lease *auth.Lease) func(kind int, body []byte) error {
 	return func(kind int, body []byte) error {
 		switch kind {
 		case frameReport:
@@ -132,10 +133,38 @@ func fromNode(ctx context.Context, session *Session, pings *pings, lease *lease)
 			}
 			pings.answered(p)
 		case frameToken:
-			return lease.renew(ctx, body)
+			return renewed(ctx, lease, body)
 		}
 		return nil
 	}
+}
+
+// renewed extends a lease with the token of a frame.
+func renewed(ctx context.Context, lease *auth.Lease, body []byte) error {
+	var b tokenBody
+	if err := decodeShort(body, &b); err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
+	return lease.Renew(ctx, b.Token)
+}
+
+// ended returns why the server, or what the peer sent, ended a stream; nil if neither did.
+func ended(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// first returns the first error that is not nil.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // welcome says what the server understands, and of which datastore it speaks.

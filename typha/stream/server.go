@@ -6,17 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/inbound"
 )
 
@@ -28,49 +27,29 @@ var (
 	observeDesc = grpc.StreamDesc{StreamName: "Observe", ServerStreams: true, ClientStreams: true}
 )
 
-// role is what a peer may be, and how it proves that.
-type role struct {
-	// what begins the common name of a certificate that identifies the peer.
-	what  string
-	token func(*Tokens, context.Context, string) (identity, error)
-}
-
-var (
-	asNode     = role{"node", (*Tokens).node}
-	asObserver = role{"observer", (*Tokens).observer}
-)
-
 // ServerOptions configure a Server.
 type ServerOptions struct {
 	Hub *Hub
-	TLS TLS
-	// Tokens verifies the token of a node or an observer that connects. Where it is nil, the client certificate
-	// has to name the peer: common name "node:<name>" or "observer:<name>".
-	Tokens *Tokens
-	// HandshakeTimeout is how long a client may take to say who it is and what it wants, PingInterval how often it is
-	// asked for a sign of life; 0 is 10 s each.
+	TLS auth.TLS
+	// Tokens verifies the tokens of nodes and observers. If it is nil, the client certificate has to name the peer:
+	// common name "node:<name>" or "observer:<name>".
+	Tokens *auth.Tokens
+	// HandshakeTimeout bounds the time until a client has sent its token, and then the time until it has sent its hello.
+	// PingInterval is the time between two pings. 0 is 10 s each.
 	HandshakeTimeout, PingInterval time.Duration
-	// Strangers limits the connections of unauthenticated clients, and those without a stream: the number in all, 0
-	// means 1024, and of one address, 0 means 64. Such a connection is closed after twice the HandshakeTimeout,
-	// whatever Patience says.
+	// Strangers limits the connections without a stream of an authenticated peer; see auth.StrangerLimits.
 	Strangers inbound.Limits
-	// DropInterval is the time between two streams that are ended because there are more than SetMaxStreams allows; 0
-	// is 1 s.
-	DropInterval time.Duration
 	// ObserveInterval is the least time between two messages to an observer; 0 is 1 s.
 	ObserveInterval time.Duration
-	// ShutdownTimeout is over how long the streams are ended when Serve's context ends, each no later than
-	// ShutdownInterval, 0 is 1 s, after the one before. 0 ends them at once, as does it that Alone says that there is
-	// no replica for the nodes to go to.
-	ShutdownTimeout, ShutdownInterval time.Duration
-	Alone                             func() bool
-	Logger                            *slog.Logger // nil discards
-	Metrics                           *Metrics     // nil counts for nobody
+	// Balance says when streams are ended for the sake of other replicas. Its Returned and Logger are ignored.
+	Balance balance.Options
+	Logger  *slog.Logger // nil discards
+	Metrics *Metrics     // nil is a set of its own that nobody reads
 }
 
 func (o *ServerOptions) setDefaults() {
 	for d, value := range map[*time.Duration]time.Duration{&o.HandshakeTimeout: 10 * time.Second, &o.PingInterval: 10 * time.Second,
-		&o.DropInterval: time.Second, &o.ObserveInterval: time.Second, &o.ShutdownInterval: time.Second} {
+		&o.ObserveInterval: time.Second} {
 		if *d == 0 {
 			*d = value
 		}
@@ -81,24 +60,17 @@ func (o *ServerOptions) setDefaults() {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	if o.Alone == nil {
-		o.Alone = func() bool { return false }
-	}
+	o.Balance.Logger, o.Balance.Returned = o.Logger, o.Metrics.returned.Inc
 }
 
 // Server hands the sessions of a Hub to nodes over gRPC.
 type Server struct {
 	opts       ServerOptions
-	handshaker *handshaker
+	handshaker *auth.Handshaker
 	grpc       *grpc.Server
 	cache      *compressed
-	door       *door
-
-	mu        sync.Mutex
-	streams   map[*openStream]struct{}
-	most      int // streams, if not 0
-	handovers *handovers
-	closing   bool
+	door       *auth.Door
+	streams    *balance.Streams
 }
 
 // NewServer makes a Server. It fails if the TLS files cannot be used, or if neither a peer
@@ -109,18 +81,18 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		return nil, errors.New("new server: set the common name or the URI that client certificates must have")
 	}
 	if opts.Tokens != nil {
-		if err := opts.Tokens.validate(); err != nil {
+		if err := opts.Tokens.Validate(); err != nil {
 			return nil, fmt.Errorf("new server: %w", err)
 		}
 	}
-	handshaker, err := opts.TLS.open()
+	handshaker, err := opts.TLS.Open()
 	if err != nil {
 		return nil, fmt.Errorf("new server: %w", err)
 	}
-	s := &Server{opts: opts, handshaker: handshaker, cache: newCompressed(), door: newDoor(),
-		streams: map[*openStream]struct{}{}, handovers: newHandovers(opts.DropInterval)}
+	s := &Server{opts: opts, handshaker: handshaker, cache: newCompressed(), door: auth.NewDoor(maxSessions),
+		streams: balance.New(opts.Balance)}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(admitting{credentials.NewTLS(handshaker.server())}),
+		grpc.Creds(handshaker.ServerCredentials()),
 		grpc.ForceServerCodecV2(rawCodec{}),
 		grpc.MaxRecvMsgSize(maxUpMessage),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second, MaxConnectionIdle: time.Minute}),
@@ -132,8 +104,8 @@ func NewServer(opts ServerOptions) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	streams, observations := streamDesc, observeDesc
-	streams.Handler = func(_ any, stream grpc.ServerStream) error { return s.handle(stream, asNode, s.serve) }
-	observations.Handler = func(_ any, stream grpc.ServerStream) error { return s.handle(stream, asObserver, s.observing) }
+	streams.Handler = func(_ any, stream grpc.ServerStream) error { return s.handle(stream, auth.Node, s.serve) }
+	observations.Handler = func(_ any, stream grpc.ServerStream) error { return s.handle(stream, auth.Observer, s.observing) }
 	s.grpc.RegisterService(&grpc.ServiceDesc{ServiceName: serviceName, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{streams, observations}}, s)
 	return s, nil
 }
@@ -144,17 +116,18 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	serving, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		s.balance(serving)
+		s.streams.Run(serving)
 		if ctx.Err() != nil {
-			s.drain()
+			s.streams.Drain()
 		}
 		s.grpc.Stop()
 	})
-	wait.Go(func() { s.handshaker.watch(serving, s.opts.Logger) })
+	wait.Go(func() { s.handshaker.Watch(serving, s.opts.Logger) })
 	if s.opts.Tokens != nil {
-		wait.Go(func() { s.opts.Tokens.keep(serving, s.opts.Logger) })
+		wait.Go(func() { s.opts.Tokens.Keep(serving, s.opts.Logger) })
 	}
-	err := s.grpc.Serve(inbound.Limit(listener, strangers(&s.opts), s.opts.Metrics.turnedAway.Inc))
+	limits := auth.StrangerLimits(s.opts.Strangers, s.opts.HandshakeTimeout)
+	err := s.grpc.Serve(inbound.Limit(listener, limits, s.opts.Metrics.turnedAway.Inc))
 	stop()
 	wait.Wait()
 	if err != nil && ctx.Err() == nil {
@@ -164,19 +137,19 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 }
 
 // handle serves one stream of a peer in a role, and counts and logs its fate.
-func (s *Server) handle(stream grpc.ServerStream, r role, serve func(grpc.ServerStream, identity) error) error {
+func (s *Server) handle(stream grpc.ServerStream, r auth.Role, serve func(grpc.ServerStream, auth.Identity) error) error {
 	metrics, log := s.opts.Metrics, s.opts.Logger
-	peer, err := s.identify(stream.Context(), r)
+	peer, err := auth.Identify(stream.Context(), r, s.opts.Tokens)
 	if err == nil {
-		log = log.With(r.what, peer.name)
-		dismiss := admit(stream.Context())
+		log = log.With(r.String(), peer.Name)
+		dismiss := auth.Admit(stream.Context())
 		err = serve(stream, peer)
 		dismiss()
 	}
 	switch {
 	case err == nil || stream.Context().Err() != nil:
-		log.Info("stream closed by the " + r.what)
-	case errors.Is(err, errElsewhere):
+		log.Info("stream closed by the " + r.String())
+	case errors.Is(err, balance.ErrElsewhere):
 		metrics.dropped.Inc()
 		log.Info("node handed over to another replica")
 	default:
@@ -188,50 +161,20 @@ func (s *Server) handle(stream grpc.ServerStream, r role, serve func(grpc.Server
 		return nil
 	case errors.Is(err, ErrBehind):
 		return status.Error(codes.FailedPrecondition, err.Error())
-	case errors.Is(err, ErrClosed), errors.Is(err, ErrSlow), errors.Is(err, ErrReplaced), errors.Is(err, errElsewhere):
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrSlow), errors.Is(err, ErrReplaced), errors.Is(err, balance.ErrElsewhere):
 		return status.Error(codes.Unavailable, err.Error())
 	}
 	return err // gRPC passes its own status errors on, and makes others Unknown
 }
 
-// identify returns who the peer has proved to be.
-func (s *Server) identify(ctx context.Context, r role) (identity, error) {
-	if s.opts.Tokens == nil {
-		proved, err := peerOf(ctx)
-		if err != nil {
-			return identity{}, status.Error(codes.Unauthenticated, err.Error())
-		}
-		cert := proved.State.PeerCertificates[0]
-		name, err := namedBy(cert, r.what)
-		if err != nil {
-			return identity{}, status.Error(codes.PermissionDenied, err.Error())
-		}
-		return identity{name, cert.NotAfter}, nil
-	}
-	md, _ := metadata.FromIncomingContext(ctx)
-	values := md.Get("authorization")
-	if len(values) != 1 {
-		return identity{}, status.Error(codes.Unauthenticated, "no service-account token presented")
-	}
-	token, ok := strings.CutPrefix(values[0], "Bearer ")
-	if !ok {
-		return identity{}, status.Error(codes.Unauthenticated, "the authorization is not a bearer token")
-	}
-	i, err := r.token(s.opts.Tokens, ctx, token)
-	if err != nil {
-		return identity{}, status.Error(codes.Unauthenticated, err.Error())
-	}
-	return i, nil
-}
-
 // hello receives what a node says first.
-func (s *Server) hello(stream grpc.ServerStream, peer identity) (Hello, error) {
+func (s *Server) hello(stream grpc.ServerStream, peer auth.Identity) (Hello, error) {
 	var hello Hello
 	if err := s.greet(stream, frameHello, &hello); err != nil {
 		return Hello{}, err
 	}
-	if hello.Node != peer.name {
-		return Hello{}, status.Errorf(codes.PermissionDenied, "the peer is node %s and asks for the stream of node %s", peer.name, hello.Node)
+	if hello.Node != peer.Name {
+		return Hello{}, status.Errorf(codes.PermissionDenied, "the peer is node %s and asks for the stream of node %s", peer.Name, hello.Node)
 	}
 	return hello, understood(hello.Version)
 }
@@ -244,17 +187,31 @@ func understood(version int) error {
 	return nil
 }
 
+// lease begins the lease of a stream.
+func (s *Server) lease(ctx context.Context, r auth.Role, holder auth.Identity, end context.CancelCauseFunc) *auth.Lease {
+	return auth.NewLease(ctx, auth.LeaseOptions{Role: r, Holder: holder, Tokens: s.opts.Tokens, End: end, Logger: s.opts.Logger})
+}
+
+// Streams returns the number of streams of nodes that are open.
+func (s *Server) Streams() int { return s.streams.Count() }
+
+// SetMaxStreams sets how many streams are this replica's share; see balance.Streams.SetMax.
+func (s *Server) SetMaxStreams(n int) { s.streams.SetMax(n) }
+
+// Draining reports whether the server ends its streams and accepts no more.
+func (s *Server) Draining() bool { return s.streams.Draining() }
+
 // serve serves a node's stream.
-func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
+func (s *Server) serve(stream grpc.ServerStream, peer auth.Identity) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
-	lease := s.lease(ctx, asNode, peer, cancel)
-	defer lease.release()
+	lease := s.lease(ctx, auth.Node, peer, cancel)
+	defer lease.Release()
 	defer cancel(nil)
 	// What a node holds is not read before there is an answer.
 	if err := s.opts.Hub.whenInSync(ctx); err != nil {
 		return first(ended(ctx), err)
 	}
-	leave, err := s.door.enter(ctx, peer.name)
+	leave, err := s.door.Enter(ctx, peer.Name)
 	if err != nil {
 		return first(ended(ctx), err)
 	}
@@ -263,11 +220,11 @@ func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
 	if err != nil {
 		return err
 	}
-	open := &openStream{node: peer.name, end: cancel}
-	if err := s.opened(open); err != nil {
+	remove, err := s.streams.Add(peer.Name, cancel)
+	if err != nil {
 		return err
 	}
-	defer s.closed(open)
+	defer remove()
 	session, err := s.opts.Hub.connect(ctx, hello, true)
 	if err != nil {
 		return first(ended(ctx), err)
@@ -277,7 +234,7 @@ func (s *Server) serve(stream grpc.ServerStream, peer identity) error {
 	s.opts.Metrics.accepted.Inc()
 	s.opts.Metrics.active.Inc()
 	defer s.opts.Metrics.active.Dec()
-	s.opts.Logger.Info("node connected", "node", peer.name, "held", len(hello.Held), "lacks", session.lacks.Names())
+	s.opts.Logger.Info("node connected", "node", peer.Name, "held", len(hello.Held), "lacks", session.lacks.Names())
 
 	pings := &pings{metrics: s.opts.Metrics}
 	go func() { cancel(receive(stream, fromNode(ctx, session, pings, lease))) }() // it ends with the stream

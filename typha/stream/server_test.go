@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/maneki-net/maneki/test/tokens"
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -39,14 +41,14 @@ func TestSilentClientIsDropped(t *testing.T) {
 	h, _ := startHub(t)
 	list(t, h, 1)
 	<-h.InSync()
-	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: newIssuer(t, "k1").tokens()})
+	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		n := &nodeStream{ctx: t.Context()}
 		began := time.Now()
-		if err := server.serve(n, identity{name: "n1"}); status.Code(err) != codes.DeadlineExceeded || time.Since(began) != 10*time.Second {
+		if err := server.serve(n, auth.Identity{Name: "n1"}); status.Code(err) != codes.DeadlineExceeded || time.Since(began) != 10*time.Second {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 	})
@@ -155,9 +157,9 @@ func TestSnapshotsAreEncodedAndCompressedOnce(t *testing.T) {
 	}
 	list(t, h, 10, objects...)
 	s := newSite(t)
-	address, _ := s.serve(h, ServerOptions{Metrics: metrics, TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+	address, _ := s.serve(h, ServerOptions{Metrics: metrics, TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 	read := func(node string) {
-		c := s.client(fixed(address), func(o *ClientOptions) { o.Node, o.TokenFile = node, s.tokenFile(s.issuer.token(node, nil)) })
+		c := s.client(fixed(address), func(o *ClientOptions) { o.Node, o.TokenFile = node, s.tokenFile(s.issuer.Token(node, nil)) })
 		s.run(c)
 		for _, o := range next(t, c).Upserts {
 			if set, ok := o.(*wire.IPSet); ok && len(set.Nets) != 5000 {
@@ -200,7 +202,7 @@ func TestReconnectSendsPiecesOfALargeSet(t *testing.T) {
 	}{"pieces": {wire.AllFeatures, 20_000}, "older node": {wire.AllFeatures &^ wire.FeatureSetPieces, 200_000}} {
 		t.Run(name, func(t *testing.T) {
 			registry, s := prometheus.NewRegistry(), newSite(t)
-			address, _ := s.serve(young, ServerOptions{Metrics: NewMetrics(registry), TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+			address, _ := s.serve(young, ServerOptions{Metrics: NewMetrics(registry), TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 			client := s.client(fixed(address), func(o *ClientOptions) { o.Held, o.Features = held, c.features })
 			s.run(client)
 			commit := next(t, client)
@@ -220,7 +222,7 @@ func TestPingsAreAnswered(t *testing.T) {
 	h, _ := startHub(t)
 	list(t, h, 1)
 	s := newSite(t)
-	address, _ := s.serve(h, ServerOptions{Metrics: NewMetrics(registry), PingInterval: time.Millisecond, TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+	address, _ := s.serve(h, ServerOptions{Metrics: NewMetrics(registry), PingInterval: time.Millisecond, TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 	c := s.client(fixed(address), nil)
 	s.run(c)
 	next(t, c)

@@ -46,7 +46,7 @@ func TestStrangersLeaveRoom(t *testing.T) {
 	s := newSite(t)
 	registry := prometheus.NewRegistry()
 	address, _ := s.serve(h, ServerOptions{Strangers: inbound.Limits{PerAddress: 2}, Metrics: NewMetrics(registry),
-		TLS: s.tls("typha", "felix"), Tokens: s.issuer.tokens()})
+		TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 	n1 := s.client(fixed(address), nil)
 	s.run(n1)
 	next(t, n1)
@@ -55,7 +55,7 @@ func TestStrangersLeaveRoom(t *testing.T) {
 		t.Error("a third stranger is let in")
 	}
 	n2 := s.client(fixed(address), func(o *ClientOptions) {
-		o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.token("n2", nil))
+		o.Node, o.TokenFile = "n2", s.tokenFile(s.issuer.Token("n2", nil))
 	})
 	if err := n2.connectOnce(t.Context(), address); status.Code(err) != codes.Unavailable {
 		t.Errorf("a node of the address that has too many: %v", err)
@@ -98,20 +98,6 @@ func TestConnectionWithoutAStream(t *testing.T) {
 	}
 }
 
-// TestLongHandshake sends a certificate that is none of a sensible size.
-func TestLongHandshake(t *testing.T) {
-	for size, works := range map[int]bool{1 << 10: true, 100 << 10: false} {
-		client, server := net.Pipe()
-		brief := &briefly{Conn: server, left: maxHandshake}
-		go func() { _, _ = client.Write(make([]byte, size)); client.Close() }()
-		n, err := io.Copy(io.Discard, brief)
-		if (err == nil) != works || n > maxHandshake || err != nil && !errors.Is(err, errLongHandshake) {
-			t.Errorf("%d octets: %d were read, %v", size, n, err)
-		}
-		server.Close()
-	}
-}
-
 // TestLongMessage: what a node says after its hello is short.
 func TestLongMessage(t *testing.T) {
 	h, _ := startHub(t)
@@ -136,38 +122,6 @@ func TestLongMessage(t *testing.T) {
 	if sent, err := encodeFrame(frameReport, shortened(long)); err != nil || len(sent) > maxSaid {
 		t.Errorf("the longest report that Felix sends has %d octets, %v", len(sent), err)
 	}
-}
-
-// TestNodeThatComesAgainAndAgain waits longer than another one, and no longer when it has rested.
-func TestNodeThatComesAgainAndAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDoor()
-		visit := func(node string) time.Duration {
-			t.Helper()
-			began := time.Now()
-			leave, err := d.enter(t.Context(), node)
-			if err != nil {
-				t.Fatal(err)
-			}
-			leave()
-			return time.Since(began)
-		}
-		for range helloBurst {
-			if waited := visit("restless"); waited > 0 {
-				t.Errorf("it waits %s while it comes seldom", waited)
-			}
-		}
-		if waited := visit("restless"); waited < helloInterval/2 {
-			t.Errorf("it waits %s", waited)
-		}
-		if waited := visit("calm"); waited > 0 {
-			t.Errorf("the other node waits %s", waited)
-		}
-		time.Sleep(time.Hour)
-		if waited := visit("calm"); waited > 0 || len(d.nodes) > 1 {
-			t.Errorf("later it waits %s, and %d nodes are known", waited, len(d.nodes))
-		}
-	})
 }
 
 // TestManyObservers: those who come when there are too many are told so.

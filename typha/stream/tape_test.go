@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 
+	"github.com/maneki-net/maneki/test/tokens"
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -160,14 +162,14 @@ func (n *nodeStream) receive(t *testing.T) []byte {
 func TestRecordedClientIsServed(t *testing.T) {
 	h, _ := startHub(t)
 	list(t, h, 10, pod("a", "n1", "web", "10.0.0.1"), pod("b", "n2", "db", "10.0.0.2"), allowFrom("db"))
-	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: newIssuer(t, "k1").tokens()})
+	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	n := &nodeStream{ctx: ctx, up: tape(t, "v1-up.cbor"), sent: make(chan []byte)}
 	ended := make(chan error, 1)
-	go func() { ended <- server.serve(n, identity{name: "n1"}) }()
+	go func() { ended <- server.serve(n, auth.Identity{Name: "n1"}) }()
 	known := map[int]bool{frameWelcome: true, frameObject: true, frameDelete: true, frameCommit: true}
 	check := func() (objects int) {
 		err := decodeFrames(n.receive(t), func(kind int, body []byte) error {

@@ -26,6 +26,7 @@ import (
 	"github.com/maneki-net/maneki/test/pki"
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/test/scale/fill"
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/inbound"
 	"github.com/maneki-net/maneki/typha/stream"
@@ -54,7 +55,7 @@ func measure(ctx context.Context, l load) error {
 		return err
 	}
 	hub := stream.NewHub(stream.HubOptions{Kinds: sync.Names(sync.KubernetesKinds())})
-	server, err := stream.NewServer(stream.ServerOptions{Hub: hub, TLS: stream.TLS{
+	server, err := stream.NewServer(stream.ServerOptions{Hub: hub, TLS: auth.TLS{
 		CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile), KeyFile: filepath.Join(dir, pki.KeyFile)},
 		Strangers: inbound.Limits{All: 1 << 16, PerAddress: 1 << 16}}) // all nodes are here
 	if err != nil {

@@ -1,4 +1,4 @@
-package stream
+package balance
 
 import (
 	"context"
@@ -8,28 +8,28 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // crowd are nodes at one replica. Those that are handed over find another one, or come back after they tried.
 type crowd struct {
 	t         *testing.T
-	server    *Server
+	streams   *Streams
 	returning atomic.Bool // they come back
 	dropped   atomic.Int32
 	since     sync.Map // by node that came back, when
 }
 
 func (c *crowd) join(node string) {
-	o := &openStream{node: node}
-	o.end = func(error) {
+	var remove func()
+	added := make(chan struct{})
+	end := func(error) {
 		c.dropped.Add(1)
 		if back, ok := c.since.Load(node); ok && time.Since(back.(time.Time)) < firstRest {
 			c.t.Errorf("node %s came back %s ago", node, time.Since(back.(time.Time)))
 		}
 		go func() { // the caller holds the lock
-			c.server.closed(o)
+			<-added
+			remove()
 			if !c.returning.Load() || node[0] == 'm' {
 				return
 			}
@@ -38,9 +38,11 @@ func (c *crowd) join(node string) {
 			c.join(node)
 		}()
 	}
-	if err := c.server.opened(o); err != nil {
+	var err error
+	if remove, err = c.streams.Add(node, end); err != nil {
 		c.t.Error(err)
 	}
+	close(added)
 }
 
 // during counts the nodes that are handed over in a time.
@@ -54,26 +56,21 @@ func (c *crowd) during(d time.Duration) int {
 // TestNodesThatComeBackAreLetBe: where no other replica is within the nodes' reach, a replica that has too many soon hands over one now and
 // then, and all that is too much once one stays away.
 func TestNodesThatComeBackAreLetBe(t *testing.T) {
-	tls := newSite(t).tls("typha", "felix")
 	for _, count := range []int{25, 2000} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const share = 20
-				registry := prometheus.NewRegistry()
-				h := NewHub(HubOptions{})
-				server, err := NewServer(ServerOptions{Hub: h, TLS: tls, Metrics: NewMetrics(registry)})
-				if err != nil {
-					t.Fatal(err)
-				}
+				var returned atomic.Int32
+				streams := New(Options{Returned: func() { returned.Add(1) }})
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})
-				go func() { server.balance(ctx); close(ended) }()
-				c := &crowd{t: t, server: server}
+				go func() { streams.Run(ctx); close(ended) }()
+				c := &crowd{t: t, streams: streams}
 				c.returning.Store(true)
 				for i := range count {
 					c.join(fmt.Sprint("n", i))
 				}
-				server.SetMaxStreams(share)
+				streams.SetMax(share)
 				if n := c.during(10 * time.Minute); n < min(count-share, 20) || n > 30 {
 					t.Errorf("%d nodes were handed over in the first 10 minutes", n)
 				}
@@ -82,13 +79,13 @@ func TestNodesThatComeBackAreLetBe(t *testing.T) {
 						t.Errorf("%d nodes were handed over in hour %d", n, hour+1)
 					}
 				}
-				if server.Streams() < count-1 || value(t, registry, "typha_connections_returned") < 25 {
-					t.Errorf("%d nodes are here, %v came back", server.Streams(), value(t, registry, "typha_connections_returned"))
+				if streams.Count() < count-1 || returned.Load() < 25 {
+					t.Errorf("%d nodes are here, %v came back", streams.Count(), returned.Load())
 				}
 				c.returning.Store(false) // the others are within reach again
 				time.Sleep(time.Hour + time.Duration(count)*time.Second)
 				synctest.Wait()
-				if n := server.Streams(); n != share {
+				if n := streams.Count(); n != share {
 					t.Errorf("%d nodes are here, the share is %d", n, share)
 				}
 				cancel()
@@ -100,25 +97,21 @@ func TestNodesThatComeBackAreLetBe(t *testing.T) {
 
 // TestNodesThatCanGoAreFound among those that cannot, which are not tried again and again for them.
 func TestNodesThatCanGoAreFound(t *testing.T) {
-	tls := newSite(t).tls("typha", "felix")
 	synctest.Test(t, func(t *testing.T) {
-		server, err := NewServer(ServerOptions{Hub: NewHub(HubOptions{}), TLS: tls})
-		if err != nil {
-			t.Fatal(err)
-		}
+		streams := New(Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { server.balance(ctx); close(ended) }()
-		c := &crowd{t: t, server: server}
+		go func() { streams.Run(ctx); close(ended) }()
+		c := &crowd{t: t, streams: streams}
 		c.returning.Store(true)
 		for i := range 40 {
 			c.join(fmt.Sprint("fixed", i))
 			c.join(fmt.Sprint("movable", i))
 		}
-		server.SetMaxStreams(20)
+		streams.SetMax(20)
 		time.Sleep(12 * time.Hour)
 		synctest.Wait()
-		if n := server.Streams(); n < 39 || n > 40 {
+		if n := streams.Count(); n < 39 || n > 40 {
 			t.Errorf("%d nodes are here, of which 40 have nowhere to go", n)
 		}
 		cancel()
@@ -135,20 +128,20 @@ func TestNodeThatCameBackIsNotTheNext(t *testing.T) {
 		if !h.opened("n", now) || h.opened("n", now) {
 			t.Errorf("return %d: it counts once", i)
 		}
-		if h.opened("other", now) || h.rests("other", now) {
+		if h.opened("other", now) || h.resting("other", now) {
 			t.Error("another node counts as one that came back")
 		}
 		now = now.Add(rest*time.Minute - time.Second)
-		if !h.rests("n", now) {
+		if !h.resting("n", now) {
 			t.Errorf("return %d: it is not let be for %d minutes", i, rest)
 		}
 		now = now.Add(time.Second)
-		if h.rests("n", now) || !h.due(now.Add(10*time.Minute)) {
+		if h.resting("n", now) || !h.due(now.Add(10*time.Minute)) {
 			t.Errorf("return %d: it is let be for more than %d minutes", i, rest)
 		}
 	}
 	h.begin("n", now)
-	if now = now.Add(comesBack + time.Second); !h.due(now) || h.wait != time.Second || h.opened("n", now) {
+	if now = now.Add(returnTime + time.Second); !h.due(now) || h.wait != time.Second || h.opened("n", now) {
 		t.Errorf("it stayed away, and the wait is %s", h.wait)
 	}
 	if len(h.nodes) > 0 {

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,103 +15,22 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/maneki-net/maneki/test/tokens"
+	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestDoor: of one node's streams one is let in at a time and few wait, of all nodes' so many are in at a time; who leaves or gives up
-// makes room.
-func TestDoor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, in := newDoor(), map[string]int{}
-		var mu sync.Mutex // guards in, while two come in at once
-		type visit struct {
-			cancel context.CancelFunc
-			leave  func()
-			err    error
-		}
-		come := func(node string) *visit {
-			v := &visit{}
-			var ctx context.Context
-			ctx, v.cancel = context.WithCancel(t.Context())
-			t.Cleanup(v.cancel)
-			go func() {
-				if v.leave, v.err = d.enter(ctx, node); v.err == nil {
-					mu.Lock()
-					in[node]++
-					mu.Unlock()
-				}
-			}()
-			synctest.Wait()
-			return v
-		}
-		go1, go2, go3 := come("n1"), come("n1"), come("n1")
-		last := come("n1")
-		if v := come("n1"); status.Code(v.err) != codes.ResourceExhausted {
-			t.Errorf("a fifth stream: %v", v.err)
-		}
-		var others []*visit
-		for i := range maxGreeted {
-			others = append(others, come(fmt.Sprint("other", i)))
-		}
-		if in["n1"] != 1 || len(in) != maxGreeted {
-			t.Errorf("in are %v", in)
-		}
-		waiting := come("late")
-		waiting.cancel()
-		synctest.Wait()
-		if d.nodes["late"].count != 0 || waiting.err == nil {
-			t.Errorf("who gave up waiting for room: %v, and is there still: %v", waiting.err, d.nodes["late"])
-		}
-		late, later := come("late"), come("late")
-		late.cancel()
-		go2.cancel()
-		others[0].leave() // the last of the others comes in
-		others[1].leave() // and then the next of the node of which one gave up
-		synctest.Wait()
-		if go2.err == nil || late.err == nil || len(in) != maxGreeted+2 || in["n1"] != 1 || in["late"] != 1 {
-			t.Errorf("one gave up with %v, in are %v", go2.err, in)
-		}
-		go1.leave()
-		go1.leave() // a second time is nothing
-		synctest.Wait()
-		if in["n1"] != 2 {
-			t.Errorf("in are %v", in)
-		}
-		go3.cancel() // has entered, or still waits
-		for _, v := range append(others[2:], later, go3, last) {
-			synctest.Wait()
-			if v.leave != nil {
-				v.leave()
-			}
-		}
-		synctest.Wait()
-		last.cancel()
-		synctest.Wait()
-		if last.leave != nil {
-			last.leave()
-		}
-		if len(d.room) != 0 {
-			t.Errorf("%d are in", len(d.room))
-		}
-		time.Sleep(time.Hour)
-		come("none").leave()
-		if len(d.nodes) != 1 {
-			t.Errorf("%v are known", d.nodes)
-		}
-	})
-}
-
 // served runs a server for a node that says what is in up, and reads as the test reads sent.
 func served(t *testing.T, h *Hub, up ...[]byte) (s *Server, n *nodeStream, ended chan error) {
 	t.Helper()
-	s, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: newIssuer(t, "k1").tokens()})
+	s, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	n, ended = &nodeStream{ctx: ctx, up: up, sent: make(chan []byte)}, make(chan error, 1)
-	go func() { ended <- s.serve(n, identity{name: "n1"}) }()
+	go func() { ended <- s.serve(n, auth.Identity{Name: "n1"}) }()
 	t.Cleanup(cancel)
 	return s, n, ended
 }
@@ -166,7 +83,7 @@ func TestHelloIsDone(t *testing.T) {
 		all, err := h.Status(t.Context())
 		return err == nil && len(all) == 1 && all[0].Commit == 1
 	})
-	waitFor(t, "room", func() bool { return len(s.door.room) == 0 })
+	waitFor(t, "room", func() bool { return s.door.Inside() == 0 })
 	_, deletes := ids(commitOf(t, n.receive(t)))
 	if !slices.Equal(deletes, []string{"Endpoint/ns/gone"}) {
 		t.Errorf("deleted are %v", deletes)

@@ -1,4 +1,4 @@
-package stream
+package auth
 
 import (
 	"time"
@@ -8,7 +8,7 @@ import (
 	"github.com/maneki-net/maneki/typha/certfile"
 )
 
-// expiry is the metric of when the certificates in the files of a TLS expire. Any goroutine may collect it.
+// expiry is the metric of when the certificates of a TLS expire. Any goroutine may collect it.
 type expiry struct {
 	desc        *prometheus.Desc
 	tls         TLS
@@ -16,8 +16,8 @@ type expiry struct {
 	authorities *certfile.Authorities
 }
 
-// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds for the files of a TLS. There is no
-// metric for a file that was never usable.
+// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds for the files of a TLS. A file that was
+// never usable has no sample.
 func NewExpiry(program string, t TLS) prometheus.Collector {
 	return &expiry{
 		desc: prometheus.NewDesc(program+"_certificate_expiration_timestamp_seconds",
@@ -34,11 +34,11 @@ func (e *expiry) Describe(descs chan<- *prometheus.Desc) { descs <- e.desc }
 
 // Collect implements prometheus.Collector.
 func (e *expiry) Collect(metrics chan<- prometheus.Metric) {
-	tell := func(file string, end time.Time) {
+	send := func(file string, end time.Time) {
 		metrics <- prometheus.MustNewConstMetric(e.desc, prometheus.GaugeValue, float64(end.Unix()), file)
 	}
 	if own, err := e.pair.Certificate(); err == nil {
-		tell(e.tls.CertFile, own.Leaf.NotAfter)
+		send(e.tls.CertFile, own.Leaf.NotAfter)
 	}
 	trusted, err := e.authorities.Certificates()
 	if err != nil {
@@ -50,5 +50,5 @@ func (e *expiry) Collect(metrics chan<- prometheus.Metric) {
 			last = cert.NotAfter
 		}
 	}
-	tell(e.tls.CAFile, last)
+	send(e.tls.CAFile, last)
 }

@@ -1,4 +1,4 @@
-package stream
+package auth
 
 import (
 	"context"
@@ -14,43 +14,42 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// Audience is what the service-account token of a node or an observer must be made for.
+// Audience is the audience of the service-account tokens of nodes and observers.
 const Audience = "typha"
 
-// Tokens verifies bound service-account tokens offline, with the keys that the API server
-// publishes. Keys that were fetched are kept: a node can connect while the API server is
-// down. It is safe for concurrent use.
+// Tokens verifies bound service-account tokens with the keys that the API server publishes. It stores the keys, so that
+// nodes can connect while the API server is down.
 type Tokens struct {
 	// Fetch gets the JSON Web Key Set, in Kubernetes the body of GET /openid/v1/jwks.
 	Fetch func(context.Context) ([]byte, error)
 	// Subjects are the accepted service accounts, "system:serviceaccount:<namespace>:<name>".
-	// Any pod can obtain a token of its own account for any audience, so leave it
-	// empty only where possession of the client certificate is proof enough.
+	// Any pod can obtain a token of its own account for any audience, so leave it empty only where possession of the
+	// client certificate is proof enough.
 	Subjects []string
-	// Observers are the service accounts that may observe, and are nobody's node; empty is none.
+	// Observers are the service accounts that may observe. They cannot be those of nodes. Empty is none.
 	Observers []string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
-	// fetching is held during a fetch: those with an unknown key wait for it, those with a known one do not.
+	// fetching is held during a fetch. A token with an unknown key waits for it, one with a known key does not.
 	fetching sync.Mutex
 	fetched  time.Time // of the last attempt
-	since    time.Time // of the first attempt after which none failed; zero if the last one failed
+	since    time.Time // of the first of the latest attempts that all succeeded; zero if the last one failed
 
 	mu   sync.Mutex
 	keys jose.JSONWebKeySet
 }
 
-// refetchAfter bounds how often an unknown key id makes Tokens ask the API server.
+// refetchAfter is the least time between two fetches because of unknown key IDs.
 const refetchAfter = 10 * time.Second
 
-// refreshAfter is how long keys are kept while the API server answers.
+// refreshAfter is how long keys are used while the API server answers.
 const refreshAfter = 5 * time.Minute
 
-// keep fetches the keys before a node needs them, since the API server may be down by then, and again and again, so
-// that one that is withdrawn is not trusted for long. It ends with ctx.
-func (t *Tokens) keep(ctx context.Context, log *slog.Logger) {
-	complaint := ""
+// Keep fetches the keys regularly until ctx ends. Nodes can then connect while the API server is down, and keys that
+// are withdrawn are not trusted for long.
+func (t *Tokens) Keep(ctx context.Context, log *slog.Logger) {
+	complaint := "" // the error that was logged last
 	for {
 		t.fetching.Lock()
 		err := t.attempt(ctx)
@@ -58,9 +57,12 @@ func (t *Tokens) keep(ctx context.Context, log *slog.Logger) {
 		wait := refreshAfter
 		if err == nil {
 			complaint = ""
-		} else if wait = refetchAfter; ctx.Err() == nil && err.Error() != complaint {
-			complaint = err.Error()
-			log.Warn("keys of service-account tokens not fetched, retrying", "error", err)
+		} else {
+			wait = refetchAfter
+			if ctx.Err() == nil && err.Error() != complaint {
+				complaint = err.Error()
+				log.Warn("keys of service-account tokens not fetched, retrying", "error", err)
+			}
 		}
 		select {
 		case <-time.After(wait):
@@ -82,42 +84,37 @@ type boundClaims struct {
 	} `json:"kubernetes.io"`
 }
 
-// identity is who a peer has proved to be, and until when that counts; the zero time is for ever.
-type identity struct {
-	name    string
-	expires time.Time
-}
-
-// node verifies a token and gives the node that it is bound to.
-func (t *Tokens) node(ctx context.Context, token string) (identity, error) {
+// node verifies a token and returns the node that it is bound to.
+func (t *Tokens) node(ctx context.Context, token string) (Identity, error) {
 	claims, err := t.verify(ctx, token)
 	switch {
 	case err != nil:
-		return identity{}, err
+		return Identity{}, err
 	case len(t.Subjects) > 0 && !slices.Contains(t.Subjects, claims.Subject):
-		return identity{}, fmt.Errorf("verify token: service account %s is not one of %v", claims.Subject, t.Subjects)
+		return Identity{}, fmt.Errorf("verify token: service account %s is not one of %v", claims.Subject, t.Subjects)
 	case slices.Contains(t.Observers, claims.Subject):
-		return identity{}, fmt.Errorf("verify token: service account %s may observe, and is no node's", claims.Subject)
+		return Identity{}, fmt.Errorf("verify token: service account %s may observe, and is no node's", claims.Subject)
 	case claims.Kubernetes.Node.Name == "":
-		return identity{}, fmt.Errorf("verify token of %s: it is not bound to a node", claims.Subject)
+		return Identity{}, fmt.Errorf("verify token of %s: it is not bound to a node", claims.Subject)
 	}
-	return identity{claims.Kubernetes.Node.Name, claims.Expiry.Time()}, nil
+	return Identity{claims.Kubernetes.Node.Name, claims.Expiry.Time()}, nil
 }
 
-// observer verifies a token and gives the service account, which has to be one that may observe.
-func (t *Tokens) observer(ctx context.Context, token string) (identity, error) {
+// observer verifies a token and returns its service account, which has to be one of the Observers.
+func (t *Tokens) observer(ctx context.Context, token string) (Identity, error) {
 	claims, err := t.verify(ctx, token)
 	switch {
 	case err != nil:
-		return identity{}, err
+		return Identity{}, err
 	case !slices.Contains(t.Observers, claims.Subject):
-		return identity{}, fmt.Errorf("verify token: service account %s is not one of those that may observe, %v", claims.Subject, t.Observers)
+		return Identity{}, fmt.Errorf("verify token: service account %s is not one of those that may observe, %v",
+			claims.Subject, t.Observers)
 	}
-	return identity{claims.Subject, claims.Expiry.Time()}, nil
+	return Identity{claims.Subject, claims.Expiry.Time()}, nil
 }
 
-// validate fails if nodes and observers could not be told apart.
-func (t *Tokens) validate() error {
+// Validate fails if a service account is both that of nodes and of observers.
+func (t *Tokens) Validate() error {
 	for _, o := range t.Observers {
 		if slices.Contains(t.Subjects, o) {
 			return fmt.Errorf("service account %s cannot be both that of nodes and of observers", o)
@@ -126,7 +123,7 @@ func (t *Tokens) validate() error {
 	return nil
 }
 
-// verify returns what a token says that is signed, made for Typha, and has not expired.
+// verify returns the claims of a token if its signature is valid, its audience is Typha and it has not expired.
 func (t *Tokens) verify(ctx context.Context, token string) (boundClaims, error) {
 	var claims boundClaims
 	parsed, err := jwt.ParseSigned(token, tokenAlgorithms)
@@ -149,10 +146,10 @@ func (t *Tokens) verify(ctx context.Context, token string) (boundClaims, error) 
 		return claims, fmt.Errorf("verify token: %w", err)
 	}
 	expected := jwt.Expected{AnyAudience: jwt.Audience{Audience}, Time: t.now()}
-	switch err := claims.Validate(expected); {
-	case err != nil:
+	if err := claims.Validate(expected); err != nil {
 		return claims, fmt.Errorf("verify token of %s: %w", claims.Subject, err)
-	case claims.Expiry == nil:
+	}
+	if claims.Expiry == nil {
 		return claims, fmt.Errorf("verify token of %s: it never expires, so it is not a bound token", claims.Subject)
 	}
 	return claims, nil
@@ -165,18 +162,18 @@ func (t *Tokens) now() time.Time {
 	return time.Now()
 }
 
-// key returns the keys with an id, fetching the set when the id is new.
+// key returns the keys with an ID. It fetches the keys if none has the ID.
 func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 	if keys := t.known(id); len(keys) > 0 {
 		return keys, nil
 	}
 	t.fetching.Lock()
 	defer t.fetching.Unlock()
-	if keys := t.known(id); len(keys) > 0 { // fetched while it waited
+	if keys := t.known(id); len(keys) > 0 { // fetched while this call waited
 		return keys, nil
 	}
 	if t.due() {
-		// Others wait for the outcome, also when the one whose stream this is goes away.
+		// The fetch goes on when this stream ends, because others wait for the keys.
 		if err := t.attempt(context.WithoutCancel(ctx)); err != nil {
 			return nil, err
 		}
@@ -187,13 +184,13 @@ func (t *Tokens) key(ctx context.Context, id string) ([]jose.JSONWebKey, error) 
 	return nil, fmt.Errorf("the API server publishes no key with id %q", id)
 }
 
-// reached returns for how long the API server has been there without interruption, which it is asked if that was not
-// done lately.
+// reached returns for how long the API server has answered without interruption. It asks the API server if nobody has
+// done so in the last refetchAfter.
 func (t *Tokens) reached(ctx context.Context) time.Duration {
 	t.fetching.Lock()
 	defer t.fetching.Unlock()
 	if t.due() {
-		_ = t.attempt(context.WithoutCancel(ctx)) // since says it, and keep complains
+		_ = t.attempt(context.WithoutCancel(ctx)) // since has the outcome, and Keep logs the error
 	}
 	if t.since.IsZero() {
 		return 0
@@ -201,10 +198,10 @@ func (t *Tokens) reached(ctx context.Context) time.Duration {
 	return t.now().Sub(t.since)
 }
 
-// due reports whether the API server may be asked again. The caller holds fetching.
+// due reports whether the last fetch is long enough ago for another one. The caller holds fetching.
 func (t *Tokens) due() bool { return t.now().Sub(t.fetched) >= refetchAfter }
 
-// attempt fetches the keys, and notes how that went. The caller holds fetching.
+// attempt fetches the keys, and updates fetched and since. The caller holds fetching.
 func (t *Tokens) attempt(ctx context.Context) error {
 	t.fetched = t.now()
 	err := t.fetch(ctx)

@@ -1,9 +1,11 @@
-package stream
+package auth
 
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,9 +15,21 @@ import (
 
 // TestExpiry: each file has its end, of several authorities that of the last, and files that are not there have none.
 func TestExpiry(t *testing.T) {
-	s := newSite(t)
-	files := s.tls("typha", "felix")
-	longer, err := pki.New("the next authority", 2*siteLasts)
+	authority, err := pki.New("test authority", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := authority.Issue("felix", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := authority.Write(dir, pair); err != nil {
+		t.Fatal(err)
+	}
+	files := TLS{CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile),
+		KeyFile: filepath.Join(dir, pki.KeyFile)}
+	longer, err := pki.New("the next authority", 2*time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
