@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"strings"
+
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 )
 
 // addresses decide which pod owns an address. At any time that is one pod at most: the one
@@ -21,25 +23,25 @@ func newAddresses() addresses {
 }
 
 // claim takes in the addresses of a pod's status, none when it is gone, and settles all that concern the pod.
-func (a *addresses) claim(e *Engine, it *item, now nets) {
+func (a *addresses) claim(e *Engine, it *item, now compact.Networks) {
 	p := it.detail.(*podDetail)
 	before := p.claims
-	for net := range before.each {
+	for net := range before.All {
 		a.disclaim(net.Addr(), it)
 	}
 	p.claims = now
-	for net := range now.each {
+	for net := range now.All {
 		if a.owner(e, net.Addr()) != it {
 			a.others[net.Addr()] = append(a.others[net.Addr()], it)
 		}
 	}
-	for net := range before.each {
+	for net := range before.All {
 		a.settle(e, net.Addr())
 	}
-	for net := range now.each {
+	for net := range now.All {
 		a.settle(e, net.Addr())
 	}
-	for net := range p.attributed.each {
+	for net := range p.attributed.All {
 		a.settle(e, net.Addr())
 	}
 	if p.claims == it.nets { // as nearly always: one copy is enough
@@ -60,7 +62,7 @@ func (a *addresses) owner(e *Engine, addr netip.Addr) *item {
 }
 
 func (a *addresses) disclaim(addr netip.Addr, it *item) {
-	if a.others[addr] = without(a.others[addr], it); len(a.others[addr]) == 0 {
+	if a.others[addr] = compact.Without(a.others[addr], it); len(a.others[addr]) == 0 {
 		delete(a.others, addr)
 	}
 }
@@ -114,13 +116,13 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 	}
 	net := netip.PrefixFrom(addr, addr.BitLen())
 	if was != nil {
-		e.setNets(was, was.nets.less(net))
+		e.setNets(was, was.nets.Without(net))
 		if was.claims(addr) {
 			a.others[addr] = append(a.others[addr], was)
 		}
 	}
 	if now != nil {
-		e.setNets(now, now.nets.with(net))
+		e.setNets(now, now.nets.With(net))
 		a.disclaim(addr, now)
 	}
 }
@@ -151,7 +153,7 @@ func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 
 // claims reports whether a pod's status names an address.
 func (it *item) claims(addr netip.Addr) bool {
-	return it.detail.(*podDetail).claims.has(netip.PrefixFrom(addr, addr.BitLen()))
+	return it.detail.(*podDetail).claims.Has(netip.PrefixFrom(addr, addr.BitLen()))
 }
 
 // laterThan orders pods that claim the same address.

@@ -52,7 +52,7 @@ func (e *Engine) propose(key policyKey, c compiled) bool {
 	case light:
 		e.setPolicy(key, c)
 		return true
-	case e.policies.get(key) == nil:
+	case e.policies.Get(key) == nil:
 		closed := c
 		policy := *c.policy
 		closed.policy, closed.cost = &policy, cost{}
@@ -75,7 +75,7 @@ func (e *Engine) unaskedOf(c *compiled) []*selector {
 		if c.sets[i].Service != nil {
 			continue
 		}
-		if s := e.selectors.get(c.sets[i].Items.Key()); !s.asked {
+		if s := e.selectors.Get(c.sets[i].Items.Key()); !s.asked {
 			unasked = append(unasked, s)
 		}
 	}
@@ -101,11 +101,11 @@ func (e *Engine) endJob(j *job) {
 // workOf estimates the work of putting a policy in place: the classes to match and, of one in force, the members to
 // add.
 func (e *Engine) workOf(c *compiled) int {
-	all, spaces := e.classes.size(), map[string]int{}
+	all, spaces := e.classes.Len(), map[string]int{}
 	work := 0
 	for i := range c.sets {
 		want := &c.sets[i]
-		if s := e.sets.get(want.Name); s != nil && s.sent {
+		if s := e.sets.Get(want.Name); s != nil && s.sent {
 			continue
 		}
 		if size, known := e.sizeOf(want); known {
@@ -132,9 +132,9 @@ func (e *Engine) workOf(c *compiled) int {
 // classesIn returns the number of classes of a namespace.
 func (e *Engine) classesIn(ns string) int {
 	n := 0
-	if space := e.spaces.get(ns); space != nil {
-		for p := range space.places.all {
-			n += p.classes.size()
+	if space := e.spaces.Get(ns); space != nil {
+		for p := range space.places.All {
+			n += p.classes.Len()
 		}
 	}
 	return n
@@ -209,11 +209,11 @@ func (e *Engine) begin(j *job) int {
 		}
 	}
 	if wide {
-		j.classes = slices.Collect(e.classes.all)
+		j.classes = slices.Collect(e.classes.All)
 	} else {
 		for space := range spaces {
-			for p := range space.places.all {
-				j.classes = slices.AppendSeq(j.classes, p.classes.all)
+			for p := range space.places.All {
+				j.classes = slices.AppendSeq(j.classes, p.classes.All)
 			}
 		}
 	}
@@ -247,7 +247,7 @@ func (e *Engine) askedAll(j *job) int {
 		s.asked = true
 	}
 	if j.compiled.staged != "" {
-		e.tenants.unmeasured[e.policies.get(j.key)] = struct{}{}
+		e.tenants.unmeasured[e.policies.Get(j.key)] = struct{}{}
 		e.endJob(j)
 		return 1
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -101,7 +102,7 @@ func (e *Engine) deleteBlock(name string) {
 	}
 	delete(e.blocks, name)
 	region := regionOf(b.cidr)
-	if e.regions[region] = without(e.regions[region], name); len(e.regions[region]) == 0 {
+	if e.regions[region] = compact.Without(e.regions[region], name); len(e.regions[region]) == 0 {
 		delete(e.regions, region)
 	}
 	if b.used {
@@ -142,12 +143,12 @@ func (e *Engine) attribute(addr netip.Addr, was, is *item) {
 	net := netip.PrefixFrom(addr, addr.BitLen())
 	if was != is && is != nil {
 		p := is.detail.(*podDetail)
-		p.attributed = p.attributed.with(net)
+		p.attributed = p.attributed.With(net)
 	}
 	e.addresses.settle(e, addr)
 	if was != is && was != nil {
 		p := was.detail.(*podDetail)
-		p.attributed = p.attributed.less(net)
+		p.attributed = p.attributed.Without(net)
 		e.mark(was) // it may have been kept for this alone
 	}
 }
@@ -219,7 +220,7 @@ func (b *block) unbind() {
 
 // expect returns the item of a pod, which may be none yet.
 func (e *Engine) expect(key resourceName) *item {
-	it := e.items.get(itemKey{itemPod, key})
+	it := e.items.Get(itemKey{itemPod, key})
 	if it == nil {
 		it = e.item(itemKey{itemPod, key})
 		it.gone, it.detail = true, &podDetail{}

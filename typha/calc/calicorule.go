@@ -121,7 +121,7 @@ func netsOf(texts []string, alternatives bool) []netip.Prefix {
 	if len(errs) > 0 && alternatives {
 		return nil
 	}
-	return slices.Collect(nets.each)
+	return slices.Collect(nets.All)
 }
 
 // ports returns ranges, and sets for names. If one cannot be read any port may have been meant.

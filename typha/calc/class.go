@@ -102,13 +102,13 @@ func (m match) leave() {
 // classOf returns the class of items in a place with labels and ports, which it makes if need be.
 func (e *Engine) classOf(to placeSpec, own map[string]string, ports string) *class {
 	key := classKey{e.placeOf(to), e.names.pack("", own), ports}
-	c := e.classes.get(key)
+	c := e.classes.Get(key)
 	if c != nil {
 		e.names.release(key.labels)
 	} else {
 		c = &class{place: key.place, labels: key.labels, ports: key.ports}
-		e.classes.add(c)
-		c.place.classes.add(c)
+		e.classes.Add(c)
+		c.place.classes.Add(c)
 		e.markClass(c, dirtyMatches)
 	}
 	return c
@@ -126,18 +126,18 @@ func (e *Engine) classify(it *item, to *class) {
 		return
 	}
 	e.uncount(it)
-	for net := range it.nets.each {
+	for net := range it.nets.All {
 		e.noteNet(from, net)
 		e.noteNet(to, net)
 	}
 	if from != nil {
 		from.remove(it)
-		e.grow(from, -it.nets.count())
+		e.grow(from, -it.nets.Len())
 	}
 	if it.class = to; to != nil {
 		it.at = int32(len(to.items))
 		to.items = append(to.items, it)
-		e.grow(to, it.nets.count())
+		e.grow(to, it.nets.Len())
 	}
 	if from != nil && len(from.items) == 0 {
 		e.dropClass(from)
@@ -166,7 +166,7 @@ func (c *class) remove(it *item) {
 
 // dropClass forgets a class without items.
 func (e *Engine) dropClass(c *class) {
-	e.classes.remove(c)
+	e.classes.Remove(c)
 	delete(e.dirtyClasses, c)
 	for _, m := range c.matches {
 		m.leave()
@@ -174,8 +174,8 @@ func (e *Engine) dropClass(c *class) {
 	c.matches = nil
 	e.unstack(c)
 	e.names.release(c.labels)
-	c.place.classes.remove(c)
-	if c.place.classes.size() == 0 {
+	c.place.classes.Remove(c)
+	if c.place.classes.Len() == 0 {
 		e.dropPlace(c.place)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -76,7 +77,7 @@ func addPort(list []namedPort, path *field.Path, p namedPort, protocol intstr.In
 }
 
 // readNets reads networks and addresses. What cannot be read is left out and reported.
-func readNets(path *field.Path, texts []string, errs *field.ErrorList) nets {
+func readNets(path *field.Path, texts []string, errs *field.ErrorList) compact.Networks {
 	list := make([]netip.Prefix, 0, len(texts))
 	for i, text := range texts {
 		net, err := rule.ParseNet(text)
@@ -88,7 +89,7 @@ func readNets(path *field.Path, texts []string, errs *field.ErrorList) nets {
 		}
 		list = append(list, net)
 	}
-	return packNets(list)
+	return compact.PackNetworks(list)
 }
 
 // mostErrors is how many errors of an object are kept, mostReasons how many of them are reported. An object of a legal
@@ -131,7 +132,7 @@ func (e *Engine) setNodeItem(n *wire.Node, addrs []netip.Addr) {
 		list = append(list, netip.PrefixFrom(a, a.BitLen()))
 	}
 	e.classify(it, e.classOf(placeSpec{kind: itemNode}, n.Labels, ""))
-	e.setNets(it, packNets(list))
+	e.setNets(it, compact.PackNetworks(list))
 }
 
 // handed is what of an endpoint was handed out: where, and a hash of what.
@@ -233,7 +234,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 		}
 	case *v3.WorkloadEndpointSpec:
 		out.Interface = d.InterfaceName
-		for net := range it.nets.each {
+		for net := range it.nets.All {
 			out.Addrs = append(out.Addrs, net.Addr())
 		}
 		out.AllowedSources, _ = sourcesOf(d.AllowSpoofedSourcePrefixes)
@@ -244,7 +245,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 func (e *Engine) hostEndpointOf(it *item, spec *v3.HostEndpointSpec) wire.Object {
 	out := &wire.HostEndpoint{Name: it.name, Node: it.node.String(), Interface: strings.TrimSpace(spec.InterfaceName),
 		Profiles: it.class.place.ruling.policyNames()}
-	for net := range it.nets.each {
+	for net := range it.nets.All {
 		out.ExpectedIPs = append(out.ExpectedIPs, net.Addr())
 	}
 	normal := func(p *policy) bool { return !p.doNotTrack && !p.preDNAT }

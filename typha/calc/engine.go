@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -62,28 +63,29 @@ type Engine struct {
 	problems problems
 
 	// What can be selected, and where it is.
-	items    table[itemKey, *item]
+	items    compact.Table[itemKey, *item]
 	names    *dictionary
-	spaces   table[string, *space]
-	places   table[placeKey, *place]
-	classes  table[classKey, *class]
-	profiles table[string, *profile]
+	spaces   compact.Table[string, *space]
+	places   compact.Table[placeKey, *place]
+	classes  compact.Table[classKey, *class]
+	profiles compact.Table[string, *profile]
 	rulings  map[string]*ruling // by rulingKey
 	nets     netTable
 
 	// What selects it.
-	selectors    table[spec.SelectorKey, *selector]
+	selectors    compact.Table[spec.SelectorKey, *selector]
 	nextSelector int32
 	index        selectorIndex
-	sets         table[string, *ipSet]
+	sets         compact.Table[string, *ipSet]
 	services     services
-	policies     table[policyKey, *policy]
-	staged       map[*selector]bag[policy] // by subject
-	recent       map[string]*policy        // those that came since the last Flush, by their names on the wire; nil: went
-	tiers        map[string]*tier
-	stacks       table[string, *stack]
-	stackTiers   map[*stack][]wire.Tier // see tiersOfWorkload
-	everywhere   group                  // the nodes that there are
+	policies     compact.Table[policyKey, *policy]
+	staged       map[*selector]compact.Pointers[policy] // by subject
+	// recent are the policies that came since the last Flush, by their names on the wire; nil: the policy went.
+	recent     map[string]*policy
+	tiers      map[string]*tier
+	stacks     compact.Table[string, *stack]
+	stackTiers map[*stack][]wire.Tier // see tiersOfWorkload
+	everywhere group                  // the nodes that there are
 
 	addresses addresses
 	pools     pools
@@ -128,23 +130,23 @@ func NewWithin(budget Budget) *Engine {
 		out:           newOutput(),
 		interest:      newInterest(),
 		problems:      newProblems(),
-		items:         newTable(seed, (*item).key),
+		items:         compact.NewTable(seed, (*item).key),
 		names:         newDictionary(),
-		spaces:        newTable(seed, func(s *space) string { return s.name }),
-		places:        newTable(seed, (*place).key),
-		classes:       newTable(seed, (*class).key),
-		profiles:      newTable(seed, func(p *profile) string { return p.name }),
+		spaces:        compact.NewTable(seed, func(s *space) string { return s.name }),
+		places:        compact.NewTable(seed, (*place).key),
+		classes:       compact.NewTable(seed, (*class).key),
+		profiles:      compact.NewTable(seed, func(p *profile) string { return p.name }),
 		rulings:       map[string]*ruling{},
 		nets:          newNetTable(seed),
-		selectors:     newTable(seed, (*selector).key),
-		index:         selectorIndex{files: map[indexKey]bag[selector]{}, labels: map[string]int{}, generation: 1},
-		sets:          newTable(seed, func(s *ipSet) string { return s.Name }),
+		selectors:     compact.NewTable(seed, (*selector).key),
+		index:         selectorIndex{files: map[indexKey]compact.Pointers[selector]{}, labels: map[string]int{}, generation: 1},
+		sets:          compact.NewTable(seed, func(s *ipSet) string { return s.Name }),
 		services:      newServices(),
-		policies:      newTable(seed, (*policy).key),
-		staged:        map[*selector]bag[policy]{},
+		policies:      compact.NewTable(seed, (*policy).key),
+		staged:        map[*selector]compact.Pointers[policy]{},
 		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
-		stacks:        newTable(seed, func(s *stack) string { return s.key }),
+		stacks:        compact.NewTable(seed, func(s *stack) string { return s.key }),
 		stackTiers:    map[*stack][]wire.Tier{},
 		addresses:     newAddresses(),
 		tunnels:       newTunnels(),

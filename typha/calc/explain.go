@@ -135,7 +135,7 @@ var stagedKinds = map[string]string{
 func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 	for _, p := range enforced {
 		key := p.key()
-		on := e.policies.get(policyKey{stagedKinds[key.kind], key.namespace, key.name})
+		on := e.policies.Get(policyKey{stagedKinds[key.kind], key.namespace, key.name})
 		if on != nil && (on.staged.action == v3.StagedActionSet || on.staged.action == v3.StagedActionDelete) {
 			staged = true
 			continue
@@ -144,7 +144,7 @@ func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, stage
 	}
 	for _, s := range it.class.matches {
 		trials := e.staged[s.selector]
-		for p := range trials.all {
+		for p := range trials.All {
 			if p.staged.action == v3.StagedActionSet {
 				list, staged = append(list, p), true
 			}
@@ -301,7 +301,7 @@ func (f *Flow) isICMP(m *wire.ICMP) bool {
 func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) bool {
 	within := func(net netip.Prefix) bool { return net.Contains(addr) }
 	inSet := func(name string) bool {
-		if set := q.e.sets.get(name); set != nil {
+		if set := q.e.sets.Get(name); set != nil {
 			return q.inSet(set.Content, set.selector, addr, port)
 		}
 		if p.staged == nil {
@@ -313,7 +313,7 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 		}
 		planned, items := p.staged.specs[i], (*selector)(nil)
 		if planned.Service == nil {
-			items = q.e.selectors.get(planned.Items.Key())
+			items = q.e.selectors.Get(planned.Items.Key())
 		}
 		return q.inSet(planned.Content, items, addr, port)
 	}

@@ -11,11 +11,11 @@ func (e *Engine) Residue() map[string]int {
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "problems": len(e.problems.reasons) + len(e.problems.ofServices),
-		"items": e.items.size(), "names": len(e.names.numbers), "spaces": e.spaces.size(), "places": e.places.size(), "classes": e.classes.size(), "profiles": e.profiles.size(), "rulings": len(e.rulings),
-		"nets": e.nets.size(), "selectors": e.selectors.size(), "index": len(e.index.files) + len(e.index.labels),
-		"sets": e.sets.size(), "slices": len(e.services.slices), "services": len(e.services.names),
-		"policies": e.policies.size() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.size(),
-		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.size() + len(e.everywhere.sets.list) + len(e.everywhere.sets.again),
+		"items": e.items.Len(), "names": len(e.names.numbers), "spaces": e.spaces.Len(), "places": e.places.Len(), "classes": e.classes.Len(), "profiles": e.profiles.Len(), "rulings": len(e.rulings),
+		"nets": e.nets.Len(), "selectors": e.selectors.Len(), "index": len(e.index.files) + len(e.index.labels),
+		"sets": e.sets.Len(), "slices": len(e.services.slices), "services": len(e.services.names),
+		"policies": e.policies.Len() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.Len(),
+		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.Len() + e.everywhere.sets.Len() + len(e.everywhere.sets.again),
 		"dirty":      len(e.dirty) + len(e.dirtyClasses) + len(e.fresh) + len(e.unused) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) + len(e.dirtySets) + len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
 		"tenants":    len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty), "jobs": len(e.backlog.jobs) + len(e.backlog.lines),
 		"pools": len(e.pools.stored) + len(e.pools.unread) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts), "tunnels": len(e.tunnels.nodes) + len(e.tunnels.named),
@@ -23,7 +23,7 @@ func (e *Engine) Residue() map[string]int {
 		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed), "configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
 	}
 	for st := range e.stackTiers {
-		if e.stacks.get(st.key) != st {
+		if e.stacks.Get(st.key) != st {
 			counts["tiers of no stack"]++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -46,14 +47,14 @@ func (c *counts) add(node nodeName, n int32) bool {
 // node. A node that has one of them needs all the group's policies and their sets.
 type group struct {
 	counts   counts
-	policies bag[policy] // those of them whose group is another one are needed there
+	policies compact.Pointers[policy] // those of them whose group is another one are needed there
 	sets     setUses
 	before   map[nodeName]bool // of nodes that came or went since the last Flush, whether they were there
 }
 
 // needed goes through the policies that the group's nodes need.
 func (g *group) needed(yield func(*policy) bool) {
-	for p := range g.policies.all {
+	for p := range g.policies.All {
 		if p.group == g && !yield(p) {
 			return
 		}
@@ -62,14 +63,14 @@ func (g *group) needed(yield func(*policy) bool) {
 
 // setUses counts, for each set, the policies of a group that use it.
 type setUses struct {
-	pile[*ipSet]
+	compact.Set[*ipSet]
 	again map[*ipSet]int // number of policies beyond the first
 }
 
 // add records one more policy that uses a set, and reports whether it is the first.
 func (u *setUses) add(s *ipSet) bool {
-	if !u.has(s) {
-		u.pile.add(s)
+	if !u.Has(s) {
+		u.Set.Add(s)
 		return true
 	}
 	if u.again == nil {
@@ -87,7 +88,7 @@ func (u *setUses) remove(s *ipSet) bool {
 	case n == 1:
 		delete(u.again, s)
 	default:
-		u.pile.remove(s)
+		u.Set.Remove(s)
 		return true
 	}
 	return false
@@ -124,7 +125,7 @@ func (e *Engine) countNode(g *group, node nodeName, n int32) {
 	if _, noted := g.before[node]; !noted {
 		g.before[node] = !came
 	}
-	for _, set := range g.sets.list {
+	for set := range g.sets.All {
 		e.countSet(set, node, n > 0)
 	}
 }
@@ -183,7 +184,7 @@ func (e *Engine) useSet(g *group, s *ipSet, in bool) {
 func (e *Engine) needed(k need) bool {
 	switch k.id.Kind {
 	case wire.KindIPSet:
-		s := e.sets.get(k.id.Name)
+		s := e.sets.Get(k.id.Name)
 		return s != nil && s.counts.has(k.node)
 	case wire.KindPolicy:
 		p := e.recent[k.id.Name]

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -18,11 +19,7 @@ type member struct {
 }
 
 func compareMembers(a, b member) int {
-	return cmp.Or(comparePrefixes(a.net, b.net), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port))
-}
-
-func comparePrefixes(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	return cmp.Or(compact.ComparePrefixes(a.net, b.net), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port))
 }
 
 // ipSet is a set that policies name. It holds no members: they follow from those of its selector, or of its service.
@@ -93,7 +90,7 @@ func (e *Engine) noteNet(c *class, net netip.Prefix) {
 		return
 	}
 	for _, m := range c.matches {
-		for set := range m.sets.all {
+		for set := range m.sets.All {
 			if set.sent {
 				set.each(net, c.ports, func(m member) { e.note(set, m) })
 			}
@@ -103,12 +100,12 @@ func (e *Engine) noteNet(c *class, net netip.Prefix) {
 
 // noteMember notes all that the items of a class are to the sets of one selector.
 func (e *Engine) noteMember(s *selector, c *class) {
-	for set := range s.sets.all {
+	for set := range s.sets.All {
 		if !set.sent {
 			continue
 		}
 		for _, it := range c.items {
-			for net := range it.nets.each {
+			for net := range it.nets.All {
 				set.each(net, c.ports, func(m member) { e.note(set, m) })
 			}
 		}
@@ -125,7 +122,7 @@ func (e *Engine) build(s *ipSet) *wire.IPSet {
 	} else {
 		for _, c := range s.selector.members {
 			for _, it := range c.items {
-				for net := range it.nets.each {
+				for net := range it.nets.All {
 					s.each(net, c.ports, func(m member) { members = append(members, m) })
 				}
 			}
@@ -217,16 +214,16 @@ func (e *Engine) acquireSet(want spec.Set) *ipSet {
 
 // acquireLater is acquireSet, but the set is not handed out.
 func (e *Engine) acquireLater(want spec.Set) *ipSet {
-	s := e.sets.get(want.Name)
+	s := e.sets.Get(want.Name)
 	if s == nil {
 		s = &ipSet{Content: want.Content}
 		if want.Service == nil {
 			s.selector = e.acquireUnasked(want.Items)
-			s.selector.sets.add(s)
+			s.selector.sets.Add(s)
 		} else {
 			e.services.use(*want.Service, s)
 		}
-		e.sets.add(s)
+		e.sets.Add(s)
 	}
 	s.users++
 	return s
@@ -239,9 +236,9 @@ func (e *Engine) releaseSet(s *ipSet) {
 }
 
 func (e *Engine) dropSet(s *ipSet) {
-	e.sets.remove(s)
+	e.sets.Remove(s)
 	if s.selector != nil {
-		s.selector.sets.remove(s)
+		s.selector.sets.Remove(s)
 		e.releaseSelector(s.selector)
 	} else {
 		e.services.release(*s.Service, s)

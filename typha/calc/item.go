@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"strings"
 	"unique"
+
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 )
 
 // resourceName names a resource within its kind; the namespace is empty for one that is in none.
@@ -42,10 +44,10 @@ type item struct {
 	gone    bool // there is no resource any more
 	counted bool // its node is counted for what its class needs
 
-	nets   nets     // its addresses and networks; each is in Engine.nets
-	node   nodeName // where its endpoint is
-	sent   handed   // its endpoint
-	detail any      // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
+	nets   compact.Networks // its addresses and networks; each is in Engine.nets
+	node   nodeName         // where its endpoint is
+	sent   handed           // its endpoint
+	detail any              // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
 }
 
 func (it *item) resourceName() resourceName { return resourceName{it.space.name, it.name} }
@@ -85,10 +87,10 @@ func (n nodeName) String() string {
 
 // item returns the item of a resource, which it makes if need be.
 func (e *Engine) item(key itemKey) *item {
-	it := e.items.get(key)
+	it := e.items.Get(key)
 	if it == nil {
 		it = &item{kind: key.kind, name: strings.Clone(key.name), space: e.acquireSpace(key.namespace)}
-		e.items.add(it)
+		e.items.Add(it)
 	}
 	it.gone = false
 	return it
@@ -104,7 +106,7 @@ func (e *Engine) mark(it *item) {
 
 // removeItem takes an item out; Flush forgets it.
 func (e *Engine) removeItem(key itemKey) {
-	if it := e.items.get(key); it != nil && !it.gone {
+	if it := e.items.Get(key); it != nil && !it.gone {
 		it.gone = true
 		e.classify(it, nil)
 		e.setNets(it, "")
@@ -114,7 +116,7 @@ func (e *Engine) removeItem(key itemKey) {
 
 // forget undoes item.
 func (e *Engine) forget(it *item) {
-	e.items.remove(it)
+	e.items.Remove(it)
 	e.releaseSpace(it.space)
 }
 
@@ -128,28 +130,28 @@ func (e *Engine) moveTo(it *item, node nodeName) {
 }
 
 // setNets makes these the networks of an item.
-func (e *Engine) setNets(it *item, now nets) {
+func (e *Engine) setNets(it *item, now compact.Networks) {
 	before := it.nets
 	if before == now {
 		return
 	}
-	for net := range before.each {
-		if !now.has(net) {
+	for net := range before.All {
+		if !now.Has(net) {
 			e.noteNet(it.class, net)
 			e.nets.remove(net, it)
 		}
 	}
-	for net := range now.each {
-		if !before.has(net) {
+	for net := range now.All {
+		if !before.Has(net) {
 			e.noteNet(it.class, net)
 		}
 	}
 	it.nets = now
 	if it.class != nil {
-		e.grow(it.class, now.count()-before.count())
+		e.grow(it.class, now.Len()-before.Len())
 	}
-	for net := range now.each {
-		if !before.has(net) {
+	for net := range now.All {
+		if !before.Has(net) {
 			e.nets.add(net, it)
 		}
 	}

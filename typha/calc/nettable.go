@@ -3,18 +3,20 @@ package calc
 import (
 	"hash/maphash"
 	"net/netip"
-	"slices"
+
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 )
 
 // netTable says which items have a network. Nearly always that is one.
 type netTable struct {
-	hashed[*item]
+	compact.ByHash[*item]
 	hash func(netip.Prefix) uint64
 	bits [2][129]int // how many networks of items have a length, of IPv4 and IPv6
 }
 
 func newNetTable(seed maphash.Seed) netTable {
-	return netTable{hashed: newHashed[*item](), hash: func(net netip.Prefix) uint64 { return maphash.Comparable(seed, net) }}
+	hash := func(net netip.Prefix) uint64 { return maphash.Comparable(seed, net) }
+	return netTable{ByHash: compact.NewByHash[*item](), hash: hash}
 }
 
 func (t *netTable) count(net netip.Prefix) *int {
@@ -27,20 +29,17 @@ func (t *netTable) count(net netip.Prefix) *int {
 
 func (t *netTable) add(net netip.Prefix, it *item) {
 	*t.count(net)++
-	t.put(t.hash(net), it)
+	t.Put(t.hash(net), it)
 }
 
 func (t *netTable) remove(net netip.Prefix, it *item) {
 	*t.count(net)--
-	t.take(t.hash(net), it)
+	t.Drop(t.hash(net), it)
 }
 
 // any reports whether the condition holds for an item that has exactly this network.
 func (t *netTable) any(net netip.Prefix, holds func(*item) bool) bool {
-	hash := t.hash(net)
-	has := func(it *item) bool { return it.nets.has(net) && holds(it) }
-	first := t.first[hash]
-	return first != nil && (has(first) || slices.ContainsFunc(t.others(hash), has))
+	return t.Any(t.hash(net), func(it *item) bool { return it.nets.Has(net) && holds(it) })
 }
 
 // containing passes every item that has a network with the address in it.

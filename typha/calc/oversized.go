@@ -19,10 +19,10 @@ func (e *Engine) flushOversized() {
 		return
 	}
 	e.services.resized = false
-	for p := range e.policies.all {
+	for p := range e.policies.All {
 		e.handOutAgain(p)
 	}
-	for of := range e.profiles.all {
+	for of := range e.profiles.All {
 		if of.policy != nil {
 			e.handOutAgain(of.policy)
 		}

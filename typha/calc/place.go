@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 )
 
 // space is a namespace, or where what is in none is: it has an empty name.
@@ -12,16 +13,16 @@ type space struct {
 	name   string
 	names  *dictionary // the engine's
 	users  int32       // items, and selectors that are bound to it
-	places bag[place]
+	places compact.Pointers[place]
 	// selectors are those that are bound to it and require nothing more of an item that the index could tell.
-	selectors bag[selector]
+	selectors compact.Pointers[selector]
 }
 
 func (e *Engine) acquireSpace(name string) *space {
-	s := e.spaces.get(name)
+	s := e.spaces.Get(name)
 	if s == nil {
 		s = &space{name: strings.Clone(name), names: e.names}
-		e.spaces.add(s)
+		e.spaces.Add(s)
 	}
 	s.users++
 	return s
@@ -29,7 +30,7 @@ func (e *Engine) acquireSpace(name string) *space {
 
 func (e *Engine) releaseSpace(s *space) {
 	if s.users--; s.users == 0 {
-		e.spaces.remove(s)
+		e.spaces.Remove(s)
 	}
 }
 
@@ -39,7 +40,7 @@ type place struct {
 	space                 *space
 	account, orchestrator string
 	profiles              []*profile // in order
-	classes               bag[class]
+	classes               compact.Pointers[class]
 	ruling                *ruling
 }
 
@@ -85,40 +86,30 @@ func (s placeSpec) profileNames() []string {
 
 // placeOf returns a place, which it makes if need be, of items that are in its namespace.
 func (e *Engine) placeOf(s placeSpec) *place {
-	space := e.spaces.get(s.namespace)
-	if p := e.places.get(s.key(space)); p != nil {
+	space := e.spaces.Get(s.namespace)
+	if p := e.places.Get(s.key(space)); p != nil {
 		return p
 	}
 	p := &place{kind: s.kind, space: space, account: intern(s.account), orchestrator: intern(s.orchestrator)}
 	for _, name := range s.profileNames() {
 		profile := e.profile(name)
 		p.profiles = append(p.profiles, profile)
-		profile.places.add(p)
+		profile.places.Add(p)
 	}
-	space.places.add(p)
-	e.places.add(p)
+	space.places.Add(p)
+	e.places.Add(p)
 	e.setRuling(p)
 	return p
 }
 
 func (e *Engine) dropPlace(p *place) {
-	p.space.places.remove(p)
-	e.places.remove(p)
+	p.space.places.Remove(p)
+	e.places.Remove(p)
 	e.putRuling(p, nil)
 	for _, profile := range p.profiles {
-		profile.places.remove(p)
+		profile.places.Remove(p)
 		e.dropProfileIfUnused(profile)
 	}
-}
-
-// without takes one value out of a list whose order means nothing.
-func without[T comparable](list []T, x T) []T {
-	if i := slices.Index(list, x); i >= 0 {
-		var zero T
-		list[i], list[len(list)-1] = list[len(list)-1], zero
-		list = list[:len(list)-1]
-	}
-	return list
 }
 
 // ruling is the profiles whose rules come, after all tiers, to the endpoints of a place. Nearly all places have the
@@ -195,7 +186,7 @@ func (r *ruling) count(e *Engine, n int32) {
 
 // items goes through what is in the place.
 func (p *place) items(yield func(*item) bool) {
-	for c := range p.classes.all {
+	for c := range p.classes.All {
 		for _, it := range c.items {
 			if !yield(it) {
 				return

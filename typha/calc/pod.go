@@ -12,18 +12,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 )
 
 // podDetail is what of a Pod matters beside its labels, ports and addresses.
 type podDetail struct {
 	uid         uid
 	annotations map[string]string // for CNI
-	claims      nets              // status.podIPs
+	claims      compact.Networks  // status.podIPs
 	// rank decides among pods that claim an address: the later it was created, in Unix seconds, and any that terminates
 	// before all others.
 	rank int64
 	// attributed are the addresses that blocks attribute to it, be it there or not.
-	attributed nets
+	attributed compact.Networks
 }
 
 // uid is a pod's UID. Nearly always that is a UUID, which is held as its 16 octets; else it is the text, with a NUL
@@ -138,7 +139,7 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 }
 
 // podAddresses returns the addresses of a pod's status.
-func podAddresses(o *corev1.Pod) nets {
+func podAddresses(o *corev1.Pod) compact.Networks {
 	var list []netip.Prefix
 	add := func(text string) {
 		if a, err := netip.ParseAddr(text); err == nil {
@@ -152,7 +153,7 @@ func podAddresses(o *corev1.Pod) nets {
 	if len(o.Status.PodIPs) == 0 && o.Status.PodIP != "" {
 		add(o.Status.PodIP)
 	}
-	return packNets(list)
+	return compact.PackNetworks(list)
 }
 
 func podPorts(o *corev1.Pod) string {
@@ -179,7 +180,7 @@ func podPorts(o *corev1.Pod) string {
 }
 
 func (e *Engine) deletePod(key resourceName) {
-	it := e.items.get(itemKey{itemPod, key})
+	it := e.items.Get(itemKey{itemPod, key})
 	if it == nil || it.gone {
 		return
 	}

@@ -111,13 +111,13 @@ func (e *Engine) offerPolicy(key policyKey, c compiled) {
 
 // setPolicy puts a policy in place.
 func (e *Engine) setPolicy(key policyKey, c compiled) {
-	before := e.policies.get(key)
+	before := e.policies.Get(key)
 	if before != nil {
-		e.policies.remove(before)
+		e.policies.Remove(before)
 		e.leave(before)
 	}
 	p := e.putPolicy(key, c, before)
-	e.policies.add(p)
+	e.policies.Add(p)
 	e.enter(p)
 }
 
@@ -197,8 +197,8 @@ func (e *Engine) acquireSets(p *policy, c *compiled) {
 
 func (e *Engine) removePolicyAt(key policyKey) {
 	e.cancel(key)
-	if p := e.policies.get(key); p != nil {
-		e.policies.remove(p)
+	if p := e.policies.Get(key); p != nil {
+		e.policies.Remove(p)
 		e.leave(p)
 		e.takePolicy(p)
 	}
@@ -235,8 +235,8 @@ func (p *policy) groups() []*group {
 func (e *Engine) replace(before, p *policy) {
 	e.recent[p.name] = p
 	for _, g := range p.groups() {
-		g.policies.remove(before)
-		g.policies.add(p)
+		g.policies.Remove(before)
+		g.policies.Add(p)
 	}
 	for _, s := range p.sets {
 		e.useSet(p.group, s, true)
@@ -250,17 +250,17 @@ func (e *Engine) replace(before, p *policy) {
 func (e *Engine) attach(p *policy) {
 	if p.staged != nil {
 		trials := e.staged[p.subject]
-		trials.add(p)
+		trials.Add(p)
 		e.staged[p.subject] = trials
 		return
 	}
 	e.recent[p.name] = p
 	for _, g := range p.groups() {
-		g.policies.add(p)
+		g.policies.Add(p)
 	}
 	e.join(p, true)
 	if s := p.subject; s != nil {
-		if s.policies.size() == 1 {
+		if s.policies.Len() == 1 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -271,7 +271,7 @@ func (e *Engine) attach(p *policy) {
 func (e *Engine) detach(p *policy) {
 	if p.staged != nil {
 		trials := e.staged[p.subject]
-		if trials.remove(p); trials.size() == 0 {
+		if trials.Remove(p); trials.Len() == 0 {
 			delete(e.staged, p.subject)
 		} else {
 			e.staged[p.subject] = trials
@@ -280,11 +280,11 @@ func (e *Engine) detach(p *policy) {
 	}
 	e.recent[p.name] = nil
 	for _, g := range p.groups() {
-		g.policies.remove(p)
+		g.policies.Remove(p)
 	}
 	e.join(p, false)
 	if s := p.subject; s != nil {
-		if s.policies.size() == 0 {
+		if s.policies.Len() == 0 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -403,7 +403,7 @@ func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
 	if before.defaultAction == t.defaultAction && compareOrders(before.order, t.order) == 0 {
 		return
 	}
-	for st := range e.stacks.all {
+	for st := range e.stacks.All {
 		e.dirtyStack(st)
 	}
 }

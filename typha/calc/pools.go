@@ -105,7 +105,7 @@ func (e *Engine) flushNamespaceSelectors() {
 		return
 	}
 	e.pools.byNamespace = byNamespace
-	for p := range e.profiles.all {
+	for p := range e.profiles.All {
 		if p.kube {
 			e.markPods(p)
 		}

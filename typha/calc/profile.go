@@ -9,6 +9,7 @@ import (
 
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -16,7 +17,7 @@ import (
 // Profile.
 type profile struct {
 	name   string // "kns.default"
-	places bag[place]
+	places compact.Pointers[place]
 	// labels are those that the profile gives, under their full names.
 	labels labels
 	names  *dictionary // of the labels
@@ -56,17 +57,17 @@ func (e *Engine) rulesOf(at *place, of *profile) *profile {
 }
 
 func (e *Engine) profile(name string) *profile {
-	p := e.profiles.get(name)
+	p := e.profiles.Get(name)
 	if p == nil {
 		p = &profile{name: strings.Clone(name), names: e.names}
-		e.profiles.add(p)
+		e.profiles.Add(p)
 	}
 	return p
 }
 
 func (e *Engine) dropProfileIfUnused(p *profile) {
-	if !p.kube && p.object == nil && p.places.size() == 0 && p.ruled == 0 && p.policy == nil {
-		e.profiles.remove(p)
+	if !p.kube && p.object == nil && p.places.Len() == 0 && p.ruled == 0 && p.policy == nil {
+		e.profiles.Remove(p)
 	}
 }
 
@@ -81,9 +82,9 @@ func (e *Engine) relabel(p *profile, l labels) bool {
 // setProfile notes that a profile changed: its labels perhaps, and whether it has rules.
 func (e *Engine) setProfile(p *profile, relabelled bool) {
 	e.tally.count(p)
-	for place := range p.places.all {
+	for place := range p.places.All {
 		e.setRuling(place)
-		for c := range place.classes.all {
+		for c := range place.classes.All {
 			if relabelled {
 				e.markClass(c, dirtyMatches)
 			}
@@ -139,7 +140,7 @@ func serviceAccountProfile(ns, name string) string {
 
 // deleteKubeProfile takes a Namespace's or a ServiceAccount's profile out.
 func (e *Engine) deleteKubeProfile(name string) {
-	p := e.profiles.get(name)
+	p := e.profiles.Get(name)
 	if p == nil || !p.kube {
 		return
 	}
@@ -161,7 +162,7 @@ func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
 
 // markPods makes Flush decide again on the endpoints with a profile.
 func (e *Engine) markPods(p *profile) {
-	for place := range p.places.all {
+	for place := range p.places.All {
 		for it := range place.items {
 			e.mark(it)
 		}
@@ -178,7 +179,7 @@ func (e *Engine) upsertProfile(o *v3.Profile) {
 }
 
 func (e *Engine) deleteProfile(name string) {
-	if p := e.profiles.get(name); p != nil && p.object != nil {
+	if p := e.profiles.Get(name); p != nil && p.object != nil {
 		e.setObject(p, nil)
 	}
 }

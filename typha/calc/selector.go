@@ -7,6 +7,7 @@ import (
 
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
@@ -20,9 +21,9 @@ type selector struct {
 	asked   bool  // the selector was matched against every class once
 	members []*class
 	size    int // networks of the items in the members
-	sets    bag[ipSet]
-	counted bag[policy] // whose members those of the selector are; see tenants
-	group               // its policies are those in force whose subject it is; the staged ones are in Engine.staged
+	sets    compact.Pointers[ipSet]
+	counted compact.Pointers[policy] // whose members those of the selector are; see tenants
+	group                            // its policies are those in force whose subject it is; the staged ones are in Engine.staged
 }
 
 func (s *selector) key() spec.SelectorKey {
@@ -50,7 +51,7 @@ type indexKey struct {
 
 // selectorIndex finds the selectors that may select an item.
 type selectorIndex struct {
-	files  map[indexKey]bag[selector]
+	files  map[indexKey]compact.Pointers[selector]
 	labels map[string]int // how many files speak of a label
 	// generation changes when a label is added to labels or removed from it. It is never 0.
 	generation uint64
@@ -96,11 +97,11 @@ func (e *Engine) file(s *selector) {
 	e.tally.filed(keys, 1)
 	for _, k := range keys {
 		if k.label == "" && k.namespace != "" {
-			s.space.selectors.add(s)
+			s.space.selectors.Add(s)
 			continue
 		}
 		file := x.files[k]
-		file.add(s)
+		file.Add(s)
 		x.files[k] = file
 		if x.labels[k.label]++; x.labels[k.label] == 1 {
 			x.generation++
@@ -113,11 +114,11 @@ func (e *Engine) unfile(s *selector) {
 	e.tally.filed(keys, -1)
 	for _, k := range keys {
 		if k.label == "" && k.namespace != "" {
-			s.space.selectors.remove(s)
+			s.space.selectors.Remove(s)
 			continue
 		}
 		file := x.files[k]
-		if file.remove(s); file.size() == 0 {
+		if file.Remove(s); file.Len() == 0 {
 			delete(x.files, k)
 		} else {
 			x.files[k] = file
@@ -131,8 +132,8 @@ func (e *Engine) unfile(s *selector) {
 
 // candidates appends the selectors that may select the class, some perhaps more than once.
 func (x *selectorIndex) candidates(c *class, found []*selector) []*selector {
-	found = x.files[indexKey{node: c.place.kind == itemNode}].appendTo(found)
-	found = c.place.space.selectors.appendTo(found)
+	found = x.files[indexKey{node: c.place.kind == itemNode}].AppendTo(found)
+	found = c.place.space.selectors.AppendTo(found)
 	for _, label := range [...]string{v3.LabelNamespace, v3.LabelServiceAccount, v3.LabelOrchestrator} {
 		if value, ok := c.Get(label); ok {
 			found = x.look(c, label, value, found)
@@ -184,9 +185,9 @@ func (x *selectorIndex) look(c *class, label, value string, found []*selector) [
 	key := indexKey{label: label, node: c.place.kind == itemNode}
 	for _, key.namespace = range [...]string{"", c.place.space.name} {
 		key.value, key.any = value, false
-		found = x.files[key].appendTo(found)
+		found = x.files[key].AppendTo(found)
 		key.value, key.any = "", true
-		found = x.files[key].appendTo(found)
+		found = x.files[key].AppendTo(found)
 		if c.place.space.name == "" {
 			break
 		}
@@ -211,14 +212,14 @@ func (e *Engine) acquireSelector(want spec.Selector) *selector {
 
 // acquireUnasked is acquireSelector, but the selector is not matched.
 func (e *Engine) acquireUnasked(want spec.Selector) *selector {
-	s := e.selectors.get(want.Key())
+	s := e.selectors.Get(want.Key())
 	if s == nil {
 		s = &selector{Selector: want.Expression, scope: want.Scope, number: e.nextSelector}
 		e.nextSelector++
 		if want.Namespace != "" {
 			s.space = e.acquireSpace(want.Namespace)
 		}
-		e.selectors.add(s)
+		e.selectors.Add(s)
 		e.file(s)
 	}
 	s.users++
@@ -229,7 +230,7 @@ func (e *Engine) releaseSelector(s *selector) {
 	if s.users--; s.users > 0 {
 		return
 	}
-	e.selectors.remove(s)
+	e.selectors.Remove(s)
 	e.unfile(s)
 	if s.space != nil {
 		e.releaseSpace(s.space)
@@ -264,7 +265,7 @@ func (e *Engine) sweep(limit int) {
 // resize records that a selector selects more or fewer networks.
 func (e *Engine) resize(s *selector, n int) {
 	before := e.charge(s.size)
-	if s.size += n; e.charge(s.size) != before && s.counted.size() > 0 {
+	if s.size += n; e.charge(s.size) != before && s.counted.Len() > 0 {
 		e.tenants.resized[s] = struct{}{}
 	}
 }
@@ -286,17 +287,17 @@ func (e *Engine) askFresh() {
 		case s.users == 0:
 		case s.space != nil:
 			e.tally.namespaceScoped++
-			for p := range s.space.places.all {
-				e.askClasses(s, p.classes.all)
+			for p := range s.space.places.All {
+				e.askClasses(s, p.classes.All)
 			}
 		case wide <= fewSelectors:
 			e.tally.full++
-			e.askClasses(s, e.classes.all)
+			e.askClasses(s, e.classes.All)
 		}
 	}
 	if wide > fewSelectors {
 		e.tally.full++
-		for c := range e.classes.all {
+		for c := range e.classes.All {
 			e.markClass(c, dirtyMatches)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
@@ -113,7 +114,7 @@ func (s *services) use(key spec.Service, set *ipSet) {
 
 func (s *services) release(key spec.Service, set *ipSet) {
 	v := s.names[key]
-	if v.sets = without(v.sets, set); len(v.sets) == 0 {
+	if v.sets = compact.Without(v.sets, set); len(v.sets) == 0 {
 		v.addrs, v.ports = nil, nil
 		s.dropIfUnused(key)
 	}

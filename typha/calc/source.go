@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/maneki-net/maneki/api/rule"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -38,5 +39,5 @@ func sourcesOf(texts []string) ([]netip.Prefix, error) {
 			return nil, fmt.Errorf("%q: %w", text, err)
 		}
 	}
-	return slices.Collect(packNets(list).each), nil
+	return slices.Collect(compact.PackNetworks(list).All), nil
 }

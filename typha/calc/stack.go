@@ -6,14 +6,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // stack is the policies that apply to classes which the same selectors select. They share its tiers.
 type stack struct {
 	key       string
-	selectors bag[selector] // with policies in force
-	users     int32         // classes
+	selectors compact.Pointers[selector] // with policies in force
+	users     int32                      // classes
 	dirty     bool
 	hash      uint64 // of the tiers of a workload; 0 for none
 }
@@ -56,7 +57,7 @@ func (e *Engine) stackOf(c *class) *stack {
 	}
 	numbers := make([]byte, 0, 64)
 	for _, s := range c.matches {
-		if s.policies.size() > 0 {
+		if s.policies.Len() > 0 {
 			numbers = binary.AppendVarint(numbers, int64(s.number))
 		}
 	}
@@ -64,15 +65,15 @@ func (e *Engine) stackOf(c *class) *stack {
 		return nil
 	}
 	key := string(numbers)
-	st := e.stacks.get(key)
+	st := e.stacks.Get(key)
 	if st == nil {
 		st = &stack{key: key}
 		for _, m := range c.matches {
-			if s := m.selector; s.policies.size() > 0 {
-				st.selectors.add(s)
+			if s := m.selector; s.policies.Len() > 0 {
+				st.selectors.Add(s)
 			}
 		}
-		e.stacks.add(st)
+		e.stacks.Add(st)
 		e.dirtyStack(st)
 	}
 	return st
@@ -106,7 +107,7 @@ func (e *Engine) unstack(c *class) {
 	if st := c.stack; st != nil {
 		switch st.users--; st.users {
 		case 0:
-			e.stacks.remove(st)
+			e.stacks.Remove(st)
 			delete(e.stackTiers, st)
 		case 1:
 			e.usedStacks = append(e.usedStacks, st)
@@ -142,7 +143,7 @@ func (e *Engine) countEndpoint(it *item, n int32) {
 		}
 	}
 	if st := it.class.stack; st != nil {
-		for s := range st.selectors.all {
+		for s := range st.selectors.All {
 			e.countNode(&s.group, it.node, n)
 		}
 	}
@@ -160,7 +161,7 @@ func (e *Engine) flushStacks() {
 			st.hash = e.hash(tiers)
 		}
 		e.keepTiers(st, tiers)
-		for _, c := range st.selectors.one.members {
+		for _, c := range st.selectors.First().members {
 			if c.stack == st && (st.hash != before || c.place.kind == itemHost) {
 				for _, it := range c.items {
 					e.mark(it)
@@ -174,8 +175,8 @@ func (e *Engine) flushStacks() {
 // policiesOf returns the policies of a stack in the order of their evaluation.
 func (e *Engine) policiesOf(st *stack) []*policy {
 	var list []*policy
-	for s := range st.selectors.all {
-		list = slices.AppendSeq(list, s.policies.all)
+	for s := range st.selectors.All {
+		list = slices.AppendSeq(list, s.policies.All)
 	}
 	slices.SortFunc(list, comparePolicies)
 	return list

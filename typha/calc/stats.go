@@ -59,10 +59,10 @@ func (e *Engine) Stats() Stats {
 	t := &e.tally
 	return Stats{
 		Cluster: wire.Cluster{
-			Policies: e.policies.size(), Tiers: len(e.tiers), Profiles: t.profiles,
+			Policies: e.policies.Len(), Tiers: len(e.tiers), Profiles: t.profiles,
 			HostEndpoints: t.endpoints[itemHost], WorkloadEndpoints: t.endpoints[itemPod] + t.endpoints[itemWorkload],
 		},
-		Items: e.items.size(), Indexed: t.indexed, Unindexed: t.unindexed,
+		Items: e.items.Len(), Indexed: t.indexed, Unindexed: t.unindexed,
 		Matched: t.matched, Unmatched: t.unmatched, FullScans: t.full, NamespaceScans: t.namespaceScoped,
 	}
 }

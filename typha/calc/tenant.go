@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
@@ -29,7 +30,7 @@ func newTenants() tenants {
 // tenant is a namespace with policies. The tenant with an empty name has the policies without a namespace.
 type tenant struct {
 	name     string
-	policies bag[policy]
+	policies compact.Pointers[policy]
 	cost            // the sum over its policies; a set that several of them name counts several times
 	members  int    // likewise
 	shut     int    // number of policies that are shut
@@ -42,7 +43,7 @@ type tenant struct {
 // byAge returns the policies, the older ones first. The caller must not modify the result.
 func (t *tenant) byAge() []*policy {
 	if t.aged == nil {
-		t.aged = slices.SortedFunc(t.policies.all, comparePolicyAges)
+		t.aged = slices.SortedFunc(t.policies.All, comparePolicyAges)
 		return t.aged
 	}
 	before := slices.DeleteFunc(t.aged, func(p *policy) bool { return p.left })
@@ -80,7 +81,7 @@ func (e *Engine) tenant(name string) *tenant {
 }
 
 func (e *Engine) dropTenantIfUnused(t *tenant) {
-	if t.policies.size() == 0 && len(t.line) == 0 {
+	if t.policies.Len() == 0 && len(t.line) == 0 {
 		delete(e.tenants.byName, t.name)
 		delete(e.tenants.dirty, t)
 	}
@@ -89,12 +90,12 @@ func (e *Engine) dropTenantIfUnused(t *tenant) {
 // enter adds a policy to the sums of its namespace.
 func (e *Engine) enter(p *policy) {
 	t := e.tenant(p.key().namespace)
-	t.policies.add(p)
+	t.policies.Add(p)
 	t.rules, t.sets = t.rules+p.cost.rules, t.sets+p.cost.sets
 	t.shut += oneIf(p.shut != nil)
 	e.tenants.unmeasured[p] = struct{}{}
 	for _, s := range p.counts() {
-		s.counted.add(p)
+		s.counted.Add(p)
 	}
 	if t.aged != nil {
 		t.late = append(t.late, p)
@@ -104,11 +105,11 @@ func (e *Engine) enter(p *policy) {
 // leave reverses enter.
 func (e *Engine) leave(p *policy) {
 	t := e.tenant(p.key().namespace)
-	t.policies.remove(p)
+	t.policies.Remove(p)
 	t.rules, t.sets, t.members = t.rules-p.cost.rules, t.sets-p.cost.sets, t.members-p.members
 	t.shut -= oneIf(p.shut != nil)
 	for _, s := range p.counts() {
-		s.counted.remove(p)
+		s.counted.Remove(p)
 	}
 	p.left = true
 	delete(e.tenants.unmeasured, p)
@@ -134,13 +135,13 @@ func (e *Engine) judgeTenants() bool {
 	if t.recount {
 		t.recount = false
 		for _, tenant := range t.byName {
-			for p := range tenant.policies.all {
+			for p := range tenant.policies.All {
 				e.measure(tenant, p)
 			}
 		}
 	}
 	for s := range t.resized {
-		for p := range s.counted.all {
+		for p := range s.counted.All {
 			t.unmeasured[p] = struct{}{}
 		}
 	}
@@ -399,7 +400,7 @@ func (e *Engine) sizeOf(s *spec.Set) (int, bool) {
 	if s.Service != nil {
 		return e.services.size(*s.Service), true
 	}
-	selector := e.selectors.get(s.Items.Key())
+	selector := e.selectors.Get(s.Items.Key())
 	if selector == nil || !selector.asked {
 		return 0, false
 	}

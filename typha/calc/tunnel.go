@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -66,8 +67,11 @@ func (e *Engine) forgetTunnels(name string) {
 	}
 	delete(e.tunnels.nodes, name)
 	for _, end := range n.ends {
-		if e.tunnels.named[end.Tunnel] = without(e.tunnels.named[end.Tunnel], n); len(e.tunnels.named[end.Tunnel]) == 0 {
+		others := compact.Without(e.tunnels.named[end.Tunnel], n)
+		if len(others) == 0 {
 			delete(e.tunnels.named, end.Tunnel)
+		} else {
+			e.tunnels.named[end.Tunnel] = others
 		}
 	}
 }
