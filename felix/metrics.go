@@ -94,7 +94,7 @@ func (m *messageMetrics) register(registry prometheus.Registerer) {
 // messageTypes are the types of Calico's messages of the kinds, without their endings.
 var messageTypes = map[wire.Kind]string{
 	wire.KindPool: "IPAMPool", wire.KindHost: "HostMetadataV4V6", wire.KindNode: "HostMetadataV4V6",
-	wire.KindVTEP: "VXLANTunnelEndpoint", wire.KindRoute: "Route", wire.KindIPSet: "IPSet",
+	wire.KindTunnelEndpoint: "VXLANTunnelEndpoint", wire.KindRoute: "Route", wire.KindIPSet: "IPSet",
 	wire.KindEndpoint: "WorkloadEndpoint", wire.KindHostEndpoint: "HostEndpoint",
 }
 

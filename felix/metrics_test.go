@@ -47,7 +47,7 @@ func TestMetrics(t *testing.T) {
 		profile := &wire.Policy{Name: wire.ProfilePrefix + "kns.shop"}
 		host := &wire.HostEndpoint{Name: "eth0", Node: "n1", Interface: "eth0"}
 		r.commit(pool, set, deny, profile, endpoint, host, &wire.Host{Name: "n1"}, &wire.Node{Name: "n1"}, &wire.Host{Name: "n2"},
-			&wire.Config{Name: "global"}, &wire.BGP{Node: "n1"}, &wire.Route{Dst: pool.CIDR, Node: "n2"}, &wire.VTEP{Node: "n2"})
+			&wire.Config{Name: "global"}, &wire.BGP{Node: "n1"}, &wire.Route{Dst: pool.CIDR, Node: "n2"}, &wire.TunnelEndpoint{Node: "n2"})
 		added := make(chan error, 1)
 		go func() { added <- r.agent.Add(t.Context(), workload) }()
 		r.later(t, time.Second)

@@ -90,7 +90,7 @@ func (a *Agent) renderRoutes() {
 		underlay := a.underlay(f, learned)
 		out := routing.Compute(routing.Input{
 			Family: f.Family, Self: a.facts.Self(f.Family), Settings: a.routeSettings(f.Family),
-			Hosts: a.state.hosts, VTEPs: a.state.vteps[f.Family], Pools: a.state.pools, Routes: routes, Learned: learned, Relays: a.relays(),
+			Hosts: a.state.hosts, Endpoints: a.state.tunnels, Pools: a.state.pools, Routes: routes, Learned: learned, Relays: a.relays(),
 			Underlay: underlay, Workloads: a.routedWorkloads(),
 		})
 		f.Routes.Replace(out.Routes)

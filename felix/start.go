@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 
+	"github.com/maneki-net/maneki/api/tunnel"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/journal"
@@ -40,8 +41,8 @@ func FactsOf(kernel node.Interfaces, known journal.State, name string, mtu *rege
 		return facts, err
 	}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		if vtep, ok := known.Objects[wire.VTEPID(name, uint8(family))].(*wire.VTEP); ok {
-			facts.Of(family).Tunnel = vtep.Tunnel
+		if end, ok := known.Objects[wire.TunnelEndpointID(name, tunnel.VXLAN, uint8(family))].(*wire.TunnelEndpoint); ok {
+			facts.Of(family).Tunnel = end.Addr
 		}
 	}
 	return facts, nil

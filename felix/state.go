@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/felix/cniserver"
-	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -17,7 +16,7 @@ type state struct {
 	configs   map[string]*wire.Config
 	pools     map[string]*wire.Pool
 	hosts     map[string]*wire.Host
-	vteps     map[dataplane.Family]map[string]*wire.VTEP // by node
+	tunnels   map[string]*wire.TunnelEndpoint // by the names of their IDs
 	routes    map[netip.Prefix]*wire.Route
 	bgp       *wire.BGP
 	ipam      *wire.IPAM // nil: nothing restricts the assignment of addresses
@@ -46,7 +45,7 @@ type set struct {
 type dirty struct {
 	config bool
 	rules  bool // endpoints, workloads, policies
-	routes bool // pools, hosts, VTEPs, routes, BGP, workloads, facts
+	routes bool // pools, hosts, tunnel endpoints, routes, BGP, workloads, facts
 	// sets are the names of IP sets that changed or went.
 	sets map[string]bool
 }
@@ -54,8 +53,8 @@ type dirty struct {
 func newState() *state {
 	return &state{
 		configs: map[string]*wire.Config{}, pools: map[string]*wire.Pool{}, hosts: map[string]*wire.Host{},
-		vteps:  map[dataplane.Family]map[string]*wire.VTEP{dataplane.IPv4: {}, dataplane.IPv6: {}},
-		routes: map[netip.Prefix]*wire.Route{}, sets: map[string]*set{},
+		tunnels: map[string]*wire.TunnelEndpoint{},
+		routes:  map[netip.Prefix]*wire.Route{}, sets: map[string]*set{},
 		policies: map[string]*wire.Policy{}, endpoints: map[string]*wire.Endpoint{},
 		external: map[string]*wire.Endpoint{}, hostEndpoints: map[string]*wire.HostEndpoint{},
 		dirty: dirty{config: true, rules: true, routes: true, sets: map[string]bool{}},
@@ -72,8 +71,8 @@ func (s *state) upsert(object wire.Object) {
 		s.pools[o.Name] = o
 	case *wire.Host:
 		s.hosts[o.Name] = o
-	case *wire.VTEP:
-		s.vteps[dataplane.FamilyOf(o.Tunnel)][o.Node] = o
+	case *wire.TunnelEndpoint:
+		s.tunnels[o.ID().Name] = o
 	case *wire.Route:
 		s.routes[o.Dst] = o
 	case *wire.BGP:
@@ -117,10 +116,8 @@ func (s *state) delete(id wire.ID) {
 		delete(s.pools, id.Name)
 	case wire.KindHost:
 		delete(s.hosts, id.Name)
-	case wire.KindVTEP:
-		for _, vteps := range s.vteps {
-			maps.DeleteFunc(vteps, func(_ string, v *wire.VTEP) bool { return v.ID() == id })
-		}
+	case wire.KindTunnelEndpoint:
+		delete(s.tunnels, id.Name)
 	case wire.KindRoute:
 		if dst, err := netip.ParsePrefix(id.Name); err == nil {
 			delete(s.routes, dst)

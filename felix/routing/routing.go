@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/maneki-net/maneki/api/tunnel"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
@@ -63,10 +64,11 @@ type Input struct {
 	Self     Self
 	Settings Settings
 	Hosts    map[string]*wire.Host
-	VTEPs    map[string]*wire.VTEP // by node; of this family
-	Pools    map[string]*wire.Pool
-	Routes   []*wire.Route
-	Learned  []bgp.Route
+	// Endpoints are the nodes' ends of tunnels, of all kinds, by the names of their IDs.
+	Endpoints map[string]*wire.TunnelEndpoint
+	Pools     map[string]*wire.Pool
+	Routes    []*wire.Route
+	Learned   []bgp.Route
 	// Relays are route reflectors that set themselves as the next hop of routes that they pass on.
 	Relays []netip.Addr
 	// Underlay are the routes that the node has from others, of the family, best first: by them the next hops of
@@ -187,11 +189,11 @@ func (c *computation) remote(r *wire.Route) {
 }
 
 func (c *computation) tunnelled(r *wire.Route) {
-	vtep := c.VTEPs[r.Node]
-	if vtep == nil || c.out.Tunnel == nil {
+	end := c.Endpoints[wire.TunnelEndpointID(r.Node, tunnel.VXLAN, uint8(c.Family)).Name]
+	if end == nil || c.out.Tunnel == nil {
 		return // comes with the node's address
 	}
-	c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: c.Settings.Device, Gateway: vtep.Tunnel, OnLink: true}}})
+	c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: c.Settings.Device, Gateway: end.Addr, OnLink: true}}})
 }
 
 // peer is another node's address of the family, invalid if it is not known.
@@ -217,9 +219,9 @@ func (c *computation) tunnel() {
 	}
 	device := &link.VXLAN{Name: c.Settings.Device, VNI: c.Settings.VNI, Port: c.Settings.Port, MTU: c.Settings.MTU,
 		Parent: c.Self.Device, Local: c.Self.Addr.Addr(), MAC: c.Self.TunnelMAC, Addr: c.Self.Tunnel}
-	for node, vtep := range c.VTEPs {
-		if node != c.Self.Node && dataplane.FamilyOf(vtep.Tunnel) == c.Family {
-			device.Peers = append(device.Peers, link.Peer{Tunnel: vtep.Tunnel, MAC: vtep.MAC, Remote: vtep.Parent})
+	for _, end := range c.Endpoints {
+		if end.Node != c.Self.Node && end.Kind == tunnel.VXLAN && dataplane.FamilyOf(end.Addr) == c.Family {
+			device.Peers = append(device.Peers, link.Peer{Tunnel: end.Addr, MAC: end.MAC, Remote: end.Outer})
 		}
 	}
 	slices.SortFunc(device.Peers, func(a, b link.Peer) int { return a.Tunnel.Compare(b.Tunnel) })

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/maneki-net/maneki/api/tunnel"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
@@ -29,13 +30,15 @@ func input(pool wire.Pool) routing.Input {
 			TunnelMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Own: []netip.Addr{addr("172.30.0.11")}},
 		Underlay: []route.Route{{Dst: prefix("172.30.0.0/24"), Type: route.Unicast, Hops: []route.Hop{{Device: "eth0"}}}},
 		Settings: routing.Settings{Protocol: 80, Device: "vxlan.calico", MTU: 1450, Port: 4789, VNI: 4096},
-		Hosts:    map[string]*wire.Host{}, VTEPs: map[string]*wire.VTEP{}, Pools: map[string]*wire.Pool{"p": &pool},
+		Hosts:    map[string]*wire.Host{}, Endpoints: map[string]*wire.TunnelEndpoint{}, Pools: map[string]*wire.Pool{"p": &pool},
 		Workloads: []routing.Workload{{Interface: "cali1", Addrs: []netip.Addr{addr("10.65.1.2"), addr("fd00::2")}}},
 	}
 	for i, host := range []string{"172.30.0.11/24", "172.30.0.12/24", "172.31.0.13/24"} {
 		name := fmt.Sprint("n", i+1)
 		in.Hosts[name] = &wire.Host{Name: name, IPv4: prefix(host)}
-		in.VTEPs[name] = &wire.VTEP{Node: name, Tunnel: addr(fmt.Sprintf("10.65.%d.0", i+1)), Parent: prefix(host).Addr(), MAC: []byte{2, 0, 0, 0, 0, byte(i + 1)}}
+		end := &wire.TunnelEndpoint{Node: name, Kind: tunnel.VXLAN, Addr: addr(fmt.Sprintf("10.65.%d.0", i+1)),
+			Outer: prefix(host).Addr(), MAC: []byte{2, 0, 0, 0, 0, byte(i + 1)}}
+		in.Endpoints[end.ID().Name] = end
 		in.Routes = append(in.Routes, &wire.Route{Dst: prefix(fmt.Sprintf("10.65.%d.0/26", i+1)), Node: name, Pool: "p"})
 	}
 	return in
@@ -85,7 +88,7 @@ func TestModes(t *testing.T) {
 		{"Felix programs", wire.Pool{}, func(in *routing.Input) { in.Settings.NoEncap = true }, []string{n2Direct}, -1, ""},
 		{"no tunnel address yet", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { in.Self.Tunnel = netip.Addr{} },
 			[]string{n2Direct}, -1, ""},
-		{"peer without a tunnel yet", wire.Pool{VXLAN: wire.EncapAlways}, func(in *routing.Input) { delete(in.VTEPs, "n3") },
+		{"peer without a tunnel yet", wire.Pool{VXLAN: wire.EncapAlways}, func(in *routing.Input) { delete(in.Endpoints, "n3/vxlan/4") },
 			[]string{n2Tunnel}, 1, ""},
 		{"own address unknown", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { in.Self.Addr = netip.Prefix{} }, nil, -1, ""},
 		{"peer's address unknown", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { delete(in.Hosts, "n2") },
@@ -152,7 +155,7 @@ func TestTwoPodsOneAddress(t *testing.T) {
 // TestFamilies: what is of the other family is left out.
 func TestFamilies(t *testing.T) {
 	in := input(wire.Pool{VXLAN: wire.EncapAlways})
-	in.Family, in.VTEPs = dataplane.IPv6, nil
+	in.Family, in.Endpoints = dataplane.IPv6, nil
 	out := routing.Compute(in)
 	if diff := cmp.Diff([]string{"fd00::2/128 dev cali1 proto 80"}, show(out.Routes)); diff != "" || out.Tunnel != nil {
 		t.Errorf("IPv6 of an IPv4 network (-want +got):\n%s", diff)

@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"typha":            {"api", "datastore", "ipam"},
 	"typha/certfile":   {},
 	"typha/inbound":    {},
-	"typha/wire":       {},
+	"typha/wire":       {"api/tunnel"},
 	"typha/calc":       {"api", "typha/wire"},
 	"typha/calc/spec":  {"api/selector"},
 	"typha/auth":       {"typha/certfile", "typha/inbound"},

@@ -43,7 +43,7 @@ const SelectedConfig = "selected."
 // Delta.Interest names.
 func ForEveryNode(id wire.ID) bool {
 	switch id.Kind {
-	case wire.KindPool, wire.KindIPAM, wire.KindHost, wire.KindVTEP, wire.KindRoute:
+	case wire.KindPool, wire.KindIPAM, wire.KindHost, wire.KindTunnelEndpoint, wire.KindRoute:
 		return true
 	case wire.KindConfig:
 		return id.Name == GlobalConfig || id.Name == ClusterConfig

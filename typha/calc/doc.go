@@ -12,7 +12,7 @@
 //	                                                                            └─► policies, in tiers ─► stacks
 //	items, stacks ─► endpoints, and the nodes that need what applies to them
 //	IPAM blocks ─► who owns an address ─► items, and routes
-//	nodes ─► hosts, VTEPs;  pools;  BGP peers resolved by node;  Felix configuration
+//	nodes ─► hosts, tunnel endpoints;  pools;  BGP peers resolved by node;  Felix configuration
 //
 // Upsert and Delete only record; Flush decides. An update costs what it changes: a class of items asks the selectors that its
 // labels can match, and a set changes by members. What is large exists once: items that nothing tells apart share a class, the

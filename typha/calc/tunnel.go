@@ -7,23 +7,23 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// tunnels are the ends of VXLAN tunnels, as Nodes name them. IPAM decides who owns an address. A node that names the
-// address of another node's tunnel, or of a pod, would otherwise attract packets of others.
+// tunnels holds the ends of tunnels that Nodes name in their annotations. IPAM decides who owns an address. A node that
+// names the address of another node's tunnel, or of a pod, would otherwise attract packets of others.
 type tunnels struct {
 	nodes map[string]*tunnelNode
 	named map[netip.Addr][]*tunnelNode // the nodes that name an address
 }
 
-// tunnelNode is a node with the ends that it names, at most one per family.
+// tunnelNode is a node with the ends that it names, at most one per kind and family.
 type tunnelNode struct {
 	kind, name string
 	reason     string // what else is wrong with the Node
-	ends       []*wire.VTEP
+	ends       []*wire.TunnelEndpoint
 }
 
 func newTunnels() tunnels {
@@ -31,20 +31,23 @@ func newTunnels() tunnels {
 }
 
 // tunnelEnds returns the ends that a Node names. Each needs the tunnel's and the node's address.
-func tunnelEnds(o *corev1.Node, h *wire.Host) (ends []*wire.VTEP) {
-	for _, f := range []struct {
-		family     uint8
-		annotation string
-		parent     netip.Addr
-	}{{4, v3.NodeIPv4VXLANTunnelAddr, h.IPv4.Addr()}, {6, v3.NodeIPv6VXLANTunnelAddr, h.IPv6.Addr()}} {
-		tunnel, err := netip.ParseAddr(o.Annotations[f.annotation])
-		if err != nil || !f.parent.IsValid() || tunnel.Is4() != f.parent.Is4() {
+func tunnelEnds(o *corev1.Node, h *wire.Host) (ends []*wire.TunnelEndpoint) {
+	for _, a := range derive.TunnelAnnotations {
+		outer := h.IPv4.Addr()
+		if a.Family == 6 {
+			outer = h.IPv6.Addr()
+		}
+		addr, err := netip.ParseAddr(o.Annotations[a.Address])
+		if err != nil || !outer.IsValid() || addr.Is4() != outer.Is4() {
 			continue
 		}
-		// The MAC address is derived, not read from the Node: that of another node would attract the other node's
-		// packets.
-		mac := wire.TunnelMAC(o.Name, f.family)
-		ends = append(ends, &wire.VTEP{Node: o.Name, Tunnel: tunnel, MAC: mac, Parent: f.parent})
+		end := &wire.TunnelEndpoint{Node: o.Name, Kind: a.Kind, Addr: addr, Outer: outer}
+		if a.MAC != "" {
+			// The MAC address is derived, not read from the Node. A node that names another node's MAC address would
+			// otherwise attract that node's packets.
+			end.MAC = wire.TunnelMAC(o.Name, a.Family)
+		}
+		ends = append(ends, end)
 	}
 	return ends
 }
@@ -54,7 +57,7 @@ func (e *Engine) setTunnels(n *tunnelNode) {
 	e.forgetTunnels(n.name)
 	e.tunnels.nodes[n.name] = n
 	for _, end := range n.ends {
-		e.tunnels.named[end.Tunnel] = append(e.tunnels.named[end.Tunnel], n)
+		e.tunnels.named[end.Addr] = append(e.tunnels.named[end.Addr], n)
 	}
 	e.decideTunnels(n)
 }
@@ -67,19 +70,19 @@ func (e *Engine) forgetTunnels(name string) {
 	}
 	delete(e.tunnels.nodes, name)
 	for _, end := range n.ends {
-		others := compact.Without(e.tunnels.named[end.Tunnel], n)
+		others := compact.Without(e.tunnels.named[end.Addr], n)
 		if len(others) == 0 {
-			delete(e.tunnels.named, end.Tunnel)
+			delete(e.tunnels.named, end.Addr)
 		} else {
-			e.tunnels.named[end.Tunnel] = others
+			e.tunnels.named[end.Addr] = others
 		}
 	}
 }
 
 func (e *Engine) removeTunnels(name string) {
 	e.forgetTunnels(name)
-	for _, family := range []uint8{4, 6} {
-		e.out.remove(wire.VTEPID(name, family))
+	for _, a := range derive.TunnelAnnotations {
+		e.out.remove(wire.TunnelEndpointID(name, a.Kind, a.Family))
 	}
 }
 
@@ -91,7 +94,7 @@ func (e *Engine) decideTunnels(n *tunnelNode) {
 		reasons = append(reasons, n.reason)
 	}
 	for _, end := range n.ends {
-		owner, allocated, _ := e.addresses.attributed(end.Tunnel)
+		owner, allocated, _ := e.addresses.attributed(end.Addr)
 		whose := ""
 		switch {
 		case allocated && owner.pod != nil:
@@ -100,14 +103,14 @@ func (e *Engine) decideTunnels(n *tunnelNode) {
 			whose = "node " + owner.node.String()
 		}
 		if whose != "" {
-			reasons = append(reasons, fmt.Sprintf("tunnel address %s: IPAM gave it to %s, so it is not used", end.Tunnel, whose))
+			reasons = append(reasons, fmt.Sprintf("tunnel address %s: IPAM gave it to %s, so it is not used", end.Addr, whose))
 			continue
 		}
 		e.out.set(end)
 		believed[end.ID()] = true
 	}
-	for _, family := range []uint8{4, 6} {
-		if id := wire.VTEPID(n.name, family); !believed[id] {
+	for _, a := range derive.TunnelAnnotations {
+		if id := wire.TunnelEndpointID(n.name, a.Kind, a.Family); !believed[id] {
 			e.out.remove(id)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/maneki-net/maneki/api/tunnel"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -21,8 +22,8 @@ func TestTunnelAddressOfAnother(t *testing.T) {
 	}
 	good := newNode("n1", "172.30.0.11", nil, "IPv4VXLANTunnelAddr", "10.244.0.0")
 	evil := newNode("evil", "172.30.0.66", nil, "IPv4VXLANTunnelAddr", "10.244.0.0")
-	own := wire.VTEP{Node: "n1", Tunnel: netip.MustParseAddr("10.244.0.0"), MAC: wire.TunnelMAC("n1", 4),
-		Parent: netip.MustParseAddr("172.30.0.11")}
+	own := wire.TunnelEndpoint{Node: "n1", Kind: tunnel.VXLAN, Addr: netip.MustParseAddr("10.244.0.0"), MAC: wire.TunnelMAC("n1", 4),
+		Outer: netip.MustParseAddr("172.30.0.11")}
 	block := blockAt("10.244.0.0/29", 1, "host:n1", tunnelOf("n1"))
 	for name, order := range map[string][]metav1.Object{
 		"IPAM first":  {pool, block, good, evil},
@@ -37,7 +38,7 @@ func TestTunnelAddressOfAnother(t *testing.T) {
 				w.apply(t, d)
 				problems = append(problems, d.Problems...)
 			}
-			w.ofKind(t, wire.KindVTEP, &own)
+			w.ofKind(t, wire.KindTunnelEndpoint, &own)
 			last := problems[len(problems)-1]
 			if last.Name != "evil" || !strings.Contains(last.Reason, "10.244.0.0: IPAM gave it to node n1") {
 				t.Errorf("problems %v, want one on node evil", problems)
@@ -47,12 +48,12 @@ func TestTunnelAddressOfAnother(t *testing.T) {
 			d := e.Flush()
 			w.apply(t, d)
 			other := own
-			other.Node, other.MAC, other.Parent = "evil", wire.TunnelMAC("evil", 4), netip.MustParseAddr("172.30.0.66")
-			w.ofKind(t, wire.KindVTEP, &other)
+			other.Node, other.MAC, other.Outer = "evil", wire.TunnelMAC("evil", 4), netip.MustParseAddr("172.30.0.66")
+			w.ofKind(t, wire.KindTunnelEndpoint, &other)
 			pod := map[string]string{"namespace": "shop", "pod": "db", "node": "evil"}
 			e.Upsert(blockAt("10.244.0.0/29", 1, "host:evil", pod))
 			w.apply(t, e.Flush())
-			w.ofKind(t, wire.KindVTEP)
+			w.ofKind(t, wire.KindTunnelEndpoint)
 		})
 	}
 }

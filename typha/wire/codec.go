@@ -65,8 +65,8 @@ func DecodeObject(kind Kind, data []byte) (Object, error) {
 		o = &Pool{}
 	case KindHost:
 		o = &Host{}
-	case KindVTEP:
-		o = &VTEP{}
+	case KindTunnelEndpoint:
+		o = &TunnelEndpoint{}
 	case KindRoute:
 		o = &Route{}
 	case KindBGP:

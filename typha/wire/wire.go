@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/maneki-net/maneki/api/tunnel"
 )
 
 // Kind is the kind of an Object. The numbers are part of the protocol, and their order
@@ -24,7 +26,7 @@ const (
 	KindConfig Kind = iota + 1
 	KindPool
 	KindHost
-	KindVTEP
+	KindTunnelEndpoint
 	KindRoute
 	KindBGP
 	KindIPSet
@@ -38,8 +40,8 @@ const (
 
 // String returns the kind's name, for messages.
 func (k Kind) String() string {
-	names := [...]string{"", "Config", "Pool", "Host", "VTEP", "Route", "BGP", "IPSet", "Policy", "Endpoint", "HostEndpoint",
-		"Node", "IPAM", "StatusRequest"}
+	names := [...]string{"", "Config", "Pool", "Host", "TunnelEndpoint", "Route", "BGP", "IPSet", "Policy", "Endpoint",
+		"HostEndpoint", "Node", "IPAM", "StatusRequest"}
 	if int(k) < len(names) && k > 0 {
 		return names[k]
 	}
@@ -141,30 +143,36 @@ func (*IPAM) ID() ID { return ID{KindIPAM, "default"} }
 // ID of the node.
 func (n *Node) ID() ID { return ID{KindNode, n.Name} }
 
-// VTEP is a node's VXLAN tunnel end point of one family.
-type VTEP struct {
-	Node   string     `cbor:"1,keyasint"`
-	Tunnel netip.Addr `cbor:"2,keyasint"` // address of the VXLAN device
-	MAC    []byte     `cbor:"3,keyasint"` // 6 octets
-	Parent netip.Addr `cbor:"4,keyasint"` // outer address
+// TunnelEndpoint is a node's end of the tunnels of one kind and family. A node ignores endpoints of a kind that it does
+// not support.
+type TunnelEndpoint struct {
+	Node string `cbor:"1,keyasint"`
+	// Addr is the address of the tunnel device. Its family is that of the packets inside the tunnel.
+	Addr netip.Addr `cbor:"2,keyasint"`
+	// MAC is the device's MAC address, 6 octets. It is empty if the tunnel carries no Ethernet frames.
+	MAC []byte `cbor:"3,keyasint,omitempty"`
+	// Outer is the address that the other nodes send the tunnel's packets to. Its family may be another one than Addr's.
+	Outer netip.Addr  `cbor:"4,keyasint"`
+	Kind  tunnel.Kind `cbor:"5,keyasint"`
 }
 
-// ID of the end point.
-func (v *VTEP) ID() ID {
-	if v.Tunnel.Is4() {
-		return VTEPID(v.Node, 4)
+// ID of the endpoint.
+func (t *TunnelEndpoint) ID() ID {
+	family := uint8(6)
+	if t.Addr.Is4() {
+		family = 4
 	}
-	return VTEPID(v.Node, 6)
+	return TunnelEndpointID(t.Node, t.Kind, family)
 }
 
-// VTEPID names a node's VTEP of a family, 4 or 6.
-func VTEPID(node string, family uint8) ID {
-	return ID{KindVTEP, fmt.Sprintf("%s/%d", node, family)}
+// TunnelEndpointID names a node's endpoint of a kind and of the family, 4 or 6, of the packets inside the tunnel.
+func TunnelEndpointID(node string, kind tunnel.Kind, family uint8) ID {
+	return ID{KindTunnelEndpoint, fmt.Sprintf("%s/%s/%d", node, kind, family)}
 }
 
-// TunnelMAC is the MAC address of a node's VXLAN device of a family, 4 or 6, unless its Node says otherwise. It
-// follows from the node's name as in Calico, so that it outlives the device and nodes of both can reach each
-// other during a migration.
+// TunnelMAC returns the MAC address of a node's VXLAN device of a family, 4 or 6. It is derived from the node's name as
+// in Calico. So it stays the same when the device is made again, and nodes that run Calico and nodes that run Maneki can
+// reach each other during a migration.
 func TunnelMAC(node string, family uint8) net.HardwareAddr {
 	if family == 6 {
 		node += "-v6"
