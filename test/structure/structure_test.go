@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"typha/wire":       {"api/tunnel"},
 	"typha/calc":       {"api", "typha/wire"},
 	"typha/calc/spec":  {"api/selector"},
+	"typha/calc/bgp":   {"api", "typha/wire", "typha/calc/internal"},
 	"typha/auth":       {"typha/certfile", "typha/inbound"},
 	"typha/balance":    {},
 	"typha/stream":     {"typha/auth", "typha/balance", "typha/inbound", "typha/metric", "typha/wire", "typha/calc"},

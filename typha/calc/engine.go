@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/bgp"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -95,9 +96,9 @@ type Engine struct {
 	regions    map[netip.Prefix][]string // the names of the blocks in each, in no order
 	// dirtyRegions are those whose blocks may be used now, or no longer.
 	dirtyRegions map[netip.Prefix]struct{}
-	hosts        map[string]*host
+	hosts        map[string]*wire.Host
 	tunnels      tunnels
-	bgp          bgpState
+	bgp          *bgp.Resolver
 	asks         statusRequests
 	felix        felixConfigs
 
@@ -155,8 +156,8 @@ func NewWithin(budget Budget) *Engine {
 		blocks:        map[string]*block{},
 		regions:       map[netip.Prefix][]string{},
 		dirtyRegions:  map[netip.Prefix]struct{}{},
-		hosts:         map[string]*host{},
-		bgp:           newBGPState(),
+		hosts:         map[string]*wire.Host{},
+		bgp:           bgp.New(),
 		asks:          newStatusRequests(),
 		felix:         newFelixConfigs(),
 		dirtyClasses:  map[*class]dirt{},
@@ -219,9 +220,9 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 	case *v3.IPAMConfiguration:
 		e.upsertIPAMConfiguration(o)
 	case *v3.BGPConfiguration:
-		e.upsertBGPConfiguration(o)
+		e.problems.set(KindBGPConfiguration, "", o.Name, errorText(e.bgp.SetConfiguration(o)))
 	case *v3.BGPFilter:
-		e.upsertBGPFilter(o)
+		e.problems.set(KindBGPFilter, "", o.Name, errorText(e.bgp.SetFilter(o)))
 	case *v3.BGPPeer:
 		e.upsertBGPPeer(o)
 	case *v3.FelixConfiguration:
@@ -284,11 +285,11 @@ func (e *Engine) Delete(kind, ns, name string) {
 	case KindIPAMConfiguration:
 		e.deleteIPAMConfiguration(name)
 	case KindBGPConfiguration:
-		e.deleteBGPConfiguration(name)
+		e.bgp.DeleteConfiguration(name)
 	case KindBGPFilter:
-		e.deleteBGPFilter(name)
+		e.bgp.DeleteFilter(name)
 	case KindBGPPeer:
-		e.deleteBGPPeer(name)
+		e.bgp.DeletePeer(name)
 	case KindFelixConfiguration:
 		e.felix.remove(name)
 	case KindCalicoNodeStatus:
@@ -309,6 +310,7 @@ func (e *Engine) Flush() Delta {
 // matches a selector or adds a member to a set. It reports whether there is more to do. Until a policy is in place, the
 // former version stays in place; a new policy allows nothing.
 func (e *Engine) Step(limit int) (d Delta, more bool) {
+	e.flushBGP()
 	e.flushPools()
 	e.flushAssignment()
 	e.flushBlocks() // which the pools decide
@@ -328,7 +330,6 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushItems()
 	d.Sets = e.flushSets()
 	e.sweep(limit)
-	e.flushBGP()
 	e.flushFelix()
 	e.flushNeeds()
 	d.Upserts, d.Deletes = e.out.flush()

@@ -20,7 +20,7 @@ func (e *Engine) Residue() map[string]int {
 		"tenants":    len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty), "jobs": len(e.backlog.jobs) + len(e.backlog.lines),
 		"pools": len(e.pools.stored) + len(e.pools.unread) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts), "tunnels": len(e.tunnels.nodes) + len(e.tunnels.named),
 		"claims": len(a.others), "covers": len(a.blocks), "lengths": len(a.lengths),
-		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed), "configurations": len(e.bgp.configurations), "peers": len(e.bgp.peers), "filters": len(e.bgp.filters),
+		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed), "BGP": e.bgp.Size(),
 	}
 	for st := range e.stackTiers {
 		if e.stacks.Get(st.key) != st {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,7 +80,9 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 	if err != nil {
 		reason = err.Error()
 	}
-	h.BGPPort = e.bgpPort(o.Name)
+	if before := e.hosts[o.Name]; before != nil {
+		h.BGPPort = before.BGPPort
+	}
 	e.out.set(h)
 	own := &wire.Node{Name: o.Name}
 	if len(o.Labels) > 0 {
@@ -91,7 +92,8 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 	if e.hosts[o.Name] == nil {
 		e.countNode(&e.everywhere, nodeNamed(o.Name), 1)
 	}
-	e.setHost(o.Name, &host{h, own.Labels})
+	e.hosts[o.Name] = h
+	e.bgp.SetNode(h, own.Labels)
 	e.felix.setNode(o.Name, own.Labels)
 	e.setNodeItem(own, nodeAddresses(o))
 	e.setTunnels(&tunnelNode{kind: kind, name: o.Name, reason: reason, ends: tunnelEnds(o, h)})
@@ -114,7 +116,8 @@ func (e *Engine) deleteNode(name string) {
 	e.out.remove(h.ID())
 	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
 	e.countNode(&e.everywhere, nodeNamed(name), -1)
-	e.setHost(name, nil)
+	delete(e.hosts, name)
+	e.bgp.DeleteNode(name)
 	e.felix.removeNode(name)
 	e.removeItem(itemKey{itemNode, resourceName{name: name}})
 	e.removeTunnels(name)
@@ -141,7 +144,7 @@ func hostOf(o *corev1.Node) (*wire.Host, error) {
 		annotatedAddress(o, v3.NodeIPv6Address, &h.IPv6, netip.Addr.Is6),
 	}
 	if text := o.Annotations[v3.NodeASNumber]; text != "" {
-		number, err := parseASNumber(text)
+		number, err := derive.ParseASNumber(text)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("annotation %s: %w", v3.NodeASNumber, err))
 		}
@@ -170,22 +173,4 @@ func parseHostAddress(text string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	return netip.ParsePrefix(text)
-}
-
-// parseASNumber reads an AS number, 1 to 4294967295, or in the dotted form of RFC 5396.
-func parseASNumber(text string) (uint32, error) {
-	high, low, dotted := strings.Cut(text, ".")
-	if !dotted {
-		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || n == 0 {
-			return 0, fmt.Errorf("%q is not an AS number from 1 to 4294967295", text)
-		}
-		return uint32(n), nil
-	}
-	h, err := strconv.ParseUint(high, 10, 16)
-	l, err2 := strconv.ParseUint(low, 10, 16)
-	if err != nil || err2 != nil || h+l == 0 {
-		return 0, fmt.Errorf("%q is not an AS number such as 64512 or 1.10", text)
-	}
-	return uint32(h<<16 | l), nil
 }

@@ -1,11 +1,11 @@
-package calc
+package bgp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -14,47 +14,50 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// bgpConfiguration is a BGPConfiguration in use.
-type bgpConfiguration struct {
+// configuration is a BGPConfiguration, and what of it is written in another form there.
+type configuration struct {
 	*v3.BGPConfigurationSpec
-	meshRestart    *uint32                 // NodeMeshMaxRestartTime in seconds; nil is not set
-	meshPassword   *bool                   // true, or not set
+	meshRestart    *uint32                 // NodeMeshMaxRestartTime in seconds; nil: not set
+	meshPassword   *bool                   // true if NodeMeshPassword names a Secret, else nil
 	advertisements []wire.BGPAdvertisement // PrefixAdvertisements
 }
 
-func (e *Engine) upsertBGPConfiguration(o *v3.BGPConfiguration) {
-	c, reasons := bgpConfigurationOf(&o.Spec)
-	reasons = append(reasons, withoutEffect(o)...)
-	e.problems.set(KindBGPConfiguration, "", o.Name, strings.Join(reasons, "; "))
-	e.bgp.configurations[o.Name] = c
-	e.dirtyBGP(o.Name)
+// SetConfiguration adds or changes a BGPConfiguration. The error says what of it has no effect; the rest is applied.
+func (r *Resolver) SetConfiguration(o *v3.BGPConfiguration) error {
+	c, reasons := configurationOf(&o.Spec)
+	r.configurations[o.Name] = c
+	r.configurationChanged(o.Name)
+	return joined(append(reasons, withoutEffect(o)...))
 }
 
-func (e *Engine) deleteBGPConfiguration(name string) {
-	delete(e.bgp.configurations, name)
-	e.dirtyBGP(name)
+// DeleteConfiguration removes a BGPConfiguration.
+func (r *Resolver) DeleteConfiguration(name string) {
+	delete(r.configurations, name)
+	r.configurationChanged(name)
 }
 
-func (e *Engine) dirtyBGP(configuration string) {
-	if node, ok := strings.CutPrefix(configuration, "node."); ok {
-		e.bgp.dirty[node] = struct{}{}
-		e.dirtySessionsWith(e.hosts[node]) // its AS number and port
-	} else {
-		e.bgp.allDirty = true
+func (r *Resolver) configurationChanged(name string) {
+	node, is := strings.CutPrefix(name, ofNode)
+	if !is {
+		r.allChanged = true
+		return
+	}
+	r.changed[node] = struct{}{}
+	if n := r.nodes[node]; n != nil {
+		r.farEndsChanged(n) // its AS number and port
 	}
 }
 
-// bgpConfigurationOf returns what of a configuration is applied, and says what cannot be.
-func bgpConfigurationOf(spec *v3.BGPConfigurationSpec) (*bgpConfiguration, []string) {
-	c := &bgpConfiguration{BGPConfigurationSpec: spec}
+// configurationOf returns what of a BGPConfiguration can be applied, and why the rest cannot.
+func configurationOf(spec *v3.BGPConfigurationSpec) (*configuration, []string) {
+	c := &configuration{BGPConfigurationSpec: spec}
 	var reasons []string
 	restart, err := seconds(spec.NodeMeshMaxRestartTime)
 	switch {
 	case err != nil:
 		reasons = append(reasons, "spec.nodeMeshMaxRestartTime: "+err.Error())
 	case spec.NodeMeshMaxRestartTime != "":
-		whole := uint32(restart / time.Second)
-		c.meshRestart = &whole
+		c.meshRestart = &restart
 	}
 	if needsPassword(spec.NodeMeshPassword) {
 		needed := true
@@ -67,7 +70,7 @@ func bgpConfigurationOf(spec *v3.BGPConfigurationSpec) (*bgpConfiguration, []str
 	return c, reasons
 }
 
-// withoutEffect returns what an object sets that has no effect, one sentence each.
+// withoutEffect returns one sentence for each setting of a resource that has no effect.
 func withoutEffect(o runtime.Object) []string {
 	var reasons []string
 	for _, f := range effects.Of(o) {
@@ -76,10 +79,18 @@ func withoutEffect(o runtime.Object) []string {
 	return reasons
 }
 
-// needsPassword reports whether sessions are to have a password. None is known here: Secrets are not read.
+// joined returns the reasons as one error, or nil if there are none.
+func joined(reasons []string) error {
+	if len(reasons) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(reasons, "; "))
+}
+
+// needsPassword reports whether a password is configured. The password itself is not known, because nothing reads Secrets.
 func needsPassword(p *v3.BGPPassword) bool { return p != nil && p.SecretKeyRef != nil }
 
-// advertisementsOf returns the usable part; the error names the first thing that is not.
+// advertisementsOf returns the prefix advertisements that can be used. The error names the first part that cannot.
 func advertisementsOf(spec *v3.BGPConfigurationSpec) (out []wire.BGPAdvertisement, first error) {
 	named := map[string]string{}
 	for _, c := range spec.Communities {
@@ -99,7 +110,8 @@ func advertisementsOf(spec *v3.BGPConfigurationSpec) (out []wire.BGPAdvertisemen
 			}
 			value, usable := communityOf(value)
 			if !usable {
-				first = orFirst(first, "spec.prefixAdvertisements[%d].communities[%d]: %q is neither a community such as 65001:100 nor the name of one", i, j, text)
+				first = orFirst(first, "spec.prefixAdvertisements[%d].communities[%d]: "+
+					"%q is neither a community such as 65001:100 nor the name of one", i, j, text)
 				continue
 			}
 			to.Communities = append(to.Communities, value)
@@ -118,8 +130,8 @@ func orFirst(first error, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-// communityOf reads two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092), and returns the one way in which a
-// community is written.
+// communityOf reads a community: two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092). It returns the community
+// without leading zeros, so that equal communities are equal texts.
 func communityOf(text string) (string, bool) {
 	numbers := strings.Split(text, ":")
 	bits := map[int]int{2: 16, 3: 32}[len(numbers)]

@@ -1,4 +1,4 @@
-package calc
+package bgp
 
 import (
 	"errors"
@@ -13,75 +13,82 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// bgpPeer is a BGPPeer in use.
-type bgpPeer struct {
+// peer is a BGPPeer with its selectors compiled.
+type peer struct {
 	name   string
 	spec   *v3.BGPPeerSpec
-	node   func(*host) bool // which nodes open the sessions
-	remote func(*host) bool // the peers, where a selector chooses them
-	addr   netip.AddrPort   // the peer, where it is an address; port 0 is the default
-	// session has the settings that all its sessions have in common.
+	node   func(*node) bool // selects the nodes that open the sessions
+	remote func(*node) bool // selects the nodes at the far end; nil if the far end is an address
+	addr   netip.AddrPort   // the far end if it is an address; port 0 is the default
+	// session has the settings that all sessions of the BGPPeer have in common.
 	session wire.BGPPeer
-	// password: they are to have one, so that none may be opened.
+	// password means that the sessions should have a password, so that none may be opened.
 	password bool
-	// withoutEffect says what of the spec has no effect.
+	// withoutEffect are the settings that have no effect, one sentence each.
 	withoutEffect []string
 }
 
-func (e *Engine) upsertBGPPeer(o *v3.BGPPeer) {
-	p, err := bgpPeerOf(o)
+// SetPeer adds or changes a BGPPeer. If the error is not nil, the BGPPeer cannot be used and there is none of that name.
+// Changes.Problems has what is wrong with one that can be used.
+func (r *Resolver) SetPeer(o *v3.BGPPeer) error {
+	p, err := peerOf(o)
 	if err != nil {
-		e.deleteBGPPeer(o.Name)
-		e.problems.set(KindBGPPeer, "", o.Name, err.Error())
-		return
+		r.DeletePeer(o.Name)
+		return err
 	}
-	e.bgp.peers[o.Name] = p
-	e.bgp.allDirty = true
+	r.peers[o.Name] = p
+	r.allChanged = true
+	return nil
 }
 
-// judgeBGPPeer records which parts of a BGPPeer in use have no effect, and which node or filters it waits for.
-func (e *Engine) judgeBGPPeer(p *bgpPeer, s *sessions) {
-	reasons := p.notApplied()
+// DeletePeer removes a BGPPeer.
+func (r *Resolver) DeletePeer(name string) {
+	if r.peers[name] != nil {
+		delete(r.peers, name)
+		r.allChanged = true
+	}
+}
+
+// problems returns which settings of a BGPPeer have no effect, and which node or filters it still needs.
+func (r *Resolver) problems(p *peer, s *sessions) string {
+	reasons := slices.Clone(p.withoutEffect)
+	if mode := p.spec.ReversePeering; mode != "" && mode != "Auto" && mode != "Manual" {
+		reasons = append(reasons, fmt.Sprintf("spec.reversePeering: %q is none of Auto, Manual; it is taken for Auto", mode))
+	}
 	if missing := s.noASNumber(p); missing != "" {
 		reasons = append(reasons, missing)
 	}
 	for i, name := range p.spec.Filters {
-		if e.bgp.filters[name] == nil {
-			reasons = append(reasons, fmt.Sprintf(
-				"spec.filters[%d]: there is no usable BGPFilter %q: the sessions import and export nothing until there is", i, name))
+		if r.filters[name] == nil {
+			reasons = append(reasons, fmt.Sprintf("spec.filters[%d]: there is no usable BGPFilter %q: "+
+				"the sessions import and export nothing until there is", i, name))
 		}
 	}
-	e.problems.set(KindBGPPeer, "", p.name, strings.Join(reasons, "; "))
+	return strings.Join(reasons, "; ")
 }
 
-func (e *Engine) deleteBGPPeer(name string) {
-	if e.bgp.peers[name] != nil {
-		delete(e.bgp.peers, name)
-		e.bgp.allDirty = true
-	}
-}
-
-func bgpPeerOf(o *v3.BGPPeer) (*bgpPeer, error) {
-	p := &bgpPeer{name: o.Name, spec: &o.Spec, withoutEffect: withoutEffect(o)}
+func peerOf(o *v3.BGPPeer) (*peer, error) {
+	p := &peer{name: o.Name, spec: &o.Spec, withoutEffect: withoutEffect(o)}
 	if err := p.setEnds(); err != nil {
 		return nil, err
 	}
 	return p, p.setSession()
 }
 
-func (p *bgpPeer) setEnds() (err error) {
+// setEnds compiles the selectors of both ends.
+func (p *peer) setEnds() (err error) {
 	spec := p.spec
 	switch {
 	case spec.Node != "" && spec.NodeSelector != "":
 		return errors.New("spec.node and spec.nodeSelector exclude each other")
 	case spec.Node != "":
-		p.node = func(h *host) bool { return h.Name == spec.Node }
+		p.node = func(n *node) bool { return n.Name == spec.Node }
 	case spec.NodeSelector != "":
-		if p.node, err = hostSelector(spec.NodeSelector); err != nil {
+		if p.node, err = nodeSelector(spec.NodeSelector); err != nil {
 			return fmt.Errorf("spec.nodeSelector: %w", err)
 		}
 	default:
-		p.node = func(*host) bool { return true }
+		p.node = func(*node) bool { return true }
 	}
 	switch {
 	case spec.LocalWorkloadSelector != "":
@@ -89,7 +96,7 @@ func (p *bgpPeer) setEnds() (err error) {
 	case (spec.PeerIP == "") == (spec.PeerSelector == ""):
 		return errors.New("exactly one of spec.peerIP and spec.peerSelector has to be set")
 	case spec.PeerSelector != "":
-		if p.remote, err = hostSelector(spec.PeerSelector); err != nil {
+		if p.remote, err = nodeSelector(spec.PeerSelector); err != nil {
 			return fmt.Errorf("spec.peerSelector: %w", err)
 		}
 	default:
@@ -100,7 +107,8 @@ func (p *bgpPeer) setEnds() (err error) {
 	return nil
 }
 
-func (p *bgpPeer) setSession() error {
+// setSession reads the settings of the sessions.
+func (p *peer) setSession() error {
 	spec := p.spec
 	restart, err := seconds(spec.MaxRestartTime)
 	if err != nil {
@@ -113,8 +121,8 @@ func (p *bgpPeer) setSession() error {
 	p.session = wire.BGPPeer{
 		Name: p.name, Addr: p.addr.Addr(), Port: p.addr.Port(), ASNumber: spec.ASNumber,
 		KeepNextHop: spec.KeepOriginalNextHop || spec.NextHopMode == "Keep", NextHopSelf: spec.NextHopMode == "Self",
-		MaxRestartSeconds: uint32(restart / time.Second),
-		KeepaliveSeconds:  uint32(keepalive / time.Second),
+		MaxRestartSeconds: restart,
+		KeepaliveSeconds:  keepalive,
 		AnySource:         spec.SourceAddress == "None",
 		Global:            spec.Node == "" && spec.NodeSelector == "",
 	}
@@ -123,7 +131,7 @@ func (p *bgpPeer) setSession() error {
 		p.session.LocalASNumber = *n
 	}
 	if n := spec.NumAllowedLocalASNumbers; n != nil {
-		p.session.AllowedLocalAS = uint8(min(*n, 255)) // no path is as long
+		p.session.AllowedLocalAS = uint8(min(*n, 255)) // no AS path is longer
 	}
 	if hops := spec.TTLSecurity; hops != nil {
 		if *hops < 0 || *hops > 255 {
@@ -134,17 +142,8 @@ func (p *bgpPeer) setSession() error {
 	return nil
 }
 
-// notApplied says which settings are not applied as they are written.
-func (p *bgpPeer) notApplied() []string {
-	reasons := slices.Clone(p.withoutEffect)
-	if r := p.spec.ReversePeering; r != "" && r != "Auto" && r != "Manual" {
-		reasons = append(reasons, fmt.Sprintf("spec.reversePeering: %q is none of Auto, Manual; it is taken for Auto", r))
-	}
-	return reasons
-}
-
-// seconds reads a duration; no text is 0, the default.
-func seconds(text string) (time.Duration, error) {
+// seconds reads a duration in whole seconds. No text is 0, the default.
+func seconds(text string) (uint32, error) {
 	if text == "" {
 		return 0, nil
 	}
@@ -152,16 +151,16 @@ func seconds(text string) (time.Duration, error) {
 	if err != nil || d < 0 {
 		return 0, fmt.Errorf("%q is not a duration such as 120s", text)
 	}
-	return d, nil
+	return uint32(d / time.Second), nil
 }
 
-// hostSelector compiles a selector on the labels of nodes.
-func hostSelector(text string) (func(*host) bool, error) {
+// nodeSelector compiles a selector on the labels of nodes.
+func nodeSelector(text string) (func(*node) bool, error) {
 	s, err := expression.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	return func(h *host) bool { return s.Matches(h.labels) }, nil
+	return func(n *node) bool { return s.Matches(n.labels) }, nil
 }
 
 // parsePeerIP reads an address with or without a port, "10.0.0.1:1790" or "[fd00::1]:1790".
