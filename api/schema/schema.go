@@ -101,6 +101,17 @@ func (s *Schema) compile() {
 // MostErrors is after how many errors the check of a list ends. A list of a legal size can have hundreds of thousands.
 const MostErrors = 100
 
+// CheckParts checks the spec and the status of an object, given as decoded JSON.
+func (s *Schema) CheckParts(content map[string]any) field.ErrorList {
+	var errs field.ErrorList
+	for _, part := range []string{"spec", "status"} {
+		if sub, ok := s.Properties[part]; ok && content[part] != nil {
+			errs = append(errs, sub.Check(field.NewPath(part), content[part])...)
+		}
+	}
+	return errs
+}
+
 // Check judges a decoded JSON value. Types need no check: the value comes from a Go type.
 func (s *Schema) Check(path *field.Path, value any) field.ErrorList {
 	switch v := value.(type) {

@@ -31,8 +31,8 @@ type CalicoNodeStatusList struct {
 
 // CalicoNodeStatusSpec says which node reports what, and how often.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.node) && size(self.node) > 0",fieldPath=".node",message="is needed: the name of the node that shall report"
-// +kubebuilder:validation:XValidation:rule="has(self.classes) && size(self.classes) > 0",fieldPath=".classes",message="is needed: write what to report, of Agent, BGP and Routes"
+// +kubebuilder:validation:XValidation:rule="has(self.node) && size(self.node) > 0",fieldPath=".node",reason="FieldValueRequired",message="is needed: the name of the node that shall report"
+// +kubebuilder:validation:XValidation:rule="has(self.classes) && size(self.classes) > 0",fieldPath=".classes",reason="FieldValueRequired",message="is needed: write what to report, of Agent, BGP and Routes"
 // +kubebuilder:validation:XValidation:rule="!has(self.updatePeriodSeconds) || self.updatePeriodSeconds >= 0 && self.updatePeriodSeconds <= 86400",fieldPath=".updatePeriodSeconds",message="must be 0 to 86400, which is a day"
 type CalicoNodeStatusSpec struct {
 	// Classes says what is reported: Agent, BGP or Routes, or several of them.

@@ -31,8 +31,8 @@ type HostEndpointList struct {
 
 // HostEndpointSpec is the interface and what applies to it.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.interfaceName) && size(self.interfaceName) > 0) || (has(self.expectedIPs) && size(self.expectedIPs) > 0)",fieldPath=".interfaceName",message="is needed, for example eth0 or * for all, or else expectedIPs: they say which interface it is"
-// +kubebuilder:validation:XValidation:rule="has(self.node) && size(self.node) > 0",fieldPath=".node",message="is needed: the name of the node"
+// +kubebuilder:validation:XValidation:rule="(has(self.interfaceName) && size(self.interfaceName) > 0) || (has(self.expectedIPs) && size(self.expectedIPs) > 0)",fieldPath=".interfaceName",reason="FieldValueRequired",message="is needed, for example eth0 or * for all, or else expectedIPs: they say which interface it is"
+// +kubebuilder:validation:XValidation:rule="has(self.node) && size(self.node) > 0",fieldPath=".node",reason="FieldValueRequired",message="is needed: the name of the node"
 type HostEndpointSpec struct {
 	// ExpectedIPs are addresses of the interface. Without interfaceName they say which interface it is.
 	// +listType=set

@@ -121,7 +121,7 @@ type AutoHostEndpointConfig struct {
 
 // Template describes a host endpoint for each node that it selects.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.interfaceCIDRs) || has(self.interfacePattern)",fieldPath=".interfaceCIDRs",message="is needed, for example [10.0.0.0/8], or else interfacePattern: they say which interface it is"
+// +kubebuilder:validation:XValidation:rule="has(self.interfaceCIDRs) || has(self.interfacePattern)",fieldPath=".interfaceCIDRs",reason="FieldValueRequired",message="is needed, for example [10.0.0.0/8], or else interfacePattern: they say which interface it is"
 type Template struct {
 	// Annotations of the host endpoint.
 	Annotations map[string]string `json:"annotations,omitempty"`

@@ -76,7 +76,7 @@ type Rule struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.selector) || !self.selector.contains('global(')",fieldPath=".selector",message="cannot use global(): write namespaceSelector: global()"
 // +kubebuilder:validation:XValidation:rule="!has(self.services) || !has(self.namespaceSelector) || size(self.namespaceSelector) == 0",fieldPath=".services",message="cannot be combined with namespaceSelector: write the namespace into services.namespace"
 // +kubebuilder:validation:XValidation:rule="!has(self.services) || !has(self.serviceAccounts)",fieldPath=".services",message="cannot be combined with serviceAccounts: make a rule for each"
-// +kubebuilder:validation:XValidation:rule="!has(self.services) || has(self.services.name) && size(self.services.name) > 0",fieldPath=".services.name",message="is needed: the name of the Service"
+// +kubebuilder:validation:XValidation:rule="!has(self.services) || has(self.services.name) && size(self.services.name) > 0",fieldPath=".services.name",reason="FieldValueRequired",message="is needed: the name of the Service"
 // +kubebuilder:validation:XValidation:rule="!has(self.services) || (!has(self.selector) || size(self.selector) == 0) && (!has(self.notSelector) || size(self.notSelector) == 0)",fieldPath=".services",message="cannot be combined with selector or notSelector: make a rule for each"
 // +kubebuilder:validation:XValidation:rule="!has(self.services) || (!has(self.nets) || size(self.nets) == 0) && (!has(self.notNets) || size(self.notNets) == 0)",fieldPath=".services",message="cannot be combined with nets or notNets: make a rule for each"
 type EntityRule struct {
@@ -164,7 +164,7 @@ type HTTPPath struct {
 
 // ICMPFields matches a type, and a code of it.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.code) || has(self.type)",fieldPath=".type",message="is needed with code"
+// +kubebuilder:validation:XValidation:rule="!has(self.code) || has(self.type)",fieldPath=".type",reason="FieldValueRequired",message="is needed with code"
 type ICMPFields struct {
 	// Code is 0 to 255. Absent is any. It needs type.
 	// +kubebuilder:validation:Minimum=0

@@ -15,46 +15,9 @@ import (
 
 func peer(spec *field.Path, s *v3.BGPPeerSpec) field.ErrorList {
 	var errs field.ErrorList
-	invalid := func(name string, value any, detail string) {
-		errs = append(errs, field.Invalid(spec.Child(name), value, detail))
-	}
-	const removeOne = ": remove one of the two"
-	if s.Node != "" && s.NodeSelector != "" {
-		invalid("nodeSelector", s.NodeSelector, "cannot be combined with node"+removeOne)
-	}
-	if s.PeerIP != "" && s.PeerSelector != "" {
-		invalid("peerSelector", s.PeerSelector, "cannot be combined with peerIP"+removeOne)
-	}
-	switch {
-	case s.LocalWorkloadSelector != "" && s.PeerIP != "":
-		invalid("localWorkloadSelector", s.LocalWorkloadSelector, "cannot be combined with peerIP"+removeOne)
-	case s.LocalWorkloadSelector != "" && s.PeerSelector != "":
-		invalid("localWorkloadSelector", s.LocalWorkloadSelector, "cannot be combined with peerSelector"+removeOne)
-	case s.PeerIP == "" && s.PeerSelector == "" && s.LocalWorkloadSelector == "":
-		errs = append(errs, field.Required(spec.Child("peerIP"), "for example 192.168.1.1, or else peerSelector or localWorkloadSelector: they say who the peer is"))
-	}
-	switch {
-	case s.PeerSelector != "" && s.ASNumber != 0:
-		invalid("asNumber", s.ASNumber, "must be absent with peerSelector: selected nodes have their own AS numbers")
-	case s.LocalWorkloadSelector != "" && s.ASNumber == 0:
-		errs = append(errs, field.Required(spec.Child("asNumber"), "the AS number of the pods"))
-	}
-	if s.PeerIP != "" && !peerAddress(s.PeerIP).IsValid() {
-		invalid("peerIP", s.PeerIP, "must be an address such as 192.168.1.1 or fd00::1, with a port as in 192.168.1.1:1790 or [fd00::1]:1790")
-	}
-	if s.ReachableBy != "" && s.PeerIP == "" {
-		invalid("reachableBy", s.ReachableBy, "needs peerIP: it is the gateway to that address")
-	}
-	if gateway, err := netip.ParseAddr(s.ReachableBy); s.ReachableBy != "" && err != nil {
-		invalid("reachableBy", s.ReachableBy, "must be an address such as 192.168.1.254 or fd00::fe")
-	} else if peer := peerAddress(s.PeerIP); err == nil && peer.IsValid() && peer.Is4() != gateway.Is4() {
-		invalid("reachableBy", s.ReachableBy, "must be of the same IP version as peerIP")
-	}
-	if s.KeepOriginalNextHop && s.NextHopMode != "" {
-		invalid("keepOriginalNextHop", true, "cannot be combined with nextHopMode: write nextHopMode: Keep alone")
-	}
-	if s.TTLSecurity != nil && (*s.TTLSecurity < 0 || *s.TTLSecurity > 255) {
-		invalid("ttlSecurity", *s.TTLSecurity, "must be 0 to 255")
+	gateway, err := netip.ParseAddr(s.ReachableBy)
+	if peer := peerAddress(s.PeerIP); err == nil && peer.IsValid() && peer.Is4() != gateway.Is4() {
+		errs = append(errs, field.Invalid(spec.Child("reachableBy"), s.ReachableBy, "must be of the same IP version as peerIP"))
 	}
 	errs = append(errs, rule.Selector(spec.Child("nodeSelector"), s.NodeSelector)...)
 	errs = append(errs, rule.Selector(spec.Child("peerSelector"), s.PeerSelector)...)
@@ -75,20 +38,7 @@ func peerAddress(s string) netip.Addr {
 }
 
 func bgpConfiguration(spec *field.Path, s *v3.BGPConfigurationSpec) field.ErrorList {
-	var errs field.ErrorList
-	if s.NodeToNodeMeshEnabled != nil && !*s.NodeToNodeMeshEnabled {
-		const detail = "needs the mesh: set nodeToNodeMeshEnabled to true or remove it"
-		if s.NodeMeshPassword != nil {
-			errs = append(errs, field.Forbidden(spec.Child("nodeMeshPassword"), detail))
-		}
-		if s.NodeMeshMaxRestartTime != "" {
-			errs = append(errs, field.Forbidden(spec.Child("nodeMeshMaxRestartTime"), detail))
-		}
-	}
-	if len(s.Communities) > 0 && len(s.PrefixAdvertisements) == 0 {
-		errs = append(errs, field.Forbidden(spec.Child("communities"), "are used by prefixAdvertisements alone: add some or remove the communities"))
-	}
-	errs = append(errs, communityReferences(spec.Child("prefixAdvertisements"), s)...)
+	errs := communityReferences(spec.Child("prefixAdvertisements"), s)
 	errs = append(errs, address(spec.Child("localWorkloadPeeringIPV4"), s.LocalWorkloadPeeringIPV4, false)...)
 	errs = append(errs, address(spec.Child("localWorkloadPeeringIPV6"), s.LocalWorkloadPeeringIPV6, true)...)
 	return append(errs, duration(spec.Child("nodeMeshMaxRestartTime"), s.NodeMeshMaxRestartTime)...)

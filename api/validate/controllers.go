@@ -45,11 +45,6 @@ func notNegative(path *field.Path, d *metav1.Duration) field.ErrorList {
 
 func hostEndpoints(path *field.Path, s *v3.AutoHostEndpointConfig) field.ErrorList {
 	var errs field.ErrorList
-	switch s.CreateDefaultHostEndpoint {
-	case "", v3.DefaultHostEndpointsEnabled, v3.DefaultHostEndpointsDisabled:
-	default:
-		errs = append(errs, field.Invalid(path.Child("createDefaultHostEndpoint"), s.CreateDefaultHostEndpoint, "must be Enabled or Disabled"))
-	}
 	for i := range s.Templates {
 		errs = append(errs, template(path.Child("templates").Index(i), &s.Templates[i])...)
 	}
@@ -57,11 +52,7 @@ func hostEndpoints(path *field.Path, s *v3.AutoHostEndpointConfig) field.ErrorLi
 }
 
 func template(path *field.Path, t *v3.Template) field.ErrorList {
-	var errs field.ErrorList
-	if len(t.InterfaceCIDRs) == 0 && t.InterfacePattern == "" {
-		errs = append(errs, field.Required(path.Child("interfaceCIDRs"), "is needed, for example [10.0.0.0/8], or else interfacePattern: they say which interface it is"))
-	}
-	errs = append(errs, expression(path.Child("interfacePattern"), t.InterfacePattern)...)
+	errs := expression(path.Child("interfacePattern"), t.InterfacePattern)
 	if t.GenerateName != "" {
 		for _, wrong := range validation.IsDNS1123Subdomain(t.GenerateName) {
 			errs = append(errs, field.Invalid(path.Child("generateName"), t.GenerateName, wrong))

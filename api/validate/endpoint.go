@@ -23,13 +23,8 @@ var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,15}$`)
 
 func hostEndpoint(spec *field.Path, s *v3.HostEndpointSpec) field.ErrorList {
 	var errs field.ErrorList
-	if s.Node == "" {
-		errs = append(errs, field.Required(spec.Child("node"), "is needed: the name of the node"))
-	} else if len(validation.IsDNS1123Subdomain(s.Node)) > 0 {
+	if s.Node != "" && len(validation.IsDNS1123Subdomain(s.Node)) > 0 {
 		errs = append(errs, field.Invalid(spec.Child("node"), s.Node, "must be the name of a node: lower case letters, digits, dashes and dots"))
-	}
-	if s.InterfaceName == "" && len(s.ExpectedIPs) == 0 {
-		errs = append(errs, field.Required(spec.Child("interfaceName"), "is needed, for example eth0 or * for all, or else expectedIPs: they say which interface it is"))
 	}
 	if s.InterfaceName != "" && s.InterfaceName != "*" && !interfaceName.MatchString(s.InterfaceName) {
 		errs = append(errs, field.Invalid(spec.Child("interfaceName"), s.InterfaceName, "must be the name of an interface, for example eth0, or * for all"))
@@ -90,6 +85,12 @@ func profileNames(path *field.Path, names []string) field.ErrorList {
 
 func profile(spec *field.Path, s *v3.ProfileSpec) field.ErrorList {
 	errs := rules(spec, s.Ingress, s.Egress, false)
+	// A Profile has no CRD. Its rules are those of a GlobalNetworkPolicy.
+	content, err := contentOf(v3.GlobalNetworkPolicy{Spec: v3.GlobalNetworkPolicySpec{Ingress: s.Ingress, Egress: s.Egress}})
+	if err != nil {
+		return append(errs, field.InternalError(spec, err))
+	}
+	errs = append(errs, expressions("GlobalNetworkPolicy", content, nil)...)
 	return append(errs, metav1validation.ValidateLabels(s.LabelsToApply, spec.Child("labelsToApply"))...)
 }
 

@@ -15,20 +15,14 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// mostRouteTable is the last route table that routeTableRange may name.
-const mostRouteTable = 250
-
 func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
-	errs := append(routeTables(spec, s), numbers(spec, s)...)
+	errs := numbers(spec, s)
 	text := func(p *string) string {
 		if p == nil {
 			return ""
 		}
 		return *p
 	}
-	errs = append(errs, address(spec.Child("natOutgoingAddress"), text(s.NATOutgoingAddress), false)...)
-	errs = append(errs, address(spec.Child("deviceRouteSourceAddress"), text(s.DeviceRouteSourceAddress), false)...)
-	errs = append(errs, address(spec.Child("deviceRouteSourceAddressIPv6"), text(s.DeviceRouteSourceAddressIPv6), true)...)
 	errs = append(errs, rule.Selector(spec.Child("nodeSelector"), text(s.NodeSelector))...)
 	for _, p := range []struct {
 		name  string
@@ -102,26 +96,6 @@ func expression(path *field.Path, text string) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, text, "must be a regular expression: "+err.Error())}
 	}
 	return nil
-}
-
-func routeTables(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
-	var errs field.ErrorList
-	if s.RouteTableRange != nil && s.RouteTableRanges != nil {
-		errs = append(errs, field.Forbidden(spec.Child("routeTableRange"), "cannot be combined with routeTableRanges: use the latter alone"))
-	}
-	if r := s.RouteTableRange; r != nil && (r.Min < 1 || r.Max < r.Min || r.Max > mostRouteTable) {
-		errs = append(errs, field.Invalid(spec.Child("routeTableRange"), *r, "must be from 1 to 250, and min not greater than max"))
-	}
-	for i, r := range s.RouteTableRanges {
-		path := spec.Child("routeTableRanges").Index(i)
-		if r.Min < 1 {
-			errs = append(errs, field.Invalid(path.Child("min"), r.Min, "must be at least 1"))
-		}
-		if r.Min > r.Max {
-			errs = append(errs, field.Invalid(path.Child("max"), r.Max, "must not be less than min"))
-		}
-	}
-	return errs
 }
 
 func protoPorts(path *field.Path, ports []v3.ProtoPort) field.ErrorList {

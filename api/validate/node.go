@@ -75,22 +75,6 @@ func publicKey(path *field.Path, text string) field.ErrorList {
 	return nil
 }
 
-const mostPeriod = 24 * 60 * 60 // seconds
-
-func nodeStatus(spec *field.Path, s *v3.CalicoNodeStatusSpec) field.ErrorList {
-	var errs field.ErrorList
-	if s.Node == "" {
-		errs = append(errs, field.Required(spec.Child("node"), "is needed: the name of the node that shall report"))
-	}
-	if len(s.Classes) == 0 {
-		errs = append(errs, field.Required(spec.Child("classes"), "is needed: write what to report, of Agent, BGP and Routes"))
-	}
-	if p := s.UpdatePeriodSeconds; p != nil && *p > mostPeriod {
-		errs = append(errs, field.Invalid(spec.Child("updatePeriodSeconds"), *p, "must be 0 to 86400, which is a day"))
-	}
-	return errs
-}
-
 // handle judges the number of addresses by block.
 func handle(spec *field.Path, s *v3.IPAMHandleSpec) field.ErrorList {
 	var errs field.ErrorList

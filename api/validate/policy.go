@@ -3,7 +3,6 @@ package validate
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -35,18 +34,9 @@ func (p policy) check(spec *field.Path) field.ErrorList {
 	if p.tier != "" && len(validation.IsDNS1123Label(p.tier)) > 0 {
 		errs = append(errs, field.Invalid(spec.Child("tier"), p.tier, "must be the name of a tier: lower case letters, digits and dashes"))
 	}
-	errs = append(errs, subject(spec.Child("selector"), p.selector, "endpoint")...)
-	errs = append(errs, subject(spec.Child("serviceAccountSelector"), p.accounts, "service account")...)
+	errs = append(errs, rule.Selector(spec.Child("selector"), p.selector)...)
+	errs = append(errs, rule.Selector(spec.Child("serviceAccountSelector"), p.accounts)...)
 	return append(errs, rules(spec, p.ingress, p.egress, p.namespaced)...)
-}
-
-// subject judges a selector of what a policy or pool applies to; what says in words what that is.
-func subject(path *field.Path, text, what string) field.ErrorList {
-	var errs field.ErrorList
-	if strings.Contains(text, "global(") {
-		errs = append(errs, field.Invalid(path, text, "cannot use global(): write all() to select every "+what))
-	}
-	return append(errs, rule.Selector(path, text)...)
 }
 
 func rules(spec *field.Path, ingress, egress []v3.Rule, namespaced bool) field.ErrorList {
@@ -79,19 +69,7 @@ func rules(spec *field.Path, ingress, egress []v3.Rule, namespaced bool) field.E
 
 func globalPolicy(spec *field.Path, s *v3.GlobalNetworkPolicySpec) field.ErrorList {
 	errs := globalPolicyOf(s).check(spec)
-	errs = append(errs, subject(spec.Child("namespaceSelector"), s.NamespaceSelector, "namespace")...)
-	if s.DoNotTrack && s.PreDNAT {
-		errs = append(errs, field.Invalid(spec.Child("preDNAT"), true, "cannot be combined with doNotTrack: remove one of the two"))
-	}
-	if s.PreDNAT && len(s.Egress) > 0 {
-		errs = append(errs, field.Forbidden(spec.Child("egress"), "must be empty with preDNAT, which is for ingress only"))
-	}
-	if s.PreDNAT && slices.Contains(s.Types, v3.PolicyTypeEgress) {
-		errs = append(errs, field.Invalid(spec.Child("types"), s.Types, "must be Ingress alone with preDNAT"))
-	}
-	if !s.ApplyOnForward && (s.DoNotTrack || s.PreDNAT) {
-		errs = append(errs, field.Invalid(spec.Child("applyOnForward"), false, "must be true with doNotTrack or preDNAT"))
-	}
+	errs = append(errs, rule.Selector(spec.Child("namespaceSelector"), s.NamespaceSelector)...)
 	return errs
 }
 

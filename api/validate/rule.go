@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/rule"
@@ -21,12 +20,6 @@ func oneRule(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 	errs = append(errs, http(path, r)...)
 	errs = append(errs, end(path.Child("source"), &r.Source)...)
 	errs = append(errs, end(path.Child("destination"), &r.Destination)...)
-	if r.ICMP != nil && r.Protocol != nil && r.Protocol.Type == intstr.String && !strings.HasPrefix(r.Protocol.StrVal, "ICMP") {
-		errs = append(errs, field.Forbidden(path.Child("icmp"), "needs protocol: ICMP or protocol: ICMPv6"))
-	}
-	if d := &r.Destination; d.Services != nil && len(d.Ports)+len(d.NotPorts) > 0 {
-		errs = append(errs, field.Forbidden(path.Child("destination", "services"), "cannot be combined with ports or notPorts: the service's own ports are matched"))
-	}
 	if r.Metadata != nil {
 		errs = append(errs, apivalidation.ValidateAnnotations(r.Metadata.Annotations, path.Child("metadata", "annotations"))...)
 	}
@@ -36,10 +29,6 @@ func oneRule(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 // families judges what a rule says of the IP version, by word and by its networks.
 func families(path *field.Path, r *v3.Rule) field.ErrorList {
 	var errs field.ErrorList
-	if r.IPVersion != nil {
-		errs = append(errs, icmpFamily(path.Child("ipVersion"), *r.IPVersion, "protocol", r.Protocol)...)
-		errs = append(errs, icmpFamily(path.Child("ipVersion"), *r.IPVersion, "notProtocol", r.NotProtocol)...)
-	}
 	var seen *field.Path // where the first network was
 	six := false
 	for _, list := range []struct {
@@ -58,26 +47,6 @@ func families(path *field.Path, r *v3.Rule) field.ErrorList {
 		}
 	}
 	return errs
-}
-
-// icmpFamily judges an IP version beside a protocol that has one of its own.
-func icmpFamily(path *field.Path, version int, name string, p *intstr.IntOrString) field.ErrorList {
-	if p == nil {
-		return nil
-	}
-	number, err := rule.ParseProtocol(*p)
-	right, written, instead := 4, "ICMP", "ICMPv6"
-	if number == rule.ICMPv6 {
-		right, written, instead = 6, "ICMPv6", "ICMP"
-	}
-	if err != nil || number != rule.ICMP && number != rule.ICMPv6 || version == right {
-		return nil
-	}
-	detail := fmt.Sprintf("must be %d or absent with %s %s", right, name, written)
-	if name == "protocol" {
-		detail += fmt.Sprintf(": for IPv%d write protocol: %s", 10-right, instead)
-	}
-	return field.ErrorList{field.Invalid(path, version, detail)}
 }
 
 // familiesOf reports whether some networks are IPv4, or of both versions, or can't be told, which is said elsewhere.
@@ -100,23 +69,6 @@ func end(path *field.Path, e *v3.EntityRule) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("namespaceSelector"), e.NamespaceSelector,
 			"global() stands alone: make a rule for it and one for the namespaces"))
 	}
-	if e.Services == nil {
-		return errs
-	}
-	for _, other := range []struct {
-		there bool
-		names string
-		todo  string
-	}{
-		{e.NamespaceSelector != "", "namespaceSelector", "write the namespace into services.namespace"},
-		{e.ServiceAccounts != nil, "serviceAccounts", "make a rule for each"},
-		{e.Selector != "" || e.NotSelector != "", "selector or notSelector", "make a rule for each"},
-		{len(e.Nets)+len(e.NotNets) > 0, "nets or notNets", "make a rule for each"},
-	} {
-		if other.there {
-			errs = append(errs, field.Forbidden(path.Child("services"), fmt.Sprintf("cannot be combined with %s: %s", other.names, other.todo)))
-		}
-	}
 	return errs
 }
 
@@ -136,12 +88,6 @@ func http(path *field.Path, r *v3.Rule) field.ErrorList {
 		return nil
 	}
 	var errs field.ErrorList
-	if p := r.Protocol; p != nil && *p != intstr.FromString("TCP") && *p != intstr.FromInt32(rule.TCP) {
-		errs = append(errs, field.Invalid(path.Child("protocol"), p.String(), "must be TCP or absent in a rule with http"))
-	}
-	if r.Action != v3.Allow {
-		errs = append(errs, field.Forbidden(path.Child("http"), "goes with action Allow only: remove it or change the action"))
-	}
 	for i, method := range r.HTTP.Methods {
 		if slices.Contains(r.HTTP.Methods[:i], method) {
 			errs = append(errs, field.Duplicate(path.Child("http", "methods").Index(i), method))

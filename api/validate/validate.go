@@ -1,11 +1,10 @@
-// Package validate judges resources of projectcalico.org/v3: admission, calicoctl and those who write
-// status call it, so that all give the same verdict. What makes a single rule unusable is in api/rule, which
-// the calculation asks as well.
+// Package validate validates resources of projectcalico.org/v3. Admission, calicoctl and the controllers that write
+// status call it, so that all of them accept and refuse the same. The parts of a rule that make it unusable are in
+// api/rule, which the calculation uses, too.
 //
-// It checks what the CRDs' schemas say, which it reads from api/crds, what their CEL rules
-// say, and what neither can: the syntax of selectors, references within an object, and pools
-// that overlap. Messages name the field, its value and what would be right. The package is
-// pure, and any number of goroutines may call it.
+// The package checks the schemas of the CRDs and evaluates their CEL rules, as an API server does, and checks what
+// neither can express: the syntax of selectors, references within an object, and pools that overlap. Messages name the
+// field and what would be right. The package is pure, and any number of goroutines may call it.
 package validate
 
 import (
@@ -16,6 +15,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/effects"
@@ -25,24 +25,57 @@ import (
 
 // Object validates an object by itself. Objects of other API groups are always valid. It returns the first
 // schema.MostErrors errors.
-func Object(object runtime.Object) field.ErrorList {
+func Object(object runtime.Object) field.ErrorList { return check(object, nil) }
+
+// Update validates an object that replaces another of the same kind and name.
+func Update(object, old runtime.Object) field.ErrorList { return check(object, old) }
+
+// check validates an object that replaces old, if that is not nil.
+func check(object, old runtime.Object) field.ErrorList {
 	o, ok := object.(metav1.Object)
 	if !ok || !ours(object) {
 		return nil
 	}
 	errs := metadata(o)
 	if s := schema.For(object); s != nil {
-		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-		if err != nil {
-			return field.ErrorList{field.InternalError(nil, fmt.Errorf("convert to JSON: %w", err))}
-		}
-		for _, part := range []string{"spec", "status"} {
-			if sub, ok := s.Properties[part]; ok && content[part] != nil {
-				errs = append(errs, sub.Check(field.NewPath(part), content[part])...)
-			}
-		}
+		errs = append(errs, byDefinition(s, object, old)...)
 	}
 	return distinct(append(errs, spec(object)...))
+}
+
+// byDefinition checks an object against the CRD of its kind: the schema, and, if that allows the object, the CEL rules.
+func byDefinition(s *schema.Schema, object, old runtime.Object) field.ErrorList {
+	content, err := contentOf(object)
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, err)}
+	}
+	errs := s.CheckParts(content)
+	if len(errs) > 0 {
+		return errs
+	}
+	s.SetDefaults(content)
+	var former map[string]any
+	if old != nil {
+		former, err = contentOf(old)
+		if err != nil {
+			return field.ErrorList{field.InternalError(nil, err)}
+		}
+		s.SetDefaults(former)
+	}
+	return expressions(reflect.TypeOf(object).Elem().Name(), content, former)
+}
+
+// contentOf returns an object as an API server decodes its JSON.
+func contentOf(object any) (content map[string]any, err error) {
+	body, err := json.Marshal(object)
+	if err != nil {
+		return nil, fmt.Errorf("convert to JSON: %w", err)
+	}
+	err = json.Unmarshal(body, &content)
+	if err != nil {
+		return nil, fmt.Errorf("read the JSON: %w", err)
+	}
+	return content, nil
 }
 
 // spec judges what the schema of a kind does not say.
@@ -55,8 +88,6 @@ func spec(object runtime.Object) field.ErrorList {
 		return bgpFilter(spec, &o.Spec)
 	case *v3.BGPPeer:
 		return peer(spec, &o.Spec)
-	case *v3.CalicoNodeStatus:
-		return nodeStatus(spec, &o.Spec)
 	case *v3.FelixConfiguration:
 		return append(felixConfiguration(spec, &o.Spec), felixNodes(spec, o)...)
 	case *v3.GlobalNetworkPolicy:
@@ -127,27 +158,6 @@ func distinct(errs field.ErrorList) field.ErrorList {
 		}
 	}
 	return kept
-}
-
-// Update judges an object that replaces another of the same kind and name: Object, and
-// fields that cannot be changed.
-func Update(object, old runtime.Object) field.ErrorList {
-	errs := Object(object)
-	after, ok := object.(*v3.IPPool)
-	before, both := old.(*v3.IPPool)
-	if !ok || !both {
-		return errs
-	}
-	const detail = "cannot be changed: make another pool, move the pods and delete this one"
-	spec := field.NewPath("spec")
-	if after.Spec.CIDR != before.Spec.CIDR {
-		errs = append(errs, field.Invalid(spec.Child("cidr"), after.Spec.CIDR, detail))
-	} else if cidr, err := netip.ParsePrefix(after.Spec.CIDR); err == nil {
-		if blockBits(&after.Spec, cidr) != blockBits(&before.Spec, cidr) {
-			errs = append(errs, field.Invalid(spec.Child("blockSize"), after.Spec.BlockSize, detail))
-		}
-	}
-	return errs
 }
 
 // Pools judges a pool against the others that there are, among which it may be itself. A

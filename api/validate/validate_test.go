@@ -71,7 +71,7 @@ func TestUpdate(t *testing.T) {
 	}{
 		{func(s *v3.IPPoolSpec) { s.NATOutgoing = true }, ""},
 		{func(s *v3.IPPoolSpec) { s.BlockSize = 26 }, ""}, // what it was
-		{func(s *v3.IPPoolSpec) { s.BlockSize = 27 }, "spec.blockSize: Invalid value: 27: cannot be changed"},
+		{func(s *v3.IPPoolSpec) { s.BlockSize = 27 }, "spec.blockSize: Invalid value: cannot be changed"},
 		{func(s *v3.IPPoolSpec) { s.CIDR = "10.245.0.0/16" }, `spec.cidr: Invalid value: "10.245.0.0/16": cannot be changed`},
 		{func(s *v3.IPPoolSpec) { s.IPIPMode = "x" }, "spec.ipipMode: Unsupported value"},
 	}
