@@ -50,6 +50,11 @@ var forbidden = map[string][]string{
 	"typha/calc":     {"k8s.io/client-go", "google.golang.org/grpc"},
 }
 
+// testOnly are packages that tests alone import, and each other.
+var testOnly = []string{"felix/dataplane/drivertest", "felix/dataplane/fake", "felix/dataplane/kerneltest"}
+
+func isTestOnly(pkg string) bool { return slices.Contains(testOnly, pkg) }
+
 type listed struct {
 	ImportPath string
 	Doc        string
@@ -110,6 +115,16 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 			if !slices.ContainsFunc(allowed, func(a string) bool { return inside(own, a) }) {
 				t.Errorf("%s imports %s; packages in %s may import only %v", p.ImportPath, own, folder, allowed)
+			}
+		}
+	}
+}
+
+func TestProductImportsNoTestPackage(t *testing.T) {
+	for _, p := range packages(t, "./...") {
+		for _, imported := range p.Imports {
+			if own := strings.TrimPrefix(imported, module); isTestOnly(own) && !isTestOnly(p.ImportPath) {
+				t.Errorf("%s imports %s, which only tests may", p.ImportPath, own)
 			}
 		}
 	}

@@ -1,10 +1,10 @@
 // Package reconcile is the loop that the drivers of the kernel share: it compares what is desired with what the kernel
 // has, key by key, and changes what differs.
 //
-// A driver hands New a Target, which lists, updates and deletes one kind of kernel object, and keeps for itself only what
-// is peculiar to that kind. The loop owns both sides of the comparison, and knows when they have to be read again and
-// which keys failed. It has no goroutine and no clock: Apply works when the driver's owner, the agent's goroutine, calls
-// it, and the owner decides when to try again. Nothing is locked, and the loop does not log.
+// A driver hands New a Target, which lists, updates and deletes one kind of kernel object, and keeps for itself only
+// what is peculiar to that kind. The loop owns both sides of the comparison, and knows when they have to be read again
+// and which keys failed. It has no goroutine and no clock: Apply works when the driver's owner, the agent's goroutine,
+// calls it, and the owner decides when to try again. Nothing is locked, and the loop does not log.
 //
 // docs/design/reconcile.md describes the states of a key and why nothing is deleted too early.
 package reconcile
@@ -20,8 +20,8 @@ import (
 
 // Target is one kind of kernel object. Its methods are called by Apply alone.
 type Target[K comparable, V any] interface {
-	// List returns the objects that the kernel has and that are ours to change. A target that cannot list returns none:
-	// after each Resync the loop then updates every desired key, and Update reads before it writes.
+	// List returns the objects that the kernel has and that are ours to change. A target that cannot list returns
+	// none: after each Resync the loop then updates every desired key, and Update reads before it writes.
 	List(ctx context.Context) (map[K]V, error)
 	// Update makes the kernel have c.Desired, in place of c.Actual where c.Exists is set.
 	Update(ctx context.Context, c Change[K, V]) error
@@ -29,8 +29,8 @@ type Target[K comparable, V any] interface {
 	Delete(ctx context.Context, c Change[K, V]) error
 }
 
-// BatchDeleter is a Target that deletes many objects with one request. Apply calls DeleteBatch instead of Delete. After
-// an error every key of the batch is tried again.
+// BatchDeleter is a Target that deletes many objects with one request. Apply calls DeleteBatch instead of Delete.
+// After an error every key of the batch is tried again.
 type BatchDeleter[K comparable, V any] interface {
 	DeleteBatch(ctx context.Context, changes []Change[K, V]) error
 }
@@ -43,8 +43,8 @@ type Change[K comparable, V any] struct {
 	Exists  bool // as far as is known, the kernel has Actual
 }
 
-// ErrYields is what Update returns for an object that the kernel cannot have at present and need not have. Apply does not
-// report it. The key stays pending.
+// ErrYields is what Update returns for an object that the kernel cannot have at present and need not have. Apply does
+// not report it. The key stays pending.
 var ErrYields = errors.New("another object has precedence")
 
 // Unchanged marks an error of Update or Delete after which the kernel is still as the loop knows it: Apply does not
@@ -123,8 +123,8 @@ func (l *Loop[K, V]) Replace(desired map[K]V) {
 	l.Complete()
 }
 
-// Complete says that everything desired has been set. Until then Apply leaves alone what an earlier process made, unless
-// Remove named it.
+// Complete says that everything desired has been set. Until then Apply leaves alone what an earlier process made,
+// unless Remove named it.
 func (l *Loop[K, V]) Complete() {
 	l.complete = true
 	clear(l.removed)
@@ -148,8 +148,8 @@ func (l *Loop[K, V]) AllDesired() map[K]V { return l.objects.AllDesired() }
 // AllActual returns everything that the kernel has, as far as is known. The caller does not change it.
 func (l *Loop[K, V]) AllActual() map[K]V { return l.objects.AllActual() }
 
-// InPlace reports whether, as far as is known, the kernel has what is desired for a key: the value, or nothing. Before the
-// first successful List it returns false.
+// InPlace reports whether, as far as is known, the kernel has what is desired for a key: the value, or nothing. Before
+// the first successful List it returns false.
 func (l *Loop[K, V]) InPlace(k K) bool {
 	return l.known && l.objects.Agrees(k) && !l.doubted[k]
 }
@@ -172,9 +172,10 @@ func (l *Loop[K, V]) Observe(e dataplane.Event) bool {
 	return effect != None
 }
 
-// Apply makes the kernel match, in the order of the keys: first what is missing or differs, then what is not desired. A key
-// that fails does not hold up the others. It stays pending for the next Apply, which lists first unless this one did or
-// the error is marked by Unchanged. Without a successful List nothing is changed. Apply returns the errors, joined.
+// Apply makes the kernel match, in the order of the keys: first what is missing or differs, then what is not desired.
+// A key that fails does not hold up the others. It stays pending for the next Apply, which lists first unless this one
+// did or the error is marked by Unchanged. Without a successful List nothing is changed. Apply returns the errors,
+// joined.
 func (l *Loop[K, V]) Apply(ctx context.Context) error {
 	fresh := !l.loaded
 	if fresh {

@@ -93,6 +93,7 @@ func TestSteps(t *testing.T) {
 	set := func(key string, value int) func(*loop, *kernel) {
 		return func(l *loop, _ *kernel) { l.Set(key, value) }
 	}
+	unchanged := func(l *loop, _ *kernel) { l.Replace(map[string]int{"a": 1, "b": 2, "c": 3}) }
 	for name, steps := range map[string][]step{
 		"only what differs": {
 			{"a start", func(l *loop, _ *kernel) { l.Replace(map[string]int{"b": 2, "c": 3, "d": 4}) },
@@ -144,7 +145,7 @@ func TestSteps(t *testing.T) {
 			{"no longer", works("update a 9"), []string{"update a 9"}, nil},
 		},
 		"events": {
-			{"a start", func(l *loop, _ *kernel) { l.Replace(map[string]int{"a": 1, "b": 2, "c": 3}) }, []string{"list"}, nil},
+			{"a start", unchanged, []string{"list"}, nil},
 			{"irrelevant", event(dataplane.EventAddr, false), nil, nil},
 			{"retry", event(dataplane.EventLink, true), nil, nil},
 			{"contradiction", event(dataplane.EventRoute, true), []string{"list"}, nil},
@@ -155,13 +156,13 @@ func TestSteps(t *testing.T) {
 			{"found", func(l *loop, _ *kernel) { l.Found("x", 1) }, []string{"delete x"}, nil},
 		},
 		"a list that fails later changes nothing": {
-			{"a start", func(l *loop, _ *kernel) { l.Replace(map[string]int{"a": 1, "b": 2, "c": 3}) }, []string{"list"}, nil},
+			{"a start", unchanged, []string{"list"}, nil},
 			{"resync", func(l *loop, k *kernel) { l.Resync(); l.Set("a", 2); k.fail["list"] = errBroken },
 				[]string{"list"}, errBroken},
 			{"works", works("list"), []string{"list", "update a 2"}, nil},
 		},
 		"unlisted error of a delete": {
-			{"a start", func(l *loop, _ *kernel) { l.Replace(map[string]int{"a": 1, "b": 2, "c": 3}) }, []string{"list"}, nil},
+			{"a start", unchanged, []string{"list"}, nil},
 			{"fails", func(l *loop, k *kernel) { l.Remove("b"); fails("delete b", errBroken)(l, k) },
 				[]string{"delete b"}, errBroken},
 			{"it went meanwhile", func(_ *loop, k *kernel) { delete(k.objects, "b") }, []string{"list"}, nil},
@@ -274,8 +275,8 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// TestConverges: whatever a hostile kernel and its user do, once both are quiet two Applies make the kernel as desired,
-// and a third changes nothing.
+// TestConverges: whatever a hostile kernel and its user do, once both are quiet two Applies make the kernel as
+// desired, and a third changes nothing.
 func TestConverges(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -303,7 +304,8 @@ func TestConverges(t *testing.T) {
 				delete(k.objects, key)
 				l.Observe(dataplane.Event{Kind: dataplane.EventLost})
 			case 6:
-				k.fail[[]string{"list", "delete " + key, fmt.Sprintf("update %s %d", key, value)}[r.IntN(3)]] = errBroken
+				lines := []string{"list", "delete " + key, fmt.Sprintf("update %s %d", key, value)}
+				k.fail[lines[r.IntN(len(lines))]] = errBroken
 			default:
 				_ = l.Apply(t.Context()) // may fail
 			}

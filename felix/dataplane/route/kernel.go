@@ -63,17 +63,19 @@ func (t *target) index(name string) (int, error) {
 	if name == "" {
 		return 0, nil
 	}
-	if i, ok := t.links[name]; ok {
+	if i, ok := t.links[name]; ok && !t.doubted[name] {
 		return i, nil
 	}
 	link, err := t.kernel.LinkByName(name)
 	if err != nil {
+		delete(t.links, name)
 		if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
 			err = ErrNoDevice
 		}
 		return 0, fmt.Errorf("device %s: %w", name, err)
 	}
 	t.links[name] = link.Attrs().Index
+	delete(t.doubted, name)
 	return link.Attrs().Index, nil
 }
 
@@ -108,7 +110,8 @@ func (t *target) encode(r Route) (*netlink.Route, error) {
 		if len(r.Hops) == 1 {
 			msg.LinkIndex, msg.Gw, msg.Flags = index, ip(h.Gateway), flags
 		} else {
-			msg.MultiPath = append(msg.MultiPath, &netlink.NexthopInfo{LinkIndex: index, Gw: ip(h.Gateway), Flags: flags})
+			hop := &netlink.NexthopInfo{LinkIndex: index, Gw: ip(h.Gateway), Flags: flags}
+			msg.MultiPath = append(msg.MultiPath, hop)
 		}
 	}
 	return msg, nil

@@ -25,8 +25,8 @@ type Config struct {
 	Family    dataplane.Family
 	Table     int   // 0 is MainTable
 	Protocols []int // the routes with one of these protocol numbers are ours
-	// Listed and Read are called with how long it took to list the links, and to read links and routes back. Both may be
-	// nil.
+	// Listed and Read are called with how long it took to list the links, and to read links and routes back. Both may
+	// be nil.
 	Listed, Read func(took time.Duration)
 }
 
@@ -86,8 +86,8 @@ func (t *Table) Replace(routes []Route) {
 	t.loop.Replace(desired)
 }
 
-// Complete says that every desired route has been Set. Until Complete or Replace is called, Apply leaves the routes of an
-// earlier process that are not desired where they are.
+// Complete says that every desired route has been Set. Until Complete or Replace is called, Apply leaves the routes of
+// an earlier process that are not desired where they are.
 func (t *Table) Complete() { t.loop.Complete() }
 
 // InPlace reports whether a route is desired for a key and, as far as is known, the kernel has it.
@@ -173,8 +173,8 @@ func (t *Table) linkEffect(e dataplane.Event) reconcile.Effect {
 	return reconcile.None
 }
 
-// addrEffect says what an address event means. With a device's last IPv4 address its routes go, and with any address those
-// that prefer it as source; the kernel sends no event for either (Linux 6.18).
+// addrEffect says what an address event means. With a device's last IPv4 address its routes go; with any address, IPv4
+// routes that prefer it as source go and IPv6 routes lose it. Not all of this has events of its own (Linux 6.18).
 func (t *Table) addrEffect(e dataplane.Event) reconcile.Effect {
 	if e.Family != t.target.cfg.Family {
 		return reconcile.None

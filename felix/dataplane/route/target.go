@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -17,8 +18,9 @@ import (
 type target struct {
 	kernel Kernel
 	cfg    Config
-	// links has the index of each device by name. It may be out of date: the kernel's errors tell.
-	links map[string]int
+	// links has the index of each device by name. The devices in doubted are looked up before the next use.
+	links   map[string]int
+	doubted map[string]bool
 	// over counts the hops of the kernel's routes by device; "" are those for which the kernel chooses the device.
 	over map[string]int
 	// waiting holds the devices without which a route failed.
@@ -26,7 +28,8 @@ type target struct {
 }
 
 func newTarget(kernel Kernel, cfg Config) *target {
-	return &target{kernel: kernel, cfg: cfg, links: map[string]int{}, over: map[string]int{}, waiting: map[string]bool{}}
+	return &target{kernel: kernel, cfg: cfg, links: map[string]int{}, doubted: map[string]bool{},
+		over: map[string]int{}, waiting: map[string]bool{}}
 }
 
 // List reads links and our routes back.
@@ -52,6 +55,7 @@ func (t *target) list() (map[Key]Route, error) {
 		t.cfg.Listed(time.Since(began))
 	}
 	clear(t.links)
+	clear(t.doubted)
 	for _, l := range links {
 		t.links[l.Attrs().Name] = l.Attrs().Index
 	}
@@ -60,7 +64,8 @@ func (t *target) list() (map[Key]Route, error) {
 	for _, p := range t.cfg.Protocols {
 		filter := &netlink.Route{Table: t.cfg.Table, Protocol: netlink.RouteProtocol(p)}
 		routes, err := retryDump(func() ([]netlink.Route, error) {
-			return t.kernel.RouteListFiltered(t.cfg.Family.AF(), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+			const mask = netlink.RT_FILTER_TABLE | netlink.RT_FILTER_PROTOCOL
+			return t.kernel.RouteListFiltered(t.cfg.Family.AF(), filter, mask)
 		})
 		if err != nil && !errors.Is(err, unix.ENOENT) { // ENOENT: nobody has used the table yet
 			return nil, fmt.Errorf("list routes of protocol %d: %w", p, err)
@@ -125,17 +130,19 @@ func (t *target) write(c reconcile.Change[Key, Route]) error {
 // doubt makes the next Update look up the devices of a route that failed, and linkEffect wait for them.
 func (t *target) doubt(r Route) {
 	for _, h := range r.Hops {
-		delete(t.links, h.Device)
+		t.doubted[h.Device] = true
 		t.waiting[h.Device] = true
 	}
 }
 
-// replace writes a route over the one of its key. IPv6 refuses an on-link gateway that its own
-// lookup finds over another device (ip6_route_check_nh_onlink; seen on Linux 6.18): that is so where a
-// block's first address is the gateway and the route to be replaced covers it. Then the old route goes first.
+// replace writes a route over the one of its key. IPv6 refuses an on-link gateway that its own lookup finds over
+// another device (ip6_route_check_nh_onlink, seen on Linux 6.18). That happens if a block's first address is the
+// gateway and the route to be replaced covers it. Then the old route goes first. Other refused routes leave the old
+// one where it is.
 func (t *target) replace(c reconcile.Change[Key, Route], msg *netlink.Route) error {
 	err := t.kernel.RouteReplace(msg)
-	if !errors.Is(err, unix.EINVAL) || t.cfg.Family != dataplane.IPv6 {
+	onLink := slices.ContainsFunc(c.Desired.Hops, func(h Hop) bool { return h.OnLink })
+	if !errors.Is(err, unix.EINVAL) || t.cfg.Family != dataplane.IPv6 || !onLink {
 		return err
 	}
 	if err := t.remove(c); err != nil {
