@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/maneki-net/maneki/datastore"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )
@@ -26,7 +26,7 @@ type LocalOptions struct {
 	Metrics *stream.Metrics // nil counts for nobody
 	// MaxFallBehind and GracePeriod as in stream.HubOptions.
 	MaxFallBehind, GracePeriod time.Duration
-	Budget                     calc.Budget // what policies may take
+	Budget                     compile.Budget // what policies may take
 }
 
 // Local is everything between the datastore and the nodes, in one process.

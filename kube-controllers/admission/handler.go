@@ -21,7 +21,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/api/validate"
 	"github.com/maneki-net/maneki/datastore"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 )
 
 // handler answers admission requests. Anybody who reaches its port may send them, and a request does not prove that it
@@ -36,7 +36,7 @@ type handler struct {
 	decoder  admission.Decoder
 	allPools shared[[]*v3.IPPool]
 	// budget is Typha's: a policy beyond it is too large to be used.
-	budget calc.Budget
+	budget compile.Budget
 	// unknown limits the deletions of tiers that the cache does not have.
 	unknown *rate.Limiter
 }
@@ -96,7 +96,7 @@ func (h *handler) tooLarge(object runtime.Object) []string {
 	if !is {
 		return nil
 	}
-	if reason := h.budget.Judge(o); reason != "" {
+	if reason := h.budget.Exceeded(o); reason != "" {
 		return []string{reason}
 	}
 	return nil

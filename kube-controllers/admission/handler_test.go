@@ -21,7 +21,7 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 )
 
 func TestHandle(t *testing.T) {
@@ -225,7 +225,7 @@ func TestPolicyThatTyphaWillNotUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHandler(nil, nil, scheme)
-	h.budget = calc.Budget{PolicyRules: 3}
+	h.budget = compile.Budget{PolicyRules: 3}
 	for rules, warnings := range map[int]int{3: 0, 4: 1} {
 		p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "n"}, Spec: v3.NetworkPolicySpec{
 			Types: []v3.PolicyType{v3.PolicyTypeEgress}, Egress: slices.Repeat([]v3.Rule{{Action: v3.Allow}}, rules)}}
@@ -247,7 +247,7 @@ func TestPolicyOfKubernetesThatTyphaWillNotUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHandler(nil, nil, scheme)
-	h.budget = calc.Budget{PolicyRules: 3}
+	h.budget = compile.Budget{PolicyRules: 3}
 	kube := func(peers int) any {
 		return &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{
 			{From: slices.Repeat([]networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}, peers)}}}}

@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/inbound"
 )
 
@@ -46,7 +46,7 @@ type Options struct {
 	// Port is where the server listens, on all addresses.
 	Port int
 	// Budget is Typha's budget for policies. Larger ones cause a warning.
-	Budget calc.Budget
+	Budget compile.Budget
 	Log    *slog.Logger
 }
 

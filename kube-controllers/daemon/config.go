@@ -13,7 +13,7 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 	"github.com/maneki-net/maneki/typha/auth"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 )
 
 // Config is how the program is set up.
@@ -39,7 +39,7 @@ type Config struct {
 	OwnCertificateDir  string
 	WebhookPort        int
 	// Budget is Typha's budget for policies. Admission uses the limits that follow from an object alone.
-	Budget               calc.Budget
+	Budget               compile.Budget
 	WebhookService       string
 	WebhookSecret        string
 	WebhookConfiguration string
@@ -135,7 +135,7 @@ func Defaults() Config {
 		Authority:            "maneki-ca",
 		AuthorityOverlap:     24 * time.Hour,
 		WebhookPort:          9443,
-		Budget:               calc.DefaultBudget(),
+		Budget:               compile.DefaultBudget(),
 		WebhookService:       "maneki-webhook",
 		WebhookSecret:        "maneki-webhook-tls",
 		WebhookConfiguration: "maneki",

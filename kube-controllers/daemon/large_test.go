@@ -18,7 +18,7 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 )
 
 // author is a client that keeps what it is warned of.
@@ -197,7 +197,7 @@ func (w *world) largePolicies(t *testing.T) {
 		"the last of many":          kubePolicy(nil, lastOfMany),
 		"names of ports":            kubePolicy(named(251), peers(249, ofBlock)),
 	} {
-		want := calc.DefaultBudget().Judge(p) != ""
+		want := compile.DefaultBudget().Exceeded(p) != ""
 		if got := a.tries(t, p, client.DryRunAll); got != want {
 			t.Errorf("%s: warned of: %t, want %t; warnings %q", name, got, want, a.warnings)
 		}
@@ -275,7 +275,7 @@ func (w *world) randomPolicies(t *testing.T) {
 	before, verdicts := w.asked(t, "/warn"), map[bool]int{}
 	for range 300 {
 		p := randomPolicy(r)
-		reason := calc.DefaultBudget().Judge(p)
+		reason := compile.DefaultBudget().Exceeded(p)
 		if warned := a.tries(t, p, client.DryRunAll); warned != (reason != "") {
 			t.Errorf("seed %d: warnings %q of a %T that is unusable by %q", seed, a.warnings, p, reason)
 		}

@@ -24,7 +24,7 @@ import (
 	felixconfig "github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	controllersdaemon "github.com/maneki-net/maneki/kube-controllers/daemon"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	typhadaemon "github.com/maneki-net/maneki/typha/daemon"
 )
 
@@ -431,7 +431,7 @@ const budgetWebhook = "budget.projectcalico.org"
 // TestPoliciesOfKubernetesWaitForNobody: whatever the values say, the webhook for policies of Kubernetes is let go when it
 // does not answer at once. It is asked about those that are beyond the budget which Typha is given.
 func TestPoliciesOfKubernetesWaitForNobody(t *testing.T) {
-	defaults := calc.DefaultBudget()
+	defaults := compile.DefaultBudget()
 	for name, test := range map[string]struct {
 		set         []string
 		rules, sets int

@@ -26,8 +26,6 @@ var mayImport = map[string][]string{
 	"typha/inbound":    {},
 	"typha/wire":       {"api/tunnel"},
 	"typha/calc":       {"api", "typha/wire"},
-	"typha/calc/spec":  {"api/selector"},
-	"typha/calc/bgp":   {"api", "typha/wire", "typha/calc/internal"},
 	"typha/auth":       {"typha/certfile", "typha/inbound"},
 	"typha/balance":    {},
 	"typha/stream":     {"typha/auth", "typha/balance", "typha/inbound", "typha/metric", "typha/wire", "typha/calc"},
@@ -40,6 +38,10 @@ var mayImport = map[string][]string{
 	"cmd":              {"api", "datastore", "typha", "felix", "bgp", "kube-controllers", "cni-plugin", "calicoctl"},
 	"cmd/cni-plugin":   {"cni-plugin"},
 	"test/cluster":     {"test"},
+
+	"typha/calc/bgp":     {"api", "typha/wire", "typha/calc/internal"},
+	"typha/calc/compile": {"api", "typha/calc/spec", "typha/wire"},
+	"typha/calc/spec":    {"api/rule", "api/selector"},
 }
 
 // forbidden lists outside packages that must not be linked into a program, directly or not.

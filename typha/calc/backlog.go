@@ -3,6 +3,8 @@ package calc
 import (
 	"math"
 	"slices"
+
+	"github.com/maneki-net/maneki/typha/calc/compile"
 )
 
 // backlog holds the policies that take long to put in place. Each policy is a job, and a Step does a part of it. A job
@@ -13,21 +15,21 @@ import (
 // A staged policy is in place at once, since no node gets it. Its job only matches its selectors, so that their members
 // can be counted. Explain evaluates the selectors that are not matched yet.
 type backlog struct {
-	jobs  map[policyKey]*job
+	jobs  map[compile.Key]*job
 	lines []*tenant // tenants with jobs, in the order of their turns
 }
 
 // job puts one policy in place, or counts the members of a staged one.
 type job struct {
-	key      policyKey
-	compiled compiled
-	begun    bool
-	dropped  bool        // there is a newer state of the policy
-	sets     []*ipSet    // held until the policy holds them; none of a staged one
-	fresh    []*selector // selectors that are not matched against the classes yet
-	classes  []*class    // classes that are still to be matched
-	asked    bool        // all classes are matched
-	built    int         // number of sets that are built
+	key     compile.Key
+	policy  compile.Policy
+	begun   bool
+	dropped bool        // there is a newer state of the policy
+	sets    []*ipSet    // held until the policy holds them; none of a staged one
+	fresh   []*selector // selectors that are not matched against the classes yet
+	classes []*class    // classes that are still to be matched
+	asked   bool        // all classes are matched
+	built   int         // number of sets that are built
 }
 
 // lightWork is the largest estimate of work with which a policy is put in place at once.
@@ -37,31 +39,30 @@ const lightWork = 20_000
 const unbounded = math.MaxInt
 
 // propose puts a policy in place, or starts a job that does. It reports whether anything changed.
-func (e *Engine) propose(key policyKey, c compiled) bool {
+func (e *Engine) propose(c proposal) bool {
+	key := c.key
 	if j := e.backlog.jobs[key]; j != nil {
 		return false // the job already puts this policy in place
 	}
-	light := c.shut != nil || e.workOf(&c) <= e.lightWork
+	light := c.shut != nil || e.workOf(&c.Policy) <= e.lightWork
 	switch {
-	case c.staged != "":
-		e.setPolicy(key, c)
+	case c.Staged != "":
+		e.setPolicy(c)
 		if light {
-			e.fresh = append(e.fresh, e.unaskedOf(&c)...)
+			e.fresh = append(e.fresh, e.unaskedOf(&c.Policy)...)
 			return true
 		}
 	case light:
-		e.setPolicy(key, c)
+		e.setPolicy(c)
 		return true
 	case e.policies.Get(key) == nil:
-		closed := c
-		policy := *c.policy
-		closed.policy, closed.cost = &policy, cost{}
-		closed.close()
-		e.setPolicy(key, closed)
+		closed := proposal{key: key, Policy: c.Closed()}
+		closed.Cost = compile.Cost{}
+		e.setPolicy(closed)
 	}
-	j := &job{key: key, compiled: c}
+	j := &job{key: key, policy: c.Policy}
 	e.backlog.jobs[key] = j
-	t := e.tenant(key.namespace)
+	t := e.tenant(key.Namespace)
 	if t.line = append(t.line, j); len(t.line) == 1 {
 		e.backlog.lines = append(e.backlog.lines, t)
 	}
@@ -69,13 +70,13 @@ func (e *Engine) propose(key policyKey, c compiled) bool {
 }
 
 // unaskedOf returns the selectors of a staged policy that are not matched against the classes.
-func (e *Engine) unaskedOf(c *compiled) []*selector {
+func (e *Engine) unaskedOf(c *compile.Policy) []*selector {
 	var unasked []*selector
-	for i := range c.sets {
-		if c.sets[i].Service != nil {
+	for i := range c.Sets {
+		if c.Sets[i].Service != nil {
 			continue
 		}
-		if s := e.selectors.Get(c.sets[i].Items.Key()); !s.asked {
+		if s := e.selectors.Get(c.Sets[i].Items.Key()); !s.asked {
 			unasked = append(unasked, s)
 		}
 	}
@@ -83,7 +84,7 @@ func (e *Engine) unaskedOf(c *compiled) []*selector {
 }
 
 // cancel ends the job of a policy, if there is one.
-func (e *Engine) cancel(key policyKey) {
+func (e *Engine) cancel(key compile.Key) {
 	if j := e.backlog.jobs[key]; j != nil {
 		j.dropped = true
 		e.endJob(j)
@@ -100,17 +101,17 @@ func (e *Engine) endJob(j *job) {
 
 // workOf estimates the work of putting a policy in place: the classes to match and, of one in force, the members to
 // add.
-func (e *Engine) workOf(c *compiled) int {
+func (e *Engine) workOf(c *compile.Policy) int {
 	all, spaces := e.classes.Len(), map[string]int{}
 	work := 0
-	for i := range c.sets {
-		want := &c.sets[i]
+	for i := range c.Sets {
+		want := &c.Sets[i]
 		if s := e.sets.Get(want.Name); s != nil && s.sent {
 			continue
 		}
 		if size, known := e.sizeOf(want); known {
 			work++
-			if c.staged == "" {
+			if c.Staged == "" {
 				work += size
 			}
 			continue
@@ -179,21 +180,21 @@ func (e *Engine) advance(t *tenant, limit int) int {
 	case j.built < len(j.sets):
 		return e.makeSets(j, limit)
 	default:
-		key, c := j.key, j.compiled
-		e.setPolicy(key, c)
+		c := proposal{key: j.key, Policy: j.policy}
+		e.setPolicy(c)
 		e.endJob(j)
-		return 1 + len(c.sets)
+		return 1 + len(c.Sets)
 	}
 }
 
 // begin acquires the sets of the job, and finds the classes to match.
 func (e *Engine) begin(j *job) int {
 	j.begun = true
-	if j.compiled.staged != "" {
-		j.fresh = e.unaskedOf(&j.compiled)
+	if j.policy.Staged != "" {
+		j.fresh = e.unaskedOf(&j.policy)
 	} else {
-		for i := range j.compiled.sets {
-			s := e.acquireLater(j.compiled.sets[i])
+		for i := range j.policy.Sets {
+			s := e.acquireLater(j.policy.Sets[i])
 			j.sets = append(j.sets, s)
 			if s.selector != nil && !s.selector.asked {
 				j.fresh = append(j.fresh, s.selector)
@@ -217,7 +218,7 @@ func (e *Engine) begin(j *job) int {
 			}
 		}
 	}
-	return 1 + len(j.compiled.sets) + len(j.classes)/16
+	return 1 + len(j.policy.Sets) + len(j.classes)/16
 }
 
 // ask marks some of the classes that the job's selectors may select. The match phase then matches those.
@@ -246,7 +247,7 @@ func (e *Engine) askedAll(j *job) int {
 	for _, s := range j.fresh {
 		s.asked = true
 	}
-	if j.compiled.staged != "" {
+	if j.policy.Staged != "" {
 		e.tenants.unmeasured[e.policies.Get(j.key)] = struct{}{}
 		e.endJob(j)
 		return 1
@@ -255,8 +256,7 @@ func (e *Engine) askedAll(j *job) int {
 		members += e.charge(e.size(s))
 	}
 	if members > e.budget.PolicyMembers {
-		key, c := j.key, j.compiled
-		e.putShut(key, c, fitting{hold: true}) // judgeTenants then gives the reason
+		e.putShut(j.key, j.policy, fitting{hold: true}) // judgeTenants then gives the reason
 		e.endJob(j)
 	}
 	return 1 + len(j.sets)

@@ -17,6 +17,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/test/scale"
 	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -58,7 +59,7 @@ func reasonIn(d calc.Delta, name string) (string, bool) {
 
 // TestPolicyBeyondItsBudget: of each kind one that is as large as it may be is used, and one that is larger is not.
 func TestPolicyBeyondItsBudget(t *testing.T) {
-	budget := calc.Budget{PolicyRules: 100, PolicySets: 50}
+	budget := compile.Budget{PolicyRules: 100, PolicySets: 50}
 	numbers := func(n int) (ports []intstr.IntOrString) {
 		for i := range n {
 			ports = append(ports, intstr.FromInt(i+1))
@@ -115,10 +116,10 @@ func TestPolicyBeyondItsBudget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := calc.NewWithin(budget)
 			fits, exceeds := make(100), make(102)
-			if reason := budget.Judge(fits); reason != "" {
+			if reason := budget.Exceeded(fits); reason != "" {
 				t.Errorf("as much as is allowed: %s", reason)
 			}
-			reason := budget.Judge(exceeds)
+			reason := budget.Exceeded(exceeds)
 			e.Upsert(fits)
 			if d := e.Flush(); len(d.Problems) > 0 {
 				t.Errorf("as much as is allowed: %+v", d.Problems)
@@ -148,7 +149,7 @@ func allows(rules []wire.Rule) bool {
 // TestOlderPoliciesOfANamespaceComeFirst: what does not fit is the newest, other namespaces do not notice, and when there is room
 // again the policy is used.
 func TestOlderPoliciesOfANamespaceComeFirst(t *testing.T) {
-	e := calc.NewWithin(calc.Budget{NamespaceSets: 100})
+	e := calc.NewWithin(compile.Budget{NamespaceSets: 100})
 	aged := func(namespace, name string, age int) metav1.Object {
 		p := kubePolicy(name, 40)
 		for i := range p.Spec.Ingress[0].From {
@@ -177,7 +178,7 @@ func TestOlderPoliciesOfANamespaceComeFirst(t *testing.T) {
 
 // TestMembersOfAPolicy: a policy whose sets have too many members is closed while they have, and makes no set.
 func TestMembersOfAPolicy(t *testing.T) {
-	e := calc.NewWithin(calc.Budget{PolicyMembers: 10 * 128})
+	e := calc.NewWithin(compile.Budget{PolicyMembers: 10 * 128})
 	for o := range scale.Labelled(128, 0, 10) {
 		e.Upsert(o)
 	}
@@ -244,7 +245,7 @@ func TestLightChangesDoNotWaitForHeavyPolicies(t *testing.T) {
 // after each Step, and the budget counts the members in the end.
 func TestStagedPoliciesAreMatchedInSteps(t *testing.T) {
 	const pods, selectors, limit = 2000, 100, 20_000
-	e := calc.NewWithin(calc.Budget{PolicyMembers: selectors * 1024})
+	e := calc.NewWithin(compile.Budget{PolicyMembers: selectors * 1024})
 	for i := range pods {
 		p := scale.LabelledPod(i, 0)
 		p.Labels["own"] = strconv.Itoa(i) // each is a class of its own
@@ -287,7 +288,7 @@ func TestStagedPoliciesAreMatchedInSteps(t *testing.T) {
 // them.
 func TestShutPoliciesCostLittle(t *testing.T) {
 	const fit, shut = 10, 2000
-	e := calc.NewWithin(calc.Budget{NamespaceRules: fit})
+	e := calc.NewWithin(compile.Budget{NamespaceRules: fit})
 	policy := func(i int) metav1.Object {
 		p := kubePolicy(fmt.Sprintf("p-%d", i), 0)
 		p.CreationTimestamp = metav1.NewTime(time.Unix(int64(i), 0))
@@ -318,7 +319,7 @@ func TestShutPoliciesCostLittle(t *testing.T) {
 // selectors are not counted again.
 func TestMembersAreCountedWhereTheyChange(t *testing.T) {
 	const others = 1000
-	e := calc.NewWithin(calc.Budget{PolicyMembers: 128})
+	e := calc.NewWithin(compile.Budget{PolicyMembers: 128})
 	for i := range others {
 		p := kubePolicy(fmt.Sprintf("other-%d", i), 1)
 		p.Namespace = fmt.Sprintf("other-%d", i)

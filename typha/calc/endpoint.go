@@ -11,6 +11,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -30,7 +31,7 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 	if o.Spec.Node == "" {
 		errs = append(errs, field.Required(spec.Child("node"), "the name of the node"))
 	}
-	e.problems.set(KindHostEndpoint, "", o.Name, reasonOf(errs))
+	e.problems.set(KindHostEndpoint, "", o.Name, compile.Reason(errs))
 	it.detail = &o.Spec
 	e.moveTo(it, nodeNamed(o.Spec.Node))
 	if o.Spec.InterfaceName == "" && len(nets) == 0 {
@@ -57,7 +58,7 @@ func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
 	if _, err := sourcesOf(o.Spec.AllowSpoofedSourcePrefixes); err != nil {
 		errs = append(errs, field.Invalid(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes, err.Error()))
 	}
-	e.problems.set(KindWorkloadEndpoint, o.Namespace, o.Name, reasonOf(errs))
+	e.problems.set(KindWorkloadEndpoint, o.Namespace, o.Name, compile.Reason(errs))
 	it.detail = &o.Spec
 	e.moveTo(it, nodeNamed(o.Spec.Node))
 	at := placeSpec{itemWorkload, o.Namespace, o.Spec.ServiceAccountName, o.Spec.Orchestrator, o.Spec.Profiles}
@@ -82,7 +83,7 @@ func readNets(path *field.Path, texts []string, errs *field.ErrorList) compact.N
 	for i, text := range texts {
 		net, err := rule.ParseNet(text)
 		if err != nil {
-			if len(*errs) < mostErrors {
+			if len(*errs) < compile.MaxErrors {
 				*errs = append(*errs, field.Invalid(path.Index(i), text, err.Error()))
 			}
 			continue
@@ -92,30 +93,12 @@ func readNets(path *field.Path, texts []string, errs *field.ErrorList) compact.N
 	return compact.PackNetworks(list)
 }
 
-// mostErrors is how many errors of an object are kept, mostReasons how many of them are reported. An object of a legal
-// size can have hundreds of thousands, and reports are held for each replica and observer.
-const (
-	mostErrors  = 100
-	mostReasons = 10
-)
-
-func reasonOf(errs field.ErrorList) string {
-	err := errs[:min(len(errs), mostReasons)].ToAggregate()
-	switch {
-	case err == nil:
-		return ""
-	case len(errs) > mostReasons:
-		return err.Error() + "; and more"
-	}
-	return err.Error()
-}
-
 // setNetworks takes in a NetworkSet, or with an empty namespace a GlobalNetworkSet.
 func (e *Engine) setNetworks(kind string, key resourceName, own map[string]string, texts []string) {
 	it := e.item(itemKey{itemSet, key})
 	var errs field.ErrorList
 	nets := readNets(field.NewPath("spec", "nets"), texts, &errs)
-	e.problems.set(kind, key.namespace, key.name, reasonOf(errs))
+	e.problems.set(kind, key.namespace, key.name, compile.Reason(errs))
 	at := placeSpec{kind: itemSet, namespace: key.namespace}
 	if key.namespace != "" {
 		at.profiles = []string{v3.NamespaceProfilePrefix + key.namespace}

@@ -11,6 +11,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/bgp"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -24,8 +25,8 @@ const (
 	KindServiceAccount                = "ServiceAccount"
 	KindNode                          = "Node"
 	KindEndpointSlice                 = "EndpointSlice.discovery.k8s.io"
-	KindNetworkPolicy                 = "NetworkPolicy.networking.k8s.io"
-	KindClusterNetworkPolicy          = "ClusterNetworkPolicy.policy.networking.k8s.io"
+	KindNetworkPolicy                 = compile.KindNetworkPolicy
+	KindClusterNetworkPolicy          = compile.KindClusterNetworkPolicy
 	KindIPPool                        = "IPPool.projectcalico.org"
 	KindIPAMBlock                     = "IPAMBlock.projectcalico.org"
 	KindIPAMConfiguration             = "IPAMConfiguration.projectcalico.org"
@@ -35,15 +36,15 @@ const (
 	KindBGPPeer                       = "BGPPeer.projectcalico.org"
 	KindFelixConfiguration            = "FelixConfiguration.projectcalico.org"
 	KindTier                          = "Tier.projectcalico.org"
-	KindCalicoNetworkPolicy           = "NetworkPolicy.projectcalico.org"
-	KindGlobalNetworkPolicy           = "GlobalNetworkPolicy.projectcalico.org"
-	KindStagedNetworkPolicy           = "StagedNetworkPolicy.projectcalico.org"
-	KindStagedGlobalNetworkPolicy     = "StagedGlobalNetworkPolicy.projectcalico.org"
-	KindStagedKubernetesNetworkPolicy = "StagedKubernetesNetworkPolicy.projectcalico.org"
+	KindCalicoNetworkPolicy           = compile.KindCalicoNetworkPolicy
+	KindGlobalNetworkPolicy           = compile.KindGlobalNetworkPolicy
+	KindStagedNetworkPolicy           = compile.KindStagedNetworkPolicy
+	KindStagedGlobalNetworkPolicy     = compile.KindStagedGlobalNetworkPolicy
+	KindStagedKubernetesNetworkPolicy = compile.KindStagedKubernetesNetworkPolicy
 	KindNetworkSet                    = "NetworkSet.projectcalico.org"
 	KindGlobalNetworkSet              = "GlobalNetworkSet.projectcalico.org"
 	KindHostEndpoint                  = "HostEndpoint.projectcalico.org"
-	KindProfile                       = "Profile.projectcalico.org"
+	KindProfile                       = compile.KindProfile
 	KindCalicoNode                    = "Node.projectcalico.org"
 	KindClusterInformation            = "ClusterInformation.projectcalico.org"
 	KindWorkloadEndpoint              = "WorkloadEndpoint.projectcalico.org"
@@ -52,7 +53,7 @@ const (
 
 // Engine is the calculation. Its methods must be called from one goroutine.
 type Engine struct {
-	budget   Budget
+	budget   compile.Budget
 	tenants  tenants
 	backlog  backlog
 	progress atomic.Uint64
@@ -79,14 +80,13 @@ type Engine struct {
 	index        selectorIndex
 	sets         compact.Table[string, *ipSet]
 	services     services
-	policies     compact.Table[policyKey, *policy]
+	policies     compact.Table[compile.Key, *policy]
 	staged       map[*selector]compact.Pointers[policy] // by subject
-	// recent are the policies that came since the last Flush, by their names on the wire; nil: the policy went.
-	recent     map[string]*policy
-	tiers      map[string]*tier
-	stacks     compact.Table[string, *stack]
-	stackTiers map[*stack][]wire.Tier // see tiersOfWorkload
-	everywhere group                  // the nodes that there are
+	recent       map[string]*policy                     // those that came since the last Flush, by their names on the wire; nil: went
+	tiers        map[string]*tier
+	stacks       compact.Table[string, *stack]
+	stackTiers   map[*stack][]wire.Tier // see tiersOfWorkload
+	everywhere   group                  // the nodes that there are
 
 	addresses addresses
 	pools     pools
@@ -121,13 +121,13 @@ type Engine struct {
 }
 
 // New returns an Engine without resources, with the default Budget.
-func New() *Engine { return NewWithin(Budget{}) }
+func New() *Engine { return NewWithin(compile.Budget{}) }
 
 // NewWithin returns an Engine without resources, with a Budget.
-func NewWithin(budget Budget) *Engine {
+func NewWithin(budget compile.Budget) *Engine {
 	seed := maphash.MakeSeed()
 	e := &Engine{
-		budget: budget.withDefaults(), lightWork: lightWork, leastCharge: leastCharge, tenants: newTenants(), backlog: backlog{jobs: map[policyKey]*job{}},
+		budget: budget.WithDefaults(), lightWork: lightWork, leastCharge: leastCharge, tenants: newTenants(), backlog: backlog{jobs: map[compile.Key]*job{}},
 		out:           newOutput(),
 		interest:      newInterest(),
 		problems:      newProblems(),
@@ -186,8 +186,9 @@ func (e *Engine) Upsert(object metav1.Object) {
 	case *corev1.Node:
 		e.upsertNode(o)
 	default:
-		if key, c, is := e.budget.compile(object); is {
-			e.offerPolicy(key, c)
+		key, policy, is := e.budget.Policy(object)
+		if is {
+			e.offerPolicy(key, policy)
 		} else {
 			e.upsertCalico(object)
 		}
@@ -265,7 +266,7 @@ func (e *Engine) Delete(kind, ns, name string) {
 		e.setSlice(resourceName{ns, name}, nil)
 	case KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy, KindGlobalNetworkPolicy,
 		KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy:
-		e.removePolicyAt(policyKey{kind, ns, name})
+		e.removePolicyAt(compile.Key{Kind: kind, Namespace: ns, Name: name})
 	case KindTier:
 		e.deleteTier(name)
 	case KindNetworkSet, KindGlobalNetworkSet:

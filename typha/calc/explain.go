@@ -7,6 +7,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -135,7 +136,7 @@ var stagedKinds = map[string]string{
 func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, staged bool) {
 	for _, p := range enforced {
 		key := p.key()
-		on := e.policies.Get(policyKey{stagedKinds[key.kind], key.namespace, key.name})
+		on := e.policies.Get(compile.Key{Kind: stagedKinds[key.Kind], Namespace: key.Namespace, Name: key.Name})
 		if on != nil && (on.staged.action == v3.StagedActionSet || on.staged.action == v3.StagedActionDelete) {
 			staged = true
 			continue
@@ -238,7 +239,7 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 			}
 		}
 		if decided == 0 {
-			decided = tier.defaultAction
+			decided = tier.DefaultAction
 			if stage != "" {
 				decided = wire.Pass
 			}
@@ -254,7 +255,7 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 
 // ask returns the action of the first rule that matches and decides, 0 if none does.
 func (q *inquiry) ask(stage string, p *policy) wire.Action {
-	decoded := q.e.oversized(p).close(p.decode())
+	decoded := q.e.largeServices(p).Close(p.decode())
 	var of origins
 	if p.origins != nil {
 		of = *p.origins
@@ -269,8 +270,8 @@ func (q *inquiry) ask(stage string, p *policy) wire.Action {
 	}
 	for i := range rules {
 		r := &rules[i]
-		step := Step{Stage: stage, Tier: tier, Policy: p.name, Kind: key.kind, Namespace: key.namespace,
-			Name: key.name, Staged: p.staged != nil, Rule: i, Action: r.Action}
+		step := Step{Stage: stage, Tier: tier, Policy: p.name, Kind: key.Kind, Namespace: key.Namespace,
+			Name: key.Name, Staged: p.staged != nil, Rule: i, Action: r.Action}
 		if from != nil {
 			step.Rule = from[i]
 		}

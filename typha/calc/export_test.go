@@ -1,5 +1,7 @@
 package calc
 
+import "github.com/maneki-net/maneki/typha/calc/compile"
+
 // Merged adds values to a sorted list.
 func Merged(sorted, more []int, compare func(a, b int) int) []int {
 	return merged(sorted, more, compare)
@@ -41,14 +43,14 @@ func (e *Engine) Residue() map[string]int {
 }
 
 // NewHeavy makes an Engine for which every policy takes long to be put in place.
-func NewHeavy(budget Budget) *Engine {
+func NewHeavy(budget compile.Budget) *Engine {
 	e := NewWithin(budget)
 	e.lightWork, e.leastCharge, e.services.bound = -1, 1, ServiceBound
 	return e
 }
 
 // NewTight makes an Engine that counts the members of sets exactly up to powers of two.
-func NewTight(budget Budget) *Engine {
+func NewTight(budget compile.Budget) *Engine {
 	e := NewWithin(budget)
 	e.leastCharge, e.services.bound = 1, ServiceBound
 	return e

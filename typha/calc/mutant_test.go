@@ -17,16 +17,16 @@ type mutant struct{ name, file, from, to string }
 // mutants are mistakes of the kind that people make, each in another place of the engine. The quotes stand once in their files.
 var mutants = []mutant{
 	{"a set's change counts members that were there", "ipset.go", `s.before[m] = e.contains(s, m)`, `s.before[m] = false`},
-	{"an unusable Deny does nothing", "calicorule.go", `closed := !known || action == wire.Deny || action == wire.Pass`, `closed := !known`},
+	{"an unusable Deny does nothing", "compile/calicorule.go", `closed := !known || action == wire.Deny || action == wire.Pass`, `closed := !known`},
 	{"an address stays with a terminating pod", "pod.go", `p.rank += math.MinInt64 / 2`, `p.rank += math.MinInt64 * 0`},
-	{"except is left out", "networkpolicy.go", `far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except`, `far.Nets = []netip.Prefix{p.block}`},
+	{"except is left out", "compile/kubernetes.go", `far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except`, `far.Nets = []netip.Prefix{p.block}`},
 	{"no order is the first", "stack.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
 	{"selectors of a namespace are not looked up", "selector.go", `{"", c.place.space.name}`, `{"", ""}`},
 	{"a namespace's new labels reach nobody", "profile.go", `return before != l`, `return false`},
 	{"a set stays needed", "group.go", `case n == 1:`, `case n <= 1:`},
-	{"types default to ingress always", "calicopolicy.go", `return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0`,
+	{"types default to ingress always", "compile/calico.go", `return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0`,
 		`return true, len(o.Egress) > 0`},
-	{"nodes are no peers", "clusterpolicy.go", `Scope: spec.Nodes, Expression: nodes`, `Scope: spec.Pods, Expression: nodes`},
+	{"nodes are no peers", "compile/cluster.go", `Scope: spec.Nodes, Expression: nodes`, `Scope: spec.Pods, Expression: nodes`},
 	{"an endpoint of two slices goes with one of them", "service.go", `if m[x] += n; m[x] == 0 {`, `if m[x] += n; n < 0 {`},
 	{"a policy that changed its tier stays", "policy.go", `if before != nil && before.name != p.name {`, `if false {`},
 	{"applyOnForward is for all", "endpoint.go", `return normal(p) && p.onForward`, `return normal(p)`},
@@ -35,7 +35,7 @@ var mutants = []mutant{
 	{"the last item of a class is lost", "class.go", `c.items[it.at], last.at = last, it.at`, `c.items[it.at] = last`},
 	{"a pod is where a host endpoint is", "place.go", `placeKey{s.kind, `, `placeKey{0, `},
 	{"a Profile's rules reach nobody", "profile.go", "\t\te.setRuling(place)\n", ""},
-	{"the youngest policy comes first", "budget.go", `cmp.Compare(a.created, b.created)`, `cmp.Compare(b.created, a.created)`},
+	{"the youngest policy comes first", "tenant.go", `cmp.Compare(a.created, b.created)`, `cmp.Compare(b.created, a.created)`},
 	{"members of a class that grows are not counted", "class.go", "c.nets += n\n", ""},
 	{"what is staged does not replace", "explain.go", "staged = true\n\t\t\tcontinue", "staged = true"},
 }
@@ -77,7 +77,7 @@ func (m *mutant) apply(t *testing.T) string {
 // test runs the random tests of the package with another source of one file.
 func (m *mutant) test(t *testing.T, source string) (string, error) {
 	dir := t.TempDir()
-	mutated, overlay := filepath.Join(dir, m.file), filepath.Join(dir, "overlay.json")
+	mutated, overlay := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json")
 	original, err := filepath.Abs(m.file)
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,7 @@
 package calc
 
 import (
-	"fmt"
-	"slices"
-
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -30,7 +28,7 @@ func (e *Engine) flushOversized() {
 }
 
 func (e *Engine) handOutAgain(p *policy) {
-	if p.closed == "" && len(e.oversized(p)) == 0 {
+	if p.closed == "" && len(e.largeServices(p)) == 0 {
 		return
 	}
 	was, object := p.handedOut(), p.decode()
@@ -52,31 +50,30 @@ func (p *policy) handedOut() string {
 	return p.rules
 }
 
-// closeOversized returns what is handed out of a policy that says this, and judges the policy.
+// closeOversized returns what is handed out of a policy with these rules, and sets the problem of the policy.
 func (e *Engine) closeOversized(p *policy, says *wire.Policy) *wire.Policy {
-	key, sets := p.key(), e.oversized(p)
-	e.problems.setOfService(Problem{Kind: key.kind, Namespace: key.namespace, Name: key.name}, sets.reason())
-	if p.closed = ""; len(sets) == 0 {
+	key, large := p.key(), e.largeServices(p)
+	e.problems.setOfService(Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}, large.Reason(maxServiceMembers))
+	p.closed = ""
+	if len(large) == 0 {
 		return says
 	}
-	closed := sets.close(says)
+	closed := large.Close(says)
 	p.closed = encode(closed)
 	return closed
 }
 
-// oversized are the sets of Services with too many members, by name.
-type oversized map[string]spec.Service
-
-// oversized returns those that a policy names. It returns nil if there are none, as for most policies.
-func (e *Engine) oversized(p *policy) (sets oversized) {
+// largeServices returns the Services that a policy names and that have too many members. It returns nil if there are
+// none, as for most policies.
+func (e *Engine) largeServices(p *policy) (large compile.LargeServices) {
 	add := func(s *spec.Content) {
 		if s.Service == nil || !e.services.over(*s.Service) {
 			return
 		}
-		if sets == nil {
-			sets = oversized{}
+		if large == nil {
+			large = compile.LargeServices{}
 		}
-		sets[s.Name] = *s.Service
+		large[s.Name] = *s.Service
 	}
 	for _, s := range p.sets {
 		add(&s.Content)
@@ -86,69 +83,5 @@ func (e *Engine) oversized(p *policy) (sets oversized) {
 			add(&p.staged.specs[i].Content)
 		}
 	}
-	return sets
-}
-
-// reason returns why the rules that name the sets cannot be used, or the empty string if there are no sets.
-func (o oversized) reason() string {
-	var first spec.Service
-	for _, s := range o {
-		if first.Name == "" || s.String() < first.String() {
-			first = s
-		}
-	}
-	if first.Name == "" {
-		return ""
-	}
-	return fmt.Sprintf("services: the EndpointSlices of Service %s have more than %d addresses and ports of addresses; "+
-		"spread them over several Services; until then a rule that names it allows nothing, and denies all that it may have "+
-		"meant if it denies or passes", first, maxServiceMembers)
-}
-
-// close returns a policy in which the rules that name the sets cannot be used.
-func (o oversized) close(p *wire.Policy) *wire.Policy {
-	closed := *p
-	closed.Ingress, closed.Egress = o.closeRules(p.Ingress), o.closeRules(p.Egress)
-	return &closed
-}
-
-func (o oversized) closeRules(rules []wire.Rule) []wire.Rule {
-	rules = slices.Clone(rules)
-	for i := range rules {
-		r := &rules[i]
-		if !o.named(&r.Src) && !o.named(&r.Dst) {
-			continue
-		}
-		denies := r.Action == wire.Deny || r.Action == wire.Pass
-		if denies {
-			r.Action = wire.Deny
-		}
-		o.closeEnd(&r.Src, denies)
-		o.closeEnd(&r.Dst, denies)
-	}
-	return rules
-}
-
-func (o oversized) named(m *wire.Match) bool {
-	return slices.ContainsFunc(m.Sets, o.has) || slices.ContainsFunc(m.PortSets, o.has)
-}
-
-func (o oversized) has(set string) bool {
-	_, is := o[set]
-	return is
-}
-
-// closeEnd has an end match all that may have been meant, or nothing: the sets themselves are empty.
-func (o oversized) closeEnd(m *wire.Match, all bool) {
-	ports := slices.ContainsFunc(m.PortSets, o.has)
-	switch {
-	case all:
-		m.Sets = slices.DeleteFunc(slices.Clone(m.Sets), o.has)
-		if ports {
-			m.Ports, m.PortSets = nil, nil // they are alternatives
-		}
-	case ports:
-		m.Ports = nil
-		m.PortSets = slices.DeleteFunc(slices.Clone(m.PortSets), func(set string) bool { return !o.has(set) })
-	}
+	return large
 }

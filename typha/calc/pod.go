@@ -13,6 +13,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
 // podDetail is what of a Pod matters beside its labels, ports and addresses.
@@ -160,7 +161,7 @@ func podPorts(o *corev1.Pod) string {
 	var list []namedPort
 	add := func(c *corev1.Container) {
 		for _, p := range c.Ports {
-			protocol, ok := protocolNumber(p.Protocol)
+			protocol, ok := spec.Protocol(p.Protocol)
 			if p.Name != "" && ok && p.ContainerPort > 0 && p.ContainerPort <= 65535 {
 				list = append(list, namedPort{p.Name, protocol, uint16(p.ContainerPort)})
 			}

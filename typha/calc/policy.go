@@ -5,14 +5,12 @@ import (
 	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// policyKey names a policy resource, or a profile.
-type policyKey struct{ kind, namespace, name string }
-
-// policyKinds are those that a policyKey can have.
+// policyKinds are those that a key can have.
 var policyKinds = []string{KindProfile, KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy, KindGlobalNetworkPolicy,
 	KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy}
 
@@ -35,10 +33,10 @@ type policy struct {
 	sets    []*ipSet  // of one in force
 	staged  *staged   // nil for one in force
 	shut    *shut     // nil if the policy fits into the budget
-	cost    cost
+	cost    compile.Cost
 	members int      // of its sets, as they are charged
 	created int64    // Unix seconds
-	origins *origins // nil if each rule comes from the one with the same index
+	origins *origins // nil if each rule comes from the rule with its own index
 }
 
 // staged is what a staged policy has instead of sets.
@@ -49,102 +47,67 @@ type staged struct {
 }
 
 // key returns the resource's, whose namespace and name are what the name on the wire ends with.
-func (p *policy) key() policyKey {
+func (p *policy) key() compile.Key {
 	slash := strings.LastIndexByte(p.name, '/')
-	return policyKey{policyKinds[p.kind], p.name[max(0, slash-int(p.namespaceLen)):slash], p.name[slash+1:]}
+	return compile.Key{Kind: policyKinds[p.kind], Namespace: p.name[max(0, slash-int(p.namespaceLen)):slash], Name: p.name[slash+1:]}
 }
 
 func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.name} }
 
-// origins say which rule of the resource a wire rule comes from. A nil list is the one with the same index.
+// origins are those of the rules: see compile.Rules.
 type origins struct{ ingress, egress []int }
 
-// compiled is what a policy resource says, independent of the rest of the cluster.
-type compiled struct {
-	policy  *wire.Policy
-	subject spec.Selector
-	order   *float64
-
-	ingress, egress                bool
-	doNotTrack, preDNAT, onForward bool
-	everywhere                     bool
-	staged                         v3.StagedAction
-
-	sets    []spec.Set // that the rules name, each once
-	origins origins
-	group   *group // of a profile
-	reason  string // what of it cannot be used
-	over    string // why it exceeds the limits of a single policy; part of the reason
-	cost    cost
-	created int64 // Unix seconds
-	shut    *shut // set in the closed form of a policy that does not fit
-}
-
-// add appends what comes of one rule of the resource.
-func (c *compiled) add(ingress bool, index int, rules ...wire.Rule) {
-	list, from := &c.policy.Egress, &c.origins.egress
-	if ingress {
-		list, from = &c.policy.Ingress, &c.origins.ingress
-	}
-	for _, r := range rules {
-		if *from != nil || len(*list) != index {
-			for len(*from) < len(*list) {
-				*from = append(*from, len(*from))
-			}
-			*from = append(*from, index)
-		}
-		*list = append(*list, r)
-	}
-}
-
-// denyAll has the policy deny all instead of what its rules say.
-func (c *compiled) denyAll() {
-	c.policy.Ingress, c.policy.Egress, c.sets, c.origins = denyAll, denyAll, nil, origins{}
+// proposal is a policy that is to be put in place.
+type proposal struct {
+	key compile.Key
+	compile.Policy
+	group *group // of a profile
+	shut  *shut  // set in the closed form of a policy that does not fit
 }
 
 // offerPolicy processes a new or changed policy.
-func (e *Engine) offerPolicy(key policyKey, c compiled) {
-	e.problems.set(key.kind, key.namespace, key.name, c.reason)
+func (e *Engine) offerPolicy(key compile.Key, c compile.Policy) {
+	e.problems.set(key.Kind, key.Namespace, key.Name, c.Reason)
 	e.cancel(key)
-	e.propose(key, c)
+	e.propose(proposal{key: key, Policy: c})
 }
 
 // setPolicy puts a policy in place.
-func (e *Engine) setPolicy(key policyKey, c compiled) {
-	before := e.policies.Get(key)
+func (e *Engine) setPolicy(c proposal) {
+	before := e.policies.Get(c.key)
 	if before != nil {
 		e.policies.Remove(before)
 		e.leave(before)
 	}
-	p := e.putPolicy(key, c, before)
+	p := e.putPolicy(c, before)
 	e.policies.Add(p)
 	e.enter(p)
 }
 
 // putPolicy makes a policy and puts it in the place of the one before, if there is one.
-func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
+func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 	e.progress.Add(1)
-	rules := encode(c.policy)
+	says := c.Wire()
+	rules := encode(says)
 	if rules == allowAllRules {
 		rules = allowAllRules // as in many: one copy is enough
 	}
-	p := &policy{kind: uint8(slices.Index(policyKinds, key.kind)), namespaceLen: uint16(len(key.namespace)),
-		name: c.policy.Name, rules: rules, order: c.order, ingress: c.ingress, egress: c.egress,
-		doNotTrack: c.doNotTrack, preDNAT: c.preDNAT, onForward: c.onForward, group: c.group,
-		shut: c.shut, cost: c.cost, created: c.created}
-	if c.origins.ingress != nil || c.origins.egress != nil {
-		from := c.origins
-		p.origins = &from
+	p := &policy{kind: uint8(slices.Index(policyKinds, c.key.Kind)), namespaceLen: uint16(len(c.key.Namespace)),
+		name: c.Name, rules: rules, order: c.Order, ingress: c.AppliesToIngress, egress: c.AppliesToEgress,
+		doNotTrack: c.DoNotTrack, preDNAT: c.PreDNAT, onForward: c.ApplyOnForward, group: c.group,
+		shut: c.shut, cost: c.Cost, created: c.Created}
+	if c.Ingress.Origins != nil || c.Egress.Origins != nil {
+		p.origins = &origins{c.Ingress.Origins, c.Egress.Origins}
 	}
-	e.acquireSets(p, &c)
-	object := e.closeOversized(p, c.policy)
+	e.acquireSets(p, &c.Policy)
+	object := e.closeOversized(p, says)
 	if c.group == nil {
-		p.subject = e.acquireSelector(c.subject)
-		p.tier = e.acquireTier(c.policy.Tier)
+		p.subject = e.acquireSelector(c.Subject)
+		p.tier = e.acquireTier(c.Tier)
 		switch {
-		case !c.ingress && !c.egress:
+		case !c.AppliesToIngress && !c.AppliesToEgress:
 			p.group = &group{}
-		case c.everywhere:
+		case c.NeededOnEveryNode:
 			p.group = &e.everywhere
 		default:
 			p.group = &p.subject.group
@@ -179,23 +142,23 @@ func (e *Engine) putPolicy(key policyKey, c compiled, before *policy) *policy {
 
 // acquireSets has the policy use the sets that its rules name; one that is staged, what they would be made from, which
 // propose has matched.
-func (e *Engine) acquireSets(p *policy, c *compiled) {
-	if c.staged == "" {
-		p.sets = make([]*ipSet, len(c.sets))
-		for i, s := range c.sets {
+func (e *Engine) acquireSets(p *policy, c *compile.Policy) {
+	if c.Staged == "" {
+		p.sets = make([]*ipSet, len(c.Sets))
+		for i, s := range c.Sets {
 			p.sets[i] = e.acquireSet(s)
 		}
 		return
 	}
-	p.staged = &staged{action: c.staged, specs: c.sets}
-	for _, s := range c.sets {
+	p.staged = &staged{action: c.Staged, specs: c.Sets}
+	for _, s := range c.Sets {
 		if s.Service == nil {
 			p.staged.selectors = append(p.staged.selectors, e.acquireUnasked(s.Items))
 		}
 	}
 }
 
-func (e *Engine) removePolicyAt(key policyKey) {
+func (e *Engine) removePolicyAt(key compile.Key) {
 	e.cancel(key)
 	if p := e.policies.Get(key); p != nil {
 		e.policies.Remove(p)
@@ -207,7 +170,7 @@ func (e *Engine) removePolicyAt(key policyKey) {
 // takePolicy undoes putPolicy.
 func (e *Engine) takePolicy(p *policy) {
 	key := p.key()
-	e.problems.setOfService(Problem{Kind: key.kind, Namespace: key.namespace, Name: key.name}, "")
+	e.problems.setOfService(Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}, "")
 	e.detach(p)
 	if p.staged == nil {
 		e.out.setPolicy(p.name, p.handedOut(), "", nil)
@@ -328,18 +291,16 @@ func (e *Engine) dirtyStacksOf(s *selector) {
 
 // tier is a tier that has a Tier, policies, or both.
 type tier struct {
-	name          string
-	object        bool
-	order         *float64 // nil is last
-	defaultAction wire.Action
-	policies      int
+	compile.Tier
+	name     string
+	object   bool
+	policies int
 }
 
 func (e *Engine) acquireTier(name string) *tier {
 	t := e.tiers[name]
 	if t == nil {
-		t = &tier{name: name}
-		t.set(nil)
+		t = &tier{name: name, Tier: compile.TierOf(name, nil)}
 		e.tiers[name] = t
 	}
 	t.policies++
@@ -357,36 +318,13 @@ func (e *Engine) dropTierIfUnused(t *tier) {
 	}
 }
 
-// set takes in what a Tier says, or with nil that there is none. The tiers of Kubernetes and the default one exist
-// without. A policy in any other that does not exist counts as in a last one: what it denies stays denied.
-func (t *tier) set(spec *v3.TierSpec) {
-	t.object = spec != nil
-	says := v3.TierSpec{}
-	if spec != nil {
-		says = *spec
-	}
-	for _, builtIn := range v3.BuiltInTiers() {
-		if builtIn.Name == t.name {
-			says = builtIn.Spec // whatever a Tier says: Kubernetes has it so
-		}
-	}
-	t.order, t.defaultAction = says.Order, wire.Deny
-	if says.DefaultAction != nil && *says.DefaultAction == v3.Pass {
-		t.defaultAction = wire.Pass
-	}
-}
-
 func (e *Engine) upsertTier(o *v3.Tier) {
 	t := e.tiers[o.Name]
 	if t == nil {
 		t = &tier{name: o.Name}
 		e.tiers[o.Name] = t
 	}
-	reason := ""
-	if a := o.Spec.DefaultAction; a != nil && *a != v3.Deny && *a != v3.Pass {
-		reason = "spec.defaultAction: " + string(*a) + " is none of Deny, Pass; it is taken for Deny"
-	}
-	e.problems.set(KindTier, "", o.Name, reason)
+	e.problems.set(KindTier, "", o.Name, compile.TierProblem(&o.Spec))
 	e.setTier(t, &o.Spec)
 }
 
@@ -398,9 +336,9 @@ func (e *Engine) deleteTier(name string) {
 }
 
 func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
-	before := *t
-	t.set(spec)
-	if before.defaultAction == t.defaultAction && compareOrders(before.order, t.order) == 0 {
+	before := t.Tier
+	t.Tier, t.object = compile.TierOf(t.name, spec), spec != nil
+	if before.DefaultAction == t.DefaultAction && compareOrders(before.Order, t.Order) == 0 {
 		return
 	}
 	for st := range e.stacks.All {
@@ -420,7 +358,7 @@ func encode(p *wire.Policy) string {
 }
 
 // allowAllRules are those of the profiles of all namespaces.
-var allowAllRules = encode(&wire.Policy{Ingress: allowAll, Egress: allowAll})
+var allowAllRules = encode(&wire.Policy{Ingress: allowAll.List, Egress: allowAll.List})
 
 // decode returns the rules again.
 func (p *policy) decode() *wire.Policy {
@@ -429,31 +367,4 @@ func (p *policy) decode() *wire.Policy {
 		panic(err) // encode wrote it
 	}
 	return &out
-}
-
-// setsOf collects the sets that rules name, each once, and gives their names.
-type setsOf struct {
-	specs []spec.Set
-	names map[spec.SetKey]string
-}
-
-func (s *setsOf) add(set spec.Set) string {
-	key := set.Key()
-	if name, known := s.names[key]; known {
-		return name
-	}
-	if s.names == nil {
-		s.names = map[spec.SetKey]string{}
-	}
-	set.Name = set.Hash()
-	s.specs, s.names[key] = append(s.specs, set), set.Name
-	return set.Name
-}
-
-// cut removes all but the first n.
-func (s *setsOf) cut(n int) {
-	for i := range s.specs[n:] {
-		delete(s.names, s.specs[n+i].Key())
-	}
-	s.specs = s.specs[:n]
 }

@@ -9,6 +9,7 @@ import (
 
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -174,7 +175,7 @@ func (e *Engine) upsertProfile(o *v3.Profile) {
 		e.problems.set(KindProfile, "", o.Name, "metadata.name: it is none that a Profile can have")
 		return
 	}
-	e.problems.set(KindProfile, "", o.Name, compileProfile("", &o.Spec).reason)
+	e.problems.set(KindProfile, "", o.Name, compile.Profile("", &o.Spec).Reason)
 	e.setObject(e.profile(o.Name), &o.Spec)
 }
 
@@ -212,14 +213,16 @@ func (e *Engine) flushProfile(p *profile) {
 		e.dropProfileIfUnused(p)
 		return
 	}
-	c := compiled{policy: &wire.Policy{Name: p.policyName(), Ingress: allowAll, Egress: allowAll}}
+	c := proposal{key: compile.Key{Kind: KindProfile, Name: p.name}, group: &group{}}
 	if p.object != nil {
-		c = compileProfile(p.policyName(), p.object)
+		c.Policy = compile.Profile(p.policyName(), p.object)
+	} else {
+		c.Policy = compile.Policy{Name: p.policyName(), Ingress: allowAll, Egress: allowAll}
 	}
-	if c.group = (&group{}); p.policy != nil {
+	if p.policy != nil {
 		c.group = p.policy.group
 	}
-	p.policy = e.putPolicy(policyKey{KindProfile, "", p.name}, c, p.policy)
+	p.policy = e.putPolicy(c, p.policy)
 }
 
-var allowAll = []wire.Rule{{Action: wire.Allow}}
+var allowAll = compile.Rules{List: []wire.Rule{{Action: wire.Allow}}}

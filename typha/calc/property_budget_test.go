@@ -7,17 +7,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 )
 
 // drawBudget gives one that some policies of a random cluster are beyond, each for another reason.
-func (r random) drawBudget() calc.Budget {
+func (r random) drawBudget() compile.Budget {
 	draw := func(low, high int) int {
 		if r.chance(40) {
 			return 0 // the default
 		}
 		return low + r.IntN(high-low)
 	}
-	return calc.Budget{
+	return compile.Budget{
 		PolicyRules: draw(2, 12), PolicySets: draw(1, 6), PolicyMembers: draw(2, 24),
 		NamespaceRules: draw(4, 20), NamespaceSets: draw(2, 8), NamespaceMembers: draw(4, 40),
 	}
@@ -63,7 +64,7 @@ func TestStepsEndWhereAFlushDoes(t *testing.T) {
 	eachCluster(t, func(n int, h *history) {
 		budget := h.r.drawBudget()
 		if h.r.chance(50) {
-			budget = calc.Budget{}
+			budget = compile.Budget{}
 		}
 		h.engine = func() *calc.Engine { return calc.NewTight(budget) }
 		h.aged()

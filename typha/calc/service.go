@@ -254,7 +254,7 @@ func sliceOf(o *discoveryv1.EndpointSlice) *slice {
 		if p.Protocol != nil {
 			protocol = *p.Protocol
 		}
-		number, ok := protocolNumber(protocol)
+		number, ok := spec.Protocol(protocol)
 		if ok && p.Port != nil && *p.Port > 0 && *p.Port <= 65535 {
 			ports[namedPort{protocol: number, port: uint16(*p.Port)}] = struct{}{}
 		}

@@ -185,14 +185,14 @@ func (e *Engine) policiesOf(st *stack) []*policy {
 // comparePolicies orders by tier, order, and name; policies of one name by their kinds and namespaces.
 func comparePolicies(a, b *policy) int {
 	return cmp.Or(compareTiers(a.tier, b.tier), compareOrders(a.order, b.order),
-		strings.Compare(a.key().name, b.key().name), strings.Compare(a.name, b.name))
+		strings.Compare(a.key().Name, b.key().Name), strings.Compare(a.name, b.name))
 }
 
 func compareTiers(a, b *tier) int {
 	if a == b {
 		return 0
 	}
-	return cmp.Or(compareOrders(a.order, b.order), strings.Compare(a.name, b.name))
+	return cmp.Or(compareOrders(a.Order, b.Order), strings.Compare(a.name, b.name))
 }
 
 // compareOrders puts an absent order last.
@@ -220,7 +220,7 @@ func (e *Engine) tiersOf(st *stack, wanted func(*policy) bool) []wire.Tier {
 			continue
 		}
 		if p.tier != last {
-			tiers = append(tiers, wire.Tier{Name: p.tier.name, DefaultAction: p.tier.defaultAction})
+			tiers = append(tiers, wire.Tier{Name: p.tier.name, DefaultAction: p.tier.DefaultAction})
 			last = p.tier
 		}
 		t := &tiers[len(tiers)-1]

@@ -14,14 +14,6 @@ import (
 // TestNothingIsSoughtAmongAll makes so many of each of these that looking through all for each one would not end.
 func TestNothingIsSoughtAmongAll(t *testing.T) {
 	const many = 200_000
-	var sets setsOf
-	for i := range many {
-		sets.add(spec.NamedPorts(spec.All(spec.Pods), strconv.Itoa(i), 6))
-	}
-	sets.cut(1)
-	if sets.add(sets.specs[0]); len(sets.specs) != 1 || len(sets.names) != 1 {
-		t.Errorf("of the sets there are %d, by %d names, want 1", len(sets.specs), len(sets.names))
-	}
 	e, g := New(), group{}
 	e.acquireSpace("shop")
 	for i := range many {

@@ -1,10 +1,13 @@
 package calc
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
@@ -31,12 +34,12 @@ func newTenants() tenants {
 type tenant struct {
 	name     string
 	policies compact.Pointers[policy]
-	cost            // the sum over its policies; a set that several of them name counts several times
-	members  int    // likewise
-	shut     int    // number of policies that are shut
-	line     []*job // see backlog
-	// aged are the policies by age, including some that have left. late are those that are not in aged yet. Both are nil
-	// until the first decision on the tenant, and while no policy is shut.
+	cost     compile.Cost // the sum over its policies; a set that several of them name counts several times
+	members  int          // likewise
+	shut     int          // number of policies that are shut
+	line     []*job       // see backlog
+	// aged are the policies by age, including some that have left. late are those that are not in aged yet. Both are
+	// nil until the first decision on the tenant, and while no policy is shut.
 	aged, late []*policy
 }
 
@@ -65,8 +68,8 @@ func merged[T any](sorted, more []T, compare func(a, b T) int) []T {
 
 // shut is the part of a policy that does not fit into its namespace's budget. The policy is opened when it fits again.
 type shut struct {
-	compiled compiled
-	why      fitting // the reason in its Problem; zero before there is one
+	policy compile.Policy
+	why    fitting // the reason in its Problem; zero before there is one
 	// held are the selectors of the policy's sets, if it is their members that do not fit.
 	held []*selector
 }
@@ -89,9 +92,9 @@ func (e *Engine) dropTenantIfUnused(t *tenant) {
 
 // enter adds a policy to the sums of its namespace.
 func (e *Engine) enter(p *policy) {
-	t := e.tenant(p.key().namespace)
+	t := e.tenant(p.key().Namespace)
 	t.policies.Add(p)
-	t.rules, t.sets = t.rules+p.cost.rules, t.sets+p.cost.sets
+	t.cost.Rules, t.cost.Sets = t.cost.Rules+p.cost.Rules, t.cost.Sets+p.cost.Sets
 	t.shut += oneIf(p.shut != nil)
 	e.tenants.unmeasured[p] = struct{}{}
 	for _, s := range p.counts() {
@@ -104,9 +107,9 @@ func (e *Engine) enter(p *policy) {
 
 // leave reverses enter.
 func (e *Engine) leave(p *policy) {
-	t := e.tenant(p.key().namespace)
+	t := e.tenant(p.key().Namespace)
 	t.policies.Remove(p)
-	t.rules, t.sets, t.members = t.rules-p.cost.rules, t.sets-p.cost.sets, t.members-p.members
+	t.cost.Rules, t.cost.Sets, t.members = t.cost.Rules-p.cost.Rules, t.cost.Sets-p.cost.Sets, t.members-p.members
 	t.shut -= oneIf(p.shut != nil)
 	for _, s := range p.counts() {
 		s.counted.Remove(p)
@@ -147,7 +150,7 @@ func (e *Engine) judgeTenants() bool {
 	}
 	clear(t.resized)
 	for p := range t.unmeasured {
-		e.measure(e.tenant(p.key().namespace), p)
+		e.measure(e.tenant(p.key().Namespace), p)
 	}
 	clear(t.unmeasured)
 	changed := false
@@ -173,7 +176,7 @@ func (e *Engine) measure(t *tenant, p *policy) {
 	p.members = n
 	limit := e.limits(t)
 	if n > e.budget.PolicyMembers || t.shut > 0 ||
-		t.rules > limit.rules || t.sets > limit.sets || t.members > limit.members {
+		t.cost.Rules > limit.rules || t.cost.Sets > limit.sets || t.members > limit.members {
 		e.tenants.dirty[t] = struct{}{}
 	}
 }
@@ -203,7 +206,7 @@ func (p *policy) trialSpecs() []spec.Set {
 	case p.shut != nil && p.shut.held == nil:
 		return nil
 	case p.shut != nil:
-		return p.shut.compiled.sets
+		return p.shut.policy.Sets
 	case p.staged != nil:
 		return p.staged.specs
 	}
@@ -214,7 +217,7 @@ func (p *policy) trialSpecs() []spec.Set {
 func (p *policy) specs() []spec.Set {
 	switch {
 	case p.shut != nil:
-		return p.shut.compiled.sets
+		return p.shut.policy.Sets
 	case p.staged != nil:
 		return p.staged.specs
 	}
@@ -240,7 +243,7 @@ func (e *Engine) judgeTenant(t *tenant) bool {
 	left, changed := e.limits(t), false
 	seen := map[string]struct{}{}
 	for _, p := range t.byAge() {
-		if p.cost == (cost{}) {
+		if p.cost == (compile.Cost{}) {
 			continue // it needs nothing: it has no rules, or is closed for a reason of its own
 		}
 		f := e.fit(t, p, &left, seen)
@@ -278,16 +281,16 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 	sets := 0
 	for i := range specs {
 		if _, is := seen[specs[i].Name]; !is {
-			sets += weight(&specs[i])
+			sets += compile.SetCost(&specs[i])
 		}
 	}
 	switch {
-	case p.cost.rules > left.rules:
+	case p.cost.Rules > left.rules:
 		return fitting{setting: "NamespaceMaxRules", what: "rules", limit: limit.rules}
 	case sets > left.sets:
 		return fitting{setting: "NamespaceMaxSets", what: "sets", limit: limit.sets}
 	}
-	left.rules, left.sets = left.rules-p.cost.rules, left.sets-sets
+	left.rules, left.sets = left.rules-p.cost.Rules, left.sets-sets
 	all, more := 0, 0
 	for i := range specs {
 		size, known := e.sizeOf(&specs[i])
@@ -325,14 +328,14 @@ func (e *Engine) setShut(t *tenant, p *policy, f fitting) bool {
 	}
 	c := e.compiledOf(p)
 	if f.setting == "" {
-		e.problems.set(key.kind, key.namespace, key.name, c.reason)
-		return e.propose(key, c)
+		e.problems.set(key.Kind, key.Namespace, key.Name, c.Reason)
+		return e.propose(proposal{key: key, Policy: c})
 	}
-	reason := f.reason(t) + "; until then " + c.closedEffect()
-	if c.reason != "" {
-		reason = c.reason + "; " + reason
+	reason := f.reason(t) + "; until then " + c.ClosedEffect()
+	if c.Reason != "" {
+		reason = c.Reason + "; " + reason
 	}
-	e.problems.set(key.kind, key.namespace, key.name, reason)
+	e.problems.set(key.Kind, key.Namespace, key.Name, reason)
 	if p.shut != nil && (p.shut.held != nil) == f.hold {
 		p.shut.why = f
 		return false
@@ -342,16 +345,12 @@ func (e *Engine) setShut(t *tenant, p *policy, f fitting) bool {
 }
 
 // putShut puts the closed form of a policy in place.
-func (e *Engine) putShut(key policyKey, c compiled, why fitting) {
-	closed := c
-	policy := *c.policy
-	closed.policy = &policy
-	closed.close()
-	closed.shut = &shut{compiled: c, why: why}
+func (e *Engine) putShut(key compile.Key, c compile.Policy, why fitting) {
+	closed := proposal{key: key, Policy: c.Closed(), shut: &shut{policy: c, why: why}}
 	if why.hold {
-		closed.shut.held = e.hold(c.sets)
+		closed.shut.held = e.hold(c.Sets)
 	}
-	e.setPolicy(key, closed)
+	e.setPolicy(closed)
 }
 
 // hold acquires the selectors of sets.
@@ -366,23 +365,24 @@ func (e *Engine) hold(sets []spec.Set) []*selector {
 }
 
 // compiledOf returns what a policy was made from.
-func (e *Engine) compiledOf(p *policy) compiled {
+func (e *Engine) compiledOf(p *policy) compile.Policy {
 	if p.shut != nil {
-		return p.shut.compiled
+		return p.shut.policy
 	}
-	key := p.key()
-	c := compiled{
-		policy: p.decode(), subject: p.subject.spec(), order: p.order, ingress: p.ingress, egress: p.egress,
-		doNotTrack: p.doNotTrack, preDNAT: p.preDNAT, onForward: p.onForward, everywhere: p.group == &e.everywhere,
-		sets: p.specs(), created: p.created, cost: p.cost,
-		reason: e.problems.reasons[Problem{Kind: key.kind, Namespace: key.namespace, Name: key.name}],
+	key, rules := p.key(), p.decode()
+	c := compile.Policy{
+		Name: p.name, Tier: p.tier.name, Order: p.order, Subject: p.subject.spec(),
+		Ingress: compile.Rules{List: rules.Ingress}, Egress: compile.Rules{List: rules.Egress},
+		AppliesToIngress: p.ingress, AppliesToEgress: p.egress,
+		DoNotTrack: p.doNotTrack, PreDNAT: p.preDNAT, ApplyOnForward: p.onForward, NeededOnEveryNode: p.group == &e.everywhere,
+		Sets: p.specs(), Created: p.created, Cost: p.cost,
+		Reason: e.problems.reasons[Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}],
 	}
-	c.policy.Name, c.policy.Tier = p.name, p.tier.name
 	if p.origins != nil {
-		c.origins = *p.origins
+		c.Ingress.Origins, c.Egress.Origins = p.origins.ingress, p.origins.egress
 	}
 	if p.staged != nil {
-		c.staged = p.staged.action
+		c.Staged = p.staged.action
 	}
 	return c
 }
@@ -405,4 +405,21 @@ func (e *Engine) sizeOf(s *spec.Set) (int, bool) {
 		return 0, false
 	}
 	return selector.size, true
+}
+
+// leastCharge is the smallest number that the members of a set count as.
+const leastCharge = 64
+
+// charge returns the number that the members of a set count as in a budget.
+func (e *Engine) charge(members int) int {
+	if members <= e.leastCharge {
+		return e.leastCharge
+	}
+	return 1 << bits.Len(uint(members-1))
+}
+
+// comparePolicyAges orders policies by age, the older ones first.
+func comparePolicyAges(a, b *policy) int {
+	x, y := a.key(), b.key()
+	return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name))
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/datastore/etcd"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/discovery"
 )
 
@@ -64,7 +64,7 @@ type Config struct {
 	ShutdownConnectionDropIntervalMax    time.Duration
 
 	// Budget limits what policies may use.
-	Budget calc.Budget
+	Budget compile.Budget
 }
 
 // The ways to rebalance; see Config.ConnectionRebalancingMode.
@@ -169,7 +169,7 @@ func parse(environ, args []string) (Config, error) {
 		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollInterval: 30 * time.Second,
 		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: discovery.PortName,
 		ShutdownTimeout: 5 * time.Minute, ShutdownConnectionDropIntervalMax: time.Second,
-		Budget: calc.DefaultBudget(),
+		Budget: compile.DefaultBudget(),
 	}
 	flags := flag.NewFlagSet("typha", flag.ContinueOnError)
 	flags.Usage = func() {

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/maneki-net/maneki/datastore/etcd"
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )
@@ -38,7 +38,7 @@ func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
 		MaxConnectionsUpperLimit: 10000, MaxConnectionsLowerLimit: 400, K8sServicePollInterval: 30 * time.Second,
 		K8sNamespace: "kube-system", K8sServiceName: "calico-typha", K8sPortName: "calico-typha",
 		ShutdownTimeout: 300 * time.Second, ShutdownConnectionDropIntervalMax: time.Second,
-		Budget: calc.DefaultBudget(),
+		Budget: compile.DefaultBudget(),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -44,7 +45,7 @@ type HubOptions struct {
 	// GracePeriod after it connected, 0 is 5 minutes too, it may take longer.
 	MaxFallBehind, GracePeriod time.Duration
 	// Budget limits what policies may use.
-	Budget calc.Budget
+	Budget compile.Budget
 	// Logger receives what changes; nil discards.
 	Logger *slog.Logger
 	// Metrics is counted into; nil is a set of its own that nobody reads.

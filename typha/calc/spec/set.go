@@ -19,8 +19,8 @@ type Set struct {
 	Items Selector
 }
 
-// Content says what of the items is in a set: their networks or, if there is a Port, those of their ports that have this name
-// and protocol. If there is a Service, the set contains the endpoints of the Service instead.
+// Content says what of the items is in a set: their networks or, if there is a Port, those of their ports that have
+// this name and protocol. If there is a Service, the set contains the endpoints of the Service instead.
 type Content struct {
 	Name     string // of the set on the wire, once it has one: see Hash
 	Port     string
@@ -63,8 +63,8 @@ func (s *Set) Key() SetKey {
 	return SetKey{items: s.Items.Key(), port: s.Port, protocol: s.Protocol}
 }
 
-// Hash returns the name of the set on the wire: a hash of its meaning, "s:" and 22 characters for a set of addresses, "n:" and
-// 22 characters for one of addresses with ports.
+// Hash returns the name of the set on the wire: a hash of its meaning, "s:" and 22 characters for a set of addresses,
+// "n:" and 22 characters for one of addresses with ports.
 func (s *Set) Hash() string {
 	text := make([]byte, 0, 256)
 	switch {

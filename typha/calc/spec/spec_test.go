@@ -60,8 +60,8 @@ func TestOneMeaningHasOneName(t *testing.T) {
 	}
 }
 
-// TestNamesStay holds the names: a Typha of another version must give a set the same name, so that nodes keep the set when
-// they change over to it.
+// TestNamesStay holds the names: a Typha of another version must give a set the same name, so that nodes keep the set
+// when they change over to it.
 func TestNamesStay(t *testing.T) {
 	shop := Selector{Any, "shop", parse(t, "role == 'db'")}
 	for _, test := range []struct {

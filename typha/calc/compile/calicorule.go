@@ -1,4 +1,4 @@
-package calc
+package compile
 
 import (
 	"cmp"
@@ -17,23 +17,24 @@ import (
 
 var wireActions = map[v3.Action]wire.Action{v3.Allow: wire.Allow, v3.Deny: wire.Deny, v3.Pass: wire.Pass, v3.Log: wire.Log}
 
-func (c *calicoCompiler) rules(out *compiled, path *field.Path, rules []v3.Rule, ingress bool) {
+// rules compiles the rules of one direction.
+func (c *calicoCompiler) rules(out *Policy, path *field.Path, rules []v3.Rule, ingress bool) {
 	for i := range rules {
 		if r, ok := c.rule(path.Index(i), &rules[i], ingress); ok {
-			out.add(ingress, i, r)
+			out.direction(ingress).add(i, r)
 		}
 	}
 }
 
-// rule reads one rule. It is false for one that matches nothing. Of an unusable rule that denies, or passes on, the
-// parts that can be read remain: it denies at least what was meant.
+// rule compiles one rule. It returns false for a rule that matches nothing. Of an unusable rule that denies or passes,
+// the parts that can be read remain, so that it denies at least what was meant.
 func (c *calicoCompiler) rule(path *field.Path, r *v3.Rule, ingress bool) (wire.Rule, bool) {
 	errs := rule.Unusable(path, r, c.namespace != "")
 	if r.HTTP != nil {
 		errs = append(errs, field.Forbidden(path.Child("http"), "requests are not read"))
 	}
 	if r.NotICMP != nil && r.NotICMP.Type == nil && len(errs) == 0 {
-		return wire.Rule{}, false // no message is unlike any message
+		return wire.Rule{}, false // notICMP without a type excludes every message
 	}
 	action, known := wireActions[r.Action]
 	if len(errs) > 0 {
@@ -80,7 +81,7 @@ func icmpOf(f *v3.ICMPFields) *wire.ICMP {
 	return out
 }
 
-// end reads one end of a rule. What cannot be read is left out; rule has reported it.
+// end compiles one end of a rule. It leaves out what cannot be read, which rule has reported.
 func (c *calicoCompiler) end(r *v3.EntityRule, protocol uint8, ingress, destination bool) wire.Match {
 	var out wire.Match
 	out.Nets = netsOf(r.Nets, true)
@@ -114,17 +115,26 @@ func (c *calicoCompiler) end(r *v3.EntityRule, protocol uint8, ingress, destinat
 	return out
 }
 
-// netsOf reads networks. If one of a list of alternatives cannot be read any network may have been meant.
+// netsOf returns the networks, sorted and without duplicates. Networks that cannot be read are left out. If the list is
+// one of alternatives, a network that cannot be read may have meant any: then netsOf returns nil, which matches every
+// address.
 func netsOf(texts []string, alternatives bool) []netip.Prefix {
-	var errs field.ErrorList
-	nets := readNets(nil, texts, &errs)
-	if len(errs) > 0 && alternatives {
-		return nil
+	var nets []netip.Prefix
+	for _, text := range texts {
+		net, err := rule.ParseNet(text)
+		if err != nil && alternatives {
+			return nil
+		}
+		if err == nil {
+			nets = append(nets, net)
+		}
 	}
-	return slices.Collect(nets.All)
+	slices.SortFunc(nets, netip.Prefix.Compare)
+	return slices.Compact(nets)
 }
 
-// ports returns ranges, and sets for names. If one cannot be read any port may have been meant.
+// ports returns the ranges of a list of ports, and the sets for its names. If a port cannot be read, any may have been
+// meant: then ports returns nothing, which matches every port.
 func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners spec.Selector) (ranges []wire.PortRange, sets []string) {
 	if len(readablePorts(list)) < len(list) {
 		return nil, nil
@@ -140,6 +150,7 @@ func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners
 	return ranges, sets
 }
 
+// readablePorts returns the ports that can be read.
 func readablePorts(list []intstr.IntOrString) []intstr.IntOrString {
 	var readable []intstr.IntOrString
 	for _, p := range list {
@@ -150,19 +161,20 @@ func readablePorts(list []intstr.IntOrString) []intstr.IntOrString {
 	return readable
 }
 
-// selected returns the items that selector, namespaceSelector and serviceAccounts mean together; any says that none of
-// them is there.
+// selected returns the items that selector, namespaceSelector and serviceAccounts select together. It returns any if
+// the rule has none of them.
 func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec.Selector, any bool) {
 	if r.Selector == "" && r.NamespaceSelector == "" && r.ServiceAccounts == nil {
 		return spec.All(spec.Any), true
 	}
 	parts := []*expression.Selector{readableOrAll(r.Selector)}
-	if _, global := parts[0].WithGlobal(true); global { // which has no meaning here
+	_, global := parts[0].WithGlobal(true)
+	if global { // it has no meaning in a selector of labels
 		parts[0] = expression.All()
 	}
 	out := spec.Selector{Scope: spec.Any}
 	if r.NamespaceSelector != "" {
-		// One that cannot be read may have said global().
+		// A selector that cannot be read may have said global().
 		if s, err := expression.Parse(r.NamespaceSelector); err == nil {
 			parts = append(parts, namespaceScope(s))
 		}
@@ -182,7 +194,7 @@ func (c *calicoCompiler) selected(r *v3.EntityRule) (selected spec.Selector, any
 	return out, false
 }
 
-// readableOrAll reads a selector; one that cannot be read may have meant everything.
+// readableOrAll returns a selector, or all() if it cannot be read.
 func readableOrAll(text string) *expression.Selector {
 	s, err := expression.Parse(text)
 	if err != nil {
@@ -191,8 +203,8 @@ func readableOrAll(text string) *expression.Selector {
 	return s
 }
 
-// namespaceScope returns a selector of what is in the namespaces that a selector selects and, where it says global(),
-// of what is in none.
+// namespaceScope returns a selector of what is in the namespaces that a selector selects. With global() it also selects
+// what is in no namespace.
 func namespaceScope(s *expression.Selector) *expression.Selector {
 	within, global := s.WithGlobal(false)
 	inside := expression.And(expression.Has(v3.LabelNamespace), within.Prefixed(v3.NamespaceLabelPrefix))

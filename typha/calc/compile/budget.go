@@ -1,10 +1,8 @@
-package calc
+package compile
 
 import (
-	"cmp"
 	"fmt"
 	"math"
-	"math/bits"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,8 +43,8 @@ func DefaultBudget() Budget {
 	}
 }
 
-// withDefaults returns the budget with defaults for the fields that are not set.
-func (b Budget) withDefaults() Budget {
+// WithDefaults returns the budget with defaults for the fields that are not set.
+func (b Budget) WithDefaults() Budget {
 	d := DefaultBudget()
 	for _, f := range []struct{ is, def *int }{
 		{&b.PolicyRules, &d.PolicyRules}, {&b.PolicySets, &d.PolicySets}, {&b.PolicyMembers, &d.PolicyMembers},
@@ -77,50 +75,57 @@ func (b Budget) Validate() error {
 	return nil
 }
 
-// Judge returns why a policy has more rules or sets than one policy may have, and what to do about it. It returns the
-// empty string for a policy within those limits and for an object that is not a policy. It does not report other
-// reasons for which the policy is unusable.
-func (b Budget) Judge(object metav1.Object) string {
-	_, c, _ := b.withDefaults().compile(object)
-	return c.over
+// Exceeded returns why a policy has more rules or sets than one policy may have, and what to do about it. It returns
+// the empty string for a policy within those limits and for an object that is not a policy. It does not report other
+// reasons for which a policy cannot be used.
+func (b Budget) Exceeded(object metav1.Object) string {
+	_, _, exceeded, _ := b.WithDefaults().compile(object)
+	return exceeded
 }
 
-// cost is the part of the budget that follows from a policy's object. It is zero for a policy that exceeds the limits
+// Cost is the part of the budget that follows from a policy's object. It is zero for a policy that exceeds the limits
 // of a single policy.
-type cost struct{ rules, sets int }
+type Cost struct{ Rules, Sets int }
 
-// compile reads a policy of any kind. If the policy has too many rules, only its subject is read. It returns false for
-// an object that is not a policy.
-func (b Budget) compile(object metav1.Object) (policyKey, compiled, bool) {
-	key, rules, read := source(object)
-	if read == nil {
-		return policyKey{}, compiled{}, false
+// Policy compiles a policy of any kind. A policy that exceeds the limits of a single policy is closed: see
+// Policy.Closed. Policy returns false for an object that is not a policy.
+func (b Budget) Policy(object metav1.Object) (Key, Policy, bool) {
+	key, p, _, is := b.compile(object)
+	return key, p, is
+}
+
+// compile is Policy, and also returns why the policy exceeds the limits of a single policy. If the policy has too many
+// rules, only its subject is compiled.
+func (b Budget) compile(object metav1.Object) (key Key, p Policy, exceeded string, is bool) {
+	r, is := resourceOf(object)
+	if !is {
+		return Key{}, Policy{}, "", false
 	}
-	tooMany := rules > b.PolicyRules
-	c := read(tooMany)
-	c.created = object.GetCreationTimestamp().Unix()
-	c.cost = cost{rules, c.subject.Terms() / termsOfSet}
-	for i := range c.sets {
-		c.cost.sets += weight(&c.sets[i])
+	tooMany := r.rules > b.PolicyRules
+	p = r.compile(tooMany)
+	p.Created = object.GetCreationTimestamp().Unix()
+	p.Cost = Cost{r.rules, p.Subject.Terms() / termsOfSet}
+	for i := range p.Sets {
+		p.Cost.Sets += SetCost(&p.Sets[i])
 	}
 	switch {
 	case tooMany:
-		c.over = fmt.Sprintf("spec: the policy has %s, and one may have %d (PolicyMaxRules); split it",
-			number(rules, "rule"), b.PolicyRules)
-	case c.cost.sets > b.PolicySets:
-		c.over = fmt.Sprintf("spec: the rules name %s by selectors, Services and names of ports, "+
+		exceeded = fmt.Sprintf("spec: the policy has %s, and one may have %d (PolicyMaxRules); split it",
+			number(r.rules, "rule"), b.PolicyRules)
+	case p.Cost.Sets > b.PolicySets:
+		exceeded = fmt.Sprintf("spec: the rules name %s by selectors, Services and names of ports, "+
 			"and those of one policy may name %d (PolicyMaxSets); have fewer selectors select more, or split it",
-			number(c.cost.sets, "set"), b.PolicySets)
+			number(p.Cost.Sets, "set"), b.PolicySets)
 	}
-	if c.subject.Terms() > termsOfSet*b.PolicySets {
-		c.subject.Expression = expression.All() // to evaluate its own selector would take too long
+	if p.Subject.Terms() > termsOfSet*b.PolicySets {
+		p.Subject.Expression = expression.All() // to evaluate its own selector would take too long
 	}
-	if c.over != "" {
-		c.over += "; until then " + c.closedEffect()
-		c.close()
-		c.cost, c.reason = cost{}, c.over
+	if exceeded != "" {
+		exceeded += "; until then " + p.ClosedEffect()
+		p = p.Closed()
+		p.Cost, p.Reason = Cost{}, exceeded
 	}
-	return key, c, true
+	return r.key, p, exceeded, true
 }
 
 func number(n int, what string) string {
@@ -130,42 +135,11 @@ func number(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// source returns a policy's key, the number of its rules, and a function that compiles the policy, without its rules if
-// bare is set. The function is nil for an object that is not a policy.
-func source(object metav1.Object) (key policyKey, rules int, read func(bare bool) compiled) {
-	key = policyKey{namespace: object.GetNamespace(), name: object.GetName()}
-	switch o := object.(type) {
-	case *networkingv1.NetworkPolicy:
-		key.kind = KindNetworkPolicy
-		return key, kubeRules(&o.Spec), func(bare bool) compiled { return compileNetworkPolicy(o, bare) }
-	case *v3.StagedKubernetesNetworkPolicy:
-		key.kind = KindStagedKubernetesNetworkPolicy
-		p := unstaged(o)
-		return key, kubeRules(&p.Spec), func(bare bool) compiled {
-			c := compileNetworkPolicy(p, bare)
-			c.staged = stagedAction(o.Spec.StagedAction)
-			return c
-		}
-	case *policyv1alpha2.ClusterNetworkPolicy:
-		key.kind = KindClusterNetworkPolicy
-		return key, clusterRules(&o.Spec), func(bare bool) compiled { return compileClusterNetworkPolicy(o, bare) }
-	}
-	p, ok := calicoSource(object)
-	if !ok {
-		return key, 0, nil
-	}
-	key.kind = p.kind
-	return key, calicoRules(p.spec.Ingress) + calicoRules(p.spec.Egress), func(bare bool) compiled {
-		c := compileCalico(p.wireName(key), key.namespace, p.spec, bare)
-		c.staged = p.staged
-		return c
-	}
-}
-
 // maxRules is where counting ends, so that the product of two lists does not overflow.
 const maxRules = math.MaxInt32
 
-func kubeRules(s *networkingv1.NetworkPolicySpec) int {
+// kubernetesRules returns the number of rules of a NetworkPolicy.
+func kubernetesRules(s *networkingv1.NetworkPolicySpec) int {
 	n := 0
 	add := func(peers []networkingv1.NetworkPolicyPeer, ports int) {
 		n += max(1, len(peers)) * max(1, ports)
@@ -185,6 +159,7 @@ func kubeRules(s *networkingv1.NetworkPolicySpec) int {
 	return n
 }
 
+// clusterRules returns the number of rules of a ClusterNetworkPolicy.
 func clusterRules(s *policyv1alpha2.ClusterNetworkPolicySpec) int {
 	n := 0
 	for i := range s.Ingress {
@@ -200,6 +175,7 @@ func clusterRules(s *policyv1alpha2.ClusterNetworkPolicySpec) int {
 	return n
 }
 
+// calicoRules returns the number that rules of projectcalico.org/v3 count as.
 func calicoRules(rules []v3.Rule) int {
 	n := len(rules)
 	for i := range rules {
@@ -215,47 +191,10 @@ func calicoRules(rules []v3.Rule) int {
 // termsOfSet is how many requirements a selector may have while its set counts once.
 const termsOfSet = 10
 
-// weight returns how often a set counts in a budget.
-func weight(s *spec.Set) int {
+// SetCost returns the number that a set counts as in a budget.
+func SetCost(s *spec.Set) int {
 	if s.Service != nil {
 		return 1
 	}
 	return 1 + max(0, s.Items.Terms()-1)/termsOfSet
-}
-
-// leastCharge is the least number that the members of a set count as.
-const leastCharge = 64
-
-// charge returns the number that so many members of a set count as in a budget.
-func (e *Engine) charge(members int) int {
-	if members <= e.leastCharge {
-		return e.leastCharge
-	}
-	return 1 << bits.Len(uint(members-1))
-}
-
-// closedEffect returns what the policy does once it is closed, for a message.
-func (c *compiled) closedEffect() string {
-	if c.subject.Scope == spec.Pods && c.policy.Tier == v3.DefaultTier {
-		return "it allows nothing"
-	}
-	return "it denies all that it selects"
-}
-
-// close makes an unusable policy allow nothing. It still selects the same endpoints. Traffic that other NetworkPolicies
-// of Kubernetes allow to the same pods stays allowed.
-func (c *compiled) close() {
-	if c.closedEffect() == "it allows nothing" {
-		c.policy.Ingress, c.policy.Egress, c.sets, c.origins = nil, nil, nil, origins{}
-		return
-	}
-	c.denyAll()
-	if c.preDNAT {
-		c.policy.Egress = nil
-	}
-}
-
-func comparePolicyAges(a, b *policy) int {
-	x, y := a.key(), b.key()
-	return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(x.kind, y.kind), cmp.Compare(x.name, y.name))
 }

@@ -1,4 +1,4 @@
-package calc
+package compile
 
 import (
 	"fmt"
@@ -6,86 +6,96 @@ import (
 	"net/netip"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
 
+	"github.com/maneki-net/maneki/api/rule"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// IANA protocol numbers.
-const (
-	protocolTCP  = 6
-	protocolUDP  = 17
-	protocolSCTP = 132
-)
-
-func protocolNumber(p corev1.Protocol) (uint8, bool) {
-	switch p {
-	case "", corev1.ProtocolTCP:
-		return protocolTCP, true
-	case corev1.ProtocolUDP:
-		return protocolUDP, true
-	case corev1.ProtocolSCTP:
-		return protocolSCTP, true
+// kubernetesResource returns a policy of Kubernetes. It returns false for any other object.
+func kubernetesResource(object metav1.Object) (resource, bool) {
+	key := Key{Namespace: object.GetNamespace(), Name: object.GetName()}
+	switch o := object.(type) {
+	case *networkingv1.NetworkPolicy:
+		key.Kind = KindNetworkPolicy
+		return resource{key, kubernetesRules(&o.Spec), func(bare bool) Policy { return networkPolicy(o, bare) }}, true
+	case *v3.StagedKubernetesNetworkPolicy:
+		key.Kind = KindStagedKubernetesNetworkPolicy
+		p := unstaged(o)
+		return resource{key, kubernetesRules(&p.Spec), func(bare bool) Policy {
+			c := networkPolicy(p, bare)
+			c.Staged = stagedAction(o.Spec.StagedAction)
+			return c
+		}}, true
+	case *policyv1alpha2.ClusterNetworkPolicy:
+		key.Kind = KindClusterNetworkPolicy
+		return resource{key, clusterRules(&o.Spec), func(bare bool) Policy { return clusterNetworkPolicy(o, bare) }}, true
 	}
-	return 0, false
+	return resource{}, false
 }
 
-// kubeOrder is the order of Kubernetes NetworkPolicies in the default tier.
-var kubeOrder float64 = 1000
+// unstaged returns a staged policy as a NetworkPolicy.
+func unstaged(o *v3.StagedKubernetesNetworkPolicy) *networkingv1.NetworkPolicy {
+	s := &o.Spec
+	return &networkingv1.NetworkPolicy{ObjectMeta: o.ObjectMeta, Spec: networkingv1.NetworkPolicySpec{
+		PodSelector: s.PodSelector, Ingress: s.Ingress, Egress: s.Egress, PolicyTypes: s.PolicyTypes}}
+}
 
-// networkPolicyCompiler gathers the outcome of one NetworkPolicy.
+// kubernetesOrder is the order of Kubernetes NetworkPolicies in the default tier.
+var kubernetesOrder float64 = 1000
+
+// networkPolicyCompiler collects the outcome of one NetworkPolicy.
 type networkPolicyCompiler struct {
 	namespace string
 	subject   spec.Selector
-	sets      setsOf
+	sets      sets
 	reason    string // the first thing that cannot be used
 }
 
-// compileNetworkPolicy reads a NetworkPolicy as the Kubernetes documentation defines it
-// (https://kubernetes.io/docs/concepts/services-networking/network-policies/). A bare one is read without its rules.
-func compileNetworkPolicy(o *networkingv1.NetworkPolicy, bare bool) compiled {
+// networkPolicy compiles a NetworkPolicy as the Kubernetes documentation defines it
+// (https://kubernetes.io/docs/concepts/services-networking/network-policies/). If bare is set, it leaves the rules out.
+func networkPolicy(o *networkingv1.NetworkPolicy, bare bool) Policy {
 	c := networkPolicyCompiler{namespace: o.Namespace}
 	pods, err := expression.FromLabelSelector(&o.Spec.PodSelector)
 	if err != nil {
 		pods = readable(&o.Spec.PodSelector)
 	}
 	c.subject = spec.Selector{Scope: spec.Pods, Namespace: o.Namespace, Expression: pods}
-	out := compiled{
-		subject: c.subject, order: &kubeOrder,
-		policy: &wire.Policy{Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: v3.DefaultTier},
+	out := Policy{
+		Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: v3.DefaultTier, Order: &kubernetesOrder, Subject: c.subject,
 	}
-	out.ingress, out.egress = directions(o)
+	out.AppliesToIngress, out.AppliesToEgress = directions(o)
 	if err != nil {
 		// The pods that remain selected are more than were meant. They are isolated, and nothing
 		// is allowed to those that were not meant.
-		out.reason = fmt.Sprintf("spec.podSelector: %v; the policy denies all", err)
+		out.Reason = fmt.Sprintf("spec.podSelector: %v; the policy denies all", err)
 		return out
 	}
 	if bare {
 		return out
 	}
-	for i, rule := range o.Spec.Ingress {
-		if out.ingress {
-			out.add(true, i, c.rules(fmt.Sprintf("spec.ingress[%d]", i), rule.From, rule.Ports, true)...)
+	for i, r := range o.Spec.Ingress {
+		if out.AppliesToIngress {
+			out.Ingress.add(i, c.rules(fmt.Sprintf("spec.ingress[%d]", i), r.From, r.Ports, true)...)
 		}
 	}
-	for i, rule := range o.Spec.Egress {
-		if out.egress {
-			out.add(false, i, c.rules(fmt.Sprintf("spec.egress[%d]", i), rule.To, rule.Ports, false)...)
+	for i, r := range o.Spec.Egress {
+		if out.AppliesToEgress {
+			out.Egress.add(i, c.rules(fmt.Sprintf("spec.egress[%d]", i), r.To, r.Ports, false)...)
 		}
 	}
-	out.sets, out.reason = c.sets.specs, c.reason
+	out.Sets, out.Reason = c.sets.list, c.reason
 	return out
 }
 
-// readable returns a selector of what those requirements leave that can be read.
+// readable returns a selector of the requirements that can be read.
 func readable(s *metav1.LabelSelector) *expression.Selector {
 	all := []*expression.Selector{}
 	add := func(part metav1.LabelSelector) {
@@ -102,8 +112,8 @@ func readable(s *metav1.LabelSelector) *expression.Selector {
 	return expression.And(all...)
 }
 
-// inNamespaces returns a selector of the pods in the namespaces that a selector selects, which need be known unless it
-// selects all.
+// inNamespaces returns a selector of the pods in the namespaces that a selector selects. A selector of all namespaces
+// also selects pods whose namespace is not known.
 func inNamespaces(s *metav1.LabelSelector) (*expression.Selector, error) {
 	namespaces, err := expression.FromLabelSelector(s)
 	if err != nil || len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
@@ -112,8 +122,8 @@ func inNamespaces(s *metav1.LabelSelector) (*expression.Selector, error) {
 	return expression.And(namespaces.Prefixed(v3.NamespaceLabelPrefix), expression.Has(v3.NamespaceLabelPrefix+v3.LabelName)), nil
 }
 
-// directions returns what policyTypes says, or its default: ingress always, and egress if there
-// are egress rules.
+// directions returns the directions that policyTypes lists. The default is ingress, and egress if there are egress
+// rules.
 func directions(o *networkingv1.NetworkPolicy) (ingress, egress bool) {
 	if len(o.Spec.PolicyTypes) == 0 {
 		return true, len(o.Spec.Egress) > 0
@@ -122,13 +132,14 @@ func directions(o *networkingv1.NetworkPolicy) (ingress, egress bool) {
 		slices.Contains(o.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
 }
 
+// complain sets the reason, unless there is one already.
 func (c *networkPolicyCompiler) complain(format string, args ...any) {
 	if c.reason == "" {
 		c.reason = fmt.Sprintf(format, args...) + "; it matches nothing"
 	}
 }
 
-// ports are what a rule allows of one protocol; all is every port.
+// ports are those of one protocol that a rule allows; all is every port.
 type ports struct {
 	protocol uint8
 	all      bool
@@ -147,11 +158,12 @@ func (c *networkPolicyCompiler) rules(path string, peers []networkingv1.NetworkP
 	}
 	var rules []wire.Rule
 	for i, p := range peers {
-		if compiled, err := c.peer(p); err != nil {
+		compiled, err := c.peer(p)
+		if err != nil {
 			c.complain("%s peer %d: %v", path, i, err)
-		} else {
-			rules = append(rules, c.peerRules(compiled, allowed, ingress)...)
+			continue
 		}
+		rules = append(rules, c.peerRules(compiled, allowed, ingress)...)
 	}
 	return rules
 }
@@ -162,8 +174,7 @@ type peer struct {
 	block   netip.Prefix
 	except  []netip.Prefix
 	isBlock bool
-	// pods also bound where a named port of an egress rule is looked up; for a peer that does
-	// not select pods that is every pod.
+	// pods are also those whose ports a named port of an egress rule can mean: all pods, for a peer that selects none.
 	pods spec.Selector
 }
 
@@ -223,9 +234,9 @@ func parseCIDR(text string) (netip.Prefix, error) {
 func (c *networkPolicyCompiler) ports(path string, list []networkingv1.NetworkPolicyPort) []ports {
 	byProtocol := map[uint8]*ports{}
 	for i, entry := range list {
-		protocol, known := uint8(protocolTCP), true
+		protocol, known := uint8(rule.TCP), true
 		if entry.Protocol != nil {
-			protocol, known = protocolNumber(*entry.Protocol)
+			protocol, known = spec.Protocol(*entry.Protocol)
 		}
 		if !known {
 			c.complain("%s.ports[%d].protocol: %q is none of TCP, UDP, SCTP", path, i, *entry.Protocol)
@@ -242,7 +253,7 @@ func (c *networkPolicyCompiler) ports(path string, list []networkingv1.NetworkPo
 		byProtocol[protocol] = group
 	}
 	var out []ports
-	for _, protocol := range []uint8{protocolTCP, protocolUDP, protocolSCTP} {
+	for _, protocol := range []uint8{rule.TCP, rule.UDP, rule.SCTP} {
 		if group := byProtocol[protocol]; group != nil {
 			out = append(out, *group)
 		}
@@ -275,40 +286,42 @@ func (p *ports) add(entry networkingv1.NetworkPolicyPort) error {
 	return nil
 }
 
-// peerRules returns the wire rules for one peer.
+// peerRules returns the wire rules for one peer, one for each protocol.
 func (c *networkPolicyCompiler) peerRules(p peer, allowed []ports, ingress bool) []wire.Rule {
 	var rules []wire.Rule
 	for _, group := range allowed {
-		var far, dst wire.Match
-		rule := wire.Rule{Action: wire.Allow, Protocol: group.protocol}
+		r := wire.Rule{Action: wire.Allow, Protocol: group.protocol}
+		var far wire.Match
 		switch {
 		case p.any:
 		case p.isBlock:
 			far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except
-			rule.Family = 4
+			r.Family = 4
 			if p.block.Addr().Is6() {
-				rule.Family = 6
+				r.Family = 6
 			}
 		default:
 			far.Sets = []string{c.sets.add(spec.Networks(p.pods))}
 		}
-		if !group.all {
-			dst.Ports = group.ranges
-			owners := p.pods // whose named ports are meant: those of the destination
-			if ingress {
-				owners = c.subject
-			}
-			for _, name := range group.names {
-				dst.PortSets = append(dst.PortSets, c.sets.add(spec.NamedPorts(owners, name, group.protocol)))
-			}
-		}
 		if ingress {
-			rule.Src, rule.Dst = far, dst
+			r.Src = far
+			r.Dst.Ports, r.Dst.PortSets = c.destination(group, c.subject)
 		} else {
-			far.Ports, far.PortSets = dst.Ports, dst.PortSets
-			rule.Dst = far
+			r.Dst = far
+			r.Dst.Ports, r.Dst.PortSets = c.destination(group, p.pods)
 		}
-		rules = append(rules, rule)
+		rules = append(rules, r)
 	}
 	return rules
+}
+
+// destination returns what the ports of a rule match at the destination, where a named port is one of these pods.
+func (c *networkPolicyCompiler) destination(p ports, pods spec.Selector) (ranges []wire.PortRange, sets []string) {
+	if p.all {
+		return nil, nil
+	}
+	for _, name := range p.names {
+		sets = append(sets, c.sets.add(spec.NamedPorts(pods, name, p.protocol)))
+	}
+	return p.ranges, sets
 }

@@ -1,11 +1,10 @@
-package calc
+package compile
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -13,56 +12,54 @@ import (
 	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/spec"
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// calicoCompiler gathers the outcome of one policy of projectcalico.org/v3, or of a Profile.
+// calicoCompiler collects the outcome of one policy of projectcalico.org/v3, or of a Profile.
 type calicoCompiler struct {
 	namespace string // of the policy; empty for none
 	onForward bool
 	subject   spec.Selector
-	sets      setsOf
+	sets      sets
 	errs      field.ErrorList
 }
 
-// compileCalico reads a policy, whose fields a GlobalNetworkPolicy has all of. name is that of the wire policy. What
-// Calico's documentation says of the fields (https://docs.tigera.io/calico/latest/reference/resources) is how it is
-// read; our API's comments say the same. A bare one is read without its rules.
-func compileCalico(name, namespace string, o *v3.GlobalNetworkPolicySpec, bare bool) compiled {
+// calicoSpec compiles a policy in the form of a GlobalNetworkPolicy, which has the fields of all kinds. name is that of
+// the policy on the wire. The fields mean what Calico's documentation says
+// (https://docs.tigera.io/calico/latest/reference/resources). If bare is set, the rules are left out.
+func calicoSpec(name, namespace string, o *v3.GlobalNetworkPolicySpec, bare bool) Policy {
 	c := calicoCompiler{namespace: namespace, onForward: o.ApplyOnForward}
 	tier := o.Tier
 	if tier == "" {
 		tier = v3.DefaultTier
 	}
-	out := compiled{
-		policy: &wire.Policy{Name: name, Tier: tier}, order: o.Order,
-		doNotTrack: o.DoNotTrack, preDNAT: o.PreDNAT, onForward: o.ApplyOnForward,
-		everywhere: slices.Contains(o.PerformanceHints, v3.PerfHintAssumeNeededOnEveryNode),
+	out := Policy{
+		Name: name, Tier: tier, Order: o.Order,
+		DoNotTrack: o.DoNotTrack, PreDNAT: o.PreDNAT, ApplyOnForward: o.ApplyOnForward,
+		NeededOnEveryNode: slices.Contains(o.PerformanceHints, v3.PerfHintAssumeNeededOnEveryNode),
 	}
-	out.ingress, out.egress = calicoDirections(o)
+	out.AppliesToIngress, out.AppliesToEgress = calicoDirections(o)
 	path := field.NewPath("spec")
 	c.subject = c.calicoSubject(path, o)
-	out.subject = c.subject
+	out.Subject = c.subject
 	readable := len(c.errs) == 0
 	if !bare {
 		c.rules(&out, path.Child("ingress"), o.Ingress, true)
 		c.rules(&out, path.Child("egress"), o.Egress, false)
 	}
-	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
+	out.Sets, out.Reason = c.sets.list, Reason(c.errs)
 	if !readable {
-		// More is selected than was meant. It is isolated, and nothing is allowed to what was not meant.
+		// More endpoints are selected than was meant. They are isolated, and nothing is allowed to those that were not
+		// meant.
 		out.denyAll()
 	}
 	if o.PreDNAT {
-		out.egress, out.policy.Egress = false, nil
+		out.AppliesToEgress, out.Egress = false, Rules{}
 	}
 	return out
 }
 
-var denyAll = []wire.Rule{{Action: wire.Deny}}
-
-// calicoDirections returns what types says, or its default: ingress if there are ingress rules or none at all, and
-// egress if there are egress rules.
+// calicoDirections returns the directions that types lists. The default is ingress, if there are ingress rules or no
+// rules at all, and egress, if there are egress rules.
 func calicoDirections(o *v3.GlobalNetworkPolicySpec) (ingress, egress bool) {
 	if len(o.Types) == 0 {
 		return len(o.Ingress) > 0 || len(o.Egress) == 0, len(o.Egress) > 0
@@ -70,7 +67,7 @@ func calicoDirections(o *v3.GlobalNetworkPolicySpec) (ingress, egress bool) {
 	return slices.Contains(o.Types, v3.PolicyTypeIngress), slices.Contains(o.Types, v3.PolicyTypeEgress)
 }
 
-// calicoSubject returns what the policy applies to; of selectors that cannot be read, everything.
+// calicoSubject returns what the policy applies to. A selector that cannot be read selects everything.
 func (c *calicoCompiler) calicoSubject(path *field.Path, o *v3.GlobalNetworkPolicySpec) spec.Selector {
 	parts := []*expression.Selector{c.selector(path.Child("selector"), o.Selector)}
 	if o.NamespaceSelector != "" {
@@ -84,19 +81,20 @@ func (c *calicoCompiler) calicoSubject(path *field.Path, o *v3.GlobalNetworkPoli
 	return spec.Selector{Scope: spec.Any, Namespace: c.namespace, Expression: expression.And(parts...)}
 }
 
-// selector reads a selector; one that cannot be read is reported, and selects everything.
+// selector returns a selector. If it cannot be read, selector reports it and returns all().
 func (c *calicoCompiler) selector(path *field.Path, text string) *expression.Selector {
 	c.errs = append(c.errs, rule.Selector(path, text)...)
 	return readableOrAll(text)
 }
 
-func compileProfile(wireName string, o *v3.ProfileSpec) compiled {
+// Profile compiles the rules of a Profile. name is that of its Policy on the wire.
+func Profile(name string, o *v3.ProfileSpec) Policy {
 	c := calicoCompiler{subject: spec.All(spec.Any)}
-	out := compiled{policy: &wire.Policy{Name: wireName}}
+	out := Policy{Name: name}
 	path := field.NewPath("spec")
 	c.rules(&out, path.Child("ingress"), o.Ingress, true)
 	c.rules(&out, path.Child("egress"), o.Egress, false)
-	out.sets, out.reason = c.sets.specs, reasonOf(c.errs)
+	out.Sets, out.Reason = c.sets.list, Reason(c.errs)
 	return out
 }
 
@@ -108,15 +106,30 @@ type calicoPolicy struct {
 }
 
 // wireName returns the name of the Policy that nodes receive.
-func (p *calicoPolicy) wireName(key policyKey) string {
-	prefix, name := "gnp.", key.name
-	if key.namespace != "" {
-		prefix, name = "np.", key.namespace+"/"+key.name
+func (p *calicoPolicy) wireName(key Key) string {
+	prefix, name := "gnp.", key.Name
+	if key.Namespace != "" {
+		prefix, name = "np.", key.Namespace+"/"+key.Name
 	}
 	return prefix + cmp.Or(p.spec.Tier, v3.DefaultTier) + "/" + name
 }
 
-// calicoSource returns an object as a policy of projectcalico.org/v3. It returns false for any other object.
+// calicoResource returns a policy of projectcalico.org/v3. It returns false for any other object.
+func calicoResource(object metav1.Object) (resource, bool) {
+	p, is := calicoSource(object)
+	if !is {
+		return resource{}, false
+	}
+	key := Key{p.kind, object.GetNamespace(), object.GetName()}
+	return resource{key, calicoRules(p.spec.Ingress) + calicoRules(p.spec.Egress), func(bare bool) Policy {
+		c := calicoSpec(p.wireName(key), key.Namespace, p.spec, bare)
+		c.Staged = p.staged
+		return c
+	}}, true
+}
+
+// calicoSource returns a policy of projectcalico.org/v3 in the form of the kind with the most fields. It returns false
+// for any other object.
 func calicoSource(object metav1.Object) (calicoPolicy, bool) {
 	switch o := object.(type) {
 	case *v3.GlobalNetworkPolicy:
@@ -147,14 +160,7 @@ func calicoSource(object metav1.Object) (calicoPolicy, bool) {
 // stagedAction returns the action of a staged policy. The default is Set.
 func stagedAction(a v3.StagedAction) v3.StagedAction { return cmp.Or(a, v3.StagedActionSet) }
 
-// unstaged returns a staged policy as a NetworkPolicy.
-func unstaged(o *v3.StagedKubernetesNetworkPolicy) *networkingv1.NetworkPolicy {
-	s := &o.Spec
-	return &networkingv1.NetworkPolicy{ObjectMeta: o.ObjectMeta, Spec: networkingv1.NetworkPolicySpec{
-		PodSelector: s.PodSelector, Ingress: s.Ingress, Egress: s.Egress, PolicyTypes: s.PolicyTypes}}
-}
-
-// unusable notes what of a rule cannot be used, and what it does instead.
+// unusable reports what of a rule cannot be used, and what the rule does instead.
 func (c *calicoCompiler) unusable(errs field.ErrorList, closed bool) {
 	effect := "the rule matches nothing"
 	if closed {
@@ -162,7 +168,7 @@ func (c *calicoCompiler) unusable(errs field.ErrorList, closed bool) {
 	}
 	for _, err := range errs {
 		err.Detail = fmt.Sprintf("%s; %s", err.Detail, effect)
-		if len(c.errs) < mostErrors {
+		if len(c.errs) < MaxErrors {
 			c.errs = append(c.errs, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package calc
+package compile
 
 import (
 	"fmt"
@@ -15,15 +15,15 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// clusterCompiler gathers the outcome of one ClusterNetworkPolicy
+// clusterCompiler collects the outcome of one ClusterNetworkPolicy
 // (https://network-policy-api.sigs.k8s.io/reference/spec/).
 type clusterCompiler struct {
 	calicoCompiler
-	tierless bool // no rule can be used
+	tierless bool // the tier is not known, so that no rule can be used
 }
 
-// compileClusterNetworkPolicy reads a policy. A bare one is read without its rules.
-func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bool) compiled {
+// clusterNetworkPolicy compiles a ClusterNetworkPolicy. If bare is set, it leaves the rules out.
+func clusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bool) Policy {
 	c := clusterCompiler{}
 	path := field.NewPath("spec")
 	tier := v3.KubeAdminTier
@@ -31,16 +31,16 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bo
 	case policyv1alpha2.AdminTier:
 	case policyv1alpha2.BaselineTier:
 		tier = v3.KubeBaselineTier
-	default: // of a newer version: nobody knows what its rules come before
+	default: // of a newer version: the place of its rules in the order is not known
 		c.tierless = true
 		err := field.NotSupported(path.Child("tier"), o.Spec.Tier, []string{"Admin", "Baseline"})
 		err.Detail += "; it accepts nothing, and a rule that denies or passes denies all"
 		c.errs = append(c.errs, err)
 	}
 	order := float64(o.Spec.Priority)
-	out := compiled{
-		policy: &wire.Policy{Name: "kcnp." + tier + "/" + o.Name, Tier: tier}, order: &order,
-		ingress: len(o.Spec.Ingress) > 0, egress: len(o.Spec.Egress) > 0,
+	out := Policy{
+		Name: "kcnp." + tier + "/" + o.Name, Tier: tier, Order: &order,
+		AppliesToIngress: len(o.Spec.Ingress) > 0, AppliesToEgress: len(o.Spec.Egress) > 0,
 	}
 	subject, err := podsIn(o.Spec.Subject.Namespaces, o.Spec.Subject.Pods)
 	if err != nil {
@@ -48,34 +48,36 @@ func compileClusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bo
 		c.errs = append(c.errs, field.Invalid(path.Child("subject"), field.OmitValueType{}, err.Error()+"; the policy denies all"))
 		subject.Expression = readableSubject(o.Spec.Subject)
 	}
-	c.subject, out.subject = subject, subject
+	c.subject, out.Subject = subject, subject
 	if !bare {
 		c.clusterRules(&out, path, o)
 	}
-	if out.sets, out.reason = c.sets.specs, reasonOf(c.errs); err != nil {
+	out.Sets, out.Reason = c.sets.list, Reason(c.errs)
+	if err != nil {
 		out.denyAll()
 	}
 	return out
 }
 
-func (c *clusterCompiler) clusterRules(out *compiled, path *field.Path, o *policyv1alpha2.ClusterNetworkPolicy) {
+// clusterRules compiles the rules of both directions.
+func (c *clusterCompiler) clusterRules(out *Policy, path *field.Path, o *policyv1alpha2.ClusterNetworkPolicy) {
 	for i, r := range o.Spec.Ingress {
 		var peers []clusterPeer
 		for _, p := range r.From {
 			peers = append(peers, clusterPeer{namespaces: p.Namespaces, pods: p.Pods})
 		}
-		out.add(true, i, c.clusterRule(path.Child("ingress").Index(i), clusterRule{true, r.Action, peers, r.Protocols})...)
+		out.Ingress.add(i, c.clusterRule(path.Child("ingress").Index(i), clusterRule{true, r.Action, peers, r.Protocols})...)
 	}
 	for i, r := range o.Spec.Egress {
 		var peers []clusterPeer
 		for _, p := range r.To {
 			peers = append(peers, clusterPeer{p.Namespaces, p.Pods, p.Nodes, p.Networks, p.DomainNames})
 		}
-		out.add(false, i, c.clusterRule(path.Child("egress").Index(i), clusterRule{false, r.Action, peers, r.Protocols})...)
+		out.Egress.add(i, c.clusterRule(path.Child("egress").Index(i), clusterRule{false, r.Action, peers, r.Protocols})...)
 	}
 }
 
-// podsIn returns the pods that one of the two means. After an error its Expression is not set.
+// podsIn returns the pods that namespaces or pods select, whichever is set. After an error its Expression is not set.
 func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod) (spec.Selector, error) {
 	out := spec.Selector{Scope: spec.Pods}
 	switch {
@@ -98,7 +100,7 @@ func podsIn(namespaces *metav1.LabelSelector, pods *policyv1alpha2.NamespacedPod
 	return out, nil
 }
 
-// readableSubject returns a subject without the parts that cannot be read.
+// readableSubject returns the pods that a subject selects without the parts that cannot be read.
 func readableSubject(s policyv1alpha2.ClusterNetworkPolicySubject) *expression.Selector {
 	switch {
 	case s.Namespaces != nil && s.Pods == nil:
@@ -109,7 +111,7 @@ func readableSubject(s policyv1alpha2.ClusterNetworkPolicySubject) *expression.S
 	return expression.All()
 }
 
-// clusterPeer is a peer of either direction; exactly one of its parts has to be set.
+// clusterPeer is a peer of either direction. Exactly one of its parts has to be set.
 type clusterPeer struct {
 	namespaces  *metav1.LabelSelector
 	pods        *policyv1alpha2.NamespacedPod
@@ -118,10 +120,10 @@ type clusterPeer struct {
 	domainNames []policyv1alpha2.DomainName
 }
 
-// clusterEnd is a peer as it is compiled.
+// clusterEnd is a compiled peer.
 type clusterEnd struct {
 	match wire.Match
-	// owners are whose named ports are meant.
+	// owners are the items that a named port can belong to.
 	owners spec.Selector
 }
 
@@ -139,19 +141,19 @@ var clusterActions = map[policyv1alpha2.ClusterNetworkPolicyRuleAction]wire.Acti
 	policyv1alpha2.ClusterNetworkPolicyRuleActionPass:   wire.Pass,
 }
 
-// clusterRule returns a wire rule for each peer and protocol. An unusable rule that accepts gives none, and one that
-// denies or passes denies all that it may have meant.
+// clusterRule returns a wire rule for each peer and protocol. It returns none for an unusable rule that accepts, and a
+// rule that denies everything for one that denies or passes.
 func (c *clusterCompiler) clusterRule(path *field.Path, r clusterRule) []wire.Rule {
 	var errs field.ErrorList
 	action, known := clusterActions[r.action]
 	if !known {
 		errs = append(errs, field.NotSupported(path.Child("action"), r.action, []string{"Accept", "Deny", "Pass"}))
 	}
-	saved := len(c.sets.specs)
+	saved := len(c.sets.list)
 	ends := c.clusterEnds(path, r, &errs)
 	ports := clusterPorts(path.Child("protocols"), r.protocols, &errs)
 	if len(errs) > 0 || c.tierless {
-		c.sets.cut(saved)
+		c.sets.truncate(saved)
 		closed := !known || action != wire.Allow
 		c.unusable(errs, closed)
 		if !closed {
@@ -168,6 +170,7 @@ func (c *clusterCompiler) clusterRule(path *field.Path, r clusterRule) []wire.Ru
 	return rules
 }
 
+// clusterEnds compiles the peers of a rule.
 func (c *clusterCompiler) clusterEnds(path *field.Path, r clusterRule, errs *field.ErrorList) []clusterEnd {
 	side := path.Child("to")
 	if r.ingress {
@@ -188,7 +191,8 @@ func (c *clusterCompiler) clusterEnds(path *field.Path, r clusterRule, errs *fie
 	return ends
 }
 
-// clusterPorts returns at least one, for every protocol, unless something cannot be read.
+// clusterPorts returns the ports of a rule, at least one unless something cannot be read: a rule without protocols
+// means all ports of all protocols.
 func clusterPorts(path *field.Path, protocols []policyv1alpha2.ClusterNetworkPolicyProtocol, errs *field.ErrorList) []clusterPort {
 	if len(protocols) == 0 {
 		return []clusterPort{{}}
@@ -204,6 +208,7 @@ func clusterPorts(path *field.Path, protocols []policyv1alpha2.ClusterNetworkPol
 	return ports
 }
 
+// wireRule returns the rule for one peer and one port.
 func (c *clusterCompiler) wireRule(action wire.Action, end clusterEnd, port clusterPort, ingress bool) wire.Rule {
 	out := wire.Rule{Action: action, Protocol: port.protocol, Dst: end.match}
 	owners := end.owners
@@ -219,6 +224,7 @@ func (c *clusterCompiler) wireRule(action wire.Action, end clusterEnd, port clus
 	return out
 }
 
+// peer compiles one peer.
 func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
 	set := 0
 	for _, is := range []bool{p.namespaces != nil, p.pods != nil, p.nodes != nil, p.networks != nil, p.domainNames != nil} {
@@ -261,14 +267,14 @@ func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
 	return end, nil
 }
 
-// clusterPort is what a rule says of a protocol: every port, some, or those of a name.
+// clusterPort is the ports of one protocol: a range of them, those with a name, or all if neither is set.
 type clusterPort struct {
 	protocol uint8
 	ports    wire.PortRange
 	name     string
 }
 
-// readClusterPort returns one for each protocol that is meant.
+// readClusterPort returns a clusterPort for each protocol that is meant.
 func readClusterPort(p policyv1alpha2.ClusterNetworkPolicyProtocol) ([]clusterPort, error) {
 	var out []clusterPort
 	add := func(protocol uint8, port *policyv1alpha2.Port) error {
