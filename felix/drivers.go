@@ -8,8 +8,8 @@ import (
 
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 )
@@ -49,9 +49,11 @@ type (
 		dataplane.Driver
 		dataplane.Observer
 		Start(context.Context) (finish func() error)
-		Set(iptables.Chain)
+		Set(filter.Chain)
 		Remove(name string)
-		Hook(map[string]iptables.Hooks)
+		Dispatch(filter.Dispatch)
+		RemoveDispatch(name string)
+		Hook(map[filter.Hook]filter.HookRules)
 		Programmed(context.Context) (bool, error)
 		Changed(context.Context) (bool, error)
 	}

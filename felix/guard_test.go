@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -137,8 +137,8 @@ func TestGuardOnce(t *testing.T) {
 // allows reports whether a chain of the filter table, of those whose names begin so, lets anything through.
 func (r *rig) allows(prefix string) bool {
 	for name, chain := range r.chains {
-		if strings.HasPrefix(name, "filter "+prefix) && slices.ContainsFunc(chain.Rules, func(rule iptables.Rule) bool {
-			_, marks := rule.Action.(iptables.SetMark)
+		if strings.HasPrefix(name, "filter "+prefix) && slices.ContainsFunc(chain.Rules, func(rule filter.Rule) bool {
+			_, marks := rule.Action.(filter.SetMark)
 			return marks
 		}) {
 			return true

@@ -11,8 +11,8 @@ import (
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/policy"
@@ -234,7 +234,7 @@ func (a *Agent) renderNAT(f FamilyDrivers, tunnel *link.VXLAN) {
 		a.tunnels[f.Family] = has
 		a.state.dirty.rules = true
 	}
-	a.program(f, iptables.NAT, f.NAT, a.renderer(f.Family).NAT(nat))
+	a.program(f, filter.NAT, f.NAT, a.renderer(f.Family).NAT(nat))
 }
 
 func usesVXLAN(p *wire.Pool) bool { return p.VXLAN != wire.EncapNever }

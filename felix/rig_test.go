@@ -18,8 +18,8 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/journal"
@@ -35,8 +35,8 @@ type fake struct {
 	log    []string
 	fail   map[string]error
 	routes []route.Route
-	sets   map[string]int            // members
-	chains map[string]iptables.Chain // by table and name
+	sets   map[string]int          // members
+	chains map[string]filter.Chain // by table and name
 	// rendered counts the chains that were set.
 	rendered int
 	addrs    map[netip.Addr]string // of interfaces
@@ -101,13 +101,15 @@ func (r rules) Start(ctx context.Context) func() error { return func() error { r
 func (r rules) Programmed(context.Context) (bool, error) {
 	return r.programmed, r.fail["programmed"]
 }
-func (r rules) Hook(map[string]iptables.Hooks)     {}
-func (r routes) Name() string                      { return "route" }
-func (r routes) Apply(context.Context) error       { return r.do("routes") }
-func (r routes) Replace(list []route.Route)        { r.fake.routes = list }
-func (c connections) Name() string                 { return "conntrack" }
-func (c connections) Forget(addr netip.Addr)       { c.forget = append(c.forget, addr) }
-func (c connections) InPlace(addr netip.Addr) bool { return !slices.Contains(c.forget, addr) }
+func (r rules) Hook(map[filter.Hook]filter.HookRules) {}
+func (r rules) Dispatch(filter.Dispatch)              {}
+func (r rules) RemoveDispatch(string)                 {}
+func (r routes) Name() string                         { return "route" }
+func (r routes) Apply(context.Context) error          { return r.do("routes") }
+func (r routes) Replace(list []route.Route)           { r.fake.routes = list }
+func (c connections) Name() string                    { return "conntrack" }
+func (c connections) Forget(addr netip.Addr)          { c.forget = append(c.forget, addr) }
+func (c connections) InPlace(addr netip.Addr) bool    { return !slices.Contains(c.forget, addr) }
 func (c connections) Apply(context.Context) error {
 	if len(c.forget) == 0 {
 		return nil
@@ -118,7 +120,7 @@ func (c connections) Apply(context.Context) error {
 	}
 	return err
 }
-func (r rules) Set(c iptables.Chain) {
+func (r rules) Set(c filter.Chain) {
 	r.rendered++
 	r.fake.chains[r.table+" "+c.Name] = c
 }
@@ -230,7 +232,7 @@ func newRigSet(t *testing.T, settings map[string]string, facts node.Facts, j *jo
 }
 
 func newFake() *fake {
-	return &fake{fail: map[string]error{}, sets: map[string]int{}, chains: map[string]iptables.Chain{}, addrs: map[netip.Addr]string{}}
+	return &fake{fail: map[string]error{}, sets: map[string]int{}, chains: map[string]filter.Chain{}, addrs: map[netip.Addr]string{}}
 }
 
 // newRigOn starts on a kernel that may have something.

@@ -11,7 +11,8 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -75,10 +76,10 @@ func (a *Agent) renderRules() {
 	a.markEndpoints(&in)
 	for _, f := range a.opts.Drivers.Families {
 		r := a.renderer(f.Family)
-		in.Broken = a.broken[f.Family]
-		a.program(f, iptables.Raw, f.Raw, r.Raw(in))
-		a.program(f, iptables.Mangle, f.Mangle, r.Mangle(in))
-		a.program(f, iptables.Filter, f.Filter, r.Filter(in))
+		in.Broken = a.brokenSets(f.Family)
+		a.program(f, filter.Raw, f.Raw, r.Raw(in))
+		a.program(f, filter.Mangle, f.Mangle, r.Mangle(in))
+		a.program(f, filter.Filter, f.Filter, r.Filter(in))
 	}
 	a.renderSysctls(workloads)
 	a.forgetExternal(workloads)
@@ -88,14 +89,28 @@ func (a *Agent) renderRules() {
 	}
 }
 
+// brokenSets returns the ids of the sets of a family that could not be made whole.
+func (a *Agent) brokenSets(f dataplane.Family) map[string]bool {
+	if len(a.broken[f]) == 0 {
+		return nil
+	}
+	broken := map[string]bool{}
+	for id := range a.state.sets {
+		if a.broken[f][ipset.SetName(f, id)] {
+			broken[id] = true
+		}
+	}
+	return broken
+}
+
 // tableKey names a table of a family.
 type tableKey struct {
 	family dataplane.Family
-	table  string
+	table  filter.Table
 }
 
 // program makes a table desired. Chains whose Keys are as they were the last time are not rendered again.
-func (a *Agent) program(f FamilyDrivers, name string, driver Rules, t policy.Table) {
+func (a *Agent) program(f FamilyDrivers, name filter.Table, driver Rules, t policy.Table) {
 	key := tableKey{f.Family, name}
 	former, now := a.chains[key], make(map[string]any, len(t.Chains))
 	for _, c := range t.Chains {
@@ -104,8 +119,19 @@ func (a *Agent) program(f FamilyDrivers, name string, driver Rules, t policy.Tab
 		}
 		now[c.Name] = c.Key
 	}
-	for chain := range former {
-		if _, wanted := now[chain]; !wanted {
+	for _, d := range t.Dispatches {
+		if known, ok := former[d.Name]; !ok || !reflect.DeepEqual(known, d) {
+			driver.Dispatch(d)
+		}
+		now[d.Name] = d
+	}
+	for chain, known := range former {
+		if _, wanted := now[chain]; wanted {
+			continue
+		}
+		if _, is := known.(filter.Dispatch); is {
+			driver.RemoveDispatch(chain)
+		} else {
 			driver.Remove(chain)
 		}
 	}
@@ -116,21 +142,18 @@ func (a *Agent) program(f FamilyDrivers, name string, driver Rules, t policy.Tab
 // renderer returns the renderer of a family, the same one while the settings are the same.
 func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	c := a.config
-	r := &policy.Renderer{Family: f, Marks: a.marks, ToHost: iptables.Drop{}, Deny: iptables.Drop{},
+	r := &policy.Renderer{Family: f, Marks: a.marks, InterfacePrefixes: a.prefixes(), ToHost: filter.Drop{}, Deny: filter.Drop{},
 		AllowReturns: c.IptablesFilterAllowAction == "RETURN", NoInvalidCheck: c.DisableConntrackInvalidCheck,
 		LogPrefix:  c.LogPrefix,
 		FailsafeIn: failsafes(c.FailsafeInboundHostPorts), FailsafeOut: failsafes(c.FailsafeOutboundHostPorts)}
-	for _, prefix := range a.prefixes() {
-		r.Interfaces = append(r.Interfaces, prefix+"+")
-	}
 	switch c.DefaultEndpointToHostAction {
 	case "ACCEPT":
-		r.ToHost = iptables.Accept{}
+		r.ToHost = filter.Accept{}
 	case "RETURN":
-		r.ToHost = iptables.Return{}
+		r.ToHost = filter.Return{}
 	}
 	if c.IptablesFilterDenyAction == "REJECT" {
-		r.Deny = iptables.Reject{}
+		r.Deny = filter.Reject{}
 	}
 	if a.tunnels[f] {
 		r.VXLANPort = c.VXLANPort
@@ -138,7 +161,7 @@ func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	if a.ipvs.on {
 		r.IPVS = &policy.IPVS{}
 		for _, ports := range c.KubeNodePortRanges.All() {
-			r.IPVS.NodePorts = append(r.IPVS.NodePorts, iptables.PortRange(ports))
+			r.IPVS.NodePorts = append(r.IPVS.NodePorts, filter.PortRange(ports))
 		}
 	}
 	if a.state.bgp != nil {

@@ -12,8 +12,9 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -73,9 +74,9 @@ func TestBGPPort(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.commit(pool, &wire.BGP{ListenPort: 1790})
-		match := strings.Join(r.chains["filter cali-wl-to-nodes"].Rules[0].Match, " ")
-		if !strings.Contains(match, "--destination-ports 179,1790") {
-			t.Errorf("dropped is %q", match)
+		ports := r.chains["filter cali-wl-to-nodes"].Rules[0].Match.Dest.Ports
+		if !slices.Equal(ports, []filter.PortRange{{First: 179, Last: 179}, {First: 1790, Last: 1790}}) {
+			t.Errorf("dropped is what goes to %v", ports)
 		}
 	})
 }
@@ -102,7 +103,7 @@ func TestIPVS(t *testing.T) {
 		if !r.hasChain("cali-forward-check") || r.sets["cali40this-host"] != 4 {
 			t.Errorf("with IPVS: chains %v, %d networks of the node, want 4", r.hasChain("cali-forward-check"), r.sets["cali40this-host"])
 		}
-		if got, isMark := r.chains["filter cali-sm-cali1"].Rules[0].Action.(iptables.SetMark); !isMark || got.Value == 0 {
+		if got, isMark := r.chains["filter cali-sm-cali1"].Rules[0].Action.(filter.SetMark); !isMark || got.Value == 0 {
 			t.Errorf("the workload's mark is %+v", got)
 		}
 		if s, err := r.agent.Status(t.Context()); err != nil || !s.IPVS || r.agent.CNIState().Refused != nil {
@@ -304,7 +305,7 @@ func TestBrokenSet(t *testing.T) {
 		closed := func() bool {
 			for name, chain := range r.chains {
 				if strings.HasPrefix(name, "filter cali-pi-") {
-					return len(chain.Rules) == 1 && chain.Rules[0].Action == iptables.Drop{}
+					return len(chain.Rules) == 1 && chain.Rules[0].Action == filter.Drop{}
 				}
 			}
 			t.Fatal("the policy has no chain")
@@ -368,7 +369,7 @@ func TestSetsBeyondTheKernelsRoom(t *testing.T) {
 			for name, chain := range r.chains {
 				if strings.HasPrefix(name, "filter cali-pi-") {
 					all++
-					if len(chain.Rules) == 1 && chain.Rules[0].Action == (iptables.Drop{}) {
+					if len(chain.Rules) == 1 && chain.Rules[0].Action == (filter.Drop{}) {
 						n++
 					}
 				}

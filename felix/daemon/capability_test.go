@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/maneki-net/maneki/felix/config"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 )
@@ -23,7 +23,7 @@ var capabilities = []struct {
 	work func(context.Context) error
 }{
 	{"net_admin", func(ctx context.Context) error {
-		kernel, err := openKernel(ctx, &config.Config{IptablesBackend: string(iptables.NFT), MaxIpsetSize: 1024})
+		kernel, err := openKernel(ctx, &config.Config{IptablesBackend: string(iptables.NFT), MaxIpsetSize: 1024, IptablesMarkMask: 0xffff0000})
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,8 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 )
 
 // Cleanup removes everything that Felix made on the node: rules, sets, routes and tunnels of both families and
@@ -64,5 +65,5 @@ func hasOurs(ctx context.Context, backend iptables.Backend, family dataplane.Fam
 		name = "ip6" + strings.TrimPrefix(name, "ip")
 	}
 	out, _, err := iptables.Run(ctx, iptables.Exec{}, iptables.Command{Name: name})
-	return err == nil && strings.Contains(string(out), iptables.ChainPrefix)
+	return err == nil && strings.Contains(string(out), filter.ChainPrefix)
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/typha/metric"
 )
@@ -51,8 +52,8 @@ func newDataplaneMetrics() *dataplaneMetrics {
 	}
 }
 
-func (m *dataplaneMetrics) addTable(f dataplane.Family, name string, t *iptables.Table) *iptables.Table {
-	m.tables = append(m.tables, countedTable{f, name, t.Counts()})
+func (m *dataplaneMetrics) addTable(f dataplane.Family, name filter.Table, t *iptables.Table) *iptables.Table {
+	m.tables = append(m.tables, countedTable{f, string(name), t.Counts()})
 	return t
 }
 

@@ -14,12 +14,14 @@ import (
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/conntrack"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/iface"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
+	"github.com/maneki-net/maneki/felix/policy"
 )
 
 // kernel is the drivers, open, and what they share.
@@ -41,7 +43,10 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 	if c.Ipv6Support {
 		k.families = append(k.families, dataplane.IPv6)
 	}
-	var err error
+	marks, err := policy.MarksOf(c.IptablesMarkMask)
+	if err != nil {
+		return nil, err
+	}
 	if c.IptablesBackend == "auto" {
 		if k.backend, err = iptables.Detect(ctx, iptables.Exec{}); err != nil {
 			return nil, err
@@ -77,15 +82,15 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 		}
 		connections.Waited = seconds(k.metrics.forgot)
 		k.flows = append(k.flows, connections)
-		rules := func(table string) *iptables.Table {
+		rules := func(table filter.Table) *iptables.Table {
 			return k.metrics.addTable(family, table, iptables.New(iptables.Config{Family: family, Table: table,
-				Backend: k.backend, Runner: iptables.Exec{Started: k.metrics.execTook}}))
+				Backend: k.backend, Scratch: marks.Scratch, Runner: iptables.Exec{Started: k.metrics.execTook}}))
 		}
 		routes := route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP},
 			Listed: seconds(k.metrics.listed), Read: seconds(k.metrics.read)}
 		k.drivers.Families = append(k.drivers.Families, felix.FamilyDrivers{
 			Family: family, Sets: sets,
-			Raw: rules(iptables.Raw), Mangle: rules(iptables.Mangle), Filter: rules(iptables.Filter), NAT: rules(iptables.NAT),
+			Raw: rules(filter.Raw), Mangle: rules(filter.Mangle), Filter: rules(filter.Filter), NAT: rules(filter.NAT),
 			Routes: k.metrics.addRoutes(family, route.New(k.handle, routes)), Underlay: route.NewForeign(k.handle, routes),
 			Connections: connections,
 		})

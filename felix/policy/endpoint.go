@@ -4,7 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -38,7 +38,7 @@ const (
 
 // Filter renders the filter table.
 func (r *Renderer) Filter(in Input) Table {
-	t := r.table(iptables.Filter, in)
+	t := r.table(filter.Filter, in)
 	t.static(len(in.Hosts) > 0)
 	t.dispatch(in.Endpoints)
 	for _, e := range in.Endpoints {
@@ -53,75 +53,77 @@ func (r *Renderer) Filter(in Input) Table {
 
 // static adds the chains and hooks that do not depend on which endpoints there are.
 func (t *table) static(hosts bool) {
-	forward := iptables.Hooks{Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainForward}}}}
+	forward := filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainForward}}}}
 	if !t.AllowReturns {
-		forward.Append = []iptables.Rule{{Match: t.marked(t.Marks.Accept), Action: iptables.Accept{},
+		forward.Last = []filter.Rule{{Match: t.marked(t.Marks.Accept), Action: filter.Accept{},
 			Comment: "Policy explicitly accepted packet."}}
 	}
-	t.out.Hooks = map[string]iptables.Hooks{
-		"FORWARD": forward,
-		"INPUT":   {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainInput}}}},
-		"OUTPUT":  {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainOutput}}}},
+	t.out.Hooks = map[filter.Hook]filter.HookRules{
+		filter.Forward: forward,
+		filter.Input:   {First: []filter.Rule{{Action: filter.Jump{Chain: chainInput}}}},
+		filter.Output:  {First: []filter.Rule{{Action: filter.Jump{Chain: chainOutput}}}},
 	}
-	t.add(chainForward, hosts, func() []iptables.Rule { return t.forward(hosts) })
-	t.add(chainInput, hosts, func() []iptables.Rule { return t.input(hosts) })
-	t.add(chainOutput, hosts, func() []iptables.Rule { return t.output(hosts) })
+	t.add(chainForward, hosts, func() []filter.Rule { return t.forward(hosts) })
+	t.add(chainInput, hosts, func() []filter.Rule { return t.input(hosts) })
+	t.add(chainOutput, hosts, func() []filter.Rule { return t.output(hosts) })
 	t.add(chainToHost, nil, t.toHost)
 	t.add(chainNodes, nil, t.toNodes)
 }
 
-func (t *table) forward(hosts bool) []iptables.Rule {
-	var rules []iptables.Rule
+func (t *table) forward(hosts bool) []filter.Rule {
+	var rules []filter.Rule
 	if hosts {
-		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.every() &^ t.Marks.Accept}},
-			iptables.Rule{Match: t.unmarked(t.Marks.Accept), Action: iptables.Jump{Chain: chainFromHostForward}})
+		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.every() &^ t.Marks.Accept}},
+			filter.Rule{Match: t.unmarked(t.Marks.Accept), Action: filter.Jump{Chain: chainFromHostForward}})
 	} else {
-		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.every()}})
+		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.every()}})
 	}
 	rules = append(rules, t.forwardedVXLAN()...)
-	for _, pattern := range t.Interfaces {
+	for _, prefix := range t.InterfacePrefixes {
 		rules = append(rules,
-			iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Jump{Chain: chainNodes}},
-			iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Jump{Chain: chainFrom}},
-			iptables.Rule{Match: iptables.Match(nil).OutInterface(pattern), Action: iptables.Jump{Chain: chainTo}})
+			filter.Rule{Match: inFrom(prefix), Action: filter.Jump{Chain: chainNodes}},
+			filter.Rule{Match: inFrom(prefix), Action: filter.Jump{Chain: chainFrom}},
+			filter.Rule{Match: outTo(prefix), Action: filter.Jump{Chain: chainTo}})
 	}
 	if hosts {
-		rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainToHostForward}})
+		rules = append(rules, filter.Rule{Action: filter.Jump{Chain: chainToHostForward}})
 	}
 	return rules
 }
 
-func (t *table) input(hosts bool) []iptables.Rule {
+func (t *table) input(hosts bool) []filter.Rule {
 	rules := t.inputIPVS()
-	for _, pattern := range t.Interfaces {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern), Action: iptables.Goto{Chain: chainToHost}})
+	for _, prefix := range t.InterfacePrefixes {
+		rules = append(rules, filter.Rule{Match: inFrom(prefix), Action: filter.Goto{Chain: chainToHost}})
 	}
 	if t.VXLANPort != 0 {
-		vxlan := t.vxlan()
+		known, unknown := t.vxlan(), t.vxlan()
+		known.Dest.Local, known.Source.Sets = true, []string{SetVXLAN}
+		unknown.Dest.Local = true
 		rules = append(rules,
-			iptables.Rule{Match: vxlan.SourceSet(t.set(SetVXLAN)).DestType("LOCAL"), Action: iptables.Accept{},
-				Comment: "Allow VXLAN packets from allowed hosts"},
-			iptables.Rule{Match: vxlan.DestType("LOCAL"), Action: iptables.Drop{},
-				Comment: "Drop VXLAN packets from non-allowed hosts"})
+			filter.Rule{Match: known, Action: filter.Accept{}, Comment: "Allow VXLAN packets from allowed hosts"},
+			filter.Rule{Match: unknown, Action: filter.Drop{}, Comment: "Drop VXLAN packets from non-allowed hosts"})
 	}
 	if hosts {
-		rules = append(rules, t.askHosts(iptables.Rule{Action: iptables.Jump{Chain: chainFromHostEndpoint}})...)
+		rules = append(rules, t.askHosts(filter.Rule{Action: filter.Jump{Chain: chainFromHostEndpoint}})...)
 	}
 	return rules
 }
 
-func (t *table) output(hosts bool) []iptables.Rule {
+func (t *table) output(hosts bool) []filter.Rule {
 	rules := t.outputIPVS()
 	if t.VXLANPort != 0 {
-		rules = append(rules, iptables.Rule{Match: t.vxlan().SourceType("LOCAL").DestSet(t.set(SetVXLAN)), Action: iptables.Accept{},
+		known := t.vxlan()
+		known.Source.Local, known.Dest.Sets = true, []string{SetVXLAN}
+		rules = append(rules, filter.Rule{Match: known, Action: filter.Accept{},
 			Comment: "Allow VXLAN packets to other allowed hosts"})
 	}
 	if hosts {
-		for _, pattern := range t.Interfaces {
-			rules = append(rules, iptables.Rule{Match: iptables.Match(nil).OutInterface(pattern), Action: iptables.Return{}})
+		for _, prefix := range t.InterfacePrefixes {
+			rules = append(rules, filter.Rule{Match: outTo(prefix), Action: filter.Return{}})
 		}
-		rules = append(rules, t.askHosts(iptables.Rule{
-			Match: iptables.Match(nil).NotConntrack("DNAT"), Action: iptables.Jump{Chain: chainToHostEndpoint},
+		rules = append(rules, t.askHosts(filter.Rule{
+			Match: filter.Match{NotState: filter.Translated}, Action: filter.Jump{Chain: chainToHostEndpoint},
 			Comment: "Where the rest goes is known after the translation, to the mangle table"})...)
 	}
 	return rules
@@ -132,14 +134,14 @@ func (t *table) output(hosts bool) []iptables.Rule {
 var linkLocalICMP = []uint8{130, 131, 132, 133, 135, 136, 143}
 
 // linkLocal accepts these messages; types adds further ones.
-func (t *table) linkLocal(types ...uint8) []iptables.Rule {
+func (t *table) linkLocal(types ...uint8) []filter.Rule {
 	if t.Family != dataplane.IPv6 {
 		return nil
 	}
-	var rules []iptables.Rule
+	var rules []filter.Rule
 	for _, message := range append(linkLocalICMP[:len(linkLocalICMP):len(linkLocalICMP)], types...) {
-		rules = append(rules, iptables.Rule{
-			Match: iptables.Match(nil).Protocol(icmpv6).ICMP(iptables.ICMP{V6: true, Type: message}), Action: iptables.Accept{}})
+		rules = append(rules, filter.Rule{
+			Match: filter.Match{Protocol: icmpv6, ICMP: &filter.ICMP{Type: message}}, Action: filter.Accept{}})
 	}
 	return rules
 }
@@ -147,52 +149,54 @@ func (t *table) linkLocal(types ...uint8) []iptables.Rule {
 // forwardedVXLAN returns the rules that drop packets that this node forwards to the tunnel of another node. If this
 // node translates their source, the other node would take them for this node's tunnel. Only untranslated packets
 // between two nodes pass.
-func (t *table) forwardedVXLAN() []iptables.Rule {
+func (t *table) forwardedVXLAN() []filter.Rule {
 	if t.VXLANPort == 0 {
 		return nil
 	}
-	to := t.vxlan().DestSet(t.set(SetVXLAN))
-	return []iptables.Rule{
-		{Match: to.NotSourceSet(t.set(SetVXLAN)), Action: iptables.Drop{},
-			Comment: "Drop forwarded VXLAN packets that are no node's"},
-		{Match: to.Conntrack("DNAT"), Action: iptables.Drop{},
-			Comment: "Drop packets that were translated into VXLAN packets"},
+	foreign, translated := t.vxlan(), t.vxlan()
+	foreign.Source.NotSets, foreign.Dest.Sets = []string{SetVXLAN}, []string{SetVXLAN}
+	translated.Dest.Sets, translated.State = []string{SetVXLAN}, filter.Translated
+	return []filter.Rule{
+		{Match: foreign, Action: filter.Drop{}, Comment: "Drop forwarded VXLAN packets that are no node's"},
+		{Match: translated, Action: filter.Drop{}, Comment: "Drop packets that were translated into VXLAN packets"},
 	}
 }
 
 // toNodes returns the rules that drop a workload's packets to the BGP speaker of any node, whatever its policy allows.
 // The packet's source may be translated to this node's address, which is that of a peer.
-func (t *table) toNodes() []iptables.Rule {
-	return []iptables.Rule{{Match: t.bgp().DestSet(t.set(SetAllHosts)), Action: iptables.Drop{},
-		Comment: "Drop BGP from workloads to nodes"}}
+func (t *table) toNodes() []filter.Rule {
+	match := t.bgp()
+	match.Dest.Sets = []string{SetAllHosts}
+	return []filter.Rule{{Match: match, Action: filter.Drop{}, Comment: "Drop BGP from workloads to nodes"}}
 }
 
 // bgp matches packets to a BGP speaker.
-func (t *table) bgp() iptables.Match {
-	ports := []iptables.PortRange{{First: defaultBGPPort, Last: defaultBGPPort}}
+func (t *table) bgp() filter.Match {
+	ports := []filter.PortRange{{First: defaultBGPPort, Last: defaultBGPPort}}
 	if t.BGPPort != 0 && t.BGPPort != defaultBGPPort {
-		ports = append(ports, iptables.PortRange{First: t.BGPPort, Last: t.BGPPort})
+		ports = append(ports, filter.PortRange{First: t.BGPPort, Last: t.BGPPort})
 	}
-	return iptables.Match(nil).Protocol(tcp).DestPorts(ports...)
+	return filter.Match{Protocol: tcp, Dest: filter.End{Ports: ports}}
 }
 
 // loopback is the network to which only the node itself may send. With route_localnet, which kube-proxy sets, the
 // kernel would accept packets to it from others too.
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
-func (t *table) toHost() []iptables.Rule {
-	rules := append(t.linkLocal(), iptables.Rule{Match: t.bgp(), Action: iptables.Drop{},
+func (t *table) toHost() []filter.Rule {
+	rules := append(t.linkLocal(), filter.Rule{Match: t.bgp(), Action: filter.Drop{},
 		Comment: "Drop BGP from workloads to the node"})
 	if t.Family == dataplane.IPv4 {
-		rules = append(rules, iptables.Rule{
-			Match:  iptables.Match(nil).DestNet(loopback).NotConntrack("RELATED", "ESTABLISHED", "DNAT"),
-			Action: iptables.Drop{}, Comment: "Drop packets from workloads to the node's loopback that nothing translated"})
+		rules = append(rules, filter.Rule{
+			Match: filter.Match{Dest: filter.End{Nets: []netip.Prefix{loopback}},
+				NotState: filter.Related | filter.Established | filter.Translated},
+			Action: filter.Drop{}, Comment: "Drop packets from workloads to the node's loopback that nothing translated"})
 	}
-	rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFrom}})
+	rules = append(rules, filter.Rule{Action: filter.Jump{Chain: chainFrom}})
 	if t.AllowReturns { // else it was accepted there
-		rules = append(rules, iptables.Rule{Match: known, Action: iptables.Return{}, Comment: "Answers to what the node asked"})
+		rules = append(rules, filter.Rule{Match: known, Action: filter.Return{}, Comment: "Answers to what the node asked"})
 	}
-	return append(rules, iptables.Rule{Action: t.ToHost, Comment: "Configured DefaultEndpointToHostAction"})
+	return append(rules, filter.Rule{Action: t.ToHost, Comment: "Configured DefaultEndpointToHostAction"})
 }
 
 // workload adds an endpoint's chains and those of its policies. In a family that it has no address of, it is closed,
@@ -200,16 +204,16 @@ func (t *table) toHost() []iptables.Rule {
 func (t *table) workload(e Endpoint) {
 	from, to := prefixFromWorkload+e.Interface, prefixToWorkload+e.Interface
 	if len(t.sources(e)) == 0 {
-		closed := func() []iptables.Rule {
-			return []iptables.Rule{{Action: t.Deny, Comment: "The workload has no address of this family"}}
+		closed := func() []filter.Rule {
+			return []filter.Rule{{Action: t.Deny, Comment: "The workload has no address of this family"}}
 		}
 		t.add(from, nil, closed)
 		t.add(to, nil, closed)
 		return
 	}
 	about := "workload of " + e.Interface
-	t.addClosing(from, about, e.Policy, func() []iptables.Rule { return t.fromWorkload(e.Policy) })
-	t.addClosing(to, about, e.Policy, func() []iptables.Rule {
+	t.addClosing(from, about, e.Policy, func() []filter.Rule { return t.fromWorkload(e.Policy) })
+	t.addClosing(to, about, e.Policy, func() []filter.Rule {
 		return append(t.established(), t.decideWorkload(e.Policy, true)...)
 	})
 	if e.Policy != nil {
@@ -219,46 +223,46 @@ func (t *table) workload(e Endpoint) {
 }
 
 // fromWorkload returns the rules for what an endpoint sends. The raw table has already checked the source address.
-func (t *table) fromWorkload(e *wire.Endpoint) []iptables.Rule {
+func (t *table) fromWorkload(e *wire.Endpoint) []filter.Rule {
 	rules := t.established()
 	if t.VXLANPort != 0 {
-		rules = append(rules, iptables.Rule{Match: t.vxlan(), Action: iptables.Drop{},
+		rules = append(rules, filter.Rule{Match: t.vxlan(), Action: filter.Drop{},
 			Comment: "Drop VXLAN encapped packets originating in workloads"})
 	}
-	rules = append(rules, iptables.Rule{Match: iptables.Match(nil).Protocol(ipip), Action: iptables.Drop{},
+	rules = append(rules, filter.Rule{Match: filter.Match{Protocol: ipip}, Action: filter.Drop{},
 		Comment: "Drop IPinIP encapped packets originating in workloads"})
 	return append(rules, t.decideWorkload(e, false)...)
 }
 
-func (t *table) decideWorkload(e *wire.Endpoint, ingress bool) []iptables.Rule {
+func (t *table) decideWorkload(e *wire.Endpoint, ingress bool) []filter.Rule {
 	if e == nil {
-		return []iptables.Rule{{Action: t.Deny, Comment: "The workload's policy is not known yet"}}
+		return []filter.Rule{{Action: t.Deny, Comment: "The workload's policy is not known yet"}}
 	}
 	return t.decide(stages{tiers: e.Tiers, profiles: e.Profiles, ingress: ingress, ends: true,
-		last: iptables.Rule{Action: t.Deny, Comment: "Drop if no profiles matched"}})
+		last: filter.Rule{Action: t.Deny, Comment: "Drop if no profiles matched"}})
 }
 
-func (t *table) established() []iptables.Rule {
+func (t *table) established() []filter.Rule {
 	if t.AllowReturns {
 		return t.establishedReturns()
 	}
-	return append([]iptables.Rule{{Match: known, Action: iptables.Accept{}}}, t.invalid()...)
+	return append([]filter.Rule{{Match: known, Action: filter.Accept{}}}, t.invalid()...)
 }
 
 // establishedReturns leaves what belongs to a connection to further chains.
-func (t *table) establishedReturns() []iptables.Rule {
-	return append([]iptables.Rule{{Match: known, Action: t.setMark(t.Marks.Accept)}, {Match: known, Action: iptables.Return{}}}, t.invalid()...)
+func (t *table) establishedReturns() []filter.Rule {
+	return append([]filter.Rule{{Match: known, Action: t.setMark(t.Marks.Accept)}, {Match: known, Action: filter.Return{}}}, t.invalid()...)
 }
 
-var known = iptables.Match(nil).Conntrack("RELATED", "ESTABLISHED")
+var known = filter.Match{State: filter.Related | filter.Established}
 
 // invalid drops what connection tracking cannot make sense of, and clears what an earlier end allowed.
-func (t *table) invalid() []iptables.Rule {
-	var rules []iptables.Rule
+func (t *table) invalid() []filter.Rule {
+	var rules []filter.Rule
 	if !t.NoInvalidCheck {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).Conntrack("INVALID"), Action: iptables.Drop{}})
+		rules = append(rules, filter.Rule{Match: filter.Match{State: filter.Invalid}, Action: filter.Drop{}})
 	}
-	return append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.Accept}})
+	return append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Accept}})
 }
 
 // stages are what an endpoint's chain asks in one direction.
@@ -271,35 +275,35 @@ type stages struct {
 	// untrack: what is allowed is not tracked.
 	untrack bool
 	// last is the chain's end; without an action it has none.
-	last iptables.Rule
+	last filter.Rule
 }
 
 // decide evaluates tiers and then profiles.
-func (t *table) decide(s stages) []iptables.Rule {
-	var rules []iptables.Rule
+func (t *table) decide(s stages) []filter.Rule {
+	var rules []filter.Rule
 	accepted := t.marked(t.Marks.Accept)
 	for _, tier := range s.tiers {
 		names := namesOf(tier, s.ingress)
 		if len(names) == 0 {
 			continue
 		}
-		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.Pass}, Comment: "Start of tier " + tier.Name})
+		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Pass}, Comment: "Start of tier " + tier.Name})
 		for _, name := range names {
-			rules = append(rules, iptables.Rule{Match: t.unmarked(t.Marks.Pass), Action: iptables.Jump{Chain: policyChain(name, s.ingress)}})
+			rules = append(rules, filter.Rule{Match: t.unmarked(t.Marks.Pass), Action: filter.Jump{Chain: policyChain(name, s.ingress)}})
 			if s.untrack {
-				rules = append(rules, iptables.Rule{Match: accepted, Action: iptables.NoTrack{}})
+				rules = append(rules, filter.Rule{Match: accepted, Action: filter.NoTrack{}})
 			}
-			rules = append(rules, iptables.Rule{Match: accepted, Action: iptables.Return{}, Comment: "Return if policy accepted"})
+			rules = append(rules, filter.Rule{Match: accepted, Action: filter.Return{}, Comment: "Return if policy accepted"})
 		}
 		if s.ends && tier.DefaultAction != wire.Pass {
-			rules = append(rules, iptables.Rule{Match: t.unmarked(t.Marks.Pass), Action: t.Deny,
+			rules = append(rules, filter.Rule{Match: t.unmarked(t.Marks.Pass), Action: t.Deny,
 				Comment: "End of tier " + tier.Name + ". Drop if no policies passed packet"})
 		}
 	}
 	for _, name := range s.profiles {
-		rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.Pass}}, // as a tier or a profile left it
-			iptables.Rule{Action: iptables.Jump{Chain: profileChain(name, s.ingress)}},
-			iptables.Rule{Match: accepted, Action: iptables.Return{}, Comment: "Return if profile accepted"})
+		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Pass}}, // as a tier or a profile left it
+			filter.Rule{Action: filter.Jump{Chain: profileChain(name, s.ingress)}},
+			filter.Rule{Match: accepted, Action: filter.Return{}, Comment: "Return if profile accepted"})
 	}
 	if s.last.Action != nil {
 		rules = append(rules, s.last)
@@ -308,6 +312,6 @@ func (t *table) decide(s stages) []iptables.Rule {
 }
 
 // vxlan matches packets of the tunnel.
-func (r *Renderer) vxlan() iptables.Match {
-	return iptables.Match(nil).Protocol(udp).DestPorts(iptables.PortRange{First: r.VXLANPort, Last: r.VXLANPort})
+func (r *Renderer) vxlan() filter.Match {
+	return filter.Match{Protocol: udp, Dest: toPort(r.VXLANPort)}
 }

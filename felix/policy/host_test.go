@@ -14,7 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/felix/policy"
@@ -76,8 +77,8 @@ func newHostWorld(t *testing.T, backend iptables.Backend) *hostWorld {
 	kerneltest.Run(t, "ip route add 10.99.0.1 dev eth1")
 	kerneltest.Run(t, "ip route add fd99::1 dev eth1")
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		for _, table := range []string{iptables.Raw, iptables.Mangle, iptables.Filter} {
-			w.tables = append(w.tables, iptables.New(iptables.Config{Family: family, Table: table, Backend: backend, Runner: iptables.Exec{}}))
+		for _, table := range []filter.Table{filter.Raw, filter.Mangle, filter.Filter} {
+			w.tables = append(w.tables, iptables.New(iptables.Config{Family: family, Table: table, Backend: backend, Scratch: 0xc0000, Runner: iptables.Exec{}}))
 			w.families = append(w.families, family)
 		}
 	}
@@ -267,7 +268,7 @@ func checkHostEndpoints(t *testing.T, backend iptables.Backend) {
 	kerneltest.OneCPU(t)
 	w.checkHostEndpoints(t)
 	for _, command := range []string{"iptables", "ip6tables"} {
-		if out := kerneltest.Run(t, command+"-"+string(backend)+"-save -t mangle"); strings.Contains(out, iptables.ChainPrefix) {
+		if out := kerneltest.Run(t, command+"-"+string(backend)+"-save -t mangle"); strings.Contains(out, filter.ChainPrefix) {
 			t.Errorf("without host endpoints table mangle has chains of ours:\n%s", out)
 		}
 	}
@@ -362,7 +363,7 @@ func TestAnswersOfPods(t *testing.T) {
 	})
 	pod, host := w.stations["pod"], w.stations["host"]
 	for _, leave := range []bool{false, true} {
-		w.options = func(r *policy.Renderer) { r.ToHost, r.AllowReturns = iptables.Drop{}, leave }
+		w.options = func(r *policy.Renderer) { r.ToHost, r.AllowReturns = filter.Drop{}, leave }
 		w.apply(t, nil)
 		for _, addr := range pod.addrs {
 			if err := dial(addr, 80, true); err != nil {

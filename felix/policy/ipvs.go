@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // With kube-proxy in IPVS mode a packet to a Service does not pass FORWARD. The Service's address is one of the node's
@@ -41,7 +41,7 @@ const SetThisHost = "this-host"
 // IPVS has what it takes to recognise the packets that kube-proxy's IPVS forwards.
 type IPVS struct {
 	// NodePorts are the ports of NodePort Services.
-	NodePorts []iptables.PortRange
+	NodePorts []filter.PortRange
 }
 
 // EndpointMarks assigns interfaces numbers that fit into the mark. An interface keeps its number while it exists.
@@ -88,37 +88,37 @@ func (e *EndpointMarks) Assign(interfaces []string) map[string]uint32 {
 }
 
 // endpointMark matches packets with an endpoint's mark.
-func (t *table) endpointMark(number uint32) iptables.Match {
-	return iptables.Match(nil).Mark(number*lowest(t.Marks.Endpoint), t.Marks.Endpoint)
+func (t *table) endpointMark(number uint32) filter.Match {
+	return filter.Match{Mark: filter.Mark{Value: number * lowest(t.Marks.Endpoint), Mask: t.Marks.Endpoint}}
 }
 
-func (t *table) setEndpointMark(number uint32) iptables.Action {
-	return iptables.SetMark{Value: number * lowest(t.Marks.Endpoint), Mask: t.Marks.Endpoint}
+func (t *table) setEndpointMark(number uint32) filter.Action {
+	return filter.SetMark{Value: number * lowest(t.Marks.Endpoint), Mask: t.Marks.Endpoint}
 }
 
 // hasEndpointMark matches packets that IPVS forwards.
-func (t *table) hasEndpointMark() iptables.Match {
-	return iptables.Match(nil).NotMark(0, t.Marks.Endpoint)
+func (t *table) hasEndpointMark() filter.Match {
+	return filter.Match{Mark: filter.Mark{Mask: t.Marks.Endpoint, Not: true}}
 }
 
 // inputIPVS returns the rules of INPUT that leave the decision on packets that IPVS forwards to OUTPUT.
-func (t *table) inputIPVS() []iptables.Rule {
+func (t *table) inputIPVS() []filter.Rule {
 	if t.IPVS == nil {
 		return nil
 	}
-	return []iptables.Rule{
-		{Action: iptables.ClearMark{Mask: t.Marks.Endpoint}},
-		{Action: iptables.Jump{Chain: chainForwardCheck}},
-		{Match: t.hasEndpointMark(), Action: iptables.Return{}, Comment: "Forwarded by IPVS: decided in OUTPUT"},
+	return []filter.Rule{
+		{Action: filter.ClearMark{Mask: t.Marks.Endpoint}},
+		{Action: filter.Jump{Chain: chainForwardCheck}},
+		{Match: t.hasEndpointMark(), Action: filter.Return{}, Comment: "Forwarded by IPVS: decided in OUTPUT"},
 	}
 }
 
 // outputIPVS returns the rules of OUTPUT that decide on packets that IPVS forwards.
-func (t *table) outputIPVS() []iptables.Rule {
+func (t *table) outputIPVS() []filter.Rule {
 	if t.IPVS == nil {
 		return nil
 	}
-	return []iptables.Rule{{Match: t.hasEndpointMark(), Action: iptables.Goto{Chain: chainForwardMark}}}
+	return []filter.Rule{{Match: t.hasEndpointMark(), Action: filter.Goto{Chain: chainForwardMark}}}
 }
 
 // ipvs adds the chains that the rules of inputIPVS and outputIPVS use.
@@ -129,82 +129,81 @@ func (t *table) ipvs() {
 	hosts := t.in.Hosts
 	t.add(chainForwardCheck, nil, t.forwardCheck)
 	t.addRules(chainSetMark, t.setMarks(hosts))
-	names, common := interfaces(t.in.Endpoints)
-	t.divide(division{chainSetWorkload, common, prefixSetMark, iptables.Match.InInterface}, chainSetWorkload, names)
+	t.dispatchTo(chainSetWorkload, filter.In, prefixSetMark, t.in.Endpoints)
 	for _, e := range t.in.Endpoints {
-		t.add(prefixSetMark+e.Interface, e.Mark, func() []iptables.Rule {
+		t.add(prefixSetMark+e.Interface, e.Mark, func() []filter.Rule {
 			if e.Mark == 0 {
-				return []iptables.Rule{{Action: iptables.Drop{}, Comment: "No mark is left for the workload"}}
+				return []filter.Rule{{Action: filter.Drop{}, Comment: "No mark is left for the workload"}}
 			}
-			return []iptables.Rule{{Action: t.setEndpointMark(e.Mark)}}
+			return []filter.Rule{{Action: t.setEndpointMark(e.Mark)}}
 		})
 	}
-	t.add(chainForwardMark, len(hosts) > 0, func() []iptables.Rule { return t.forwardMarked(len(hosts) > 0) })
+	t.add(chainForwardMark, len(hosts) > 0, func() []filter.Rule { return t.forwardMarked(len(hosts) > 0) })
 	t.addRules(chainFromMark, t.fromMarks(t.in))
 }
 
 // addRules adds a chain that depends on nothing but its rules.
-func (t *table) addRules(name string, rules []iptables.Rule) {
-	t.add(name, fmt.Sprint(rules), func() []iptables.Rule { return rules })
+func (t *table) addRules(name string, rules []filter.Rule) {
+	t.add(name, fmt.Sprint(rules), func() []filter.Rule { return rules })
 }
 
 // forwardCheck returns the rules that mark a packet of INPUT that IPVS will forward. A packet of a known connection is
 // not marked: its connection was decided on before.
-func (t *table) forwardCheck() []iptables.Rule {
-	rules := []iptables.Rule{{Match: known, Action: iptables.Return{}}}
-	for _, ports := range iptables.SplitPorts(t.IPVS.NodePorts) {
-		for _, protocol := range []uint8{tcp, udp, sctp} {
-			rules = append(rules, iptables.Rule{
-				Match:  iptables.Match(nil).Protocol(protocol).DestPorts(ports...).DestSet(t.set(SetThisHost)),
-				Action: iptables.Goto{Chain: chainSetMark}, Comment: "To a NodePort"})
+func (t *table) forwardCheck() []filter.Rule {
+	rules := []filter.Rule{{Match: known, Action: filter.Return{}}}
+	toThisHost := filter.End{Sets: []string{SetThisHost}, Ports: t.IPVS.NodePorts}
+	for _, protocol := range []uint8{tcp, udp, sctp} {
+		if len(t.IPVS.NodePorts) > 0 {
+			rules = append(rules, filter.Rule{Match: filter.Match{Protocol: protocol, Dest: toThisHost},
+				Action: filter.Goto{Chain: chainSetMark}, Comment: "To a NodePort"})
 		}
 	}
-	return append(rules, iptables.Rule{Match: iptables.Match(nil).DestType("LOCAL").NotDestSet(t.set(SetThisHost)),
-		Action: iptables.Jump{Chain: chainSetMark}, Comment: "To a Service"})
+	return append(rules, filter.Rule{Match: filter.Match{Dest: filter.End{Local: true, NotSets: []string{SetThisHost}}},
+		Action: filter.Jump{Chain: chainSetMark}, Comment: "To a Service"})
 }
 
-func (t *table) setMarks(hosts []HostEndpoint) []iptables.Rule {
+func (t *table) setMarks(hosts []HostEndpoint) []filter.Rule {
 	if NewEndpointMarks(t.Marks).Room() == 0 {
-		return []iptables.Rule{{Action: iptables.Drop{}, Comment: "The mark has no bits left for endpoints"}}
+		return []filter.Rule{{Action: filter.Drop{}, Comment: "The mark has no bits left for endpoints"}}
 	}
-	var rules []iptables.Rule
-	for _, pattern := range t.Interfaces {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).InInterface(pattern),
-			Action: iptables.Goto{Chain: chainSetWorkload}})
+	var rules []filter.Rule
+	for _, prefix := range t.InterfacePrefixes {
+		rules = append(rules, filter.Rule{Match: inFrom(prefix),
+			Action: filter.Goto{Chain: chainSetWorkload}})
 	}
-	rules = append(rules, iptables.Rule{Action: t.setEndpointMark(markOther)})
+	rules = append(rules, filter.Rule{Action: t.setEndpointMark(markOther)})
 	if len(hosts) == 0 {
 		return rules
 	}
 	for _, h := range hosts {
-		m := iptables.Match(nil).InInterface(h.Interface)
+		m := filter.Match{In: filter.Interface{Name: h.Interface}}
 		switch {
 		case h.Interface == AnyInterface:
 		case h.Mark == 0:
-			rules = append(rules, iptables.Rule{Match: m, Action: iptables.Drop{},
+			rules = append(rules, filter.Rule{Match: m, Action: filter.Drop{},
 				Comment: "No mark is left for the host endpoint"})
 		default:
-			rules = append(rules, iptables.Rule{Match: m, Action: t.setEndpointMark(h.Mark)})
+			rules = append(rules, filter.Rule{Match: m, Action: t.setEndpointMark(h.Mark)})
 		}
 	}
-	return append(rules, iptables.Rule{Match: t.marked(t.Marks.Accept), Action: t.setEndpointMark(markAllowed)})
+	return append(rules, filter.Rule{Match: t.marked(t.Marks.Accept), Action: t.setEndpointMark(markAllowed)})
 }
 
 // forwardMarked returns the rules of OUTPUT that decide as the chains of FORWARD do.
-func (t *table) forwardMarked(hosts bool) []iptables.Rule {
-	rules := append([]iptables.Rule{{Action: iptables.ClearMark{Mask: t.Marks.every()}}}, t.forwardedVXLAN()...)
-	rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFromMark}})
-	for _, pattern := range t.Interfaces {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).OutInterface(pattern),
-			Action: iptables.Jump{Chain: chainTo}})
+func (t *table) forwardMarked(hosts bool) []filter.Rule {
+	rules := append([]filter.Rule{{Action: filter.ClearMark{Mask: t.Marks.every()}}}, t.forwardedVXLAN()...)
+	rules = append(rules, filter.Rule{Action: filter.Jump{Chain: chainFromMark}})
+	for _, prefix := range t.InterfacePrefixes {
+		rules = append(rules, filter.Rule{Match: outTo(prefix),
+			Action: filter.Jump{Chain: chainTo}})
 	}
 	if hosts {
-		rules = append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainToHostForward}})
+		rules = append(rules, filter.Rule{Action: filter.Jump{Chain: chainToHostForward}})
 	}
 	// A tunnel's outer packet inherits the mark of the inner one, but the node sends it.
-	rules = append(rules, iptables.Rule{Action: iptables.ClearMark{Mask: t.Marks.Endpoint}})
+	rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Endpoint}})
 	if !t.AllowReturns {
-		rules = append(rules, iptables.Rule{Match: t.marked(t.Marks.Accept), Action: iptables.Accept{},
+		rules = append(rules, filter.Rule{Match: t.marked(t.Marks.Accept), Action: filter.Accept{},
 			Comment: "Policy explicitly accepted packet."})
 	}
 	return rules
@@ -212,26 +211,26 @@ func (t *table) forwardMarked(hosts bool) []iptables.Rule {
 
 // fromMarks returns the rules that send a packet to the chain of the endpoint that its mark names. A workload's packets
 // pass the chain of the host endpoint for all interfaces first.
-func (t *table) fromMarks(in Input) []iptables.Rule {
-	other := iptables.Rule{Match: t.endpointMark(markOther), Action: iptables.Return{}}
-	var hosts, workloads []iptables.Rule
+func (t *table) fromMarks(in Input) []filter.Rule {
+	other := filter.Rule{Match: t.endpointMark(markOther), Action: filter.Return{}}
+	var hosts, workloads []filter.Rule
 	for _, h := range in.Hosts {
 		chain := hostChain(prefixFromHostForward, h.Interface)
 		if h.Interface == AnyInterface {
-			other.Action = iptables.Goto{Chain: chain}
-			workloads = append(workloads, iptables.Rule{Action: iptables.Jump{Chain: chain}})
+			other.Action = filter.Goto{Chain: chain}
+			workloads = append(workloads, filter.Rule{Action: filter.Jump{Chain: chain}})
 		} else if h.Mark != 0 {
-			hosts = append(hosts, iptables.Rule{Match: t.endpointMark(h.Mark), Action: iptables.Goto{Chain: chain}})
+			hosts = append(hosts, filter.Rule{Match: t.endpointMark(h.Mark), Action: filter.Goto{Chain: chain}})
 		}
 	}
-	workloads = append(workloads, iptables.Rule{Action: iptables.Jump{Chain: chainNodes}})
+	workloads = append(workloads, filter.Rule{Action: filter.Jump{Chain: chainNodes}})
 	for _, e := range in.Endpoints {
 		if e.Mark != 0 {
-			workloads = append(workloads, iptables.Rule{Match: t.endpointMark(e.Mark),
-				Action: iptables.Goto{Chain: prefixFromWorkload + e.Interface}})
+			workloads = append(workloads, filter.Rule{Match: t.endpointMark(e.Mark),
+				Action: filter.Goto{Chain: prefixFromWorkload + e.Interface}})
 		}
 	}
-	done := iptables.Rule{Match: t.endpointMark(markAllowed), Action: iptables.Return{}}
-	rest := iptables.Rule{Action: iptables.Drop{}, Comment: "Unknown endpoint"}
-	return slices.Concat(hosts, []iptables.Rule{other, done}, workloads, []iptables.Rule{rest})
+	done := filter.Rule{Match: t.endpointMark(markAllowed), Action: filter.Return{}}
+	rest := filter.Rule{Action: filter.Drop{}, Comment: "Unknown endpoint"}
+	return slices.Concat(hosts, []filter.Rule{other, done}, workloads, []filter.Rule{rest})
 }

@@ -11,8 +11,7 @@ import (
 	"testing"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -20,7 +19,7 @@ import (
 // ipvsRenderer is a renderer for a node whose kube-proxy is in IPVS mode.
 func ipvsRenderer(family dataplane.Family) *policy.Renderer {
 	r := renderer(family)
-	r.IPVS = &policy.IPVS{NodePorts: []iptables.PortRange{{First: 30000, Last: 32767}}}
+	r.IPVS = &policy.IPVS{NodePorts: []filter.PortRange{{First: 30000, Last: 32767}}}
 	return r
 }
 
@@ -31,10 +30,10 @@ func TestIPVS(t *testing.T) {
 	in := policy.Input{Endpoints: endpoints, Policies: shopPolicies}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		in.Hosts = nil
-		golden(t, "ipvs-"+family.String(), only(show(t, family, iptables.Filter, ipvsRenderer(family).Filter(in)), "INPUT", "OUTPUT", "forward", "mark", "sm"))
+		golden(t, "ipvs-"+family.String(), only(show(t, family, filter.Filter, ipvsRenderer(family).Filter(in)), "INPUT", "OUTPUT", "forward", "mark", "sm"))
 		in.Hosts = []policy.HostEndpoint{{Interface: policy.AnyInterface, Policy: &wire.HostEndpoint{Name: "any"}},
 			{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth0"}, Mark: 4}, {Interface: "eth1", Policy: &wire.HostEndpoint{Name: "eth1"}}}
-		golden(t, "ipvs-hosts-"+family.String(), only(show(t, family, iptables.Filter, ipvsRenderer(family).Filter(in)), "forward", "mark"))
+		golden(t, "ipvs-hosts-"+family.String(), only(show(t, family, filter.Filter, ipvsRenderer(family).Filter(in)), "forward", "mark"))
 	}
 }
 
@@ -90,24 +89,35 @@ type modelPacket struct {
 // model walks packets through rendered chains as the kernel does.
 type model struct {
 	t      *testing.T
-	chains map[string]iptables.Chain
-	hooks  map[string]iptables.Hooks
+	chains map[string]filter.Chain
+	hooks  map[filter.Hook]filter.HookRules
 	sets   map[string]func(netip.Addr, modelPacket) bool // of the address of the set's direction
 	local  []netip.Addr                                  // the node's addresses, those of Services included
 }
 
 func newModel(t *testing.T, table policy.Table) *model {
-	m := &model{t: t, chains: map[string]iptables.Chain{}, hooks: table.Hooks, sets: map[string]func(netip.Addr, modelPacket) bool{}}
+	m := &model{t: t, chains: map[string]filter.Chain{}, hooks: table.Hooks, sets: map[string]func(netip.Addr, modelPacket) bool{}}
 	for _, c := range table.Chains {
 		m.chains[c.Name] = c.Render()
+	}
+	for _, d := range table.Dispatches {
+		var rules []filter.Rule
+		for device, chain := range d.Targets {
+			match := filter.Match{In: filter.Interface{Name: device}}
+			if d.Direction == filter.Out {
+				match = filter.Match{Out: filter.Interface{Name: device}}
+			}
+			rules = append(rules, filter.Rule{Match: match, Action: filter.Goto{Chain: chain}})
+		}
+		m.chains[d.Name] = filter.Chain{Rules: append(rules, d.Default...)}
 	}
 	return m
 }
 
 // addSets makes sets of the packets' families; addresses of port sets go with TCP.
-func (m *model) addSets(family dataplane.Family, sets ...*wire.IPSet) {
+func (m *model) addSets(sets ...*wire.IPSet) {
 	for _, s := range sets {
-		m.sets[ipset.SetName(family, s.Name)] = func(addr netip.Addr, p modelPacket) bool {
+		m.sets[s.Name] = func(addr netip.Addr, p modelPacket) bool {
 			return slices.ContainsFunc(s.Nets, func(n netip.Prefix) bool { return n.Contains(addr) }) ||
 				slices.Contains(s.Ports, wire.PortMember{Addr: addr, Protocol: p.protocol, Port: p.port})
 		}
@@ -123,13 +133,13 @@ const (
 // hook walks a packet through one of the kernel's chains, and says whether it goes on.
 func (m *model) hook(name string, p *modelPacket) bool {
 	m.t.Helper()
-	hooks := m.hooks[name]
-	verdict := m.walk(slices.Concat(hooks.Insert, hooks.Append), p, 0)
+	hooks := m.hooks[filter.Hook(name)]
+	verdict := m.walk(slices.Concat(hooks.First, hooks.Last), p, 0)
 	return verdict != verdictDrop
 }
 
 // walk gives "" when the chain ends without a verdict.
-func (m *model) walk(rules []iptables.Rule, p *modelPacket, depth int) string {
+func (m *model) walk(rules []filter.Rule, p *modelPacket, depth int) string {
 	m.t.Helper()
 	if depth > 20 {
 		m.t.Fatal("chains call each other in a circle")
@@ -139,23 +149,26 @@ func (m *model) walk(rules []iptables.Rule, p *modelPacket, depth int) string {
 			continue
 		}
 		switch a := rule.Action.(type) {
-		case iptables.Accept:
+		case filter.Accept:
 			return verdictAccept
-		case iptables.Drop, iptables.Reject:
+		case filter.Drop, filter.Reject:
 			return verdictDrop
-		case iptables.Return:
+		case filter.Return:
 			return ""
-		case iptables.SetMark:
+		case filter.SetMark:
 			p.mark = p.mark&^a.Mask | a.Value
-		case iptables.ClearMark:
+			if a.Return {
+				return ""
+			}
+		case filter.ClearMark:
 			p.mark &^= a.Mask
-		case iptables.Jump:
+		case filter.Jump:
 			if verdict := m.walk(m.chains[a.Chain].Rules, p, depth+1); verdict != "" {
 				return verdict
 			}
-		case iptables.Goto:
+		case filter.Goto:
 			return m.walk(m.chains[a.Chain].Rules, p, depth+1)
-		case nil, iptables.Log:
+		case nil, filter.Log:
 		default:
 			m.t.Fatalf("the model does not know action %T", a)
 		}
@@ -163,71 +176,43 @@ func (m *model) walk(rules []iptables.Rule, p *modelPacket, depth int) string {
 	return ""
 }
 
-// matches judges every fragment of a match.
-func (m *model) matches(match iptables.Match, p modelPacket) bool {
+// matches evaluates a match. Every packet is the first of its connection, and IPVS does not count as a translation.
+func (m *model) matches(match filter.Match, p modelPacket) bool {
 	m.t.Helper()
-	for _, fragment := range match {
-		words := strings.Fields(fragment)
-		not := slices.Contains(words, "!")
-		words = slices.DeleteFunc(words, func(w string) bool { return w == "!" })
-		if m.one(words, p) == not {
+	device := func(i filter.Interface, name string) bool {
+		return i.Name == "" || name == i.Name || i.Prefix && strings.HasPrefix(name, i.Name)
+	}
+	return device(match.In, p.in) && device(match.Out, p.out) &&
+		match.ICMP == nil && // no packet of the model is one of ICMP
+		(match.Protocol == 0 || match.Protocol == p.protocol) &&
+		(match.NotProtocol == 0 || match.NotProtocol != p.protocol) &&
+		m.end(match.Source, p.src, p) && m.end(match.Dest, p.dst, p) &&
+		(match.Mark.Mask == 0 || (p.mark&match.Mark.Mask == match.Mark.Value) != match.Mark.Not) &&
+		(match.State == 0 || match.State&filter.New != 0) && match.NotState&filter.New == 0
+}
+
+// end evaluates a match of one end. All ports are those of the destination.
+func (m *model) end(e filter.End, addr netip.Addr, p modelPacket) bool {
+	m.t.Helper()
+	in := func(n netip.Prefix) bool { return n.Contains(addr) }
+	inSet := func(id string) bool {
+		set, known := m.sets[id]
+		if !known {
+			m.t.Fatalf("set %s is not known", id)
+		}
+		return set(addr, p)
+	}
+	inPorts := func(r filter.PortRange) bool { return r.First <= p.port && p.port <= r.Last }
+	for _, id := range e.Sets {
+		if !inSet(id) {
 			return false
 		}
 	}
-	return true
-}
-
-func (m *model) one(words []string, p modelPacket) bool {
-	m.t.Helper()
-	device := func(name string) bool {
-		prefix, wild := strings.CutSuffix(words[1], "+")
-		return name == words[1] || wild && strings.HasPrefix(name, prefix)
-	}
-	switch key := strings.Join(words[:min(2, len(words))], " "); {
-	case words[0] == "-i":
-		return device(p.in)
-	case words[0] == "-o":
-		return device(p.out)
-	case words[0] == "-p":
-		return words[1] == strconv.Itoa(int(p.protocol))
-	case words[0] == "-s":
-		return netip.MustParsePrefix(words[1]).Contains(p.src)
-	case words[0] == "-d":
-		return netip.MustParsePrefix(words[1]).Contains(p.dst)
-	case key == "-m mark":
-		var value, mask uint32
-		if _, err := fmt.Sscanf(words[3], "0x%x/0x%x", &value, &mask); err != nil {
-			m.t.Fatalf("%q: %v", words, err)
-		}
-		return p.mark&mask == value
-	case key == "-m set":
-		in, known := m.sets[words[3]]
-		if !known {
-			m.t.Fatalf("set %s is not known", words[3])
-		}
-		if strings.HasPrefix(words[4], "src") {
-			return in(p.src, p)
-		}
-		return in(p.dst, p)
-	case key == "-m multiport" && words[2] == "--destination-ports":
-		return slices.ContainsFunc(strings.Split(words[3], ","), func(ports string) bool {
-			first, last, ranged := strings.Cut(ports, ":")
-			if !ranged {
-				last = first
-			}
-			low, _ := strconv.Atoi(first)
-			high, _ := strconv.Atoi(last)
-			return low <= int(p.port) && int(p.port) <= high
-		})
-	case key == "-m conntrack": // every packet is the first of its connection, and IPVS does not count as DNAT
-		return slices.Contains(strings.Split(words[3], ","), "NEW")
-	case key == "-m addrtype" && words[2] == "--dst-type":
-		return slices.Contains(m.local, p.dst)
-	case key == "-m addrtype" && words[2] == "--src-type":
-		return slices.Contains(m.local, p.src)
-	}
-	m.t.Fatalf("the model does not know %q", words)
-	return false
+	ports := len(e.Ports)+len(e.PortSets) == 0 || slices.ContainsFunc(e.Ports, inPorts) ||
+		slices.ContainsFunc(e.PortSets, inSet)
+	return (!e.Local || slices.Contains(m.local, addr)) && (len(e.Nets) == 0 || slices.ContainsFunc(e.Nets, in)) &&
+		!slices.ContainsFunc(e.NotNets, in) && !slices.ContainsFunc(e.NotSets, inSet) && ports &&
+		!slices.ContainsFunc(e.NotPorts, inPorts) && !slices.ContainsFunc(e.NotPortSets, inSet)
 }
 
 // ipvsWorld is a node of the model: pods 0, 1 and 2, and neighbours behind eth0 and eth1.
@@ -246,8 +231,7 @@ var (
 
 func newIPVSWorld(t *testing.T, family int, table policy.Table) *ipvsWorld {
 	w := &ipvsWorld{newModel(t, table), family}
-	f := []dataplane.Family{dataplane.IPv4, dataplane.IPv6}[family]
-	w.addSets(f, append([]*wire.IPSet{portSet, {Name: policy.SetVXLAN}, {Name: policy.SetThisHost, Nets: append(prefixes("127.0.0.0/8", "::1/128"),
+	w.addSets(append([]*wire.IPSet{portSet, {Name: policy.SetVXLAN}, {Name: policy.SetThisHost, Nets: append(prefixes("127.0.0.0/8", "::1/128"),
 		netip.PrefixFrom(hostAddrs[family], hostAddrs[family].BitLen()))},
 		{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")}}, someSets...)...)
 	w.local = []netip.Addr{serviceAddrs[family], hostAddrs[family]}

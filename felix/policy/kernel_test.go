@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/felix/policy"
@@ -189,14 +190,14 @@ type world struct {
 	endpoints []policy.Endpoint
 	pods      []*os.File
 	drivers   map[dataplane.Family]*iptables.Table
-	deny      iptables.Action
+	deny      filter.Action
 	anyState  bool // also what connection tracking calls invalid
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	kerneltest.Enter(t)
-	w := &world{drivers: map[dataplane.Family]*iptables.Table{}, deny: iptables.Reject{}} // who is rejected need not wait
+	w := &world{drivers: map[dataplane.Family]*iptables.Table{}, deny: filter.Reject{}} // who is rejected need not wait
 	// Rejections need an address to come from, and are many.
 	kerneltest.Run(t, "ip addr add 192.0.2.1/32 dev lo")
 	kerneltest.Run(t, "ip addr add fd00::1/128 dev lo")
@@ -216,7 +217,7 @@ func newWorld(t *testing.T) *world {
 	}
 	createSets(t, append([]*wire.IPSet{portSet, serviceSet, {Name: policy.SetAllHosts}}, someSets...)...)
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		w.drivers[family] = iptables.New(iptables.Config{Family: family, Table: iptables.Filter, Backend: iptables.NFT, Runner: iptables.Exec{}})
+		w.drivers[family] = iptables.New(iptables.Config{Family: family, Table: filter.Filter, Backend: iptables.NFT, Scratch: 0xc0000, Runner: iptables.Exec{}})
 	}
 	w.listen(t)
 	return w

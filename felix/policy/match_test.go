@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -115,7 +115,7 @@ func TestMatches(t *testing.T) {
 		w.endpoints[i].Policy = &wire.Endpoint{Profiles: []string{"kns.all"}}
 	}
 	// Connection tracking calls UDP-Lite invalid, whatever its checksum (Linux 6.18).
-	w.deny, w.anyState = iptables.Drop{}, true
+	w.deny, w.anyState = filter.Drop{}, true
 	w.apply(t, policies)
 	from, to := stations[0], stations[2]
 	kerneltest.OneCPU(t)

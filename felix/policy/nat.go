@@ -2,8 +2,9 @@ package policy
 
 import (
 	"net/netip"
+	"strings"
 
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // NAT says what is rewritten when packets leave the node.
@@ -12,7 +13,7 @@ type NAT struct {
 	Address netip.Addr
 	// SpareHosts also leaves alone what goes to an address of a node.
 	SpareHosts bool
-	// OutInterface restricts it to a device; empty is all.
+	// OutInterface restricts it to a device, or, with a + at the end, to those whose names begin so; empty is all.
 	OutInterface string
 	// Tunnel is the node's VXLAN device and TunnelAddr its address; both empty without one.
 	Tunnel     string
@@ -26,31 +27,29 @@ const (
 
 // NAT renders the nat table.
 func (r *Renderer) NAT(n NAT) Table {
-	t := r.table(iptables.NAT, Input{})
-	post := []iptables.Rule{{Action: iptables.Jump{Chain: chainOutgoing}}}
+	t := r.table(filter.NAT, Input{})
+	post := []filter.Rule{{Action: filter.Jump{Chain: chainOutgoing}}}
 	if n.Tunnel != "" && n.TunnelAddr.IsValid() {
 		// A connection of the node itself to a Service chooses its source before kube-proxy turns it to a pod
 		// behind the tunnel. The answer would take another way and be dropped.
-		post = append(post, iptables.Rule{
-			Match: iptables.Match(nil).OutInterface(n.Tunnel).SourceType("LOCAL").
-				NotSourceNet(netip.PrefixFrom(n.TunnelAddr, n.TunnelAddr.BitLen())),
-			Action: iptables.Masquerade{RandomFully: true}})
+		own := []netip.Prefix{netip.PrefixFrom(n.TunnelAddr, n.TunnelAddr.BitLen())}
+		post = append(post, filter.Rule{
+			Match:  filter.Match{Out: filter.Interface{Name: n.Tunnel}, Source: filter.End{Local: true, NotNets: own}},
+			Action: filter.Masquerade{}})
 	}
-	m := iptables.Match(nil).SourceSet(r.set(SetMasqPools)).NotDestSet(r.set(SetAllPools))
+	m := filter.Match{Source: filter.End{Sets: []string{SetMasqPools}}, Dest: filter.End{NotSets: []string{SetAllPools}}}
 	if n.SpareHosts {
-		m = m.NotDestSet(r.set(SetAllHosts))
+		m.Dest.NotSets = append(m.Dest.NotSets, SetAllHosts)
 	}
-	if n.OutInterface != "" {
-		m = m.OutInterface(n.OutInterface)
-	}
-	var action iptables.Action = iptables.Masquerade{RandomFully: true}
+	m.Out.Name, m.Out.Prefix = strings.CutSuffix(n.OutInterface, "+")
+	var action filter.Action = filter.Masquerade{}
 	if n.Address.IsValid() {
-		action = iptables.SNAT{To: n.Address, RandomFully: true}
+		action = filter.SNAT{To: n.Address}
 	}
-	t.add(chainPostrouting, n, func() []iptables.Rule { return post })
-	t.add(chainOutgoing, n, func() []iptables.Rule { return []iptables.Rule{{Match: m, Action: action}} })
-	t.out.Hooks = map[string]iptables.Hooks{
-		"POSTROUTING": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: chainPostrouting}}}},
+	t.add(chainPostrouting, n, func() []filter.Rule { return post })
+	t.add(chainOutgoing, n, func() []filter.Rule { return []filter.Rule{{Match: m, Action: action}} })
+	t.out.Hooks = map[filter.Hook]filter.HookRules{
+		filter.Postrouting: {First: []filter.Rule{{Action: filter.Jump{Chain: chainPostrouting}}}},
 	}
 	return t.out
 }

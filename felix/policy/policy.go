@@ -1,8 +1,8 @@
-// Package policy renders endpoints and policies into the iptables chains that enforce
-// them in one IP family.
+// Package policy renders endpoints and policies into the chains that enforce them in one IP family, as package filter
+// has them.
 //
 // It is pure: values in, chains out, no I/O, no state. The agent calls it on its own goroutine and
-// hands what it gives to the iptables drivers. It names IP sets and never fills them.
+// hands what it gives to the backend of the family. It names IP sets and never fills them.
 //
 // The path of a packet through the filter table, with the chains in Calico's names:
 //
@@ -31,8 +31,6 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -41,8 +39,7 @@ import (
 	"strings"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -58,8 +55,8 @@ const (
 type Marks struct {
 	Accept uint32 // a policy allowed the packet
 	Pass   uint32 // a policy passed it to the next tier
-	All    uint32 // every part of a rule looked at so far matched
-	Part   uint32 // the part of the rule being looked at matched
+	// Scratch are two bits that a backend uses within a rule.
+	Scratch uint32
 	// Endpoint are the remaining bits. They hold the number of an endpoint.
 	Endpoint uint32
 }
@@ -75,7 +72,7 @@ func MarksOf(mask uint32) (Marks, error) {
 		mask &^= bit
 		return bit
 	}
-	m := Marks{Accept: next(), Pass: next(), All: next(), Part: next()}
+	m := Marks{Accept: next(), Pass: next(), Scratch: next() | next()}
 	m.Endpoint = contiguous(mask)
 	return m, nil
 }
@@ -85,19 +82,19 @@ func contiguous(mask uint32) uint32 {
 	return mask &^ (mask + lowest(mask))
 }
 
-func (m Marks) every() uint32 { return m.Accept | m.Pass | m.All | m.Part }
+func (m Marks) every() uint32 { return m.Accept | m.Pass | m.Scratch }
 
 // Renderer says how to render. It is not changed once it has rendered: the Keys of Chains hold its address.
 type Renderer struct {
 	Family dataplane.Family
 	Marks  Marks
-	// Interfaces match the host's ends of all workloads, "cali+".
-	Interfaces []string
+	// InterfacePrefixes begin the names of the host's ends of all workloads: "cali".
+	InterfacePrefixes []string
 	// ToHost is what becomes of a packet from a pod to its node that the pod's policy
 	// allows: Accept, Drop or Return.
-	ToHost iptables.Action
+	ToHost filter.Action
 	// Deny is what becomes of a denied packet: Drop or Reject. Raw and mangle only drop.
-	Deny iptables.Action
+	Deny filter.Action
 	// AllowReturns leaves the final word on an allowed packet to the rules that follow ours.
 	AllowReturns bool
 	// NoInvalidCheck lets packets through that connection tracking calls invalid.
@@ -150,7 +147,7 @@ type Input struct {
 	Hosts []HostEndpoint
 	// Policies holds what the endpoints name; one that is missing denies.
 	Policies map[string]*wire.Policy
-	// Broken are the kernel's names of sets that are not whole. A policy that names one denies.
+	// Broken are the sets that are not whole. A policy that names one denies.
 	Broken map[string]bool
 }
 
@@ -166,30 +163,31 @@ type Chain struct {
 	Name string
 	// Key is comparable: Chains of one name and equal Keys render alike.
 	Key    any
-	Render func() iptables.Chain
+	Render func() filter.Chain
 }
 
 // Table is the chains of one table, and the rules in the kernel's chains by their names.
 type Table struct {
-	Chains []Chain
-	Hooks  map[string]iptables.Hooks
+	Chains     []Chain
+	Dispatches []filter.Dispatch
+	Hooks      map[filter.Hook]filter.HookRules
 }
 
 // table collects the chains of one table.
 type table struct {
 	*Renderer
 	key   *Renderer // of the Keys
-	name  string
+	name  filter.Table
 	in    Input
 	named map[string]bool // the chains of policies and profiles that there are
 	out   Table
 }
 
-func (r *Renderer) table(name string, in Input) *table {
+func (r *Renderer) table(name filter.Table, in Input) *table {
 	t := &table{Renderer: r, key: r, name: name, in: in, named: map[string]bool{}}
-	if name != iptables.Filter {
+	if name != filter.Filter {
 		own := *r
-		own.Deny = iptables.Drop{} // the kernel rejects in the filter table alone
+		own.Deny = filter.Drop{} // the kernel rejects in the filter table alone
 		t.Renderer = &own
 	}
 	return t
@@ -202,17 +200,17 @@ type chainKey struct {
 }
 
 // add adds a chain that depends on the renderer and on what of has, which is comparable.
-func (t *table) add(name string, of any, render func() []iptables.Rule) {
+func (t *table) add(name string, of any, render func() []filter.Rule) {
 	t.out.Chains = append(t.out.Chains, Chain{Name: name, Key: chainKey{t.key, of},
-		Render: func() iptables.Chain { return iptables.Chain{Name: name, Rules: render()} }})
+		Render: func() filter.Chain { return filter.Chain{Table: t.name, Name: name, Rules: render()} }})
 }
 
 // addClosing adds a chain that denies if the kernel refuses what it ought to be.
-func (t *table) addClosing(name, about string, of any, render func() []iptables.Rule) {
+func (t *table) addClosing(name, about string, of any, render func() []filter.Rule) {
 	t.out.Chains = append(t.out.Chains, Chain{Name: name, Key: chainKey{t.key, of},
-		Render: func() iptables.Chain {
-			return iptables.Chain{Name: name, Rules: render(), About: about,
-				Fallback: []iptables.Rule{{Action: t.Deny, Comment: "The kernel refused the rules"}}}
+		Render: func() filter.Chain {
+			return filter.Chain{Table: t.name, Name: name, Rules: render(), About: about,
+				Fallback: []filter.Rule{{Action: t.Deny, Comment: "The kernel refused the rules"}}}
 		}})
 }
 
@@ -241,9 +239,9 @@ func (t *table) addPolicy(chain, name string, ingress bool) {
 	t.named[chain] = true
 	p := t.in.Policies[name]
 	broken := t.broken(p, ingress)
-	t.addClosing(chain, "policy "+name, policyKey{p, ingress, broken}, func() []iptables.Rule {
+	t.addClosing(chain, "policy "+name, policyKey{p, ingress, broken}, func() []filter.Rule {
 		if broken {
-			return []iptables.Rule{{Action: t.Deny, Comment: "A set that the policy names is not whole"}}
+			return []filter.Rule{{Action: t.Deny, Comment: "A set that the policy names is not whole"}}
 		}
 		return t.policy(p, ingress)
 	})
@@ -257,7 +255,7 @@ func (t *table) broken(p *wire.Policy, ingress bool) bool {
 	for _, rule := range rulesOf(p, ingress) {
 		for _, end := range []wire.Match{rule.Src, rule.Dst} {
 			for _, name := range slices.Concat(end.Sets, end.NotSets, end.PortSets, end.NotPortSets) {
-				if t.in.Broken[t.set(name)] {
+				if t.in.Broken[name] {
 					return true
 				}
 			}
@@ -282,45 +280,45 @@ func namesOf(tier wire.Tier, ingress bool) []string {
 }
 
 // marked matches a packet that has a mark's bit.
-func (r *Renderer) marked(bit uint32) iptables.Match { return iptables.Match(nil).Mark(bit, bit) }
-
-// unmarked matches a packet that has not.
-func (r *Renderer) unmarked(bit uint32) iptables.Match { return iptables.Match(nil).Mark(0, bit) }
-
-func (r *Renderer) setMark(bit uint32) iptables.Action {
-	return iptables.SetMark{Value: bit, Mask: bit}
+func (r *Renderer) marked(bit uint32) filter.Match {
+	return filter.Match{Mark: filter.Mark{Value: bit, Mask: bit}}
 }
 
-func (r *Renderer) set(id string) string { return ipset.SetName(r.Family, id) }
+// unmarked matches a packet that has not.
+func (r *Renderer) unmarked(bit uint32) filter.Match {
+	return filter.Match{Mark: filter.Mark{Mask: bit}}
+}
+
+func (r *Renderer) setMark(bit uint32) filter.Action {
+	return filter.SetMark{Value: bit, Mask: bit}
+}
+
+// inFrom matches packets that come from workloads, outTo those that go to them.
+func inFrom(prefix string) filter.Match {
+	return filter.In.Match(filter.Interface{Name: prefix, Prefix: true})
+}
+
+func outTo(prefix string) filter.Match {
+	return filter.Out.Match(filter.Interface{Name: prefix, Prefix: true})
+}
+
+// toPort is an end with one port.
+func toPort(port uint16) filter.End {
+	return filter.End{Ports: []filter.PortRange{{First: port, Last: port}}}
+}
 
 func policyChain(policy string, ingress bool) string {
 	if ingress {
-		return "cali-pi-" + short(policy)
+		return "cali-pi-" + filter.Short(policy)
 	}
-	return "cali-po-" + short(policy)
+	return "cali-po-" + filter.Short(policy)
 }
 
 // profileChain has the name of the Profile resource in it where that fits, as in Calico.
 func profileChain(profile string, ingress bool) string {
 	profile = strings.TrimPrefix(profile, wire.ProfilePrefix)
 	if ingress {
-		return named("cali-pri-", profile)
+		return filter.ChainName("cali-pri-", profile)
 	}
-	return named("cali-pro-", profile)
-}
-
-var chainName = regexp.MustCompile(`^[a-zA-Z0-9.-]+$`)
-
-// named returns the chain of a prefix and a name, with a hash for a name that does not fit.
-func named(prefix, name string) string {
-	if chain := prefix + name; chainName.MatchString(name) && len(chain) <= iptables.MaxChainName {
-		return chain
-	}
-	return (prefix + "_" + short(name))[:iptables.MaxChainName]
-}
-
-// short identifies a name within the length of a chain's name.
-func short(name string) string {
-	sum := sha256.Sum256([]byte(name))
-	return base64.RawURLEncoding.EncodeToString(sum[:15])
+	return filter.ChainName("cali-pro-", profile)
 }

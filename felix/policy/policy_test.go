@@ -1,21 +1,19 @@
 package policy_test
 
 import (
-	"crypto/sha256"
 	"flag"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -47,15 +45,15 @@ func renderer(family dataplane.Family) *policy.Renderer {
 	if err != nil {
 		panic(err)
 	}
-	return &policy.Renderer{Family: family, Marks: marks, Interfaces: []string{"cali+"}, ToHost: iptables.Accept{}, Deny: iptables.Drop{},
+	return &policy.Renderer{Family: family, Marks: marks, InterfacePrefixes: []string{"cali"}, ToHost: filter.Accept{}, Deny: filter.Drop{},
 		VXLANPort: 4789, LogPrefix: "calico-packet"}
 }
 
 // show gives a table as iptables-save does, which also proves that every chain that is named exists.
-func show(t *testing.T, family dataplane.Family, table string, desired policy.Table) string {
+func show(t *testing.T, family dataplane.Family, table filter.Table, desired policy.Table) string {
 	t.Helper()
 	fake := iptables.NewFake()
-	driver := iptables.New(iptables.Config{Family: family, Table: table, Backend: iptables.NFT, Runner: fake})
+	driver := iptables.New(iptables.Config{Family: family, Table: table, Backend: iptables.NFT, Scratch: 0xc0000, Runner: fake})
 	program(driver, desired)
 	if err := driver.Apply(t.Context()); err != nil {
 		t.Fatal(err)
@@ -64,7 +62,7 @@ func show(t *testing.T, family dataplane.Family, table string, desired policy.Ta
 	if family == dataplane.IPv6 {
 		name = "ip6tables-nft-save"
 	}
-	out, _, err := iptables.Run(t.Context(), fake, iptables.Command{Name: name, Args: []string{"-t", table}})
+	out, _, err := iptables.Run(t.Context(), fake, iptables.Command{Name: name, Args: []string{"-t", string(table)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,11 +76,11 @@ func show(t *testing.T, family dataplane.Family, table string, desired policy.Ta
 }
 
 func program(driver *iptables.Table, desired policy.Table) {
-	var chains []iptables.Chain
+	var chains []filter.Chain
 	for _, c := range desired.Chains {
 		chains = append(chains, c.Render())
 	}
-	driver.Replace(chains)
+	driver.Replace(chains, desired.Dispatches...)
 	driver.Hook(desired.Hooks)
 }
 
@@ -139,17 +137,17 @@ var shopEndpoints = []policy.Endpoint{
 func TestFilter(t *testing.T) {
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		desired := renderer(family).Filter(policy.Input{Endpoints: shopEndpoints, Policies: shopPolicies})
-		golden(t, "filter-"+family.String(), show(t, family, iptables.Filter, desired))
-		golden(t, "raw-"+family.String(), show(t, family, iptables.Raw, renderer(family).Raw(policy.Input{Endpoints: shopEndpoints})))
+		golden(t, "filter-"+family.String(), show(t, family, filter.Filter, desired))
+		golden(t, "raw-"+family.String(), show(t, family, filter.Raw, renderer(family).Raw(policy.Input{Endpoints: shopEndpoints})))
 	}
 }
 
 func TestFilterOptions(t *testing.T) {
 	r := renderer(dataplane.IPv4)
 	r.AllowReturns, r.NoInvalidCheck, r.VXLANPort, r.BGPPort = true, true, 0, 1790
-	r.ToHost, r.Deny = iptables.Drop{}, iptables.Reject{}
+	r.ToHost, r.Deny = filter.Drop{}, filter.Reject{}
 	desired := r.Filter(policy.Input{Endpoints: shopEndpoints[2:3]})
-	golden(t, "filter-options", show(t, dataplane.IPv4, iptables.Filter, desired))
+	golden(t, "filter-options", show(t, dataplane.IPv4, filter.Filter, desired))
 }
 
 // TestHosts: host endpoints in all tables.
@@ -164,70 +162,16 @@ func TestHosts(t *testing.T) {
 	}}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		r := renderer(family)
-		r.VXLANPort, r.Deny = 0, iptables.Reject{}
+		r.VXLANPort, r.Deny = 0, filter.Reject{}
 		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 17, Net: prefixes("10.0.0.0/8")[0], Port: 68}}
 		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Net: prefixes("fd00::/8")[0], Port: 53}, {Protocol: 6, Port: 443}}
-		for table, desired := range map[string]policy.Table{iptables.Filter: r.Filter(in), iptables.Mangle: r.Mangle(in), iptables.Raw: r.Raw(in)} {
-			golden(t, "host-"+table+"-"+family.String(), show(t, family, table, desired))
+		for table, desired := range map[filter.Table]policy.Table{filter.Filter: r.Filter(in), filter.Mangle: r.Mangle(in), filter.Raw: r.Raw(in)} {
+			golden(t, "host-"+string(table)+"-"+family.String(), show(t, family, table, desired))
 		}
 	}
 	in.Hosts = nil
 	if r := renderer(dataplane.IPv4); len(r.Mangle(in).Chains) > 0 {
 		t.Error("without host endpoints there is something in mangle")
-	}
-}
-
-// TestDispatch: each of many interfaces comes to its own chain, any other to none.
-func TestDispatch(t *testing.T) {
-	in := policy.Input{}
-	names := []string{"cali", "cali_", "cali_a", "tap:1"}
-	for i := range 300 {
-		names = append(names, fmt.Sprintf("cali%x", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))[:4+i%12])
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	for _, name := range names {
-		in.Endpoints = append(in.Endpoints, policy.Endpoint{Interface: name})
-	}
-	chains := map[string]iptables.Chain{}
-	for _, c := range renderer(dataplane.IPv4).Filter(in).Chains {
-		if _, twice := chains[c.Name]; twice {
-			t.Fatalf("two chains %s", c.Name)
-		}
-		if chain := c.Render(); len(c.Name) <= iptables.MaxChainName {
-			chains[c.Name] = chain
-		}
-	}
-	// walk gives the chain that a packet of an interface comes to, and how many rules looked at it.
-	walk := func(iface string) (string, int) {
-		chain, looked := "cali-from-wl-dispatch", 0
-	next:
-		for strings.HasPrefix(chain, "cali-from-wl") {
-			for _, rule := range chains[chain].Rules {
-				looked++
-				target, isGoto := rule.Action.(iptables.Goto)
-				if !isGoto {
-					return "", looked
-				}
-				pattern, _ := strings.CutPrefix(rule.Match[0], "-i ")
-				if prefix, wild := strings.CutSuffix(pattern, "+"); wild && strings.HasPrefix(iface, prefix) || pattern == iface {
-					chain = target.Chain
-					continue next
-				}
-			}
-			t.Fatalf("chain %s has no end", chain)
-		}
-		return chain, looked
-	}
-	for _, name := range names {
-		if chain, looked := walk(name); chain != "cali-fw-"+name || looked > 60 {
-			t.Errorf("%s comes to %q after %d rules", name, chain, looked)
-		}
-	}
-	for _, name := range []string{"cal", "caliX", "cali0123456789g", "tap", "eth0"} {
-		if chain, _ := walk(name); chain != "" {
-			t.Errorf("%s comes to %s", name, chain)
-		}
 	}
 }
 
@@ -237,13 +181,13 @@ func TestNAT(t *testing.T) {
 		"nat":         {},
 		"nat-options": {Address: addr("192.0.2.1"), SpareHosts: true, OutInterface: "eth0", Tunnel: "vxlan.calico", TunnelAddr: addr("10.65.0.1")},
 	} {
-		golden(t, name, show(t, dataplane.IPv4, iptables.NAT, renderer(dataplane.IPv4).NAT(n)))
+		golden(t, name, show(t, dataplane.IPv4, filter.NAT, renderer(dataplane.IPv4).NAT(n)))
 	}
 }
 
 func TestMarks(t *testing.T) {
 	got, err := policy.MarksOf(0xff010)
-	if want := (policy.Marks{Accept: 0x10, Pass: 0x1000, All: 0x2000, Part: 0x4000, Endpoint: 0xf8000}); err != nil || got != want {
+	if want := (policy.Marks{Accept: 0x10, Pass: 0x1000, Scratch: 0x6000, Endpoint: 0xf8000}); err != nil || got != want {
 		t.Errorf("marks %+v, %v, want %+v", got, err, want)
 	}
 	if _, err := policy.MarksOf(0x7); err == nil {

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 const (
@@ -28,39 +28,40 @@ func (t *table) sources(e Endpoint) []netip.Prefix {
 // checkSources adds the chains that drop packets that workloads send from addresses of others. The chains belong to the
 // raw table, before connection tracking: a forged packet neither creates an entry there nor matches one.
 func (t *table) checkSources(endpoints []Endpoint) {
-	t.add(chainSource, nil, func() []iptables.Rule {
-		var rules []iptables.Rule
+	t.add(chainSource, nil, func() []filter.Rule {
+		var rules []filter.Rule
 		if t.Family == dataplane.IPv6 {
 			for _, source := range []string{"fe80::/10", "::/128"} {
-				m := iptables.Match(nil).Protocol(icmpv6).SourceNet(netip.MustParsePrefix(source))
-				rules = append(rules, iptables.Rule{Match: m, Action: iptables.Goto{Chain: chainNeighbours}})
+				m := filter.Match{Protocol: icmpv6, Source: filter.End{Nets: []netip.Prefix{netip.MustParsePrefix(source)}}}
+				rules = append(rules, filter.Rule{Match: m, Action: filter.Goto{Chain: chainNeighbours}})
 			}
 		}
-		return append(rules, iptables.Rule{Action: iptables.Jump{Chain: chainFrom}})
+		return append(rules, filter.Rule{Action: filter.Jump{Chain: chainFrom}})
 	})
 	if t.Family == dataplane.IPv6 {
-		t.add(chainNeighbours, nil, func() []iptables.Rule {
-			return append(t.linkLocal(), iptables.Rule{Action: iptables.Drop{},
+		t.add(chainNeighbours, nil, func() []filter.Rule {
+			return append(t.linkLocal(), filter.Rule{Action: filter.Drop{},
 				Comment: "Drop what is not about neighbours"})
 		})
 	}
-	t.dispatchFrom(endpoints)
+	t.dispatchTo(chainFrom, filter.In, prefixFromWorkload, endpoints)
 	for _, e := range endpoints {
 		sources := t.sources(e)
-		t.add(prefixFromWorkload+e.Interface, fmt.Sprint(sources), func() []iptables.Rule { return forged(sources) })
+		t.add(prefixFromWorkload+e.Interface, fmt.Sprint(sources), func() []filter.Rule { return forged(sources) })
 	}
 }
 
 // forged returns the rules that drop packets from other addresses than the sources.
-func forged(sources []netip.Prefix) []iptables.Rule {
-	drop := iptables.Rule{Action: iptables.Drop{}, Comment: "Drop packets from addresses that are not the workload's"}
+func forged(sources []netip.Prefix) []filter.Rule {
+	drop := filter.Rule{Action: filter.Drop{}, Comment: "Drop packets from addresses that are not the workload's"}
 	if len(sources) == 1 && sources[0].Bits() > 0 { // iptables has no negation of all addresses
-		drop.Match = drop.Match.NotSourceNet(sources[0])
-		return []iptables.Rule{drop}
+		drop.Match.Source.NotNets = sources
+		return []filter.Rule{drop}
 	}
-	var rules []iptables.Rule
+	var rules []filter.Rule
 	for _, source := range sources {
-		rules = append(rules, iptables.Rule{Match: iptables.Match(nil).SourceNet(source), Action: iptables.Return{}})
+		from := filter.End{Nets: []netip.Prefix{source}}
+		rules = append(rules, filter.Rule{Match: filter.Match{Source: from}, Action: filter.Return{}})
 	}
 	return append(rules, drop)
 }

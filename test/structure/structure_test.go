@@ -44,6 +44,13 @@ var mayImport = map[string][]string{
 	"typha/calc/spec":    {"api/rule", "api/selector"},
 }
 
+// importers lists, for each package whose use is restricted, the packages of this module that may import it. Test files
+// are free.
+var importers = map[string][]string{
+	"felix/dataplane/filter/iptables": {"felix", "felix/daemon"},
+	"felix/dataplane/ipset":           {"felix", "felix/daemon", "felix/dataplane/filter/iptables", "test/bench/cmd/bench"},
+}
+
 // forbidden lists outside packages that must not be linked into a program, directly or not.
 var forbidden = map[string][]string{
 	"cmd/felix":      {"k8s.io/client-go/kubernetes", "sigs.k8s.io/controller-runtime"},
@@ -127,6 +134,18 @@ func TestProductImportsNoTestPackage(t *testing.T) {
 		for _, imported := range p.Imports {
 			if own := strings.TrimPrefix(imported, module); isTestOnly(own) && !isTestOnly(p.ImportPath) {
 				t.Errorf("%s imports %s, which only tests may", p.ImportPath, own)
+			}
+		}
+	}
+}
+
+// TestBackendsAreHidden: what renders rules does not know how the kernel is told.
+func TestBackendsAreHidden(t *testing.T) {
+	for _, p := range packages(t, "./...") {
+		for _, imported := range p.Imports {
+			own := strings.TrimPrefix(imported, module)
+			if allowed, restricted := importers[own]; restricted && !slices.Contains(allowed, p.ImportPath) {
+				t.Errorf("%s imports %s, which only %v may import", p.ImportPath, own, allowed)
 			}
 		}
 	}

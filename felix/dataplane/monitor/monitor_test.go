@@ -16,7 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
@@ -153,9 +154,9 @@ func TestDriversRepair(t *testing.T) {
 	})
 	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.0.2/32"), Protocol: 80, Hops: []route.Hop{{Device: "cali1"}}})
 	routes.Complete()
-	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: iptables.Filter, Backend: iptables.NFT, Runner: iptables.Exec{}})
-	table.Set(iptables.Chain{Name: "cali-FORWARD", Rules: []iptables.Rule{{Action: iptables.Accept{}}}})
-	table.Hook(map[string]iptables.Hooks{"FORWARD": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: "cali-FORWARD"}}}}})
+	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: iptables.NFT, Runner: iptables.Exec{}})
+	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Accept{}}}})
+	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
 
 	drivers := []interface {
 		dataplane.Driver
@@ -179,7 +180,7 @@ func TestDriversRepair(t *testing.T) {
 	if got := observe(settle(t, m, 1)); got != nil {
 		t.Errorf("drivers %q saw a contradiction though nobody interfered", got)
 	}
-	table.Set(iptables.Chain{Name: "cali-FORWARD", Rules: []iptables.Rule{{Action: iptables.Drop{}}, {Action: iptables.Accept{}}}})
+	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}}, {Action: filter.Accept{}}}})
 	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.2.0/26"), Protocol: 80, Type: route.Blackhole})
 	observe(nil)
 	if got := observe(settle(t, m, 2)); got != nil {
@@ -245,9 +246,9 @@ func (n *numbered) Start(ctx context.Context, c iptables.Command) func() ([]byte
 func TestSameProcessID(t *testing.T) {
 	m := start(t)
 	n := &numbered{}
-	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: iptables.Filter, Backend: iptables.NFT, Runner: n})
-	table.Set(iptables.Chain{Name: "cali-FORWARD", Rules: []iptables.Rule{{Action: iptables.Drop{}}}})
-	table.Hook(map[string]iptables.Hooks{"FORWARD": {Insert: []iptables.Rule{{Action: iptables.Jump{Chain: "cali-FORWARD"}}}}})
+	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: iptables.NFT, Runner: n})
+	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}}}})
+	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
 	if err := table.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +273,7 @@ func TestSameProcessID(t *testing.T) {
 	}
 	for i, ours := range []bool{false, true} {
 		if ours { // whose event is still to come
-			table.Set(iptables.Chain{Name: "cali-FORWARD", Rules: []iptables.Rule{{Action: iptables.Drop{}}, {Action: iptables.Drop{}}}})
+			table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}}, {Action: filter.Drop{}}}})
 			if err := table.Apply(t.Context()); err != nil {
 				t.Fatal(err)
 			}

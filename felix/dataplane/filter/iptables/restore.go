@@ -131,7 +131,7 @@ func (t *Table) begin(ctx context.Context, x *transaction) (finish func() error)
 	if x.text.Len() == 0 {
 		return func() error { return nil }
 	}
-	stdin := "*" + t.cfg.Table + "\n" + x.text.String() + "COMMIT\n"
+	stdin := "*" + string(t.cfg.Table) + "\n" + x.text.String() + "COMMIT\n"
 	command := t.command("restore", []byte(stdin), "--noflush", fmt.Sprintf("--wait=%d", waitSeconds))
 	wait := t.cfg.Runner.Start(ctx, command)
 	return func() error {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
@@ -40,7 +41,7 @@ func eachWorld(t *testing.T, test func(t *testing.T, w world)) {
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		for _, b := range []Backend{"fake", NFT, Legacy} {
 			t.Run(fmt.Sprintf("%s/%s", f, b), func(t *testing.T) {
-				cfg := Config{Family: f, Table: Filter, Backend: b}
+				cfg := Config{Family: f, Table: filter.Filter, Backend: b}
 				if b == "fake" {
 					fake := NewFake()
 					cfg.Runner, cfg.Backend = fake, NFT
@@ -109,17 +110,17 @@ func apply(t *testing.T, table *Table) {
 	}
 }
 
-func mark(n uint32) Rule { return Rule{Action: SetMark{n, 0xf}} }
+func marks(n uint32) filter.Rule { return filter.Rule{Action: filter.SetMark{Value: n, Mask: 0xf}} }
 
 // program is a small desired state: two chains, one of which jumps to the other, and hooks.
 func program(table *Table) {
-	table.Replace([]Chain{
-		{Name: "cali-a", Rules: []Rule{{Action: Jump{"cali-b"}}, mark(1), {Action: Return{}}}},
+	table.Replace([]filter.Chain{
+		{Name: "cali-a", Rules: []filter.Rule{{Action: filter.Jump{Chain: "cali-b"}}, marks(1), {Action: filter.Return{}}}},
 		{Name: "cali-b", Rules: nil},
 	})
-	table.Hook(map[string]Hooks{"FORWARD": {
-		Insert: []Rule{{Action: Jump{"cali-a"}}, {Match: Match(nil).Mark(1, 1), Action: Drop{}}},
-		Append: []Rule{{Match: Match(nil).Mark(2, 2), Action: Accept{}}},
+	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {
+		First: []filter.Rule{{Action: filter.Jump{Chain: "cali-a"}}, {Match: filter.Match{Mark: filter.Mark{Value: 1, Mask: 1}}, Action: filter.Drop{}}},
+		Last:  []filter.Rule{{Match: filter.Match{Mark: filter.Mark{Value: 2, Mask: 2}}, Action: filter.Accept{}}},
 	}})
 }
 
@@ -231,13 +232,13 @@ func TestEdits(t *testing.T) {
 		table := New(w.Config)
 		for range 15 {
 			want := []string{":cali-a"}
-			var rules []Rule
+			var rules []filter.Rule
 			for range r.IntN(7) {
 				n := 1 + r.Uint32N(5)
-				rules = append(rules, mark(n))
+				rules = append(rules, marks(n))
 				want = append(want, fmt.Sprintf("cali-a -j MARK --set-xmark 0x%x/0xf", n))
 			}
-			table.Set(Chain{Name: "cali-a", Rules: rules})
+			table.Set(filter.Chain{Name: "cali-a", Rules: rules})
 			apply(t, table)
 			w.expect(t, "chain", want...)
 		}
@@ -247,16 +248,16 @@ func TestEdits(t *testing.T) {
 // TestFewLines: one rule more among many costs one line.
 func TestFewLines(t *testing.T) {
 	fake := NewFake()
-	table := New(Config{Family: dataplane.IPv4, Table: Filter, Backend: NFT, Runner: fake})
-	var rules []Rule
+	table := New(Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: NFT, Runner: fake})
+	var rules []filter.Rule
 	for n := range uint32(100) {
-		rules = append(rules, Rule{Action: SetMark{n, 0xff}})
+		rules = append(rules, filter.Rule{Action: filter.SetMark{Value: n, Mask: 0xff}})
 	}
-	table.Set(Chain{Name: "cali-a", Rules: rules})
+	table.Set(filter.Chain{Name: "cali-a", Rules: rules})
 	apply(t, table)
 	var input string
 	fake.Fail = func(c Command) error { input += string(c.Stdin); return nil }
-	table.Set(Chain{Name: "cali-a", Rules: slices.Insert(rules, 50, mark(1))})
+	table.Set(filter.Chain{Name: "cali-a", Rules: slices.Insert(rules, 50, marks(1))})
 	apply(t, table)
 	if lines := strings.Count(input, "\n"); lines != 3 {
 		t.Errorf("input of %d lines, want 3:\n%s", lines, input)
@@ -268,8 +269,8 @@ func TestFewLines(t *testing.T) {
 func TestChainInUse(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w world) {
 		table := New(w.Config)
-		drop := []Rule{{Action: Drop{}}}
-		table.Replace([]Chain{{Name: "cali-a", Rules: drop}, {Name: "cali-b", Rules: drop}})
+		drop := []filter.Rule{{Action: filter.Drop{}}}
+		table.Replace([]filter.Chain{{Name: "cali-a", Rules: drop}, {Name: "cali-b", Rules: drop}})
 		apply(t, table)
 		w.byHand(t, ":DEBUG - [0:0]", "-A DEBUG -j cali-a")
 		// held applies, and expects that cali-a alone is held.
@@ -281,14 +282,14 @@ func TestChainInUse(t *testing.T) {
 			}
 			w.expect(t, what, append([]string{":DEBUG"}, want...)...)
 		}
-		table.Replace([]Chain{{Name: "cali-c", Rules: drop}})
+		table.Replace([]filter.Chain{{Name: "cali-c", Rules: drop}})
 		held("in use", ":cali-a", ":cali-c", "DEBUG -j cali-a", "cali-c -j DROP")
-		table.Replace([]Chain{{Name: "cali-d", Rules: drop}})
+		table.Replace([]filter.Chain{{Name: "cali-d", Rules: drop}})
 		held("another change", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-d -j DROP")
 		w.byHand(t, "-A cali-a -j ACCEPT")
 		table.Resync()
 		held("somebody fills it", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-d -j DROP")
-		table.Set(Chain{Name: "cali-a", Rules: drop})
+		table.Set(filter.Chain{Name: "cali-a", Rules: drop})
 		apply(t, table)
 		w.expect(t, "needed again", ":DEBUG", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-a -j DROP", "cali-d -j DROP")
 		table.Remove("cali-a")
@@ -319,7 +320,7 @@ func TestRefused(t *testing.T) {
 			w.expect(t, fmt.Sprint(lines), ":cali-a", ":cali-b", "cali-a -j cali-b")
 		}
 		table := New(w.Config)
-		table.Set(Chain{Name: "cali-c", Rules: []Rule{{Action: Jump{"cali-missing"}}}})
+		table.Set(filter.Chain{Name: "cali-c", Rules: []filter.Rule{{Action: filter.Jump{Chain: "cali-missing"}}}})
 		if err := table.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "filter") {
 			t.Errorf("jump to a missing chain: %v", err)
 		}
@@ -328,7 +329,7 @@ func TestRefused(t *testing.T) {
 
 func TestFailureIsRetried(t *testing.T) {
 	fake := NewFake()
-	table := New(Config{Family: dataplane.IPv4, Table: Filter, Backend: NFT, Runner: fake})
+	table := New(Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: NFT, Runner: fake})
 	program(table)
 	broken := errors.New("broken")
 	for _, verb := range []string{"save", "restore"} {
@@ -351,7 +352,6 @@ func TestFailureIsRetried(t *testing.T) {
 
 // TestEveryRule: the kernel takes what each match and action renders to, and the hash survives.
 func TestEveryRule(t *testing.T) {
-	m := Match(nil)
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		for _, b := range []Backend{NFT, Legacy} {
 			t.Run(fmt.Sprintf("%s/%s", f, b), func(t *testing.T) {
@@ -362,43 +362,49 @@ func TestEveryRule(t *testing.T) {
 				}
 				kerneltest.Run(t, "ipset create "+set+"n hash:net family "+inet)
 				kerneltest.Run(t, "ipset create "+set+"p hash:ip,port family "+inet)
-				icmp := ICMP{V6: f == dataplane.IPv6, Type: 8}
-				if icmp.V6 {
-					icmp.Type = 128
+				icmpType, icmpProtocol := uint8(8), uint8(1)
+				if f == dataplane.IPv6 {
+					icmpType, icmpProtocol = 128, 58
 				}
-				icmpCode := icmp
-				icmpCode.Code, icmpCode.HasCode, icmpCode.Not = 1, true, true
-				icmpProtocol := map[dataplane.Family]uint8{dataplane.IPv4: 1, dataplane.IPv6: 58}[f]
-				port, ports := PortRange{80, 80}, PortRange{1000, 2000}
-				tables := map[string][]Rule{
-					Filter: {
-						{Comment: `a "quoted" text ` + strings.Repeat("long", 80), Action: Accept{}},
-						{Match: m.Protocol(6).SourcePorts(port, ports).DestPorts(port)},
-						{Match: m.Protocol(17).NotSourcePorts(port).NotDestPorts(ports)},
-						{Match: m.NotProtocol(132)},
-						{Match: m.SourceNet(net).DestNet(net)}, {Match: m.NotSourceNet(net).NotDestNet(net)},
-						{Match: m.SourceSet(set + "n").DestSet(set + "n")}, {Match: m.NotSourceSet(set + "n").NotDestSet(set + "n")},
-						{Match: m.Protocol(6).SourcePortSet(set + "p").DestPortSet(set + "p")},
-						{Match: m.Protocol(6).NotSourcePortSet(set + "p").NotDestPortSet(set + "p")},
-						{Match: m.Protocol(icmpProtocol).ICMP(icmp)}, {Match: m.Protocol(icmpProtocol).ICMP(icmpCode)},
-						{Match: m.InInterface("cali+").OutInterface("eth0")}, {Match: m.NotInInterface("cali+").NotOutInterface("eth0")},
-						{Match: m.Mark(0x10000, 0x10000)}, {Match: m.NotMark(0, 0xffff0000)},
-						{Match: m.Conntrack("RELATED", "ESTABLISHED")},
-						{Match: m.SourceType("LOCAL").DestType("LOCAL")}, {Match: m.NotDestType("LOCAL")},
-						{Action: Drop{}}, {Action: Reject{}}, {Match: m.Protocol(6), Action: Reject{"tcp-reset"}}, {Action: Return{}},
-						{Action: Goto{"cali-x"}}, {Action: Log{Prefix: "denied", Level: 4}},
+				ports, nets := []filter.PortRange{{First: 80, Last: 80}, {First: 1000, Last: 2000}}, []netip.Prefix{net}
+				many := append(slices.Clone(nets), netip.PrefixFrom(to, to.BitLen()))
+				// both returns a match of one thing at both ends.
+				both := func(protocol uint8, e filter.End) filter.Match {
+					return filter.Match{Protocol: protocol, Source: e, Dest: e}
+				}
+				tables := map[filter.Table][]filter.Rule{
+					filter.Filter: {
+						{Comment: `a "quoted" text ` + strings.Repeat("long", 80), Action: filter.Accept{}},
+						{Match: both(6, filter.End{Ports: ports})}, {Match: both(17, filter.End{NotPorts: ports})},
+						{Match: both(6, filter.End{Ports: manyPorts(), NotPorts: manyPorts()})},
+						{Match: filter.Match{NotProtocol: 132}},
+						{Match: both(0, filter.End{Nets: nets})}, {Match: both(0, filter.End{NotNets: nets})},
+						{Match: both(6, filter.End{Nets: many})}, {Match: both(0, filter.End{NotNets: many})},
+						{Match: both(0, filter.End{Nets: nets, NotNets: nets})},
+						{Match: both(0, filter.End{Sets: []string{"n"}})}, {Match: both(0, filter.End{NotSets: []string{"n"}})},
+						{Match: both(6, filter.End{PortSets: []string{"p"}})}, {Match: both(6, filter.End{NotPortSets: []string{"p"}})},
+						{Match: both(6, filter.End{PortSets: []string{"p"}, Ports: ports}),
+							Action: filter.SetMark{Value: 1, Mask: 1, Return: true}},
+						{Match: filter.Match{Protocol: icmpProtocol, ICMP: &filter.ICMP{Type: icmpType}}},
+						{Match: filter.Match{Protocol: icmpProtocol, NotICMP: &filter.ICMP{Type: icmpType, Code: 1, HasCode: true}}},
+						{Match: filter.Match{In: filter.Interface{Name: "cali", Prefix: true}, Out: filter.Interface{Name: "eth0"}}},
+						{Match: filter.Match{Mark: filter.Mark{Value: 0x10000, Mask: 0x10000}}},
+						{Match: filter.Match{Mark: filter.Mark{Mask: 0xffff0000, Not: true}}},
+						{Match: filter.Match{State: filter.Related | filter.Established | filter.New | filter.Invalid | filter.Untracked}},
+						{Match: filter.Match{NotState: filter.Translated}},
+						{Match: both(0, filter.End{Local: true})},
+						{Action: filter.Drop{}}, {Action: filter.Reject{}}, {Action: filter.Return{}},
+						{Action: filter.Goto{Chain: "cali-x"}}, {Action: filter.Log{Prefix: "denied", Level: 4}},
 					},
-					Mangle: {{Action: ClearMark{0xff0000}}},
-					Raw:    {{Action: NoTrack{}}, {Match: m.ReversePathFailed(), Action: Drop{}}},
-					NAT: {
-						{Action: Masquerade{}}, {Action: Masquerade{RandomFully: true}}, {Action: SNAT{to, true}},
-					},
+					filter.Mangle: {{Action: filter.ClearMark{Mask: 0xff0000}}},
+					filter.Raw:    {{Action: filter.NoTrack{}}},
+					filter.NAT:    {{Action: filter.Masquerade{}}, {Action: filter.SNAT{To: to}}},
 				}
 				for name, rules := range tables {
 					n := 0
-					cfg := Config{Family: f, Table: name, Backend: b, Runner: counting{restores: &n}}
+					cfg := Config{Family: f, Table: name, Backend: b, Scratch: 0xc0000, Runner: counting{restores: &n}}
 					program := func(table *Table) {
-						table.Replace([]Chain{{Name: "cali-a", Rules: rules}, {Name: "cali-x", Rules: nil}})
+						table.Replace([]filter.Chain{{Name: "cali-a", Rules: rules}, {Name: "cali-x", Rules: nil}})
 					}
 					table := New(cfg)
 					program(table)
@@ -415,12 +421,18 @@ func TestEveryRule(t *testing.T) {
 	}
 }
 
-func TestSplitPorts(t *testing.T) {
-	var ports []PortRange
+// manyPorts are more than one match of ports holds.
+func manyPorts() []filter.PortRange {
+	var ports []filter.PortRange
 	for i := range uint16(20) {
-		ports = append(ports, PortRange{i * 10, i*10 + i%2})
+		ports = append(ports, filter.PortRange{First: i * 10, Last: i*10 + i%2})
 	}
-	lists := SplitPorts(ports)
+	return ports
+}
+
+func TestSplitPorts(t *testing.T) {
+	ports := manyPorts()
+	lists := splitPorts(ports)
 	if diff := cmp.Diff(ports, slices.Concat(lists...)); diff != "" {
 		t.Errorf("ports (-want +got):\n%s", diff)
 	}
@@ -428,7 +440,7 @@ func TestSplitPorts(t *testing.T) {
 		t.Errorf("%d lists", len(lists))
 	}
 	for _, l := range lists {
-		if n := strings.Count(strings.ReplaceAll(portList(l), ":", ","), ",") + 1; n > MaxPorts {
+		if n := strings.Count(strings.ReplaceAll(portList(l), ":", ","), ",") + 1; n > maxPorts {
 			t.Errorf("list %v takes %d places", l, n)
 		}
 	}

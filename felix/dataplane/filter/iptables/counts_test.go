@@ -8,12 +8,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // TestCounts: each count moves by what is done, and by no more.
 func TestCounts(t *testing.T) {
 	fake := NewFake()
-	table := New(Config{Family: dataplane.IPv4, Table: Filter, Backend: NFT, Runner: fake})
+	table := New(Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: NFT, Runner: fake})
 	failing := ""
 	fake.Fail = func(c Command) error {
 		if failing != "" && strings.HasSuffix(c.Name, failing) {
@@ -34,8 +35,8 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", after, diff)
 		}
 	}
-	table.Set(Chain{Name: "cali-a", Rules: []Rule{{Action: Accept{}}, {Action: Drop{}}}})
-	table.Hook(map[string]Hooks{"INPUT": {Insert: []Rule{{Action: Jump{Chain: "cali-a"}}}}})
+	table.Set(filter.Chain{Name: "cali-a", Rules: []filter.Rule{{Action: filter.Accept{}}, {Action: filter.Drop{}}}})
+	table.Hook(map[filter.Hook]filter.HookRules{filter.Input: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-a"}}}}})
 	failing = "save"
 	if err := table.Apply(t.Context()); err == nil {
 		t.Fatal("no error")

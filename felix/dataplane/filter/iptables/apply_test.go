@@ -8,27 +8,28 @@ import (
 	"testing"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
 // closing makes a chain with a fallback.
-func closing(name string, rules ...Rule) Chain {
-	return Chain{Name: name, Rules: rules, Fallback: []Rule{{Action: Drop{}}}, About: "policy of " + name}
+func closing(name string, rules ...filter.Rule) filter.Chain {
+	return filter.Chain{Name: name, Rules: rules, Fallback: []filter.Rule{{Action: filter.Drop{}}}, About: "policy of " + name}
 }
 
 // TestIsolation: what the kernel refuses of one chain denies there and holds up nothing else, in whatever order it comes, and
 // is tried again.
 func TestIsolation(t *testing.T) {
-	missing := Rule{Action: Jump{"cali-missing"}} // as a set or a match that the kernel lacks
+	missing := filter.Rule{Action: filter.Jump{Chain: "cali-missing"}} // as a set or a match that the kernel lacks
 	eachWorld(t, func(t *testing.T, w world) {
 		w.byHand(t, ":cali-old - [0:0]", ":cali-in-use - [0:0]", "-A OUTPUT -j cali-in-use")
 		table := New(w.Config)
 		for i := range 9 {
-			table.Set(closing(fmt.Sprint("cali-", i), mark(uint32(i+1))))
+			table.Set(closing(fmt.Sprint("cali-", i), marks(uint32(i+1))))
 		}
-		table.Set(closing("cali-2", mark(3), missing))
+		table.Set(closing("cali-2", marks(3), missing))
 		table.Set(closing("cali-7", missing))
-		table.Set(Chain{Name: "cali-static", Rules: []Rule{{Action: Jump{"cali-2"}}}})
+		table.Set(filter.Chain{Name: "cali-static", Rules: []filter.Rule{{Action: filter.Jump{Chain: "cali-2"}}}})
 		// expect compares the chains, and what Apply refused.
 		expect := func(what string, refused []string, chains ...string) {
 			t.Helper()
@@ -57,14 +58,14 @@ func TestIsolation(t *testing.T) {
 		if slices.Contains(w.rules(t), ":cali-old") || slices.Contains(w.rules(t), ":cali-in-use") {
 			t.Error("chains that are to go stay for others that are refused")
 		}
-		table.Set(closing("cali-3", mark(9)))
+		table.Set(closing("cali-3", marks(9)))
 		expect("another changes", []string{"cali-2", "cali-7"}, "cali-3 -j MARK --set-xmark 0x9/0xf", "cali-7 -j DROP")
-		table.Set(closing("cali-4", missing, mark(1)))
+		table.Set(closing("cali-4", missing, marks(1)))
 		expect("one that was good turns bad", []string{"cali-2", "cali-4", "cali-7"}, "cali-4 -j DROP", "cali-5 -j MARK --set-xmark 0x6/0xf")
-		table.Set(closing("cali-2", mark(2)))
+		table.Set(closing("cali-2", marks(2)))
 		table.Remove("cali-7")
 		expect("mended and removed", []string{"cali-4"}, "cali-2 -j MARK --set-xmark 0x2/0xf")
-		table.Set(Chain{Name: "cali-missing"})
+		table.Set(filter.Chain{Name: "cali-missing"})
 		expect("what was missing came", nil, "cali-4 -j cali-missing", "cali-4 -j MARK --set-xmark 0x1/0xf")
 		*w.restores = 0
 		expect("at rest", nil)
@@ -78,9 +79,9 @@ func TestIsolation(t *testing.T) {
 // once it is gone.
 func TestIsolationHasLimits(t *testing.T) {
 	fake := NewFake()
-	table := New(Config{Family: dataplane.IPv4, Table: Filter, Backend: NFT, Runner: fake})
-	table.Set(Chain{Name: "cali-static", Rules: []Rule{{Action: Jump{"cali-missing"}}}})
-	table.Set(closing("cali-a", mark(1)))
+	table := New(Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: NFT, Runner: fake})
+	table.Set(filter.Chain{Name: "cali-static", Rules: []filter.Rule{{Action: filter.Jump{Chain: "cali-missing"}}}})
+	table.Set(closing("cali-a", marks(1)))
 	err := table.Apply(t.Context())
 	if _, isolated := errors.AsType[*RefusedError](err); err == nil || isolated {
 		t.Errorf("Apply: %v", err)
@@ -94,7 +95,7 @@ func TestIsolationHasLimits(t *testing.T) {
 func TestNothingIsMade(t *testing.T) {
 	for _, b := range []Backend{NFT, Legacy} {
 		kerneltest.Enter(t)
-		table := New(Config{Family: dataplane.IPv4, Table: Raw, Backend: b, Runner: Exec{}})
+		table := New(Config{Family: dataplane.IPv4, Table: filter.Raw, Backend: b, Runner: Exec{}})
 		apply(t, table)
 		if out := kerneltest.Run(t, command(dataplane.IPv4, b, "save")); strings.Contains(out, "*raw") {
 			t.Errorf("iptables-%s has a table that nobody asked for:\n%s", b, out)

@@ -32,10 +32,10 @@ type fakeTable struct {
 }
 
 var kernelChains = map[string][]string{
-	Filter: {"INPUT", "FORWARD", "OUTPUT"},
-	NAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
-	Mangle: {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
-	Raw:    {"PREROUTING", "OUTPUT"},
+	"filter": {"INPUT", "FORWARD", "OUTPUT"},
+	"nat":    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
+	"mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
+	"raw":    {"PREROUTING", "OUTPUT"},
 }
 
 func newFakeTable(name string) *fakeTable {
@@ -63,7 +63,7 @@ func (f *Fake) run(ctx context.Context, c Command) ([]byte, int, error) {
 	switch verb {
 	case "save":
 		var out strings.Builder
-		for _, name := range []string{Raw, Mangle, NAT, Filter} {
+		for _, name := range []string{"raw", "mangle", "nat", "filter"} {
 			if t, ok := f.tables[family+"/"+name]; ok && (len(c.Args) < 2 || c.Args[1] == name) {
 				t.save(&out, name)
 			}
@@ -179,7 +179,7 @@ func (t *fakeTable) execute(table, l string) error {
 }
 
 func (t *fakeTable) insert(chain string, at int, rule string) error {
-	if target := target(rule); strings.ToUpper(target) != target && t.rules[target] == nil {
+	if target := targetOf(rule); strings.ToUpper(target) != target && t.rules[target] == nil {
 		return fmt.Errorf("chain %s does not exist", target)
 	}
 	t.rules[chain] = slices.Insert(t.rules[chain], at, rule)
@@ -204,7 +204,7 @@ func (t *fakeTable) deleteChain(table, chain string) error {
 	}
 	for _, rules := range t.rules {
 		for _, rule := range rules {
-			if target(rule) == chain {
+			if targetOf(rule) == chain {
 				return fmt.Errorf("chain %s is in use", chain)
 			}
 		}
@@ -214,8 +214,8 @@ func (t *fakeTable) deleteChain(table, chain string) error {
 	return nil
 }
 
-// target returns the chain or the target that a rule jumps or goes to, or "".
-func target(rule string) string {
+// targetOf returns the chain or the target that a rule jumps or goes to, or "".
+func targetOf(rule string) string {
 	words := strings.Fields(rule)
 	for i, w := range words[:max(len(words)-1, 0)] {
 		if w == "-j" || w == "-g" {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // RefusedError means that chains have their fallback form, or that chains to be deleted stay, empty. Apart from that
 // the table is as desired. Each Apply tries again what the kernel refused.
 type RefusedError struct {
-	Table string
+	Table filter.Table
 	Errs  []error // one a chain
 }
 

@@ -1,4 +1,5 @@
 // Package iptables is the driver of one iptables table of one family: our chains, and our rules in the kernel's chains.
+// It writes the rules of package filter as text.
 //
 // It owns the chains whose names begin with "cali-" and the rules that carry its hash in a comment, and
 // touches no other. Each rule's hash is read back, so what is right is not rewritten, whoever programmed it.
@@ -13,53 +14,30 @@ import (
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/delta"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 )
-
-// ChainPrefix begins the name of every chain that is ours.
-const ChainPrefix = "cali-"
-
-// MaxChainName is the longest name of a chain in bytes, of both variants.
-const MaxChainName = 28
-
-// The tables.
-const (
-	Filter = "filter"
-	NAT    = "nat"
-	Mangle = "mangle"
-	Raw    = "raw"
-)
-
-// Chain is one desired chain of ours.
-type Chain struct {
-	Name  string // begins with ChainPrefix, at most MaxChainName bytes
-	Rules []Rule
-	// Fallback takes the place of Rules that the kernel refuses, so that they hold up nothing else. A chain without
-	// it has to be taken with the rest.
-	Fallback []Rule
-	About    string // what the chain is made of, for messages; may be empty
-}
-
-// Hooks are our rules in one of the kernel's chains.
-type Hooks struct {
-	Insert []Rule // at the chain's top, in this order
-	Append []Rule // at its end, in this order
-}
 
 // Config says which table a Table drives and how.
 type Config struct {
 	Family  dataplane.Family
-	Table   string // Filter, NAT, Mangle or Raw
+	Table   filter.Table
 	Backend Backend
+	// Scratch are two bits of the mark that rules with alternatives use, and nothing else.
+	Scratch uint32
 	Runner  Runner // Exec, or a Fake
 }
 
 // Table is the driver.
 type Table struct {
 	cfg    Config
+	writer writer
 	loaded bool
 	// chains is our chains. Of an actual rule that was read back only the hash is known.
 	chains *delta.Map[string, []line]
 	hooks  map[string]hooks
+	// dispatches are the desired dispatches, whose chains are among chains.
+	dispatches map[string]*dispatch
 	// closable are the desired chains that have a fallback, and refused those that it stands for.
 	closable map[string]closable
 	refused  map[string]error
@@ -75,11 +53,6 @@ type Table struct {
 	counts Counts
 }
 
-// line is a rule as its hash and its arguments.
-type line struct {
-	hash, args string
-}
-
 type hooks struct {
 	insert, append []line
 }
@@ -92,30 +65,22 @@ type closable struct {
 
 // New returns a driver that wants no chains and has not read the kernel yet.
 func New(cfg Config) *Table {
+	all := cfg.Scratch & -cfg.Scratch
 	return &Table{
-		cfg:    cfg,
+		cfg: cfg,
+		writer: writer{family: cfg.Family, all: all, part: cfg.Scratch &^ all,
+			setName: func(id string) string { return ipset.SetName(cfg.Family, id) }},
 		chains: delta.New[string](sameRules),
-		hooks:  map[string]hooks{}, closable: map[string]closable{}, refused: map[string]error{},
+		hooks:  map[string]hooks{}, dispatches: map[string]*dispatch{},
+		closable: map[string]closable{}, refused: map[string]error{},
 		held: map[string]error{}, own: map[uint32]int{},
 	}
 }
 
-func sameRules(a, b []line) bool {
-	return slices.EqualFunc(a, b, func(a, b line) bool { return a.hash == b.hash })
-}
-
-func render(rules []Rule) []line {
-	lines := make([]line, len(rules))
-	for i, r := range rules {
-		lines[i] = r.line()
-	}
-	return lines
-}
-
 // Set makes a chain desired, in place of what was desired under its name.
-func (t *Table) Set(c Chain) {
+func (t *Table) Set(c filter.Chain) {
 	delete(t.held, c.Name)
-	rules := render(c.Rules)
+	rules := t.writer.lines(c.Rules)
 	if c.Fallback == nil {
 		t.Remove(c.Name)
 		t.chains.Set(c.Name, rules)
@@ -125,8 +90,38 @@ func (t *Table) Set(c Chain) {
 		return
 	}
 	delete(t.refused, c.Name)
-	t.closable[c.Name] = closable{rules, render(c.Fallback), c.About}
+	t.closable[c.Name] = closable{rules, t.writer.lines(c.Fallback), c.About}
 	t.chains.Set(c.Name, rules)
+}
+
+// Dispatch makes a dispatch desired, in place of what was desired under its name.
+func (t *Table) Dispatch(d filter.Dispatch) {
+	former := t.dispatches[d.Name]
+	t.dispatches[d.Name] = newDispatch(d)
+	present := map[string]bool{}
+	for _, c := range t.dispatches[d.Name].chains() {
+		present[c.Name] = true
+		t.Set(c)
+	}
+	t.removeTree(former, present)
+}
+
+// RemoveDispatch makes a dispatch not desired.
+func (t *Table) RemoveDispatch(name string) {
+	t.removeTree(t.dispatches[name], nil)
+	delete(t.dispatches, name)
+}
+
+// removeTree removes the chains of a dispatch but those in keep.
+func (t *Table) removeTree(d *dispatch, keep map[string]bool) {
+	if d == nil {
+		return
+	}
+	for _, c := range d.chains() {
+		if !keep[c.Name] {
+			t.Remove(c.Name)
+		}
+	}
 }
 
 // Remove makes a chain not desired.
@@ -136,15 +131,22 @@ func (t *Table) Remove(name string) {
 	t.chains.Unset(name)
 }
 
-// Replace makes exactly these chains desired. It leaves the hooks.
-func (t *Table) Replace(chains []Chain) {
+// Replace makes exactly these chains and dispatches desired. It leaves the hooks.
+func (t *Table) Replace(chains []filter.Chain, dispatches ...filter.Dispatch) {
 	wanted := map[string]bool{}
+	for _, d := range dispatches {
+		t.Dispatch(d)
+		for _, c := range t.dispatches[d.Name].chains() {
+			wanted[c.Name] = true
+		}
+	}
 	for _, c := range chains {
 		wanted[c.Name] = true
 	}
 	for name := range t.chains.AllDesired() {
 		if !wanted[name] {
 			t.Remove(name)
+			delete(t.dispatches, name)
 		}
 	}
 	for _, c := range chains {
@@ -152,11 +154,11 @@ func (t *Table) Replace(chains []Chain) {
 	}
 }
 
-// Hook makes exactly these rules desired in the kernel's chains, by their names.
-func (t *Table) Hook(all map[string]Hooks) {
+// Hook makes exactly these rules desired at the hooks.
+func (t *Table) Hook(all map[filter.Hook]filter.HookRules) {
 	clear(t.hooks)
-	for name, h := range all {
-		t.hooks[name] = hooks{render(h.Insert), render(h.Append)}
+	for hook, h := range all {
+		t.hooks[string(hook)] = hooks{t.writer.lines(h.First), t.writer.lines(h.Last)}
 	}
 }
 
@@ -171,7 +173,7 @@ func (t *Table) Observe(e dataplane.Event) bool {
 	switch e.Kind {
 	case dataplane.EventLost:
 	case dataplane.EventChains:
-		if t.cfg.Backend != NFT || e.Family != t.cfg.Family || e.TableName != t.cfg.Table ||
+		if t.cfg.Backend != NFT || e.Family != t.cfg.Family || e.TableName != string(t.cfg.Table) ||
 			t.takeOwn(e.PortID) || !slices.ContainsFunc(e.Chains, t.concerns) {
 			return false
 		}
@@ -197,7 +199,7 @@ func (t *Table) takeOwn(port uint32) bool {
 // concerns reports whether a chain has, or should have, rules of ours.
 func (t *Table) concerns(chain string) bool {
 	_, hooked := t.hooks[chain]
-	return hooked || strings.HasPrefix(chain, ChainPrefix) || slices.ContainsFunc(t.foreign[chain], line.ours)
+	return hooked || strings.HasPrefix(chain, filter.ChainPrefix) || slices.ContainsFunc(t.foreign[chain], line.ours)
 }
 
 // Changed reads the table and reports whether somebody changed what is ours, and if so does what Resync does. It is

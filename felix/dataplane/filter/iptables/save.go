@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // saved is what a table contains, as far as we care; see Table.
@@ -15,7 +17,7 @@ type saved struct {
 // save reads the table. One that nothing is wanted of is read with all others: the command makes a table that it is
 // asked for by name, through which packets would pass from then on.
 func (t *Table) save(ctx context.Context) (saved, error) {
-	args := []string{"-t", t.cfg.Table}
+	args := []string{"-t", string(t.cfg.Table)}
 	if len(t.chains.AllDesired())+len(t.hooks) == 0 {
 		args = nil
 	}
@@ -25,7 +27,7 @@ func (t *Table) save(ctx context.Context) (saved, error) {
 		t.counts.SaveErrors.Add(1)
 		return saved{}, fmt.Errorf("read table %s: %w", t.cfg.Table, err)
 	}
-	return parse(section(string(out), t.cfg.Table)), nil
+	return parse(section(string(out), string(t.cfg.Table))), nil
 }
 
 // section returns the part of the save command's output that is about a table.
@@ -45,7 +47,7 @@ func parse(text string) saved {
 		case strings.HasPrefix(l, ":"):
 			name, policy, _ := strings.Cut(l[1:], " ")
 			switch {
-			case strings.HasPrefix(name, ChainPrefix):
+			case strings.HasPrefix(name, filter.ChainPrefix):
 				s.chains[name] = nil
 			case !strings.HasPrefix(policy, "-"): // only the kernel's chains have a policy
 				s.foreign[name] = nil
@@ -69,20 +71,6 @@ func parse(text string) saved {
 		}
 	}
 	return s
-}
-
-// ours reports whether the rule carries our hash.
-func (l line) ours() bool { return l.hash != "" }
-
-// ours returns those of the rules that are ours.
-func ours(rules []line) []line {
-	var list []line
-	for _, r := range rules {
-		if r.ours() {
-			list = append(list, r)
-		}
-	}
-	return list
 }
 
 // hashIn finds our hash in the arguments of a rule.
