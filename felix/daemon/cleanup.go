@@ -48,6 +48,7 @@ func cleanKernel(ctx context.Context, c config.Config) error {
 		}
 		if backend == iptables.Legacy { // the last: no rule names a set any more
 			for _, f := range k.drivers.Families {
+				f.Routes.Replace(nil) // until then the driver keeps what it finds
 				errs = append(errs, f.Sets.Apply(ctx), f.Routes.Apply(ctx))
 			}
 			errs = append(errs, k.drivers.Links.Apply(ctx))
