@@ -64,7 +64,7 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 		HasIPv6:    err == nil,
 		Interfaces: iface.New(k.links),
 		Links:      link.New(k.links, link.VXLANv4Name, link.VXLANv6Name),
-		Sysctls:    sysctl.New(sysctl.Writable()),
+		Sysctls:    sysctl.New(sysctl.Dir(sysctl.Writable())),
 		Polls:      k.backend == iptables.Legacy,
 	}
 	for _, family := range k.families {

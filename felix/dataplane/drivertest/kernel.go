@@ -1,8 +1,6 @@
 package drivertest
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/fake"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
+	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
 )
 
 // Kernel is what a transcript runs on: the real kernel's namespace of the calling thread, or a fake.Kernel.
@@ -48,9 +47,9 @@ func (f fakeKernel) flush(testing.TB) []dataplane.Event { return f.Events() }
 // realKernel is the kernel of the calling thread's network namespace.
 type realKernel struct {
 	*netlink.Handle
-	settings string
-	monitor  *monitor.Monitor
-	markers  int
+	sysctl.Dir
+	monitor *monitor.Monitor
+	markers int
 }
 
 func openReal(t testing.TB) Kernel {
@@ -73,22 +72,7 @@ func openReal(t testing.TB) Kernel {
 			t.Errorf("monitor: %v", err)
 		}
 	})
-	return &realKernel{Handle: h, settings: "/proc/sys", monitor: m}
-}
-
-func (r *realKernel) ReadSetting(key string) (string, error) {
-	value, err := os.ReadFile(filepath.Join(r.settings, key))
-	return string(value), err
-}
-
-func (r *realKernel) WriteSetting(key, value string) error {
-	f, err := os.OpenFile(filepath.Join(r.settings, key), os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.WriteString(value)
-	return err
+	return &realKernel{Handle: h, Dir: sysctl.Root, monitor: m}
 }
 
 // markerTable has the routes that nobody but flush makes.

@@ -3,6 +3,8 @@ package fake
 import (
 	"io/fs"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // globalSettings are the settings that are not a device's, with the values of a new namespace.
@@ -51,6 +53,11 @@ func (k *Kernel) removeSettings(device string) {
 	}
 }
 
+// noSetting is the error for a setting that does not exist.
+func noSetting(key string) error {
+	return &fs.PathError{Op: "open", Path: "/proc/sys/" + key, Err: unix.ENOENT}
+}
+
 // ReadSetting returns the value of a sysctl. The error for one that does not exist wraps fs.ErrNotExist.
 func (k *Kernel) ReadSetting(key string) (string, error) {
 	defer k.mu.Unlock()
@@ -59,7 +66,7 @@ func (k *Kernel) ReadSetting(key string) (string, error) {
 	}
 	value, exists := k.sysctl[key]
 	if !exists {
-		return "", &fs.PathError{Op: "open", Path: key, Err: fs.ErrNotExist}
+		return "", noSetting(key)
 	}
 	return value + "\n", nil
 }
@@ -71,7 +78,7 @@ func (k *Kernel) WriteSetting(key, value string) error {
 		return err
 	}
 	if _, exists := k.sysctl[key]; !exists {
-		return &fs.PathError{Op: "open", Path: key, Err: fs.ErrNotExist}
+		return noSetting(key)
 	}
 	k.sysctl[key] = strings.Join(strings.Fields(value), "\t")
 	return nil

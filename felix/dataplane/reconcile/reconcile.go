@@ -183,6 +183,9 @@ func (l *Loop[K, V]) Apply(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if actual == nil {
+			actual = map[K]V{}
+		}
 		l.objects.Load(actual)
 		l.known, l.loaded = true, true
 		clear(l.doubted)

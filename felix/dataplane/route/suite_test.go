@@ -12,7 +12,8 @@ import (
 
 // suite is a Table with the commands of its transcripts:
 //
-//	want PREFIX [[nexthop] [via ADDRESS] [dev DEVICE] [onlink] …] [src ADDRESS] [blackhole] [yields] [proto N] [metric N]
+//	want PREFIX [[nexthop] [via ADDRESS] [dev DEVICE] [onlink] …] [src ADDRESS] [blackhole] [yields]
+//	     [proto N] [metric N]
 //	unwant PREFIX [metric N]
 //	complete
 //	inplace PREFIX [metric N]

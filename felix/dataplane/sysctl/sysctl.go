@@ -1,54 +1,41 @@
 // Package sysctl is the driver of kernel settings under /proc/sys.
 //
-// It writes only what differs and only the keys it was given; a key that is no longer desired
-// keeps its value, since nobody knows what it ought to be. The agent's goroutine calls it.
+// It writes only what differs and only the keys it was given. A key that is no longer desired keeps its value: what it
+// was before is not known. The agent's goroutine calls it.
 package sysctl
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/delta"
+	"github.com/maneki-net/maneki/felix/dataplane/reconcile"
 )
 
-// Root is where the kernel shows its settings; net/ below it is of the reader's network namespace.
-const Root = "/proc/sys"
-
-// Mounted is where an unprivileged pod has the host's /proc/sys/net: runtimes make the pod's own /proc/sys read-only.
-// Settings there belong to the network namespace of the process that reads or writes them, as below Root.
-const Mounted = "/host/proc/sys"
-
-// Writable returns Mounted if it exists, and Root otherwise.
-func Writable() string {
-	if _, err := os.Stat(Mounted + "/net"); err == nil {
-		return Mounted
-	}
-	return Root
+// Kernel reads and writes settings by key. The error for a key that does not exist wraps fs.ErrNotExist. A Dir is one.
+type Kernel interface {
+	ReadSetting(key string) (string, error)
+	WriteSetting(key, value string) error
 }
 
 // Settings is the driver.
 type Settings struct {
-	root   string
-	values *delta.Map[string, string] // a key without an actual value has not been read
-	// keys holds the keys of each network device, and indexes the devices that events told of.
+	kernel Kernel
+	loop   *reconcile.Loop[string, string]
+	// keys holds the desired keys of each network device, and indexes the devices that events were about.
 	keys    map[string]map[string]bool
 	indexes map[string]int
 }
 
-// New returns a driver of the settings below root. root is the result of Writable, except in tests.
-func New(root string) *Settings {
-	return &Settings{
-		root:    root,
-		values:  delta.New[string](func(a, b string) bool { return a == b }),
-		keys:    map[string]map[string]bool{},
-		indexes: map[string]int{},
-	}
+// New returns a driver that desires nothing.
+func New(kernel Kernel) *Settings {
+	s := &Settings{kernel: kernel, keys: map[string]map[string]bool{}, indexes: map[string]int{}}
+	s.loop = reconcile.New(target{kernel}, reconcile.Config[string, string]{
+		Equal: func(a, b string) bool { return a == b }, Compare: strings.Compare, Effect: s.effect,
+	})
+	s.loop.Complete() // nothing is ever deleted
+	return s
 }
 
 // deviceOf returns the network device that a key is about, as in net/ipv4/conf/DEVICE/rp_filter, or "".
@@ -66,7 +53,7 @@ func normal(value string) string { return strings.Join(strings.Fields(value), " 
 // Set makes a value desired. The key is a path with slashes, since a device's name may contain dots:
 // "net/ipv4/conf/vxlan.calico/rp_filter".
 func (s *Settings) Set(key, value string) {
-	s.values.Set(key, normal(value))
+	s.loop.Set(key, normal(value))
 	if d := deviceOf(key); d != "" {
 		if s.keys[d] == nil {
 			s.keys[d] = map[string]bool{}
@@ -77,8 +64,8 @@ func (s *Settings) Set(key, value string) {
 
 // Remove makes a key not desired; its value stays as it is.
 func (s *Settings) Remove(key string) {
-	s.values.Unset(key)
-	s.values.Forget(key)
+	s.loop.Remove(key)
+	s.loop.Forget(key)
 	d := deviceOf(key)
 	delete(s.keys[d], key)
 	if len(s.keys[d]) == 0 {
@@ -97,8 +84,7 @@ func (s *Settings) RemoveDevice(device string) {
 // InPlace reports whether every key of a network device has been read or written and is as desired.
 func (s *Settings) InPlace(device string) bool {
 	for key := range s.keys[device] {
-		desired, _ := s.values.Desired(key)
-		if actual, known := s.values.Actual(key); !known || actual != desired {
+		if !s.loop.InPlace(key) {
 			return false
 		}
 	}
@@ -107,78 +93,59 @@ func (s *Settings) InPlace(device string) bool {
 
 // Read returns what the kernel has for a key now.
 func (s *Settings) Read(key string) (string, error) {
-	value, err := os.ReadFile(filepath.Join(s.root, key))
+	value, err := s.kernel.ReadSetting(key)
 	if err != nil {
-		return "", fmt.Errorf("read sysctl: %w", err)
+		return "", fmt.Errorf("read sysctl %s: %w", key, err)
 	}
-	return normal(string(value)), nil
+	return normal(value), nil
 }
 
 // Name is "sysctl".
 func (s *Settings) Name() string { return "sysctl" }
 
 // Resync makes the next Apply read every desired key back.
-func (s *Settings) Resync() { s.values.Load(map[string]string{}) }
+func (s *Settings) Resync() { s.loop.Resync() }
 
 // Observe takes link events: a device that came back has lost its settings.
-func (s *Settings) Observe(e dataplane.Event) bool {
-	if e.Kind == dataplane.EventLost {
-		s.Resync()
-		return true
-	}
-	if e.Kind != dataplane.EventLink || s.keys[e.Device] == nil || !e.Deleted && s.indexes[e.Device] == e.Index {
-		return false
+func (s *Settings) Observe(e dataplane.Event) bool { return s.loop.Observe(e) }
+
+func (s *Settings) effect(e dataplane.Event) reconcile.Effect {
+	same := !e.Deleted && s.indexes[e.Device] == e.Index
+	if e.Kind != dataplane.EventLink || s.keys[e.Device] == nil || same {
+		return reconcile.None
 	}
 	for key := range s.keys[e.Device] {
-		s.values.Forget(key)
+		s.loop.Forget(key)
 	}
 	if e.Deleted {
 		delete(s.indexes, e.Device)
-		return false // there is nothing to write to
+		return reconcile.None // there is nothing to write to
 	}
 	s.indexes[e.Device] = e.Index
-	return true
+	return reconcile.Retry
 }
 
-// Apply writes what differs. A key that does not exist, as of a device yet to come, is an error that
-// wraps fs.ErrNotExist, and is tried again.
-func (s *Settings) Apply(ctx context.Context) error {
-	var errs []error
-	keys, _ := s.values.Pending()
-	slices.Sort(keys)
-	for _, key := range keys {
-		if ctx.Err() != nil {
-			return errors.Join(append(errs, ctx.Err())...)
-		}
-		if err := s.apply(key); err != nil {
-			errs = append(errs, fmt.Errorf("sysctl %s: %w", key, err))
-		}
+// Apply writes what differs. The error for a key that does not exist, for example because its device has not been made
+// yet, wraps fs.ErrNotExist, and the next Apply tries again.
+func (s *Settings) Apply(ctx context.Context) error { return s.loop.Apply(ctx) }
+
+// target reads and writes one key at a time.
+type target struct{ kernel Kernel }
+
+// List returns nothing: Update reads each key before it writes.
+func (target) List(context.Context) (map[string]string, error) { return nil, nil }
+
+// Update writes a value that differs.
+func (t target) Update(_ context.Context, c reconcile.Change[string, string]) error {
+	have, err := t.kernel.ReadSetting(c.Key)
+	if err == nil && normal(have) != c.Desired {
+		err = t.kernel.WriteSetting(c.Key, c.Desired)
 	}
-	return errors.Join(errs...)
-}
-
-func (s *Settings) apply(key string) error {
-	path := filepath.Join(s.root, key)
-	desired, _ := s.values.Desired(key)
-	have, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return reconcile.Unchanged(fmt.Errorf("sysctl %s: %w", c.Key, err)) // no other key is in doubt
 	}
-	if normal(string(have)) != desired {
-		if err := write(path, desired); err != nil {
-			return err
-		}
-	}
-	s.values.Observe(key, desired)
 	return nil
 }
 
-// write writes to a file that exists.
-func write(path, value string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
-}
+// Delete leaves the value as it is.
+func (target) Delete(context.Context, reconcile.Change[string, string]) error { return nil }

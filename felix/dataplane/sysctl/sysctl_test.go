@@ -38,7 +38,7 @@ func TestKernel(t *testing.T) {
 	kerneltest.Enter(t)
 	make := "ip link add vxlan.calico type veth peer name peer"
 	kerneltest.Run(t, make)
-	s := sysctl.New(sysctl.Root)
+	s := sysctl.New(sysctl.Dir(sysctl.Root))
 	s.Set(rpFilter, "2")
 	s.Set(forward, "1")
 	s.Set("net/ipv4/ip_local_port_range", "40000 50000")
@@ -96,7 +96,7 @@ func TestWritesOnlyDifferences(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := sysctl.New(root)
+	s := sysctl.New(sysctl.Dir(root))
 	s.Set("right", "4096 87380 6291456")
 	s.Set("wrong", "1")
 	apply(t, s)
