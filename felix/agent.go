@@ -23,10 +23,10 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/felix/policy"
-	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -45,7 +45,7 @@ type Speaker interface {
 // NodeFacts is the part of node.Watcher that the agent uses.
 type NodeFacts interface {
 	Facts() <-chan node.Facts
-	SetTunnelPools([]ipam.Pool)
+	SetTunnelPools(node.TunnelPools)
 	Check()
 }
 
@@ -133,12 +133,12 @@ type Agent struct {
 	bgpConfig    bgp.Config
 	answerer     answerer
 	marks        policy.Marks
-	tunnels      map[dataplane.Family]bool // whether the node has the family's tunnel
+	tunnels      []tunnel.Device           // desired, without their peers
 	guarded      map[dataplane.Family]bool // whether rules stood once in this process: routes wait for that
 	guardMode    guardMode
-	guardStands  bool          // the kernel is as guard wants it, as far as is known
-	tunnelPools  []ipam.Pool   // as NodeFacts was told
-	retry        time.Duration // the next wait
+	guardStands  bool             // the kernel is as guard wants it, as far as is known
+	tunnelPools  node.TunnelPools // as NodeFacts was told
+	retry        time.Duration    // the next wait
 	retryTimer   *time.Timer
 
 	requests chan func() // unbuffered; written by the methods for other goroutines, read by Run
@@ -161,7 +161,7 @@ func NewAgent(opts Options) (*Agent, error) {
 		workloads: map[string]cniserver.Workload{}, sysctls: map[string]deviceSettings{},
 		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{},
 		broken: map[dataplane.Family]map[string]bool{}, answerer: newAnswerer(),
-		tunnels: map[dataplane.Family]bool{}, guarded: map[dataplane.Family]bool{},
+		guarded:  map[dataplane.Family]bool{},
 		requests: make(chan func()), done: make(chan struct{}),
 	}
 	for _, object := range opts.Journal.State().Objects {
@@ -398,8 +398,8 @@ func (a *Agent) mayProgram() bool {
 func (a *Agent) learnFacts(facts node.Facts) {
 	a.facts = facts
 	a.state.dirty.routes, a.state.dirty.rules = true, true
-	a.log.Info("node facts", "ipv4", facts.IPv4.Addr, "ipv6", facts.IPv6.Addr, "tunnelV4", facts.IPv4.Tunnel,
-		"tunnelV6", facts.IPv6.Tunnel, "mtu", facts.MTU)
+	a.log.Info("node facts", "ipv4", facts.IPv4.Addr, "ipv6", facts.IPv6.Addr, "tunnelsV4", facts.IPv4.Tunnels,
+		"tunnelsV6", facts.IPv6.Tunnels, "mtu", facts.MTU)
 }
 
 // observe shows an event to every driver, and says whether one has to act.

@@ -62,8 +62,8 @@ func (r *answerer) turn(a *Agent) {
 func (r *answerer) input(a *Agent, asked wire.StatusRequest) nodestatus.Input {
 	in := nodestatus.Input{Asked: asked, Version: r.version, Speaker: a.opts.Speaker.Status(), Peers: a.bgpConfig.Peers}
 	for _, f := range a.opts.Drivers.Families {
-		if self := a.facts.Self(f.Family); self.Addr.IsValid() {
-			in.Subnets = append(in.Subnets, nodestatus.Subnet{CIDR: self.Addr, Device: self.Device})
+		if own := a.facts.Of(f.Family); own.Addr.IsValid() {
+			in.Subnets = append(in.Subnets, nodestatus.Subnet{CIDR: own.Addr, Device: own.Device})
 		}
 		if !asked.Routes {
 			continue

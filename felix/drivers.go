@@ -10,18 +10,17 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 )
 
 // What the agent needs of each driver; the packages below dataplane have it.
 type (
-	// Links is a *link.Devices.
-	Links interface {
+	// Tunnels is a *tunnel.Tunnels.
+	Tunnels interface {
 		dataplane.Driver
 		dataplane.Observer
-		Set(link.VXLAN)
-		Remove(name string)
+		Replace([]tunnel.Device)
 	}
 	// Sysctls is a *sysctl.Settings.
 	Sysctls interface {
@@ -91,7 +90,7 @@ type (
 type Drivers struct {
 	// Interfaces knows the node's interfaces and changes nothing.
 	Interfaces Interfaces
-	Links      Links
+	Tunnels    Tunnels
 	Sysctls    Sysctls
 	Families   []FamilyDrivers
 	// HasIPv6 is set if the kernel has IPv6, whether Families has it or not.
@@ -118,7 +117,7 @@ const tables = 4
 func (f FamilyDrivers) tables() [tables]Rules { return [tables]Rules{f.Raw, f.Mangle, f.Filter, f.NAT} }
 
 func (d *Drivers) observers() []dataplane.Observer {
-	observers := []dataplane.Observer{d.Links, d.Sysctls}
+	observers := []dataplane.Observer{d.Tunnels, d.Sysctls}
 	for _, f := range d.Families {
 		for _, rules := range f.tables() {
 			observers = append(observers, rules)
@@ -173,7 +172,7 @@ func (d *Drivers) resyncRoutes() {
 
 func (d *Drivers) resyncLinks() {
 	d.Interfaces.Resync()
-	d.Links.Resync()
+	d.Tunnels.Resync()
 	d.Sysctls.Resync()
 }
 

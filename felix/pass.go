@@ -96,7 +96,7 @@ func sourcesOf(local []config.Source, configs map[string]*wire.Config, node stri
 func (a *Agent) apply(ctx context.Context) (map[dataplane.Family]bool, error) {
 	enforced := map[dataplane.Family]bool{}
 	families := a.opts.Drivers.Families
-	errs := []error{a.count(a.opts.Drivers.Links.Name(), a.opts.Drivers.Links.Apply(ctx)),
+	errs := []error{a.count(a.opts.Drivers.Tunnels.Name(), a.opts.Drivers.Tunnels.Apply(ctx)),
 		a.count(a.opts.Drivers.Sysctls.Name(), a.opts.Drivers.Sysctls.Apply(ctx))}
 	grown, rules := a.protect(ctx)
 	for i, f := range families {
@@ -270,7 +270,7 @@ func (a *Agent) publish() {
 	}
 	everyPool := func(*wire.Pool) bool { return true }
 	s := &cniserver.State{Pools: a.state.ipamPools(everyPool), Host: host, NoIPv6: !a.programs(dataplane.IPv6), Labels: labels,
-		MTU: podMTU(a.facts.MTU, a.config, a.state.pools), Limits: a.state.limits()}
+		MTU: a.podMTU(), Limits: a.state.limits()}
 	switch {
 	case !a.live.Load():
 		s.NotReady = errors.New("felix has not programmed this node yet")

@@ -5,25 +5,17 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"github.com/maneki-net/maneki/bgp"
-	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/felix/routing"
 	"github.com/maneki-net/maneki/typha/wire"
-)
-
-// What VXLAN adds to a packet, in octets: Ethernet, IP, UDP and VXLAN headers.
-const (
-	vxlanOverheadV4 = 50
-	vxlanOverheadV6 = 70
 )
 
 // renderSets makes the sets of policies desired, as far as they changed.
@@ -86,6 +78,7 @@ func (a *Agent) renderRoutes() {
 		a.configureBGP(routes)
 	}
 	learned := a.learned()
+	var tunnels []tunnel.Device
 	for _, f := range a.opts.Drivers.Families {
 		underlay := a.underlay(f, learned)
 		out := routing.Compute(routing.Input{
@@ -98,19 +91,12 @@ func (a *Agent) renderRoutes() {
 		a.problems = append(a.problems, out.Problems...)
 		a.unresolved = append(a.unresolved, out.Unresolved...)
 		a.refused = append(a.refused, out.Refused...)
-		if out.Tunnel != nil {
-			a.opts.Drivers.Links.Set(*out.Tunnel)
-		} else {
-			a.opts.Drivers.Links.Remove(tunnelName(f.Family))
-		}
-		a.networkSets(f, out.Tunnel)
-		a.renderNAT(f, out.Tunnel)
+		tunnels = append(tunnels, out.Tunnels...)
+		a.networkSets(f, out.Tunnels)
+		a.renderNAT(f, out.Tunnels)
 	}
-	pools := a.state.ipamPools(usesVXLAN)
-	if a.mayProgram() && (a.tunnelPools == nil || !reflect.DeepEqual(pools, a.tunnelPools)) {
-		a.tunnelPools = pools
-		a.opts.Facts.SetTunnelPools(pools)
-	}
+	a.setTunnels(tunnels)
+	a.setTunnelPools()
 	if len(a.problems) > 0 && !slices.Equal(a.problems, former) {
 		a.log.Warn("part of the network cannot be reached", "problems", a.problems)
 	}
@@ -133,49 +119,16 @@ func (a *Agent) underlay(f FamilyDrivers, learned []bgp.Route) []route.Route {
 	return routes
 }
 
-func tunnelName(f dataplane.Family) string {
-	if f == dataplane.IPv6 {
-		return link.VXLANv6Name
-	}
-	return link.VXLANv4Name
-}
-
 func (a *Agent) routeSettings(f dataplane.Family) routing.Settings {
 	c := a.config
-	s := routing.Settings{Protocol: c.DeviceRouteProtocol, Device: tunnelName(f), MTU: tunnelMTU(a.facts.MTU, c, f),
-		Port: int(c.VXLANPort), VNI: c.VXLANVNI, Source: c.DeviceRouteSourceAddress,
+	s := routing.Settings{Protocol: c.DeviceRouteProtocol, Source: c.DeviceRouteSourceAddress,
+		NetworkMTU: a.facts.MTU, Tunnels: a.tunnelSettings(),
 		NoEncap: a.state.bgp == nil || a.state.bgp.ProgramClusterRoutes ||
 			c.ProgramClusterRoutes == "Enabled" || c.ProgramClusterRoutes == "EnabledNoEncapOnly"}
 	if f == dataplane.IPv6 {
 		s.Source = c.DeviceRouteSourceAddressIPv6
 	}
 	return s
-}
-
-// tunnelMTU is that of the VXLAN device in octets; 0 leaves it to the kernel.
-func tunnelMTU(network int, c *config.Config, f dataplane.Family) int {
-	configured, overhead := c.VXLANMTU, vxlanOverheadV4
-	if f == dataplane.IPv6 {
-		configured, overhead = c.VXLANMTUV6, vxlanOverheadV6
-	}
-	if configured == 0 && network > 0 {
-		return network - overhead
-	}
-	return configured
-}
-
-// podMTU is what every way out of a pod can carry, in octets; 0 if that is not known.
-func podMTU(network int, c *config.Config, pools map[string]*wire.Pool) int {
-	mtu := network
-	for _, pool := range pools {
-		if !usesVXLAN(pool) {
-			continue
-		}
-		if tunnel := tunnelMTU(network, c, dataplane.FamilyOf(pool.CIDR.Addr())); tunnel > 0 && (mtu == 0 || tunnel < mtu) {
-			mtu = tunnel
-		}
-	}
-	return mtu
 }
 
 func (a *Agent) routedWorkloads() []routing.Workload {
@@ -190,7 +143,7 @@ func (a *Agent) routedWorkloads() []routing.Workload {
 }
 
 // networkSets makes the sets desired that the chains name besides those of policies.
-func (a *Agent) networkSets(f FamilyDrivers, tunnel *link.VXLAN) {
+func (a *Agent) networkSets(f FamilyDrivers, tunnels []tunnel.Device) {
 	var all, masquerade, hosts, peers []ipset.Member
 	for _, pool := range a.state.sortedPools() {
 		if all = append(all, ipset.Member{Net: pool.CIDR}); pool.NATOutgoing {
@@ -204,9 +157,9 @@ func (a *Agent) networkSets(f FamilyDrivers, tunnel *link.VXLAN) {
 			}
 		}
 	}
-	if tunnel != nil {
-		for _, peer := range tunnel.Peers {
-			peers = append(peers, ipset.Member{Net: netip.PrefixFrom(peer.Remote, peer.Remote.BitLen())})
+	for _, t := range tunnels {
+		for _, peer := range t.Peers {
+			peers = append(peers, ipset.Member{Net: netip.PrefixFrom(peer.Outer, peer.Outer.BitLen())})
 		}
 	}
 	sets := map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade,
@@ -221,20 +174,14 @@ func (a *Agent) networkSets(f FamilyDrivers, tunnel *link.VXLAN) {
 	}
 }
 
-func (a *Agent) renderNAT(f FamilyDrivers, tunnel *link.VXLAN) {
+func (a *Agent) renderNAT(f FamilyDrivers, tunnels []tunnel.Device) {
 	c := a.config
 	nat := policy.NAT{SpareHosts: c.NATOutgoingExclusions == "IPPoolsAndHostIPs", OutInterface: c.IptablesNATOutgoingInterfaceFilter}
 	if addr := c.NATOutgoingAddress; addr.IsValid() && dataplane.FamilyOf(addr) == f.Family {
 		nat.Address = addr
 	}
-	if tunnel != nil {
-		nat.Tunnel, nat.TunnelAddr = tunnel.Name, tunnel.Addr
-	}
-	if has := tunnel != nil; a.tunnels[f.Family] != has {
-		a.tunnels[f.Family] = has
-		a.state.dirty.rules = true
+	if len(tunnels) > 0 {
+		nat.Tunnel, nat.TunnelAddr = tunnels[0].Name, tunnels[0].Addr
 	}
 	a.program(f, filter.NAT, f.NAT, a.renderer(f.Family).NAT(nat))
 }
-
-func usesVXLAN(p *wire.Pool) bool { return p.VXLAN != wire.EncapNever }

@@ -20,11 +20,10 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
-	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -74,8 +73,7 @@ func (f *fake) Observe(dataplane.Event) bool                { return false }
 func (f *fake) Changed(context.Context) (bool, error)       { return false, nil }
 func (l links) Name() string                                { return "link" }
 func (l links) Apply(context.Context) error                 { return l.do("links") }
-func (l links) Set(link.VXLAN)                              {}
-func (l links) Remove(string)                               {}
+func (l links) Replace([]tunnel.Device)                     {}
 func (s sysctls) Name() string                              { return "sysctl" }
 func (s sysctls) Apply(context.Context) error               { return s.do("sysctls") }
 func (s sysctls) Set(string, string)                        {}
@@ -189,9 +187,9 @@ func (s *speaker) Status() bgp.Status       { return s.status }
 // nothing is node facts that do not change.
 type nothing struct{}
 
-func (nothing) Facts() <-chan node.Facts   { return nil }
-func (nothing) SetTunnelPools([]ipam.Pool) {}
-func (nothing) Check()                     {}
+func (nothing) Facts() <-chan node.Facts        { return nil }
+func (nothing) SetTunnelPools(node.TunnelPools) {}
+func (nothing) Check()                          {}
 
 // rig is an agent in a synctest bubble.
 type rig struct {
@@ -246,7 +244,7 @@ func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node
 		t.Fatal(err)
 	}
 	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: r.speaker, Facts: nothing{},
-		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Links: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
+		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Tunnels: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
 			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Underlay: underlay{}, Connections: connections{r.fake}}}},
 		Events: r.events, FirstFacts: facts,
 		Local: local, Config: c, Metrics: felix.NewMetrics(r.registry), Log: slog.New(slog.DiscardHandler)})

@@ -155,8 +155,10 @@ func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	if c.IptablesFilterDenyAction == "REJECT" {
 		r.Deny = filter.Reject{}
 	}
-	if a.tunnels[f] {
-		r.VXLANPort = c.VXLANPort
+	for _, t := range a.tunnels {
+		if t.Family == f {
+			r.VXLANPort = uint16(t.Port)
+		}
 	}
 	if a.ipvs.on {
 		r.IPVS = &policy.IPVS{}

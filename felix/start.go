@@ -4,11 +4,10 @@ import (
 	"net/netip"
 	"regexp"
 
-	"github.com/maneki-net/maneki/api/tunnel"
 	"github.com/maneki-net/maneki/felix/config"
-	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/felix/routing"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -40,9 +39,9 @@ func FactsOf(kernel node.Interfaces, known journal.State, name string, mtu *rege
 	if err != nil {
 		return facts, err
 	}
-	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		if end, ok := known.Objects[wire.TunnelEndpointID(name, tunnel.VXLAN, uint8(family))].(*wire.TunnelEndpoint); ok {
-			facts.Of(family).Tunnel = end.Addr
+	for _, t := range routing.Tunnels {
+		if end, ok := known.Objects[wire.TunnelEndpointID(name, t.Kind, uint8(t.Inner))].(*wire.TunnelEndpoint); ok {
+			facts.Of(t.Inner).SetTunnel(t.Kind, end.Addr)
 		}
 	}
 	return facts, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
@@ -321,7 +322,7 @@ func TestTunnelAddress(t *testing.T) {
 	store := memory.New()
 	c := New(store)
 	ensure := func(pools ...Pool) (netip.Addr, error) {
-		return c.EnsureTunnelAddress(t.Context(), nodeA, pools, VXLAN, IPv4)
+		return c.EnsureTunnelAddress(t.Context(), nodeA, pools, encap.VXLAN, IPv4)
 	}
 	first, err := ensure(pool4)
 	if err != nil || !pool4.CIDR.Contains(first) {
@@ -335,7 +336,7 @@ func TestTunnelAddress(t *testing.T) {
 	if moved, err := ensure(other); err != nil || !other.CIDR.Contains(moved) {
 		t.Errorf("the pool is gone, and the tunnel has %s, %v", moved, err)
 	}
-	if err := c.ReleaseTunnelAddress(t.Context(), "a", VXLAN, IPv4); err != nil {
+	if err := c.ReleaseTunnelAddress(t.Context(), "a", encap.VXLAN, IPv4); err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range blocksOf(t, store) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
@@ -71,9 +72,9 @@ func TestNames(t *testing.T) {
 		{AffinityName("node-1", prefix("10.244.0.64/26")), "node-1-10-244-0-64-26"},
 		{AffinityName(long, prefix("10.244.0.64/26"))[:220], long[:220]},
 		{fmt.Sprint(len(AffinityName(long, prefix("10.244.0.64/26")))), "253"},
-		{VXLAN.Handle(IPv4, "n"), "vxlan-tunnel-addr-n"},
-		{VXLAN.Handle(IPv6, "n"), "vxlan-v6-tunnel-addr-n"},
-		{VXLAN.attribute(IPv6), "vxlanV6TunnelAddress"},
+		{TunnelHandle(encap.VXLAN, IPv4, "n"), "vxlan-tunnel-addr-n"},
+		{TunnelHandle(encap.VXLAN, IPv6, "n"), "vxlan-v6-tunnel-addr-n"},
+		{tunnelAttribute(encap.VXLAN, IPv6), "vxlanV6TunnelAddress"},
 	}
 	for _, test := range tests {
 		if test.got != test.want {

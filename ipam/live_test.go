@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
 )
@@ -58,7 +59,7 @@ func TestLiveAddressIsGivenToNobodyElse(t *testing.T) {
 		if !errors.Is(r.Err, ErrInUse) || !strings.Contains(r.Err.Error(), live[0].Handle) {
 			t.Errorf("block lost %t: the very address: %v, %v", whole, r.Addrs(), r.Err)
 		}
-		if addr, err := c.EnsureTunnelAddress(t.Context(), nodeA, pools, VXLAN, IPv4); !errors.Is(err, ErrNoAddress) {
+		if addr, err := c.EnsureTunnelAddress(t.Context(), nodeA, pools, encap.VXLAN, IPv4); !errors.Is(err, ErrNoAddress) {
 			t.Errorf("block lost %t: the tunnel gets %s, %v", whole, addr, err)
 		}
 	}

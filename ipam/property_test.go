@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
@@ -112,7 +113,7 @@ func (a *actor) step(t *testing.T) error {
 		_, err := a.client.Release(t.Context(), a.host.Name, handles...)
 		return a.expected(err)
 	case 8:
-		addr, err := a.client.EnsureTunnelAddress(t.Context(), a.host, a.pools, VXLAN, IPv4)
+		addr, err := a.client.EnsureTunnelAddress(t.Context(), a.host, a.pools, encap.VXLAN, IPv4)
 		if err == nil && a.limits.Reserved.Contains(addr) {
 			return fmt.Errorf("the tunnel address %s is reserved", addr)
 		}

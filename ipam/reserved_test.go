@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
@@ -108,7 +109,7 @@ func TestReservationOfBlocksInUse(t *testing.T) {
 	if again := assign(c, "a", "first"); again.Err != nil || again.Addrs()[0] != held {
 		t.Errorf("the address in use: %v", again)
 	}
-	if tunnel, err := c.EnsureTunnelAddress(t.Context(), Host{Name: "a"}, []Pool{pool}, VXLAN, IPv4); err != nil || own.Contains(tunnel) {
+	if tunnel, err := c.EnsureTunnelAddress(t.Context(), Host{Name: "a"}, []Pool{pool}, encap.VXLAN, IPv4); err != nil || own.Contains(tunnel) {
 		t.Errorf("tunnel address %s: %v", tunnel, err) // borrowed of b
 	}
 	if next := assign(c, "a", "third"); next.Err != nil || own.Contains(next.Addrs()[0]) {

@@ -5,45 +5,37 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/maneki-net/maneki/api/encap"
 )
 
-// TunnelKind is a kind of tunnel device that needs an address from a pool.
-type TunnelKind string
-
-// The kinds.
-const (
-	VXLAN     TunnelKind = "vxlan"
-	IPIP      TunnelKind = "ipip"
-	WireGuard TunnelKind = "wireguard"
-)
-
-// Handle is the owner of a node's tunnel address, as in Calico: vxlan-tunnel-addr-<node>,
-// and for IPv6 vxlan-v6-tunnel-addr-<node>.
-func (k TunnelKind) Handle(family Family, node string) string {
+// TunnelHandle returns the owner of the address of a node's tunnel device, as in Calico: vxlan-tunnel-addr-<node>, and for
+// IPv6 vxlan-v6-tunnel-addr-<node>.
+func TunnelHandle(kind encap.Kind, family Family, node string) string {
 	if family == IPv6 {
-		return fmt.Sprintf("%s-v6-tunnel-addr-%s", k, node)
+		return fmt.Sprintf("%s-v6-tunnel-addr-%s", kind, node)
 	}
-	return fmt.Sprintf("%s-tunnel-addr-%s", k, node)
+	return fmt.Sprintf("%s-tunnel-addr-%s", kind, node)
 }
 
-// attribute is the value of AttrType, as in Calico: vxlanTunnelAddress, vxlanV6TunnelAddress.
-func (k TunnelKind) attribute(family Family) string {
+// tunnelAttribute returns the value of AttrType, as in Calico: vxlanTunnelAddress, vxlanV6TunnelAddress.
+func tunnelAttribute(kind encap.Kind, family Family) string {
 	if family == IPv6 {
-		return string(k) + "V6TunnelAddress"
+		return kind.String() + "V6TunnelAddress"
 	}
-	return string(k) + "TunnelAddress"
+	return kind.String() + "TunnelAddress"
 }
 
 // EnsureTunnelAddress returns the address of a host's tunnel device: the one it has, as long
 // as a pool still allows it, or a new one. The caller passes the pools that use the tunnel.
-func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Pool, kind TunnelKind, family Family) (netip.Addr, error) {
+func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Pool, kind encap.Kind, family Family) (netip.Addr, error) {
 	if err := c.enter(ctx); err != nil {
 		return netip.Addr{}, err
 	}
 	defer c.leave()
 	request := Request{
-		Handle:     kind.Handle(family, host.Name),
-		Attributes: map[string]string{AttrType: kind.attribute(family)},
+		Handle:     TunnelHandle(kind, family, host.Name),
+		Attributes: map[string]string{AttrType: tunnelAttribute(kind, family)},
 		Families:   []Family{family},
 		Use:        Tunnel,
 	}
@@ -76,7 +68,7 @@ func allowed(pools []Pool, host Host, request *Request, addr netip.Addr) bool {
 }
 
 // ReleaseTunnelAddress frees the address of a host's tunnel device, if it has one.
-func (c *Client) ReleaseTunnelAddress(ctx context.Context, node string, kind TunnelKind, family Family) error {
-	_, err := c.Release(ctx, node, kind.Handle(family, node))
+func (c *Client) ReleaseTunnelAddress(ctx context.Context, node string, kind encap.Kind, family Family) error {
+	_, err := c.Release(ctx, node, TunnelHandle(kind, family, node))
 	return err
 }

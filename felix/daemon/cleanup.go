@@ -51,7 +51,8 @@ func cleanKernel(ctx context.Context, c config.Config) error {
 				f.Routes.Replace(nil) // until then the driver keeps what it finds
 				errs = append(errs, f.Sets.Apply(ctx), f.Routes.Apply(ctx))
 			}
-			errs = append(errs, k.drivers.Links.Apply(ctx))
+			k.drivers.Tunnels.Replace(nil)
+			errs = append(errs, k.drivers.Tunnels.Apply(ctx))
 		}
 		k.close()
 	}

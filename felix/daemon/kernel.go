@@ -18,10 +18,11 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/iface"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/felix/policy"
+	"github.com/maneki-net/maneki/felix/routing"
 )
 
 // kernel is the drivers, open, and what they share.
@@ -63,7 +64,7 @@ func openKernel(ctx context.Context, c *config.Config) (*kernel, error) {
 	k.drivers = felix.Drivers{
 		HasIPv6:    err == nil,
 		Interfaces: iface.New(k.links),
-		Links:      link.New(k.links, link.VXLANv4Name, link.VXLANv6Name),
+		Tunnels:    tunnel.New(k.links, routing.Devices()),
 		Sysctls:    sysctl.New(sysctl.Dir(sysctl.Writable())),
 		Polls:      k.backend == iptables.Legacy,
 	}

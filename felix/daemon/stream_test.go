@@ -23,7 +23,6 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
-	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -84,9 +83,9 @@ func (p *pipe) enforce(t testing.TB, c wire.Commit) []string {
 // noFacts are node facts that never change.
 type noFacts struct{}
 
-func (noFacts) Facts() <-chan node.Facts   { return nil }
-func (noFacts) SetTunnelPools([]ipam.Pool) {}
-func (noFacts) Check()                     {}
+func (noFacts) Facts() <-chan node.Facts        { return nil }
+func (noFacts) SetTunnelPools(node.TunnelPools) {}
+func (noFacts) Check()                          {}
 
 // startAgent runs an agent on the kernel of the present namespace, with settings by name and value.
 func startAgent(t testing.TB, workloads []cniserver.Workload, settings ...string) *pipe {

@@ -7,6 +7,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"regexp"
@@ -15,9 +16,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/routing"
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // Facts is what is known of the node; a value that is not changed once it was published.
@@ -41,8 +42,8 @@ type Addresses struct {
 	User string `json:",omitempty"`
 	// Connected are all subnets of the family that the node is in.
 	Connected []Connected
-	// Tunnel is the address of the VXLAN device; invalid while the node has none.
-	Tunnel netip.Addr
+	// Tunnels has the addresses of the node's tunnel devices, by kind. It is not changed in place.
+	Tunnels map[encap.Kind]netip.Addr
 }
 
 // Connected is a subnet, written as the node's address in it, and the device that leads to it.
@@ -66,8 +67,24 @@ func (f *Facts) Self(family dataplane.Family) routing.Self {
 	for i, c := range a.Connected {
 		own[i] = c.Subnet.Addr()
 	}
-	return routing.Self{Node: f.Name, Addr: a.Addr, Device: a.Device, Own: own, Tunnel: a.Tunnel,
-		TunnelMAC: wire.TunnelMAC(f.Name, uint8(family))}
+	uplinks := map[dataplane.Family]routing.Uplink{
+		dataplane.IPv4: {Addr: f.IPv4.Addr, Device: f.IPv4.Device},
+		dataplane.IPv6: {Addr: f.IPv6.Addr, Device: f.IPv6.Device},
+	}
+	return routing.Self{Node: f.Name, Uplinks: uplinks, Own: own, Tunnels: a.Tunnels}
+}
+
+// SetTunnel sets the address of the node's tunnel device of a kind. An invalid address says that the node has none.
+func (a *Addresses) SetTunnel(kind encap.Kind, addr netip.Addr) {
+	tunnels := maps.Clone(a.Tunnels)
+	if tunnels == nil {
+		tunnels = map[encap.Kind]netip.Addr{}
+	}
+	tunnels[kind] = addr
+	if !addr.IsValid() {
+		delete(tunnels, kind)
+	}
+	a.Tunnels = tunnels
 }
 
 // Interfaces reads the host's network interfaces.

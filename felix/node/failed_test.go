@@ -14,7 +14,7 @@ import (
 func TestAddressAfterAFailedWrite(t *testing.T) {
 	const before, after = "172.30.0.11/24", "172.30.0.12/24"
 	families := []dataplane.Family{dataplane.IPv4}
-	key := annotationsOf(dataplane.IPv4).address
+	key := addressAnnotation(dataplane.IPv4)
 	w, err := readWritten("")
 	if err != nil {
 		t.Fatal(err)

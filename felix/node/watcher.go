@@ -16,6 +16,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/maneki-net/maneki/api/derive"
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/dataplane"
@@ -32,8 +34,8 @@ const (
 
 // IPAM allocates tunnel addresses; an *ipam.Client does.
 type IPAM interface {
-	EnsureTunnelAddress(ctx context.Context, host ipam.Host, pools []ipam.Pool, kind ipam.TunnelKind, family ipam.Family) (netip.Addr, error)
-	ReleaseTunnelAddress(ctx context.Context, node string, kind ipam.TunnelKind, family ipam.Family) error
+	EnsureTunnelAddress(ctx context.Context, host ipam.Host, pools []ipam.Pool, kind encap.Kind, family ipam.Family) (netip.Addr, error)
+	ReleaseTunnelAddress(ctx context.Context, node string, kind encap.Kind, family ipam.Family) error
 }
 
 // Options of a Watcher; all but Written are required.
@@ -53,13 +55,13 @@ type Options struct {
 // Watcher keeps the facts up to date.
 type Watcher struct {
 	opts  Options
-	pools chan []ipam.Pool // depth 1, the newest; written by SetTunnelPools, read by Run
+	pools chan TunnelPools // depth 1, the newest; written by SetTunnelPools, read by Run
 	check chan struct{}    // depth 1; written by Check, read by Run
 	facts chan Facts       // unbuffered; written by Run
 	used  atomic.Pointer[[]ipam.Lease]
 
 	// The rest is Run's.
-	tunnelPools []ipam.Pool // as SetTunnelPools said last
+	tunnelPools TunnelPools // as SetTunnelPools said last
 	poolsKnown  bool        // it said something
 	published   *Facts      // the last; nil before the first
 	written     *written    // nil before Run
@@ -67,12 +69,15 @@ type Watcher struct {
 
 // NewWatcher makes a Watcher; Run does the work.
 func NewWatcher(opts Options) *Watcher {
-	return &Watcher{opts: opts, pools: make(chan []ipam.Pool, 1), check: make(chan struct{}, 1), facts: make(chan Facts)}
+	return &Watcher{opts: opts, pools: make(chan TunnelPools, 1), check: make(chan struct{}, 1), facts: make(chan Facts)}
 }
 
-// SetTunnelPools says which pools use VXLAN. Until it was called no tunnel address is allocated or released. It
-// does not block; one goroutine calls it.
-func (w *Watcher) SetTunnelPools(pools []ipam.Pool) {
+// TunnelPools are the pools that use tunnels, by the tunnel's kind.
+type TunnelPools map[encap.Kind][]ipam.Pool
+
+// SetTunnelPools says which pools use tunnels. Until it was called no tunnel address is allocated or released. It does
+// not block; one goroutine calls it.
+func (w *Watcher) SetTunnelPools(pools TunnelPools) {
 	select {
 	case <-w.pools:
 	default:
@@ -130,10 +135,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 func (w *Watcher) publish(ctx context.Context, facts Facts) {
 	var leases []ipam.Lease
-	for _, family := range w.opts.Families {
-		if tunnel := facts.Of(family).Tunnel; tunnel.IsValid() {
-			handle := ipam.VXLAN.Handle(ipam.Family(family), w.opts.Node)
-			leases = append(leases, ipam.Lease{Handle: handle, Addr: tunnel})
+	for _, a := range derive.TunnelAnnotations {
+		if addr := facts.Of(dataplane.Family(a.Family)).Tunnels[a.Kind]; addr.IsValid() {
+			leases = append(leases, ipam.Lease{Handle: ipam.TunnelHandle(a.Kind, ipam.Family(a.Family), w.opts.Node), Addr: addr})
 		}
 	}
 	w.used.Store(&leases)
@@ -165,23 +169,10 @@ func (w *Watcher) update(ctx context.Context) error {
 		return err
 	}
 	facts.Labels = node.Labels
-	for _, family := range w.opts.Families {
-		if w.published != nil {
-			facts.Of(family).Tunnel = w.published.Of(family).Tunnel // which the Node may not say yet
-		} else {
-			facts.Of(family).Tunnel, _ = netip.ParseAddr(node.Annotations[annotationsOf(family).tunnel])
-		}
-	}
+	w.knownTunnels(&facts, node)
 	w.publish(ctx, facts)
 	if w.poolsKnown {
-		for _, family := range w.opts.Families {
-			addr, tunnelErr := w.tunnel(ctx, &facts, family)
-			if tunnelErr != nil {
-				err = errors.Join(err, tunnelErr)
-				continue
-			}
-			facts.Of(family).Tunnel = addr
-		}
+		err = w.allocateTunnels(ctx, &facts)
 	}
 	err = errors.Join(err, w.annotate(ctx, node.Annotations, annotations(&facts)))
 	w.publish(ctx, facts)
@@ -199,45 +190,88 @@ func (w *Watcher) internalAddrs(node *corev1.Node) []netip.Addr {
 	return addrs
 }
 
-// tunnel returns the tunnel address of a family: allocated when a pool uses VXLAN, released otherwise.
-func (w *Watcher) tunnel(ctx context.Context, facts *Facts, family dataplane.Family) (netip.Addr, error) {
-	used := slices.DeleteFunc(slices.Clone(w.tunnelPools), func(p ipam.Pool) bool { return dataplane.FamilyOf(p.CIDR.Addr()) != family })
+// knownTunnels sets the tunnel addresses that the node has had so far.
+func (w *Watcher) knownTunnels(facts *Facts, node *corev1.Node) {
+	for _, a := range derive.TunnelAnnotations {
+		family := dataplane.Family(a.Family)
+		if !slices.Contains(w.opts.Families, family) {
+			continue
+		}
+		addr, _ := netip.ParseAddr(node.Annotations[a.Address])
+		if w.published != nil {
+			addr = w.published.Of(family).Tunnels[a.Kind] // the Node may not say it yet
+		}
+		facts.Of(family).SetTunnel(a.Kind, addr)
+	}
+}
+
+// allocateTunnels sets the tunnel addresses. One is allocated while a pool uses the tunnel, and released otherwise.
+func (w *Watcher) allocateTunnels(ctx context.Context, facts *Facts) error {
+	var errs []error
+	for _, a := range derive.TunnelAnnotations {
+		family := dataplane.Family(a.Family)
+		if !slices.Contains(w.opts.Families, family) {
+			continue
+		}
+		addr, err := w.allocateTunnel(ctx, facts, a.Kind, family)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		facts.Of(family).SetTunnel(a.Kind, addr)
+	}
+	return errors.Join(errs...)
+}
+
+func (w *Watcher) allocateTunnel(ctx context.Context, facts *Facts, kind encap.Kind, family dataplane.Family) (netip.Addr, error) {
+	var used []ipam.Pool
+	for _, p := range w.tunnelPools[kind] {
+		if dataplane.FamilyOf(p.CIDR.Addr()) == family {
+			used = append(used, p)
+		}
+	}
 	if len(used) > 0 && facts.Of(family).Addr.IsValid() {
-		addr, err := w.opts.IPAM.EnsureTunnelAddress(ctx, ipam.Host{Name: w.opts.Node, Labels: facts.Labels}, used, ipam.VXLAN, ipam.Family(family))
+		host := ipam.Host{Name: w.opts.Node, Labels: facts.Labels}
+		addr, err := w.opts.IPAM.EnsureTunnelAddress(ctx, host, used, kind, ipam.Family(family))
 		if err != nil {
 			return netip.Addr{}, fmt.Errorf("allocate %s tunnel address: %w", family, err)
 		}
 		return addr, nil
 	}
-	if facts.Of(family).Tunnel.IsValid() {
-		if err := w.opts.IPAM.ReleaseTunnelAddress(ctx, w.opts.Node, ipam.VXLAN, ipam.Family(family)); err != nil {
+	if facts.Of(family).Tunnels[kind].IsValid() {
+		if err := w.opts.IPAM.ReleaseTunnelAddress(ctx, w.opts.Node, kind, ipam.Family(family)); err != nil {
 			return netip.Addr{}, fmt.Errorf("release %s tunnel address: %w", family, err)
 		}
 	}
 	return netip.Addr{}, nil
 }
 
-// annotationKeys are the annotations of one IP family.
-type annotationKeys struct{ address, tunnel, mac string }
-
-func annotationsOf(family dataplane.Family) annotationKeys {
+// addressAnnotation returns the annotation that has the node's address of a family.
+func addressAnnotation(family dataplane.Family) string {
 	if family == dataplane.IPv6 {
-		return annotationKeys{v3.NodeIPv6Address, v3.NodeIPv6VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddrV6}
+		return v3.NodeIPv6Address
 	}
-	return annotationKeys{v3.NodeIPv4Address, v3.NodeIPv4VXLANTunnelAddr, v3.NodeVXLANTunnelMACAddr}
+	return v3.NodeIPv4Address
 }
 
 // annotations returns what the Node is to say; an empty value is that the key is absent.
 func annotations(facts *Facts) map[string]string {
 	values := map[string]string{}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		keys, a := annotationsOf(family), facts.Of(family)
-		values[keys.address], values[keys.tunnel], values[keys.mac] = "", "", ""
+		key, a := addressAnnotation(family), facts.Of(family)
+		values[key] = ""
 		if a.Addr.IsValid() {
-			values[keys.address] = cmp.Or(a.User, a.Addr.String())
+			values[key] = cmp.Or(a.User, a.Addr.String())
 		}
-		if a.Tunnel.IsValid() {
-			values[keys.tunnel], values[keys.mac] = a.Tunnel.String(), wire.TunnelMAC(facts.Name, uint8(family)).String()
+	}
+	for _, t := range derive.TunnelAnnotations {
+		addr, mac := "", ""
+		if a := facts.Of(dataplane.Family(t.Family)).Tunnels[t.Kind]; a.IsValid() {
+			addr, mac = a.String(), wire.TunnelMAC(facts.Name, t.Family).String()
+		}
+		values[t.Address] = addr
+		if t.MAC != "" {
+			values[t.MAC] = mac
 		}
 	}
 	return values

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
@@ -116,24 +117,24 @@ func testWatcher(t *testing.T, failure error) {
 	if first.IPv6.Addr.IsValid() {
 		t.Error("an address that the Node does not have became its own")
 	}
-	w.SetTunnelPools([]ipam.Pool{pool})
+	w.SetTunnelPools(node.TunnelPools{encap.VXLAN: {pool}})
 	tunnelled := <-w.Facts()
-	if !pool.CIDR.Contains(tunnelled.IPv4.Tunnel) {
-		t.Errorf("tunnel address %s is not of the pool", tunnelled.IPv4.Tunnel)
+	if !pool.CIDR.Contains(tunnelled.IPv4.Tunnels[encap.VXLAN]) {
+		t.Errorf("tunnel address %s is not of the pool", tunnelled.IPv4.Tunnels[encap.VXLAN])
 	}
-	if got := w.Leases(); !slices.Equal(got, []ipam.Lease{{Handle: "vxlan-tunnel-addr-n1", Addr: tunnelled.IPv4.Tunnel}}) {
+	if got := w.Leases(); !slices.Equal(got, []ipam.Lease{{Handle: "vxlan-tunnel-addr-n1", Addr: tunnelled.IPv4.Tunnels[encap.VXLAN]}}) {
 		t.Errorf("leases %v", got)
 	}
 	time.Sleep(time.Minute) // of the bubble's clock: what failed was tried again
 	want := map[string]string{"other": "stays", "projectcalico.org/IPv4Address": "172.30.0.11/24",
-		"projectcalico.org/IPv4VXLANTunnelAddr": tunnelled.IPv4.Tunnel.String(),
+		"projectcalico.org/IPv4VXLANTunnelAddr": tunnelled.IPv4.Tunnels[encap.VXLAN].String(),
 		"projectcalico.org/VXLANTunnelMACAddr":  wire.TunnelMAC("n1", 4).String()}
 	if diff := cmp.Diff(want, annotations(t, store)); diff != "" {
 		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
 	w.SetTunnelPools(nil)
-	if last := <-w.Facts(); last.IPv4.Tunnel.IsValid() {
-		t.Errorf("tunnel address %s without a pool that needs it", last.IPv4.Tunnel)
+	if last := <-w.Facts(); len(last.IPv4.Tunnels) > 0 {
+		t.Errorf("tunnel address %s without a pool that needs it", last.IPv4.Tunnels)
 	}
 	if got := w.Leases(); len(got) > 0 {
 		t.Errorf("leases without a tunnel: %v", got)

@@ -81,7 +81,7 @@ func (w *written) save() error {
 func (w *written) own(facts *Facts, node *corev1.Node, internal []netip.Addr, families []dataplane.Family) error {
 	var errs []error
 	for _, family := range families {
-		key := annotationsOf(family).address
+		key := addressAnnotation(family)
 		text := node.Annotations[key]
 		felix := automatic(facts, internal, family)
 		if text == w.Felix[key] {
@@ -161,7 +161,7 @@ func (w *written) note(values map[string]string, facts *Facts) ([]string, error)
 	var replaced []string
 	changed := false
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		key := annotationsOf(family).address
+		key := addressAnnotation(family)
 		if value := values[key]; facts.Of(family).User == "" && w.Felix[key] != value {
 			w.Before[key] = append(w.Before[key], w.Felix[key])
 			w.Felix[key], changed = value, true

@@ -8,7 +8,6 @@ import (
 
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 )
 
@@ -97,5 +96,5 @@ func (c *computation) neighbour(next netip.Addr) []route.Hop {
 
 // ofProduct reports whether a device leads to pods or is a tunnel of the product's.
 func ofProduct(device string) bool {
-	return strings.HasPrefix(device, "cali") || device == link.VXLANv4Name || device == link.VXLANv6Name
+	return strings.HasPrefix(device, "cali") || isTunnel(device)
 }

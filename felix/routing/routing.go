@@ -1,6 +1,6 @@
 // Package routing decides how a node reaches every destination: from what the stream says of
 // blocks, nodes and pools, what BGP learned, and the routes that others made of the node (the underlay), to the desired
-// routes and VXLAN devices.
+// routes and tunnel devices. What differs between the kinds of tunnels (device, overhead) is in tunnel.go.
 //
 // It is pure: values in, values out. The agent calls it on its own goroutine and hands the
 // result to the drivers. A destination has one owner: what the stream says wins, what
@@ -10,31 +10,35 @@ package routing
 import (
 	"cmp"
 	"fmt"
-	"net"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
-	"github.com/maneki-net/maneki/api/tunnel"
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // Self is this node in one IP family.
 type Self struct {
 	Node string
-	// Addr is the node's address with the length of its subnet; invalid if it has none of the family.
-	Addr netip.Prefix
-	// Device carries Addr.
-	Device string
+	// Uplinks are the node's connections to the other nodes, of both families.
+	Uplinks map[dataplane.Family]Uplink
 	// Own are all the node's addresses of the family.
 	Own []netip.Addr
-	// Tunnel is the address of the node's VXLAN device, invalid while it has none, and TunnelMAC
-	// the device's MAC address.
-	Tunnel    netip.Addr
-	TunnelMAC net.HardwareAddr
+	// Tunnels has the addresses of the node's tunnel devices, by kind.
+	Tunnels map[encap.Kind]netip.Addr
+}
+
+// Uplink connects the node to the other nodes in one family.
+type Uplink struct {
+	// Addr is the node's address with the length of its subnet; invalid if it has none of the family.
+	Addr   netip.Prefix
+	Device string // carries Addr
 }
 
 // Settings are the parts of Felix's configuration that concern routes.
@@ -46,9 +50,10 @@ type Settings struct {
 	// NoEncap: routes between nodes of one subnet are programmed also for pools without
 	// encapsulation; otherwise they are left to BGP.
 	NoEncap bool
-	// VXLAN device: name, MTU in bytes, UDP port, VNI.
-	Device         string
-	MTU, Port, VNI int
+	// NetworkMTU is the MTU of the node's network in bytes; 0 if it is not known.
+	NetworkMTU int
+	// Tunnels are the tunnels of both families that Felix can make.
+	Tunnels []TunnelSettings
 }
 
 // Workload is a pod of this node. Of two with the same address, the first gets the route.
@@ -80,8 +85,8 @@ type Input struct {
 // Output is the desired state.
 type Output struct {
 	Routes []route.Route
-	// Tunnel is nil if the node needs no VXLAN device of the family.
-	Tunnel *link.VXLAN
+	// Tunnels are the devices that the node needs for packets of the family.
+	Tunnels []tunnel.Device
 	// Problems are destinations that cannot be reached, and why, sorted.
 	Problems []string
 	// Unresolved are learned routes whose next hops the node cannot reach. Refused are those that contradict the
@@ -95,7 +100,8 @@ func Compute(in Input) Output {
 	if len(in.Learned) > 0 {
 		c.ipam = newIPAM(in.Pools, in.Routes, in.Hosts)
 	}
-	c.tunnel()
+	c.pools = slices.Collect(maps.Values(in.Pools))
+	c.makeTunnels()
 	for _, w := range in.Workloads {
 		c.workload(w)
 	}
@@ -125,6 +131,7 @@ func Compute(in Input) Output {
 type computation struct {
 	Input
 	out   Output
+	pools []*wire.Pool
 	taken map[netip.Prefix]bool
 	// owners are the workloads that have routes to their addresses.
 	owners map[netip.Addr]Workload
@@ -176,24 +183,33 @@ func (c *computation) remote(r *wire.Route) {
 	if pool == nil {
 		return // the pool is gone, or comes with a later commit
 	}
-	peer := c.peer(r.Node)
-	direct := peer.IsValid() && c.Self.Addr.IsValid() && c.Self.Addr.Contains(peer)
-	switch {
-	case pool.VXLAN == wire.EncapAlways, pool.VXLAN == wire.EncapCrossSubnet && !direct:
-		c.tunnelled(r)
-	case pool.IPIP == wire.EncapAlways, pool.IPIP == wire.EncapCrossSubnet && !direct:
-		c.problem("route %s: pool %s needs IPIP, which this node does not do; set ipipMode: Never and vxlanMode", r.Dst, pool.Name)
-	case direct && (c.Settings.NoEncap || pool.VXLAN == wire.EncapCrossSubnet || pool.IPIP == wire.EncapCrossSubnet):
-		c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: c.Self.Device, Gateway: peer}}})
+	peer, uplink := c.peer(r.Node), c.Self.Uplinks[c.Family]
+	direct := peer.IsValid() && uplink.Addr.IsValid() && uplink.Addr.Contains(peer)
+	program := c.Settings.NoEncap
+	for _, kind := range []encap.Kind{encap.VXLAN, encap.IPIP} {
+		switch mode := pool.Encap(kind); {
+		case mode == wire.EncapAlways, mode == wire.EncapCrossSubnet && !direct:
+			c.tunnelled(r, kind)
+			return
+		case mode == wire.EncapCrossSubnet:
+			program = true
+		}
+	}
+	if direct && program {
+		c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: uplink.Device, Gateway: peer}}})
 	}
 }
 
-func (c *computation) tunnelled(r *wire.Route) {
-	end := c.Endpoints[wire.TunnelEndpointID(r.Node, tunnel.VXLAN, uint8(c.Family)).Name]
-	if end == nil || c.out.Tunnel == nil {
-		return // comes with the node's address
+// tunnelled is a route through a kind of tunnel. It waits until both nodes have the addresses for it.
+func (c *computation) tunnelled(r *wire.Route, kind encap.Kind) {
+	if !c.can(kind) {
+		c.problem("route %s: pool %s needs %s, which this node does not do; set ipipMode: Never and vxlanMode", r.Dst, r.Pool,
+			strings.ToUpper(kind.String()))
+		return
 	}
-	c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: c.Settings.Device, Gateway: end.Addr, OnLink: true}}})
+	if device, end := c.tunnelTo(r.Node, kind); device != "" {
+		c.add(route.Route{Dst: r.Dst, Hops: []route.Hop{{Device: device, Gateway: end, OnLink: true}}})
+	}
 }
 
 // peer is another node's address of the family, invalid if it is not known.
@@ -206,24 +222,4 @@ func (c *computation) peer(node string) netip.Addr {
 		return host.IPv6.Addr()
 	}
 	return host.IPv4.Addr()
-}
-
-// tunnel makes the device, if a pool of the family uses it and the node has an address for it.
-func (c *computation) tunnel() {
-	wanted := false
-	for _, pool := range c.Pools {
-		wanted = wanted || ofFamily(pool.CIDR, c.Family) && pool.VXLAN != wire.EncapNever
-	}
-	if !wanted || !c.Self.Tunnel.IsValid() || !c.Self.Addr.IsValid() {
-		return
-	}
-	device := &link.VXLAN{Name: c.Settings.Device, VNI: c.Settings.VNI, Port: c.Settings.Port, MTU: c.Settings.MTU,
-		Parent: c.Self.Device, Local: c.Self.Addr.Addr(), MAC: c.Self.TunnelMAC, Addr: c.Self.Tunnel}
-	for _, end := range c.Endpoints {
-		if end.Node != c.Self.Node && end.Kind == tunnel.VXLAN && dataplane.FamilyOf(end.Addr) == c.Family {
-			device.Peers = append(device.Peers, link.Peer{Tunnel: end.Addr, MAC: end.MAC, Remote: end.Outer})
-		}
-	}
-	slices.SortFunc(device.Peers, func(a, b link.Peer) int { return a.Tunnel.Compare(b.Tunnel) })
-	c.out.Tunnel = device
 }

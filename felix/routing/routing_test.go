@@ -2,7 +2,6 @@ package routing_test
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/maneki-net/maneki/api/tunnel"
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
@@ -21,22 +20,31 @@ import (
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 
+// tunnels are the tunnels that Felix supports, with the defaults of the configuration.
+func tunnels() (all []routing.TunnelSettings) {
+	for _, t := range routing.Tunnels {
+		all = append(all, routing.TunnelSettings{Tunnel: t, Port: 4789, VNI: 4096})
+	}
+	return all
+}
+
 // input is node n1 in a subnet with n2; n3 is in another. Each has a block of the pool.
 func input(pool wire.Pool) routing.Input {
 	pool.Name, pool.CIDR = "p", prefix("10.65.0.0/16")
 	in := routing.Input{
 		Family: dataplane.IPv4,
-		Self: routing.Self{Node: "n1", Addr: prefix("172.30.0.11/24"), Device: "eth0", Tunnel: addr("10.65.1.0"),
-			TunnelMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Own: []netip.Addr{addr("172.30.0.11")}},
+		Self: routing.Self{Node: "n1", Own: []netip.Addr{addr("172.30.0.11")},
+			Uplinks: map[dataplane.Family]routing.Uplink{dataplane.IPv4: {Addr: prefix("172.30.0.11/24"), Device: "eth0"}},
+			Tunnels: map[encap.Kind]netip.Addr{encap.VXLAN: addr("10.65.1.0")}},
 		Underlay: []route.Route{{Dst: prefix("172.30.0.0/24"), Type: route.Unicast, Hops: []route.Hop{{Device: "eth0"}}}},
-		Settings: routing.Settings{Protocol: 80, Device: "vxlan.calico", MTU: 1450, Port: 4789, VNI: 4096},
+		Settings: routing.Settings{Protocol: 80, NetworkMTU: 1500, Tunnels: tunnels()},
 		Hosts:    map[string]*wire.Host{}, Endpoints: map[string]*wire.TunnelEndpoint{}, Pools: map[string]*wire.Pool{"p": &pool},
 		Workloads: []routing.Workload{{Interface: "cali1", Addrs: []netip.Addr{addr("10.65.1.2"), addr("fd00::2")}}},
 	}
 	for i, host := range []string{"172.30.0.11/24", "172.30.0.12/24", "172.31.0.13/24"} {
 		name := fmt.Sprint("n", i+1)
 		in.Hosts[name] = &wire.Host{Name: name, IPv4: prefix(host)}
-		end := &wire.TunnelEndpoint{Node: name, Kind: tunnel.VXLAN, Addr: addr(fmt.Sprintf("10.65.%d.0", i+1)),
+		end := &wire.TunnelEndpoint{Node: name, Kind: encap.VXLAN, Addr: addr(fmt.Sprintf("10.65.%d.0", i+1)),
 			Outer: prefix(host).Addr(), MAC: []byte{2, 0, 0, 0, 0, byte(i + 1)}}
 		in.Endpoints[end.ID().Name] = end
 		in.Routes = append(in.Routes, &wire.Route{Dst: prefix(fmt.Sprintf("10.65.%d.0/26", i+1)), Node: name, Pool: "p"})
@@ -86,11 +94,11 @@ func TestModes(t *testing.T) {
 		{"VXLAN across subnets", wire.Pool{VXLAN: wire.EncapCrossSubnet}, nil, []string{n2Direct, n3Tunnel}, 2, ""},
 		{"BGP programs", wire.Pool{}, nil, nil, -1, ""},
 		{"Felix programs", wire.Pool{}, func(in *routing.Input) { in.Settings.NoEncap = true }, []string{n2Direct}, -1, ""},
-		{"no tunnel address yet", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { in.Self.Tunnel = netip.Addr{} },
+		{"no tunnel address yet", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { in.Self.Tunnels = nil },
 			[]string{n2Direct}, -1, ""},
 		{"peer without a tunnel yet", wire.Pool{VXLAN: wire.EncapAlways}, func(in *routing.Input) { delete(in.Endpoints, "n3/vxlan/4") },
 			[]string{n2Tunnel}, 1, ""},
-		{"own address unknown", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { in.Self.Addr = netip.Prefix{} }, nil, -1, ""},
+		{"own address unknown", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { in.Self.Uplinks = nil }, nil, -1, ""},
 		{"peer's address unknown", wire.Pool{VXLAN: wire.EncapCrossSubnet}, func(in *routing.Input) { delete(in.Hosts, "n2") },
 			[]string{n2Tunnel, n3Tunnel}, 2, ""},
 		{"pool gone", wire.Pool{VXLAN: wire.EncapAlways}, func(in *routing.Input) { in.Pools = nil }, nil, -1, ""},
@@ -120,8 +128,8 @@ func TestModes(t *testing.T) {
 				t.Errorf("routes (-want +got):\n%s", diff)
 			}
 			peers := -1
-			if out.Tunnel != nil {
-				peers = len(out.Tunnel.Peers)
+			if len(out.Tunnels) > 0 {
+				peers = len(out.Tunnels[0].Peers)
 			}
 			if peers != test.peers {
 				t.Errorf("%d peers of the tunnel, want %d", peers, test.peers)
@@ -157,7 +165,7 @@ func TestFamilies(t *testing.T) {
 	in := input(wire.Pool{VXLAN: wire.EncapAlways})
 	in.Family, in.Endpoints = dataplane.IPv6, nil
 	out := routing.Compute(in)
-	if diff := cmp.Diff([]string{"fd00::2/128 dev cali1 proto 80"}, show(out.Routes)); diff != "" || out.Tunnel != nil {
+	if diff := cmp.Diff([]string{"fd00::2/128 dev cali1 proto 80"}, show(out.Routes)); diff != "" || len(out.Tunnels) > 0 {
 		t.Errorf("IPv6 of an IPv4 network (-want +got):\n%s", diff)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/ipam"
@@ -43,7 +44,7 @@ func (w *world) deletedPools(t *testing.T) {
 	for _, p := range []ipam.Pool{used, {Name: "tunnels", CIDR: netip.MustParsePrefix("10.61.0.0/24")}} {
 		host.Name = "tunnel-of-" + p.Name
 		w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: host.Name}})
-		if _, err := assigner.EnsureTunnelAddress(t.Context(), host, []ipam.Pool{p}, ipam.VXLAN, ipam.IPv4); err != nil {
+		if _, err := assigner.EnsureTunnelAddress(t.Context(), host, []ipam.Pool{p}, encap.VXLAN, ipam.IPv4); err != nil {
 			t.Fatal(err)
 		}
 	}

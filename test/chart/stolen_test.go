@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/ipam"
@@ -354,10 +355,10 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 	clients["n1"] = fresh("n1")
 	host := ipam.Host{Name: "n1"}
 	pool := ipam.Pool{Name: "t", CIDR: netip.MustParsePrefix("10.3.0.0/26")}
-	if _, err := clients["n1"].EnsureTunnelAddress(t.Context(), host, []ipam.Pool{pool}, ipam.VXLAN, ipam.IPv4); err != nil {
+	if _, err := clients["n1"].EnsureTunnelAddress(t.Context(), host, []ipam.Pool{pool}, encap.VXLAN, ipam.IPv4); err != nil {
 		t.Error(err)
 	}
-	if err := clients["n1"].ReleaseTunnelAddress(t.Context(), "n1", ipam.VXLAN, ipam.IPv4); err != nil {
+	if err := clients["n1"].ReleaseTunnelAddress(t.Context(), "n1", encap.VXLAN, ipam.IPv4); err != nil {
 		t.Error(err)
 	}
 }

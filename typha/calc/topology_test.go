@@ -13,7 +13,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/maneki-net/maneki/api/tunnel"
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -80,10 +80,10 @@ func TestHostsAndTunnels(t *testing.T) {
 		&wire.Host{Name: "n4"},
 	)
 	w.ofKind(t, wire.KindTunnelEndpoint,
-		&wire.TunnelEndpoint{Node: "n1", Kind: tunnel.VXLAN, Addr: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4), Outer: netip.MustParseAddr("172.30.0.11")},
+		&wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4), Outer: netip.MustParseAddr("172.30.0.11")},
 		// 66, then what `printf n1-v6 | sha1sum` begins with; n2 likewise.
-		&wire.TunnelEndpoint{Node: "n1", Kind: tunnel.VXLAN, Addr: netip.MustParseAddr("fd01::1"), MAC: []byte{0x66, 0x46, 0x32, 0x55, 0x72, 0x28}, Outer: netip.MustParseAddr("fd00::11")},
-		&wire.TunnelEndpoint{Node: "n2", Kind: tunnel.VXLAN, Addr: netip.MustParseAddr("10.244.1.1"), MAC: []byte{0x66, 0x40, 0x24, 0x34, 0x76, 0xfc}, Outer: netip.MustParseAddr("172.30.0.12")},
+		&wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("fd01::1"), MAC: []byte{0x66, 0x46, 0x32, 0x55, 0x72, 0x28}, Outer: netip.MustParseAddr("fd00::11")},
+		&wire.TunnelEndpoint{Node: "n2", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.1.1"), MAC: []byte{0x66, 0x40, 0x24, 0x34, 0x76, 0xfc}, Outer: netip.MustParseAddr("172.30.0.12")},
 	)
 	if len(problems) != 1 || problems[0].Name != "n3" {
 		t.Errorf("problems: %v, want one on n3", problems)
@@ -497,7 +497,7 @@ func TestNodesWithoutKubernetes(t *testing.T) {
 	w.ofKind(t, wire.KindHost, &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
 		ASNumber: 64513, RouteReflectorClusterID: "224.0.0.1"})
 	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1", Labels: n.Labels})
-	w.ofKind(t, wire.KindTunnelEndpoint, &wire.TunnelEndpoint{Node: "n1", Kind: tunnel.VXLAN, Addr: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4),
+	w.ofKind(t, wire.KindTunnelEndpoint, &wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4),
 		Outer: netip.MustParseAddr("172.30.0.11")})
 	e := calc.New()
 	e.Upsert(n)

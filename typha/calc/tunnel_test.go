@@ -7,7 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/maneki-net/maneki/api/tunnel"
+	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -22,7 +22,7 @@ func TestTunnelAddressOfAnother(t *testing.T) {
 	}
 	good := newNode("n1", "172.30.0.11", nil, "IPv4VXLANTunnelAddr", "10.244.0.0")
 	evil := newNode("evil", "172.30.0.66", nil, "IPv4VXLANTunnelAddr", "10.244.0.0")
-	own := wire.TunnelEndpoint{Node: "n1", Kind: tunnel.VXLAN, Addr: netip.MustParseAddr("10.244.0.0"), MAC: wire.TunnelMAC("n1", 4),
+	own := wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.0"), MAC: wire.TunnelMAC("n1", 4),
 		Outer: netip.MustParseAddr("172.30.0.11")}
 	block := blockAt("10.244.0.0/29", 1, "host:n1", tunnelOf("n1"))
 	for name, order := range map[string][]metav1.Object{

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/maneki-net/maneki/api/tunnel"
+	"github.com/maneki-net/maneki/api/encap"
 )
 
 func TestObjectsSurviveTheWire(t *testing.T) {
@@ -17,8 +17,8 @@ func TestObjectsSurviveTheWire(t *testing.T) {
 		&Pool{Name: "p", CIDR: prefix("10.244.0.0/16"), BlockSize: 26, VXLAN: EncapCrossSubnet, NATOutgoing: true},
 		&Host{Name: "n1", IPv4: prefix("172.30.0.11/24"), ASNumber: 4200000001},
 		&Node{Name: "n1", Labels: map[string]string{"rack": "a", "kubernetes.io/os": "linux"}},
-		&TunnelEndpoint{Node: "n1", Kind: tunnel.VXLAN, Addr: addr("fd00::1"), MAC: []byte{2, 0, 0, 0, 0, 1}, Outer: addr("fd00:1::11")},
-		&TunnelEndpoint{Node: "n1", Kind: tunnel.IPIP, Addr: addr("10.244.0.1"), Outer: addr("fd00:1::11")},
+		&TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: addr("fd00::1"), MAC: []byte{2, 0, 0, 0, 0, 1}, Outer: addr("fd00:1::11")},
+		&TunnelEndpoint{Node: "n1", Kind: encap.IPIP, Addr: addr("10.244.0.1"), Outer: addr("fd00:1::11")},
 		&Route{Dst: prefix("10.244.1.0/26"), Node: "n1", Pool: "p"},
 		&BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, Peers: []BGPPeer{{Name: "tor", Addr: addr("172.31.0.1"), ASNumber: 64513}}},
 		&IPSet{Name: "s", Type: SetNet, Nets: []netip.Prefix{prefix("10.0.0.1/32"), prefix("fd00::/64")}},

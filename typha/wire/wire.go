@@ -14,7 +14,7 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/maneki-net/maneki/api/tunnel"
+	"github.com/maneki-net/maneki/api/encap"
 )
 
 // Kind is the kind of an Object. The numbers are part of the protocol, and their order
@@ -102,6 +102,17 @@ type Pool struct {
 	Closed string `cbor:"13,keyasint,omitempty"`
 }
 
+// Encap returns when packets to the pool's addresses travel in a kind of tunnel.
+func (p *Pool) Encap(kind encap.Kind) Encap {
+	switch kind {
+	case encap.VXLAN:
+		return p.VXLAN
+	case encap.IPIP:
+		return p.IPIP
+	}
+	return EncapNever
+}
+
 // ID of the pool.
 func (p *Pool) ID() ID { return ID{KindPool, p.Name} }
 
@@ -152,8 +163,8 @@ type TunnelEndpoint struct {
 	// MAC is the device's MAC address, 6 octets. It is empty if the tunnel carries no Ethernet frames.
 	MAC []byte `cbor:"3,keyasint,omitempty"`
 	// Outer is the address that the other nodes send the tunnel's packets to. Its family may be another one than Addr's.
-	Outer netip.Addr  `cbor:"4,keyasint"`
-	Kind  tunnel.Kind `cbor:"5,keyasint"`
+	Outer netip.Addr `cbor:"4,keyasint"`
+	Kind  encap.Kind `cbor:"5,keyasint"`
 }
 
 // ID of the endpoint.
@@ -166,7 +177,7 @@ func (t *TunnelEndpoint) ID() ID {
 }
 
 // TunnelEndpointID names a node's endpoint of a kind and of the family, 4 or 6, of the packets inside the tunnel.
-func TunnelEndpointID(node string, kind tunnel.Kind, family uint8) ID {
+func TunnelEndpointID(node string, kind encap.Kind, family uint8) ID {
 	return ID{KindTunnelEndpoint, fmt.Sprintf("%s/%s/%d", node, kind, family)}
 }
 

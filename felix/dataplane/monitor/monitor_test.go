@@ -15,13 +15,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 )
 
 // start runs a Monitor in a new network namespace until the test ends.
@@ -140,17 +141,18 @@ func TestDriversRepair(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.Close)
-	vxlan := link.New(h, link.VXLANv4Name)
-	vxlan.Set(link.VXLAN{
-		Name: link.VXLANv4Name, Local: netip.MustParseAddr("192.168.7.1"), Parent: "eth0", Addr: netip.MustParseAddr("10.65.0.1"),
-		Peers: []link.Peer{{
-			Tunnel: netip.MustParseAddr("10.65.1.1"), MAC: net.HardwareAddr{0x66, 0, 0, 0, 0, 1}, Remote: netip.MustParseAddr("192.168.7.2"),
+	vxlan := tunnel.New(h, map[string]encap.Kind{"vxlan.calico": encap.VXLAN})
+	vxlan.Replace([]tunnel.Device{{
+		Name: "vxlan.calico", Kind: encap.VXLAN, Family: dataplane.IPv4, VNI: 4096, Port: 4789, Parent: "eth0",
+		Local: netip.MustParseAddr("192.168.7.1"), Addr: netip.MustParseAddr("10.65.0.1"),
+		Peers: []tunnel.Peer{{
+			Addr: netip.MustParseAddr("10.65.1.1"), MAC: net.HardwareAddr{0x66, 0, 0, 0, 0, 1}, Outer: netip.MustParseAddr("192.168.7.2"),
 		}},
-	})
+	}})
 	routes := route.New(h, route.Config{Family: dataplane.IPv4, Protocols: []int{80}})
 	routes.Set(route.Route{
 		Dst: netip.MustParsePrefix("10.65.1.0/26"), Protocol: 80,
-		Hops: []route.Hop{{Device: link.VXLANv4Name, Gateway: netip.MustParseAddr("10.65.1.1"), OnLink: true}},
+		Hops: []route.Hop{{Device: "vxlan.calico", Gateway: netip.MustParseAddr("10.65.1.1"), OnLink: true}},
 	})
 	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.0.2/32"), Protocol: 80, Hops: []route.Hop{{Device: "cali1"}}})
 	routes.Complete()
@@ -190,7 +192,7 @@ func TestDriversRepair(t *testing.T) {
 	state := func() string {
 		return strings.Join([]string{
 			kerneltest.Run(t, "ip route show proto 80"), kerneltest.Run(t, "ip neigh show nud permanent"),
-			kerneltest.Run(t, "bridge fdb show dev "+link.VXLANv4Name), kerneltest.Run(t, "ip -br -4 addr show dev "+link.VXLANv4Name),
+			kerneltest.Run(t, "bridge fdb show dev "+"vxlan.calico"), kerneltest.Run(t, "ip -br -4 addr show dev "+"vxlan.calico"),
 			kerneltest.Run(t, "iptables-nft -S"),
 		}, "")
 	}

@@ -1,4 +1,4 @@
-package link_test
+package tunnel_test
 
 import (
 	"errors"
@@ -12,9 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
+	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
-	"github.com/maneki-net/maneki/felix/dataplane/link"
+	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 )
 
 // counting counts what is written.
@@ -58,15 +59,20 @@ func address(s string) net.HardwareAddr {
 	return m
 }
 
+// family is a tunnel with addresses for its ends. Family is that of the packets inside.
 type family struct {
 	dataplane.Family
 	name, local, remote, remote2, tunnel, peer, peer2, ip string
 }
 
 var families = []family{
-	{dataplane.IPv4, link.VXLANv4Name, "192.168.7.1", "192.168.7.2", "192.168.7.3", "10.65.0.1", "10.65.0.65", "10.65.0.129", "ip -4 "},
-	{dataplane.IPv6, link.VXLANv6Name, "fd00:7::1", "fd00:7::2", "fd00:7::3", "fd00:65::1", "fd00:65::41", "fd00:65::81", "ip -6 "},
+	{dataplane.IPv4, "vxlan.calico", "192.168.7.1", "192.168.7.2", "192.168.7.3", "10.65.0.1", "10.65.0.65", "10.65.0.129", "ip -4 "},
+	{dataplane.IPv6, "vxlan-v6.calico", "fd00:7::1", "fd00:7::2", "fd00:7::3", "fd00:65::1", "fd00:65::41", "fd00:65::81", "ip -6 "},
+	{dataplane.IPv4, "vxlan4in6", "fd00:7::1", "fd00:7::2", "fd00:7::3", "10.65.0.1", "10.65.0.65", "10.65.0.129", "ip -4 "},
 }
+
+// outer returns the family of the packets outside.
+func (f family) outer() dataplane.Family { return dataplane.FamilyOf(netip.MustParseAddr(f.local)) }
 
 const (
 	mac1 = "66:00:00:00:00:01"
@@ -74,24 +80,28 @@ const (
 	mac3 = "66:00:00:00:00:03"
 )
 
-func (f family) desired() link.VXLAN {
-	return link.VXLAN{
-		Name: f.name, Parent: "eth0", Local: netip.MustParseAddr(f.local), MTU: 1400, MAC: address(mac1), Addr: netip.MustParseAddr(f.tunnel),
-		Peers: []link.Peer{
-			{Tunnel: netip.MustParseAddr(f.peer), MAC: address(mac2), Remote: netip.MustParseAddr(f.remote)},
-			{Tunnel: netip.MustParseAddr(f.peer2), MAC: address(mac3), Remote: netip.MustParseAddr(f.remote2)},
+func newDriver(k tunnel.Kernel, name string) *tunnel.Tunnels {
+	return tunnel.New(k, map[string]encap.Kind{name: encap.VXLAN})
+}
+
+func (f family) desired() tunnel.Device {
+	return tunnel.Device{
+		Name: f.name, Kind: encap.VXLAN, Family: f.Family, VNI: 4096, Port: 4789, Parent: "eth0", Local: netip.MustParseAddr(f.local), MTU: 1400, MAC: address(mac1), Addr: netip.MustParseAddr(f.tunnel),
+		Peers: []tunnel.Peer{
+			{Addr: netip.MustParseAddr(f.peer), MAC: address(mac2), Outer: netip.MustParseAddr(f.remote)},
+			{Addr: netip.MustParseAddr(f.peer2), MAC: address(mac3), Outer: netip.MustParseAddr(f.remote2)},
 		},
 	}
 }
 
 func eachFamily(t *testing.T, test func(*testing.T, family)) {
 	for _, f := range families {
-		t.Run(f.Family.String(), func(t *testing.T) {
+		t.Run(f.Family.String()+" in "+f.outer().String(), func(t *testing.T) {
 			kerneltest.Enter(t)
 			kerneltest.Run(t, "ip link add eth0 type veth peer name eth0p")
 			kerneltest.Run(t, "ip link set eth0 up")
 			bits := "/24"
-			if f.Family == dataplane.IPv6 {
+			if f.outer() == dataplane.IPv6 {
 				bits = "/64"
 			}
 			kerneltest.Run(t, "ip addr add "+f.local+bits+" dev eth0")
@@ -100,7 +110,7 @@ func eachFamily(t *testing.T, test func(*testing.T, family)) {
 	}
 }
 
-func apply(t *testing.T, d *link.Devices) {
+func apply(t *testing.T, d *tunnel.Tunnels) {
 	t.Helper()
 	if err := d.Apply(t.Context()); err != nil {
 		t.Fatal(err)
@@ -146,8 +156,8 @@ func (f family) expect(t *testing.T, what string) {
 func TestProgram(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		k := open(t)
-		d := link.New(k, f.name)
-		d.Set(f.desired())
+		d := newDriver(k, f.name)
+		d.Replace([]tunnel.Device{f.desired()})
 		apply(t, d)
 		f.expect(t, "programmed")
 		show := kerneltest.Run(t, "ip -d link show "+f.name)
@@ -161,14 +171,14 @@ func TestProgram(t *testing.T) {
 		apply(t, d)
 		d.Resync()
 		apply(t, d)
-		restarted := link.New(k, f.name)
-		restarted.Set(f.desired())
+		restarted := newDriver(k, f.name)
+		restarted.Replace([]tunnel.Device{f.desired()})
 		apply(t, restarted)
 		if k.writes != 0 {
 			t.Errorf("Apply of the same, after Resync, after a restart: %d writes", k.writes)
 		}
 
-		restarted.Remove(f.name)
+		restarted.Replace(nil)
 		apply(t, restarted)
 		if _, err := kerneltest.Try("ip link show " + f.name); err == nil {
 			t.Error("the device is still there")
@@ -182,8 +192,8 @@ func TestProgram(t *testing.T) {
 func TestChange(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		k := open(t)
-		d := link.New(k, f.name)
-		d.Set(f.desired())
+		d := newDriver(k, f.name)
+		d.Replace([]tunnel.Device{f.desired()})
 		apply(t, d)
 		index := func() int {
 			l, err := k.LinkByName(f.name)
@@ -195,9 +205,9 @@ func TestChange(t *testing.T) {
 		first := index()
 		v := f.desired()
 		v.MTU, v.MAC = 1300, address("66:00:00:00:00:09")
-		v.Peers[0].Remote = v.Peers[1].Remote
+		v.Peers[0].Outer = v.Peers[1].Outer
 		v.Peers = v.Peers[:1]
-		d.Set(v)
+		d.Replace([]tunnel.Device{v})
 		k.writes = 0
 		apply(t, d)
 		if index() != first || k.writes != 5 {
@@ -208,7 +218,7 @@ func TestChange(t *testing.T) {
 		}
 		v = f.desired()
 		v.VNI = 4097
-		d.Set(v)
+		d.Replace([]tunnel.Device{v})
 		apply(t, d)
 		if index() == first || !strings.Contains(kerneltest.Run(t, "ip -d link show "+f.name), "vxlan id 4097") {
 			t.Error("another VNI did not make the device anew")
@@ -219,8 +229,8 @@ func TestChange(t *testing.T) {
 
 func TestRepair(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
-		d := link.New(open(t), f.name)
-		d.Set(f.desired())
+		d := newDriver(open(t), f.name)
+		d.Replace([]tunnel.Device{f.desired()})
 		apply(t, d)
 		for _, damage := range []string{
 			f.ip + "addr flush dev " + f.name + " scope global",
@@ -247,15 +257,15 @@ func TestRepair(t *testing.T) {
 func TestForeignAndMissing(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		kerneltest.Run(t, "ip link add "+f.name+" type bridge")
-		d := link.New(open(t), f.name)
+		d := newDriver(open(t), f.name)
 		apply(t, d) // not desired: stays
-		d.Set(f.desired())
-		if err := d.Apply(t.Context()); !errors.Is(err, link.ErrForeign) {
+		d.Replace([]tunnel.Device{f.desired()})
+		if err := d.Apply(t.Context()); !errors.Is(err, tunnel.ErrForeign) {
 			t.Errorf("Apply: %v, want ErrForeign", err)
 		}
 		kerneltest.Run(t, "ip link del "+f.name)
 		kerneltest.Run(t, "ip link del eth0")
-		if err := d.Apply(t.Context()); !errors.Is(err, link.ErrNoParent) {
+		if err := d.Apply(t.Context()); !errors.Is(err, tunnel.ErrNoParent) {
 			t.Errorf("Apply: %v, want ErrNoParent", err)
 		}
 		if !d.Observe(dataplane.Event{Kind: dataplane.EventLink, Device: "eth0", Up: true}) {
@@ -272,16 +282,16 @@ func TestTraffic(t *testing.T) {
 			t.Fatal(err)
 		}
 		near := f.desired()
-		far := link.VXLAN{
-			Name: f.name, Parent: "eth0p", Local: netip.MustParseAddr(f.remote), MTU: 1400, MAC: address(mac2), Addr: netip.MustParseAddr(f.peer),
-			Peers: []link.Peer{{Tunnel: netip.MustParseAddr(f.tunnel), MAC: address(mac1), Remote: netip.MustParseAddr(f.local)}},
+		far := tunnel.Device{
+			Name: f.name, Kind: encap.VXLAN, Family: f.Family, VNI: 4096, Port: 4789, Parent: "eth0p", Local: netip.MustParseAddr(f.remote), MTU: 1400, MAC: address(mac2), Addr: netip.MustParseAddr(f.peer),
+			Peers: []tunnel.Peer{{Addr: netip.MustParseAddr(f.tunnel), MAC: address(mac1), Outer: netip.MustParseAddr(f.local)}},
 		}
-		bits := map[dataplane.Family]string{dataplane.IPv4: "/24", dataplane.IPv6: "/64 nodad"}[f.Family]
-		side := func(v link.VXLAN, to string) {
+		bits := map[dataplane.Family]string{dataplane.IPv4: "/24", dataplane.IPv6: "/64 nodad"}[f.outer()]
+		side := func(v tunnel.Device, to string) {
 			kerneltest.Run(t, "ip link set "+v.Parent+" up")
 			kerneltest.Run(t, "ip addr replace "+v.Local.String()+bits+" dev "+v.Parent)
-			d := link.New(open(t), f.name)
-			d.Set(v)
+			d := newDriver(open(t), f.name)
+			d.Replace([]tunnel.Device{v})
 			apply(t, d)
 			kerneltest.Run(t, f.ip+"route add "+to+" dev "+f.name+" src "+v.Addr.String())
 		}
@@ -289,7 +299,7 @@ func TestTraffic(t *testing.T) {
 		kerneltest.Set(t, there)
 		side(far, f.tunnel)
 		kerneltest.Set(t, here)
-		if f.Family == dataplane.IPv6 { // eth0's first address went through duplicate address detection
+		if f.outer() == dataplane.IPv6 { // eth0's first address went through duplicate address detection
 			kerneltest.Run(t, "ip addr del "+f.local+"/64 dev eth0")
 			kerneltest.Run(t, "ip addr add "+f.local+"/64 dev eth0 nodad")
 		}
