@@ -39,9 +39,12 @@ var mayImport = map[string][]string{
 	"cmd/cni-plugin":   {"cni-plugin"},
 	"test/cluster":     {"test"},
 
-	"typha/calc/bgp":     {"api", "typha/wire", "typha/calc/internal"},
-	"typha/calc/compile": {"api", "typha/calc/spec", "typha/wire"},
-	"typha/calc/spec":    {"api/rule", "api/selector"},
+	"typha/calc/bgp":        {"api", "typha/wire", "typha/calc/internal"},
+	"typha/calc/compile":    {"api", "typha/calc/spec", "typha/wire"},
+	"typha/calc/internal":   {},
+	"typha/calc/labelindex": {"api/selector", "api/v3", "typha/calc/internal", "typha/calc/spec"},
+	"typha/calc/sets":       {"typha/calc/internal", "typha/calc/labelindex", "typha/calc/spec", "typha/wire"},
+	"typha/calc/spec":       {"api/rule", "api/selector"},
 }
 
 // importers lists, for each package whose use is restricted, the packages of this module that may import it. Test files

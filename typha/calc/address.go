@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 )
 
 // addresses decide which pod owns an address. At any time that is one pod at most: the one
@@ -44,17 +45,17 @@ func (a *addresses) claim(e *Engine, it *item, now compact.Networks) {
 	for net := range p.attributed.All {
 		a.settle(e, net.Addr())
 	}
-	if p.claims == it.nets { // as nearly always: one copy is enough
-		p.claims = it.nets
+	if p.claims == it.Networks() { // as nearly always: one copy is enough
+		p.claims = it.Networks()
 	}
 }
 
 // owner returns the pod that owns an address, as it was decided last.
 func (a *addresses) owner(e *Engine, addr netip.Addr) *item {
 	var owner *item
-	e.nets.any(netip.PrefixFrom(addr, addr.BitLen()), func(it *item) bool {
-		if it.kind == itemPod {
-			owner = it
+	e.index.AnyWith(netip.PrefixFrom(addr, addr.BitLen()), func(it *labelindex.Item) bool {
+		if it.Kind() == labelindex.Pod {
+			owner = itemOf(it)
 		}
 		return owner != nil
 	})
@@ -116,13 +117,13 @@ func (a *addresses) settle(e *Engine, addr netip.Addr) {
 	}
 	net := netip.PrefixFrom(addr, addr.BitLen())
 	if was != nil {
-		e.setNets(was, was.nets.Without(net))
+		e.setNets(was, was.Networks().Without(net))
 		if was.claims(addr) {
 			a.others[addr] = append(a.others[addr], was)
 		}
 	}
 	if now != nil {
-		e.setNets(now, now.nets.With(net))
+		e.setNets(now, now.Networks().With(net))
 		a.disclaim(addr, now)
 	}
 }
@@ -131,7 +132,7 @@ func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 	switch to, allocated, covered := a.attributed(addr); {
 	case allocated:
 		// A node assigns addresses only to its own pods: an allocation for another node's pod is ignored.
-		if it := to.pod; it != nil && it.class != nil && (to.uid == "" || to.uid == it.detail.(*podDetail).uid) &&
+		if it := to.pod; it != nil && it.Group() != nil && (to.uid == "" || to.uid == it.detail.(*podDetail).uid) &&
 			(!to.node.known() || to.node == it.node) {
 			return it
 		}
@@ -140,11 +141,11 @@ func (a *addresses) decide(e *Engine, addr netip.Addr, owner *item) *item {
 		return nil // released: the status is out of date
 	}
 	best := owner
-	if best != nil && !(best.class != nil && best.claims(addr)) {
+	if best != nil && !(best.Group() != nil && best.claims(addr)) {
 		best = nil
 	}
 	for _, it := range a.others[addr] {
-		if it.class != nil && (best == nil || laterThan(it, best)) {
+		if it.Group() != nil && (best == nil || laterThan(it, best)) {
 			best = it
 		}
 	}
@@ -159,5 +160,6 @@ func (it *item) claims(addr netip.Addr) bool {
 // laterThan orders pods that claim the same address.
 func laterThan(a, b *item) bool {
 	p, q := a.detail.(*podDetail), b.detail.(*podDetail)
-	return cmp.Or(cmp.Compare(p.rank, q.rank), strings.Compare(p.uid.String(), q.uid.String()), compareItemKeys(a.key(), b.key())) > 0
+	return cmp.Or(cmp.Compare(p.rank, q.rank), strings.Compare(p.uid.String(), q.uid.String()),
+		labelindex.CompareKeys(a.Key(), b.Key())) > 0
 }

@@ -5,12 +5,14 @@ import (
 	"slices"
 
 	"github.com/maneki-net/maneki/typha/calc/compile"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/sets"
 )
 
 // backlog holds the policies that take long to put in place. Each policy is a job, and a Step does a part of it. A job
-// matches its new selectors against the classes, then builds the sets, then puts the policy in place. Until then the
-// former policy stays in place; a policy without a former one allows nothing. Namespaces take turns, so that the jobs
-// of one namespace do not wait for all jobs of another.
+// matches its new selectors against the groups of items, then builds the sets, then puts the policy in place. Until then
+// the former policy stays in place; a policy without a former one allows nothing. Namespaces take turns, so that the
+// jobs of one namespace do not wait for all jobs of another.
 //
 // A staged policy is in place at once, since no node gets it. Its job only matches its selectors, so that their members
 // can be counted. Explain evaluates the selectors that are not matched yet.
@@ -24,12 +26,11 @@ type job struct {
 	key     compile.Key
 	policy  compile.Policy
 	begun   bool
-	dropped bool        // there is a newer state of the policy
-	sets    []*ipSet    // held until the policy holds them; none of a staged one
-	fresh   []*selector // selectors that are not matched against the classes yet
-	classes []*class    // classes that are still to be matched
-	asked   bool        // all classes are matched
-	built   int         // number of sets that are built
+	dropped bool             // there is a newer state of the policy
+	sets    []*sets.Set      // held until the policy holds them; none of a staged one
+	scan    *labelindex.Scan // of the selectors that were not matched
+	scanned bool             // the scan is finished
+	built   int              // number of sets that are built
 }
 
 // lightWork is the largest estimate of work with which a policy is put in place at once.
@@ -49,7 +50,9 @@ func (e *Engine) propose(c proposal) bool {
 	case c.Staged != "":
 		e.setPolicy(c)
 		if light {
-			e.fresh = append(e.fresh, e.unaskedOf(&c.Policy)...)
+			for _, s := range e.unmatchedOf(&c.Policy) {
+				e.index.Match(s)
+			}
 			return true
 		}
 	case light:
@@ -69,18 +72,18 @@ func (e *Engine) propose(c proposal) bool {
 	return true
 }
 
-// unaskedOf returns the selectors of a staged policy that are not matched against the classes.
-func (e *Engine) unaskedOf(c *compile.Policy) []*selector {
-	var unasked []*selector
+// unmatchedOf returns the selectors of a staged policy that are not matched against the groups of items.
+func (e *Engine) unmatchedOf(c *compile.Policy) []*labelindex.Selector {
+	var unmatched []*labelindex.Selector
 	for i := range c.Sets {
 		if c.Sets[i].Service != nil {
 			continue
 		}
-		if s := e.selectors.Get(c.Sets[i].Items.Key()); !s.asked {
-			unasked = append(unasked, s)
+		if s := e.index.FindSelector(c.Sets[i].Items.Key()); !s.Matched() {
+			unmatched = append(unmatched, s)
 		}
 	}
-	return unasked
+	return unmatched
 }
 
 // cancel ends the job of a policy, if there is one.
@@ -94,7 +97,7 @@ func (e *Engine) cancel(key compile.Key) {
 func (e *Engine) endJob(j *job) {
 	delete(e.backlog.jobs, j.key)
 	for _, s := range j.sets {
-		e.releaseSet(s)
+		e.sets.Release(s)
 	}
 	*j = job{key: j.key, dropped: true}
 }
@@ -102,47 +105,32 @@ func (e *Engine) endJob(j *job) {
 // workOf estimates the work of putting a policy in place: the classes to match and, of one in force, the members to
 // add.
 func (e *Engine) workOf(c *compile.Policy) int {
-	all, spaces := e.classes.Len(), map[string]int{}
-	work := 0
+	work, groups := 0, map[string]int{} // by namespace
 	for i := range c.Sets {
 		want := &c.Sets[i]
-		if s := e.sets.Get(want.Name); s != nil && s.sent {
+		if s := e.sets.Find(want.Name); s != nil && s.Published() {
 			continue
 		}
-		if size, known := e.sizeOf(want); known {
+		if size, known := e.sets.SizeOf(want); known {
 			work++
 			if c.Staged == "" {
 				work += size
 			}
 			continue
 		}
-		classes := all
-		if ns := want.Items.Namespace; ns != "" {
-			n, counted := spaces[ns]
-			if !counted {
-				n = e.classesIn(ns)
-				spaces[ns] = n
-			}
-			classes = n
+		ns := want.Items.Namespace
+		n, counted := groups[ns]
+		if !counted {
+			n = e.index.Groups(ns)
+			groups[ns] = n
 		}
-		work += 1 + classes
+		work += 1 + n
 	}
 	return work
 }
 
-// classesIn returns the number of classes of a namespace.
-func (e *Engine) classesIn(ns string) int {
-	n := 0
-	if space := e.spaces.Get(ns); space != nil {
-		for p := range space.places.All {
-			n += p.classes.Len()
-		}
-	}
-	return n
-}
-
 // busy reports whether a Step has left work to the next one.
-func (e *Engine) busy() bool { return len(e.backlog.lines)+len(e.unused) > 0 }
+func (e *Engine) busy() bool { return len(e.backlog.lines) > 0 || !e.index.Swept() }
 
 // work does one part of the first job of each namespace, up to a limit. It reports whether there was a job.
 func (e *Engine) work(limit int) bool {
@@ -173,10 +161,10 @@ func (e *Engine) advance(t *tenant, limit int) int {
 	switch j := t.line[i]; {
 	case !j.begun:
 		return e.begin(j)
-	case len(j.classes) > 0:
-		return e.ask(j, limit)
-	case !j.asked:
-		return e.askedAll(j)
+	case j.scan.Remaining() > 0:
+		return j.scan.Step(e.index, limit)
+	case !j.scanned:
+		return e.scanned(j)
 	case j.built < len(j.sets):
 		return e.makeSets(j, limit)
 	default:
@@ -187,73 +175,38 @@ func (e *Engine) advance(t *tenant, limit int) int {
 	}
 }
 
-// begin acquires the sets of the job, and finds the classes to match.
+// begin acquires the sets of the job, and finds the groups to match.
 func (e *Engine) begin(j *job) int {
 	j.begun = true
+	var selectors []*labelindex.Selector
 	if j.policy.Staged != "" {
-		j.fresh = e.unaskedOf(&j.policy)
+		selectors = e.unmatchedOf(&j.policy)
 	} else {
 		for i := range j.policy.Sets {
-			s := e.acquireLater(j.policy.Sets[i])
+			s := e.sets.Acquire(j.policy.Sets[i])
 			j.sets = append(j.sets, s)
-			if s.selector != nil && !s.selector.asked {
-				j.fresh = append(j.fresh, s.selector)
+			if selector := s.Selector(); selector != nil && !selector.Matched() {
+				selectors = append(selectors, selector)
 			}
 		}
 	}
-	wide, spaces := false, map[*space]bool{}
-	for _, s := range j.fresh {
-		if s.space == nil {
-			wide = true
-		} else {
-			spaces[s.space] = true
-		}
-	}
-	if wide {
-		j.classes = slices.Collect(e.classes.All)
-	} else {
-		for space := range spaces {
-			for p := range space.places.All {
-				j.classes = slices.AppendSeq(j.classes, p.classes.All)
-			}
-		}
-	}
-	return 1 + len(j.policy.Sets) + len(j.classes)/16
+	j.scan = e.index.NewScan(selectors)
+	return 1 + len(j.policy.Sets) + j.scan.Remaining()/16
 }
 
-// ask marks some of the classes that the job's selectors may select. The match phase then matches those.
-func (e *Engine) ask(j *job, limit int) int {
-	done := 0
-	for len(j.classes) > 0 && done < limit {
-		c := j.classes[len(j.classes)-1]
-		j.classes = j.classes[:len(j.classes)-1]
-		done += 1 + len(j.fresh)
-		if len(c.items) == 0 {
-			continue // the class is gone
-		}
-		if len(j.fresh) > fewSelectors || slices.ContainsFunc(j.fresh, func(s *selector) bool { return s.selects(c) }) {
-			done += len(c.matches)
-			e.markClass(c, dirtyMatches)
-		}
-	}
-	return done
-}
-
-// askedAll is called when all classes are matched. The members are known now: sets beyond the budget are not built. The
+// scanned is called when all groups are matched. The members are known now: sets beyond the budget are not built. The
 // members of a staged policy are counted.
-func (e *Engine) askedAll(j *job) int {
-	j.asked, j.classes = true, nil
-	members := 0
-	for _, s := range j.fresh {
-		s.asked = true
-	}
+func (e *Engine) scanned(j *job) int {
+	j.scanned = true
+	j.scan.Finish()
 	if j.policy.Staged != "" {
 		e.tenants.unmeasured[e.policies.Get(j.key)] = struct{}{}
 		e.endJob(j)
 		return 1
 	}
+	members := 0
 	for _, s := range j.sets {
-		members += e.charge(e.size(s))
+		members += e.charge(e.sets.Size(s))
 	}
 	if members > e.budget.PolicyMembers {
 		e.putShut(j.key, j.policy, fitting{hold: true}) // judgeTenants then gives the reason
@@ -269,9 +222,9 @@ func (e *Engine) makeSets(j *job, limit int) int {
 		s := j.sets[j.built]
 		j.built++
 		done++
-		if !s.sent {
-			done += e.size(s)
-			e.handOut(s)
+		if !s.Published() {
+			done += e.sets.Size(s)
+			e.sets.HandOut(s)
 		}
 	}
 	return done

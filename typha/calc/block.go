@@ -8,6 +8,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -212,7 +213,7 @@ func (b *block) unbind() {
 	for i, a := range b.allocations {
 		b.claims[i] = claim{ordinal: a.ordinal, node: a.node, uid: a.uid}
 		if a.pod != nil {
-			b.claims[i].pod = a.pod.resourceName()
+			b.claims[i].pod = resourceName{a.pod.Namespace(), a.pod.Name()}
 		}
 	}
 	b.allocations = nil
@@ -220,10 +221,12 @@ func (b *block) unbind() {
 
 // expect returns the item of a pod, which may be none yet.
 func (e *Engine) expect(key resourceName) *item {
-	it := e.items.Get(itemKey{itemPod, key})
+	name := labelindex.Key{Kind: labelindex.Pod, Namespace: key.namespace, Name: key.name}
+	it := e.findItem(name)
 	if it == nil {
-		it = e.item(itemKey{itemPod, key})
-		it.gone, it.detail = true, &podDetail{}
+		it = e.item(name)
+		it.setFlag(itemGone)
+		it.detail = &podDetail{}
 	}
 	return it
 }

@@ -6,24 +6,24 @@ import (
 	"net/netip"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
 func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
-	it := e.item(itemKey{itemHost, resourceName{name: o.Name}})
+	it := e.item(labelindex.Key{Kind: labelindex.Host, Name: o.Name})
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
 	nets := readNets(spec.Child("expectedIPs"), o.Spec.ExpectedIPs, &errs)
-	var ports []namedPort
+	var ports []labelindex.Port
 	for i, p := range o.Spec.Ports {
-		ports = addPort(ports, spec.Child("ports").Index(i), namedPort{name: p.Name, port: p.Port}, p.Protocol, &errs)
+		ports = addPort(ports, spec.Child("ports").Index(i), p, &errs)
 	}
 	if o.Spec.InterfaceName == "" && len(nets) == 0 {
 		errs = append(errs, field.Required(spec.Child("interfaceName"), "or else expectedIPs: they say which interface it is"))
@@ -35,9 +35,10 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 	it.detail = &o.Spec
 	e.moveTo(it, nodeNamed(o.Spec.Node))
 	if o.Spec.InterfaceName == "" && len(nets) == 0 {
-		e.classify(it, nil)
+		e.index.Exclude(&it.Item)
 	} else {
-		e.classify(it, e.classOf(placeSpec{kind: itemHost, profiles: o.Spec.Profiles}, o.Labels, packPorts(ports)))
+		e.index.SetAttributes(&it.Item, labelindex.Attributes{Profiles: o.Spec.Profiles, Labels: o.Labels,
+			Ports: labelindex.PackPorts(ports)})
 	}
 	e.setNets(it, nets)
 	e.mark(it)
@@ -45,14 +46,15 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 
 // upsertWorkloadEndpoint takes in a workload of a datastore that has no pods.
 func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
-	it := e.item(itemKey{itemWorkload, resourceName{o.Namespace, o.Name}})
+	it := e.item(labelindex.Key{Kind: labelindex.Workload, Namespace: o.Namespace, Name: o.Name})
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
 	nets := readNets(spec.Child("ipNetworks"), o.Spec.IPNetworks, &errs)
-	var ports []namedPort
+	var ports []labelindex.Port
 	for i, p := range o.Spec.Ports {
 		if p.Name != "" {
-			ports = addPort(ports, spec.Child("ports").Index(i), namedPort{name: p.Name, port: p.Port}, p.Protocol, &errs)
+			port := v3.EndpointPort{Name: p.Name, Protocol: p.Protocol, Port: p.Port}
+			ports = addPort(ports, spec.Child("ports").Index(i), port, &errs)
 		}
 	}
 	if _, err := sourcesOf(o.Spec.AllowSpoofedSourcePrefixes); err != nil {
@@ -61,20 +63,21 @@ func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
 	e.problems.set(KindWorkloadEndpoint, o.Namespace, o.Name, compile.Reason(errs))
 	it.detail = &o.Spec
 	e.moveTo(it, nodeNamed(o.Spec.Node))
-	at := placeSpec{itemWorkload, o.Namespace, o.Spec.ServiceAccountName, o.Spec.Orchestrator, o.Spec.Profiles}
-	e.classify(it, e.classOf(at, o.Labels, packPorts(ports)))
+	e.index.SetAttributes(&it.Item, labelindex.Attributes{ServiceAccount: o.Spec.ServiceAccountName,
+		Orchestrator: o.Spec.Orchestrator, Profiles: o.Spec.Profiles, Labels: o.Labels,
+		Ports: labelindex.PackPorts(ports)})
 	e.setNets(it, nets)
 	e.mark(it)
 }
 
-func addPort(list []namedPort, path *field.Path, p namedPort, protocol intstr.IntOrString, errs *field.ErrorList) []namedPort {
-	number, err := rule.ParseProtocol(protocol)
+// addPort appends a named port to the list. One that cannot be used is left out and reported.
+func addPort(list []labelindex.Port, path *field.Path, p v3.EndpointPort, errs *field.ErrorList) []labelindex.Port {
+	number, err := rule.ParseProtocol(p.Protocol)
 	if err != nil {
-		*errs = append(*errs, field.Invalid(path.Child("protocol"), protocol.String(), err.Error()))
+		*errs = append(*errs, field.Invalid(path.Child("protocol"), p.Protocol.String(), err.Error()))
 		return list
 	}
-	p.protocol = number
-	return append(list, p)
+	return append(list, labelindex.Port{Name: p.Name, Protocol: number, Number: p.Port})
 }
 
 // readNets reads networks and addresses. What cannot be read is left out and reported.
@@ -95,26 +98,26 @@ func readNets(path *field.Path, texts []string, errs *field.ErrorList) compact.N
 
 // setNetworks takes in a NetworkSet, or with an empty namespace a GlobalNetworkSet.
 func (e *Engine) setNetworks(kind string, key resourceName, own map[string]string, texts []string) {
-	it := e.item(itemKey{itemSet, key})
+	it := e.item(labelindex.Key{Kind: labelindex.NetworkSet, Namespace: key.namespace, Name: key.name})
 	var errs field.ErrorList
 	nets := readNets(field.NewPath("spec", "nets"), texts, &errs)
 	e.problems.set(kind, key.namespace, key.name, compile.Reason(errs))
-	at := placeSpec{kind: itemSet, namespace: key.namespace}
+	attributes := labelindex.Attributes{Labels: own}
 	if key.namespace != "" {
-		at.profiles = []string{v3.NamespaceProfilePrefix + key.namespace}
+		attributes.Profiles = []string{v3.NamespaceProfilePrefix + key.namespace}
 	}
-	e.classify(it, e.classOf(at, own, ""))
+	e.index.SetAttributes(&it.Item, attributes)
 	e.setNets(it, nets)
 }
 
 // setNodeItem takes in a node, whose addresses ClusterNetworkPolicies can select by its labels.
 func (e *Engine) setNodeItem(n *wire.Node, addrs []netip.Addr) {
-	it := e.item(itemKey{itemNode, resourceName{name: n.Name}})
+	it := e.item(labelindex.Key{Kind: labelindex.Node, Name: n.Name})
 	var list []netip.Prefix
 	for _, a := range addrs {
 		list = append(list, netip.PrefixFrom(a, a.BitLen()))
 	}
-	e.classify(it, e.classOf(placeSpec{kind: itemNode}, n.Labels, ""))
+	e.index.SetAttributes(&it.Item, labelindex.Attributes{Labels: n.Labels})
 	e.setNets(it, compact.PackNetworks(list))
 }
 
@@ -156,10 +159,10 @@ func (e *Engine) flushEndpoint(it *item) {
 }
 
 func (it *item) endpointID() wire.ID {
-	if it.kind == itemHost {
-		return (&wire.HostEndpoint{Name: it.name}).ID()
+	if it.Kind() == labelindex.Host {
+		return (&wire.HostEndpoint{Name: it.Name()}).ID()
 	}
-	return wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(it.space.name, it.name)}
+	return wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(it.Namespace(), it.Name())}
 }
 
 // hashPod returns a number that no other endpoint of a pod has, made from what is known of it; 0 if there is more to
@@ -169,7 +172,7 @@ func (e *Engine) hashPod(it *item) uint64 {
 	if !is {
 		return 0
 	}
-	ns := it.class.place.profiles[0]
+	ns := namespaceOf(it)
 	if len(d.annotations)+len(ns.annotations) > 0 || e.pools.byNamespace && ns.kube {
 		return 0
 	}
@@ -177,14 +180,24 @@ func (e *Engine) hashPod(it *item) uint64 {
 		uid             uid
 		tiers, profiles uint64
 	}{uid: d.uid}
-	if r := it.class.place.ruling; r != nil {
+	if r := appliedTo(it.Group()).rules; r != nil {
 		known.profiles = r.hash
 	}
-	if st := it.class.stack; st != nil {
+	if st := appliedTo(it.Group()).stack; st != nil {
 		known.tiers = st.hash
 	}
 	return maphash.Comparable(e.seed, known)
 }
+
+// namespaceOf returns the profile of a pod's namespace, without content if the engine knows nothing of it.
+func namespaceOf(it *item) *profile {
+	if p, is := it.Group().Profiles()[0].Value.(*profile); is {
+		return p
+	}
+	return &unknownProfile
+}
+
+var unknownProfile profile
 
 // hash returns a number for what a value of wire's types says.
 func (e *Engine) hash(v any) uint64 {
@@ -200,24 +213,24 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 	if spec, ok := it.detail.(*v3.HostEndpointSpec); ok {
 		return e.hostEndpointOf(it, spec)
 	}
-	at := it.class.place
-	out := &wire.Endpoint{Namespace: it.space.name, Pod: it.name, Node: it.node.String(), Profiles: at.ruling.policyNames(),
-		Tiers: e.tiersOfWorkload(it.class.stack)}
+	applied := appliedTo(it.Group())
+	out := &wire.Endpoint{Namespace: it.Namespace(), Pod: it.Name(), Node: it.node.String(),
+		Profiles: applied.rules.policyNames(), Tiers: e.tiersOfWorkload(applied.stack)}
 	switch d := it.detail.(type) {
 	case *podDetail:
 		out.UID = d.uid.String()
 		out.Annotations = d.annotations
 		out.AllowedSources, _ = allowedSources(d.annotations)
-		if of := at.profiles[0].annotations; len(of) > 0 {
+		if of := namespaceOf(it).annotations; len(of) > 0 {
 			out.Annotations = maps.Clone(of)
 			maps.Copy(out.Annotations, d.annotations)
 		}
 		if e.pools.byNamespace {
-			out.NamespaceLabels = e.namespaceLabels(at.profiles[0])
+			out.NamespaceLabels = e.namespaceLabels(namespaceOf(it))
 		}
 	case *v3.WorkloadEndpointSpec:
 		out.Interface = d.InterfaceName
-		for net := range it.nets.All {
+		for net := range it.Networks().All {
 			out.Addrs = append(out.Addrs, net.Addr())
 		}
 		out.AllowedSources, _ = sourcesOf(d.AllowSpoofedSourcePrefixes)
@@ -226,19 +239,20 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 }
 
 func (e *Engine) hostEndpointOf(it *item, spec *v3.HostEndpointSpec) wire.Object {
-	out := &wire.HostEndpoint{Name: it.name, Node: it.node.String(), Interface: strings.TrimSpace(spec.InterfaceName),
-		Profiles: it.class.place.ruling.policyNames()}
-	for net := range it.nets.All {
+	out := &wire.HostEndpoint{Name: it.Name(), Node: it.node.String(), Interface: strings.TrimSpace(spec.InterfaceName),
+		Profiles: appliedTo(it.Group()).rules.policyNames()}
+	for net := range it.Networks().All {
 		out.ExpectedIPs = append(out.ExpectedIPs, net.Addr())
 	}
 	normal := func(p *policy) bool { return !p.doNotTrack && !p.preDNAT }
-	out.Tiers = e.tiersOf(it.class.stack, normal)
-	out.Forward = e.tiersOf(it.class.stack, func(p *policy) bool { return normal(p) && p.onForward })
-	out.PreDNAT = undecided(e.tiersOf(it.class.stack, func(p *policy) bool { return p.preDNAT && p.ingress }))
+	policies := appliedTo(it.Group()).stack
+	out.Tiers = e.tiersOf(policies, normal)
+	out.Forward = e.tiersOf(policies, func(p *policy) bool { return normal(p) && p.onForward })
+	out.PreDNAT = undecided(e.tiersOf(policies, func(p *policy) bool { return p.preDNAT && p.ingress }))
 	for i := range out.PreDNAT {
 		out.PreDNAT[i].Egress = nil
 	}
-	out.Untracked = undecided(e.tiersOf(it.class.stack, func(p *policy) bool { return p.doNotTrack }))
+	out.Untracked = undecided(e.tiersOf(policies, func(p *policy) bool { return p.doNotTrack }))
 	return out
 }
 

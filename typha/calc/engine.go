@@ -13,7 +13,8 @@ import (
 	"github.com/maneki-net/maneki/typha/calc/bgp"
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
-	"github.com/maneki-net/maneki/typha/calc/spec"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -64,29 +65,18 @@ type Engine struct {
 	interest interest
 	problems problems
 
-	// What can be selected, and where it is.
-	items    compact.Table[itemKey, *item]
-	names    *dictionary
-	spaces   compact.Table[string, *space]
-	places   compact.Table[placeKey, *place]
-	classes  compact.Table[classKey, *class]
-	profiles compact.Table[string, *profile]
-	rulings  map[string]*ruling // by rulingKey
-	nets     netTable
+	index        *labelindex.Index // what can be selected, and what selects it
+	sets         *sets.Sets
+	profileRules map[string]*profileRules // by profileRulesKey
 
-	// What selects it.
-	selectors    compact.Table[spec.SelectorKey, *selector]
-	nextSelector int32
-	index        selectorIndex
-	sets         compact.Table[string, *ipSet]
-	services     services
-	policies     compact.Table[compile.Key, *policy]
-	staged       map[*selector]compact.Pointers[policy] // by subject
-	recent       map[string]*policy                     // those that came since the last Flush, by their names on the wire; nil: went
-	tiers        map[string]*tier
-	stacks       compact.Table[string, *stack]
-	stackTiers   map[*stack][]wire.Tier // see tiersOfWorkload
-	everywhere   group                  // the nodes that there are
+	policies compact.Table[compile.Key, *policy]
+	staged   map[*labelindex.Selector]compact.Pointers[policy] // by subject
+	// recent are the policies that came since the last Flush, by their names on the wire; nil: the policy went.
+	recent     map[string]*policy
+	tiers      map[string]*tier
+	stacks     compact.Table[string, *stack]
+	stackTiers map[*stack][]wire.Tier // see tiersOfWorkload
+	everywhere group                  // the nodes that there are
 
 	addresses addresses
 	pools     pools
@@ -104,20 +94,16 @@ type Engine struct {
 
 	// What has to be decided again at the next Flush.
 	dirty         []*item
-	dirtyClasses  map[*class]dirt
-	fresh         []*selector
-	unused        []*selector
+	changedGroups []*labelindex.Group // what applies to them: those with applied.dirty. Some may be dropped
 	dirtyStacks   []*stack
 	usedStacks    []*stack // whose tiers perhaps no other class needs; see trimTiers
 	dirtyProfiles map[*profile]struct{}
-	dirtySets     map[*ipSet]struct{}
 	dirtyGroups   []*group
 	needs         map[need]bool // whether it was needed: sets, and what belongs to one node
 	policyNeeds   map[need]bool // the same of policies
 
-	tally   tally
-	seed    maphash.Seed
-	scratch []*selector // room that calls share
+	tally tally
+	seed  maphash.Seed
 }
 
 // New returns an Engine without resources, with the default Budget.
@@ -131,20 +117,10 @@ func NewWithin(budget compile.Budget) *Engine {
 		out:           newOutput(),
 		interest:      newInterest(),
 		problems:      newProblems(),
-		items:         compact.NewTable(seed, (*item).key),
-		names:         newDictionary(),
-		spaces:        compact.NewTable(seed, func(s *space) string { return s.name }),
-		places:        compact.NewTable(seed, (*place).key),
-		classes:       compact.NewTable(seed, (*class).key),
-		profiles:      compact.NewTable(seed, func(p *profile) string { return p.name }),
-		rulings:       map[string]*ruling{},
-		nets:          newNetTable(seed),
-		selectors:     compact.NewTable(seed, (*selector).key),
-		index:         selectorIndex{files: map[indexKey]compact.Pointers[selector]{}, labels: map[string]int{}, generation: 1},
-		sets:          compact.NewTable(seed, func(s *ipSet) string { return s.Name }),
-		services:      newServices(),
+		index:         labelindex.New(),
+		profileRules:  map[string]*profileRules{},
 		policies:      compact.NewTable(seed, (*policy).key),
-		staged:        map[*selector]compact.Pointers[policy]{},
+		staged:        map[*labelindex.Selector]compact.Pointers[policy]{},
 		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
 		stacks:        compact.NewTable(seed, func(s *stack) string { return s.key }),
@@ -160,13 +136,13 @@ func NewWithin(budget compile.Budget) *Engine {
 		bgp:           bgp.New(),
 		asks:          newStatusRequests(),
 		felix:         newFelixConfigs(),
-		dirtyClasses:  map[*class]dirt{},
 		dirtyProfiles: map[*profile]struct{}{},
-		dirtySets:     map[*ipSet]struct{}{},
 		seed:          seed,
 		needs:         map[need]bool{},
 		policyNeeds:   map[need]bool{},
 	}
+	e.sets = sets.New(e.index)
+	e.index.Observe(endpoints{e})
 	return e
 }
 
@@ -259,22 +235,22 @@ func (e *Engine) Delete(kind, ns, name string) {
 	case KindNamespace:
 		e.deleteKubeProfile(v3.NamespaceProfilePrefix + name)
 	case KindServiceAccount:
-		e.deleteKubeProfile(serviceAccountProfile(ns, name))
+		e.deleteKubeProfile(labelindex.ServiceAccountProfile(ns, name))
 	case KindNode, KindCalicoNode:
 		e.deleteNode(name)
 	case KindEndpointSlice:
-		e.setSlice(resourceName{ns, name}, nil)
+		e.sets.SetSlice(sets.SliceName{Namespace: ns, Name: name}, nil)
 	case KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy, KindGlobalNetworkPolicy,
 		KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy:
 		e.removePolicyAt(compile.Key{Kind: kind, Namespace: ns, Name: name})
 	case KindTier:
 		e.deleteTier(name)
 	case KindNetworkSet, KindGlobalNetworkSet:
-		e.removeItem(itemKey{itemSet, resourceName{ns, name}})
+		e.removeItem(labelindex.Key{Kind: labelindex.NetworkSet, Namespace: ns, Name: name})
 	case KindHostEndpoint:
-		e.removeItem(itemKey{itemHost, resourceName{name: name}})
+		e.removeItem(labelindex.Key{Kind: labelindex.Host, Name: name})
 	case KindWorkloadEndpoint:
-		e.removeItem(itemKey{itemWorkload, resourceName{ns, name}})
+		e.removeItem(labelindex.Key{Kind: labelindex.Workload, Namespace: ns, Name: name})
 	case KindProfile:
 		e.deleteProfile(name)
 	case KindIPPool:
@@ -315,7 +291,7 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushPools()
 	e.flushAssignment()
 	e.flushBlocks() // which the pools decide
-	e.flushOversized()
+	e.flushServices()
 	if profiles := e.dirtyProfiles; len(profiles) > 0 {
 		e.dirtyProfiles = map[*profile]struct{}{}
 		for p := range profiles {
@@ -325,12 +301,12 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	for first := true; first || limit == unbounded && len(e.backlog.lines) > 0; first = false {
 		e.work(limit)
 		for again := true; again; again = e.judgeTenants() {
-			e.flushClasses()
+			e.flushGroups()
 		}
 	}
 	e.flushItems()
 	d.Sets = e.flushSets()
-	e.sweep(limit)
+	e.index.Sweep(limit)
 	e.flushFelix()
 	e.flushNeeds()
 	d.Upserts, d.Deletes = e.out.flush()
@@ -339,26 +315,33 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	return d, e.busy()
 }
 
-// flushClasses matches the selectors against changed classes again, and decides which policies apply to them.
-func (e *Engine) flushClasses() {
-	e.askFresh()
-	for c, d := range e.dirtyClasses {
-		if d == dirtyMatches {
-			e.progress.Add(1)
-			e.match(c)
+// flushGroups matches what is new, and decides which policies apply to the groups where that may have changed.
+func (e *Engine) flushGroups() {
+	e.index.Flush()
+	for _, g := range e.changedGroups {
+		appliedTo(g).dirty = false
+		if len(g.Items()) > 0 {
+			e.restack(g)
 		}
 	}
-	for c := range e.dirtyClasses {
-		e.restack(c)
+	e.changedGroups = emptied(e.changedGroups)
+}
+
+// flushSets hands out new sets, and returns how others changed.
+func (e *Engine) flushSets() []wire.SetDelta {
+	changes := e.sets.Flush()
+	for _, s := range changes.New {
+		e.out.changed(s)
 	}
-	if len(e.dirtyClasses) > 0 {
-		e.dirtyClasses = map[*class]dirt{}
+	for _, id := range changes.Gone {
+		e.out.gone(id)
 	}
+	return changes.Deltas
 }
 
 // Progress returns the number of steps of the calculation so far. It may be called from any goroutine, even during a
 // Flush.
-func (e *Engine) Progress() uint64 { return e.progress.Load() }
+func (e *Engine) Progress() uint64 { return e.progress.Load() + e.index.Steps() + e.sets.Steps() }
 
 // flushItems decides again what applies to the items that changed, and what their nodes get.
 func (e *Engine) flushItems() {
@@ -368,11 +351,12 @@ func (e *Engine) flushItems() {
 	e.flushStacks()
 	for _, it := range e.dirty {
 		e.progress.Add(1)
-		if it.kind <= itemHost {
+		if it.Kind().IsEndpoint() {
 			e.flushEndpoint(it)
 		}
-		if it.dirty = false; it.gone && !it.expected() {
-			e.forget(it)
+		it.clearFlag(itemDirty)
+		if it.is(itemGone) && !it.expected() {
+			e.index.Remove(&it.Item)
 		}
 	}
 	e.dirty = emptied(e.dirty)

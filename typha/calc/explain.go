@@ -8,6 +8,8 @@ import (
 	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/compile"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -94,24 +96,25 @@ func (e *Engine) Explain(f Flow) Explanation {
 
 func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 	var endpoints []*item
-	e.nets.containing(at, func(it *item) {
+	e.index.EachContaining(at, func(found *labelindex.Item) {
+		it := itemOf(found)
 		if it.isEndpoint() && !slices.Contains(endpoints, it) {
 			endpoints = append(endpoints, it)
 		}
 	})
-	slices.SortFunc(endpoints, func(a, b *item) int { return compareItemKeys(a.key(), b.key()) })
+	slices.SortFunc(endpoints, func(a, b *item) int { return labelindex.CompareKeys(a.Key(), b.Key()) })
 	var out []Decision
 	for _, it := range endpoints {
-		q := inquiry{e: e, flow: f, ingress: ingress, place: it.class.place}
+		q := inquiry{e: e, flow: f, ingress: ingress, group: it.Group()}
 		if spec, is := it.detail.(*v3.HostEndpointSpec); is {
 			// That for all interfaces takes no part before connections are tracked.
 			q.host, q.untracked = true, strings.TrimSpace(spec.InterfaceName) != "*"
 		}
 		var enforced []*policy
-		if it.class.stack != nil {
-			enforced = e.policiesOf(it.class.stack)
+		if st := appliedTo(it.Group()).stack; st != nil {
+			enforced = e.policiesOf(st)
 		}
-		d := Decision{Kind: itemKinds[it.kind], Namespace: it.space.name, Name: it.name, Node: it.node.String()}
+		d := Decision{Kind: itemKinds[it.Kind()], Namespace: it.Namespace(), Name: it.Name(), Node: it.node.String()}
 		d.Outcome = q.outcome(enforced)
 		if trial, staged := e.withStaged(it, enforced); staged {
 			o := q.outcome(trial)
@@ -122,7 +125,9 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 	return out
 }
 
-var itemKinds = map[itemKind]string{itemPod: KindPod, itemWorkload: KindWorkloadEndpoint, itemHost: KindHostEndpoint}
+var itemKinds = map[labelindex.Kind]string{
+	labelindex.Pod: KindPod, labelindex.Workload: KindWorkloadEndpoint, labelindex.Host: KindHostEndpoint,
+}
 
 // stagedKinds are the kinds of policies on trial, by the kinds of those that they stand for.
 var stagedKinds = map[string]string{
@@ -143,8 +148,8 @@ func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, stage
 		}
 		list = append(list, p)
 	}
-	for _, s := range it.class.matches {
-		trials := e.staged[s.selector]
+	for s := range it.Group().Selectors {
+		trials := e.staged[s]
 		for p := range trials.All {
 			if p.staged.action == v3.StagedActionSet {
 				list, staged = append(list, p), true
@@ -161,7 +166,7 @@ type inquiry struct {
 	flow            Flow
 	ingress         bool
 	host, untracked bool
-	place           *place // of the endpoint
+	group           *labelindex.Group // of the endpoint
 	steps           []Step
 }
 
@@ -194,7 +199,7 @@ func (q inquiry) outcome(policies []*policy) Outcome {
 	if action := q.tiers("", normal); action != wire.Pass {
 		return q.end(action)
 	}
-	for _, profile := range q.place.profiles {
+	for _, profile := range q.group.Profiles() {
 		if action := q.profile(profile); action != 0 && action != wire.Pass {
 			return q.end(action)
 		}
@@ -204,15 +209,15 @@ func (q inquiry) outcome(policies []*policy) Outcome {
 }
 
 // profile asks for the rules that come because of a profile, and names it for them.
-func (q *inquiry) profile(of *profile) wire.Action {
-	by := q.e.rulesOf(q.place, of)
+func (q *inquiry) profile(of *labelindex.Profile) wire.Action {
+	by := q.e.rulesOf(q.group.Kind(), of)
 	if by == nil || by.policy == nil {
 		return 0
 	}
 	before := len(q.steps)
 	action := q.ask("", by.policy)
 	for i := range q.steps[before:] {
-		q.steps[before+i].Name = of.name
+		q.steps[before+i].Name = of.Name()
 	}
 	return action
 }
@@ -302,8 +307,8 @@ func (f *Flow) isICMP(m *wire.ICMP) bool {
 func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) bool {
 	within := func(net netip.Prefix) bool { return net.Contains(addr) }
 	inSet := func(name string) bool {
-		if set := q.e.sets.Get(name); set != nil {
-			return q.inSet(set.Content, set.selector, addr, port)
+		if set := q.e.sets.Find(name); set != nil {
+			return q.inSet(set.Content, set.Selector(), addr, port)
 		}
 		if p.staged == nil {
 			return false
@@ -312,9 +317,9 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 		if i < 0 {
 			return false
 		}
-		planned, items := p.staged.specs[i], (*selector)(nil)
+		planned, items := p.staged.specs[i], (*labelindex.Selector)(nil)
 		if planned.Service == nil {
-			items = q.e.selectors.Get(planned.Items.Key())
+			items = q.e.index.FindSelector(planned.Items.Key())
 		}
 		return q.inSet(planned.Content, items, addr, port)
 	}
@@ -336,27 +341,22 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 
 // inSet reports whether an address, with a port where the set is of ports, is in what a set is made from. Sets of
 // staged policies exist nowhere else, and their selectors may not be matched yet (see backlog).
-func (q *inquiry) inSet(s spec.Content, items *selector, addr netip.Addr, port uint16) bool {
-	found := false
+func (q *inquiry) inSet(s spec.Content, items *labelindex.Selector, addr netip.Addr, port uint16) bool {
 	if s.Service != nil {
-		service := q.e.services.names[*s.Service]
-		if service == nil || service.over() {
-			return false
+		m := sets.Member{Net: netip.PrefixFrom(addr, addr.BitLen())}
+		if s.WithPorts {
+			m.Protocol, m.Port = q.flow.Protocol, port
 		}
-		net := netip.PrefixFrom(addr, addr.BitLen())
-		for _, slice := range service.slices {
-			slice.each(func(m member) { found = found || !s.WithPorts && m.net == net },
-				func(m member) { found = found || s.WithPorts && m == member{net, q.flow.Protocol, port} })
-		}
-		return found
+		return q.e.sets.ServiceHas(s, m)
 	}
 	if items == nil {
 		return false
 	}
-	q.e.nets.containing(addr, func(it *item) {
-		selected := it.selectedBy(items)
-		if !items.asked {
-			selected = it.class != nil && items.selects(it.class)
+	found := false
+	q.e.index.EachContaining(addr, func(it *labelindex.Item) {
+		selected := it.SelectedBy(items)
+		if !items.Matched() {
+			selected = it.Group() != nil && items.Selects(it.Group())
 		}
 		if !selected {
 			return
@@ -364,7 +364,7 @@ func (q *inquiry) inSet(s spec.Content, items *selector, addr netip.Addr, port u
 		if s.Port == "" {
 			found = true
 		} else if s.Protocol == q.flow.Protocol {
-			eachPort(it.class.ports, s.Port, s.Protocol, func(number uint16) { found = found || number == port })
+			it.Group().Ports().Named(s.Port, s.Protocol, func(number uint16) { found = found || number == port })
 		}
 	})
 	return found

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -63,25 +64,25 @@ func (g *group) needed(yield func(*policy) bool) {
 
 // setUses counts, for each set, the policies of a group that use it.
 type setUses struct {
-	compact.Set[*ipSet]
-	again map[*ipSet]int // number of policies beyond the first
+	compact.Set[*sets.Set]
+	again map[*sets.Set]int // number of policies beyond the first
 }
 
 // add records one more policy that uses a set, and reports whether it is the first.
-func (u *setUses) add(s *ipSet) bool {
+func (u *setUses) add(s *sets.Set) bool {
 	if !u.Has(s) {
 		u.Set.Add(s)
 		return true
 	}
 	if u.again == nil {
-		u.again = map[*ipSet]int{}
+		u.again = map[*sets.Set]int{}
 	}
 	u.again[s]++
 	return false
 }
 
 // remove records that one policy no longer uses a set, and reports whether it was the last.
-func (u *setUses) remove(s *ipSet) bool {
+func (u *setUses) remove(s *sets.Set) bool {
 	switch n := u.again[s]; {
 	case n > 1:
 		u.again[s] = n - 1
@@ -130,13 +131,21 @@ func (e *Engine) countNode(g *group, node nodeName, n int32) {
 	}
 }
 
-func (e *Engine) countSet(s *ipSet, node nodeName, more bool) {
+// countsOf returns how many groups that use a set each node has. They are the Value of the set.
+func countsOf(s *sets.Set) *counts {
+	if s.Value == nil {
+		s.Value = &counts{}
+	}
+	return s.Value.(*counts)
+}
+
+func (e *Engine) countSet(s *sets.Set, node nodeName, more bool) {
 	n := int32(-1)
 	if more {
 		n = 1
 	}
-	if s.counts.add(node, n) {
-		e.noteNeed(node, s.id(), !more)
+	if countsOf(s).add(node, n) {
+		e.noteNeed(node, s.ID(), !more)
 	}
 }
 
@@ -167,7 +176,7 @@ func (e *Engine) join(p *policy, in bool) {
 	}
 }
 
-func (e *Engine) useSet(g *group, s *ipSet, in bool) {
+func (e *Engine) useSet(g *group, s *sets.Set, in bool) {
 	change := g.sets.remove
 	if in {
 		change = g.sets.add
@@ -184,8 +193,8 @@ func (e *Engine) useSet(g *group, s *ipSet, in bool) {
 func (e *Engine) needed(k need) bool {
 	switch k.id.Kind {
 	case wire.KindIPSet:
-		s := e.sets.Get(k.id.Name)
-		return s != nil && s.counts.has(k.node)
+		s := e.sets.Find(k.id.Name)
+		return s != nil && countsOf(s).has(k.node)
 	case wire.KindPolicy:
 		p := e.recent[k.id.Name]
 		return p != nil && p.group.counts.has(k.node)

@@ -1,70 +1,48 @@
 package calc
 
 import (
-	"cmp"
-	"strings"
 	"unique"
 
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 )
 
 // resourceName names a resource within its kind; the namespace is empty for one that is in none.
 type resourceName struct{ namespace, name string }
 
-// itemKind is what an item is made from.
-type itemKind uint8
+// item is an endpoint, a network set or a node, as the engine sees it: an item of the index with what else the engine
+// needs to know.
+type item struct {
+	labelindex.Item          // its Value is the item, its Flags are those below
+	node            nodeName // where its endpoint is
+	sent            handed   // its endpoint
+	detail          any      // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
+}
 
 const (
-	itemPod itemKind = iota
-	itemWorkload
-	itemHost
-	itemSet  // a NetworkSet, or in no namespace a GlobalNetworkSet
-	itemNode // selected by ClusterNetworkPolicies alone, never by its labels as an endpoint
+	itemDirty   uint8 = 1 << iota // it is in Engine.dirty: its endpoint has to be decided again
+	itemGone                      // there is no resource any more
+	itemCounted                   // its node is counted for what applies to its group
 )
 
-// itemKey names an item.
-type itemKey struct {
-	kind itemKind
-	resourceName
-}
+// itemOf returns the item of which an item of the index is a part.
+func itemOf(it *labelindex.Item) *item { return it.Value.(*item) }
 
-func compareItemKeys(a, b itemKey) int {
-	return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.namespace, b.namespace), strings.Compare(a.name, b.name))
-}
+func (it *item) is(flag uint8) bool { return it.Flags&flag != 0 }
 
-// item is what selectors select: an endpoint, a network set or a node. What they see of it is its class.
-type item struct {
-	name  string
-	space *space
-	class *class // nil while it cannot be selected: a pod of the host network, one that ended, or nothing any more
-	at    int32  // in class.items
-	kind  itemKind
-
-	dirty   bool // it is in Engine.dirty: its endpoint has to be decided again
-	gone    bool // there is no resource any more
-	counted bool // its node is counted for what its class needs
-
-	nets   compact.Networks // its addresses and networks; each is in Engine.nets
-	node   nodeName         // where its endpoint is
-	sent   handed           // its endpoint
-	detail any              // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
-}
-
-func (it *item) resourceName() resourceName { return resourceName{it.space.name, it.name} }
-
-func (it *item) key() itemKey { return itemKey{it.kind, it.resourceName()} }
+func (it *item) setFlag(flag uint8)   { it.Flags |= flag }
+func (it *item) clearFlag(flag uint8) { it.Flags &^= flag }
 
 // isEndpoint reports whether policies apply to it.
-func (it *item) isEndpoint() bool { return it.kind <= itemHost && it.node.known() && it.class != nil }
+func (it *item) isEndpoint() bool {
+	return it.Kind().IsEndpoint() && it.node.known() && it.Group() != nil
+}
 
-// expected says that blocks attribute addresses to it, be it there or not.
+// expected reports whether blocks attribute addresses to it, whether or not there is a resource.
 func (it *item) expected() bool {
 	p, is := it.detail.(*podDetail)
 	return is && p.attributed != ""
 }
-
-// selectedBy reports whether a selector selects it, as of the last Flush.
-func (it *item) selectedBy(s *selector) bool { return it.class != nil && it.class.selectedBy(s) }
 
 // nodeName is the name of a node, which exists once; the zero value is none.
 type nodeName struct{ handle unique.Handle[string] }
@@ -85,39 +63,42 @@ func (n nodeName) String() string {
 	return n.handle.Value()
 }
 
-// item returns the item of a resource, which it makes if need be.
-func (e *Engine) item(key itemKey) *item {
-	it := e.items.Get(key)
-	if it == nil {
-		it = &item{kind: key.kind, name: strings.Clone(key.name), space: e.acquireSpace(key.namespace)}
-		e.items.Add(it)
+// findItem returns the item of a resource, or nil if there is none.
+func (e *Engine) findItem(key labelindex.Key) *item {
+	if it := e.index.Find(key); it != nil {
+		return itemOf(it)
 	}
-	it.gone = false
+	return nil
+}
+
+// item returns the item of a resource, which it makes if there is none.
+func (e *Engine) item(key labelindex.Key) *item {
+	it := e.findItem(key)
+	if it == nil {
+		it = &item{}
+		it.Value = it
+		e.index.Add(&it.Item, key)
+	}
+	it.clearFlag(itemGone)
 	return it
 }
 
-// mark notes that the item's endpoint has to be decided again at the next Flush.
+// mark has the next Flush decide on the item's endpoint again.
 func (e *Engine) mark(it *item) {
-	if !it.dirty {
-		it.dirty = true
+	if !it.is(itemDirty) {
+		it.setFlag(itemDirty)
 		e.dirty = append(e.dirty, it)
 	}
 }
 
-// removeItem takes an item out; Flush forgets it.
-func (e *Engine) removeItem(key itemKey) {
-	if it := e.items.Get(key); it != nil && !it.gone {
-		it.gone = true
-		e.classify(it, nil)
+// removeItem removes an item; Flush forgets it.
+func (e *Engine) removeItem(key labelindex.Key) {
+	if it := e.findItem(key); it != nil && !it.is(itemGone) {
+		it.setFlag(itemGone)
+		e.index.Exclude(&it.Item)
 		e.setNets(it, "")
 		e.mark(it)
 	}
-}
-
-// forget undoes item.
-func (e *Engine) forget(it *item) {
-	e.items.Remove(it)
-	e.releaseSpace(it.space)
 }
 
 // moveTo puts the item on a node, or with the zero value on none.
@@ -129,30 +110,5 @@ func (e *Engine) moveTo(it *item, node nodeName) {
 	}
 }
 
-// setNets makes these the networks of an item.
-func (e *Engine) setNets(it *item, now compact.Networks) {
-	before := it.nets
-	if before == now {
-		return
-	}
-	for net := range before.All {
-		if !now.Has(net) {
-			e.noteNet(it.class, net)
-			e.nets.remove(net, it)
-		}
-	}
-	for net := range now.All {
-		if !before.Has(net) {
-			e.noteNet(it.class, net)
-		}
-	}
-	it.nets = now
-	if it.class != nil {
-		e.grow(it.class, now.Len()-before.Len())
-	}
-	for net := range now.All {
-		if !before.Has(net) {
-			e.nets.add(net, it)
-		}
-	}
-}
+// setNets replaces the networks of an item.
+func (e *Engine) setNets(it *item, now compact.Networks) { e.index.SetNetworks(&it.Item, now) }

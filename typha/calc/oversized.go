@@ -2,6 +2,7 @@ package calc
 
 import (
 	"github.com/maneki-net/maneki/typha/calc/compile"
+	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -10,17 +11,26 @@ import (
 // other rule that cannot be used: it allows nothing, and it denies all that it may have meant. The policy keeps what it
 // says, and only what is handed out differs.
 
-// flushOversized hands out again the policies that name Services, after a Service got too many members or no longer has
-// them.
-func (e *Engine) flushOversized() {
-	if !e.services.resized {
+// flushServices follows the Services whose numbers of members changed. If one got too many members, or no longer has
+// them, the policies that name Services are handed out again.
+func (e *Engine) flushServices() {
+	crossed := false
+	for _, c := range e.sets.TakeServiceChanges() {
+		e.tenants.recount = e.tenants.recount || c.Crossed || e.charge(c.Before) != e.charge(c.Now)
+		if c.Crossed {
+			crossed = true
+			for _, name := range e.sets.Slices(c.Service) {
+				e.setSliceProblem(name, e.sets.Oversized(c.Service))
+			}
+		}
+	}
+	if !crossed {
 		return
 	}
-	e.services.resized = false
 	for p := range e.policies.All {
 		e.handOutAgain(p)
 	}
-	for of := range e.profiles.All {
+	for of := range e.profiles {
 		if of.policy != nil {
 			e.handOutAgain(of.policy)
 		}
@@ -53,7 +63,8 @@ func (p *policy) handedOut() string {
 // closeOversized returns what is handed out of a policy with these rules, and sets the problem of the policy.
 func (e *Engine) closeOversized(p *policy, says *wire.Policy) *wire.Policy {
 	key, large := p.key(), e.largeServices(p)
-	e.problems.setOfService(Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}, large.Reason(maxServiceMembers))
+	problem := Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}
+	e.problems.setOfService(problem, large.Reason(sets.MaxServiceMembers))
 	p.closed = ""
 	if len(large) == 0 {
 		return says
@@ -67,7 +78,7 @@ func (e *Engine) closeOversized(p *policy, says *wire.Policy) *wire.Policy {
 // none, as for most policies.
 func (e *Engine) largeServices(p *policy) (large compile.LargeServices) {
 	add := func(s *spec.Content) {
-		if s.Service == nil || !e.services.over(*s.Service) {
+		if s.Service == nil || !e.sets.Oversized(*s.Service) {
 			return
 		}
 		if large == nil {

@@ -7,12 +7,12 @@ import (
 	"math"
 	"net/netip"
 	"strings"
-	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
@@ -70,16 +70,6 @@ func textOf(id [uuidSize]byte) (out uuidText) {
 	return out
 }
 
-type namedPort struct {
-	name     string
-	protocol uint8
-	port     uint16
-}
-
-func compareNamedPorts(a, b namedPort) int {
-	return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port))
-}
-
 // The annotations that CNI honours.
 const cniAnnotations = "cni.projectcalico.org/"
 
@@ -103,11 +93,8 @@ func runtimeUID(o *corev1.Pod) string {
 	return cmp.Or(o.Annotations[corev1.MirrorPodAnnotationKey], string(o.UID))
 }
 
-// intern returns one copy of a string that many objects have.
-func intern(s string) string { return unique.Make(s).Value() }
-
 func (e *Engine) upsertPod(o *corev1.Pod) {
-	it := e.item(itemKey{itemPod, resourceName{o.Namespace, o.Name}})
+	it := e.item(labelindex.Key{Kind: labelindex.Pod, Namespace: o.Namespace, Name: o.Name})
 	if it.detail == nil {
 		it.detail = &podDetail{}
 		e.mark(it)
@@ -131,10 +118,10 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 	}
 	e.moveTo(it, nodeNamed(o.Spec.NodeName))
 	if o.Spec.HostNetwork || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
-		e.classify(it, nil)
+		e.index.Exclude(&it.Item)
 	} else {
-		at := placeSpec{kind: itemPod, namespace: o.Namespace, account: o.Spec.ServiceAccountName, orchestrator: v3.OrchestratorK8s}
-		e.classify(it, e.classOf(at, o.Labels, podPorts(o)))
+		e.index.SetAttributes(&it.Item, labelindex.Attributes{ServiceAccount: o.Spec.ServiceAccountName,
+			Orchestrator: v3.OrchestratorK8s, Labels: o.Labels, Ports: podPorts(o)})
 	}
 	e.addresses.claim(e, it, podAddresses(o))
 }
@@ -157,13 +144,13 @@ func podAddresses(o *corev1.Pod) compact.Networks {
 	return compact.PackNetworks(list)
 }
 
-func podPorts(o *corev1.Pod) string {
-	var list []namedPort
+func podPorts(o *corev1.Pod) labelindex.Ports {
+	var list []labelindex.Port
 	add := func(c *corev1.Container) {
 		for _, p := range c.Ports {
 			protocol, ok := spec.Protocol(p.Protocol)
 			if p.Name != "" && ok && p.ContainerPort > 0 && p.ContainerPort <= 65535 {
-				list = append(list, namedPort{p.Name, protocol, uint16(p.ContainerPort)})
+				list = append(list, labelindex.Port{Name: p.Name, Protocol: protocol, Number: uint16(p.ContainerPort)})
 			}
 		}
 	}
@@ -177,16 +164,16 @@ func podPorts(o *corev1.Pod) string {
 			add(c)
 		}
 	}
-	return packPorts(list)
+	return labelindex.PackPorts(list)
 }
 
 func (e *Engine) deletePod(key resourceName) {
-	it := e.items.Get(itemKey{itemPod, key})
-	if it == nil || it.gone {
+	it := e.findItem(labelindex.Key{Kind: labelindex.Pod, Namespace: key.namespace, Name: key.name})
+	if it == nil || it.is(itemGone) {
 		return
 	}
-	it.gone = true
-	e.classify(it, nil)
+	it.setFlag(itemGone)
+	e.index.Exclude(&it.Item)
 	e.addresses.claim(e, it, "")
 	e.mark(it)
 }

@@ -6,6 +6,8 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/compile"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -28,11 +30,11 @@ type policy struct {
 	closed  string // likewise, as handed out if they name a Service that is too large; else empty
 	tier    *tier  // nil for a profile
 	order   *float64
-	subject *selector // nil for a profile
-	group   *group    // whose nodes need it; of no node for one without a direction; nil for a staged one
-	sets    []*ipSet  // of one in force
-	staged  *staged   // nil for one in force
-	shut    *shut     // nil if the policy fits into the budget
+	subject *labelindex.Selector // nil for a profile
+	group   *group               // whose nodes need it; of no node for one without a direction; nil for a staged one
+	sets    []*sets.Set          // of one in force
+	staged  *staged              // nil for one in force
+	shut    *shut                // nil if the policy fits into the budget
 	cost    compile.Cost
 	members int      // of its sets, as they are charged
 	created int64    // Unix seconds
@@ -43,7 +45,7 @@ type policy struct {
 type staged struct {
 	action    v3.StagedAction
 	specs     []spec.Set
-	selectors []*selector
+	selectors []*labelindex.Selector
 }
 
 // key returns the resource's, whose namespace and name are what the name on the wire ends with.
@@ -102,7 +104,8 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 	e.acquireSets(p, &c.Policy)
 	object := e.closeOversized(p, says)
 	if c.group == nil {
-		p.subject = e.acquireSelector(c.Subject)
+		p.subject = e.index.Acquire(c.Subject)
+		e.index.Match(p.subject)
 		p.tier = e.acquireTier(c.Tier)
 		switch {
 		case !c.AppliesToIngress && !c.AppliesToEgress:
@@ -110,7 +113,7 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 		case c.NeededOnEveryNode:
 			p.group = &e.everywhere
 		default:
-			p.group = &p.subject.group
+			p.group = useSubject(p.subject)
 		}
 	}
 	if p.staged != nil {
@@ -144,16 +147,17 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 // propose has matched.
 func (e *Engine) acquireSets(p *policy, c *compile.Policy) {
 	if c.Staged == "" {
-		p.sets = make([]*ipSet, len(c.Sets))
+		p.sets = make([]*sets.Set, len(c.Sets))
 		for i, s := range c.Sets {
-			p.sets[i] = e.acquireSet(s)
+			p.sets[i] = e.sets.Acquire(s)
+			e.sets.Publish(p.sets[i])
 		}
 		return
 	}
 	p.staged = &staged{action: c.Staged, specs: c.Sets}
 	for _, s := range c.Sets {
 		if s.Service == nil {
-			p.staged.selectors = append(p.staged.selectors, e.acquireUnasked(s.Items))
+			p.staged.selectors = append(p.staged.selectors, e.index.Acquire(s.Items))
 		}
 	}
 }
@@ -188,10 +192,10 @@ func (p *policy) standsWhere(other *policy) bool {
 
 // groups returns those that a policy in force is in: that of its subject, and the one whose nodes need it.
 func (p *policy) groups() []*group {
-	if p.subject == nil || p.group == &p.subject.group {
+	if p.subject == nil || p.group == useSubject(p.subject) {
 		return []*group{p.group}
 	}
-	return []*group{p.group, &p.subject.group}
+	return []*group{p.group, useSubject(p.subject)}
 }
 
 // replace puts a policy in another's place.
@@ -223,7 +227,7 @@ func (e *Engine) attach(p *policy) {
 	}
 	e.join(p, true)
 	if s := p.subject; s != nil {
-		if s.policies.Len() == 1 {
+		if subject(s).policies.Len() == 1 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -247,7 +251,7 @@ func (e *Engine) detach(p *policy) {
 	}
 	e.join(p, false)
 	if s := p.subject; s != nil {
-		if s.policies.Len() == 0 {
+		if !isSubject(s) {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -257,34 +261,34 @@ func (e *Engine) detach(p *policy) {
 // release gives up what the policy uses.
 func (e *Engine) release(p *policy) {
 	for _, s := range p.sets {
-		e.releaseSet(s)
+		e.sets.Release(s)
 	}
 	if p.staged != nil {
 		for _, s := range p.staged.selectors {
-			e.releaseSelector(s)
+			e.index.Release(s)
 		}
 	}
 	if p.shut != nil {
 		for _, s := range p.shut.held {
-			e.releaseSelector(s)
+			e.index.Release(s)
 		}
 	}
 	if p.subject != nil {
-		e.releaseSelector(p.subject)
+		e.index.Release(p.subject)
 		e.releaseTier(p.tier)
 	}
 }
 
-func (e *Engine) restackMembers(s *selector) {
-	for _, c := range s.members {
-		e.markClass(c, dirtyStack)
+func (e *Engine) restackMembers(s *labelindex.Selector) {
+	for _, g := range s.Groups() {
+		e.markGroup(g)
 	}
 }
 
-func (e *Engine) dirtyStacksOf(s *selector) {
-	for _, c := range s.members {
-		if c.stack != nil {
-			e.dirtyStack(c.stack)
+func (e *Engine) dirtyStacksOf(s *labelindex.Selector) {
+	for _, g := range s.Groups() {
+		if st := appliedTo(g).stack; st != nil {
+			e.dirtyStack(st)
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (e *Engine) flushNamespaceSelectors() {
 		return
 	}
 	e.pools.byNamespace = byNamespace
-	for p := range e.profiles.All {
+	for p := range e.profiles {
 		if p.kube {
 			e.markPods(p)
 		}

@@ -7,35 +7,27 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	expression "github.com/maneki-net/maneki/api/selector"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/compile"
-	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// profile is what gives items labels and, after all tiers, rules: a Namespace or ServiceAccount of Kubernetes, or a
-// Profile.
+// profile is what gives endpoints rules after all tiers, and items labels: a Namespace or ServiceAccount of Kubernetes,
+// or a Profile. It is the Value of the profile in the index.
 type profile struct {
-	name   string // "kns.default"
-	places compact.Pointers[place]
-	// labels are those that the profile gives, under their full names.
-	labels labels
-	names  *dictionary // of the labels
-	// spoken are the labels that the index uses, as of its generation spokenAt; 0 means that they are not known.
-	spoken   []expression.Fact
-	spokenAt uint64
-	counted  bool // in the tally
-	// kube says that the Kubernetes object is there, object that the Profile is.
-	kube        bool
-	ruled       int32 // how many places' ruling it is in
-	object      *v3.ProfileSpec
+	*labelindex.Profile // its labels
+
+	counted     bool              // in the tally
+	kube        bool              // the Kubernetes object is there
+	ruled       int32             // how many groups have it in their profileRules
+	object      *v3.ProfileSpec   // nil if there is no Profile
 	annotations map[string]string // of a Namespace, for CNI
-	policy      *policy           // while it is in a ruling, as of the last Flush; its group are the endpoints with the profile
+	policy      *policy           // while ruled > 0, as of the last Flush; its group are the endpoints with the profile
 }
 
 // policyName returns the name of the profile's Policy on the wire.
-func (p *profile) policyName() string { return wire.ProfilePrefix + p.name }
+func (p *profile) policyName() string { return wire.ProfilePrefix + p.Name() }
 
 const (
 	// allowProfile exists always, for automatic host endpoints.
@@ -45,63 +37,63 @@ const (
 	namespaceProfile = v3.NamespaceProfilePrefix
 )
 
-// rulesOf returns the profile whose rules come to a place because of one of its profiles, nil if none do. A pod's
-// namespace has rules whether or not it is known yet.
-func (e *Engine) rulesOf(at *place, of *profile) *profile {
-	switch {
-	case of.object != nil, of.name == allowProfile:
-		return of
-	case strings.HasPrefix(of.name, v3.NamespaceProfilePrefix) && (of.kube || at.kind == itemPod):
-		return e.profile(namespaceProfile)
-	}
-	return nil
-}
-
+// profile returns a profile, which it makes if there is none.
 func (e *Engine) profile(name string) *profile {
-	p := e.profiles.Get(name)
-	if p == nil {
-		p = &profile{name: strings.Clone(name), names: e.names}
-		e.profiles.Add(p)
+	of := e.index.Profile(name)
+	if p, is := of.Value.(*profile); is {
+		return p
 	}
+	p := &profile{Profile: of}
+	of.Value = p
 	return p
 }
 
-func (e *Engine) dropProfileIfUnused(p *profile) {
-	if !p.kube && p.object == nil && p.places.Len() == 0 && p.ruled == 0 && p.policy == nil {
-		e.profiles.Remove(p)
+// findProfile returns a profile, or nil if the engine knows nothing of it but its name.
+func (e *Engine) findProfile(name string) *profile {
+	of := e.index.FindProfile(name)
+	if of == nil {
+		return nil
+	}
+	p, _ := of.Value.(*profile)
+	return p
+}
+
+// profiles iterates over the profiles.
+func (e *Engine) profiles(yield func(*profile) bool) {
+	for of := range e.index.Profiles {
+		if p, is := of.Value.(*profile); is && !yield(p) {
+			return
+		}
 	}
 }
 
-// relabel gives a profile packed labels, which it keeps, and says whether they are others.
-func (e *Engine) relabel(p *profile, l labels) bool {
-	before := p.labels
-	p.labels, p.spoken, p.spokenAt = l, nil, 0
-	e.names.release(before)
-	return before != l
+func (e *Engine) dropProfileIfUnused(p *profile) {
+	if p.Value == p && !p.kube && p.object == nil && p.ruled == 0 && p.policy == nil {
+		p.Value = nil
+		e.index.DropIfUnused(p.Profile)
+	}
 }
 
-// setProfile notes that a profile changed: its labels perhaps, and whether it has rules.
-func (e *Engine) setProfile(p *profile, relabelled bool) {
+// profileChanged has the next Flush decide again what follows from whether a profile has rules.
+func (e *Engine) profileChanged(p *profile) {
 	e.tally.count(p)
-	for place := range p.places.All {
-		e.setRuling(place)
-		for c := range place.classes.All {
-			if relabelled {
-				e.markClass(c, dirtyMatches)
-			}
-		}
+	for g := range p.Groups() {
+		e.decideProfileRules(g)
 	}
 	e.touchProfile(p)
 	e.dropProfileIfUnused(p)
 }
 
-// setKube takes in a Namespace or a ServiceAccount, of which the profile gives the labels under a prefix.
-func (e *Engine) setKube(p *profile, prefix string, o metav1.Object) {
+// setKube takes in a Namespace or a ServiceAccount, whose labels the profile gives under a prefix. It reports whether
+// they are others than before.
+func (e *Engine) setKube(p *profile, prefix string, o metav1.Object) bool {
 	all := make(map[string]string, len(o.GetLabels())+1)
 	maps.Copy(all, o.GetLabels())
 	all[v3.LabelName] = o.GetName()
 	p.kube = true
-	e.setProfile(p, e.relabel(p, e.names.pack(prefix, all)))
+	relabelled := e.index.SetLabels(p.Profile, prefix, all)
+	e.profileChanged(p)
+	return relabelled
 }
 
 func (e *Engine) upsertNamespace(o *corev1.Namespace) {
@@ -109,9 +101,8 @@ func (e *Engine) upsertNamespace(o *corev1.Namespace) {
 	annotations := withPrefix(o.Annotations, cniAnnotations)
 	maps.DeleteFunc(annotations, func(name, _ string) bool { return !wire.HonouredOfNamespace(name) })
 	e.setAnnotations(p, annotations)
-	before := p.labels
-	e.setKube(p, v3.NamespaceLabelPrefix, o)
-	if e.pools.byNamespace && p.labels != before {
+	relabelled := e.setKube(p, v3.NamespaceLabelPrefix, o)
+	if relabelled && e.pools.byNamespace {
 		e.markPods(p)
 	}
 }
@@ -122,26 +113,19 @@ func (e *Engine) namespaceLabels(p *profile) map[string]string {
 		return nil
 	}
 	labels := map[string]string{}
-	for rest := p.labels.entries(); len(rest) > 0; {
-		var number uint32
-		var value string
-		number, value, rest = rest.next()
-		labels[strings.TrimPrefix(e.names.names[number].text, v3.NamespaceLabelPrefix)] = value
+	for name, value := range e.index.Labels(p.Profile) {
+		labels[strings.TrimPrefix(name, v3.NamespaceLabelPrefix)] = value
 	}
 	return labels
 }
 
 func (e *Engine) upsertServiceAccount(o *corev1.ServiceAccount) {
-	e.setKube(e.profile(serviceAccountProfile(o.Namespace, o.Name)), v3.ServiceAccountLabelPrefix, o)
-}
-
-func serviceAccountProfile(ns, name string) string {
-	return v3.ServiceAccountProfilePrefix + ns + "." + name
+	e.setKube(e.profile(labelindex.ServiceAccountProfile(o.Namespace, o.Name)), v3.ServiceAccountLabelPrefix, o)
 }
 
 // deleteKubeProfile takes a Namespace's or a ServiceAccount's profile out.
 func (e *Engine) deleteKubeProfile(name string) {
-	p := e.profiles.Get(name)
+	p := e.findProfile(name)
 	if p == nil || !p.kube {
 		return
 	}
@@ -163,9 +147,9 @@ func (e *Engine) setAnnotations(p *profile, annotations map[string]string) {
 
 // markPods makes Flush decide again on the endpoints with a profile.
 func (e *Engine) markPods(p *profile) {
-	for place := range p.places.All {
-		for it := range place.items {
-			e.mark(it)
+	for g := range p.Groups() {
+		for _, it := range g.Items() {
+			e.mark(itemOf(it))
 		}
 	}
 }
@@ -180,7 +164,7 @@ func (e *Engine) upsertProfile(o *v3.Profile) {
 }
 
 func (e *Engine) deleteProfile(name string) {
-	if p := e.profiles.Get(name); p != nil && p.object != nil {
+	if p := e.findProfile(name); p != nil && p.object != nil {
 		e.setObject(p, nil)
 	}
 }
@@ -188,18 +172,17 @@ func (e *Engine) deleteProfile(name string) {
 // setObject takes a Profile in, or with nil out. It gives labels where there is no Kubernetes object.
 func (e *Engine) setObject(p *profile, spec *v3.ProfileSpec) {
 	p.object = spec
-	relabelled := false
 	if !p.kube {
 		var own map[string]string
 		if spec != nil {
 			own = spec.LabelsToApply
 		}
-		relabelled = e.relabel(p, e.names.pack("", own))
+		e.index.SetLabels(p.Profile, "", own)
 	}
-	e.setProfile(p, relabelled)
+	e.profileChanged(p)
 }
 
-// touchProfile makes the profile's Policy again, which exists while the profile is in a ruling.
+// touchProfile makes the profile's Policy again, which exists while the rules apply to a group.
 func (e *Engine) touchProfile(p *profile) {
 	e.dirtyProfiles[p] = struct{}{}
 }
@@ -213,7 +196,7 @@ func (e *Engine) flushProfile(p *profile) {
 		e.dropProfileIfUnused(p)
 		return
 	}
-	c := proposal{key: compile.Key{Kind: KindProfile, Name: p.name}, group: &group{}}
+	c := proposal{key: compile.Key{Kind: KindProfile, Name: p.Name()}, group: &group{}}
 	if p.object != nil {
 		c.Policy = compile.Profile(p.policyName(), p.object)
 	} else {

@@ -7,14 +7,15 @@ import (
 	"strings"
 
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // stack is the policies that apply to classes which the same selectors select. They share its tiers.
 type stack struct {
 	key       string
-	selectors compact.Pointers[selector] // with policies in force
-	users     int32                      // classes
+	selectors compact.Pointers[labelindex.Selector] // with policies in force
+	users     int32                                 // classes
 	dirty     bool
 	hash      uint64 // of the tiers of a workload; 0 for none
 }
@@ -50,15 +51,15 @@ func (e *Engine) trimTiers() {
 	e.usedStacks = emptied(e.usedStacks)
 }
 
-// stackOf returns the stack of a class, nil if no policy selects it.
-func (e *Engine) stackOf(c *class) *stack {
-	if c.place.kind > itemHost {
+// stackOf returns the stack of a group, nil if no policy selects it.
+func (e *Engine) stackOf(g *labelindex.Group) *stack {
+	if !g.Kind().IsEndpoint() {
 		return nil
 	}
 	numbers := make([]byte, 0, 64)
-	for _, s := range c.matches {
-		if s.policies.Len() > 0 {
-			numbers = binary.AppendVarint(numbers, int64(s.number))
+	for s := range g.Selectors {
+		if isSubject(s) {
+			numbers = binary.AppendVarint(numbers, int64(s.Number()))
 		}
 	}
 	if len(numbers) == 0 {
@@ -68,8 +69,8 @@ func (e *Engine) stackOf(c *class) *stack {
 	st := e.stacks.Get(key)
 	if st == nil {
 		st = &stack{key: key}
-		for _, m := range c.matches {
-			if s := m.selector; s.policies.Len() > 0 {
+		for s := range g.Selectors {
+			if isSubject(s) {
 				st.selectors.Add(s)
 			}
 		}
@@ -86,65 +87,70 @@ func (e *Engine) dirtyStack(st *stack) {
 	}
 }
 
-// restack decides again which policies apply to a class.
-func (e *Engine) restack(c *class) {
-	now := e.stackOf(c)
-	if c.stack == now {
+// restack decides again which policies apply to a group.
+func (e *Engine) restack(g *labelindex.Group) {
+	a, now := appliedTo(g), e.stackOf(g)
+	if a.stack == now {
 		return
 	}
-	for _, it := range c.items {
-		e.uncount(it)
+	for _, it := range g.Items() {
+		e.uncount(itemOf(it))
 	}
 	if now != nil {
 		now.users++
 	}
-	e.unstack(c)
-	c.stack = now
+	e.unstack(a)
+	a.stack = now
 }
 
-// unstack takes the stack away from a class whose items are not counted.
-func (e *Engine) unstack(c *class) {
-	if st := c.stack; st != nil {
-		switch st.users--; st.users {
-		case 0:
-			e.stacks.Remove(st)
-			delete(e.stackTiers, st)
-		case 1:
-			e.usedStacks = append(e.usedStacks, st)
-		}
-		c.stack = nil
+// unstack takes the stack away from a group whose items are not counted.
+func (e *Engine) unstack(a *applied) {
+	st := a.stack
+	if st == nil {
+		return
+	}
+	a.stack = nil
+	st.users--
+	switch st.users {
+	case 0:
+		e.stacks.Remove(st)
+		delete(e.stackTiers, st)
+	case 1:
+		e.usedStacks = append(e.usedStacks, st)
 	}
 }
 
 // count counts an endpoint where its node needs the policies that apply to it.
 func (e *Engine) count(it *item) {
-	if !it.counted && it.isEndpoint() {
-		it.counted = true
-		e.countEndpoint(it, 1)
+	if !it.is(itemCounted) && it.isEndpoint() {
+		it.setFlag(itemCounted)
+		e.countEndpoint(it, it.Group(), 1)
 	}
 }
 
-// uncount has the next Flush count the endpoint anew. It comes before its node, its class, or what is counted for it,
+// uncount has the next Flush count the endpoint again. It is called before its node, or what applies to its group,
 // changes.
 func (e *Engine) uncount(it *item) {
-	if it.counted {
-		it.counted = false
-		e.countEndpoint(it, -1)
+	if it.is(itemCounted) {
+		it.clearFlag(itemCounted)
+		e.countEndpoint(it, it.Group(), -1)
 		e.mark(it)
 	}
 }
 
-func (e *Engine) countEndpoint(it *item, n int32) {
-	e.tally.endpoints[it.kind] += int(n)
+// countEndpoint counts an endpoint n times more where what applies to a group is needed.
+func (e *Engine) countEndpoint(it *item, g *labelindex.Group, n int32) {
+	a := appliedTo(g)
+	e.tally.endpoints[it.Kind()] += int(n)
 	e.countNode(&e.everywhere, it.node, n)
-	if r := it.class.place.ruling; r != nil {
-		for _, p := range r.profiles {
+	if a.rules != nil {
+		for _, p := range a.rules.profiles {
 			e.countNode(p.policy.group, it.node, n)
 		}
 	}
-	if st := it.class.stack; st != nil {
-		for s := range st.selectors.All {
-			e.countNode(&s.group, it.node, n)
+	if a.stack != nil {
+		for s := range a.stack.selectors.All {
+			e.countNode(subject(s), it.node, n)
 		}
 	}
 }
@@ -157,14 +163,15 @@ func (e *Engine) flushStacks() {
 			continue
 		}
 		tiers, before := e.tiersOf(st, func(*policy) bool { return true }), st.hash
-		if st.hash = 0; len(tiers) > 0 { // none are as good as no stack
+		st.hash = 0
+		if len(tiers) > 0 { // none are as good as no stack
 			st.hash = e.hash(tiers)
 		}
 		e.keepTiers(st, tiers)
-		for _, c := range st.selectors.First().members {
-			if c.stack == st && (st.hash != before || c.place.kind == itemHost) {
-				for _, it := range c.items {
-					e.mark(it)
+		for _, g := range st.selectors.First().Groups() {
+			if appliedTo(g).stack == st && (st.hash != before || g.Kind() == labelindex.Host) {
+				for _, it := range g.Items() {
+					e.mark(itemOf(it))
 				}
 			}
 		}
@@ -176,7 +183,7 @@ func (e *Engine) flushStacks() {
 func (e *Engine) policiesOf(st *stack) []*policy {
 	var list []*policy
 	for s := range st.selectors.All {
-		list = slices.AppendSeq(list, s.policies.All)
+		list = slices.AppendSeq(list, subject(s).policies.All)
 	}
 	slices.SortFunc(list, comparePolicies)
 	return list

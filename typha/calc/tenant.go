@@ -9,6 +9,7 @@ import (
 
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
@@ -19,7 +20,9 @@ type tenants struct {
 	// unmeasured are the policies whose members are not counted yet.
 	unmeasured map[*policy]struct{}
 	// resized are the selectors whose members count differently than before; their policies are measured again.
-	resized map[*selector]struct{}
+	resized map[*labelindex.Selector]struct{}
+	// counted are the policies whose members those of a selector are. None is empty.
+	counted map[*labelindex.Selector]*compact.Pointers[policy]
 	// recount is set when the members of some service count differently than before: all policies are measured again.
 	recount bool
 	dirty   map[*tenant]struct{} // tenants to decide on again
@@ -27,7 +30,8 @@ type tenants struct {
 
 func newTenants() tenants {
 	return tenants{byName: map[string]*tenant{}, unmeasured: map[*policy]struct{}{},
-		resized: map[*selector]struct{}{}, dirty: map[*tenant]struct{}{}}
+		resized: map[*labelindex.Selector]struct{}{},
+		counted: map[*labelindex.Selector]*compact.Pointers[policy]{}, dirty: map[*tenant]struct{}{}}
 }
 
 // tenant is a namespace with policies. The tenant with an empty name has the policies without a namespace.
@@ -71,7 +75,7 @@ type shut struct {
 	policy compile.Policy
 	why    fitting // the reason in its Problem; zero before there is one
 	// held are the selectors of the policy's sets, if it is their members that do not fit.
-	held []*selector
+	held []*labelindex.Selector
 }
 
 func (e *Engine) tenant(name string) *tenant {
@@ -98,7 +102,12 @@ func (e *Engine) enter(p *policy) {
 	t.shut += oneIf(p.shut != nil)
 	e.tenants.unmeasured[p] = struct{}{}
 	for _, s := range p.counts() {
-		s.counted.Add(p)
+		by := e.tenants.counted[s]
+		if by == nil {
+			by = &compact.Pointers[policy]{}
+			e.tenants.counted[s] = by
+		}
+		by.Add(p)
 	}
 	if t.aged != nil {
 		t.late = append(t.late, p)
@@ -112,7 +121,11 @@ func (e *Engine) leave(p *policy) {
 	t.cost.Rules, t.cost.Sets, t.members = t.cost.Rules-p.cost.Rules, t.cost.Sets-p.cost.Sets, t.members-p.members
 	t.shut -= oneIf(p.shut != nil)
 	for _, s := range p.counts() {
-		s.counted.Remove(p)
+		by := e.tenants.counted[s]
+		by.Remove(p)
+		if by.Len() == 0 {
+			delete(e.tenants.counted, s)
+		}
 	}
 	p.left = true
 	delete(e.tenants.unmeasured, p)
@@ -144,8 +157,10 @@ func (e *Engine) judgeTenants() bool {
 		}
 	}
 	for s := range t.resized {
-		for p := range s.counted.All {
-			t.unmeasured[p] = struct{}{}
+		if policies := t.counted[s]; policies != nil {
+			for p := range policies.All {
+				t.unmeasured[p] = struct{}{}
+			}
 		}
 	}
 	clear(t.resized)
@@ -166,10 +181,10 @@ func (e *Engine) measure(t *tenant, p *policy) {
 	e.progress.Add(1)
 	n := 0
 	for _, s := range p.sets {
-		n += e.charge(e.size(s))
+		n += e.charge(e.sets.Size(s))
 	}
 	for _, s := range p.trialSpecs() {
-		size, _ := e.sizeOf(&s)
+		size, _ := e.sets.SizeOf(&s)
 		n += e.charge(size)
 	}
 	t.members += n - p.members
@@ -182,11 +197,11 @@ func (e *Engine) measure(t *tenant, p *policy) {
 }
 
 // counts returns the selectors whose members measure counts, each once.
-func (p *policy) counts() []*selector {
-	var list []*selector
+func (p *policy) counts() []*labelindex.Selector {
+	var list []*labelindex.Selector
 	for _, s := range p.sets {
-		if s.selector != nil {
-			list = append(list, s.selector)
+		if selector := s.Selector(); selector != nil {
+			list = append(list, selector)
 		}
 	}
 	if p.staged != nil {
@@ -195,7 +210,7 @@ func (p *policy) counts() []*selector {
 	if p.shut != nil {
 		list = append(list, p.shut.held...)
 	}
-	slices.SortFunc(list, func(a, b *selector) int { return int(a.number - b.number) })
+	slices.SortFunc(list, func(a, b *labelindex.Selector) int { return int(a.Number() - b.Number()) })
 	return slices.Compact(list)
 }
 
@@ -223,7 +238,7 @@ func (p *policy) specs() []spec.Set {
 	}
 	specs := make([]spec.Set, len(p.sets))
 	for i, s := range p.sets {
-		specs[i] = s.spec()
+		specs[i] = s.Spec()
 	}
 	return specs
 }
@@ -293,7 +308,7 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 	left.rules, left.sets = left.rules-p.cost.Rules, left.sets-sets
 	all, more := 0, 0
 	for i := range specs {
-		size, known := e.sizeOf(&specs[i])
+		size, known := e.sets.SizeOf(&specs[i])
 		if !known {
 			return fitting{}
 		}
@@ -354,11 +369,13 @@ func (e *Engine) putShut(key compile.Key, c compile.Policy, why fitting) {
 }
 
 // hold acquires the selectors of sets.
-func (e *Engine) hold(sets []spec.Set) []*selector {
-	held := make([]*selector, 0, len(sets))
+func (e *Engine) hold(sets []spec.Set) []*labelindex.Selector {
+	held := make([]*labelindex.Selector, 0, len(sets))
 	for i := range sets {
 		if sets[i].Service == nil {
-			held = append(held, e.acquireSelector(sets[i].Items))
+			s := e.index.Acquire(sets[i].Items)
+			e.index.Match(s)
+			held = append(held, s)
 		}
 	}
 	return held
@@ -371,7 +388,7 @@ func (e *Engine) compiledOf(p *policy) compile.Policy {
 	}
 	key, rules := p.key(), p.decode()
 	c := compile.Policy{
-		Name: p.name, Tier: p.tier.name, Order: p.order, Subject: p.subject.spec(),
+		Name: p.name, Tier: p.tier.name, Order: p.order, Subject: p.subject.Spec(),
 		Ingress: compile.Rules{List: rules.Ingress}, Egress: compile.Rules{List: rules.Egress},
 		AppliesToIngress: p.ingress, AppliesToEgress: p.egress,
 		DoNotTrack: p.doNotTrack, PreDNAT: p.preDNAT, ApplyOnForward: p.onForward, NeededOnEveryNode: p.group == &e.everywhere,
@@ -385,26 +402,6 @@ func (e *Engine) compiledOf(p *policy) compile.Policy {
 		c.Staged = p.staged.action
 	}
 	return c
-}
-
-// size returns the number of a set's members.
-func (e *Engine) size(s *ipSet) int {
-	if s.selector == nil {
-		return e.services.size(*s.Service)
-	}
-	return s.selector.size
-}
-
-// sizeOf returns the size of a set that may not be in use. It returns false if the size is not known.
-func (e *Engine) sizeOf(s *spec.Set) (int, bool) {
-	if s.Service != nil {
-		return e.services.size(*s.Service), true
-	}
-	selector := e.selectors.Get(s.Items.Key())
-	if selector == nil || !selector.asked {
-		return 0, false
-	}
-	return selector.size, true
 }
 
 // leastCharge is the smallest number that the members of a set count as.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/derive"
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -119,7 +120,7 @@ func (e *Engine) deleteNode(name string) {
 	delete(e.hosts, name)
 	e.bgp.DeleteNode(name)
 	e.felix.removeNode(name)
-	e.removeItem(itemKey{itemNode, resourceName{name: name}})
+	e.removeItem(labelindex.Key{Kind: labelindex.Node, Name: name})
 	e.removeTunnels(name)
 }
 

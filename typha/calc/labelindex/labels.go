@@ -1,8 +1,9 @@
-package calc
+package labelindex
 
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -11,12 +12,12 @@ import (
 // labels are a map of labels, packed into one string without pointers. It begins with the number of labels. For each
 // label follow the number of its name in a dictionary, the length of its value, and the value, sorted by the names'
 // numbers. Kubernetes does not limit the number of labels. If there are more than fewLabels, an index precedes the
-// labels: the name's number and the place of each, in placeSize octets.
+// labels: for each label the number of its name and its offset, in slotSize bytes.
 type labels string
 
 const (
 	fewLabels = 16
-	placeSize = 8
+	slotSize  = 8
 )
 
 // dictionary numbers the names of labels that are in use: many labels have few names.
@@ -51,16 +52,16 @@ func (d *dictionary) pack(prefix string, m map[string]string) labels {
 	}
 	slices.SortFunc(list, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
 	out := binary.AppendUvarint(d.packed[:0], uint64(len(list)))
-	places := len(out)
+	slots := len(out)
 	if len(list) > fewLabels {
-		out = append(out, make([]byte, placeSize*len(list))...)
+		out = append(out, make([]byte, slotSize*len(list))...)
 	}
 	begin := len(out)
 	for i, l := range list {
 		if len(list) > fewLabels {
-			place := out[places+placeSize*i:]
-			binary.BigEndian.PutUint32(place, l.number)
-			binary.BigEndian.PutUint32(place[placeSize/2:], uint32(len(out)-begin))
+			slot := out[slots+slotSize*i:]
+			binary.BigEndian.PutUint32(slot, l.number)
+			binary.BigEndian.PutUint32(slot[slotSize/2:], uint32(len(out)-begin))
 		}
 		out = binary.AppendUvarint(out, uint64(l.number))
 		out = binary.AppendUvarint(out, uint64(len(l.value)))
@@ -77,7 +78,8 @@ func (d *dictionary) acquire(prefix, name string) uint32 {
 	}
 	number, known := d.numbers[name]
 	if !known {
-		if n := len(d.free); n > 0 {
+		n := len(d.free)
+		if n > 0 {
 			number, d.free = d.free[n-1], d.free[:n-1]
 		} else {
 			number = uint32(len(d.names))
@@ -90,12 +92,13 @@ func (d *dictionary) acquire(prefix, name string) uint32 {
 	return number
 }
 
-// release lets go of names that nothing else has.
+// release gives packed labels up. Names that no other labels have are forgotten.
 func (d *dictionary) release(l labels) {
 	for rest := l.entries(); len(rest) > 0; {
 		var number uint32
 		number, _, rest = rest.next()
-		if name := &d.names[number]; name.users > 1 {
+		name := &d.names[number]
+		if name.users > 1 {
 			name.users--
 		} else {
 			delete(d.numbers, name.text)
@@ -113,16 +116,17 @@ func (l labels) entries() entries {
 	return all
 }
 
-// open returns the parts of packed labels. places is the index, empty if there are few labels.
-func (l labels) open() (count int, places string, all entries) {
+// open returns the parts of packed labels. slots is the index, empty if there are few labels.
+func (l labels) open() (count int, slots string, all entries) {
 	if l == "" {
 		return 0, "", ""
 	}
 	n, rest := uvarint(string(l))
-	if count = int(n); count > fewLabels {
-		places, rest = rest[:placeSize*count], rest[placeSize*count:]
+	count = int(n)
+	if count > fewLabels {
+		slots, rest = rest[:slotSize*count], rest[slotSize*count:]
 	}
-	return count, places, entries(rest)
+	return count, slots, entries(rest)
 }
 
 // next cuts the first label off.
@@ -133,25 +137,26 @@ func (l entries) next() (number uint32, value string, rest entries) {
 }
 
 func (l labels) get(number uint32) (string, bool) {
-	count, places, all := l.open()
-	if places != "" {
-		i := sort.Search(count, func(i int) bool { return fixed(places[placeSize*i:]) >= number })
+	count, slots, all := l.open()
+	if slots != "" {
+		i := sort.Search(count, func(i int) bool { return fixed(slots[slotSize*i:]) >= number })
 		if i == count {
 			return "", false
 		}
-		all = all[fixed(places[placeSize*i+placeSize/2:]):]
+		all = all[fixed(slots[slotSize*i+slotSize/2:]):]
 	}
 	for len(all) > 0 {
 		var n uint32
 		var v string
-		if n, v, all = all.next(); n >= number {
+		n, v, all = all.next()
+		if n >= number {
 			return v, n == number
 		}
 	}
 	return "", false
 }
 
-// fixed decodes a number of four octets.
+// fixed decodes a number of four bytes.
 func fixed(packed string) uint32 {
 	return uint32(packed[0])<<24 | uint32(packed[1])<<16 | uint32(packed[2])<<8 | uint32(packed[3])
 }
@@ -165,31 +170,23 @@ func cutText(packed string) (text, rest string) {
 func uvarint(packed string) (n uint32, rest string) {
 	for i, shift := 0, 0; ; i, shift = i+1, shift+7 {
 		c := packed[i]
-		if n |= uint32(c&0x7f) << shift; c < 0x80 {
+		n |= uint32(c&0x7f) << shift
+		if c < 0x80 {
 			return n, packed[i+1:]
 		}
 	}
 }
 
-// packPorts packs named ports likewise: a sorted list without repetitions.
-func packPorts(list []namedPort) string {
-	slices.SortFunc(list, compareNamedPorts)
-	var out []byte
-	for _, p := range slices.Compact(list) {
-		out = append(out, p.protocol, byte(p.port>>8), byte(p.port))
-		out = binary.AppendUvarint(out, uint64(len(p.name)))
-		out = append(out, p.name...)
-	}
-	return string(out)
-}
-
-// eachPort passes the numbers of the packed ports that have a name and a protocol.
-func eachPort(packed, name string, protocol uint8, visit func(port uint16)) {
-	for len(packed) > 0 {
-		p, port := packed[0], uint16(packed[1])<<8|uint16(packed[2])
-		var n string
-		if n, packed = cutText(packed[3:]); n == name && p == protocol {
-			visit(port)
+// each iterates over names and values, in the order of the names' numbers.
+func (d *dictionary) each(l labels) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for rest := l.entries(); len(rest) > 0; {
+			var number uint32
+			var value string
+			number, value, rest = rest.next()
+			if !yield(d.names[number].text, value) {
+				return
+			}
 		}
 	}
 }

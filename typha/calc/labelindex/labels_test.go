@@ -1,4 +1,4 @@
-package calc
+package labelindex
 
 import (
 	"fmt"
@@ -66,23 +66,14 @@ func TestNumbersOfLabelNamesAreUsedAgain(t *testing.T) {
 }
 
 func TestNamedPortsSurvivePacking(t *testing.T) {
-	packed := packPorts([]namedPort{{"web", 6, 8080}, {"dns", 17, 53}, {"web", 6, 80}, {"dns", 17, 53}, {"web", 132, 1}})
+	packed := PackPorts([]Port{{"web", 6, 8080}, {"dns", 17, 53}, {"web", 6, 80}, {"dns", 17, 53}, {"web", 132, 1}})
 	var got []uint16
-	eachPort(packed, "web", 6, func(port uint16) { got = append(got, port) })
+	packed.Named("web", 6, func(port uint16) { got = append(got, port) })
 	if len(got) != 2 || got[0] != 80 || got[1] != 8080 {
 		t.Errorf("the ports of web are %v", got)
 	}
-	if again := packPorts([]namedPort{{"web", 132, 1}, {"web", 6, 80}, {"dns", 17, 53}, {"web", 6, 8080}}); again != packed {
+	if again := PackPorts([]Port{{"web", 132, 1}, {"web", 6, 80}, {"dns", 17, 53}, {"web", 6, 8080}}); again != packed {
 		t.Error("the order decides")
-	}
-}
-
-func TestUIDsSurvivePacking(t *testing.T) {
-	for text, size := range map[string]int{"": 0, "u": 1, "0123456789abcdef": 17, "0123456789abcdef0": 17, "3f2b1c5e-0000-4000-8000-00000000002a": 16,
-		"3F2B1C5E-0000-4000-8000-00000000002A": 36, "3f2b1c5e000040008000-00000000002a": 33, "d0c1ab9ae8a8f0d1d0c1ab9ae8a8f0d1": 32} {
-		if u := packUID(text); u.String() != text || len(u) != size {
-			t.Errorf("%q becomes %q of %d octets, want %d", text, u.String(), len(u), size)
-		}
 	}
 }
 
