@@ -23,6 +23,7 @@ type Kernel interface {
 	LinkByName(name string) (netlink.Link, error)
 	AddrAdd(netlink.Link, *netlink.Addr) error
 	AddrDel(netlink.Link, *netlink.Addr) error
+	AddrList(link netlink.Link, family int) ([]netlink.Addr, error)
 	RouteAdd(*netlink.Route) error
 	RouteReplace(*netlink.Route) error
 	RouteDel(*netlink.Route) error
