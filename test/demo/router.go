@@ -46,11 +46,28 @@ type birdPeer struct {
 	Local, Range string
 }
 
+// bgp connects the router, and checks that it learns the networks of the pods and that a client behind it reaches them.
 func (d *Demo) bgp(ctx context.Context) error {
-	plan := d.cluster.Plan()
-	control, err := d.startBird(ctx)
+	control, err := d.ConnectRouter(ctx)
 	if err != nil {
 		return err
+	}
+	if _, err := d.shell.show(ctx, "calicoctl node status"); err != nil {
+		return err
+	}
+	if err := d.routerLearns(ctx, control); err != nil {
+		return err
+	}
+	return d.clientReaches(ctx)
+}
+
+// ConnectRouter starts BIRD on the router outside the cluster and makes every node peer with it. It returns BIRD's control
+// socket when every session is established.
+func (d *Demo) ConnectRouter(ctx context.Context) (control string, err error) {
+	plan := d.cluster.Plan()
+	control, err = d.startBird(ctx)
+	if err != nil {
+		return "", err
 	}
 	var manifest strings.Builder
 	for i, subnet := range plan.Subnets {
@@ -60,7 +77,7 @@ func (d *Demo) bgp(ctx context.Context) error {
 		}
 	}
 	if _, err := d.shell.showInput(ctx, "calicoctl apply -f -", manifest.String()); err != nil {
-		return err
+		return "", err
 	}
 	_, err = d.shell.until(ctx, 90*time.Second, "birdc -s "+control+" show protocols", func(output string) error {
 		sessions := 0
@@ -73,15 +90,9 @@ func (d *Demo) bgp(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return d.check("every node has a session with the router", err)
+		err = d.check("every node has a session with the router", err)
 	}
-	if _, err := d.shell.show(ctx, "calicoctl node status"); err != nil {
-		return err
-	}
-	if err := d.routerLearns(ctx, control); err != nil {
-		return err
-	}
-	return d.clientReaches(ctx)
+	return control, err
 }
 
 // startBird starts the router's BGP daemon in tor, unless one of a run before is there, and

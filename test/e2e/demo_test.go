@@ -15,6 +15,6 @@ func TestDemo(t *testing.T) {
 		if err := walk.Run(t.Context()); err != nil {
 			t.Fatalf("%s: %v", walked, err)
 		}
-		suite.installed = true
+		suite.installed, suite.routed = true, true
 	}
 }

@@ -26,6 +26,7 @@ const latencyRuns = 20
 // cluster. It judges that both happen; the times are for reading.
 func TestPolicyLatency(t *testing.T) {
 	install(t)
+	connectRouter(t)
 	addresses := runPods(t, "latency", "")
 	config, err := clientcmd.BuildConfigFromFlags("", suite.cluster.Kubeconfig())
 	if err != nil {
@@ -44,7 +45,13 @@ func TestPolicyLatency(t *testing.T) {
 	}
 	enterTor(t)
 	target := net.JoinHostPort(addresses["node1"][0], "8080")
-	await(t, target, true) // the router knows the way
+	eventually(t, 30*time.Second, func(ctx context.Context) error { // until the router has learned the way
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", target)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
 	var denied, allowed []time.Duration
 	for range latencyRuns {
 		start := time.Now()

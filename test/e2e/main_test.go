@@ -31,6 +31,8 @@ var suite struct {
 	root    string
 	// installed reports whether Maneki is installed in the cluster.
 	installed bool
+	// routed reports whether the router outside the cluster has BGP sessions with the nodes.
+	routed bool
 }
 
 func TestMain(m *testing.M) {
@@ -98,6 +100,18 @@ func install(t *testing.T) {
 		t.Fatal(err)
 	}
 	suite.installed = true
+}
+
+// connectRouter connects the router outside the cluster as the demo does, unless it is connected.
+func connectRouter(t *testing.T) {
+	t.Helper()
+	if suite.routed {
+		return
+	}
+	if _, err := demo.New(suite.cluster, suite.tools, suite.root, os.Stdout).ConnectRouter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	suite.routed = true
 }
 
 func dump() {

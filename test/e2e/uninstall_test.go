@@ -11,7 +11,7 @@ func TestUninstall(t *testing.T) {
 	install(t)
 	must(t, "kubectl delete namespace shop data pings --ignore-not-found --timeout=120s")
 	must(t, "helm uninstall maneki -n "+namespace+" --wait --timeout 4m")
-	suite.installed = false
+	suite.installed, suite.routed = false, false
 	if left := must(t, "kubectl get all,secrets,serviceaccounts,configmaps -n "+namespace+" -o name"); strings.Contains(left, "calico") || strings.Contains(left, "maneki") {
 		t.Errorf("left in the namespace:\n%s", left)
 	}
