@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -23,8 +24,6 @@ type host struct {
 	kernel Kernel
 	// links is the last event shown of each device: the real kernel repeats itself.
 	links map[string]dataplane.Event
-	// awaited is the IPv6 address of which the kernel tells a moment after it was added; invalid for none.
-	awaited netip.Prefix
 }
 
 func newHost(k Kernel) *host { return &host{kernel: k, links: map[string]dataplane.Event{}} }
@@ -34,26 +33,53 @@ func newHost(k Kernel) *host { return &host{kernel: k, links: map[string]datapla
 func (h *host) events(t testing.TB) []dataplane.Event {
 	t.Helper()
 	list := h.kernel.flush(t)
-	for deadline := time.Now().Add(10 * time.Second); h.awaited.IsValid(); list = append(list, h.kernel.flush(t)...) {
-		if slices.ContainsFunc(list, func(e dataplane.Event) bool {
-			return e.Kind == dataplane.EventAddr && e.Dst == h.awaited
-		}) {
-			h.awaited = netip.Prefix{}
-			break
-		}
+	for deadline := time.Now().Add(10 * time.Second); !moveAddrs(list); list = append(list, h.kernel.flush(t)...) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no event of address %s", h.awaited)
+			t.Fatalf("an IPv6 address has a route and no event: %+v", list)
 		}
 	}
+	sortNeighs(list)
 	return slices.DeleteFunc(list, func(e dataplane.Event) bool {
 		if e.Kind == dataplane.EventLink {
 			last, known := h.links[e.Device]
 			h.links[e.Device] = e
-			return known && last.Up == e.Up && last.Deleted == e.Deleted && last.Index == e.Index
+			same := last.Up == e.Up && last.Deleted == e.Deleted && last.Index == e.Index && last.MTU == e.MTU
+			return known && same && bytes.Equal(last.MAC, e.MAC)
 		}
 		a := e.Dst.Addr()
 		own := e.Kind == dataplane.EventNeigh && !a.IsValid() // the forwarding entry of a bridge's own MAC address
 		return e.Kind == dataplane.EventChains || own || a.IsLinkLocalUnicast() || a.IsMulticast()
+	})
+}
+
+// moveAddrs moves the event of each new IPv6 address after that of its route, and reports whether all are there: the
+// real kernel sends it a moment later.
+func moveAddrs(list []dataplane.Event) bool {
+	for i, r := range list {
+		subnet := r.Kind == dataplane.EventRoute && r.Family == dataplane.IPv6 && r.Protocol == unix.RTPROT_KERNEL
+		if !subnet || r.Deleted || r.Dst.Addr().IsLinkLocalUnicast() || r.Dst.Addr().IsMulticast() {
+			continue
+		}
+		at := slices.IndexFunc(list[i+1:], func(e dataplane.Event) bool {
+			return e.Kind == dataplane.EventAddr && !e.Deleted && e.Dst.Masked() == r.Dst
+		})
+		if at < 0 {
+			return false
+		}
+		addr := list[i+1+at]
+		copy(list[i+2:i+2+at], list[i+1:i+1+at])
+		list[i+1] = addr
+	}
+	return true
+}
+
+// sortNeighs sorts neighbour events that follow each other: the real kernel sends them in the order of a random hash.
+func sortNeighs(list []dataplane.Event) {
+	slices.SortStableFunc(list, func(a, b dataplane.Event) int {
+		if a.Kind != dataplane.EventNeigh || b.Kind != dataplane.EventNeigh {
+			return 0
+		}
+		return a.Dst.Addr().Compare(b.Dst.Addr())
 	})
 }
 
@@ -63,12 +89,19 @@ func (h *host) events(t testing.TB) []dataplane.Event {
 //	addr add|del PREFIX DEVICE
 //	route add|del PREFIX [via ADDRESS] [dev DEVICE] [proto N] [metric N] [blackhole]
 //	routes 4|6
+//	device NAME
+//	link mtu NAME OCTETS
+//	neigh del ADDRESS DEVICE, fdb del MAC DEVICE
 //	setting KEY [VALUE]
 //	flow add SOURCE DESTINATION REPLIER, flows 4|6
 func (h *host) command(words []string) (text string, known bool, err error) {
 	switch words[0] {
 	case "link":
-		return "", true, h.link(words[1], words[2])
+		return "", true, h.link(words[1], words[2], words[3:]...)
+	case "device":
+		text, err = h.device(words[1])
+	case "neigh", "fdb":
+		return "", true, h.removeNeigh(words[2], words[3])
 	case "addr":
 		return "", true, h.addr(words[1], words[2], words[3])
 	case "route":
@@ -95,7 +128,7 @@ func familyOf(word string) dataplane.Family {
 	return map[string]dataplane.Family{"4": dataplane.IPv4, "6": dataplane.IPv6}[word]
 }
 
-func (h *host) link(verb, name string) error {
+func (h *host) link(verb, name string, more ...string) error {
 	if verb == "add" {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = name
@@ -104,6 +137,13 @@ func (h *host) link(verb, name string) error {
 	l, err := h.kernel.LinkByName(name)
 	if err != nil {
 		return err
+	}
+	if verb == "mtu" {
+		octets, err := strconv.Atoi(more[0])
+		if err != nil {
+			return err
+		}
+		return h.kernel.LinkSetMTU(l, octets)
 	}
 	do := map[string]func(netlink.Link) error{
 		"del": h.kernel.LinkDel, "up": h.kernel.LinkSetUp, "down": h.kernel.LinkSetDown,
@@ -123,11 +163,7 @@ func (h *host) addr(verb, prefix, device string) error {
 	if verb == "del" {
 		return h.kernel.AddrDel(l, a)
 	}
-	err = h.kernel.AddrAdd(l, a)
-	if err == nil && a.Flags != 0 {
-		h.awaited = netip.MustParsePrefix(prefix)
-	}
-	return err
+	return h.kernel.AddrAdd(l, a)
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"net"
 	"testing"
 	"time"
 
@@ -19,15 +20,21 @@ type Kernel interface {
 	LinkDel(netlink.Link) error
 	LinkSetUp(netlink.Link) error
 	LinkSetDown(netlink.Link) error
+	LinkSetMTU(netlink.Link, int) error
+	LinkSetHardwareAddr(netlink.Link, net.HardwareAddr) error
 	LinkList() ([]netlink.Link, error)
 	LinkByName(name string) (netlink.Link, error)
 	AddrAdd(netlink.Link, *netlink.Addr) error
+	AddrReplace(netlink.Link, *netlink.Addr) error
 	AddrDel(netlink.Link, *netlink.Addr) error
 	AddrList(link netlink.Link, family int) ([]netlink.Addr, error)
 	RouteAdd(*netlink.Route) error
 	RouteReplace(*netlink.Route) error
 	RouteDel(*netlink.Route) error
 	RouteListFiltered(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error)
+	NeighList(index, family int) ([]netlink.Neigh, error)
+	NeighSet(*netlink.Neigh) error
+	NeighDel(*netlink.Neigh) error
 	ReadSetting(key string) (string, error)
 	WriteSetting(key, value string) error
 	ConntrackCreate(netlink.ConntrackTableType, netlink.InetFamily, *netlink.ConntrackFlow) error

@@ -142,9 +142,11 @@ func (k *Kernel) sortedLinks() []*device {
 	return list
 }
 
-// noLink is the error for a device that does not exist. The library's own has no message if it is made outside.
-type noLink string
+// errNoLink is the error for a device that does not exist. The library's own has no message if it is made outside.
+var errNoLink error = noLink{}
 
-func (e noLink) Error() string { return "Link " + string(e) + " not found" }
+type noLink struct{}
 
-func (e noLink) Unwrap() error { return netlink.LinkNotFoundError{} }
+func (noLink) Error() string { return "Link not found" }
+
+func (noLink) Unwrap() error { return netlink.LinkNotFoundError{} }

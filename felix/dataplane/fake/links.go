@@ -116,6 +116,7 @@ func (k *Kernel) lookUp(l netlink.Link) *device {
 
 func (k *Kernel) removeDevice(d *device) {
 	index := d.Attrs().Index
+	k.removeNeighs(index, unix.AF_BRIDGE)
 	if d.up() {
 		k.setFlags(d, false)
 	}
@@ -124,7 +125,6 @@ func (k *Kernel) removeDevice(d *device) {
 			k.removeAddr(a)
 		}
 	}
-	k.neighs = slices.DeleteFunc(k.neighs, func(n netlink.Neigh) bool { return n.LinkIndex == index })
 	k.removeSettings(d.Attrs().Name)
 	delete(k.links, index)
 	k.notifyLink(d, true)
@@ -194,7 +194,9 @@ func (k *Kernel) setFlags(d *device, up bool) {
 	attrs.RawFlags &^= unix.IFF_UP
 	k.notifyLink(d, false)
 	k.removeRoutesOver(attrs.Index, dataplane.IPv4, false)
+	k.removeNeighs(attrs.Index, unix.AF_INET)
 	k.removeRoutesOver(attrs.Index, dataplane.IPv6, true)
+	k.removeNeighs(attrs.Index, unix.AF_INET6)
 	for _, a := range slices.Clone(k.addrs) {
 		if a.index == attrs.Index && a.prefix.Addr().Is6() {
 			k.removeAddr(a)
@@ -224,7 +226,7 @@ func (k *Kernel) LinkByName(name string) (netlink.Link, error) {
 	if d := k.find(name); d != nil {
 		return snapshot(d.Link), nil
 	}
-	return nil, noLink(name)
+	return nil, errNoLink
 }
 
 // AddrAdd adds an address; if the device has it already, the error is EEXIST.
@@ -305,6 +307,7 @@ func (k *Kernel) removeAddr(a address) {
 	last := !slices.ContainsFunc(k.addrs, func(b address) bool { return b.index == a.index && b.prefix.Addr().Is4() })
 	if last {
 		k.removeRoutesOver(a.index, dataplane.IPv4, false)
+		k.removeNeighs(a.index, unix.AF_INET)
 	}
 }
 

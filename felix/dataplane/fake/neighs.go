@@ -101,3 +101,14 @@ func (k *Kernel) NeighList(index, family int) ([]netlink.Neigh, error) {
 	}
 	return list, nil
 }
+
+// removeNeighs removes the neighbours of a device, or with AF_BRIDGE its forwarding entries.
+func (k *Kernel) removeNeighs(index, family int) {
+	k.neighs = slices.DeleteFunc(k.neighs, func(n netlink.Neigh) bool {
+		if n.LinkIndex != index || n.Family != family {
+			return false
+		}
+		k.notifyNeigh(&n, true)
+		return true
+	})
+}
