@@ -12,6 +12,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // A block is claimed in four writes: its BlockAffinity (pending), the IPAMBlock, empty and with spec.deleted; after a
@@ -61,8 +62,8 @@ func (c *Client) repairAffinities(ctx context.Context, host string, inv *invento
 	}
 	missing := map[string]netip.Prefix{}
 	for _, b := range inv.blocks {
-		if b.host() == host {
-			missing[b.cidr.String()] = b.cidr
+		if b.Node() == host {
+			missing[b.CIDR.String()] = b.CIDR
 		}
 	}
 	for _, a := range affinities {
@@ -94,17 +95,17 @@ func (c *Client) repairAffinities(ctx context.Context, host string, inv *invento
 func (c *Client) keepBlock(ctx context.Context, host string, cidr netip.Prefix) error {
 	return c.withAffinity(ctx, host, cidr, func() (bool, error) {
 		b, err := c.getBlock(ctx, v3.BlockName(cidr))
-		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, errDamaged) {
+		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, block.ErrDamaged) {
 			return false, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		result, err := c.amend(ctx, b, func(b block) bool {
-			if b.host() == host {
-				b.setAffinity(host, c.now())
+		result, err := c.amend(ctx, b, func(b block.Block) bool {
+			if b.Node() == host {
+				b.SetNode(host, c.now())
 			}
-			return b.host() == host
+			return b.Node() == host
 		})
 		return result.written, err
 	})

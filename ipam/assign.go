@@ -12,6 +12,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/ipreservation"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // Assign carries out a batch of requests for one host and answers each in its place.
@@ -93,8 +94,8 @@ func fail(results []Result, err error) []Result {
 // collect puts what the rounds found into the results, and gives back what a request got
 // in one family when it failed in the other.
 func (c *Client) collect(ctx context.Context, rounds map[Family]*round, results []Result) {
-	var giveBack []Lease
-	fresh := map[int][]Lease{}
+	var giveBack []block.Lease
+	fresh := map[int][]block.Lease{}
 	for _, family := range []Family{IPv4, IPv6} {
 		for _, n := range rounds[family].needs {
 			result := &results[n.index]
@@ -116,7 +117,7 @@ func (c *Client) collect(ctx context.Context, rounds map[Family]*round, results 
 	if len(giveBack) == 0 {
 		return
 	}
-	if _, err := c.releaseLeases(ctx, block.release, giveBack); err != nil { // nobody used them
+	if _, err := c.releaseLeases(ctx, block.Block.Release, giveBack); err != nil { // nobody used them
 		err = fmt.Errorf("give back the address of the other family: %w", err)
 		for i := range results {
 			if len(fresh[i]) > 0 && results[i].Err != nil {
@@ -136,7 +137,7 @@ type need struct {
 	refusals   []refusal  // why the others are not
 
 	done  bool
-	lease Lease
+	lease block.Lease
 	fresh bool // assigned by this round
 	err   error
 }
@@ -148,10 +149,10 @@ type refusal struct {
 }
 
 // usable reports whether the need may be met from a block.
-func (n *need) usable(b block) bool {
+func (n *need) usable(b block.Block) bool {
 	for _, pool := range n.pools {
-		if pool.containsBlock(b.cidr) {
-			return !n.want.IsValid() || b.cidr.Contains(n.want)
+		if pool.containsBlock(b.CIDR) {
+			return !n.want.IsValid() || b.CIDR.Contains(n.want)
 		}
 	}
 	return false
@@ -195,7 +196,7 @@ func (r *round) add(index int, request *Request, want netip.Addr, pools []Pool) 
 	r.needs = append(r.needs, n)
 }
 
-func (r *round) blocks() map[string]block { return r.known.byFamily[r.family] }
+func (r *round) blocks() map[string]block.Block { return r.known.byFamily[r.family] }
 
 // open returns the first need that is neither met nor failed.
 func (r *round) open() *need {
@@ -240,13 +241,13 @@ func (r *round) meet(ctx context.Context) error {
 func (r *round) held(ctx context.Context) error {
 	for _, b := range r.blocks() {
 		if !slices.ContainsFunc(r.needs, func(n *need) bool {
-			return !n.done && len(b.held(r.host.Name, n.request.Handle)) > 0
+			return !n.done && len(b.HeldBy(r.host.Name, n.request.Handle)) > 0
 		}) {
 			continue
 		}
 		now, err := r.client.getBlock(ctx, b.Name)
 		switch {
-		case errors.Is(err, datastore.ErrNotFound), errors.Is(err, errDamaged):
+		case errors.Is(err, datastore.ErrNotFound), errors.Is(err, block.ErrDamaged):
 			r.known.forget(b)
 		case err != nil:
 			return err
@@ -259,12 +260,12 @@ func (r *round) held(ctx context.Context) error {
 }
 
 // recognise ends the needs whose handle holds an address in the block already.
-func (r *round) recognise(b block) {
+func (r *round) recognise(b block.Block) {
 	for _, n := range r.needs {
 		if n.done {
 			continue
 		}
-		for _, a := range b.held(r.host.Name, n.request.Handle) {
+		for _, a := range b.HeldBy(r.host.Name, n.request.Handle) {
 			if n.want.IsValid() && a.Addr != n.want {
 				n.fail(fmt.Errorf("%w for %q: it asks for %s and holds %s",
 					ErrInvalidRequest, n.request.Handle, n.want, a.Addr))
@@ -286,7 +287,7 @@ func (r *round) fromOwn(ctx context.Context) error {
 		if r.open() == nil {
 			return nil
 		}
-		if err := r.fill(ctx, own, func(b block) bool { return b.host() == r.host.Name }); err != nil {
+		if err := r.fill(ctx, own, func(b block.Block) bool { return b.Node() == r.host.Name }); err != nil {
 			return err
 		}
 	}
@@ -295,19 +296,19 @@ func (r *round) fromOwn(ctx context.Context) error {
 
 // fill meets as many needs as a block can, in one write. prepare says of the block as it
 // is whether it may be used, and may change it first. A block that an older one overlaps gives nothing.
-func (r *round) fill(ctx context.Context, b block, prepare func(block) bool) error {
+func (r *round) fill(ctx context.Context, b block.Block, prepare func(block.Block) bool) error {
 	if r.known.shadowed[r.family][b.Name] {
 		return nil
 	}
-	var taken map[*need]Lease
+	var taken map[*need]block.Lease
 	reread := false
-	result, err := r.client.amend(ctx, b, func(b block) bool {
+	result, err := r.client.amend(ctx, b, func(b block.Block) bool {
 		if reread {
 			r.recognise(b)
 		}
 		reread, taken = true, nil
-		b.wake(r.client.now(), r.cooldown)
-		if b.provisional() || !prepare(b) {
+		b.FreeRested(r.client.now(), r.cooldown)
+		if b.Provisional() || !prepare(b) {
 			return false
 		}
 		taken = r.take(b)
@@ -328,8 +329,8 @@ func (r *round) fill(ctx context.Context, b block, prepare func(block) bool) err
 }
 
 // take assigns from a private copy of a block. Nothing is settled until it is written.
-func (r *round) take(b block) map[*need]Lease {
-	taken := map[*need]Lease{}
+func (r *round) take(b block.Block) map[*need]block.Lease {
+	taken := map[*need]block.Lease{}
 	for _, n := range r.needs {
 		if n.done || !n.usable(b) {
 			continue
@@ -337,14 +338,14 @@ func (r *round) take(b block) map[*need]Lease {
 		unused := func(addr netip.Addr) bool { return r.holder(addr, n.request.Handle) == "" }
 		if !n.want.IsValid() {
 			may := func(addr netip.Addr) bool { return !r.reserved.Contains(addr) && unused(addr) }
-			if lease, ok := b.assign(n.request.Handle, n.attributes, may); ok {
+			if lease, ok := b.Assign(n.request.Handle, n.attributes, may); ok {
 				taken[n] = lease
 			}
 		} else if unused(n.want) {
-			if _, rests := b.releasedAt(b.ordinal(n.want)); rests && n.request.reassert {
-				b.vacate(b.ordinal(n.want))
+			if _, rests := b.ReleasedAt(n.want); rests && n.request.reassert {
+				b.Vacate(n.want)
 			}
-			if lease, err := b.assignAddr(n.want, n.request.Handle, n.attributes); err == nil {
+			if lease, err := b.AssignAddr(n.want, n.request.Handle, n.attributes); err == nil {
 				taken[n] = lease
 			}
 		}
@@ -361,7 +362,7 @@ func (r *round) holder(addr netip.Addr, handle string) string {
 	return ""
 }
 
-func (r *round) settle(taken map[*need]Lease) {
+func (r *round) settle(taken map[*need]block.Lease) {
 	for n, lease := range taken {
 		n.done, n.fresh, n.lease = true, true, lease
 	}

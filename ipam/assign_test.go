@@ -14,6 +14,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 var (
@@ -166,7 +167,7 @@ func TestBorrow(t *testing.T) {
 			}
 			total := 0
 			for _, b := range blocksOf(t, store) {
-				total += len(b.Spec.Allocations) - b.free()
+				total += len(b.Spec.Allocations) - b.Free()
 			}
 			if total != 3 {
 				t.Errorf("%d addresses are in use, want 3", total)
@@ -233,7 +234,7 @@ func TestRequestedAddress(t *testing.T) {
 	}{
 		{"the same handle again", nodeA, request, nil},
 		{"its neighbour, borrowed", nodeB, Request{Handle: "theirs", Addrs: []netip.Addr{want.Next()}}, nil},
-		{"taken", nodeB, Request{Handle: "other", Addrs: []netip.Addr{want}}, ErrInUse},
+		{"taken", nodeB, Request{Handle: "other", Addrs: []netip.Addr{want}}, block.ErrInUse},
 		{"outside the pools", nodeA, Request{Handle: "out", Addrs: []netip.Addr{addr("10.1.0.1")}}, ErrNoAddress},
 		{"another one for the same handle", nodeA, Request{Handle: "mine", Addrs: []netip.Addr{want.Prev()}}, ErrInvalidRequest},
 		{"nothing asked for", nodeA, Request{Handle: "none"}, ErrInvalidRequest},
@@ -261,7 +262,7 @@ func TestBothFamiliesOrNone(t *testing.T) {
 		t.Fatalf("got %v, %v", result.Leases, result.Err)
 	}
 	for _, b := range blocksOf(t, store) {
-		if !b.empty() {
+		if !b.Empty() {
 			t.Errorf("block %s still holds %v", b.Name, b.Spec.Attributes)
 		}
 	}
@@ -294,18 +295,18 @@ func TestReleaseHost(t *testing.T) {
 	if err != nil || len(released) != 2 {
 		t.Fatalf("released %v, %v", released, err)
 	}
-	var orphan block
+	var orphan block.Block
 	for _, stored := range blocksOf(t, store) {
-		if stored.host() == "" {
+		if stored.Node() == "" {
 			orphan = stored
 		}
 	}
-	if orphan.IPAMBlock == nil || orphan.free() != 3 {
+	if orphan.IPAMBlock == nil || orphan.Free() != 3 {
 		t.Fatalf("the block that lends to node b should live without affinity: %+v", orphan)
 	}
 	// Another node takes the orphan over, and the next one finds everything full.
 	assign(t, New(store), Host{Name: "c"}, pools, pods(20, 3, IPv4)...)
-	if got := blocksOf(t, store)[orphan.Name].host(); got != "c" {
+	if got := blocksOf(t, store)[orphan.Name].Node(); got != "c" {
 		t.Errorf("the orphan belongs to %q, want c", got)
 	}
 	for _, node := range []string{"b", "c", "a"} {
@@ -340,7 +341,7 @@ func TestTunnelAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, b := range blocksOf(t, store) {
-		if !b.empty() {
+		if !b.Empty() {
 			t.Errorf("block %s holds %v", b.Name, b.Spec.Attributes)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // beyondOwn meets the needs that the host's own blocks cannot: it claims new blocks, takes
@@ -64,7 +65,7 @@ func (r *round) claim(ctx context.Context, inv *inventory, config v3.IPAMConfigu
 	if auto := config.AutoAllocateBlocks; auto != nil && !*auto {
 		return errNoAutoBlocks, nil
 	}
-	spaces := map[*Pool]*space{}
+	spaces := map[*Pool]*block.Space{}
 	orphans := r.orphans(inv)
 	hopeless := map[*need]bool{}
 	for {
@@ -92,7 +93,7 @@ func (r *round) claim(ctx context.Context, inv *inventory, config v3.IPAMConfigu
 func (r *round) ownBlocks() int {
 	count := 0
 	for _, b := range r.blocks() {
-		if b.host() == r.host.Name {
+		if b.Node() == r.host.Name {
 			count++
 		}
 	}
@@ -100,16 +101,16 @@ func (r *round) ownBlocks() int {
 }
 
 // room finds a place for a new block that can meet the need.
-func (r *round) room(n *need, spaces map[*Pool]*space, inv *inventory) (netip.Prefix, bool) {
+func (r *round) room(n *need, spaces map[*Pool]*block.Space, inv *inventory) (netip.Prefix, bool) {
 	for _, pool := range n.pools {
 		s := spaces[pool]
 		if s == nil {
-			s = newSpace(pool, inv.cidrs)
+			s = block.NewSpace(pool.CIDR, pool.blockBits(), inv.cidrs)
 			spaces[pool] = s
 		}
-		pick := func() (netip.Prefix, bool) { return s.pick(r.host.Name, r.reserved) }
+		pick := func() (netip.Prefix, bool) { return s.Pick(r.host.Name, r.reserved) }
 		if n.want.IsValid() {
-			pick = func() (netip.Prefix, bool) { return s.claim(n.want) }
+			pick = func() (netip.Prefix, bool) { return s.Claim(n.want) }
 		}
 		if cidr, ok := pick(); ok {
 			return cidr, true
@@ -125,7 +126,7 @@ func (r *round) room(n *need, spaces map[*Pool]*space, inv *inventory) (netip.Pr
 // reads all blocks: of two blocks that overlap, the claimer of the later one finds the other, and deletes its own.
 func (r *round) claimNew(ctx context.Context, cidr netip.Prefix) error {
 	return r.withAffinity(ctx, cidr, func() (bool, error) {
-		b := newBlock(cidr, r.host.Name, r.client.now())
+		b := block.New(cidr, r.host.Name, r.client.now())
 		b.Spec.Deleted = true
 		obj, err := r.client.store.Create(ctx, datastore.IPAMBlocks, b.IPAMBlock)
 		switch {
@@ -150,8 +151,8 @@ func (r *round) claimNew(ctx context.Context, cidr netip.Prefix) error {
 }
 
 // complete makes a provisional block one of the host's, with the addresses already assigned in it.
-func (r *round) complete(ctx context.Context, b block) (bool, error) {
-	b = b.copy()
+func (r *round) complete(ctx context.Context, b block.Block) (bool, error) {
+	b = b.Copy()
 	b.Spec.Deleted = false
 	b.Spec.SequenceNumber++
 	taken := r.take(b)
@@ -168,28 +169,28 @@ func (r *round) complete(ctx context.Context, b block) (bool, error) {
 }
 
 // claimOrphan gives the host the affinity to a block that has lost its own.
-func (r *round) claimOrphan(ctx context.Context, b block) error {
-	return r.withAffinity(ctx, b.cidr, func() (bool, error) { return r.useExisting(ctx, b.Name, true) })
+func (r *round) claimOrphan(ctx context.Context, b block.Block) error {
+	return r.withAffinity(ctx, b.CIDR, func() (bool, error) { return r.useExisting(ctx, b.Name, true) })
 }
 
 // useExisting fills a block that is the host's, or may become it when it is nobody's.
 func (r *round) useExisting(ctx context.Context, name string, adopt bool) (bool, error) {
 	b, err := r.client.getBlock(ctx, name)
-	if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, errDamaged) {
+	if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, block.ErrDamaged) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	r.recognise(b)
-	err = r.fill(ctx, b, func(b block) bool {
-		if adopt && b.Spec.Affinity == "" && b.free() > 0 {
-			b.setAffinity(r.host.Name, r.client.now())
+	err = r.fill(ctx, b, func(b block.Block) bool {
+		if adopt && b.Spec.Affinity == "" && b.Free() > 0 {
+			b.SetNode(r.host.Name, r.client.now())
 		}
-		return b.host() == r.host.Name
+		return b.Node() == r.host.Name
 	})
 	known, ok := r.blocks()[name]
-	return ok && known.host() == r.host.Name, err
+	return ok && known.Node() == r.host.Name, err
 }
 
 // withAffinity calls Client.withAffinity, and records the result.
@@ -210,10 +211,10 @@ func (r *round) withAffinity(ctx context.Context, cidr netip.Prefix, write func(
 }
 
 // orphans are the blocks without affinity that have room.
-func (r *round) orphans(inv *inventory) map[string]block {
-	orphans := map[string]block{}
+func (r *round) orphans(inv *inventory) map[string]block.Block {
+	orphans := map[string]block.Block{}
 	for _, b := range inv.blocks {
-		if b.family() == r.family && b.Spec.Affinity == "" && len(r.vacant(b)) > 0 {
+		if FamilyOf(b.CIDR.Addr()) == r.family && b.Spec.Affinity == "" && len(r.vacant(b)) > 0 {
 			orphans[b.Name] = b
 		}
 	}
@@ -221,24 +222,24 @@ func (r *round) orphans(inv *inventory) map[string]block {
 }
 
 // takeUsable removes and returns a block that can meet the need.
-func (r *round) takeUsable(n *need, blocks map[string]block) (block, bool) {
+func (r *round) takeUsable(n *need, blocks map[string]block.Block) (block.Block, bool) {
 	for _, name := range sortedNames(blocks) {
 		if b := blocks[name]; n.usable(b) && (n.want.IsValid() || r.free(b) > 0) {
 			delete(blocks, name)
 			return b, true
 		}
 	}
-	return block{}, false
+	return block.Block{}, false
 }
 
-// vacant returns the places of the addresses of a block that can be assigned.
-func (r *round) vacant(b block) []int { return b.vacant(r.client.now(), r.cooldown) }
+// vacant returns the addresses of a block that can be assigned.
+func (r *round) vacant(b block.Block) []netip.Addr { return b.Assignable(r.client.now(), r.cooldown) }
 
 // free counts the addresses of a block that can be assigned and are not reserved.
-func (r *round) free(b block) int {
+func (r *round) free(b block.Block) int {
 	count := 0
-	for _, ordinal := range r.vacant(b) {
-		if !r.reserved.Contains(b.addr(ordinal)) {
+	for _, addr := range r.vacant(b) {
+		if !r.reserved.Contains(addr) {
 			count++
 		}
 	}
@@ -248,17 +249,17 @@ func (r *round) free(b block) int {
 // borrow meets needs from blocks of other hosts, those with most room first, where
 // borrowers meet their owner and each other least.
 func (r *round) borrow(ctx context.Context, inv *inventory) error {
-	lenders := slices.DeleteFunc(slices.Clone(inv.blocks), func(b block) bool {
-		return b.family() != r.family || b.host() == r.host.Name || len(r.vacant(b)) == 0
+	lenders := slices.DeleteFunc(slices.Clone(inv.blocks), func(b block.Block) bool {
+		return FamilyOf(b.CIDR.Addr()) != r.family || b.Node() == r.host.Name || len(r.vacant(b)) == 0
 	})
-	slices.SortFunc(lenders, func(a, b block) int {
+	slices.SortFunc(lenders, func(a, b block.Block) int {
 		return cmp.Or(cmp.Compare(r.free(b), r.free(a)), cmp.Compare(a.Name, b.Name))
 	})
 	for _, b := range lenders {
 		if r.open() == nil {
 			return nil
 		}
-		if err := r.fill(ctx, b, func(b block) bool { return !b.reserved() }); err != nil {
+		if err := r.fill(ctx, b, func(b block.Block) bool { return !b.ForLoadBalancers() }); err != nil {
 			return err
 		}
 	}
@@ -272,21 +273,21 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 	resting := 0
 	for _, b := range inv.blocks {
 		if n.usable(b) {
-			resting += b.resting()
+			resting += b.Resting()
 		}
-		if !n.want.IsValid() || !b.cidr.Contains(n.want) {
+		if !n.want.IsValid() || !b.CIDR.Contains(n.want) {
 			continue
 		}
-		if at, rests := b.releasedAt(b.ordinal(n.want)); rests {
+		if at, rests := b.ReleasedAt(n.want); rests {
 			return fmt.Errorf("assign %s to %s: %w until %s: it was released, and ipCooldownSeconds of the IPAMConfiguration is %.0f",
-				n.want, subject, ErrInUse, at.Add(r.cooldown).UTC().Format(time.RFC3339), r.cooldown.Seconds())
+				n.want, subject, block.ErrInUse, at.Add(r.cooldown).UTC().Format(time.RFC3339), r.cooldown.Seconds())
 		}
-		if owner := b.ownerAt(b.ordinal(n.want)); owner != "" {
-			return fmt.Errorf("assign %s to %s: %w by %s", n.want, subject, ErrInUse, owner)
+		if owner := b.Owner(n.want); owner != "" {
+			return fmt.Errorf("assign %s to %s: %w by %s", n.want, subject, block.ErrInUse, owner)
 		}
 	}
 	if holder := r.holder(n.want, n.request.Handle); holder != "" {
-		return fmt.Errorf("assign %s to %s: %w by %s, which IPAM does not know", n.want, subject, ErrInUse, holder)
+		return fmt.Errorf("assign %s to %s: %w by %s, which IPAM does not know", n.want, subject, block.ErrInUse, holder)
 	}
 	var reasons []string
 	for _, refused := range n.refusals {
@@ -317,4 +318,4 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 	return fmt.Errorf("assign %s to %s: %w: %s", r.family, subject, ErrNoAddress, strings.Join(reasons, "; "))
 }
 
-func sortedNames(blocks map[string]block) []string { return slices.Sorted(maps.Keys(blocks)) }
+func sortedNames(blocks map[string]block.Block) []string { return slices.Sorted(maps.Keys(blocks)) }

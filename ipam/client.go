@@ -11,6 +11,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // Client assigns and releases addresses through a Store. Make it with New.
@@ -23,7 +24,7 @@ type Client struct {
 	// out of date, which compare-and-swap finds out; a host is forgotten whenever the
 	// outcome of one of its writes is not known.
 	hosts map[string]*hostBlocks
-	live  func() []Lease // see SetLive; nil for none
+	live  func() []block.Lease // see SetLive; nil for none
 	// limits returns the Limits; nil: they are read from the Store. See SetLimits.
 	limits func() Limits
 }
@@ -31,12 +32,12 @@ type Client struct {
 // SetLive sets the function that returns the addresses in use on this client's host, whatever the blocks say. None of
 // these is assigned to another handle. Call SetLive before the client is used. The goroutines that assign addresses
 // call live.
-func (c *Client) SetLive(live func() []Lease) { c.live = live }
+func (c *Client) SetLive(live func() []block.Lease) { c.live = live }
 
 // hostBlocks are the blocks of one host: those with affinity to it, and those in which it
 // borrowed. Each family's maps may be used by its own goroutine.
 type hostBlocks struct {
-	byFamily map[Family]map[string]block
+	byFamily map[Family]map[string]block.Block
 	// shadowed are the names of all blocks that an older block overlaps, as of the last inventory.
 	shadowed map[Family]map[string]bool
 }
@@ -62,9 +63,9 @@ func (c *Client) leave() { c.turn <- struct{}{} }
 
 // inventory has all blocks as of one time.
 type inventory struct {
-	blocks []block
+	blocks []block.Block
 	// provisional blocks are not among blocks.
-	provisional []block
+	provisional []block.Block
 	// cidrs are the ranges of all blocks, damaged ones included.
 	cidrs []netip.Prefix
 	// damaged has the damaged blocks, with the reasons.
@@ -97,11 +98,11 @@ func (c *Client) inventory(ctx context.Context) (*inventory, error) {
 		}
 		// A block that contradicts itself is nobody's: nothing is assigned from it, and
 		// what it covers stays covered.
-		b, err := parseBlock(obj)
+		b, err := block.Parse(obj)
 		inv.cover(obj.Name, err)
 		switch {
 		case err != nil:
-		case b.provisional():
+		case b.Provisional():
 			inv.provisional = append(inv.provisional, b)
 		default:
 			inv.blocks = append(inv.blocks, b)
@@ -120,26 +121,26 @@ func (inv *inventory) alone(cidr netip.Prefix) bool {
 
 // shadows returns the blocks that an older block overlaps. Clients create no such blocks, but somebody may write them
 // by hand. The calculation of routes and policy ignores these blocks, too.
-func (inv *inventory) shadows() []block {
-	sorted := slices.SortedFunc(slices.Values(inv.blocks), func(a, b block) int {
+func (inv *inventory) shadows() []block.Block {
+	sorted := slices.SortedFunc(slices.Values(inv.blocks), func(a, b block.Block) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	// Two prefixes overlap if one contains the other. A block that contains another one is found by its name.
 	older, ancestors := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
-	var found []block
+	var found []block.Block
 	for _, b := range sorted {
-		shadowed := ancestors[b.cidr]
-		for bits := b.cidr.Bits(); bits >= b.cidr.Addr().BitLen()-v3.MaxBlockBits; bits-- {
-			above, _ := b.cidr.Addr().Prefix(bits)
+		shadowed := ancestors[b.CIDR]
+		for bits := b.CIDR.Bits(); bits >= b.CIDR.Addr().BitLen()-v3.MaxBlockBits; bits-- {
+			above, _ := b.CIDR.Addr().Prefix(bits)
 			shadowed = shadowed || older[above]
 		}
 		if shadowed {
 			found = append(found, b)
 			continue
 		}
-		older[b.cidr] = true
-		for bits := b.cidr.Bits() - 1; bits >= b.cidr.Addr().BitLen()-v3.MaxBlockBits; bits-- {
-			above, _ := b.cidr.Addr().Prefix(bits)
+		older[b.CIDR] = true
+		for bits := b.CIDR.Bits() - 1; bits >= b.CIDR.Addr().BitLen()-v3.MaxBlockBits; bits-- {
+			above, _ := b.CIDR.Addr().Prefix(bits)
 			ancestors[above] = true
 		}
 	}
@@ -156,7 +157,7 @@ func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
 		return nil, err
 	}
 	for _, b := range inv.provisional {
-		if b.host() != host || !b.empty() {
+		if b.Node() != host || !b.Empty() {
 			continue
 		}
 		if err := c.withdraw(ctx, b); err != nil {
@@ -166,7 +167,7 @@ func (c *Client) load(ctx context.Context, host string) (*hostBlocks, error) {
 	if err := c.repairAffinities(ctx, host, inv); err != nil {
 		return nil, err
 	}
-	known := &hostBlocks{byFamily: map[Family]map[string]block{IPv4: {}, IPv6: {}},
+	known := &hostBlocks{byFamily: map[Family]map[string]block.Block{IPv4: {}, IPv6: {}},
 		shadowed: map[Family]map[string]bool{IPv4: {}, IPv6: {}}}
 	for _, family := range []Family{IPv4, IPv6} {
 		known.refresh(host, family, inv)
@@ -180,43 +181,43 @@ func (h *hostBlocks) refresh(host string, family Family, inv *inventory) {
 	clear(h.byFamily[family])
 	clear(h.shadowed[family])
 	for _, b := range inv.blocks {
-		if b.family() == family {
+		if FamilyOf(b.CIDR.Addr()) == family {
 			h.remember(host, b)
 		}
 	}
 	for _, b := range inv.shadows() {
-		if b.family() == family {
+		if FamilyOf(b.CIDR.Addr()) == family {
 			h.shadowed[family][b.Name] = true
 		}
 	}
 }
 
 // remember notes the state of a block, or drops it when it no longer concerns the host.
-func (h *hostBlocks) remember(host string, b block) {
-	if !b.provisional() && (b.host() == host || len(b.allocations(ofNode(host))) > 0) {
-		h.byFamily[b.family()][b.Name] = b
+func (h *hostBlocks) remember(host string, b block.Block) {
+	if !b.Provisional() && (b.Node() == host || len(b.Allocations(ofNode(host))) > 0) {
+		h.byFamily[FamilyOf(b.CIDR.Addr())][b.Name] = b
 		return
 	}
 	h.forget(b)
 }
 
-func (h *hostBlocks) forget(b block) { delete(h.byFamily[b.family()], b.Name) }
+func (h *hostBlocks) forget(b block.Block) { delete(h.byFamily[FamilyOf(b.CIDR.Addr())], b.Name) }
 
 // ofNode accepts what was assigned on behalf of a node.
-func ofNode(node string) func(Allocation) bool {
-	return func(a Allocation) bool { return a.Attributes[AttrNode] == node }
+func ofNode(node string) func(block.Allocation) bool {
+	return func(a block.Allocation) bool { return a.Attributes[AttrNode] == node }
 }
 
-func (c *Client) getBlock(ctx context.Context, name string) (block, error) {
+func (c *Client) getBlock(ctx context.Context, name string) (block.Block, error) {
 	obj, err := c.store.Get(ctx, datastore.IPAMBlocks, datastore.Key{Name: name})
 	if err != nil {
-		return block{}, fmt.Errorf("read IPAMBlock %s: %w", name, err)
+		return block.Block{}, fmt.Errorf("read IPAMBlock %s: %w", name, err)
 	}
 	b, ok := obj.(*v3.IPAMBlock)
 	if !ok {
-		return block{}, fmt.Errorf("read IPAMBlock %s: got a %T", name, obj)
+		return block.Block{}, fmt.Errorf("read IPAMBlock %s: got a %T", name, obj)
 	}
-	return parseBlock(b)
+	return block.Parse(b)
 }
 
 // outcome is what an amendment came to.
@@ -225,7 +226,7 @@ type outcome struct {
 	// gone: the block does not exist (any more), or is damaged and gives nothing.
 	gone bool
 	// block is its state as last read or written, when it is not gone.
-	block block
+	block block.Block
 }
 
 // amend changes a block by compare-and-swap. change gets a private copy, and again the
@@ -233,9 +234,9 @@ type outcome struct {
 // write. A block that change left empty and without affinity is deleted.
 //
 // On an error the write may or may not have happened.
-func (c *Client) amend(ctx context.Context, b block, change func(block) bool) (outcome, error) {
+func (c *Client) amend(ctx context.Context, b block.Block, change func(block.Block) bool) (outcome, error) {
 	for {
-		next := b.copy()
+		next := b.Copy()
 		next.Spec.SequenceNumber++
 		if !change(next) {
 			return outcome{block: b}, nil
@@ -247,7 +248,7 @@ func (c *Client) amend(ctx context.Context, b block, change func(block) bool) (o
 		if errors.Is(err, datastore.ErrConflict) {
 			b, err = c.getBlock(ctx, b.Name)
 		}
-		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, errDamaged) {
+		if errors.Is(err, datastore.ErrNotFound) || errors.Is(err, block.ErrDamaged) {
 			return outcome{gone: true}, nil
 		}
 		if err != nil {
@@ -256,8 +257,8 @@ func (c *Client) amend(ctx context.Context, b block, change func(block) bool) (o
 	}
 }
 
-func (c *Client) write(ctx context.Context, b block) (outcome, error) {
-	if b.empty() && b.Spec.Affinity == "" {
+func (c *Client) write(ctx context.Context, b block.Block) (outcome, error) {
+	if b.Empty() && b.Spec.Affinity == "" {
 		pre := datastore.Preconditions{UID: b.UID, Revision: b.ResourceVersion}
 		if err := c.store.Delete(ctx, datastore.IPAMBlocks, datastore.Key{Name: b.Name}, pre); err != nil {
 			return outcome{}, fmt.Errorf("delete IPAMBlock %s: %w", b.Name, err)
@@ -273,7 +274,7 @@ func (c *Client) write(ctx context.Context, b block) (outcome, error) {
 }
 
 // withdraw deletes a provisional block, unless it has changed since it was read.
-func (c *Client) withdraw(ctx context.Context, b block) error {
+func (c *Client) withdraw(ctx context.Context, b block.Block) error {
 	pre := datastore.Preconditions{UID: b.UID, Revision: b.ResourceVersion}
 	err := c.store.Delete(ctx, datastore.IPAMBlocks, datastore.Key{Name: b.Name}, pre)
 	if err == nil || errors.Is(err, datastore.ErrNotFound) || errors.Is(err, datastore.ErrConflict) {
@@ -283,10 +284,10 @@ func (c *Client) withdraw(ctx context.Context, b block) error {
 }
 
 // stored takes a block from a write's answer.
-func stored(obj datastore.Object) (block, error) {
+func stored(obj datastore.Object) (block.Block, error) {
 	written, ok := obj.(*v3.IPAMBlock)
 	if !ok {
-		return block{}, fmt.Errorf("write an IPAMBlock: got a %T back", obj)
+		return block.Block{}, fmt.Errorf("write an IPAMBlock: got a %T back", obj)
 	}
-	return parseBlock(written)
+	return block.Parse(written)
 }

@@ -13,6 +13,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // cooling is a cluster with a pool of four addresses, in which released addresses rest for 30 seconds.
@@ -77,7 +78,7 @@ func TestCooldown(t *testing.T) {
 		t.Errorf("before the cooldown: %v", r)
 	}
 	r = c.assign(client, "n", "e", freed[0].Addr)
-	if !errors.Is(r.Err, ErrInUse) || !strings.Contains(r.Err.Error(), "until 2026-01-01T00:00:31Z") {
+	if !errors.Is(r.Err, block.ErrInUse) || !strings.Contains(r.Err.Error(), "until 2026-01-01T00:00:31Z") {
 		t.Errorf("a request for the very address: %v", r)
 	}
 	c.now = c.now.Add(200 * time.Millisecond)
@@ -104,8 +105,8 @@ func TestCooldownOfOthers(t *testing.T) {
 		t.Errorf("without a cooldown: %v", r)
 	}
 	b := blocksOf(t, c.store)["10-0-0-0-30"]
-	if b.resting() > 0 || b.host() != "m" {
-		t.Errorf("%d addresses rest in the block of %q", b.resting(), b.host())
+	if b.Resting() > 0 || b.Node() != "m" {
+		t.Errorf("%d addresses rest in the block of %q", b.Resting(), b.Node())
 	}
 }
 
@@ -159,7 +160,7 @@ func TestBlockOfCalico(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in, err := Allocations(obj); err != nil || len(in) != 1 || in[0].Handle != "h" {
+	if in, err := block.Allocations(obj); err != nil || len(in) != 1 || in[0].Handle != "h" {
 		t.Errorf("in use are %v, %v", in, err)
 	}
 	for _, step := range []struct {
@@ -169,8 +170,8 @@ func TestBlockOfCalico(t *testing.T) {
 	}{{10, 20 * time.Second, 1}, {31, 19 * time.Second, 2}, {50, 0, 3}} {
 		c.now = time.Date(2026, 1, 1, 0, 0, step.at, 0, time.UTC)
 		next, err := c.client(0).FreeRested(t.Context(), created.(*v3.IPAMBlock)) // out of date from the second step on
-		if now := blocksOf(t, c.store)["10-0-0-0-30"]; err != nil || now.free() != step.free || step.at < 50 && next != step.next {
-			t.Errorf("after %d seconds: %d are free, the next is in %v; %v", step.at, now.free(), next, err)
+		if now := blocksOf(t, c.store)["10-0-0-0-30"]; err != nil || now.Free() != step.free || step.at < 50 && next != step.next {
+			t.Errorf("after %d seconds: %d are free, the next is in %v; %v", step.at, now.Free(), next, err)
 		}
 	}
 	if b := blocksOf(t, c.store)["10-0-0-0-30"]; len(b.Spec.SequenceNumberForAllocation) != 1 || len(b.Spec.Attributes) != 1 || b.Damage() != nil {

@@ -12,6 +12,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // TestEveryFaultAtEveryWrite interrupts a claim, a warm assignment and a borrowing at each
@@ -46,7 +47,7 @@ func TestEveryFaultAtEveryWrite(t *testing.T) {
 					}
 					held := 0
 					for _, b := range blocksOf(t, store) {
-						held += len(b.held("a", "k8s-pod-network.0"))
+						held += len(b.HeldBy("a", "k8s-pod-network.0"))
 					}
 					if held != 1 {
 						t.Errorf("the handle holds %d addresses", held)
@@ -78,7 +79,7 @@ func TestLostAnswerIsNotForgotten(t *testing.T) {
 	assign(t, c, nodeA, pools, pods(4, 1, IPv4)...)
 	held := 0
 	for _, b := range blocksOf(t, store) {
-		held += len(b.held("a", "k8s-pod-network.4"))
+		held += len(b.HeldBy("a", "k8s-pod-network.4"))
 	}
 	if held != 1 {
 		t.Errorf("the handle holds %d addresses", held)
@@ -128,7 +129,7 @@ func TestLostClaimLeavesNothing(t *testing.T) {
 func TestForeignBlocks(t *testing.T) {
 	store := memory.New()
 	pools := []Pool{{Name: "small", CIDR: prefix("10.0.0.0/29"), BlockSize: 30}}
-	virtual := newBlock(prefix("10.0.0.0/30"), "", epoch)
+	virtual := block.New(prefix("10.0.0.0/30"), "", epoch)
 	virtual.Spec.Affinity = "virtual:load-balancer"
 	broken := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: "10-0-0-4-30"}, Spec: v3.IPAMBlockSpec{
 		CIDR: "10.0.0.4/30", Allocations: []*int{nil}, Unallocated: []int{0}, Attributes: []v3.AllocationAttribute{}}}

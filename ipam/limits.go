@@ -10,6 +10,7 @@ import (
 	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // Limits restrict the assignment of addresses beside the pools.
@@ -52,11 +53,11 @@ func (c *Client) cooldown(ctx context.Context) (time.Duration, error) {
 	if err != nil || config.IPCooldownSeconds == nil {
 		return 0, err
 	}
-	return min(max(time.Duration(*config.IPCooldownSeconds)*time.Second, 0), farFuture), nil
+	return min(max(time.Duration(*config.IPCooldownSeconds)*time.Second, 0), block.MaxCooldown), nil
 }
 
 // releaseFunc releases the allocations of a block that drop accepts, and returns them.
-type releaseFunc func(b block, drop func(Allocation) bool) []Lease
+type releaseFunc func(b block.Block, drop func(block.Allocation) bool) []block.Lease
 
 // releaser returns a function by which released addresses rest for the cooldown, and those that have rested are freed.
 func (c *Client) releaser(ctx context.Context) (releaseFunc, error) {
@@ -64,11 +65,11 @@ func (c *Client) releaser(ctx context.Context) (releaseFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(b block, drop func(Allocation) bool) []Lease {
-		b.wake(c.now(), cooldown)
+	return func(b block.Block, drop func(block.Allocation) bool) []block.Lease {
+		b.FreeRested(c.now(), cooldown)
 		if cooldown > 0 {
-			return b.rest(drop, c.now())
+			return b.Rest(drop, c.now())
 		}
-		return b.release(drop)
+		return b.Release(drop)
 	}, nil
 }

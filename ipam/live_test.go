@@ -13,6 +13,7 @@ import (
 	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // lose takes allocations, or whole blocks, out of the datastore behind the clients' backs.
@@ -23,7 +24,7 @@ func lose(t *testing.T, store datastore.Store, whole bool) {
 		if whole {
 			err = store.Delete(t.Context(), datastore.IPAMBlocks, datastore.Key{Name: name}, datastore.Preconditions{})
 		} else {
-			b.release(everything)
+			b.Release(everything)
 			_, err = store.Update(t.Context(), datastore.IPAMBlocks, b.IPAMBlock)
 		}
 		if err != nil {
@@ -37,8 +38,8 @@ func TestLiveAddressIsGivenToNobodyElse(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		store := memory.New()
 		c, pools := New(store), []Pool{{Name: "small", CIDR: prefix("10.0.0.0/30"), BlockSize: 30}}
-		var live []Lease
-		c.SetLive(func() []Lease { return live })
+		var live []block.Lease
+		c.SetLive(func() []block.Lease { return live })
 		for _, r := range c.Assign(t.Context(), nodeA, pools, pods(0, 2, IPv4)) {
 			live = append(live, r.Leases...)
 		}
@@ -47,7 +48,7 @@ func TestLiveAddressIsGivenToNobodyElse(t *testing.T) {
 		for _, r := range c.Assign(t.Context(), nodeA, pools, pods(10, 4, IPv4)) {
 			for _, addr := range r.Addrs() {
 				given++
-				if slices.ContainsFunc(live, func(l Lease) bool { return l.Addr == addr }) {
+				if slices.ContainsFunc(live, func(l block.Lease) bool { return l.Addr == addr }) {
 					t.Errorf("block lost %t: %s is given to a second pod", whole, addr)
 				}
 			}
@@ -56,7 +57,7 @@ func TestLiveAddressIsGivenToNobodyElse(t *testing.T) {
 			t.Errorf("block lost %t: %d of the 2 free addresses are given", whole, given)
 		}
 		r := c.Assign(t.Context(), nodeA, pools, []Request{{Handle: "wants", Addrs: []netip.Addr{live[0].Addr}}})[0]
-		if !errors.Is(r.Err, ErrInUse) || !strings.Contains(r.Err.Error(), live[0].Handle) {
+		if !errors.Is(r.Err, block.ErrInUse) || !strings.Contains(r.Err.Error(), live[0].Handle) {
 			t.Errorf("block lost %t: the very address: %v, %v", whole, r.Addrs(), r.Err)
 		}
 		if addr, err := c.EnsureTunnelAddress(t.Context(), nodeA, pools, encap.VXLAN, IPv4); !errors.Is(err, ErrNoAddress) {
@@ -106,7 +107,7 @@ func TestReassert(t *testing.T) {
 				errs := c.Reassert(t.Context(), nodeA, test.pools, requests)
 				if test.inUse {
 					for _, err := range errs {
-						if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "pod shop/web-") || !strings.Contains(err.Error(), "on node b") {
+						if !errors.Is(err, block.ErrInUse) || !strings.Contains(err.Error(), "pod shop/web-") || !strings.Contains(err.Error(), "on node b") {
 							t.Errorf("error %v", err)
 						}
 					}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/test/long"
 )
 
@@ -40,7 +41,7 @@ func TestBlocksOfTwoSizesNeverOverlap(t *testing.T) {
 				}
 				for a, x := range blocksOf(t, store) {
 					for b, y := range blocksOf(t, store) {
-						if a != b && x.cidr.Overlaps(y.cidr) {
+						if a != b && x.CIDR.Overlaps(y.CIDR) {
 							t.Errorf("blocks %s and %s overlap", a, b)
 						}
 					}
@@ -130,8 +131,8 @@ func TestOlderOfTwoOverlappingBlocks(t *testing.T) {
 			t.Fatal(name, err)
 		}
 	}
-	newer := newBlock(prefix("10.0.0.2/31"), "b", epoch)
-	newer.assign("theirs", map[string]string{AttrNode: "b"}, anyAddr)
+	newer := block.New(prefix("10.0.0.2/31"), "b", epoch)
+	newer.Assign("theirs", map[string]string{AttrNode: "b"}, anyAddr)
 	if _, err := store.Create(t.Context(), datastore.IPAMBlocks, newer.IPAMBlock); err != nil {
 		t.Fatal(err)
 	}
@@ -139,12 +140,12 @@ func TestOlderOfTwoOverlappingBlocks(t *testing.T) {
 		New(store).Assign(t.Context(), host, pools, pods(10*(i+1), 4, IPv4))
 	}
 	for name, want := range map[string]int{"10-0-0-0-30": 4, newer.Name: 1} {
-		if got := len(blocksOf(t, store)[name].allocations(everything)); got != want {
+		if got := len(blocksOf(t, store)[name].Allocations(everything)); got != want {
 			t.Errorf("%d addresses are given from block %s, want %d", got, name, want)
 		}
 	}
 }
 
-func everything(Allocation) bool { return true }
+func everything(block.Allocation) bool { return true }
 
 func anyAddr(netip.Addr) bool { return true }

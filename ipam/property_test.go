@@ -17,6 +17,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/test/long"
 )
 
@@ -247,7 +248,7 @@ func checkRepaired(t *testing.T, store datastore.Store, seed uint64, actors []*a
 	inBlocks := map[netip.Addr]string{}
 	held := map[string]int{}
 	for _, b := range blocksOf(t, store) {
-		for _, x := range b.allocations(func(Allocation) bool { return true }) {
+		for _, x := range b.Allocations(func(block.Allocation) bool { return true }) {
 			if other, twice := inBlocks[x.Addr]; twice {
 				t.Fatalf("seed %d: %s is in two blocks, for %s and %s", seed, x.Addr, other, x.Handle)
 			}

@@ -9,12 +9,13 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // Release frees all addresses that the handles hold on a node, with one write a block, and returns
 // what it freed. A handle that holds none is not an error. Addresses that another node assigned to the
 // same handle are not freed.
-func (c *Client) Release(ctx context.Context, node string, handles ...string) ([]Lease, error) {
+func (c *Client) Release(ctx context.Context, node string, handles ...string) ([]block.Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -23,13 +24,13 @@ func (c *Client) Release(ctx context.Context, node string, handles ...string) ([
 	if err != nil {
 		return nil, err
 	}
-	is := func(handle string, a Allocation) bool { return a.heldOn(node, handle) }
+	is := func(handle string, a block.Allocation) bool { return a.HeldBy(node, handle) }
 	return releaseEach(ctx, c, release, handles, is)
 }
 
 // ReleaseAddrs frees leases that are still as they were assigned, and returns what it
 // freed. An address that has another handle or Sequence by now is left alone, and no error.
-func (c *Client) ReleaseAddrs(ctx context.Context, leases ...Lease) ([]Lease, error) {
+func (c *Client) ReleaseAddrs(ctx context.Context, leases ...block.Lease) ([]block.Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -41,25 +42,25 @@ func (c *Client) ReleaseAddrs(ctx context.Context, leases ...Lease) ([]Lease, er
 	return c.releaseLeases(ctx, release, leases)
 }
 
-func (c *Client) releaseLeases(ctx context.Context, release releaseFunc, leases []Lease) ([]Lease, error) {
-	return releaseEach(ctx, c, release, leases, func(l Lease, a Allocation) bool { return l == a.Lease })
+func (c *Client) releaseLeases(ctx context.Context, release releaseFunc, leases []block.Lease) ([]block.Lease, error) {
+	return releaseEach(ctx, c, release, leases, func(l block.Lease, a block.Allocation) bool { return l == a.Lease })
 }
 
 // releaseEach frees every allocation that is one of the items. The blocks remembered are
 // enough when each item is found there, because what a host holds is all remembered or
 // not at all; otherwise all blocks are read.
 func releaseEach[T any](
-	ctx context.Context, c *Client, release releaseFunc, items []T, is func(T, Allocation) bool,
-) ([]Lease, error) {
+	ctx context.Context, c *Client, release releaseFunc, items []T, is func(T, block.Allocation) bool,
+) ([]block.Lease, error) {
 	found := make([]bool, len(items))
-	drop := func(a Allocation) bool {
+	drop := func(a block.Allocation) bool {
 		at := slices.IndexFunc(items, func(item T) bool { return is(item, a) })
 		if at >= 0 {
 			found[at] = true
 		}
 		return at >= 0
 	}
-	blocks := c.knownBlocks(func(b block) bool { return len(b.allocations(drop)) > 0 })
+	blocks := c.knownBlocks(func(b block.Block) bool { return len(b.Allocations(drop)) > 0 })
 	if slices.Contains(found, false) {
 		inv, err := c.inventory(ctx)
 		if err != nil {
@@ -78,7 +79,7 @@ func releaseEach[T any](
 // The node's addresses are read first. Then gone is called; if it reports that the node or its pods exist, nothing
 // happens. A node that is back may have got addresses since the read: these are not touched, nor are their blocks. A
 // repeated call is harmless, and completes one that was interrupted.
-func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]Lease, error) {
+func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]block.Lease, error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -103,14 +104,14 @@ func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context
 }
 
 // releaseJudged frees the addresses that a node was found to hold.
-func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v3.BlockAffinity, inv *inventory) ([]Lease, error) {
+func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v3.BlockAffinity, inv *inventory) ([]block.Lease, error) {
 	// Affinities are marked as going before the blocks change, so that a reader of
 	// affinities does not take a block for the node's meanwhile.
 	marked, err := c.markAffinities(ctx, affinities)
 	errs := []error{err}
-	var released []Lease
+	var released []block.Lease
 	for _, b := range slices.Concat(inv.blocks, inv.provisional) {
-		mark, known := marked[b.cidr.String()]
+		mark, known := marked[b.CIDR.String()]
 		stands := func() (bool, error) { return true, nil }
 		if known {
 			stands = func() (bool, error) { return c.stands(ctx, mark) }
@@ -133,25 +134,25 @@ func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v
 // releaseHostBlock frees the addresses that a node was found to hold in one block; there may be none. stands reports
 // whether the mark on the node's affinity to the block is still there. If it is not, the node is claiming the block and
 // keeps it.
-func (c *Client) releaseHostBlock(ctx context.Context, b block, node string, stands func() (bool, error)) ([]Lease, error) {
-	judged := map[Lease]bool{}
-	for _, a := range b.allocations(ofNode(node)) {
+func (c *Client) releaseHostBlock(ctx context.Context, b block.Block, node string, stands func() (bool, error)) ([]block.Lease, error) {
+	judged := map[block.Lease]bool{}
+	for _, a := range b.Allocations(ofNode(node)) {
 		judged[a.Lease] = true
 	}
 	release, err := c.releaser(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var released []Lease
+	var released []block.Lease
 	var failed error
-	err = c.change(ctx, b, func(b block) bool {
-		released = release(b, func(a Allocation) bool { return judged[a.Lease] })
-		ends := b.host() == node && len(b.allocations(ofNode(node))) == 0
+	err = c.change(ctx, b, func(b block.Block) bool {
+		released = release(b, func(a block.Allocation) bool { return judged[a.Lease] })
+		ends := b.Node() == node && len(b.Allocations(ofNode(node))) == 0
 		if ends {
 			ends, failed = stands()
 		}
 		if ends {
-			b.setAffinity("", c.now())
+			b.SetNode("", c.now())
 		}
 		return ends || len(released) > 0
 	}, func() { released = nil })
@@ -166,27 +167,27 @@ func (c *Client) settleAffinity(ctx context.Context, a *v3.BlockAffinity) error 
 	}
 	b, err := c.getBlock(ctx, v3.BlockName(cidr))
 	switch {
-	case err == nil && b.host() == a.Spec.Node:
+	case err == nil && b.Node() == a.Spec.Node:
 		a.Spec.State = v3.StateConfirmed
 		_, err = c.store.Update(ctx, datastore.BlockAffinities, a)
 		if errors.Is(err, datastore.ErrConflict) || errors.Is(err, datastore.ErrNotFound) {
 			return nil // the node is claiming the block
 		}
 		return named("update", datastore.KeyOf(a), err)
-	case err == nil, errors.Is(err, datastore.ErrNotFound), errors.Is(err, errDamaged):
+	case err == nil, errors.Is(err, datastore.ErrNotFound), errors.Is(err, block.ErrDamaged):
 		return c.deleteAffinity(ctx, a)
 	}
 	return err
 }
 
 func (c *Client) releaseFrom(
-	ctx context.Context, release releaseFunc, blocks []block, drop func(Allocation) bool,
-) ([]Lease, error) {
-	var all []Lease
+	ctx context.Context, release releaseFunc, blocks []block.Block, drop func(block.Allocation) bool,
+) ([]block.Lease, error) {
+	var all []block.Lease
 	var errs []error
 	for _, b := range blocks {
-		var released []Lease
-		err := c.change(ctx, b, func(b block) bool {
+		var released []block.Lease
+		err := c.change(ctx, b, func(b block.Block) bool {
 			released = release(b, drop)
 			return len(released) > 0
 		}, func() { released = nil })
@@ -199,7 +200,7 @@ func (c *Client) releaseFrom(
 // change amends a block and brings what is remembered of it up to date. undone is called
 // when the last change was not written because the block is gone. On an error what is
 // remembered may be out of date, but lacks no block that concerns its host.
-func (c *Client) change(ctx context.Context, b block, change func(block) bool, undone func()) error {
+func (c *Client) change(ctx context.Context, b block.Block, change func(block.Block) bool, undone func()) error {
 	result, err := c.amend(ctx, b, change)
 	if err != nil {
 		return err
@@ -218,8 +219,8 @@ func (c *Client) change(ctx context.Context, b block, change func(block) bool, u
 }
 
 // knownBlocks lists the remembered blocks that keep accepts, each once.
-func (c *Client) knownBlocks(keep func(block) bool) []block {
-	byName := map[string]block{}
+func (c *Client) knownBlocks(keep func(block.Block) bool) []block.Block {
+	byName := map[string]block.Block{}
 	for _, known := range c.hosts {
 		for _, blocks := range known.byFamily {
 			for name, b := range blocks {
@@ -229,7 +230,7 @@ func (c *Client) knownBlocks(keep func(block) bool) []block {
 			}
 		}
 	}
-	var blocks []block
+	var blocks []block.Block
 	for _, name := range sortedNames(byName) {
 		blocks = append(blocks, byName[name])
 	}

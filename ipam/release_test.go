@@ -60,7 +60,7 @@ func holders(t *testing.T, store datastore.Store) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	for _, b := range blocksOf(t, store) {
-		for _, a := range b.allocations(everything) {
+		for _, a := range b.Allocations(everything) {
 			if other := found[a.Addr.String()]; other != "" {
 				t.Errorf("%s is assigned to %s and to %s", a.Addr, other, a.Handle)
 			}
@@ -114,8 +114,8 @@ func TestReleaseHostSparesWhatCameLater(t *testing.T) {
 						}
 					}
 					for name, b := range blocksOf(t, store) {
-						if b.host() != "a" {
-							t.Errorf("block %s, in which the node has a pod, is that of %q", name, b.host())
+						if b.Node() != "a" {
+							t.Errorf("block %s, in which the node has a pod, is that of %q", name, b.Node())
 						}
 					}
 					next := assign(t, agent, nodeA, []Pool{pool4}, pods(200, 1, IPv4)...)

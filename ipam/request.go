@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // Errors on which callers decide.
@@ -12,8 +13,6 @@ var (
 	// ErrNoAddress: no usable pool has a free address. The message names each pool and why
 	// it gave none. Trying again helps only after something changed.
 	ErrNoAddress = errors.New("no address available")
-	// ErrInUse: the address that was asked for belongs to another handle.
-	ErrInUse = errors.New("address in use")
 	// ErrInvalidRequest: the request contradicts itself.
 	ErrInvalidRequest = errors.New("invalid request")
 )
@@ -77,19 +76,10 @@ func (r *Request) wants() (map[Family]netip.Addr, error) {
 	return wants, nil
 }
 
-// Lease is one address as it was assigned.
-type Lease struct {
-	Handle string
-	Addr   netip.Addr
-	// Sequence identifies this assignment of the address: a later one, also to the same
-	// handle, has another number. It comes from the block's sequenceNumberForAllocation.
-	Sequence uint64
-}
-
 // Result answers one Request. On an error nothing stays assigned that was not before.
 type Result struct {
 	// Leases holds one entry a family asked for, IPv4 first.
-	Leases []Lease
+	Leases []block.Lease
 	Err    error
 }
 

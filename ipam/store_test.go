@@ -12,6 +12,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // faults wraps a Store: it counts writes, and makes them fail as a seed decides.
@@ -134,15 +135,15 @@ func (f *faults) take() map[string]int {
 }
 
 // blocksOf lists the stored blocks by name.
-func blocksOf(t *testing.T, store datastore.Store) map[string]block {
+func blocksOf(t *testing.T, store datastore.Store) map[string]block.Block {
 	t.Helper()
 	list, err := store.List(t.Context(), datastore.IPAMBlocks, datastore.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := map[string]block{}
+	blocks := map[string]block.Block{}
 	for _, item := range list.Items {
-		b, err := parseBlock(item.(*v3.IPAMBlock))
+		b, err := block.Parse(item.(*v3.IPAMBlock))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,8 +173,8 @@ func wantedAffinities(t *testing.T, store datastore.Store) []string {
 	t.Helper()
 	var all []string
 	for b := range maps.Values(blocksOf(t, store)) {
-		if b.host() != "" {
-			all = append(all, b.host()+" "+b.cidr.String()+" confirmed")
+		if b.Node() != "" {
+			all = append(all, b.Node()+" "+b.CIDR.String()+" confirmed")
 		}
 	}
 	slices.Sort(all)

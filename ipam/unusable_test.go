@@ -54,8 +54,8 @@ func TestUnusableBlockStaysCovered(t *testing.T) {
 // finds no address is told of it. So it is when the client remembers the block as it was.
 func TestDamagedBlockHurtsOnlyItself(t *testing.T) {
 	damages := map[string]func(*v3.IPAMBlock){
-		"spec.cidr":         func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.9.0.0" },
-		"spec.cidr of more": func(b *v3.IPAMBlock) { b.Spec.CIDR = "0.0.0.0/0" },
+		"spec.CIDR":         func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.9.0.0" },
+		"spec.CIDR of more": func(b *v3.IPAMBlock) { b.Spec.CIDR = "0.0.0.0/0" },
 		"allocations":       func(b *v3.IPAMBlock) { b.Spec.Allocations = b.Spec.Allocations[1:] },
 		"attributes":        func(b *v3.IPAMBlock) { b.Spec.Attributes = nil },
 	}
@@ -68,7 +68,7 @@ func TestDamagedBlockHurtsOnlyItself(t *testing.T) {
 				assign(t, c, nodeA, pools, pods(0, 1, IPv4)...)
 				var covered netip.Prefix
 				for _, b := range blocksOf(t, store) {
-					covered = b.cidr
+					covered = b.CIDR
 					do(b.IPAMBlock)
 					if _, err := store.Update(t.Context(), datastore.IPAMBlocks, b.IPAMBlock); err != nil {
 						t.Fatal(err)

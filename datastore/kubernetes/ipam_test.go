@@ -13,6 +13,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/test/apiserver"
 )
 
@@ -42,7 +43,7 @@ func assigned(t *testing.T, store datastore.Store) map[netip.Addr]string {
 	}
 	found := map[netip.Addr]string{}
 	for _, item := range list.Items {
-		allocations, err := ipam.Allocations(item.(*v3.IPAMBlock))
+		allocations, err := block.Allocations(item.(*v3.IPAMBlock))
 		if err != nil {
 			t.Fatal(err)
 		}

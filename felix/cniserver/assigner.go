@@ -10,6 +10,7 @@ import (
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // Retries of a release that the datastore did not take.
@@ -54,7 +55,7 @@ func newAssigner(client IPAM, node string, log *slog.Logger) *assigner {
 
 // assign returns the addresses for a request on a host out of pools, which are the handle's until they are released
 // even when ctx ends before they are known.
-func (a *assigner) assign(ctx context.Context, wanted assignment) ([]ipam.Lease, error) {
+func (a *assigner) assign(ctx context.Context, wanted assignment) ([]block.Lease, error) {
 	wanted.answer = make(chan ipam.Result, 1)
 	wanted.abandoned = func() bool { return ctx.Err() != nil }
 	select {
@@ -74,7 +75,7 @@ func assignError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, ipam.ErrNoAddress), errors.Is(err, ipam.ErrInUse):
+	case errors.Is(err, ipam.ErrNoAddress), errors.Is(err, block.ErrInUse):
 		return &protocol.Error{Code: protocol.CodeNoAddress, Msg: "assign address: " + err.Error()}
 	case errors.Is(err, ipam.ErrInvalidRequest):
 		return &protocol.Error{Code: protocol.CodeInvalidConfig, Msg: "assign address: " + err.Error()}

@@ -16,6 +16,7 @@ import (
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -62,13 +63,13 @@ func (f *fakeIPAM) Assign(_ context.Context, _ ipam.Host, _ []ipam.Pool, request
 			f.held[request.Handle] = addrs
 		}
 		for _, addr := range addrs {
-			results[i].Leases = append(results[i].Leases, ipam.Lease{Handle: request.Handle, Addr: addr})
+			results[i].Leases = append(results[i].Leases, block.Lease{Handle: request.Handle, Addr: addr})
 		}
 	}
 	return results
 }
 
-func (f *fakeIPAM) Release(_ context.Context, _ string, handles ...string) ([]ipam.Lease, error) {
+func (f *fakeIPAM) Release(_ context.Context, _ string, handles ...string) ([]block.Lease, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {

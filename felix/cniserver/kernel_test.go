@@ -28,6 +28,7 @@ import (
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -236,7 +237,7 @@ func (h *host) held(t *testing.T) int {
 	}
 	n := 0
 	for _, item := range blocks.Items {
-		allocations, err := ipam.Allocations(item.(*v3.IPAMBlock))
+		allocations, err := block.Allocations(item.(*v3.IPAMBlock))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // The intervals between two checks of the leases.
@@ -18,14 +19,14 @@ const (
 
 // Leases returns the addresses that pods of this node have or are about to lose, whatever IPAM says. It may be called
 // from any goroutine.
-func (s *Server) Leases() []ipam.Lease {
-	var leases []ipam.Lease
+func (s *Server) Leases() []block.Lease {
+	var leases []block.Lease
 	for _, r := range s.records.all() {
 		if r.released != nil {
 			continue // its interface is gone
 		}
 		for _, addr := range r.Addrs {
-			leases = append(leases, ipam.Lease{Handle: r.handle(), Addr: addr})
+			leases = append(leases, block.Lease{Handle: r.handle(), Addr: addr})
 		}
 	}
 	return leases
@@ -78,7 +79,7 @@ func (s *Server) reassert(ctx context.Context) time.Duration {
 		switch {
 		case err == nil:
 			continue
-		case errors.Is(err, ipam.ErrInUse), errors.Is(err, ipam.ErrNoAddress), errors.Is(err, ipam.ErrInvalidRequest):
+		case errors.Is(err, block.ErrInUse), errors.Is(err, ipam.ErrNoAddress), errors.Is(err, ipam.ErrInvalidRequest):
 			conflicts = append(conflicts, fmt.Sprintf(
 				"pod %s has an address that is not assigned to it, make it anew: %v", owners[i].pod(), err))
 		default:

@@ -18,6 +18,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // TestLeasesAreLookedAt at the start, as soon as the agent knows the pools, and from then on: those of pods that run.
@@ -52,7 +53,7 @@ func TestLeasesAreLookedAt(t *testing.T) {
 		if diff := cmp.Diff([][]string{runs}, n.ipam.asserted); diff != "" {
 			t.Errorf("looked at (-want +got):\n%s", diff)
 		}
-		n.ipam.conflicts = map[string]error{"k8s-pod-network.c-twice": fmt.Errorf("%w by pod bank/vault", ipam.ErrInUse)}
+		n.ipam.conflicts = map[string]error{"k8s-pod-network.c-twice": fmt.Errorf("%w by pod bank/vault", block.ErrInUse)}
 		time.Sleep(leaseInterval)
 		synctest.Wait()
 		told := func() string { return strings.Join(n.endpoints.conflicts, "\n") }

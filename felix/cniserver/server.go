@@ -27,6 +27,7 @@ import (
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -82,7 +83,7 @@ type State struct {
 // IPAM is the part of ipam.Client that the server uses.
 type IPAM interface {
 	Assign(ctx context.Context, host ipam.Host, pools []ipam.Pool, requests []ipam.Request) []ipam.Result
-	Release(ctx context.Context, node string, handles ...string) ([]ipam.Lease, error)
+	Release(ctx context.Context, node string, handles ...string) ([]block.Lease, error)
 	Reassert(ctx context.Context, host ipam.Host, pools []ipam.Pool, requests []ipam.Request) []error
 }
 

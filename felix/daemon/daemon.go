@@ -30,6 +30,7 @@ import (
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/typha/metric"
 )
 
@@ -207,7 +208,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	client.SetLimits(func() ipam.Limits { return agent.CNIState().Limits })
-	client.SetLive(func() []ipam.Lease { return append(cni.Leases(), watcher.Leases()...) })
+	client.SetLive(func() []block.Lease { return append(cni.Leases(), watcher.Leases()...) })
 	workloads, err := cni.Workloads()
 	if err != nil {
 		return err

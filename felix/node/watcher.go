@@ -22,6 +22,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -58,7 +59,7 @@ type Watcher struct {
 	pools chan TunnelPools // depth 1, the newest; written by SetTunnelPools, read by Run
 	check chan struct{}    // depth 1; written by Check, read by Run
 	facts chan Facts       // unbuffered; written by Run
-	used  atomic.Pointer[[]ipam.Lease]
+	used  atomic.Pointer[[]block.Lease]
 
 	// The rest is Run's.
 	tunnelPools TunnelPools // as SetTunnelPools said last
@@ -94,7 +95,7 @@ func (w *Watcher) Check() {
 }
 
 // Leases returns the addresses of the node's tunnels, whatever IPAM says. It may be called from any goroutine.
-func (w *Watcher) Leases() []ipam.Lease {
+func (w *Watcher) Leases() []block.Lease {
 	if leases := w.used.Load(); leases != nil {
 		return *leases
 	}
@@ -134,10 +135,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 }
 
 func (w *Watcher) publish(ctx context.Context, facts Facts) {
-	var leases []ipam.Lease
+	var leases []block.Lease
 	for _, a := range derive.TunnelAnnotations {
 		if addr := facts.Of(dataplane.Family(a.Family)).Tunnels[a.Kind]; addr.IsValid() {
-			leases = append(leases, ipam.Lease{Handle: ipam.TunnelHandle(a.Kind, ipam.Family(a.Family), w.opts.Node), Addr: addr})
+			leases = append(leases, block.Lease{Handle: ipam.TunnelHandle(a.Kind, ipam.Family(a.Family), w.opts.Node), Addr: addr})
 		}
 	}
 	w.used.Store(&leases)

@@ -24,6 +24,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -122,7 +123,7 @@ func testWatcher(t *testing.T, failure error) {
 	if !pool.CIDR.Contains(tunnelled.IPv4.Tunnels[encap.VXLAN]) {
 		t.Errorf("tunnel address %s is not of the pool", tunnelled.IPv4.Tunnels[encap.VXLAN])
 	}
-	if got := w.Leases(); !slices.Equal(got, []ipam.Lease{{Handle: "vxlan-tunnel-addr-n1", Addr: tunnelled.IPv4.Tunnels[encap.VXLAN]}}) {
+	if got := w.Leases(); !slices.Equal(got, []block.Lease{{Handle: "vxlan-tunnel-addr-n1", Addr: tunnelled.IPv4.Tunnels[encap.VXLAN]}}) {
 		t.Errorf("leases %v", got)
 	}
 	time.Sleep(time.Minute) // of the bubble's clock: what failed was tried again

@@ -37,6 +37,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/kube-controllers/certificates"
 	"github.com/maneki-net/maneki/kube-controllers/status"
 	"github.com/maneki-net/maneki/test/apiserver"
@@ -524,7 +525,7 @@ func (w *world) handles(t *testing.T, want string) error {
 	}
 	var held []string
 	for i := range blocks.Items {
-		allocations, err := ipam.Allocations(&blocks.Items[i])
+		allocations, err := block.Allocations(&blocks.Items[i])
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // snapshot is what the controller's cache holds at one time.
@@ -27,9 +28,9 @@ type snapshot struct {
 type verdict struct {
 	// nodes are gone, and leases leaked, for longer than their grace periods.
 	nodes  []string
-	leases []ipam.Allocation
+	leases []block.Allocation
 	// candidates are all leaked addresses, those within the grace period included.
-	candidates []ipam.Allocation
+	candidates []block.Allocation
 	// next is when the first grace period that still runs ends; 0 when none runs.
 	next time.Duration
 }
@@ -40,19 +41,19 @@ type collector struct {
 	leakGrace time.Duration
 	nodeGrace time.Duration
 
-	leaked map[ipam.Lease]time.Time
+	leaked map[block.Lease]time.Time
 	gone   map[string]time.Time
 }
 
 func newCollector(leakGrace, nodeGrace time.Duration) *collector {
 	return &collector{leakGrace: leakGrace, nodeGrace: nodeGrace,
-		leaked: map[ipam.Lease]time.Time{}, gone: map[string]time.Time{}}
+		leaked: map[block.Lease]time.Time{}, gone: map[string]time.Time{}}
 }
 
 // judge compares a snapshot with what was seen before.
 func (c *collector) judge(s *snapshot, now time.Time) verdict {
 	var v verdict
-	leaked, gone := map[ipam.Lease]time.Time{}, map[string]time.Time{}
+	leaked, gone := map[block.Lease]time.Time{}, map[string]time.Time{}
 	for node := range s.absentNodes() {
 		gone[node] = first(c.gone, node, now)
 		if v.ripe(gone[node], c.nodeGrace, now) {
@@ -61,7 +62,7 @@ func (c *collector) judge(s *snapshot, now time.Time) verdict {
 	}
 	for i := range s.blocks {
 		// A block that contradicts itself is left for its owner to look at.
-		allocations, err := ipam.Allocations(&s.blocks[i])
+		allocations, err := block.Allocations(&s.blocks[i])
 		if err != nil {
 			continue
 		}
@@ -110,8 +111,8 @@ func (s *snapshot) absentNodes() map[string]bool {
 		}
 	}
 	for i := range s.blocks {
-		note(ipam.AffineHost(&s.blocks[i]))
-		allocations, err := ipam.Allocations(&s.blocks[i])
+		note(block.NodeOf(&s.blocks[i]))
+		allocations, err := block.Allocations(&s.blocks[i])
 		if err != nil {
 			continue
 		}
@@ -134,7 +135,7 @@ func (s *snapshot) absentNodes() map[string]bool {
 
 // leaked reports whether an allocation names a pod that does not hold it. What names no pod,
 // such as a tunnel address, lives as long as its node.
-func (s *snapshot) leaked(a ipam.Allocation) bool {
+func (s *snapshot) leaked(a block.Allocation) bool {
 	name := podOf(a)
 	heard, exists := s.nodes[a.Attributes[ipam.AttrNode]]
 	return name.Name != "" && unused(s.pods[name], a, heard || !exists)
@@ -143,7 +144,7 @@ func (s *snapshot) leaked(a ipam.Allocation) bool {
 // unused reports whether the pod that an allocation names does not use it; the pod is nil if it does not exist. A pod
 // on a node whose kubelet does not report goes on running, whatever happens to it in the API: there only what the
 // kubelet wrote counts.
-func unused(pod *corev1.Pod, a ipam.Allocation, heard bool) bool {
+func unused(pod *corev1.Pod, a block.Allocation, heard bool) bool {
 	return !holds(pod, a) && (heard || pod != nil && isOwner(pod, a))
 }
 
@@ -157,13 +158,13 @@ func heardOf(node *corev1.Node) bool {
 	return slices.ContainsFunc(node.Spec.Taints, off) || slices.ContainsFunc(node.Status.Conditions, reports)
 }
 
-func podOf(a ipam.Allocation) types.NamespacedName {
+func podOf(a block.Allocation) types.NamespacedName {
 	return types.NamespacedName{Namespace: a.Attributes[ipam.AttrNamespace], Name: a.Attributes[ipam.AttrPod]}
 }
 
 // holds reports whether a pod, or nil for one that does not exist, can be the owner of an
 // allocation. An older sandbox of the same pod shows in the pod's status having other addresses.
-func holds(pod *corev1.Pod, a ipam.Allocation) bool {
+func holds(pod *corev1.Pod, a block.Allocation) bool {
 	if pod == nil || finished(pod) || !isOwner(pod, a) {
 		return false
 	}
@@ -174,7 +175,7 @@ func holds(pod *corev1.Pod, a ipam.Allocation) bool {
 }
 
 // isOwner reports whether a pod is exactly the one that an allocation was made for.
-func isOwner(pod *corev1.Pod, a ipam.Allocation) bool {
+func isOwner(pod *corev1.Pod, a block.Allocation) bool {
 	// kubelet runs a static pod by a UID of its own, which the mirror pod has in an annotation.
 	uid := a.Attributes[ipam.AttrUID]
 	if uid != "" && uid != string(pod.UID) && uid != pod.Annotations[corev1.MirrorPodAnnotationKey] {

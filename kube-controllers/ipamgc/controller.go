@@ -39,14 +39,15 @@ import (
 	"github.com/maneki-net/maneki/api/ipreservation"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/kube-controllers/pause"
 	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
 
 // Releaser is the part of ipam.Client that the controller uses.
 type Releaser interface {
-	ReleaseAddrs(ctx context.Context, leases ...ipam.Lease) ([]ipam.Lease, error)
-	ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]ipam.Lease, error)
+	ReleaseAddrs(ctx context.Context, leases ...block.Lease) ([]block.Lease, error)
+	ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]block.Lease, error)
 	FreeRested(ctx context.Context, blocks ...*v3.IPAMBlock) (next time.Duration, err error)
 }
 
@@ -269,8 +270,8 @@ func (c *Controller) heard(ctx context.Context, node string) (bool, error) {
 }
 
 // releaseLeases releases those that the live API confirms as leaked, in one go.
-func (c *Controller) releaseLeases(ctx context.Context, s *snapshot, leaked []ipam.Allocation) error {
-	var confirmed []ipam.Lease
+func (c *Controller) releaseLeases(ctx context.Context, s *snapshot, leaked []block.Allocation) error {
+	var confirmed []block.Lease
 	var errs []error
 	heard := map[string]bool{}
 	for _, a := range leaked {

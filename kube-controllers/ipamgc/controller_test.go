@@ -16,6 +16,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/kube-controllers/runconfig"
 )
 
@@ -26,14 +27,14 @@ type releases struct {
 	next     time.Duration // as FreeRested answers
 }
 
-func (r *releases) ReleaseAddrs(_ context.Context, leases ...ipam.Lease) ([]ipam.Lease, error) {
+func (r *releases) ReleaseAddrs(_ context.Context, leases ...block.Lease) ([]block.Lease, error) {
 	for _, lease := range leases {
 		r.released = append(r.released, lease.Handle)
 	}
 	return leases, nil
 }
 
-func (r *releases) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]ipam.Lease, error) {
+func (r *releases) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]block.Lease, error) {
 	is, err := gone(ctx)
 	if is {
 		r.released = append(r.released, "node "+node)

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // noPool is the label of blocks that are in no pool, as in Calico.
@@ -55,11 +56,11 @@ func measure(s *snapshot, v verdict) {
 		}
 	}
 	for i := range s.blocks {
-		allocations, err := ipam.Allocations(&s.blocks[i])
+		allocations, err := block.Allocations(&s.blocks[i])
 		if err != nil {
 			continue
 		}
-		pool, host := s.pool(s.blocks[i].Spec.CIDR), ipam.AffineHost(&s.blocks[i])
+		pool, host := s.pool(s.blocks[i].Spec.CIDR), block.NodeOf(&s.blocks[i])
 		blocks.WithLabelValues(pool, host).Inc()
 		blocksNode.WithLabelValues(host).Inc()
 		for _, a := range allocations {
@@ -78,8 +79,8 @@ func measure(s *snapshot, v verdict) {
 }
 
 // reclaimed counts what was released of the leaked addresses.
-func reclaimed(s *snapshot, leaked []ipam.Allocation, released []ipam.Lease) {
-	nodes := map[ipam.Lease]string{}
+func reclaimed(s *snapshot, leaked []block.Allocation, released []block.Lease) {
+	nodes := map[block.Lease]string{}
 	for _, a := range leaked {
 		nodes[a.Lease] = a.Attributes[ipam.AttrNode]
 	}

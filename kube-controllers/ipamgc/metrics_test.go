@@ -10,6 +10,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 )
 
 // figures reads the metrics of addresses.
@@ -42,9 +43,9 @@ func TestMeasure(t *testing.T) {
 	pool := v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: blocks[0].Spec.CIDR}}
 	s := &snapshot{blocks: blocks, pools: []v3.IPPool{pool}, reserved: reservedBy([]v3.IPReservation{
 		{Spec: v3.IPReservationSpec{ReservedCIDRs: []string{addr.String() + "/32", "nonsense", "192.0.2.0/24"}}}})}
-	leaked := []ipam.Allocation{{Lease: ipam.Lease{Addr: addr, Handle: "h"}, Attributes: map[string]string{ipam.AttrNode: "a"}}}
+	leaked := []block.Allocation{{Lease: block.Lease{Addr: addr, Handle: "h"}, Attributes: map[string]string{ipam.AttrNode: "a"}}}
 	measure(s, verdict{candidates: leaked})
-	reclaimed(s, leaked, []ipam.Lease{leaked[0].Lease})
+	reclaimed(s, leaked, []block.Lease{leaked[0].Lease})
 	want := map[string]float64{
 		"ipam_allocations_in_use ippool=p node=a": 1, "ipam_allocations_per_node node=a": 1,
 		"ipam_allocations_borrowed ippool=p node=a": 1, "ipam_allocations_borrowed_per_node node=a": 1,

@@ -17,6 +17,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/kube-controllers/once"
 )
 
@@ -57,7 +58,7 @@ func (c *Controller) hold(ctx context.Context, pool *v3.IPPool) error {
 // release removes the finalizer from a pool that is being deleted, unless addresses of it are in use: it returns these.
 func (c *Controller) release(
 	ctx context.Context, pool *v3.IPPool, pools []v3.IPPool,
-) ([]ipam.Allocation, error) {
+) ([]block.Allocation, error) {
 	if !controllerutil.ContainsFinalizer(pool, v3.IPPoolFinalizer) {
 		return nil, nil
 	}
@@ -117,7 +118,7 @@ func (c *Controller) write(
 const examples = 3
 
 // waits completes the condition of a pool that is being deleted with the addresses that it waits for.
-func waits(condition metav1.Condition, used []ipam.Allocation) metav1.Condition {
+func waits(condition metav1.Condition, used []block.Allocation) metav1.Condition {
 	if len(used) == 0 {
 		return condition
 	}

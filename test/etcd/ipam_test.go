@@ -17,6 +17,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/etcd"
 	"github.com/maneki-net/maneki/ipam"
+	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/test/etcdserver"
 )
 
@@ -89,7 +90,7 @@ func TestNeverTwoOwners(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, o := range list.Items {
-		allocations, err := ipam.Allocations(o.(*v3.IPAMBlock))
+		allocations, err := block.Allocations(o.(*v3.IPAMBlock))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package ipam
+package block
 
 import (
 	"hash/fnv"
@@ -11,9 +11,9 @@ import (
 // only IPv6 can be, is used from its beginning.
 const maxCandidates = 1 << 32
 
-// space finds the parts of one pool that no block covers. It is built from the CIDRs of
-// all blocks that exist, those that cannot be used included: an address must never be in two.
-type space struct {
+// Space finds the parts of a pool that no block covers. It must know the CIDRs of all blocks, also of those that cannot
+// be used: an address must never be in two blocks.
+type Space struct {
 	base  netip.Addr
 	bits  int    // prefix length of a block
 	shift int    // log2 of a block's size in addresses
@@ -21,33 +21,33 @@ type space struct {
 	taken map[uint64]bool
 }
 
-// newSpace makes the space of a pool, which must be at least as large as a block.
-func newSpace(pool *Pool, existing []netip.Prefix) *space {
-	bits := pool.blockBits()
-	s := &space{
-		base:  pool.CIDR.Addr(),
+// NewSpace returns the space of a pool. existing are the CIDRs of all blocks, and bits is the prefix length of the pool's
+// blocks, which is not less than that of the pool.
+func NewSpace(pool netip.Prefix, bits int, existing []netip.Prefix) *Space {
+	s := &Space{
+		base:  pool.Addr(),
 		bits:  bits,
-		shift: pool.Family().bits() - bits,
+		shift: pool.Addr().BitLen() - bits,
 		count: maxCandidates,
 		taken: map[uint64]bool{},
 	}
-	if log2 := bits - pool.CIDR.Bits(); log2 < 32 {
+	if log2 := bits - pool.Bits(); log2 < 32 {
 		s.count = 1 << log2
 	}
 	for _, cidr := range existing {
 		switch {
-		case !pool.CIDR.Overlaps(cidr):
-		case cidr.Bits() <= pool.CIDR.Bits():
+		case !pool.Overlaps(cidr):
+		case cidr.Bits() <= pool.Bits():
 			s.count = 0
 		default:
-			s.take(cidr)
+			s.mark(cidr)
 		}
 	}
 	return s
 }
 
-// take marks what a block covers; it may be of another size than the pool's blocks.
-func (s *space) take(cidr netip.Prefix) {
+// mark marks the candidates that a block covers. The block may have another size than the pool's blocks.
+func (s *Space) mark(cidr netip.Prefix) {
 	first := offset(s.base, cidr.Addr()) >> s.shift
 	covered := uint64(1)
 	if larger := s.bits - cidr.Bits(); larger > 0 {
@@ -58,8 +58,8 @@ func (s *space) take(cidr netip.Prefix) {
 	}
 }
 
-// claim takes the candidate that contains an address, unless it is taken already.
-func (s *space) claim(addr netip.Addr) (netip.Prefix, bool) {
+// Claim takes the candidate that contains an address. It returns false if that is taken already.
+func (s *Space) Claim(addr netip.Addr) (netip.Prefix, bool) {
 	index := offset(s.base, addr) >> s.shift
 	if index >= s.count || s.taken[index] {
 		return netip.Prefix{}, false
@@ -68,14 +68,14 @@ func (s *space) claim(addr netip.Addr) (netip.Prefix, bool) {
 	return s.candidate(index), true
 }
 
-// pick chooses a free candidate that is not reserved as a whole and takes it, beginning at a place that depends on the
-// host, so that nodes which claim at once seldom meet. It gives false when the pool is full.
-func (s *space) pick(host string, reserved ipreservation.Set) (netip.Prefix, bool) {
+// Pick takes a free candidate that is not reserved as a whole. The search begins at a position that depends on the node,
+// so that nodes which claim at the same time seldom pick the same. It returns false when the pool is full.
+func (s *Space) Pick(node string, reserved ipreservation.Set) (netip.Prefix, bool) {
 	if s.count == 0 {
 		return netip.Prefix{}, false
 	}
 	hash := fnv.New64a()
-	hash.Write([]byte(host))
+	hash.Write([]byte(node))
 	start := hash.Sum64() % s.count
 	for i := uint64(0); i < s.count; i++ {
 		index := (start + i) % s.count
@@ -94,7 +94,7 @@ func (s *space) pick(host string, reserved ipreservation.Set) (netip.Prefix, boo
 }
 
 // last returns the index of the last candidate in a network that contains a candidate.
-func (s *space) last(net netip.Prefix) uint64 {
+func (s *Space) last(net netip.Prefix) uint64 {
 	larger := s.bits - net.Bits()
 	if larger >= 32 || net.Addr().Less(s.base) {
 		return s.count - 1
@@ -102,6 +102,6 @@ func (s *space) last(net netip.Prefix) uint64 {
 	return min(offset(s.base, net.Addr())>>s.shift+1<<larger, s.count) - 1
 }
 
-func (s *space) candidate(index uint64) netip.Prefix {
+func (s *Space) candidate(index uint64) netip.Prefix {
 	return netip.PrefixFrom(nth(s.base, index<<s.shift), s.bits)
 }

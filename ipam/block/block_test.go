@@ -1,4 +1,4 @@
-package ipam
+package block
 
 import (
 	"encoding/json"
@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
@@ -27,20 +26,22 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
+func anyAddr(netip.Addr) bool { return true }
+
 // TestBlockFormat holds the stored form to Calico's: names and types of fields, indices
 // into attributes, the queue of unallocated ordinals, sequence numbers by ordinal.
 func TestBlockFormat(t *testing.T) {
-	b := newBlock(prefix("10.244.0.0/29"), "node-1", epoch)
-	pod := map[string]string{AttrNamespace: "shop", AttrPod: "web-0", AttrNode: "node-1", AttrUID: "0b5e"}
-	b.assign("k8s-pod-network.c1", pod, anyAddr)
-	b.assign("k8s-pod-network.c2", map[string]string{AttrNode: "node-1"}, anyAddr)
+	b := New(prefix("10.244.0.0/29"), "node-1", epoch)
+	pod := map[string]string{v3.AttributeNamespace: "shop", v3.AttributePod: "web-0", v3.AttributeNode: "node-1", v3.AttributeUID: "0b5e"}
+	b.Assign("k8s-pod-network.c1", pod, anyAddr)
+	b.Assign("k8s-pod-network.c2", map[string]string{v3.AttributeNode: "node-1"}, anyAddr)
 	b.Spec.SequenceNumber++
-	if _, err := b.assignAddr(addr("10.244.0.6"), "k8s-pod-network.c3", map[string]string{AttrNode: "node-2"}); err != nil {
+	if _, err := b.AssignAddr(addr("10.244.0.6"), "k8s-pod-network.c3", map[string]string{v3.AttributeNode: "node-2"}); err != nil {
 		t.Fatal(err)
 	}
-	b.assign("k8s-pod-network.c1", pod, anyAddr)
+	b.Assign("k8s-pod-network.c1", pod, anyAddr)
 	b.Spec.SequenceNumber++
-	b.release(func(a Allocation) bool { return a.Handle == "k8s-pod-network.c2" })
+	b.Release(func(a Allocation) bool { return a.Handle == "k8s-pod-network.c2" })
 
 	got, err := json.MarshalIndent(b.IPAMBlock, "", "  ")
 	if err != nil {
@@ -61,44 +62,19 @@ func TestBlockFormat(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	long := string(make([]byte, 0, 250))
-	for range 250 {
-		long += "n"
-	}
-	tests := []struct{ got, want string }{
-		{v3.BlockName(prefix("10.244.0.64/26")), "10-244-0-64-26"},
-		{v3.BlockName(prefix("fd00:10:244::40/122")), "fd00-10-244--40-122"},
-		{AffinityName("node-1", prefix("10.244.0.64/26")), "node-1-10-244-0-64-26"},
-		{AffinityName(long, prefix("10.244.0.64/26"))[:220], long[:220]},
-		{fmt.Sprint(len(AffinityName(long, prefix("10.244.0.64/26")))), "253"},
-		{TunnelHandle(encap.VXLAN, IPv4, "n"), "vxlan-tunnel-addr-n"},
-		{TunnelHandle(encap.VXLAN, IPv6, "n"), "vxlan-v6-tunnel-addr-n"},
-		{tunnelAttribute(encap.VXLAN, IPv6), "vxlanV6TunnelAddress"},
-	}
-	for _, test := range tests {
-		if test.got != test.want {
-			t.Errorf("got %s, want %s", test.got, test.want)
-		}
-	}
-	if AffinityName(long, prefix("10.0.0.0/26")) == AffinityName(long, prefix("10.0.0.64/26")) {
-		t.Error("two blocks of a node with a long name have one affinity name")
-	}
-}
-
 // TestBlockAgainstOracle carries out random operations on a block and on a plain map.
 func TestBlockAgainstOracle(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		cidr := []netip.Prefix{prefix("10.0.0.16/28"), prefix("fd00::f0/124")}[seed%2]
-		b := newBlock(cidr, "n", epoch)
+		b := New(cidr, "n", epoch)
 		oracle := map[netip.Addr]string{}
 		for step := range 100 {
 			b.Spec.SequenceNumber++
 			handle := fmt.Sprint("h", rng.IntN(6))
 			switch rng.IntN(3) {
 			case 0:
-				lease, ok := b.assign(handle, map[string]string{"k": fmt.Sprint(rng.IntN(2))}, anyAddr)
+				lease, ok := b.Assign(handle, map[string]string{"k": fmt.Sprint(rng.IntN(2))}, anyAddr)
 				if ok != (len(oracle) < 16) || ok && (oracle[lease.Addr] != "" || !cidr.Contains(lease.Addr)) {
 					t.Fatalf("seed %d step %d: assign gave %v, %v with %d in use", seed, step, lease, ok, len(oracle))
 				}
@@ -107,7 +83,7 @@ func TestBlockAgainstOracle(t *testing.T) {
 				}
 			case 1:
 				want := nth(cidr.Addr(), rng.Uint64N(16))
-				_, err := b.assignAddr(want, handle, nil)
+				_, err := b.AssignAddr(want, handle, nil)
 				if errors.Is(err, ErrInUse) != (oracle[want] != "") {
 					t.Fatalf("seed %d step %d: assign %s: %v, owner %q", seed, step, want, err, oracle[want])
 				}
@@ -115,7 +91,7 @@ func TestBlockAgainstOracle(t *testing.T) {
 					oracle[want] = handle
 				}
 			case 2:
-				for _, lease := range b.release(func(a Allocation) bool { return a.Handle == handle }) {
+				for _, lease := range b.Release(func(a Allocation) bool { return a.Handle == handle }) {
 					if oracle[lease.Addr] != handle {
 						t.Fatalf("seed %d step %d: released %v of %q", seed, step, lease, oracle[lease.Addr])
 					}
@@ -127,24 +103,24 @@ func TestBlockAgainstOracle(t *testing.T) {
 	}
 }
 
-func checkBlock(t *testing.T, b block, oracle map[netip.Addr]string) {
+func checkBlock(t *testing.T, b Block, oracle map[netip.Addr]string) {
 	t.Helper()
 	got := map[netip.Addr]string{}
 	used := map[int]bool{}
-	for _, a := range b.allocations(func(Allocation) bool { return true }) {
+	for _, a := range b.Allocations(func(Allocation) bool { return true }) {
 		got[a.Addr] = a.Handle
 		used[*b.Spec.Allocations[b.ordinal(a.Addr)]] = true
 	}
 	if diff := cmp.Diff(oracle, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Fatalf("allocations (-want +got):\n%s", diff)
 	}
-	if b.free() != len(b.Spec.Allocations)-len(oracle) || len(used) != len(b.Spec.Attributes) ||
+	if b.Free() != len(b.Spec.Allocations)-len(oracle) || len(used) != len(b.Spec.Attributes) ||
 		len(b.Spec.SequenceNumberForAllocation) != len(oracle) {
 		t.Fatalf("%d free, %d attributes of which %d used, %d sequence numbers, with %d in use",
-			b.free(), len(b.Spec.Attributes), len(used), len(b.Spec.SequenceNumberForAllocation), len(oracle))
+			b.Free(), len(b.Spec.Attributes), len(used), len(b.Spec.SequenceNumberForAllocation), len(oracle))
 	}
 	before := append([]int(nil), b.Spec.Unallocated...)
-	if _, err := parseBlock(b.IPAMBlock); err != nil || !slices.Equal(before, b.Spec.Unallocated) {
+	if _, err := Parse(b.IPAMBlock); err != nil || !slices.Equal(before, b.Spec.Unallocated) {
 		t.Fatalf("a block made here does not parse as it is: %v", err)
 	}
 }
@@ -167,11 +143,11 @@ func TestParseBlock(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := newBlock(prefix("10.0.0.0/30"), "n", epoch)
-			b.assign("h", nil, anyAddr)
+			b := New(prefix("10.0.0.0/30"), "n", epoch)
+			b.Assign("h", nil, anyAddr)
 			b.Spec.Allocations[0] = &one
 			test.change(&b.Spec)
-			parsed, err := parseBlock(b.IPAMBlock)
+			parsed, err := Parse(b.IPAMBlock)
 			if (err != nil) != test.bad {
 				t.Fatalf("error %v", err)
 			}
@@ -182,7 +158,7 @@ func TestParseBlock(t *testing.T) {
 	}
 }
 
-func (b block) unallocated() []int {
+func (b Block) unallocated() []int {
 	if b.IPAMBlock == nil {
 		return nil
 	}
@@ -191,21 +167,21 @@ func (b block) unallocated() []int {
 
 func TestSpace(t *testing.T) {
 	tests := []struct {
-		name     string
-		pool     Pool
-		existing []string
-		free     int // 0 to 1000, more is not counted
+		name, pool string
+		bits       int
+		existing   []string
+		free       int // up to 1000
 	}{
-		{"whole pool", Pool{CIDR: prefix("10.0.0.0/24")}, nil, 4},
-		{"some taken", Pool{CIDR: prefix("10.0.0.0/24")}, []string{"10.0.0.64/26", "10.0.1.0/26"}, 3},
-		{"smaller blocks of an earlier pool", Pool{CIDR: prefix("10.0.0.0/24")}, []string{"10.0.0.64/30", "10.0.0.72/30"}, 3},
-		{"larger block of an earlier pool", Pool{CIDR: prefix("10.0.0.0/24"), BlockSize: 28}, []string{"10.0.0.64/26"}, 12},
-		{"block as large as the pool", Pool{CIDR: prefix("10.0.0.0/24"), BlockSize: 28}, []string{"10.0.0.0/24"}, 0},
-		{"block larger than the pool", Pool{CIDR: prefix("10.0.1.0/24"), BlockSize: 28}, []string{"10.0.0.0/20"}, 0},
-		{"pool of one block", Pool{CIDR: prefix("10.0.0.0/26")}, nil, 1},
-		{"IPv6", Pool{CIDR: prefix("fd00:1::/120")}, []string{"fd00:1::40/122"}, 3},
-		{"large IPv6", Pool{CIDR: prefix("fd00:1::/48")}, []string{"fd00:1::40/122"}, 1000},
-		{"whole IPv4", Pool{CIDR: prefix("0.0.0.0/0"), BlockSize: 32}, nil, 1000},
+		{"whole pool", "10.0.0.0/24", 26, nil, 4},
+		{"some taken", "10.0.0.0/24", 26, []string{"10.0.0.64/26", "10.0.1.0/26"}, 3},
+		{"smaller blocks of an earlier pool", "10.0.0.0/24", 26, []string{"10.0.0.64/30", "10.0.0.72/30"}, 3},
+		{"larger block of an earlier pool", "10.0.0.0/24", 28, []string{"10.0.0.64/26"}, 12},
+		{"block as large as the pool", "10.0.0.0/24", 28, []string{"10.0.0.0/24"}, 0},
+		{"block larger than the pool", "10.0.1.0/24", 28, []string{"10.0.0.0/20"}, 0},
+		{"pool of one block", "10.0.0.0/26", 26, nil, 1},
+		{"IPv6", "fd00:1::/120", 122, []string{"fd00:1::40/122"}, 3},
+		{"large IPv6", "fd00:1::/48", 122, []string{"fd00:1::40/122"}, 1000},
+		{"whole IPv4", "0.0.0.0/0", 32, nil, 1000},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -213,16 +189,17 @@ func TestSpace(t *testing.T) {
 			for _, s := range test.existing {
 				taken = append(taken, prefix(s))
 			}
-			s := newSpace(&test.pool, taken)
+			pool := prefix(test.pool)
+			s := NewSpace(pool, test.bits, taken)
 			count := 0
 			for count < 1000 {
-				cidr, ok := s.pick("node-1", nil)
+				cidr, ok := s.Pick("node-1", nil)
 				if !ok {
 					break
 				}
 				count++
-				if !test.pool.containsBlock(cidr) || cidr.Bits() != test.pool.blockBits() || cidr != cidr.Masked() {
-					t.Fatalf("picked %s in pool %s", cidr, test.pool.CIDR)
+				if !pool.Contains(cidr.Addr()) || cidr.Bits() != test.bits || cidr != cidr.Masked() {
+					t.Fatalf("picked %s in pool %s", cidr, pool)
 				}
 				for _, other := range taken {
 					if other.Overlaps(cidr) {
