@@ -157,8 +157,11 @@ func (a *Agent) closes(f dataplane.Family, err error) bool {
 	if _, known := errors.AsType[*ipset.FailedError](err); !known {
 		return false
 	}
-	for _, id := range []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetVXLAN,
-		policy.SetThisHost} {
+	ids := []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetThisHost}
+	for id := range tunnelSets(f, nil) {
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
 		if a.broken[f][ipset.SetName(f, id)] {
 			return false
 		}

@@ -92,10 +92,12 @@ func (a *Agent) renderRoutes() {
 		a.unresolved = append(a.unresolved, out.Unresolved...)
 		a.refused = append(a.refused, out.Refused...)
 		tunnels = append(tunnels, out.Tunnels...)
-		a.networkSets(f, out.Tunnels)
-		a.renderNAT(f, out.Tunnels)
 	}
 	a.setTunnels(tunnels)
+	for _, f := range a.opts.Drivers.Families {
+		a.networkSets(f, tunnels)
+		a.renderNAT(f, tunnels)
+	}
 	a.setTunnelPools()
 	if len(a.problems) > 0 && !slices.Equal(a.problems, former) {
 		a.log.Warn("part of the network cannot be reached", "problems", a.problems)
@@ -144,7 +146,7 @@ func (a *Agent) routedWorkloads() []routing.Workload {
 
 // networkSets makes the sets desired that the chains name besides those of policies.
 func (a *Agent) networkSets(f FamilyDrivers, tunnels []tunnel.Device) {
-	var all, masquerade, hosts, peers []ipset.Member
+	var all, masquerade, hosts []ipset.Member
 	for _, pool := range a.state.sortedPools() {
 		if all = append(all, ipset.Member{Net: pool.CIDR}); pool.NATOutgoing {
 			masquerade = append(masquerade, ipset.Member{Net: pool.CIDR})
@@ -157,13 +159,8 @@ func (a *Agent) networkSets(f FamilyDrivers, tunnels []tunnel.Device) {
 			}
 		}
 	}
-	for _, t := range tunnels {
-		for _, peer := range t.Peers {
-			peers = append(peers, ipset.Member{Net: netip.PrefixFrom(peer.Outer, peer.Outer.BitLen())})
-		}
-	}
-	sets := map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade,
-		policy.SetAllHosts: hosts, policy.SetVXLAN: peers}
+	sets := map[string][]ipset.Member{policy.SetAllPools: all, policy.SetMasqPools: masquerade, policy.SetAllHosts: hosts}
+	maps.Copy(sets, tunnelSets(f.Family, tunnels))
 	if a.ipvs.on {
 		sets[policy.SetThisHost] = members(a.ipvs.hostNets, nil)
 	} else {
@@ -180,8 +177,6 @@ func (a *Agent) renderNAT(f FamilyDrivers, tunnels []tunnel.Device) {
 	if addr := c.NATOutgoingAddress; addr.IsValid() && dataplane.FamilyOf(addr) == f.Family {
 		nat.Address = addr
 	}
-	if len(tunnels) > 0 {
-		nat.Tunnel, nat.TunnelAddr = tunnels[0].Name, tunnels[0].Addr
-	}
+	nat.Tunnels = tunnelDevices(f.Family, tunnels)
 	a.program(f, filter.NAT, f.NAT, a.renderer(f.Family).NAT(nat))
 }

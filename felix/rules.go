@@ -155,11 +155,7 @@ func (a *Agent) renderer(f dataplane.Family) *policy.Renderer {
 	if c.IptablesFilterDenyAction == "REJECT" {
 		r.Deny = filter.Reject{}
 	}
-	for _, t := range a.tunnels {
-		if t.Family == f {
-			r.VXLANPort = uint16(t.Port)
-		}
-	}
+	r.Tunnels = a.tunnelGuards(f)
 	if a.ipvs.on {
 		r.IPVS = &policy.IPVS{}
 		for _, ports := range c.KubeNodePortRanges.All() {

@@ -78,7 +78,7 @@ func (t *table) forward(hosts bool) []filter.Rule {
 	} else {
 		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.every()}})
 	}
-	rules = append(rules, t.forwardedVXLAN()...)
+	rules = append(rules, t.tunnelForward()...)
 	for _, prefix := range t.InterfacePrefixes {
 		rules = append(rules,
 			filter.Rule{Match: inFrom(prefix), Action: filter.Jump{Chain: chainNodes}},
@@ -96,14 +96,7 @@ func (t *table) input(hosts bool) []filter.Rule {
 	for _, prefix := range t.InterfacePrefixes {
 		rules = append(rules, filter.Rule{Match: inFrom(prefix), Action: filter.Goto{Chain: chainToHost}})
 	}
-	if t.VXLANPort != 0 {
-		known, unknown := t.vxlan(), t.vxlan()
-		known.Dest.Local, known.Source.Sets = true, []string{SetVXLAN}
-		unknown.Dest.Local = true
-		rules = append(rules,
-			filter.Rule{Match: known, Action: filter.Accept{}, Comment: "Allow VXLAN packets from allowed hosts"},
-			filter.Rule{Match: unknown, Action: filter.Drop{}, Comment: "Drop VXLAN packets from non-allowed hosts"})
-	}
+	rules = append(rules, t.tunnelInput()...)
 	if hosts {
 		rules = append(rules, t.askHosts(filter.Rule{Action: filter.Jump{Chain: chainFromHostEndpoint}})...)
 	}
@@ -111,13 +104,7 @@ func (t *table) input(hosts bool) []filter.Rule {
 }
 
 func (t *table) output(hosts bool) []filter.Rule {
-	rules := t.outputIPVS()
-	if t.VXLANPort != 0 {
-		known := t.vxlan()
-		known.Source.Local, known.Dest.Sets = true, []string{SetVXLAN}
-		rules = append(rules, filter.Rule{Match: known, Action: filter.Accept{},
-			Comment: "Allow VXLAN packets to other allowed hosts"})
-	}
+	rules := append(t.outputIPVS(), t.tunnelOutput()...)
 	if hosts {
 		for _, prefix := range t.InterfacePrefixes {
 			rules = append(rules, filter.Rule{Match: outTo(prefix), Action: filter.Return{}})
@@ -144,22 +131,6 @@ func (t *table) linkLocal(types ...uint8) []filter.Rule {
 			Match: filter.Match{Protocol: icmpv6, ICMP: &filter.ICMP{Type: message}}, Action: filter.Accept{}})
 	}
 	return rules
-}
-
-// forwardedVXLAN returns the rules that drop packets that this node forwards to the tunnel of another node. If this
-// node translates their source, the other node would take them for this node's tunnel. Only untranslated packets
-// between two nodes pass.
-func (t *table) forwardedVXLAN() []filter.Rule {
-	if t.VXLANPort == 0 {
-		return nil
-	}
-	foreign, translated := t.vxlan(), t.vxlan()
-	foreign.Source.NotSets, foreign.Dest.Sets = []string{SetVXLAN}, []string{SetVXLAN}
-	translated.Dest.Sets, translated.State = []string{SetVXLAN}, filter.Translated
-	return []filter.Rule{
-		{Match: foreign, Action: filter.Drop{}, Comment: "Drop forwarded VXLAN packets that are no node's"},
-		{Match: translated, Action: filter.Drop{}, Comment: "Drop packets that were translated into VXLAN packets"},
-	}
 }
 
 // toNodes returns the rules that drop a workload's packets to the BGP speaker of any node, whatever its policy allows.
@@ -224,11 +195,7 @@ func (t *table) workload(e Endpoint) {
 
 // fromWorkload returns the rules for what an endpoint sends. The raw table has already checked the source address.
 func (t *table) fromWorkload(e *wire.Endpoint) []filter.Rule {
-	rules := t.established()
-	if t.VXLANPort != 0 {
-		rules = append(rules, filter.Rule{Match: t.vxlan(), Action: filter.Drop{},
-			Comment: "Drop VXLAN encapped packets originating in workloads"})
-	}
+	rules := append(t.established(), t.tunnelFromWorkload()...)
 	rules = append(rules, filter.Rule{Match: filter.Match{Protocol: ipip}, Action: filter.Drop{},
 		Comment: "Drop IPinIP encapped packets originating in workloads"})
 	return append(rules, t.decideWorkload(e, false)...)
@@ -309,9 +276,4 @@ func (t *table) decide(s stages) []filter.Rule {
 		rules = append(rules, s.last)
 	}
 	return rules
-}
-
-// vxlan matches packets of the tunnel.
-func (r *Renderer) vxlan() filter.Match {
-	return filter.Match{Protocol: udp, Dest: toPort(r.VXLANPort)}
 }

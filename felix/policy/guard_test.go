@@ -20,7 +20,7 @@ func eachBackend(t *testing.T, test func(*testing.T, *hostWorld, string)) {
 		t.Run(string(backend), func(t *testing.T) {
 			w := newHostWorld(t, backend)
 			kerneltest.OneCPU(t)
-			w.options = func(r *policy.Renderer) { r.VXLANPort, r.BGPPort = 4789, 1790 }
+			w.options = func(r *policy.Renderer) { r.Tunnels, r.BGPPort = []policy.TunnelGuard{vxlanGuard}, 1790 }
 			w.apply(t, nil)
 			w.findNeighbours(t)
 			test(t, w, "tables-"+string(backend)+" -t nat -A ")

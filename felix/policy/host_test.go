@@ -63,7 +63,7 @@ func newHostWorld(t *testing.T, backend iptables.Backend) *hostWorld {
 	w.stations["host"] = newStation(t, "host", kerneltest.Current(t), addr("10.1.0.1"), addr("fd01:1::1"))
 	w.addPod(t)
 	createSets(t, &wire.IPSet{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")},
-		&wire.IPSet{Name: policy.SetVXLAN, Nets: prefixes("10.2.0.2/32", "fd01:2::2/128")},
+		&wire.IPSet{Name: vxlanGuard.Nodes, Nets: prefixes("10.2.0.2/32", "fd01:2::2/128")},
 		&wire.IPSet{Name: policy.SetThisHost, Nets: prefixes("127.0.0.0/8", "10.1.0.1/32", "10.2.0.1/32", "::1/128", "fd01:1::1/128", "fd01:2::1/128", "fe80::/10")})
 	// What the node serves for the pod, and a service of its own: its address leads to eth1, what is behind it to eth0.
 	for _, rule := range []string{"PREROUTING -p tcp -d 10.1.0.1 --dport 8000:8999 -j DNAT --to-destination 10.65.0.1:80",
@@ -115,7 +115,7 @@ func (w *hostWorld) apply(t *testing.T, hosts map[string]*wire.HostEndpoint, pol
 	}
 	for i, table := range w.tables {
 		r := renderer(w.families[i])
-		r.VXLANPort = 0
+		r.Tunnels = nil
 		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 6, Port: marker.port}, {Protocol: 6, Port: 23, Net: prefixes("10.2.0.0/16")[0]}}
 		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Port: 53}, {Protocol: 6, Port: marker.port}}
 		if w.options != nil {

@@ -191,7 +191,7 @@ func (t *table) setMarks(hosts []HostEndpoint) []filter.Rule {
 
 // forwardMarked returns the rules of OUTPUT that decide as the chains of FORWARD do.
 func (t *table) forwardMarked(hosts bool) []filter.Rule {
-	rules := append([]filter.Rule{{Action: filter.ClearMark{Mask: t.Marks.every()}}}, t.forwardedVXLAN()...)
+	rules := append([]filter.Rule{{Action: filter.ClearMark{Mask: t.Marks.every()}}}, t.tunnelForward()...)
 	rules = append(rules, filter.Rule{Action: filter.Jump{Chain: chainFromMark}})
 	for _, prefix := range t.InterfacePrefixes {
 		rules = append(rules, filter.Rule{Match: outTo(prefix),

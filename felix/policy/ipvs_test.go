@@ -231,7 +231,7 @@ var (
 
 func newIPVSWorld(t *testing.T, family int, table policy.Table) *ipvsWorld {
 	w := &ipvsWorld{newModel(t, table), family}
-	w.addSets(append([]*wire.IPSet{portSet, {Name: policy.SetVXLAN}, {Name: policy.SetThisHost, Nets: append(prefixes("127.0.0.0/8", "::1/128"),
+	w.addSets(append([]*wire.IPSet{portSet, {Name: vxlanGuard.Nodes}, {Name: policy.SetThisHost, Nets: append(prefixes("127.0.0.0/8", "::1/128"),
 		netip.PrefixFrom(hostAddrs[family], hostAddrs[family].BitLen()))},
 		{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")}}, someSets...)...)
 	w.local = []netip.Addr{serviceAddrs[family], hostAddrs[family]}

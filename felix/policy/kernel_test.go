@@ -270,7 +270,7 @@ func (w *world) apply(t *testing.T, policies map[string]*wire.Policy) {
 	t.Helper()
 	for family, driver := range w.drivers {
 		r := renderer(family)
-		r.Deny, r.NoInvalidCheck, r.VXLANPort = w.deny, w.anyState, 0
+		r.Deny, r.NoInvalidCheck, r.Tunnels = w.deny, w.anyState, nil
 		program(driver, r.Filter(policy.Input{Endpoints: w.endpoints, Policies: policies}))
 		if err := driver.Apply(t.Context()); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -15,9 +16,8 @@ type NAT struct {
 	SpareHosts bool
 	// OutInterface restricts it to a device, or, with a + at the end, to those whose names begin so; empty is all.
 	OutInterface string
-	// Tunnel is the node's VXLAN device and TunnelAddr its address; both empty without one.
-	Tunnel     string
-	TunnelAddr netip.Addr
+	// Tunnels are the node's tunnel devices for packets of the family.
+	Tunnels []TunnelDevice
 }
 
 const (
@@ -28,15 +28,6 @@ const (
 // NAT renders the nat table.
 func (r *Renderer) NAT(n NAT) Table {
 	t := r.table(filter.NAT, Input{})
-	post := []filter.Rule{{Action: filter.Jump{Chain: chainOutgoing}}}
-	if n.Tunnel != "" && n.TunnelAddr.IsValid() {
-		// A connection of the node itself to a Service chooses its source before kube-proxy turns it to a pod
-		// behind the tunnel. The answer would take another way and be dropped.
-		own := []netip.Prefix{netip.PrefixFrom(n.TunnelAddr, n.TunnelAddr.BitLen())}
-		post = append(post, filter.Rule{
-			Match:  filter.Match{Out: filter.Interface{Name: n.Tunnel}, Source: filter.End{Local: true, NotNets: own}},
-			Action: filter.Masquerade{}})
-	}
 	m := filter.Match{Source: filter.End{Sets: []string{SetMasqPools}}, Dest: filter.End{NotSets: []string{SetAllPools}}}
 	if n.SpareHosts {
 		m.Dest.NotSets = append(m.Dest.NotSets, SetAllHosts)
@@ -46,8 +37,11 @@ func (r *Renderer) NAT(n NAT) Table {
 	if n.Address.IsValid() {
 		action = filter.SNAT{To: n.Address}
 	}
-	t.add(chainPostrouting, n, func() []filter.Rule { return post })
-	t.add(chainOutgoing, n, func() []filter.Rule { return []filter.Rule{{Match: m, Action: action}} })
+	t.add(chainPostrouting, fmt.Sprint(n.Tunnels), func() []filter.Rule {
+		return append([]filter.Rule{{Action: filter.Jump{Chain: chainOutgoing}}}, tunnelSources(n.Tunnels)...)
+	})
+	outgoing := fmt.Sprint(n.Address, n.SpareHosts, n.OutInterface)
+	t.add(chainOutgoing, outgoing, func() []filter.Rule { return []filter.Rule{{Match: m, Action: action}} })
 	t.out.Hooks = map[filter.Hook]filter.HookRules{
 		filter.Postrouting: {First: []filter.Rule{{Action: filter.Jump{Chain: chainPostrouting}}}},
 	}

@@ -7,15 +7,15 @@
 // The path of a packet through the filter table, with the chains in Calico's names:
 //
 //	FORWARD ─ cali-FORWARD ─┬ anything ──── cali-from-hep-forward ─ cali-fhfw-<iface> ┬ cali-pi-<policy> …
-//	                        ├ to another node's VXLAN port: dropped, unless it is a node's
+//	                        ├ to another node's tunnel: dropped, unless it is a node's
 //	                        ├ from a pod ── cali-wl-to-nodes: no BGP
 //	                        ├ from a pod ── cali-from-wl-dispatch ─ cali-fw-<iface> ──┼ cali-po-<policy> … cali-pro-<profile> …
 //	                        ├ to a pod ──── cali-to-wl-dispatch ─── cali-tw-<iface> ──┼ cali-pi-<policy> … cali-pri-<profile> …
 //	                        └ anything ──── cali-to-hep-forward ─── cali-thfw-<iface> ┴ cali-po-<policy> …
 //	INPUT ─── cali-INPUT ───┬ from a pod ── cali-wl-to-host: no BGP, no loopback; cali-from-wl-dispatch …, then the configured action
-//	                        ├ VXLAN, from known nodes alone
+//	                        ├ tunnels, from known nodes alone
 //	                        └ the rest ──── cali-from-host-endpoint ─ cali-fh-<iface> ─ cali-failsafe-in, policies, profiles
-//	OUTPUT ── cali-OUTPUT ──┬ VXLAN to known nodes; the node itself may always reach its pods
+//	OUTPUT ── cali-OUTPUT ──┬ tunnels to known nodes; the node itself may always reach its pods
 //	                        └ the rest ──── cali-to-host-endpoint ─── cali-th-<iface> ─ cali-failsafe-out, policies, profiles
 //
 // Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that
@@ -48,7 +48,6 @@ const (
 	SetAllPools  = "all-ipam-pools"  // the CIDRs of all pools
 	SetMasqPools = "masq-ipam-pools" // of those whose natOutgoing is on
 	SetAllHosts  = "all-hosts-net"   // the addresses of all nodes
-	SetVXLAN     = "all-vxlan-net"   // the outer addresses of the other nodes' tunnels
 )
 
 // Marks are the bits of the packet mark that the chains use, one bit each.
@@ -99,8 +98,8 @@ type Renderer struct {
 	AllowReturns bool
 	// NoInvalidCheck lets packets through that connection tracking calls invalid.
 	NoInvalidCheck bool
-	// VXLANPort is the UDP port of the tunnel; 0 if the node has none of this family.
-	VXLANPort uint16
+	// Tunnels are the tunnels of the node whose packets outside are of this family.
+	Tunnels []TunnelGuard
 	// BGPPort is the TCP port of the nodes' BGP speakers, or 0 if it is 179.
 	BGPPort uint16
 	// IPVS is nil if kube-proxy does not use IPVS.

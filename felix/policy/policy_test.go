@@ -40,13 +40,15 @@ func ports(pairs ...uint16) []wire.PortRange {
 	return ranges
 }
 
+var vxlanGuard = policy.TunnelGuard{Name: "VXLAN", Protocol: 17, Port: 4789, Nodes: "all-vxlan-net"}
+
 func renderer(family dataplane.Family) *policy.Renderer {
 	marks, err := policy.MarksOf(0xffff0000)
 	if err != nil {
 		panic(err)
 	}
 	return &policy.Renderer{Family: family, Marks: marks, InterfacePrefixes: []string{"cali"}, ToHost: filter.Accept{}, Deny: filter.Drop{},
-		VXLANPort: 4789, LogPrefix: "calico-packet"}
+		Tunnels: []policy.TunnelGuard{vxlanGuard}, LogPrefix: "calico-packet"}
 }
 
 // show gives a table as iptables-save does, which also proves that every chain that is named exists.
@@ -144,7 +146,7 @@ func TestFilter(t *testing.T) {
 
 func TestFilterOptions(t *testing.T) {
 	r := renderer(dataplane.IPv4)
-	r.AllowReturns, r.NoInvalidCheck, r.VXLANPort, r.BGPPort = true, true, 0, 1790
+	r.AllowReturns, r.NoInvalidCheck, r.Tunnels, r.BGPPort = true, true, nil, 1790
 	r.ToHost, r.Deny = filter.Drop{}, filter.Reject{}
 	desired := r.Filter(policy.Input{Endpoints: shopEndpoints[2:3]})
 	golden(t, "filter-options", show(t, dataplane.IPv4, filter.Filter, desired))
@@ -162,7 +164,7 @@ func TestHosts(t *testing.T) {
 	}}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		r := renderer(family)
-		r.VXLANPort, r.Deny = 0, filter.Reject{}
+		r.Tunnels, r.Deny = nil, filter.Reject{}
 		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 17, Net: prefixes("10.0.0.0/8")[0], Port: 68}}
 		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Net: prefixes("fd00::/8")[0], Port: 53}, {Protocol: 6, Port: 443}}
 		for table, desired := range map[filter.Table]policy.Table{filter.Filter: r.Filter(in), filter.Mangle: r.Mangle(in), filter.Raw: r.Raw(in)} {
@@ -178,8 +180,9 @@ func TestHosts(t *testing.T) {
 func TestNAT(t *testing.T) {
 	addr := netip.MustParseAddr
 	for name, n := range map[string]policy.NAT{
-		"nat":         {},
-		"nat-options": {Address: addr("192.0.2.1"), SpareHosts: true, OutInterface: "eth0", Tunnel: "vxlan.calico", TunnelAddr: addr("10.65.0.1")},
+		"nat": {},
+		"nat-options": {Address: addr("192.0.2.1"), SpareHosts: true, OutInterface: "eth0",
+			Tunnels: []policy.TunnelDevice{{Name: "vxlan.calico", Addr: addr("10.65.0.1")}}},
 	} {
 		golden(t, name, show(t, dataplane.IPv4, filter.NAT, renderer(dataplane.IPv4).NAT(n)))
 	}
