@@ -196,8 +196,8 @@ func (t *Table) reallocate(addr netip.Addr, from, to Pod) {
 	if from != to && from != nil {
 		c := from.Claim()
 		c.allocated = c.allocated.Without(single(addr))
-		if !c.Known() && !c.running() {
-			t.changes.Unknown = append(t.changes.Unknown, from)
+		if !c.Named() && !c.running() {
+			t.changes.Unnamed = append(t.changes.Unnamed, from)
 		}
 	}
 }

@@ -27,7 +27,7 @@ type Pod interface {
 
 // Pods are all pods of the caller.
 type Pods interface {
-	// Pod returns the pod with a name. If there is none, it makes one, which stays until Changes.Unknown has it.
+	// Pod returns the pod with a name. If there is none, it makes one and keeps it until Changes.Unnamed has it.
 	Pod(Name) Pod
 	// Owner returns the pod that owns an address, or nil, according to the changes that Table.Changes returned.
 	Owner(netip.Addr) Pod
@@ -62,8 +62,8 @@ func (c *Claim) UID() UID { return c.uid }
 // Addrs returns the addresses that the pod's status names.
 func (c *Claim) Addrs() compact.Networks { return c.addrs }
 
-// Known reports whether a block says that an address is allocated to the pod.
-func (c *Claim) Known() bool { return c.allocated != "" }
+// Named reports whether a block says that an address is allocated to the pod.
+func (c *Claim) Named() bool { return c.allocated != "" }
 
 func (c *Claim) running() bool { return c.rank != 0 }
 

@@ -22,8 +22,9 @@ type Table struct {
 type Changes struct {
 	// Owners has each address at most once.
 	Owners []Change
-	// Unknown are the pods that do not exist and that no block names any more. A pod may be in it more than once.
-	Unknown []Pod
+	// Unnamed are pods that do not run and that no block names any more, some of them perhaps twice. The caller need not
+	// keep those of them that do not exist.
+	Unnamed []Pod
 }
 
 // Change says that an address has another owner. Nil is no pod.
@@ -68,13 +69,13 @@ func (t *Table) Claim(p Pod, now Status) {
 // slices until then.
 func (t *Table) Changes() Changes {
 	changes := t.changes
-	changes.Unknown = slices.DeleteFunc(changes.Unknown, func(p Pod) bool { return p.Claim().Known() || p.Claim().running() })
+	changes.Unnamed = slices.DeleteFunc(changes.Unnamed, func(p Pod) bool { return p.Claim().Named() || p.Claim().running() })
 	const few = 64
 	if len(t.changed) > few { // a map that was large once stays so
 		t.changed, t.changes = map[netip.Addr]int{}, Changes{}
 	} else {
 		clear(t.changed)
-		t.changes = Changes{Owners: t.changes.Owners[:0], Unknown: t.changes.Unknown[:0]}
+		t.changes = Changes{Owners: t.changes.Owners[:0], Unnamed: t.changes.Unnamed[:0]}
 	}
 	return changes
 }

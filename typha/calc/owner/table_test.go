@@ -17,6 +17,7 @@ import (
 type testPod struct {
 	name   Name
 	node   string
+	exists bool
 	status Status
 	claim  Claim
 }
@@ -60,10 +61,10 @@ func (p *testPods) apply() string {
 			p.owners[c.Addr] = c.To
 		}
 	}
-	for _, pod := range changes.Unknown {
-		lines = append(lines, nameOf(pod)+" is unknown")
-		if p.pods[pod.PodName()] == pod {
-			delete(p.pods, pod.PodName())
+	for _, pod := range changes.Unnamed {
+		if pod := pod.(*testPod); !pod.exists && p.pods[pod.name] == pod {
+			lines = append(lines, nameOf(pod)+" is unknown")
+			delete(p.pods, pod.name)
 		}
 	}
 	slices.Sort(lines)
@@ -79,7 +80,7 @@ func nameOf(p Pod) string {
 
 func (p *testPods) setPod(name, node string, s Status) {
 	pod := p.Pod(Name{"ns", name}).(*testPod)
-	pod.node, pod.status = node, s
+	pod.node, pod.status, pod.exists = node, s, true
 	p.table.Claim(pod, s)
 }
 
@@ -88,9 +89,9 @@ func (p *testPods) removePod(name string) {
 	if pod == nil {
 		return
 	}
-	pod.status = Status{}
+	pod.status, pod.exists = Status{}, false
 	p.table.Claim(pod, Status{})
-	if !pod.claim.Known() {
+	if !pod.claim.Named() {
 		delete(p.pods, pod.name)
 	}
 }
