@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -45,12 +46,6 @@ type Use string
 const (
 	Workload Use = "Workload" // a pod's interface; the zero value means this
 	Tunnel   Use = "Tunnel"   // a node's tunnel device
-)
-
-// Default lengths of a block's prefix (Calico's defaults: 64 addresses).
-const (
-	DefaultBlockSize4 = 26
-	DefaultBlockSize6 = 122
 )
 
 // Pool is what address assignment needs of an IPPool, whoever it came from.
@@ -98,13 +93,7 @@ func (p *Pool) Family() Family { return FamilyOf(p.CIDR.Addr()) }
 
 // blockBits is the prefix length of the pool's blocks.
 func (p *Pool) blockBits() int {
-	switch {
-	case p.BlockSize != 0:
-		return p.BlockSize
-	case p.Family() == IPv4:
-		return DefaultBlockSize4
-	}
-	return DefaultBlockSize6
+	return cmp.Or(p.BlockSize, v3.DefaultBlockSize(p.CIDR.Addr()))
 }
 
 // containsBlock reports whether a block of any size lies within the pool.

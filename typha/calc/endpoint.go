@@ -13,6 +13,7 @@ import (
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/owner"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -173,13 +174,13 @@ func (e *Engine) hashPod(it *item) uint64 {
 		return 0
 	}
 	ns := namespaceOf(it)
-	if len(d.annotations)+len(ns.annotations) > 0 || e.pools.byNamespace && ns.kube {
+	if len(d.annotations)+len(ns.annotations) > 0 || e.poolsByNamespace && ns.kube {
 		return 0
 	}
 	known := struct {
-		uid             uid
+		uid             owner.UID
 		tiers, profiles uint64
-	}{uid: d.uid}
+	}{uid: d.claim.UID()}
 	if r := appliedTo(it.Group()).rules; r != nil {
 		known.profiles = r.hash
 	}
@@ -218,14 +219,14 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 		Profiles: applied.rules.policyNames(), Tiers: e.tiersOfWorkload(applied.stack)}
 	switch d := it.detail.(type) {
 	case *podDetail:
-		out.UID = d.uid.String()
+		out.UID = d.claim.UID().String()
 		out.Annotations = d.annotations
 		out.AllowedSources, _ = allowedSources(d.annotations)
 		if of := namespaceOf(it).annotations; len(of) > 0 {
 			out.Annotations = maps.Clone(of)
 			maps.Copy(out.Annotations, d.annotations)
 		}
-		if e.pools.byNamespace {
+		if e.poolsByNamespace {
 			out.NamespaceLabels = e.namespaceLabels(namespaceOf(it))
 		}
 	case *v3.WorkloadEndpointSpec:

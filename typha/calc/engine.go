@@ -2,7 +2,6 @@ package calc
 
 import (
 	"hash/maphash"
-	"net/netip"
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +13,9 @@ import (
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/owner"
 	"github.com/maneki-net/maneki/typha/calc/sets"
+	"github.com/maneki-net/maneki/typha/calc/topology"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -78,19 +79,15 @@ type Engine struct {
 	stackTiers map[*stack][]wire.Tier // see tiersOfWorkload
 	everywhere group                  // the nodes that there are
 
-	addresses addresses
-	pools     pools
-	// assignment is what restricts the assignment of addresses beside the pools.
-	assignment assignment
-	blocks     map[string]*block
-	regions    map[netip.Prefix][]string // the names of the blocks in each, in no order
-	// dirtyRegions are those whose blocks may be used now, or no longer.
-	dirtyRegions map[netip.Prefix]struct{}
-	hosts        map[string]*wire.Host
-	tunnels      tunnels
-	bgp          *bgp.Resolver
-	asks         statusRequests
-	felix        felixConfigs
+	// The network between nodes.
+	owners   *owner.Table
+	topology *topology.Topology
+	bgp      *bgp.Resolver
+	// poolsByNamespace is set while a pool selects namespaces by their labels.
+	poolsByNamespace bool
+
+	asks  statusRequests
+	felix felixConfigs
 
 	// What has to be decided again at the next Flush.
 	dirty         []*item
@@ -125,14 +122,6 @@ func NewWithin(budget compile.Budget) *Engine {
 		tiers:         map[string]*tier{},
 		stacks:        compact.NewTable(seed, func(s *stack) string { return s.key }),
 		stackTiers:    map[*stack][]wire.Tier{},
-		addresses:     newAddresses(),
-		tunnels:       newTunnels(),
-		pools:         newPools(),
-		assignment:    assignment{reserved: map[string][]netip.Prefix{}},
-		blocks:        map[string]*block{},
-		regions:       map[netip.Prefix][]string{},
-		dirtyRegions:  map[netip.Prefix]struct{}{},
-		hosts:         map[string]*wire.Host{},
 		bgp:           bgp.New(),
 		asks:          newStatusRequests(),
 		felix:         newFelixConfigs(),
@@ -143,6 +132,8 @@ func NewWithin(budget compile.Budget) *Engine {
 	}
 	e.sets = sets.New(e.index)
 	e.index.Observe(endpoints{e})
+	e.owners = owner.New(pods{e})
+	e.topology = topology.New(e.owners)
 	return e
 }
 
@@ -188,26 +179,14 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 		e.upsertProfile(o)
 	case *v3.Node:
 		e.upsertCalicoNode(o)
-	case *v3.IPPool:
-		e.upsertPool(o)
-	case *v3.IPAMBlock:
-		e.upsertBlock(o)
-	case *v3.IPReservation:
-		e.upsertReservation(o)
-	case *v3.IPAMConfiguration:
-		e.upsertIPAMConfiguration(o)
-	case *v3.BGPConfiguration:
-		e.problems.set(KindBGPConfiguration, "", o.Name, errorText(e.bgp.SetConfiguration(o)))
-	case *v3.BGPFilter:
-		e.problems.set(KindBGPFilter, "", o.Name, errorText(e.bgp.SetFilter(o)))
-	case *v3.BGPPeer:
-		e.upsertBGPPeer(o)
 	case *v3.FelixConfiguration:
 		e.felix.set(o)
 	case *v3.CalicoNodeStatus:
 		e.askForStatus(o.Name, statusRequestOf(o))
 	case *v3.ClusterInformation:
 		setReadiness(&e.out, o.Name, o)
+	default:
+		e.upsertNetwork(o)
 	}
 }
 
@@ -216,7 +195,8 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 func (e *Engine) Refuse(kind, ns, name, reason string) {
 	switch kind {
 	case KindIPPool:
-		e.refusePool(name, reason)
+		e.topology.ClosePool(name, reason)
+		e.problems.set(kind, ns, name, reason)
 		return
 	case KindIPReservation, KindIPAMConfiguration:
 		e.problems.set(kind, ns, name, reason)
@@ -253,26 +233,14 @@ func (e *Engine) Delete(kind, ns, name string) {
 		e.removeItem(labelindex.Key{Kind: labelindex.Workload, Namespace: ns, Name: name})
 	case KindProfile:
 		e.deleteProfile(name)
-	case KindIPPool:
-		e.deletePool(name)
-	case KindIPAMBlock:
-		e.deleteBlock(name)
-	case KindIPReservation:
-		e.deleteReservation(name)
-	case KindIPAMConfiguration:
-		e.deleteIPAMConfiguration(name)
-	case KindBGPConfiguration:
-		e.bgp.DeleteConfiguration(name)
-	case KindBGPFilter:
-		e.bgp.DeleteFilter(name)
-	case KindBGPPeer:
-		e.bgp.DeletePeer(name)
 	case KindFelixConfiguration:
 		e.felix.remove(name)
 	case KindCalicoNodeStatus:
 		e.askForStatus(name, nil)
 	case KindClusterInformation:
 		setReadiness(&e.out, name, nil)
+	default:
+		e.deleteNetwork(kind, name)
 	}
 	e.problems.set(kind, ns, name, "")
 }
@@ -287,10 +255,7 @@ func (e *Engine) Flush() Delta {
 // matches a selector or adds a member to a set. It reports whether there is more to do. Until a policy is in place, the
 // former version stays in place; a new policy allows nothing.
 func (e *Engine) Step(limit int) (d Delta, more bool) {
-	e.flushBGP()
-	e.flushPools()
-	e.flushAssignment()
-	e.flushBlocks() // which the pools decide
+	e.flushNetwork()
 	e.flushServices()
 	if profiles := e.dirtyProfiles; len(profiles) > 0 {
 		e.dirtyProfiles = map[*profile]struct{}{}

@@ -13,7 +13,6 @@ func Merged(sorted, more []int, compare func(a, b int) int) []int {
 
 // Residue counts everything that an Engine remembers.
 func (e *Engine) Residue() map[string]int {
-	a := e.addresses
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"interest": len(e.interest.nodes), "problems": len(e.problems.reasons) + len(e.problems.ofServices),
@@ -22,10 +21,9 @@ func (e *Engine) Residue() map[string]int {
 		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.Len() + e.everywhere.sets.Len() + len(e.everywhere.sets.again),
 		"dirty": len(e.dirty) + len(e.changedGroups) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) +
 			len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
-		"tenants": len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty),
-		"jobs":    len(e.backlog.jobs) + len(e.backlog.lines),
-		"pools":   len(e.pools.stored) + len(e.pools.unread) + len(e.pools.known) + len(e.pools.losers), "blocks": len(e.blocks), "hosts": len(e.hosts), "tunnels": len(e.tunnels.nodes) + len(e.tunnels.named),
-		"claims": len(a.others), "covers": len(a.blocks), "lengths": len(a.lengths),
+		"tenants":  len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty),
+		"jobs":     len(e.backlog.jobs) + len(e.backlog.lines),
+		"topology": e.topology.Size(), "owners": e.owners.Size(),
 		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed), "BGP": e.bgp.Size(),
 	}
 	for st := range e.stackTiers {

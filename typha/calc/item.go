@@ -41,7 +41,7 @@ func (it *item) isEndpoint() bool {
 // expected reports whether blocks attribute addresses to it, whether or not there is a resource.
 func (it *item) expected() bool {
 	p, is := it.detail.(*podDetail)
-	return is && p.attributed != ""
+	return is && p.claim.Named()
 }
 
 // nodeName is the name of a node, which exists once; the zero value is none.

@@ -19,7 +19,7 @@ var mutants = []mutant{
 	{"a set's change counts members that were there", "sets/set.go", `before := now - change`,
 		`before := min(0, now-change)`},
 	{"an unusable Deny does nothing", "compile/calicorule.go", `closed := !known || action == wire.Deny || action == wire.Pass`, `closed := !known`},
-	{"an address stays with a terminating pod", "pod.go", `p.rank += math.MinInt64 / 2`, `p.rank += math.MinInt64 * 0`},
+	{"an address stays with a terminating pod", "owner/pod.go", `c.rank += half`, `c.rank += 0`},
 	{"except is left out", "compile/kubernetes.go", `far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except`, `far.Nets = []netip.Prefix{p.block}`},
 	{"no order is the first", "stack.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
 	{"selectors of a namespace are not looked up", "labelindex/facts.go", `{"", g.origin.namespace.name}`, `{"", ""}`},

@@ -39,6 +39,9 @@ func (o *output) setPolicy(name, was, is string, object *wire.Policy) {
 	o.policies[name] = policyChange{was, is, object}
 }
 
+// replace sets an object, or removes it with nil.
+func (o *output) replace(id wire.ID, object wire.Object) { o.pending[id] = object }
+
 func (o *output) remove(id wire.ID) { o.pending[id] = nil }
 
 // changed hands out an object that is new or differs, gone takes one back: once between two flushes.

@@ -2,9 +2,7 @@ package calc
 
 import (
 	"cmp"
-	"encoding/hex"
 	"maps"
-	"math"
 	"net/netip"
 	"strings"
 
@@ -13,61 +11,14 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/owner"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
 
 // podDetail is what of a Pod matters beside its labels, ports and addresses.
 type podDetail struct {
-	uid         uid
+	claim       owner.Claim       // on addresses
 	annotations map[string]string // for CNI
-	claims      compact.Networks  // status.podIPs
-	// rank decides among pods that claim an address: the later it was created, in Unix seconds, and any that terminates
-	// before all others.
-	rank int64
-	// attributed are the addresses that blocks attribute to it, be it there or not.
-	attributed compact.Networks
-}
-
-// uid is a pod's UID. Nearly always that is a UUID, which is held as its 16 octets; else it is the text, with a NUL
-// after it where it has 16 octets too.
-type uid string
-
-const uuidSize = 16
-
-func packUID(text string) uid {
-	if len(text) == len(uuidText{}) {
-		var id [uuidSize]byte
-		_, err := hex.Decode(id[:], []byte(text[:8]+text[9:13]+text[14:18]+text[19:23]+text[24:]))
-		if canonical := textOf(id); err == nil && string(canonical[:]) == text {
-			return uid(id[:])
-		}
-	}
-	if len(text) == uuidSize {
-		text += "\x00"
-	}
-	return uid(strings.Clone(text))
-}
-
-func (u uid) String() string {
-	if len(u) != uuidSize {
-		return strings.TrimSuffix(string(u), "\x00")
-	}
-	text := textOf([uuidSize]byte([]byte(u)))
-	return string(text[:])
-}
-
-// uuidText is a UUID in its one form of 8-4-4-4-12 small hexadecimal digits.
-type uuidText [36]byte
-
-func textOf(id [uuidSize]byte) (out uuidText) {
-	from, to := id[:], out[:]
-	for _, size := range [...]int{4, 2, 2, 2, 6} {
-		hex.Encode(to, from[:size])
-		if from, to = from[size:], to[2*size:]; len(from) > 0 {
-			to[0], to = '-', to[1:]
-		}
-	}
-	return out
 }
 
 // The annotations that CNI honours.
@@ -106,24 +57,21 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 		reason = err.Error()
 	}
 	e.problems.set(KindPod, o.Namespace, o.Name, reason)
-	uid := packUID(runtimeUID(o))
-	if uid != p.uid || !maps.Equal(p.annotations, annotations) {
+	uid := owner.PackUID(runtimeUID(o))
+	if uid != p.claim.UID() || !maps.Equal(p.annotations, annotations) {
 		e.mark(it)
 	}
-	p.uid = uid
 	p.annotations = annotations
-	p.rank = o.CreationTimestamp.Unix()
-	if o.DeletionTimestamp != nil {
-		p.rank += math.MinInt64 / 2
-	}
 	e.moveTo(it, nodeNamed(o.Spec.NodeName))
-	if o.Spec.HostNetwork || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
+	running := !o.Spec.HostNetwork && o.Status.Phase != corev1.PodSucceeded && o.Status.Phase != corev1.PodFailed
+	if !running {
 		e.index.Exclude(&it.Item)
 	} else {
 		e.index.SetAttributes(&it.Item, labelindex.Attributes{ServiceAccount: o.Spec.ServiceAccountName,
 			Orchestrator: v3.OrchestratorK8s, Labels: o.Labels, Ports: podPorts(o)})
 	}
-	e.addresses.claim(e, it, podAddresses(o))
+	e.claim(it, owner.Status{UID: uid, Running: running, Created: o.CreationTimestamp.Unix(),
+		Terminating: o.DeletionTimestamp != nil, Addrs: podAddresses(o)})
 }
 
 // podAddresses returns the addresses of a pod's status.
@@ -174,6 +122,6 @@ func (e *Engine) deletePod(key resourceName) {
 	}
 	it.setFlag(itemGone)
 	e.index.Exclude(&it.Item)
-	e.addresses.claim(e, it, "")
+	e.claim(it, owner.Status{UID: it.Claim().UID()})
 	e.mark(it)
 }

@@ -102,7 +102,7 @@ func (e *Engine) upsertNamespace(o *corev1.Namespace) {
 	maps.DeleteFunc(annotations, func(name, _ string) bool { return !wire.HonouredOfNamespace(name) })
 	e.setAnnotations(p, annotations)
 	relabelled := e.setKube(p, v3.NamespaceLabelPrefix, o)
-	if relabelled && e.pools.byNamespace {
+	if relabelled && e.poolsByNamespace {
 		e.markPods(p)
 	}
 }
@@ -131,7 +131,7 @@ func (e *Engine) deleteKubeProfile(name string) {
 	}
 	e.setAnnotations(p, nil)
 	p.kube = false
-	if e.pools.byNamespace {
+	if e.poolsByNamespace {
 		e.markPods(p)
 	}
 	e.setObject(p, p.object)

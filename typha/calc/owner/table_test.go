@@ -264,8 +264,9 @@ func randomStep(random *rand.Rand, p *testPods, cidrs []netip.Prefix) {
 }
 
 func TestUIDs(t *testing.T) {
-	for text, size := range map[string]int{
-		"00112233-4455-6677-8899-aabbccddeeff": 16, "00112233-4455-6677-8899-AABBCCDDEEFF": 36, "sixteen-bytes-16": 17, "": 0,
+	for text, size := range map[string]int{"": 0, "u": 1, "0123456789abcdef": 17, "0123456789abcdef0": 17,
+		"3f2b1c5e-0000-4000-8000-00000000002a": 16, "3F2B1C5E-0000-4000-8000-00000000002A": 36,
+		"3f2b1c5e000040008000-00000000002a": 33, "d0c1ab9ae8a8f0d1d0c1ab9ae8a8f0d1": 32,
 	} {
 		if uid := PackUID(text); len(uid) != size || uid.String() != text {
 			t.Errorf("UID %q has %d bytes and is %q again, want %d bytes", text, len(uid), uid, size)
