@@ -43,6 +43,8 @@ var mayImport = map[string][]string{
 	"typha/calc/compile":    {"api", "typha/calc/spec", "typha/wire"},
 	"typha/calc/internal":   {},
 	"typha/calc/labelindex": {"api/selector", "api/v3", "typha/calc/internal", "typha/calc/spec"},
+	"typha/calc/owner":      {"typha/calc/internal"},
+	"typha/calc/topology":   {"api", "typha/wire", "typha/calc/internal", "typha/calc/owner"},
 	"typha/calc/sets":       {"typha/calc/internal", "typha/calc/labelindex", "typha/calc/spec", "typha/wire"},
 	"typha/calc/spec":       {"api/rule", "api/selector"},
 }
@@ -149,6 +151,25 @@ func TestBackendsAreHidden(t *testing.T) {
 			own := strings.TrimPrefix(imported, module)
 			if allowed, restricted := importers[own]; restricted && !slices.Contains(allowed, p.ImportPath) {
 				t.Errorf("%s imports %s, which only %v may import", p.ImportPath, own, allowed)
+			}
+		}
+	}
+}
+
+// pure lists the packages that compute and do nothing else, and impure what they therefore do not import.
+var (
+	pure = []string{"typha/calc/bgp", "typha/calc/compile", "typha/calc/labelindex", "typha/calc/owner", "typha/calc/sets",
+		"typha/calc/spec", "typha/calc/topology"}
+	impure = []string{"context", "log", "log/slog", "net", "net/http", "os", "sync"}
+)
+
+func TestPurePackagesOnlyCompute(t *testing.T) {
+	for _, folder := range pure {
+		for _, p := range packages(t, "./"+folder) {
+			for _, imported := range p.Imports {
+				if slices.Contains(impure, imported) {
+					t.Errorf("%s imports %s, although it is pure", p.ImportPath, imported)
+				}
 			}
 		}
 	}
