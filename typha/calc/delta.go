@@ -1,6 +1,9 @@
 package calc
 
-import "github.com/maneki-net/maneki/typha/wire"
+import (
+	"github.com/maneki-net/maneki/typha/calc/needs"
+	"github.com/maneki-net/maneki/typha/wire"
+)
 
 // Delta is what changed between two calls of Flush. Everything in it is immutable.
 type Delta struct {
@@ -12,7 +15,7 @@ type Delta struct {
 	Sets []wire.SetDelta
 	// Interest holds, by node, the objects that the node now needs or no longer needs.
 	// Objects that ForEveryNode are not listed.
-	Interest map[string]Interest
+	Interest map[string]needs.Interest
 	// Problems are those that changed: resources that cannot be used any more, or can be used again.
 	Problems []Problem
 }
@@ -20,13 +23,6 @@ type Delta struct {
 // Empty says that nothing changed.
 func (d Delta) Empty() bool {
 	return len(d.Upserts)+len(d.Deletes)+len(d.Sets)+len(d.Interest)+len(d.Problems) == 0
-}
-
-// Interest is a change of the set of objects that one node needs. Both lists are sorted by
-// kind, then name, and disjoint.
-type Interest struct {
-	Added   []wire.ID
-	Removed []wire.ID
 }
 
 // GlobalConfig is the name of the Config object of all nodes.

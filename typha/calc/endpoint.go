@@ -13,6 +13,7 @@ import (
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/calc/owner"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -34,7 +35,7 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 	}
 	e.problems.set(KindHostEndpoint, "", o.Name, compile.Reason(errs))
 	it.detail = &o.Spec
-	e.moveTo(it, nodeNamed(o.Spec.Node))
+	e.moveTo(it, needs.NodeNamed(o.Spec.Node))
 	if o.Spec.InterfaceName == "" && len(nets) == 0 {
 		e.index.Exclude(&it.Item)
 	} else {
@@ -63,7 +64,7 @@ func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
 	}
 	e.problems.set(KindWorkloadEndpoint, o.Namespace, o.Name, compile.Reason(errs))
 	it.detail = &o.Spec
-	e.moveTo(it, nodeNamed(o.Spec.Node))
+	e.moveTo(it, needs.NodeNamed(o.Spec.Node))
 	e.index.SetAttributes(&it.Item, labelindex.Attributes{ServiceAccount: o.Spec.ServiceAccountName,
 		Orchestrator: o.Spec.Orchestrator, Profiles: o.Spec.Profiles, Labels: o.Labels,
 		Ports: labelindex.PackPorts(ports)})
@@ -124,7 +125,7 @@ func (e *Engine) setNodeItem(n *wire.Node, addrs []netip.Addr) {
 
 // handed is what of an endpoint was handed out: where, and a hash of what.
 type handed struct {
-	node nodeName
+	node needs.Node
 	hash uint64
 }
 
@@ -143,14 +144,9 @@ func (e *Engine) flushEndpoint(it *item) {
 		return
 	}
 	it.sent = next
-	if before.node != next.node && before.node.known() {
-		e.interest.change(before.node.String(), it.endpointID(), false)
-	}
-	if before.node != next.node && next.node.known() {
-		e.interest.change(next.node.String(), it.endpointID(), true)
-	}
+	e.needs.Move(it.endpointID(), before.node, next.node)
 	switch {
-	case !next.node.known():
+	case !next.node.Known():
 		e.out.gone(it.endpointID())
 	case now == nil:
 		e.out.changed(e.endpointOf(it))

@@ -13,6 +13,7 @@ import (
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/calc/owner"
 	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/calc/topology"
@@ -63,21 +64,18 @@ type Engine struct {
 	lightWork, leastCharge int
 
 	out      output
-	interest interest
+	needs    *needs.Tracker
 	problems problems
 
 	index        *labelindex.Index // what can be selected, and what selects it
 	sets         *sets.Sets
 	profileRules map[string]*profileRules // by profileRulesKey
 
-	policies compact.Table[compile.Key, *policy]
-	staged   map[*labelindex.Selector]compact.Pointers[policy] // by subject
-	// recent are the policies that came since the last Flush, by their names on the wire; nil: the policy went.
-	recent     map[string]*policy
+	policies   compact.Table[compile.Key, *policy]
+	staged     map[*labelindex.Selector]compact.Pointers[policy] // by subject
 	tiers      map[string]*tier
 	stacks     compact.Table[string, *stack]
 	stackTiers map[*stack][]wire.Tier // see tiersOfWorkload
-	everywhere group                  // the nodes that there are
 
 	// The network between nodes.
 	owners   *owner.Table
@@ -95,9 +93,6 @@ type Engine struct {
 	dirtyStacks   []*stack
 	usedStacks    []*stack // whose tiers perhaps no other class needs; see trimTiers
 	dirtyProfiles map[*profile]struct{}
-	dirtyGroups   []*group
-	needs         map[need]bool // whether it was needed: sets, and what belongs to one node
-	policyNeeds   map[need]bool // the same of policies
 
 	tally tally
 	seed  maphash.Seed
@@ -112,13 +107,12 @@ func NewWithin(budget compile.Budget) *Engine {
 	e := &Engine{
 		budget: budget.WithDefaults(), lightWork: lightWork, leastCharge: leastCharge, tenants: newTenants(), backlog: backlog{jobs: map[compile.Key]*job{}},
 		out:           newOutput(),
-		interest:      newInterest(),
+		needs:         needs.New(),
 		problems:      newProblems(),
 		index:         labelindex.New(),
 		profileRules:  map[string]*profileRules{},
 		policies:      compact.NewTable(seed, (*policy).key),
 		staged:        map[*labelindex.Selector]compact.Pointers[policy]{},
-		recent:        map[string]*policy{},
 		tiers:         map[string]*tier{},
 		stacks:        compact.NewTable(seed, func(s *stack) string { return s.key }),
 		stackTiers:    map[*stack][]wire.Tier{},
@@ -127,8 +121,6 @@ func NewWithin(budget compile.Budget) *Engine {
 		felix:         newFelixConfigs(),
 		dirtyProfiles: map[*profile]struct{}{},
 		seed:          seed,
-		needs:         map[need]bool{},
-		policyNeeds:   map[need]bool{},
 	}
 	e.sets = sets.New(e.index)
 	e.index.Observe(endpoints{e})
@@ -273,9 +265,8 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	d.Sets = e.flushSets()
 	e.index.Sweep(limit)
 	e.flushFelix()
-	e.flushNeeds()
 	d.Upserts, d.Deletes = e.out.flush()
-	d.Interest = e.interest.flush()
+	d.Interest = e.needs.Flush()
 	d.Problems = e.problems.flush()
 	return d, e.busy()
 }

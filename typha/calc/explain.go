@@ -275,7 +275,7 @@ func (q *inquiry) ask(stage string, p *policy) wire.Action {
 	}
 	for i := range rules {
 		r := &rules[i]
-		step := Step{Stage: stage, Tier: tier, Policy: p.name, Kind: key.Kind, Namespace: key.Namespace,
+		step := Step{Stage: stage, Tier: tier, Policy: p.Name, Kind: key.Kind, Namespace: key.Namespace,
 			Name: key.Name, Staged: p.staged != nil, Rule: i, Action: r.Action}
 		if from != nil {
 			step.Rule = from[i]

@@ -15,12 +15,10 @@ func Merged(sorted, more []int, compare func(a, b int) int) []int {
 func (e *Engine) Residue() map[string]int {
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
-		"interest": len(e.interest.nodes), "problems": len(e.problems.reasons) + len(e.problems.ofServices),
+		"problems":      len(e.problems.reasons) + len(e.problems.ofServices),
 		"profile rules": len(e.profileRules), "counted selectors": len(e.tenants.counted),
-		"policies": e.policies.Len() + len(e.staged) + len(e.recent), "tiers": len(e.tiers), "stacks": e.stacks.Len(),
-		"everywhere": len(e.everywhere.counts) + e.everywhere.policies.Len() + e.everywhere.sets.Len() + len(e.everywhere.sets.again),
-		"dirty": len(e.dirty) + len(e.changedGroups) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles) +
-			len(e.dirtyGroups) + len(e.needs) + len(e.policyNeeds),
+		"policies": e.policies.Len() + len(e.staged), "tiers": len(e.tiers), "stacks": e.stacks.Len(),
+		"dirty":    len(e.dirty) + len(e.changedGroups) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles),
 		"tenants":  len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty),
 		"jobs":     len(e.backlog.jobs) + len(e.backlog.lines),
 		"topology": e.topology.Size(), "owners": e.owners.Size(),
@@ -32,6 +30,7 @@ func (e *Engine) Residue() map[string]int {
 		}
 	}
 	maps.Copy(counts, e.index.Held())
+	maps.Copy(counts, e.needs.Held())
 	maps.Copy(counts, e.sets.Held())
 	for k, n := range counts {
 		if n == 0 {

@@ -3,6 +3,7 @@ package calc
 import (
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 )
 
 // endpoints follows the index for the endpoints in it: which policies apply to a group, and where they are needed.
@@ -51,24 +52,28 @@ func (e *Engine) markGroup(g *labelindex.Group) {
 	}
 }
 
-// subject returns the group of those that a selector selects: the policies in force whose subject it is, and the nodes
-// that need them. It is the Value of the selector, and nil before the first policy. The staged policies are in
-// Engine.staged.
-func subject(s *labelindex.Selector) *group {
-	g, _ := s.Value.(*group)
-	return g
+// subject is what the engine knows of a selector as the subject of policies. It is the Value of the selector.
+type subject struct {
+	policies compact.Pointers[policy] // that are enforced; the staged ones are in Engine.staged
+	nodes    needs.Group              // of the endpoints that the selector selects
 }
 
-// isSubject reports whether a selector is the subject of a policy in force.
+// subjectOf returns the subject that a selector is, or nil if no policy has had it yet.
+func subjectOf(s *labelindex.Selector) *subject {
+	of, _ := s.Value.(*subject)
+	return of
+}
+
+// isSubject reports whether a selector is the subject of a policy that is enforced.
 func isSubject(s *labelindex.Selector) bool {
-	g := subject(s)
-	return g != nil && g.policies.Len() > 0
+	of := subjectOf(s)
+	return of != nil && of.policies.Len() > 0
 }
 
-// useSubject is subject for a selector that becomes the subject of a policy.
-func useSubject(s *labelindex.Selector) *group {
+// useSubject is subjectOf for a selector that becomes the subject of a policy.
+func useSubject(s *labelindex.Selector) *subject {
 	if s.Value == nil {
-		s.Value = &group{}
+		s.Value = &subject{}
 	}
-	return s.Value.(*group)
+	return s.Value.(*subject)
 }

@@ -1,10 +1,9 @@
 package calc
 
 import (
-	"unique"
-
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 )
 
 // resourceName names a resource within its kind; the namespace is empty for one that is in none.
@@ -13,10 +12,10 @@ type resourceName struct{ namespace, name string }
 // item is an endpoint, a network set or a node, as the engine sees it: an item of the index with what else the engine
 // needs to know.
 type item struct {
-	labelindex.Item          // its Value is the item, its Flags are those below
-	node            nodeName // where its endpoint is
-	sent            handed   // its endpoint
-	detail          any      // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
+	labelindex.Item            // its Value is the item, its Flags are those below
+	node            needs.Node // where its endpoint is
+	sent            handed     // its endpoint
+	detail          any        // *podDetail, *v3.HostEndpointSpec or *v3.WorkloadEndpointSpec
 }
 
 const (
@@ -35,32 +34,13 @@ func (it *item) clearFlag(flag uint8) { it.Flags &^= flag }
 
 // isEndpoint reports whether policies apply to it.
 func (it *item) isEndpoint() bool {
-	return it.Kind().IsEndpoint() && it.node.known() && it.Group() != nil
+	return it.Kind().IsEndpoint() && it.node.Known() && it.Group() != nil
 }
 
 // expected reports whether blocks attribute addresses to it, whether or not there is a resource.
 func (it *item) expected() bool {
 	p, is := it.detail.(*podDetail)
 	return is && p.claim.Named()
-}
-
-// nodeName is the name of a node, which exists once; the zero value is none.
-type nodeName struct{ handle unique.Handle[string] }
-
-func nodeNamed(name string) nodeName {
-	if name == "" {
-		return nodeName{}
-	}
-	return nodeName{unique.Make(name)}
-}
-
-func (n nodeName) known() bool { return n != nodeName{} }
-
-func (n nodeName) String() string {
-	if !n.known() {
-		return ""
-	}
-	return n.handle.Value()
 }
 
 // findItem returns the item of a resource, or nil if there is none.
@@ -102,7 +82,7 @@ func (e *Engine) removeItem(key labelindex.Key) {
 }
 
 // moveTo puts the item on a node, or with the zero value on none.
-func (e *Engine) moveTo(it *item, node nodeName) {
+func (e *Engine) moveTo(it *item, node needs.Node) {
 	if it.node != node {
 		e.uncount(it)
 		it.node = node

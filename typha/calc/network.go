@@ -10,6 +10,7 @@ import (
 	"github.com/maneki-net/maneki/api/derive"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -91,7 +92,7 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 	}
 	e.setNodeObject(o.Name, own)
 	if !e.topology.HasNode(o.Name) {
-		e.countNode(&e.everywhere, nodeNamed(o.Name), 1)
+		e.needs.Count(&e.needs.EveryNode, needs.NodeNamed(o.Name), 1)
 	}
 	e.bgp.SetNode(e.topology.SetNode(kind, o), own.Labels)
 	e.felix.setNode(o.Name, own.Labels)
@@ -106,7 +107,7 @@ func (e *Engine) deleteNode(name string) {
 	e.bgp.DeleteNode(name)
 	e.felix.removeNode(name)
 	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
-	e.countNode(&e.everywhere, nodeNamed(name), -1)
+	e.needs.Count(&e.needs.EveryNode, needs.NodeNamed(name), -1)
 	e.removeItem(labelindex.Key{Kind: labelindex.Node, Name: name})
 }
 

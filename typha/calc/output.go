@@ -1,16 +1,15 @@
 package calc
 
 import (
-	"cmp"
 	"reflect"
 	"slices"
-	"strings"
 
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// output holds the objects that were handed out and those that may differ from them. Of sets, policies and endpoints, of which
-// there are many, others remember what was handed out.
+// output holds the objects that were handed out and those that may differ from them. Of sets, policies and endpoints,
+// of which there are many, others remember what was handed out.
 type output struct {
 	current  map[wire.ID]wire.Object
 	pending  map[wire.ID]wire.Object // nil: gone
@@ -70,7 +69,7 @@ func (o *output) flush() (upserts []wire.Object, deletes []wire.ID) {
 		}
 	}
 	upserts, deletes = sortObjects(o.upserts), o.deletes
-	slices.SortFunc(deletes, func(a, b wire.ID) int { return compareIDs(b, a) })
+	slices.SortFunc(deletes, func(a, b wire.ID) int { return b.Compare(a) })
 	o.upserts, o.deletes = nil, nil
 	if len(o.pending) > 0 {
 		o.pending = map[wire.ID]wire.Object{}
@@ -91,7 +90,7 @@ func sortObjects(objects []wire.Object) []wire.Object {
 	for i, o := range objects {
 		list[i] = named{o.ID(), o}
 	}
-	slices.SortFunc(list, func(a, b named) int { return compareIDs(a.id, b.id) })
+	slices.SortFunc(list, func(a, b named) int { return a.id.Compare(b.id) })
 	for i, n := range list {
 		objects[i] = n.Object
 	}
@@ -100,84 +99,7 @@ func sortObjects(objects []wire.Object) []wire.Object {
 
 func equal(a, b wire.Object) bool { return reflect.DeepEqual(a, b) }
 
-func compareIDs(a, b wire.ID) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
-}
-
-// interest says what nodes need of that which not every node gets.
-type interest struct {
-	nodes   map[string]map[wire.ID]bool // of what belongs to a node by itself
-	changes map[string]*Interest
-	added   map[string][]wire.ID // many policies at once, sorted; many nodes share a list
-}
-
-func newInterest() interest {
-	return interest{nodes: map[string]map[wire.ID]bool{}, changes: map[string]*Interest{}, added: map[string][]wire.ID{}}
-}
-
-// change notes that a node needs something from now on, or no longer: once between two flushes.
-func (i *interest) change(node string, id wire.ID, needed bool) {
-	c := i.of(node)
-	if needed {
-		c.Added = append(c.Added, id)
-	} else {
-		c.Removed = append(c.Removed, id)
-	}
-}
-
-func (i *interest) of(node string) *Interest {
-	c := i.changes[node]
-	if c == nil {
-		c = &Interest{}
-		i.changes[node] = c
-	}
-	return c
-}
-
-// own notes that an object belongs to a node, or no longer.
+// own says whether an object belongs to a node, which then needs it.
 func (e *Engine) own(node string, id wire.ID, owned bool) {
-	nodes := e.interest.nodes
-	if nodes[node][id] == owned {
-		return
-	}
-	e.noteNeed(nodeNamed(node), id, !owned)
-	if owned {
-		if nodes[node] == nil {
-			nodes[node] = map[wire.ID]bool{}
-		}
-		nodes[node][id] = true
-		return
-	}
-	if delete(nodes[node], id); len(nodes[node]) == 0 {
-		delete(nodes, node)
-	}
-}
-
-func (i *interest) flush() map[string]Interest {
-	changes := make(map[string]Interest, len(i.changes))
-	for node, c := range i.changes {
-		slices.SortFunc(c.Added, compareIDs)
-		slices.SortFunc(c.Removed, compareIDs)
-		c.Added = between(c.Added, i.added[node])
-		changes[node] = *c
-	}
-	if len(i.changes) > 0 {
-		i.changes, i.added = map[string]*Interest{}, map[string][]wire.ID{}
-	}
-	return changes
-}
-
-// between puts sorted policies into a sorted list.
-func between(list, policies []wire.ID) []wire.ID {
-	if len(policies) == 0 {
-		return list
-	}
-	first, _ := slices.BinarySearchFunc(list, wire.ID{Kind: wire.KindPolicy}, compareIDs)
-	last, _ := slices.BinarySearchFunc(list, wire.ID{Kind: wire.KindPolicy + 1}, compareIDs)
-	if first == last {
-		return slices.Concat(list[:first], policies, list[last:])
-	}
-	both := slices.Concat(list[first:last], policies)
-	slices.SortFunc(both, compareIDs)
-	return slices.Concat(list[:first], both, list[last:])
+	e.needs.Own(needs.NodeNamed(node), id, owned)
 }

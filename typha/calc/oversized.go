@@ -42,13 +42,13 @@ func (e *Engine) handOutAgain(p *policy) {
 		return
 	}
 	was, object := p.handedOut(), p.decode()
-	object.Name = p.name
+	object.Name = p.Name
 	if p.tier != nil {
 		object.Tier = p.tier.name
 	}
 	object = e.closeOversized(p, object)
 	if p.staged == nil && was != p.handedOut() {
-		e.out.setPolicy(p.name, was, p.handedOut(), object)
+		e.out.setPolicy(p.Name, was, p.handedOut(), object)
 	}
 }
 

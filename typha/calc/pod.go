@@ -11,6 +11,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/calc/owner"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 )
@@ -62,7 +63,7 @@ func (e *Engine) upsertPod(o *corev1.Pod) {
 		e.mark(it)
 	}
 	p.annotations = annotations
-	e.moveTo(it, nodeNamed(o.Spec.NodeName))
+	e.moveTo(it, needs.NodeNamed(o.Spec.NodeName))
 	running := !o.Spec.HostNetwork && o.Status.Phase != corev1.PodSucceeded && o.Status.Phase != corev1.PodFailed
 	if !running {
 		e.index.Exclude(&it.Item)

@@ -7,6 +7,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/calc/spec"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -25,20 +26,19 @@ type policy struct {
 	ingress, egress                bool
 	doNotTrack, preDNAT, onForward bool
 
-	name    string // on the wire
-	rules   string // encoded: there are many, and rules are large
-	closed  string // likewise, as handed out if they name a Service that is too large; else empty
-	tier    *tier  // nil for a profile
-	order   *float64
-	subject *labelindex.Selector // nil for a profile
-	group   *group               // whose nodes need it; of no node for one without a direction; nil for a staged one
-	sets    []*sets.Set          // of one in force
-	staged  *staged              // nil for one in force
-	shut    *shut                // nil if the policy fits into the budget
-	cost    compile.Cost
-	members int      // of its sets, as they are charged
-	created int64    // Unix seconds
-	origins *origins // nil if each rule comes from the rule with its own index
+	needs.Policy        // its name on the wire, and the group whose nodes need it; a staged one has no group
+	rules        string // encoded: there are many, and rules are large
+	closed       string // likewise, as handed out if they name a Service that is too large; else empty
+	tier         *tier  // nil for a profile
+	order        *float64
+	subject      *labelindex.Selector // nil for a profile
+	sets         []*sets.Set          // of one in force
+	staged       *staged              // nil for one in force
+	shut         *shut                // nil if the policy fits into the budget
+	cost         compile.Cost
+	members      int      // of its sets, as they are charged
+	created      int64    // Unix seconds
+	origins      *origins // nil if each rule comes from the rule with its own index
 }
 
 // staged is what a staged policy has instead of sets.
@@ -50,11 +50,9 @@ type staged struct {
 
 // key returns the resource's, whose namespace and name are what the name on the wire ends with.
 func (p *policy) key() compile.Key {
-	slash := strings.LastIndexByte(p.name, '/')
-	return compile.Key{Kind: policyKinds[p.kind], Namespace: p.name[max(0, slash-int(p.namespaceLen)):slash], Name: p.name[slash+1:]}
+	slash := strings.LastIndexByte(p.Name, '/')
+	return compile.Key{Kind: policyKinds[p.kind], Namespace: p.Name[max(0, slash-int(p.namespaceLen)):slash], Name: p.Name[slash+1:]}
 }
-
-func (p *policy) id() wire.ID { return wire.ID{Kind: wire.KindPolicy, Name: p.name} }
 
 // origins are those of the rules: see compile.Rules.
 type origins struct{ ingress, egress []int }
@@ -63,8 +61,8 @@ type origins struct{ ingress, egress []int }
 type proposal struct {
 	key compile.Key
 	compile.Policy
-	group *group // of a profile
-	shut  *shut  // set in the closed form of a policy that does not fit
+	group *needs.Group // of a profile
+	shut  *shut        // set in the closed form of a policy that does not fit
 }
 
 // offerPolicy processes a new or changed policy.
@@ -95,8 +93,8 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 		rules = allowAllRules // as in many: one copy is enough
 	}
 	p := &policy{kind: uint8(slices.Index(policyKinds, c.key.Kind)), namespaceLen: uint16(len(c.key.Namespace)),
-		name: c.Name, rules: rules, order: c.Order, ingress: c.AppliesToIngress, egress: c.AppliesToEgress,
-		doNotTrack: c.DoNotTrack, preDNAT: c.PreDNAT, onForward: c.ApplyOnForward, group: c.group,
+		Policy: needs.Policy{Name: c.Name, Group: c.group}, rules: rules, order: c.Order, ingress: c.AppliesToIngress, egress: c.AppliesToEgress,
+		doNotTrack: c.DoNotTrack, preDNAT: c.PreDNAT, onForward: c.ApplyOnForward,
 		shut: c.shut, cost: c.Cost, created: c.Created}
 	if c.Ingress.Origins != nil || c.Egress.Origins != nil {
 		p.origins = &origins{c.Ingress.Origins, c.Egress.Origins}
@@ -109,15 +107,15 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 		p.tier = e.acquireTier(c.Tier)
 		switch {
 		case !c.AppliesToIngress && !c.AppliesToEgress:
-			p.group = &group{}
+			p.Group = &needs.Group{}
 		case c.NeededOnEveryNode:
-			p.group = &e.everywhere
+			p.Group = &e.needs.EveryNode
 		default:
-			p.group = useSubject(p.subject)
+			p.Group = &useSubject(p.subject).nodes
 		}
 	}
 	if p.staged != nil {
-		p.group = nil
+		p.Group = nil
 	}
 	switch {
 	case before == nil:
@@ -134,12 +132,12 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 		return p
 	}
 	was := ""
-	if before != nil && before.name != p.name { // the tier is part of the name
-		e.out.setPolicy(before.name, before.handedOut(), "", nil)
+	if before != nil && before.Name != p.Name { // the tier is part of the name
+		e.out.setPolicy(before.Name, before.handedOut(), "", nil)
 	} else if before != nil {
 		was = before.handedOut()
 	}
-	e.out.setPolicy(p.name, was, p.handedOut(), object)
+	e.out.setPolicy(p.Name, was, p.handedOut(), object)
 	return p
 }
 
@@ -177,7 +175,7 @@ func (e *Engine) takePolicy(p *policy) {
 	e.problems.setOfService(Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}, "")
 	e.detach(p)
 	if p.staged == nil {
-		e.out.setPolicy(p.name, p.handedOut(), "", nil)
+		e.out.setPolicy(p.Name, p.handedOut(), "", nil)
 	}
 	e.release(p)
 }
@@ -185,31 +183,30 @@ func (e *Engine) takePolicy(p *policy) {
 // standsWhere reports whether the policy, which is in force, applies to the same in the same place, so that rules alone
 // differ.
 func (p *policy) standsWhere(other *policy) bool {
-	return p.staged == nil && other.staged == nil && p.name == other.name && p.subject == other.subject && p.group == other.group &&
+	return p.staged == nil && other.staged == nil && p.Name == other.Name && p.subject == other.subject && p.Group == other.Group &&
 		p.tier == other.tier && compareOrders(p.order, other.order) == 0 && p.ingress == other.ingress && p.egress == other.egress &&
 		p.doNotTrack == other.doNotTrack && p.preDNAT == other.preDNAT && p.onForward == other.onForward
 }
 
-// groups returns those that a policy in force is in: that of its subject, and the one whose nodes need it.
-func (p *policy) groups() []*group {
-	if p.subject == nil || p.group == useSubject(p.subject) {
-		return []*group{p.group}
+// replace puts a policy in the place of another one.
+func (e *Engine) replace(before, p *policy) {
+	if p.subject != nil {
+		list := &useSubject(p.subject).policies
+		list.Remove(before)
+		list.Add(p)
 	}
-	return []*group{p.group, useSubject(p.subject)}
+	e.needs.Replace(needs.Version{Policy: &before.Policy, Sets: before.neededSets}, needs.Version{Policy: &p.Policy, Sets: p.neededSets})
 }
 
-// replace puts a policy in another's place.
-func (e *Engine) replace(before, p *policy) {
-	e.recent[p.name] = p
-	for _, g := range p.groups() {
-		g.policies.Remove(before)
-		g.policies.Add(p)
-	}
+// neededSets iterates over the sets that nodes with the policy need.
+func (p *policy) neededSets(yield func(*needs.Set) bool) {
 	for _, s := range p.sets {
-		e.useSet(p.group, s, true)
-	}
-	for _, s := range before.sets {
-		e.useSet(p.group, s, false)
+		if s.Value == nil {
+			s.Value = &needs.Set{Name: s.Name}
+		}
+		if !yield(s.Value.(*needs.Set)) {
+			return
+		}
 	}
 }
 
@@ -221,13 +218,10 @@ func (e *Engine) attach(p *policy) {
 		e.staged[p.subject] = trials
 		return
 	}
-	e.recent[p.name] = p
-	for _, g := range p.groups() {
-		g.policies.Add(p)
-	}
-	e.join(p, true)
+	e.needs.Add(&p.Policy, p.neededSets)
 	if s := p.subject; s != nil {
-		if subject(s).policies.Len() == 1 {
+		useSubject(s).policies.Add(p)
+		if subjectOf(s).policies.Len() == 1 {
 			e.restackMembers(s)
 		}
 		e.dirtyStacksOf(s)
@@ -245,12 +239,9 @@ func (e *Engine) detach(p *policy) {
 		}
 		return
 	}
-	e.recent[p.name] = nil
-	for _, g := range p.groups() {
-		g.policies.Remove(p)
-	}
-	e.join(p, false)
+	e.needs.Remove(&p.Policy, p.neededSets)
 	if s := p.subject; s != nil {
+		subjectOf(s).policies.Remove(p)
 		if !isSubject(s) {
 			e.restackMembers(s)
 		}

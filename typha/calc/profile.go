@@ -10,6 +10,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -23,7 +24,7 @@ type profile struct {
 	ruled       int32             // how many groups have it in their profileRules
 	object      *v3.ProfileSpec   // nil if there is no Profile
 	annotations map[string]string // of a Namespace, for CNI
-	policy      *policy           // while ruled > 0, as of the last Flush; its group are the endpoints with the profile
+	policy      *policy           // while ruled > 0, as of the last Flush; its Group has the endpoints with the profile
 }
 
 // policyName returns the name of the profile's Policy on the wire.
@@ -196,14 +197,14 @@ func (e *Engine) flushProfile(p *profile) {
 		e.dropProfileIfUnused(p)
 		return
 	}
-	c := proposal{key: compile.Key{Kind: KindProfile, Name: p.Name()}, group: &group{}}
+	c := proposal{key: compile.Key{Kind: KindProfile, Name: p.Name()}, group: &needs.Group{}}
 	if p.object != nil {
 		c.Policy = compile.Profile(p.policyName(), p.object)
 	} else {
 		c.Policy = compile.Policy{Name: p.policyName(), Ingress: allowAll, Egress: allowAll}
 	}
 	if p.policy != nil {
-		c.group = p.policy.group
+		c.group = p.policy.Group
 	}
 	p.policy = e.putPolicy(c, p.policy)
 }

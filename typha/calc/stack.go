@@ -142,15 +142,15 @@ func (e *Engine) uncount(it *item) {
 func (e *Engine) countEndpoint(it *item, g *labelindex.Group, n int32) {
 	a := appliedTo(g)
 	e.tally.endpoints[it.Kind()] += int(n)
-	e.countNode(&e.everywhere, it.node, n)
+	e.needs.Count(&e.needs.EveryNode, it.node, n)
 	if a.rules != nil {
 		for _, p := range a.rules.profiles {
-			e.countNode(p.policy.group, it.node, n)
+			e.needs.Count(p.policy.Group, it.node, n)
 		}
 	}
 	if a.stack != nil {
 		for s := range a.stack.selectors.All {
-			e.countNode(subject(s), it.node, n)
+			e.needs.Count(&subjectOf(s).nodes, it.node, n)
 		}
 	}
 }
@@ -183,7 +183,7 @@ func (e *Engine) flushStacks() {
 func (e *Engine) policiesOf(st *stack) []*policy {
 	var list []*policy
 	for s := range st.selectors.All {
-		list = slices.AppendSeq(list, subject(s).policies.All)
+		list = slices.AppendSeq(list, subjectOf(s).policies.All)
 	}
 	slices.SortFunc(list, comparePolicies)
 	return list
@@ -192,7 +192,7 @@ func (e *Engine) policiesOf(st *stack) []*policy {
 // comparePolicies orders by tier, order, and name; policies of one name by their kinds and namespaces.
 func comparePolicies(a, b *policy) int {
 	return cmp.Or(compareTiers(a.tier, b.tier), compareOrders(a.order, b.order),
-		strings.Compare(a.key().Name, b.key().Name), strings.Compare(a.name, b.name))
+		strings.Compare(a.key().Name, b.key().Name), strings.Compare(a.Name, b.Name))
 }
 
 func compareTiers(a, b *tier) int {
@@ -232,10 +232,10 @@ func (e *Engine) tiersOf(st *stack, wanted func(*policy) bool) []wire.Tier {
 		}
 		t := &tiers[len(tiers)-1]
 		if p.ingress {
-			t.Ingress = append(t.Ingress, p.name)
+			t.Ingress = append(t.Ingress, p.Name)
 		}
 		if p.egress {
-			t.Egress = append(t.Egress, p.name)
+			t.Egress = append(t.Egress, p.Name)
 		}
 	}
 	return tiers

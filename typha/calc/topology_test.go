@@ -16,6 +16,7 @@ import (
 	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -93,7 +94,7 @@ func TestHostsAndTunnels(t *testing.T) {
 // TestLabelsAreToldToTheirNodeAlone: a node whose labels change costs the other nodes nothing, and tells them nothing.
 func TestLabelsAreToldToTheirNodeAlone(t *testing.T) {
 	e, w := calc.New(), newWorld()
-	flush := func(o metav1.Object) (changed []string, interest map[string]calc.Interest) {
+	flush := func(o metav1.Object) (changed []string, interest map[string]needs.Interest) {
 		e.Upsert(o)
 		d := e.Flush()
 		w.apply(t, d)

@@ -9,10 +9,12 @@
 package wire
 
 import (
+	"cmp"
 	"crypto/sha1" // for a name; nothing is secured by it
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/maneki-net/maneki/api/encap"
 )
@@ -56,6 +58,11 @@ type ID struct {
 
 // String returns Kind/name.
 func (id ID) String() string { return id.Kind.String() + "/" + id.Name }
+
+// Compare orders IDs by kind, then name.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.Kind, other.Kind), strings.Compare(id.Name, other.Name))
+}
 
 // Object is one of the types of this package that has an ID.
 type Object interface {
