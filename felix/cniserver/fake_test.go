@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
+	"github.com/maneki-net/maneki/felix/dataplane/fake"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/ipam/block"
@@ -113,48 +114,53 @@ func (f *fakeIPAM) handles() []string {
 	return handles
 }
 
-// fakeLinks keeps pairs in memory. Like the kernel it knows a pair by its host's end.
+// fakeLinks are pairs on a fake kernel.
 type fakeLinks struct {
-	mu      sync.Mutex // guards everything below
-	pairs   map[string]veth.Pair
-	created int
-	fail    error // of Create while set
+	veth.Pairs
+	kernel  *fake.Kernel
+	created int // how often Create succeeded
 }
 
-func (f *fakeLinks) Create(_ context.Context, pair veth.Pair) (veth.Result, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.fail != nil {
-		return veth.Result{}, f.fail
+func newFakeLinks() *fakeLinks {
+	kernel := fake.New()
+	return &fakeLinks{Pairs: veth.New(kernel), kernel: kernel}
+}
+
+func (f *fakeLinks) Create(ctx context.Context, pair veth.Pair) (veth.Result, error) {
+	r, err := f.Pairs.Create(ctx, pair)
+	if err == nil {
+		f.created++
 	}
-	f.created++
-	pair.MAC = net.HardwareAddr{2, 0, 0, 0, 0, byte(f.created)}
-	f.pairs[pair.Host] = pair
-	return veth.Result{PodMAC: pair.MAC}, nil
+	return r, err
 }
 
-func (f *fakeLinks) Check(_ context.Context, want veth.Pair) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	got, found := f.pairs[want.Host]
-	if !found || !slices.Equal(got.Addrs, want.Addrs) || got.Pod != want.Pod || got.MAC.String() != want.MAC.String() {
-		return fmt.Errorf("interface %s differs", want.Host)
+// names returns the host's ends of the pairs that exist.
+func (f *fakeLinks) names() []string {
+	links, err := f.kernel.LinkList()
+	if err != nil {
+		panic(err)
 	}
-	return nil
+	names := []string{}
+	for _, l := range links {
+		if l.Type() == "veth" {
+			names = append(names, l.Attrs().Name)
+		}
+	}
+	return names
 }
 
-func (f *fakeLinks) Delete(_ context.Context, host string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.pairs, host)
-	return nil
+// remove removes a pair as the end of its pod does.
+func (f *fakeLinks) remove(host string) {
+	if err := f.Delete(context.Background(), host); err != nil {
+		panic(err)
+	}
 }
 
-func (f *fakeLinks) Exists(host string) (bool, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, found := f.pairs[host]
-	return found, nil
+// reboot removes all pairs.
+func (f *fakeLinks) reboot() {
+	for _, name := range f.names() {
+		f.remove(name)
+	}
 }
 
 // fakeEndpoints knows every pod and programs nothing.
@@ -230,7 +236,7 @@ func newNode(t *testing.T) *node {
 	pool := ipam.Pool{Name: "default", CIDR: netip.MustParsePrefix("10.0.0.0/16"), BlockSize: 26}
 	n := &node{
 		ipam:      &fakeIPAM{held: map[string][]netip.Addr{}},
-		links:     &fakeLinks{pairs: map[string]veth.Pair{}},
+		links:     newFakeLinks(),
 		endpoints: &fakeEndpoints{added: map[string]Workload{}},
 	}
 	dir := t.TempDir()
@@ -278,16 +284,23 @@ func request(t *testing.T, command, container, pod string, fields map[string]any
 		Args: "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=" + pod + ";K8S_POD_UID=u-" + pod, Config: body}
 }
 
-// do carries out a command with some file as the namespace.
-func (n *node) do(t *testing.T, ctx context.Context, r *protocol.Request) (result, error) { //nolint:revive // t first, as everywhere in tests
+// netns returns a file that stands for the network namespace of a container.
+func (n *node) netns(t *testing.T, container string) *os.File {
 	t.Helper()
-	netns, err := os.Open(os.DevNull)
+	path := filepath.Join(filepath.Dir(n.opts.Socket), "netns-"+container)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer netns.Close()
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// do carries out a command with the namespace of its container.
+func (n *node) do(t *testing.T, ctx context.Context, r *protocol.Request) (result, error) { //nolint:revive // t first, as everywhere in tests
+	t.Helper()
 	var res result
-	output, err := n.handle(ctx, r, netns)
+	output, err := n.handle(ctx, r, n.netns(t, r.ContainerID))
 	if err == nil && output != nil {
 		err = json.Unmarshal(output, &res)
 	}

@@ -29,7 +29,7 @@ func TestLeasesAreLookedAt(t *testing.T) {
 		for _, pod := range []string{"gone", "deleted", "runs", "twice"} {
 			n.must(t, request(t, "ADD", "c-"+pod, pod, nil))
 		}
-		delete(n.links.pairs, derive.HostInterface("shop", "gone"))
+		n.links.remove(derive.HostInterface("shop", "gone"))
 		n.must(t, request(t, "DEL", "c-deleted", "deleted", nil))
 		n.settle(t)
 		state := n.Server.opts.State()

@@ -23,16 +23,21 @@ func TestInterfaceNameThatAnotherPodHas(t *testing.T) {
 			if err := n.records.put(victim); err != nil {
 				t.Fatal(err)
 			}
-			n.links.pairs[name] = veth.Pair{Host: name, Pod: "eth0", Addrs: victim.Addrs}
+			made, err := n.links.Pairs.Create(t.Context(), veth.Pair{Host: name, Netns: n.netns(t, "v1"), Pod: "eth0", Addrs: victim.Addrs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			pair := veth.Pair{Host: name, Netns: n.netns(t, "v1"), Pod: "eth0", Addrs: victim.Addrs, MAC: made.PodMAC}
 			n.endpoints.added[name] = victim.workload()
 			n.ipam.held[victim.handle()] = victim.Addrs
 			unharmed := func(after string) {
 				t.Helper()
 				n.settle(t)
 				r, found := n.records.get(victim.key())
-				if !found || r.State != state || n.links.pairs[name].Addrs == nil || n.links.pairs[name].Addrs[0] != victim.Addrs[0] ||
+				harm := n.links.Check(t.Context(), pair)
+				if !found || r.State != state || harm != nil ||
 					n.endpoints.added[name].ContainerID != "v1" || n.ipam.held[victim.handle()] == nil {
-					t.Errorf("after %s: record %+v, interface %+v, endpoint %+v", after, r, n.links.pairs[name], n.endpoints.added[name])
+					t.Errorf("after %s: record %+v, interface %v, endpoint %+v", after, r, harm, n.endpoints.added[name])
 				}
 			}
 			first := n.must(t, request(t, "ADD", "c1", "web", nil))
@@ -55,8 +60,8 @@ func TestInterfaceNameThatAnotherPodHas(t *testing.T) {
 				t.Error("ADD succeeded")
 			}
 			unharmed("an ADD that failed")
-			if len(n.links.pairs) != 1 {
-				t.Errorf("interfaces %v", n.links.pairs)
+			if len(n.links.names()) != 1 {
+				t.Errorf("interfaces %v", n.links.names())
 			}
 		})
 	}
@@ -75,7 +80,7 @@ func TestLateAddOfAFormerPod(t *testing.T) {
 	}
 	n.settle(t)
 	name := derive.HostInterface("shop", "web")
-	if len(n.links.pairs) != 1 || n.links.created != 1 || n.endpoints.added[name].ContainerID != "new" || n.ipam.handles()[0] != "k8s-pod-network.new" {
-		t.Errorf("interfaces %v, endpoint %+v, addresses of %v", n.links.pairs, n.endpoints.added[name], n.ipam.handles())
+	if len(n.links.names()) != 1 || n.links.created != 1 || n.endpoints.added[name].ContainerID != "new" || n.ipam.handles()[0] != "k8s-pod-network.new" {
+		t.Errorf("interfaces %v, endpoint %+v, addresses of %v", n.links.names(), n.endpoints.added[name], n.ipam.handles())
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
+	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/ipam/block"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -130,7 +131,7 @@ func New(opts Options) (*Server, error) {
 	opts.Spool = cmp.Or(opts.Spool, protocol.DefaultSpool)
 	opts.Records = cmp.Or(opts.Records, DefaultRecords)
 	if opts.Links == nil {
-		opts.Links = kernelLinks{}
+		opts.Links = veth.Open()
 	}
 	records, err := openRecords(opts.Records, opts.Log)
 	if err != nil {

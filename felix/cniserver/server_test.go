@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -32,16 +33,16 @@ func TestAddAndDelAreIdempotent(t *testing.T) {
 		n.must(t, request(t, "DEL", "c1", "web", nil))
 	}
 	n.settle(t)
-	if len(n.links.pairs)+len(n.endpoints.added)+len(n.ipam.handles())+len(n.records.all()) != 0 {
+	if len(n.links.names())+len(n.endpoints.added)+len(n.ipam.handles())+len(n.records.all()) != 0 {
 		t.Errorf("left behind: interfaces %v, endpoints %v, addresses %v, records %v",
-			n.links.pairs, n.endpoints.added, n.ipam.handles(), n.records.all())
+			n.links.names(), n.endpoints.added, n.ipam.handles(), n.records.all())
 	}
 	n.must(t, request(t, "DEL", "never-seen", "web", nil))
 }
 
 func TestFailedAddLeavesNothing(t *testing.T) {
 	for name, breaks := range map[string]func(*node){
-		"interface": func(n *node) { n.links.fail = errors.New("no room") },
+		"interface": func(n *node) { n.links.kernel.FailNext("LinkAdd", errors.New("no room")) },
 		"endpoint":  func(n *node) { n.endpoints.fail = errors.New("no policy") },
 		"addresses": func(n *node) { n.ipam.failWith(ipam.ErrNoAddress) },
 	} {
@@ -54,8 +55,8 @@ func TestFailedAddLeavesNothing(t *testing.T) {
 			}
 			n.ipam.failWith(nil)
 			n.settle(t)
-			if len(n.links.pairs)+len(n.ipam.handles())+len(n.records.all()) != 0 {
-				t.Errorf("left behind: interfaces %v, addresses %v, records %v", n.links.pairs, n.ipam.handles(), n.records.all())
+			if len(n.links.names())+len(n.ipam.handles())+len(n.records.all()) != 0 {
+				t.Errorf("left behind: interfaces %v, addresses %v, records %v", n.links.names(), n.ipam.handles(), n.records.all())
 			}
 		})
 	}
@@ -109,8 +110,8 @@ func TestDelDoesNotWaitForTheDatastore(t *testing.T) {
 		n.must(t, request(t, "ADD", "c1", "web", nil))
 		n.ipam.failWith(errors.New("datastore unavailable"))
 		n.must(t, request(t, "DEL", "c1", "web", nil))
-		if len(n.links.pairs) != 0 {
-			t.Errorf("the interface is still there: %v", n.links.pairs)
+		if len(n.links.names()) != 0 {
+			t.Errorf("the interface is still there: %v", n.links.names())
 		}
 		n.must(t, request(t, "DEL", "c1", "web", nil))
 		// The same container again: its old addresses must not be released from under it.
@@ -141,8 +142,8 @@ func TestANewSandboxReplacesTheOldOne(t *testing.T) {
 	if diff := cmp.Diff([]string{"k8s-pod-network.new"}, n.ipam.handles()); diff != "" {
 		t.Errorf("handles differ (-want +got):\n%s", diff)
 	}
-	if w := n.endpoints.added[derive.HostInterface("shop", "web")]; w.ContainerID != "new" || len(n.links.pairs) != 1 {
-		t.Errorf("endpoint %+v, interfaces %v: the late DEL took the new sandbox's", w, n.links.pairs)
+	if w := n.endpoints.added[derive.HostInterface("shop", "web")]; w.ContainerID != "new" || len(n.links.names()) != 1 {
+		t.Errorf("endpoint %+v, interfaces %v: the late DEL took the new sandbox's", w, n.links.names())
 	}
 }
 
@@ -174,8 +175,8 @@ func TestSecondInterfaceIsRefused(t *testing.T) {
 	if _, err := n.do(t, t.Context(), second); codeOf(err) != protocol.CodeInvalidEnvironment {
 		t.Errorf("got %v", err)
 	}
-	if len(n.links.pairs) != 1 || len(n.records.all()) != 1 {
-		t.Errorf("the first interface suffered: %v, %v", n.links.pairs, n.records.all())
+	if len(n.links.names()) != 1 || len(n.records.all()) != 1 {
+		t.Errorf("the first interface suffered: %v, %v", n.links.names(), n.records.all())
 	}
 }
 
@@ -212,7 +213,7 @@ func TestCrash(t *testing.T) {
 				stop()
 				n.endpoints.block = false
 				if reboot {
-					clear(n.links.pairs)
+					n.links.reboot()
 				}
 				n.restart(t)
 				defer n.start(t)()
@@ -222,8 +223,8 @@ func TestCrash(t *testing.T) {
 				if diff := cmp.Diff([]string{"k8s-pod-network.c1"}, n.ipam.handles()); diff != "" {
 					t.Errorf("handles differ (-want +got):\n%s", diff)
 				}
-				if len(n.links.pairs) != 1 || len(n.records.all()) != 1 {
-					t.Errorf("interfaces %v, records %v", n.links.pairs, n.records.all())
+				if len(n.links.names()) != 1 || len(n.records.all()) != 1 {
+					t.Errorf("interfaces %v, records %v", n.links.names(), n.records.all())
 				}
 			})
 		}
@@ -240,7 +241,7 @@ func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
 	n.must(t, request(t, "DEL", "c-half-deleted", "half-deleted", nil))
 	stop()
 	n.ipam.failWith(nil)
-	delete(n.links.pairs, derive.HostInterface("shop", "gone"))
+	n.links.remove(derive.HostInterface("shop", "gone"))
 	marked, _ := n.records.get(attachment{"c-marked", "eth0"}) // the crash came before its interface was removed
 	former, _ := n.records.get(attachment{"c-stays", "eth0"})  // an older sandbox of a pod that runs
 	former.ContainerID = "c-former"
@@ -282,8 +283,8 @@ func TestStartReleasesWhatIsGoneAndReadsTheSpool(t *testing.T) {
 	if diff := cmp.Diff([]string{"k8s-pod-network.c-stays"}, n.ipam.handles()); diff != "" {
 		t.Errorf("handles differ (-want +got):\n%s", diff)
 	}
-	if _, found := n.links.pairs[derive.HostInterface("shop", "stays")]; !found || len(n.links.pairs) != 1 {
-		t.Errorf("interfaces after the start: %v, want that of stays", n.links.pairs)
+	if !slices.Equal(n.links.names(), []string{derive.HostInterface("shop", "stays")}) {
+		t.Errorf("interfaces after the start: %v, want that of stays", n.links.names())
 	}
 	if entries, err := os.ReadDir(n.opts.Spool); err != nil || len(entries) > 0 {
 		t.Errorf("spool: %v, %v", entries, err)
@@ -299,8 +300,8 @@ func TestAddOverridesASpooledDel(t *testing.T) {
 	}
 	n.must(t, request(t, "ADD", "c1", "web", nil))
 	n.drainSpool(t.Context())
-	if len(n.links.pairs) != 1 || n.links.created != 2 {
-		t.Errorf("interfaces %v, made %d times", n.links.pairs, n.links.created)
+	if len(n.links.names()) != 1 || n.links.created != 2 {
+		t.Errorf("interfaces %v, made %d times", n.links.names(), n.links.created)
 	}
 }
 
@@ -311,8 +312,8 @@ func TestASpooledDelThatAnAddCarriedOutIsOff(t *testing.T) {
 	if err := n.del(t.Context(), request(t, "DEL", "c1", "web", nil), filepath.Join(n.opts.Spool, "gone.json")); err != nil {
 		t.Fatal(err)
 	}
-	if len(n.links.pairs) != 1 {
-		t.Errorf("interfaces %v", n.links.pairs)
+	if len(n.links.names()) != 1 {
+		t.Errorf("interfaces %v", n.links.names())
 	}
 }
 
@@ -332,7 +333,7 @@ func TestCheck(t *testing.T) {
 	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c3", "web", nil)); codeOf(err) != protocol.CodeUnknownContainer {
 		t.Errorf("container whose ADD did not succeed: got %v", err)
 	}
-	clear(n.links.pairs)
+	n.links.reboot()
 	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c1", "web", nil)); codeOf(err) != protocol.CodeInternal {
 		t.Errorf("interface gone: got %v", err)
 	}

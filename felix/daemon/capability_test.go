@@ -35,7 +35,7 @@ var capabilities = []struct {
 		return err
 	}},
 	{"sys_admin", func(ctx context.Context) error { // the pod's network namespace is inherited
-		_, err := veth.Create(ctx, veth.Pair{Host: "cali1", Pod: "eth0", Netns: os.NewFile(3, "netns"), Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}})
+		_, err := veth.Open().Create(ctx, veth.Pair{Host: "cali1", Pod: "eth0", Netns: os.NewFile(3, "netns"), Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}})
 		return err
 	}},
 	{"net_bind_service", func(ctx context.Context) error {

@@ -37,7 +37,7 @@ func TestSecondPodOfAnAddress(t *testing.T) {
 	}
 	ns := kerneltest.New(t)
 	n1.do(t, func() {
-		if _, err := veth.Create(ctx, veth.Pair{Host: w.HostIface, Netns: ns, Pod: "eth0", Addrs: w.Addrs}); err != nil {
+		if _, err := veth.Open().Create(ctx, veth.Pair{Host: w.HostIface, Netns: ns, Pod: "eth0", Addrs: w.Addrs}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -295,7 +295,7 @@ func (m *machine) addPod(t *testing.T, name string, annotations ...string) *pod 
 	p.addrs = result.Addrs()
 	w := cniserver.Workload{Namespace: "shop", Pod: name, UID: uid, ContainerID: name, HostIface: derive.HostInterface("shop", name), Addrs: p.addrs}
 	m.do(t, func() {
-		if _, err := veth.Create(ctx, veth.Pair{Host: w.HostIface, Netns: p.ns, Pod: "eth0", MTU: m.agent.CNIState().MTU, Addrs: p.addrs}); err != nil {
+		if _, err := veth.Open().Create(ctx, veth.Pair{Host: w.HostIface, Netns: p.ns, Pod: "eth0", MTU: m.agent.CNIState().MTU, Addrs: p.addrs}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -177,7 +177,7 @@ func TestWithoutCNI(t *testing.T) {
 		t.Errorf("before the host has the address: %q", errs)
 	}
 	machine := kerneltest.New(t)
-	if _, err := veth.Create(t.Context(), veth.Pair{Host: "tap1", Netns: machine, Pod: "eth0", Addrs: addrs}); err != nil {
+	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "tap1", Netns: machine, Pod: "eth0", Addrs: addrs}); err != nil {
 		t.Fatal(err)
 	}
 	kerneltest.Run(t, "ip addr add 192.0.2.1/24 dev eth0")

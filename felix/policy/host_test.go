@@ -89,7 +89,7 @@ func (w *hostWorld) addPod(t *testing.T) {
 	t.Helper()
 	ns := kerneltest.New(t)
 	w.pod = policy.Endpoint{Interface: "cali0", Addrs: podAddrs[0], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}
-	if _, err := veth.Create(t.Context(), veth.Pair{Host: "cali0", Netns: ns, Pod: "eth0", Addrs: podAddrs[0]}); err != nil {
+	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali0", Netns: ns, Pod: "eth0", Addrs: podAddrs[0]}); err != nil {
 		t.Fatal(err)
 	}
 	kerneltest.Run(t, "sysctl -qw net.ipv4.conf.cali0.proxy_arp=1 net.ipv4.neigh.cali0.proxy_delay=0")

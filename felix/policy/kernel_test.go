@@ -204,7 +204,7 @@ func newWorld(t *testing.T) *world {
 	kerneltest.Run(t, "sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
 	for i, addrs := range podAddrs {
 		name, ns := fmt.Sprint("cali", i), kerneltest.New(t)
-		if _, err := veth.Create(t.Context(), veth.Pair{Host: name, Netns: ns, Pod: "eth0", Addrs: addrs}); err != nil {
+		if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: name, Netns: ns, Pod: "eth0", Addrs: addrs}); err != nil {
 			t.Fatal(err)
 		}
 		kerneltest.Run(t, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf."+name+

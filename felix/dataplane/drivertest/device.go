@@ -78,7 +78,8 @@ func (h *host) removeNeigh(key, device string) error {
 			n.Flags = netlink.NTF_SELF
 			return h.kernel.NeighDel(&n)
 		}
-		if a, err := netip.ParseAddr(key); err == nil && n.Family == dataplane.FamilyOf(a).AF() && a.String() == n.IP.String() {
+		a, err := netip.ParseAddr(key)
+		if err == nil && n.Family == dataplane.FamilyOf(a).AF() && a.String() == n.IP.String() {
 			return h.kernel.NeighDel(&n)
 		}
 	}

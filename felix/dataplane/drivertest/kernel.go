@@ -1,17 +1,22 @@
 package drivertest
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/fake"
+	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
 	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
+	"github.com/maneki-net/maneki/felix/dataplane/veth"
 )
 
 // Kernel is what a transcript runs on: the real kernel's namespace of the calling thread, or a fake.Kernel.
@@ -43,6 +48,28 @@ type Kernel interface {
 		...netlink.CustomConntrackFilter) (uint, error)
 	// flush returns the events of what has happened since the last call.
 	flush(testing.TB) []dataplane.Event
+	// pairs returns what connects pods to the kernel's namespace.
+	pairs() veth.Pairs
+	// newPod returns another namespace, and the file that stands for it. The namespace has no settings and no events.
+	newPod(testing.TB) (*os.File, Kernel)
+}
+
+// Pairs returns what connects pods to the kernel's namespace.
+func Pairs(k Kernel) veth.Pairs { return k.pairs() }
+
+// NewPod returns another namespace, and the file that stands for it.
+func NewPod(t testing.TB, k Kernel) (*os.File, Kernel) {
+	t.Helper()
+	return k.newPod(t)
+}
+
+// Command carries out a command that every driver's transcripts have, in a namespace other than the driver's.
+func Command(k Kernel, words []string) (text string, err error) {
+	text, known, err := newHost(k).command(words)
+	if !known {
+		return "", fmt.Errorf("no such command: %q", words)
+	}
+	return text, err
 }
 
 // fakeKernel is fake.Kernel as a Kernel.
@@ -51,6 +78,22 @@ type fakeKernel struct{ *fake.Kernel }
 func openFake() Kernel { return fakeKernel{fake.New()} }
 
 func (f fakeKernel) flush(testing.TB) []dataplane.Event { return f.Events() }
+
+func (f fakeKernel) pairs() veth.Pairs { return veth.New(f.Kernel) }
+
+func (f fakeKernel) newPod(t testing.TB) (*os.File, Kernel) {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "netns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	pod, err := f.Pod(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, fakeKernel{pod}
+}
 
 // realKernel is the kernel of the calling thread's network namespace.
 type realKernel struct {
@@ -81,6 +124,19 @@ func openReal(t testing.TB) Kernel {
 		}
 	})
 	return &realKernel{Handle: h, Dir: sysctl.Root, monitor: m}
+}
+
+func (r *realKernel) pairs() veth.Pairs { return veth.Open() }
+
+func (r *realKernel) newPod(t testing.TB) (*os.File, Kernel) {
+	t.Helper()
+	file := kerneltest.New(t)
+	h, err := netlink.NewHandleAt(netns.NsHandle(file.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return file, &realKernel{Handle: h}
 }
 
 // markerTable has the routes that nobody but flush makes.

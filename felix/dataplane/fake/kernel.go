@@ -1,12 +1,13 @@
 // Package fake is a kernel for tests: links, addresses, routes, neighbours, settings and connections that depend on
 // each other as the real ones do.
 //
-// A Kernel has the methods of *netlink.Handle that the drivers use, takes what the real kernel takes, and refuses what
-// that refuses, with the same errors: a route over a missing device, by an unreachable gateway, or with a source
+// A Kernel has the methods of *netlink.Handle that the drivers use. It takes what the real kernel takes, and refuses
+// what that refuses, with the same errors: a route over a missing device, by an unreachable gateway, or with a source
 // address that the node does not have; a setting of a device that does not exist. What depends on a device goes with
 // it. Changes make the events that felix/dataplane/monitor would report. Transcripts in the drivers' testdata run on a
-// Kernel and on the real one, so that the two are known to be alike. It knows nothing of packets, and of namespaces
-// only what package veth needs.
+// Kernel and on the real one, so that the two are known to be alike. It knows nothing of packets.
+//
+// A Kernel is one network namespace, the node's. Pod returns the namespaces of pods, for package veth.
 //
 // Tests alone import it. Its methods may be called from any goroutine.
 package fake
@@ -36,12 +37,16 @@ type Kernel struct {
 	losing bool
 	fail   map[string][]error
 	calls  map[string]int
+
+	pods map[namespace]*Kernel
 }
 
 // device is a link with what netlink.Link does not tell.
 type device struct {
 	netlink.Link
-	peer int // index of the other end of a veth pair; 0 for none
+	// peer is the index of the other end of a veth pair, in the namespace home; 0 for none.
+	peer int
+	home *Kernel
 }
 
 func (d *device) up() bool { return isUp(d.Attrs()) }
@@ -49,7 +54,7 @@ func (d *device) up() bool { return isUp(d.Attrs()) }
 // New returns a kernel that has the loopback device only, with its addresses.
 func New() *Kernel {
 	k := &Kernel{links: map[int]*device{}, next: 1, sysctl: map[string]string{}, fail: map[string][]error{},
-		calls: map[string]int{}}
+		calls: map[string]int{}, pods: map[namespace]*Kernel{}}
 	for key, value := range globalSettings {
 		k.sysctl[key] = value
 	}

@@ -40,14 +40,23 @@ func snapshot(l netlink.Link) netlink.Link {
 	}
 }
 
-// LinkAdd makes a device, down, and the other end of a veth pair in the same namespace.
+// LinkAdd makes a device, down. The other end of a veth pair is made in the namespace that the pair names, or in the
+// same.
 func (k *Kernel) LinkAdd(l netlink.Link) error {
+	peerHome, err := k.peerNamespace(l)
+	if err != nil {
+		return err
+	}
 	defer k.mu.Unlock()
 	if err := k.begin("LinkAdd"); err != nil {
 		return err
 	}
+	if peerHome != k {
+		peerHome.mu.Lock()
+		defer peerHome.mu.Unlock()
+	}
 	veth, isVeth := l.(*netlink.Veth)
-	if k.find(l.Attrs().Name) != nil || isVeth && k.find(veth.PeerName) != nil {
+	if k.find(l.Attrs().Name) != nil || isVeth && peerHome.find(veth.PeerName) != nil {
 		return unix.EEXIST
 	}
 	if vx, ok := l.(*netlink.Vxlan); ok && vx.VtepDevIndex != 0 && k.links[vx.VtepDevIndex] == nil {
@@ -58,8 +67,8 @@ func (k *Kernel) LinkAdd(l netlink.Link) error {
 	if isVeth {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU, attrs.HardwareAddr = veth.PeerName, veth.MTU, veth.PeerHardwareAddr
-		peer := k.addDevice(&netlink.Veth{LinkAttrs: attrs})
-		d.peer, peer.peer = peer.Attrs().Index, d.Attrs().Index
+		peer := peerHome.addDevice(&netlink.Veth{LinkAttrs: attrs})
+		d.peer, d.home, peer.peer, peer.home = peer.Attrs().Index, peerHome, d.Attrs().Index, k
 		d.Attrs().ParentIndex, peer.Attrs().ParentIndex = d.peer, peer.peer
 	}
 	return nil
@@ -91,19 +100,29 @@ func (k *Kernel) notifyLink(d *device, deleted bool) {
 
 // LinkDel removes a device, what is on it, and the other end of a veth pair.
 func (k *Kernel) LinkDel(l netlink.Link) error {
+	d, err := k.takeDevice(l)
+	if err != nil || d.home == nil {
+		return err
+	}
+	d.home.mu.Lock()
+	defer d.home.mu.Unlock()
+	if peer := d.home.links[d.peer]; peer != nil {
+		d.home.removeDevice(peer)
+	}
+	return nil
+}
+
+func (k *Kernel) takeDevice(l netlink.Link) (*device, error) {
 	defer k.mu.Unlock()
 	if err := k.begin("LinkDel"); err != nil {
-		return err
+		return nil, err
 	}
 	d := k.lookUp(l)
 	if d == nil {
-		return unix.ENODEV
+		return nil, unix.ENODEV
 	}
 	k.removeDevice(d)
-	if peer := k.links[d.peer]; peer != nil {
-		k.removeDevice(peer)
-	}
-	return nil
+	return d, nil
 }
 
 // lookUp returns the device of a link by its index, or by its name if it has none; nil if there is none.
@@ -227,6 +246,23 @@ func (k *Kernel) LinkByName(name string) (netlink.Link, error) {
 		return snapshot(d.Link), nil
 	}
 	return nil, errNoLink
+}
+
+// LinkByIndex returns a device; the error for one that does not exist wraps netlink.LinkNotFoundError.
+func (k *Kernel) LinkByIndex(index int) (netlink.Link, error) {
+	defer k.mu.Unlock()
+	if err := k.begin("LinkByIndex"); err != nil {
+		return nil, err
+	}
+	if d := k.links[index]; d != nil {
+		return snapshot(d.Link), nil
+	}
+	return nil, errNoLink
+}
+
+// LinkSetIP6AddrGenMode changes nothing: the fake makes no addresses by itself.
+func (k *Kernel) LinkSetIP6AddrGenMode(l netlink.Link, _ int) error {
+	return k.change("LinkSetIP6AddrGenMode", l, func(*device) {})
 }
 
 // AddrAdd adds an address; if the device has it already, the error is EEXIST.

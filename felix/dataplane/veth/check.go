@@ -9,17 +9,16 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Check returns an error that says what differs from p, or nil.
-func Check(ctx context.Context, p Pair) error {
+func (v Pairs) Check(ctx context.Context, p Pair) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	h, err := v.host.Open()
 	if err != nil {
-		return fmt.Errorf("open rtnetlink: %w", err)
+		return err
 	}
 	defer h.Close()
 	host, err := h.LinkByName(p.Host)
@@ -27,7 +26,7 @@ func Check(ctx context.Context, p Pair) error {
 		return fmt.Errorf("look up %s: %w", p.Host, err)
 	}
 	errs := []error{checkLink(host, p.MTU, HostMAC)}
-	errs = append(errs, inNetns(p.Netns, func() error { return checkPod(p, host) }))
+	errs = append(errs, v.host.Within(p.Netns, func(pod Kernel) error { return checkPod(pod, p, host) }))
 	return errors.Join(errs...)
 }
 
@@ -47,12 +46,7 @@ func checkLink(l netlink.Link, mtu int, mac net.HardwareAddr) error {
 }
 
 // checkPod runs within the pod's namespace.
-func checkPod(p Pair, host netlink.Link) error {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open rtnetlink in the pod: %w", err)
-	}
-	defer h.Close()
+func checkPod(h Kernel, p Pair, host netlink.Link) error {
 	pod, err := h.LinkByName(p.Pod)
 	if err != nil {
 		return fmt.Errorf("look up %s in the pod: %w", p.Pod, err)

@@ -27,7 +27,7 @@ func connect(t *testing.T, addrs ...netip.Addr) *os.File {
 	kerneltest.Run(t, defaults)
 	in(t, ns, defaults)
 	kerneltest.Run(t, "ip addr add "+hostIPv4+"/32 dev lo")
-	if _, err := veth.Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: addrs}); err != nil {
+	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: addrs}); err != nil {
 		t.Fatal(err)
 	}
 	kerneltest.Run(t, "ip route add "+pod4.String()+" dev cali1")

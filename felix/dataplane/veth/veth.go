@@ -1,9 +1,9 @@
 // Package veth makes, checks and removes the pair of devices that connects a pod.
 //
-// It owns the pair: the host's end in the calling thread's network namespace, the pod's end with its addresses and
+// It owns the pair: the host's end in the calling thread's network namespace, and the pod's end with its addresses and
 // default routes in the pod's. It knows nothing of policy. Of the host's end it sets what must be closed before it is
-// up; the other sysctls, and the route to the pod, are the drivers'. It keeps no state; the CNI server calls it, on
-// any goroutine.
+// up; the other sysctls, and the route to the pod, are the drivers'. It keeps no state, so there is nothing to
+// reconcile: the CNI server calls it, on any goroutine, with the pod's namespace.
 package veth
 
 import (
@@ -16,12 +16,11 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
 )
 
 // HostMAC is the address of the host's end of every pair, as in Calico: pods may then move their neighbour
@@ -77,16 +76,16 @@ func randomMAC() net.HardwareAddr {
 
 // Create makes the pair and sets both ends up. A pair of that name left over on the host is removed first. What
 // an error leaves behind has been removed.
-func Create(ctx context.Context, p Pair) (Result, error) {
+func (v Pairs) Create(ctx context.Context, p Pair) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
 	if p.MAC == nil {
 		p.MAC = randomMAC()
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	h, err := v.host.Open()
 	if err != nil {
-		return Result{}, fmt.Errorf("open rtnetlink: %w", err)
+		return Result{}, err
 	}
 	defer h.Close()
 	host, err := addPair(h, p)
@@ -96,8 +95,8 @@ func Create(ctx context.Context, p Pair) (Result, error) {
 	r := Result{HostIndex: host.Attrs().Index, PodMAC: p.MAC}
 	err = setUpHost(h, host, p)
 	if err == nil {
-		err = inNetns(p.Netns, func() (err error) {
-			r.PodIndex, err = setUpPod(ctx, p)
+		err = v.host.Within(p.Netns, func(pod Kernel) (err error) {
+			r.PodIndex, err = setUpPod(ctx, pod, p)
 			return err
 		})
 	}
@@ -114,7 +113,7 @@ func Create(ctx context.Context, p Pair) (Result, error) {
 }
 
 // addPair makes the pair, both ends down, the pod's end in its namespace.
-func addPair(h *netlink.Handle, p Pair) (netlink.Link, error) {
+func addPair(h Kernel, p Pair) (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = p.Host, p.MTU, HostMAC
 	pair := &netlink.Veth{
@@ -134,8 +133,8 @@ func addPair(h *netlink.Handle, p Pair) (netlink.Link, error) {
 }
 
 // setUpHost gives the host's end what the pod's gateways need, and closes it to what they do not.
-func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
-	if err := closeIPv6(p); err != nil {
+func setUpHost(h Kernel, host netlink.Link, p Pair) error {
+	if err := closeIPv6(h, p); err != nil {
 		return err
 	}
 	if p.hasIPv6() {
@@ -155,19 +154,20 @@ func setUpHost(h *netlink.Handle, host netlink.Link, p Pair) error {
 	return nil
 }
 
-// closeIPv6 keeps the node from learning routes from the pod. For a pod without an IPv6 address, which may have no IPv6
-// rules, it turns IPv6 off on the interface, including the link-local address that the kernel would add.
-func closeIPv6(p Pair) error {
-	conf := sysctl.Writable() + "/net/ipv6/conf/" + p.Host
-	if _, err := os.Stat(conf); errors.Is(err, fs.ErrNotExist) {
+// closeIPv6 keeps the node from learning routes from the pod. For a pod without an IPv6 address, which may have no
+// IPv6 rules, it turns IPv6 off on the interface, including the link-local address that the kernel would add.
+func closeIPv6(h Kernel, p Pair) error {
+	conf := "net/ipv6/conf/" + p.Host + "/"
+	key, value := conf+"disable_ipv6", "1"
+	if p.hasIPv6() {
+		key, value = conf+"accept_ra", "0"
+	}
+	err := h.WriteSetting(key, value)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the kernel has no IPv6
 	}
-	key, value := "disable_ipv6", "1"
-	if p.hasIPv6() {
-		key, value = "accept_ra", "0"
-	}
-	if err := os.WriteFile(conf+"/"+key, []byte(value), 0); err != nil {
-		return fmt.Errorf("set %s of %s: %w", key, p.Host, err)
+	if err != nil {
+		return fmt.Errorf("set %s: %w", key, err)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func closeIPv6(p Pair) error {
 // activate makes sure that the host's end transmits. It got its carrier when the pod's end went up, but drops
 // everything until the kernel's link watch has seen that, a moment later; to ask for the link brings it
 // forward (Linux 6.8).
-func activate(h *netlink.Handle, host netlink.Link) error {
+func activate(h Kernel, host netlink.Link) error {
 	if _, err := h.LinkByIndex(host.Attrs().Index); err != nil {
 		return fmt.Errorf("look up %s: %w", host.Attrs().Name, err)
 	}
@@ -186,17 +186,12 @@ func activate(h *netlink.Handle, host netlink.Link) error {
 const nl6AddrGenModeNone = 1
 
 // setUpPod configures the pod's end, from within its namespace, and returns its index.
-func setUpPod(ctx context.Context, p Pair) (int, error) {
+func setUpPod(ctx context.Context, h Kernel, p Pair) (int, error) {
 	if p.hasIPv6() {
-		if err := enableIPv6(); err != nil {
+		if err := enableIPv6(h); err != nil {
 			return 0, err
 		}
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return 0, fmt.Errorf("open rtnetlink in the pod: %w", err)
-	}
-	defer h.Close()
 	pod, err := h.LinkByName(p.Pod)
 	if err != nil {
 		return 0, fmt.Errorf("look up %s in the pod: %w", p.Pod, err)
@@ -228,7 +223,7 @@ func setUpPod(ctx context.Context, p Pair) (int, error) {
 
 // waitLocal waits until the kernel answers for an IPv6 address. Even without duplicate address detection a
 // kernel worker joins the groups and adds the local route, a moment after the address is there (Linux 6.18).
-func waitLocal(ctx context.Context, h *netlink.Handle, a netip.Addr) error {
+func waitLocal(ctx context.Context, h Kernel, a netip.Addr) error {
 	if a.Is4() {
 		return nil
 	}
@@ -256,17 +251,17 @@ const (
 )
 
 // enableIPv6 undoes what some container runtimes do to new namespaces.
-func enableIPv6() error {
-	for _, key := range []string{"all", "default"} {
-		path := sysctl.Writable() + "/net/ipv6/conf/" + key + "/disable_ipv6"
-		value, err := os.ReadFile(path)
+func enableIPv6(h Kernel) error {
+	for _, of := range []string{"all", "default"} {
+		key := "net/ipv6/conf/" + of + "/disable_ipv6"
+		value, err := h.ReadSetting(key)
 		if err != nil {
 			return fmt.Errorf("the kernel has no IPv6: %w", err)
 		}
-		if value[0] == '0' {
+		if strings.HasPrefix(value, "0") {
 			continue
 		}
-		if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+		if err := h.WriteSetting(key, "0"); err != nil {
 			return fmt.Errorf("enable IPv6 in the pod: %w", err)
 		}
 	}
@@ -302,19 +297,36 @@ func defaultRoute(pod netlink.Link, gateway netip.Addr) *netlink.Route {
 }
 
 // Delete removes the pair by the host's end. That there is none is no error.
-func Delete(ctx context.Context, host string) error {
+func (v Pairs) Delete(ctx context.Context, host string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	h, err := v.host.Open()
 	if err != nil {
-		return fmt.Errorf("open rtnetlink: %w", err)
+		return err
 	}
 	defer h.Close()
 	return deletePair(h, host)
 }
 
-func deletePair(h *netlink.Handle, host string) error {
+// Exists reports whether there is a device with the name of a host's end.
+func (v Pairs) Exists(host string) (bool, error) {
+	h, err := v.host.Open()
+	if err != nil {
+		return false, err
+	}
+	defer h.Close()
+	_, err = h.LinkByName(host)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up %s: %w", host, err)
+	}
+	return true, nil
+}
+
+func deletePair(h Kernel, host string) error {
 	link, err := h.LinkByName(host)
 	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
 		return nil

@@ -45,12 +45,12 @@ func TestCreate(t *testing.T) {
 			ns := kerneltest.New(t)
 			in(t, ns, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
 			p := veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", MTU: 1400, Addrs: c.addrs}
-			r, err := veth.Create(t.Context(), p)
+			r, err := veth.Open().Create(t.Context(), p)
 			if err != nil {
 				t.Fatal(err)
 			}
 			p.MAC = r.PodMAC
-			if err := veth.Check(t.Context(), p); err != nil {
+			if err := veth.Open().Check(t.Context(), p); err != nil {
 				t.Error(err)
 			}
 			if show := in(t, ns, "ip -o link show eth0"); !strings.Contains(show, r.PodMAC.String()) || !strings.Contains(show, "mtu 1400") {
@@ -83,13 +83,13 @@ func TestCreate(t *testing.T) {
 					t.Errorf("ping from %s: %v\n%s", a, err, out)
 				}
 			}
-			if err := veth.Delete(t.Context(), "cali1"); err != nil {
+			if err := veth.Open().Delete(t.Context(), "cali1"); err != nil {
 				t.Error(err)
 			}
 			if _, err := kerneltest.Try("ip link show cali1"); err == nil {
 				t.Error("cali1 is still there")
 			}
-			if err := veth.Delete(t.Context(), "cali1"); err != nil {
+			if err := veth.Open().Delete(t.Context(), "cali1"); err != nil {
 				t.Errorf("second Delete: %v", err)
 			}
 		})
@@ -120,7 +120,7 @@ func TestFirstPacket(t *testing.T) {
 	defer h.Close()
 	mac := net.HardwareAddr{0x66, 0, 0, 0, 0, 7}
 	for range 30 {
-		r, err := veth.Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: []netip.Addr{pod4}, MAC: mac})
+		r, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: []netip.Addr{pod4}, MAC: mac})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func TestFirstPacket(t *testing.T) {
 		if _, _, err := pod.ReadFrom(make([]byte, 10)); err != nil {
 			t.Fatalf("the first packet did not arrive: %v", err)
 		}
-		if err := veth.Delete(t.Context(), "cali1"); err != nil {
+		if err := veth.Open().Delete(t.Context(), "cali1"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -160,13 +160,13 @@ func TestCheckSaysWhatDiffers(t *testing.T) {
 		"host ip link set cali1 address 66:00:00:00:00:09": "cali1 has mac 66:00:00:00:00:09",
 		"host ip link del cali1":                           "cali1",
 	} {
-		r, err := veth.Create(t.Context(), p) // also over what the last turn left
+		r, err := veth.Open().Create(t.Context(), p) // also over what the last turn left
 		if err != nil {
 			t.Fatal(err)
 		}
 		checked := p
 		checked.MAC = r.PodMAC
-		if err := veth.Check(t.Context(), checked); err != nil {
+		if err := veth.Open().Check(t.Context(), checked); err != nil {
 			t.Fatal(err)
 		}
 		side, command, _ := strings.Cut(damage, " ")
@@ -175,7 +175,7 @@ func TestCheckSaysWhatDiffers(t *testing.T) {
 		} else {
 			kerneltest.Run(t, command)
 		}
-		if err := veth.Check(t.Context(), checked); err == nil || !strings.Contains(err.Error(), want) {
+		if err := veth.Open().Check(t.Context(), checked); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("after %s: Check: %v, want %q", damage, err, want)
 		}
 	}
@@ -185,24 +185,24 @@ func TestFailureLeavesNothing(t *testing.T) {
 	kerneltest.Enter(t)
 	ns := kerneltest.New(t)
 	p := veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: []netip.Addr{pod4, pod4}}
-	if _, err := veth.Create(t.Context(), p); err == nil || !strings.Contains(err.Error(), "add address 10.65.0.2") {
+	if _, err := veth.Open().Create(t.Context(), p); err == nil || !strings.Contains(err.Error(), "add address 10.65.0.2") {
 		t.Errorf("the same address twice: %v", err)
 	}
 	p.Addrs, p.MAC = []netip.Addr{pod4}, net.HardwareAddr{0x66, 0, 0, 0, 0, 7}
 	in(t, ns, "ip link add eth0 type bridge")
-	if _, err := veth.Create(t.Context(), p); err == nil {
+	if _, err := veth.Open().Create(t.Context(), p); err == nil {
 		t.Error("a pod that has an eth0 got another")
 	}
 	if _, err := kerneltest.Try("ip link show cali1"); err == nil {
 		t.Error("cali1 was left behind")
 	}
 	in(t, ns, "ip link del eth0")
-	if _, err := veth.Create(t.Context(), p); err != nil {
+	if _, err := veth.Open().Create(t.Context(), p); err != nil {
 		t.Error(err)
 	}
 
 	kerneltest.Run(t, "ip link add cali2 type bridge")
-	if err := veth.Delete(t.Context(), "cali2"); err == nil {
+	if err := veth.Open().Delete(t.Context(), "cali2"); err == nil {
 		t.Error("Delete of a bridge succeeded")
 	}
 }
@@ -213,11 +213,11 @@ func BenchmarkCreate(b *testing.B) {
 	ns := kerneltest.New(b)
 	p := veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", MTU: 1450, Addrs: []netip.Addr{pod4, pod6}}
 	for b.Loop() {
-		if _, err := veth.Create(b.Context(), p); err != nil {
+		if _, err := veth.Open().Create(b.Context(), p); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if err := veth.Delete(b.Context(), "cali1"); err != nil {
+		if err := veth.Open().Delete(b.Context(), "cali1"); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()
