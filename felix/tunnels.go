@@ -35,7 +35,10 @@ type tunnelKind struct {
 
 // tunnelKinds has a row for each kind of routing.Tunnels.
 var tunnelKinds = map[encap.Kind]tunnelKind{
-	encap.VXLAN: {policy.TunnelGuard{Name: "VXLAN", Protocol: unix.IPPROTO_UDP, Nodes: "all-vxlan-net"}, configureVXLAN},
+	encap.VXLAN: {
+		guard:     policy.TunnelGuard{Name: "VXLAN", Protocol: unix.IPPROTO_UDP, Nodes: "all-vxlan-net"},
+		configure: configureVXLAN,
+	},
 }
 
 func configureVXLAN(c *config.Config, s *routing.TunnelSettings) {
@@ -73,8 +76,8 @@ func (a *Agent) tunnelGuards(f dataplane.Family) []policy.TunnelGuard {
 	return guards
 }
 
-// tunnelSets returns the members of the sets that tunnelGuards name, by their ids: the outer addresses of other nodes. It
-// has the sets of all kinds, whether there is such a tunnel or not.
+// tunnelSets returns the members of the sets that tunnelGuards name, by their ids: the outer addresses of other nodes.
+// It has the sets of all kinds, whether there is such a tunnel or not.
 func tunnelSets(f dataplane.Family, tunnels []tunnel.Device) map[string][]ipset.Member {
 	sets := map[string][]ipset.Member{}
 	for _, kind := range tunnelKinds {

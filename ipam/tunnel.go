@@ -9,8 +9,8 @@ import (
 	"github.com/maneki-net/maneki/api/encap"
 )
 
-// TunnelHandle returns the owner of the address of a node's tunnel device, as in Calico: vxlan-tunnel-addr-<node>, and for
-// IPv6 vxlan-v6-tunnel-addr-<node>.
+// TunnelHandle returns the owner of the address of a node's tunnel device, as in Calico: vxlan-tunnel-addr-<node>, and
+// for IPv6 vxlan-v6-tunnel-addr-<node>.
 func TunnelHandle(kind encap.Kind, family Family, node string) string {
 	if family == IPv6 {
 		return fmt.Sprintf("%s-v6-tunnel-addr-%s", kind, node)
@@ -28,7 +28,8 @@ func tunnelAttribute(kind encap.Kind, family Family) string {
 
 // EnsureTunnelAddress returns the address of a host's tunnel device: the one it has, as long
 // as a pool still allows it, or a new one. The caller passes the pools that use the tunnel.
-func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Pool, kind encap.Kind, family Family) (netip.Addr, error) {
+func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Pool, kind encap.Kind,
+	family Family) (netip.Addr, error) {
 	if err := c.enter(ctx); err != nil {
 		return netip.Addr{}, err
 	}

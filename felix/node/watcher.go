@@ -35,7 +35,8 @@ const (
 
 // IPAM allocates tunnel addresses; an *ipam.Client does.
 type IPAM interface {
-	EnsureTunnelAddress(ctx context.Context, host ipam.Host, pools []ipam.Pool, kind encap.Kind, family ipam.Family) (netip.Addr, error)
+	EnsureTunnelAddress(ctx context.Context, host ipam.Host, pools []ipam.Pool, kind encap.Kind,
+		family ipam.Family) (netip.Addr, error)
 	ReleaseTunnelAddress(ctx context.Context, node string, kind encap.Kind, family ipam.Family) error
 }
 
@@ -138,7 +139,8 @@ func (w *Watcher) publish(ctx context.Context, facts Facts) {
 	var leases []block.Lease
 	for _, a := range derive.TunnelAnnotations {
 		if addr := facts.Of(dataplane.Family(a.Family)).Tunnels[a.Kind]; addr.IsValid() {
-			leases = append(leases, block.Lease{Handle: ipam.TunnelHandle(a.Kind, ipam.Family(a.Family), w.opts.Node), Addr: addr})
+			handle := ipam.TunnelHandle(a.Kind, ipam.Family(a.Family), w.opts.Node)
+			leases = append(leases, block.Lease{Handle: handle, Addr: addr})
 		}
 	}
 	w.used.Store(&leases)
@@ -224,7 +226,9 @@ func (w *Watcher) allocateTunnels(ctx context.Context, facts *Facts) error {
 	return errors.Join(errs...)
 }
 
-func (w *Watcher) allocateTunnel(ctx context.Context, facts *Facts, kind encap.Kind, family dataplane.Family) (netip.Addr, error) {
+// allocateTunnel returns the tunnel address of a kind and family, invalid if none is to be there.
+func (w *Watcher) allocateTunnel(ctx context.Context, facts *Facts, kind encap.Kind, family dataplane.Family) (
+	netip.Addr, error) {
 	var used []ipam.Pool
 	for _, p := range w.tunnelPools[kind] {
 		if dataplane.FamilyOf(p.CIDR.Addr()) == family {

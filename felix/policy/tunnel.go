@@ -40,12 +40,14 @@ func (t *table) tunnelInput() []filter.Rule {
 		rules = append(rules,
 			g.rule(func(m *filter.Match) { m.Dest.Local, m.Source.Sets = true, []string{g.Nodes} }, filter.Accept{},
 				"Allow %s packets from allowed hosts"),
-			g.rule(func(m *filter.Match) { m.Dest.Local = true }, filter.Drop{}, "Drop %s packets from non-allowed hosts"))
+			g.rule(func(m *filter.Match) { m.Dest.Local = true }, filter.Drop{},
+				"Drop %s packets from non-allowed hosts"))
 	}
 	return rules
 }
 
-// tunnelOutput returns the rules for the packets of tunnels that the node sends: to other nodes they always get through.
+// tunnelOutput returns the rules for the packets of tunnels that the node sends. Those to other nodes always get
+// through.
 func (t *table) tunnelOutput() []filter.Rule {
 	var rules []filter.Rule
 	for _, g := range t.Tunnels {
@@ -75,7 +77,8 @@ func (t *table) tunnelForward() []filter.Rule {
 func (t *table) tunnelFromWorkload() []filter.Rule {
 	var rules []filter.Rule
 	for _, g := range t.Tunnels {
-		rules = append(rules, g.rule(func(*filter.Match) {}, filter.Drop{}, "Drop %s encapped packets originating in workloads"))
+		rules = append(rules, filter.Rule{Match: g.match(), Action: filter.Drop{},
+			Comment: fmt.Sprintf("Drop %s encapped packets originating in workloads", g.Name)})
 	}
 	return rules
 }

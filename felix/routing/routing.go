@@ -203,8 +203,8 @@ func (c *computation) remote(r *wire.Route) {
 // tunnelled is a route through a kind of tunnel. It waits until both nodes have the addresses for it.
 func (c *computation) tunnelled(r *wire.Route, kind encap.Kind) {
 	if !c.can(kind) {
-		c.problem("route %s: pool %s needs %s, which this node does not do; set ipipMode: Never and vxlanMode", r.Dst, r.Pool,
-			strings.ToUpper(kind.String()))
+		c.problem("route %s: pool %s needs %s, which this node does not do; set ipipMode: Never and vxlanMode",
+			r.Dst, r.Pool, strings.ToUpper(kind.String()))
 		return
 	}
 	if device, end := c.tunnelTo(r.Node, kind); device != "" {

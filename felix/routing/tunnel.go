@@ -116,8 +116,8 @@ func (t Tunnel) reaches(end *wire.TunnelEndpoint) bool {
 	return end.Kind == t.Kind && dataplane.FamilyOf(end.Addr) == t.Inner && dataplane.FamilyOf(end.Outer) == t.Outer
 }
 
-// tunnelTo returns the device that leads through a kind of tunnel to a node, and the address of the node's end. Both are
-// zero while one of the nodes has no such tunnel.
+// tunnelTo returns the device that leads through a kind of tunnel to a node, and the address of the node's end. Both
+// are zero while one of the nodes has no such tunnel.
 func (c *computation) tunnelTo(node string, kind encap.Kind) (device string, end netip.Addr) {
 	far := c.Endpoints[wire.TunnelEndpointID(node, kind, uint8(c.Family)).Name]
 	i := slices.IndexFunc(c.out.Tunnels, func(d tunnel.Device) bool { return d.Kind == kind })
@@ -129,7 +129,9 @@ func (c *computation) tunnelTo(node string, kind encap.Kind) (device string, end
 
 // can reports whether Felix can make a kind of tunnel for the family.
 func (c *computation) can(kind encap.Kind) bool {
-	return slices.ContainsFunc(c.Settings.Tunnels, func(t TunnelSettings) bool { return t.Kind == kind && t.Inner == c.Family })
+	return slices.ContainsFunc(c.Settings.Tunnels, func(t TunnelSettings) bool {
+		return t.Kind == kind && t.Inner == c.Family
+	})
 }
 
 // isTunnel reports whether a device is one of Tunnels.

@@ -28,8 +28,8 @@ func macOf(a net.HardwareAddr) mac {
 	return mac(a)
 }
 
-// ethernetPeers are the peers of a device that carries Ethernet frames: a permanent neighbour, which has the MAC address of
-// a peer's tunnel address, and a forwarding entry, which has the outer address of that MAC address.
+// ethernetPeers are the peers of a device that carries Ethernet frames. Each has a permanent neighbour, which says the
+// MAC address of its tunnel address, and a forwarding entry, which says the outer address of that MAC address.
 type ethernetPeers struct {
 	kernel  Kernel
 	family  dataplane.Family // of the packets inside

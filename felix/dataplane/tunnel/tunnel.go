@@ -95,7 +95,8 @@ func New(kernel Kernel, owned map[string]encap.Kind) *Tunnels {
 	t := &Tunnels{peers: map[string]*ethernetPeers{}}
 	t.target = &target{kernel: kernel, owned: owned, indexes: map[string]int{}, missing: map[string]bool{},
 		touched: map[string]bool{}}
-	t.loop = reconcile.New(t.target, reconcile.Config[string, state]{Equal: satisfies, Compare: cmp.Compare[string], Effect: t.effect})
+	t.loop = reconcile.New(t.target, reconcile.Config[string, state]{
+		Equal: satisfies, Compare: cmp.Compare[string], Effect: t.effect})
 	t.target.desired = t.loop.AllDesired
 	return t
 }
@@ -125,9 +126,10 @@ func (t *Tunnels) Replace(devices []Device) {
 
 // satisfies reports whether an actual device is as good as the desired one.
 func satisfies(want, have state) bool {
-	return have.up && !have.extra && want.Kind == have.Kind && want.Parent == have.Parent && want.Local == have.Local &&
-		want.Addr == have.Addr && (want.MTU == 0 || want.MTU == have.MTU) && (want.MAC == nil || bytes.Equal(want.MAC, have.MAC)) &&
-		want.VNI == have.VNI && want.Port == have.Port
+	mtu := want.MTU == 0 || want.MTU == have.MTU
+	mac := want.MAC == nil || bytes.Equal(want.MAC, have.MAC)
+	return have.up && !have.extra && mtu && mac && want.Kind == have.Kind && want.Parent == have.Parent &&
+		want.Local == have.Local && want.Addr == have.Addr && want.VNI == have.VNI && want.Port == have.Port
 }
 
 // Name is "link": the metric felix_int_dataplane_driver_failures has the driver under this name.
