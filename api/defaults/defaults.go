@@ -1,8 +1,9 @@
-// Package defaults completes resources of projectcalico.org/v3 that are about to be stored: with what their CRDs have
-// as defaults, and with what follows from the rest of the object: the types of a policy, and the label with its tier.
-//
-// calicoctl calls it before it writes, and kube-controllers in a mutating webhook for everyone else. Who reads an object
-// does not count on it: what it sets is what its absence means. The package is pure, and any number of goroutines may call it.
+// Package defaults sets defaults in resources of projectcalico.org/v3 before they are stored: the defaults of their
+// CRDs, and values that follow from the rest of the object, which are the types of a policy and the label with its
+// tier.
+// calicoctl calls it before it writes. kube-controllers calls it in a mutating webhook for all other clients. Readers
+// must not depend on it: an absent value means the same as its default. The package is pure, and any number of
+// goroutines may call it.
 package defaults
 
 import (
@@ -19,15 +20,15 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// Raw sets the defaults of a kind's CRD in an object's decoded JSON, as an API server does before it reads the object. Once it
-// is a Go value, a field that is absent can't always be told from one that is false.
+// Raw sets the defaults of a kind's CRD in an object's decoded JSON, as an API server does before it reads the object.
+// In a Go value, an absent field can look the same as a field that is false.
 func Raw(kind string, content map[string]any) {
 	if s := schema.Of(kind); s != nil {
 		s.SetDefaults(content)
 	}
 }
 
-// Set completes an object. Kinds of other API groups stay as they are.
+// Set sets the defaults in an object. It does not change objects of other API groups.
 func Set(object runtime.Object) error {
 	if s := schema.For(object); s != nil {
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
@@ -44,7 +45,7 @@ func Set(object runtime.Object) error {
 	return nil
 }
 
-// Derive sets what follows from the rest of the object, and no schema can say.
+// Derive sets the values that follow from the rest of the object and that no schema can express.
 func Derive(object runtime.Object) {
 	p, ok := policyOf(object)
 	if !ok {
@@ -80,8 +81,8 @@ func policyOf(object runtime.Object) (policy, bool) {
 	return policy{}, false
 }
 
-// label has a policy carry the name of its tier, by which policies of a tier are listed. Labels that somebody else may hold are
-// not changed. A name that no label can hold is left to validation, which says where it is wrong.
+// label labels a policy with the name of its tier, so that the policies of a tier can be listed. It does not change
+// labels that another program may own. It ignores a name that cannot be the value of a label: validation reports it.
 func label(o metav1.Object, tier string) {
 	if o.GetLabels()[v3.TierLabel] == tier || len(validation.IsValidLabelValue(tier)) > 0 {
 		return

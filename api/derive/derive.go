@@ -1,9 +1,7 @@
-// Package derive gives the resources that a cluster on Kubernetes does not store: WorkloadEndpoints follow from Pods,
-// Nodes from Nodes of Kubernetes, Profiles from Namespaces and ServiceAccounts. Names, labels and annotations are
+// Package derive returns the resources that a cluster on Kubernetes does not store: WorkloadEndpoints follow from Pods,
+// Nodes from Nodes of Kubernetes, and Profiles from Namespaces and ServiceAccounts. Names, labels and annotations are
 // Calico's.
-//
-// It is pure: it takes objects as values and changes none of them, except ApplyNode the one that it is for.
-// Any number of goroutines may call it.
+// The package is pure, and any number of goroutines may call it. Only ApplyNode changes one of its arguments.
 package derive
 
 import (

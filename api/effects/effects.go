@@ -1,12 +1,10 @@
-// Package effects says of everything that users can write what it does here: it works, it has no effect, or it comes
-// later. Fields of resources, settings of Felix, annotations, keys of the CNI configuration, settings of
-// kube-controllers, metrics and commands of calicoctl have one row each.
-//
-// The rows are in the .tsv files of this folder. Who makes something work changes its row in the same commit. Fields of
-// the FelixConfiguration have no rows of their own: they follow from settings.tsv.
-//
-// Admission, calicoctl, Felix and the calculation ask this package what of an object has no effect, so that all say the
-// same. It is pure, and any number of goroutines may call it.
+// Package effects is the table of everything that users can write and what it does: it works, it has no effect, or it
+// will have one later. Each field of a resource, setting of Felix, annotation, key of the CNI configuration, setting of
+// kube-controllers, metric and command of calicoctl has one row.
+// The rows are in the .tsv files of this folder. A commit that makes something work also changes its row. Fields of the
+// FelixConfiguration have no rows of their own: they follow from settings.tsv.
+// Admission, calicoctl, Felix and the calculation all use this package, so that all of them warn of the same. It is
+// pure, and any number of goroutines may call it.
 package effects
 
 import (

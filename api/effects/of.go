@@ -13,9 +13,9 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// Of returns what an object of projectcalico.org/v3 sets that has no effect: its name, if nothing reads an object of
-// that name; in spec; and of annotations and labels. Of a field without effect and what is within it, the field alone
-// is a finding. Objects of other groups have none.
+// Of returns the values without effect that an object of projectcalico.org/v3 sets: fields of its spec, annotations,
+// labels, and its name if nothing reads an object of that name. A field without effect is one finding, whatever is
+// within it. Objects of other groups have no findings.
 func Of(object runtime.Object) []Finding {
 	o, ok := object.(metav1.Object)
 	if !ok || reflect.TypeOf(object).Elem().PkgPath() != reflect.TypeFor[v3.IPPool]().PkgPath() {

@@ -65,7 +65,7 @@ func (a active) overlapping(cidr netip.Prefix) (*v3.IPPool, bool) {
 	return nil, false
 }
 
-// alone returns the Verdict on a pool as if there were no other, and the pool's network.
+// alone returns the decision on a pool as if it were the only one, and the pool's network.
 func alone(p *v3.IPPool) (Verdict, netip.Prefix) {
 	cidr, err := netip.ParsePrefix(p.Spec.CIDR)
 	switch {

@@ -1,8 +1,7 @@
-// Package rule says what the words of a rule mean: protocols, ports, networks. It gives each the one meaning that
-// admission, calicoctl and the calculation share, and finds what makes a single rule unusable.
-//
-// It never looks at other objects, nor at what merely contradicts itself in a rule: api/validate does the latter. The
-// package is pure, and any number of goroutines may call it.
+// Package rule parses the parts of a policy rule: protocols, ports and networks. Admission, calicoctl and the
+// calculation use it, so that a rule means the same to all of them. It also finds the parts that make a rule unusable.
+// It never looks at other objects. Parts that contradict each other are the business of api/validate. The package is
+// pure, and any number of goroutines may call it.
 package rule
 
 import (
@@ -42,7 +41,7 @@ func ParseProtocol(p intstr.IntOrString) (uint8, error) {
 	return 0, fmt.Errorf("must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite, or a number from 1 to 255")
 }
 
-// Port is a range of ports, of which both ends belong to it, or the name of a port of the endpoint.
+// Port is a range of ports, with both ends included, or the name of a port of the endpoint.
 type Port struct {
 	First, Last uint16 // 1 <= First <= Last, unless there is a name
 	Name        string
@@ -68,8 +67,8 @@ func ParsePort(p intstr.IntOrString) (Port, error) {
 	return Port{First: uint16(first), Last: uint16(last)}, nil
 }
 
-// ParseNet reads a network, such as 10.0.0.0/8, or an address, which is a network of its own. Bits beyond the prefix
-// length are cleared.
+// ParseNet parses a network, such as 10.0.0.0/8, or an address, which becomes a network of one address. It clears bits
+// beyond the prefix length.
 func ParseNet(text string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" && !address.Is4In6() {
 		return netip.PrefixFrom(address, address.BitLen()), nil

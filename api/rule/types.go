@@ -4,8 +4,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// Types returns the directions that a policy applies to: those that it names; else Egress if it has rules for it, and
-// Ingress if it has rules for that or none at all.
+// Types returns the directions that a policy applies to: the named ones. If none is named, it returns Egress if there
+// are egress rules, and Ingress if there are ingress rules or no rules at all.
 func Types(named []v3.PolicyType, ingress, egress []v3.Rule) []v3.PolicyType {
 	switch {
 	case len(named) > 0:

@@ -13,10 +13,10 @@ import (
 
 var actions = []v3.Action{v3.Allow, v3.Deny, v3.Log, v3.Pass}
 
-// mostWrong is after how many errors the check of a list of networks ends.
+// mostWrong is the number of errors after which the check of a list of networks ends.
 const mostWrong = 20
 
-// mostShown is how many octets of a selector an error repeats. Errors appear in logs, conditions and events.
+// mostShown is the number of octets of a selector that an error shows. Errors appear in logs, conditions and events.
 const mostShown = 1024
 
 const (
@@ -24,8 +24,8 @@ const (
 	mostICMPCode = 255
 )
 
-// Unusable says what of a rule has no meaning, if anything: a rule with such a part can't be enforced as it is written.
-// namespaced says whether the rule's policy is in a namespace, where Services are looked for by name alone.
+// Unusable returns an error for each part of a rule that has no meaning. A rule with such a part cannot be enforced as
+// it is written. namespaced is set if the rule's policy is in a namespace; then a Service needs no namespace.
 func Unusable(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 	var errs field.ErrorList
 	if !slices.Contains(actions, r.Action) {
@@ -52,7 +52,7 @@ func Unusable(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 	return errs
 }
 
-// protocolOf returns 0 for an absent protocol and for one that is none.
+// protocolOf returns the number of a protocol. It returns 0 if the protocol is absent or cannot be parsed.
 func protocolOf(path *field.Path, p *intstr.IntOrString) (uint8, field.ErrorList) {
 	if p == nil {
 		return 0, nil
@@ -133,7 +133,7 @@ func nets(path *field.Path, list []string) field.ErrorList {
 	return errs
 }
 
-// Selector says where the syntax of a selector is wrong.
+// Selector returns an error that says where the syntax of a selector is wrong.
 func Selector(path *field.Path, text string) field.ErrorList {
 	if _, err := selector.Parse(text); err != nil {
 		if len(text) > mostShown {

@@ -1,8 +1,7 @@
-// Package schema does with an object's JSON what the API server does with the schema of its CRD: it judges it, and
-// sets defaults. So what a user is told is the same where there is no API server.
-//
-// It knows structure alone: what CEL rules say, and what no schema can, is in api/validate. The schemas are read from
-// api/crds once; after that the package is pure, and any number of goroutines may call it.
+// Package schema checks an object's JSON against the schema of its CRD and sets defaults, as an API server does. So a
+// user gets the same answers where there is no API server.
+// It knows structure only. CEL rules, and checks that no schema can express, are in api/validate. The package reads the
+// schemas from api/crds once. After that it is pure, and any number of goroutines may call it.
 package schema
 
 import (
@@ -48,8 +47,8 @@ type Schema struct {
 // Of returns the schema of a kind of projectcalico.org/v3, and nil for one that has no CRD.
 func Of(kind string) *Schema { return schemas()[kind] }
 
-// For returns the schema of an object's kind, and nil for one that has no CRD. It goes by the Go type, since objects
-// need not carry their kind.
+// For returns the schema of an object's kind, and nil for one that has no CRD. The Go type determines the kind, because
+// objects need not carry it.
 func For(object runtime.Object) *Schema {
 	t := reflect.TypeOf(object).Elem()
 	if t.PkgPath() != reflect.TypeFor[v3.IPPool]().PkgPath() {
@@ -58,8 +57,8 @@ func For(object runtime.Object) *Schema {
 	return Of(t.Name())
 }
 
-// schemas are those of the embedded CRDs by kind. They are part of the program: one that
-// cannot be read is a broken build.
+// schemas returns the schemas of the embedded CRDs by kind. They are part of the program: one that cannot be read is a
+// broken build.
 var schemas = sync.OnceValue(func() map[string]*Schema {
 	all := map[string]*Schema{}
 	for _, m := range crds.All() {
@@ -98,7 +97,8 @@ func (s *Schema) compile() {
 	s.Items.compile()
 }
 
-// MostErrors is after how many errors the check of a list ends. A list of a legal size can have hundreds of thousands.
+// MostErrors is the number of errors after which the check of a list ends. A list of a legal size can have hundreds of
+// thousands of errors.
 const MostErrors = 100
 
 // CheckParts checks the spec and the status of an object, given as decoded JSON.
@@ -112,7 +112,7 @@ func (s *Schema) CheckParts(content map[string]any) field.ErrorList {
 	return errs
 }
 
-// Check judges a decoded JSON value. Types need no check: the value comes from a Go type.
+// Check checks a decoded JSON value. It does not check types, because the value comes from a Go type.
 func (s *Schema) Check(path *field.Path, value any) field.ErrorList {
 	switch v := value.(type) {
 	case map[string]any:
@@ -177,7 +177,7 @@ func (s *Schema) checkArray(path *field.Path, array []any) field.ErrorList {
 	return errs
 }
 
-// Accepts reports whether a string is right.
+// Accepts reports whether the schema allows a string.
 func (s *Schema) Accepts(value string) bool { return len(s.checkString(nil, value)) == 0 }
 
 func (s *Schema) checkString(path *field.Path, value string) field.ErrorList {
@@ -220,7 +220,7 @@ func (s *Schema) checkNumber(path *field.Path, number float64, value any) field.
 	return nil
 }
 
-// wanted describes right values.
+// wanted describes the values that the schema allows.
 func (s *Schema) wanted() string {
 	switch {
 	case s.Enum != nil:
@@ -242,8 +242,8 @@ func (s *Schema) wanted() string {
 	return ""
 }
 
-// SetDefaults sets the fields of a decoded JSON value that are absent or null and have a default, and says whether there
-// were any.
+// SetDefaults sets the fields of a decoded JSON value that are absent or null and have a default. It reports whether
+// there were any.
 func (s *Schema) SetDefaults(value any) (changed bool) {
 	switch v := value.(type) {
 	case map[string]any:

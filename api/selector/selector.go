@@ -115,7 +115,7 @@ func (n *comparison) matches(l labels) bool {
 	return n.holds(value, ok)
 }
 
-// holds judges the label's value, or that there is none.
+// holds reports whether the comparison is true for the label's value, or for an absent label.
 func (n *comparison) holds(value string, ok bool) bool {
 	switch n.op {
 	case opEqual:

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// mostEmpty is how many empty selectors of an object are warned of.
+// mostEmpty is the largest number of warnings about the empty selectors of one object.
 const mostEmpty = 10
 
-// EmptySelectors returns a warning for each selector in the decoded JSON of an object that is given and empty. It must
-// be asked before there is a Go value, which does not tell it from an absent one. That is the meaning of an empty
-// selector, and so most of them select everything.
+// EmptySelectors returns a warning for each selector in the decoded JSON of an object that is present and empty. Most
+// empty selectors select everything, as absent ones do. The decoded JSON is needed because a Go value does not
+// distinguish the two.
 func EmptySelectors(content map[string]any) (warnings []string) {
 	for _, path := range emptySelectors("spec", content["spec"]) {
 		if len(warnings) == mostEmpty {

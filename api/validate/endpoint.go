@@ -18,7 +18,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// interfaceName is what the kernel takes as a name, less what nobody uses.
+// interfaceName matches the names of interfaces. The kernel allows more characters, which nobody uses.
 var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,15}$`)
 
 func hostEndpoint(spec *field.Path, s *v3.HostEndpointSpec) field.ErrorList {
@@ -45,7 +45,7 @@ func anyAddress(path *field.Path, text string) field.ErrorList {
 	return nil
 }
 
-// networks judges a list of networks and addresses.
+// networks checks a list of networks and addresses.
 func networks(path *field.Path, list []string) field.ErrorList {
 	var errs field.ErrorList
 	for i, text := range list {
@@ -124,7 +124,7 @@ func workloadEndpoint(spec *field.Path, o *v3.WorkloadEndpoint) field.ErrorList 
 	return append(errs, profileNames(spec.Child("profiles"), s.Profiles)...)
 }
 
-// endpointName judges the parts that make the name of a WorkloadEndpoint, and the name.
+// endpointName checks the name of a WorkloadEndpoint and the fields that determine it.
 func endpointName(o *v3.WorkloadEndpoint) field.ErrorList {
 	s, spec := &o.Spec, field.NewPath("spec")
 	workload, its := s.Workload, "workload"

@@ -51,7 +51,7 @@ func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.Er
 	return errs
 }
 
-// felixNodes refuses a nodeSelector where the name says which nodes the resource is for.
+// felixNodes refuses a nodeSelector if the name of the resource determines the nodes.
 func felixNodes(spec *field.Path, o *v3.FelixConfiguration) field.ErrorList {
 	s := o.Spec.NodeSelector
 	if s == nil || *s == "" || o.Name != "default" && !strings.HasPrefix(o.Name, "node.") {
@@ -61,7 +61,7 @@ func felixNodes(spec *field.Path, o *v3.FelixConfiguration) field.ErrorList {
 		"the name says which nodes it is for: use another name than default and node.NAME")}
 }
 
-// numbers judges ports, MTUs and the VNI.
+// numbers checks ports, MTUs and the VNI.
 func numbers(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
 	var errs field.ErrorList
 	for _, n := range []struct {
@@ -115,7 +115,7 @@ func protoPorts(path *field.Path, ports []v3.ProtoPort) field.ErrorList {
 	return errs
 }
 
-// portRange takes a number, or two joined by a colon, of which the second is not the less.
+// portRange checks a port, or two ports joined by a colon of which the second is not less than the first.
 func portRange(path *field.Path, r intstr.IntOrString) field.ErrorList {
 	first, last, two := strings.Cut(r.String(), ":")
 	if !two {

@@ -16,7 +16,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// stagedKubernetesPolicy judges as an API server judges the NetworkPolicy that is tried.
+// stagedKubernetesPolicy checks a policy as an API server checks the NetworkPolicy that it stages.
 func stagedKubernetesPolicy(spec *field.Path, s *v3.StagedKubernetesNetworkPolicySpec) field.ErrorList {
 	if s.StagedAction == v3.StagedActionDelete {
 		if !equality.Semantic.DeepEqual(*s, v3.StagedKubernetesNetworkPolicySpec{StagedAction: s.StagedAction}) {

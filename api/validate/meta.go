@@ -13,8 +13,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// metadata judges what all kinds have, as an API server does. A namespace may be absent: who writes the object knows
-// it.
+// metadata checks the metadata of any kind, as an API server does. The namespace may be absent, because the writer of
+// the object sets it.
 func metadata(o metav1.Object) field.ErrorList {
 	path := field.NewPath("metadata")
 	var errs field.ErrorList
@@ -37,7 +37,7 @@ func metadata(o metav1.Object) field.ErrorList {
 	return append(errs, apivalidation.ValidateAnnotations(o.GetAnnotations(), path.Child("annotations"))...)
 }
 
-// setMetadata judges a network set's: one label is made for its pods and sets by the system.
+// setMetadata checks the labels of a network set. One label is reserved for the system.
 func setMetadata(o metav1.Object) field.ErrorList {
 	if value, there := o.GetLabels()[v3.LabelNamespace]; there {
 		return field.ErrorList{field.Invalid(field.NewPath("metadata", "labels").Key(v3.LabelNamespace), value,
@@ -72,8 +72,8 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 	if o.Spec.Order == nil || *o.Spec.Order != *is.Spec.Order {
 		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order, fmt.Sprintf("must be %.0f in the tier %s", *is.Spec.Order, o.Name)))
 	}
-	// Kubernetes says how its policies end: a NetworkPolicy denies what it does not allow, a ClusterNetworkPolicy goes
-	// on.
+	// Kubernetes defines the default action: a NetworkPolicy denies what it does not allow, a ClusterNetworkPolicy
+	// passes it on.
 	action := v3.Deny // by default
 	if o.Spec.DefaultAction != nil {
 		action = *o.Spec.DefaultAction
@@ -84,7 +84,7 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 	return errs
 }
 
-// DeleteTier judges the removal of a tier, given the names of some policies of the tier, if there are any.
+// DeleteTier returns an error if a tier cannot be deleted. policies are the names of some or all policies of the tier.
 func DeleteTier(name string, policies []string) error {
 	const most = 5
 	if builtIn(name) != nil {

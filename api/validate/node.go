@@ -60,7 +60,7 @@ func nodeBGP(path *field.Path, b *v3.NodeBGPSpec) field.ErrorList {
 	return errs
 }
 
-// subnetAddress judges an address with the length of its subnet, which may be left out.
+// subnetAddress checks an address with or without the length of its subnet.
 func subnetAddress(path *field.Path, text string, six bool) field.ErrorList {
 	if p, err := netip.ParsePrefix(text); err == nil {
 		text = p.Addr().String()
@@ -75,7 +75,7 @@ func publicKey(path *field.Path, text string) field.ErrorList {
 	return nil
 }
 
-// handle judges the number of addresses by block.
+// handle checks the number of addresses by block.
 func handle(spec *field.Path, s *v3.IPAMHandleSpec) field.ErrorList {
 	var errs field.ErrorList
 	for block, number := range s.Block {

@@ -13,7 +13,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// policy is what the kinds of policies have in common.
+// policy holds the fields that all kinds of policies have.
 type policy struct {
 	tier, selector, accounts string
 	types                    []v3.PolicyType
@@ -101,7 +101,7 @@ func emptyBut(spec *field.Path, tried, wanted any) field.ErrorList {
 	return nil
 }
 
-// warnings of a policy: rules of a direction that types leave out.
+// warnings returns a warning for the rules of each direction that the types leave out.
 func (p policy) warnings() []string {
 	var said []string
 	types := rule.Types(p.types, p.ingress, p.egress)

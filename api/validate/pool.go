@@ -15,10 +15,10 @@ func pool(spec *field.Path, s *v3.IPPoolSpec) field.ErrorList {
 	return append(errs, rule.Selector(spec.Child("namespaceSelector"), s.NamespaceSelector)...)
 }
 
-// largestBlock is the number of bits of an address that tell those of the largest block apart, a /20 or a /116.
+// largestBlock is the number of host bits of the largest block, a /20 or a /116.
 const largestBlock = 12
 
-// block judges a block's own consistency: what is inconsistent could be given twice.
+// block checks that a block does not contradict itself: such a block could assign an address twice.
 func block(spec *field.Path, s *v3.IPAMBlockSpec) field.ErrorList {
 	var errs field.ErrorList
 	cidr, err := netip.ParsePrefix(s.CIDR)

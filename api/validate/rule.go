@@ -13,7 +13,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// oneRule judges a rule: what of it has no meaning, and what contradicts itself.
+// oneRule returns an error for each part of a rule that has no meaning or contradicts another part.
 func oneRule(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 	errs := rule.Unusable(path, r, namespaced)
 	errs = append(errs, families(path, r)...)
@@ -26,7 +26,7 @@ func oneRule(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 	return errs
 }
 
-// families judges what a rule says of the IP version, by word and by its networks.
+// families checks that the ipVersion of a rule and its networks do not contradict each other.
 func families(path *field.Path, r *v3.Rule) field.ErrorList {
 	var errs field.ErrorList
 	var seen *field.Path // where the first network was
@@ -49,7 +49,8 @@ func families(path *field.Path, r *v3.Rule) field.ErrorList {
 	return errs
 }
 
-// familiesOf reports whether some networks are IPv4, or of both versions, or can't be told, which is said elsewhere.
+// familiesOf reports whether networks are IPv4. both is set if there are networks of both versions, or one that cannot
+// be parsed, which is reported elsewhere.
 func familiesOf(nets []string) (four, both bool) {
 	var six bool
 	for _, text := range nets {
@@ -72,7 +73,7 @@ func end(path *field.Path, e *v3.EntityRule) field.ErrorList {
 	return errs
 }
 
-// strict finds networks that are written with the address of something in them.
+// strict finds networks with bits set beyond their prefix length.
 func strict(path *field.Path, nets []string) field.ErrorList {
 	var errs field.ErrorList
 	for i, text := range nets {

@@ -78,7 +78,7 @@ func contentOf(object any) (content map[string]any, err error) {
 	return content, nil
 }
 
-// spec judges what the schema of a kind does not say.
+// spec checks the rules of a kind that its CRD cannot express.
 func spec(object runtime.Object) field.ErrorList {
 	spec := field.NewPath("spec")
 	switch o := object.(type) {
@@ -126,8 +126,8 @@ func spec(object runtime.Object) field.ErrorList {
 	return nil
 }
 
-// Warnings tells what of an object is not wrong, and still not what its author can have meant: rules that its types
-// leave out, and what has no effect here.
+// Warnings returns a warning for each part of an object that is allowed but does nothing: rules of a direction that the
+// types leave out, and values without effect.
 func Warnings(object runtime.Object) []string {
 	var said []string
 	switch o := object.(type) {
@@ -142,8 +142,7 @@ func Warnings(object runtime.Object) []string {
 	return said
 }
 
-// distinct returns the errors without repetitions for the same field, since the schema and the rules overlap. It
-// returns at most schema.MostErrors.
+// distinct returns the errors without repetitions for the same field. It returns at most schema.MostErrors.
 func distinct(errs field.ErrorList) field.ErrorList {
 	var kept field.ErrorList
 	for _, e := range errs {
@@ -160,8 +159,8 @@ func distinct(errs field.ErrorList) field.ErrorList {
 	return kept
 }
 
-// Pools judges a pool against the others that there are, among which it may be itself. A
-// pool with a malformed CIDR overlaps none: Object refuses it.
+// Pools checks that a pool overlaps no other pool. others may contain the pool itself. A pool with a malformed CIDR
+// overlaps none; Object refuses it.
 func Pools(pool *v3.IPPool, others []*v3.IPPool) field.ErrorList {
 	cidr, err := netip.ParsePrefix(pool.Spec.CIDR)
 	if err != nil {
