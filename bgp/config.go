@@ -50,7 +50,8 @@ func ConfigFor(in Input) (Config, error) {
 		config.ListenOn = addrsOf(self)
 	}
 	if self.RouteReflectorClusterID != "" {
-		config.PassOn = networks(slices.DeleteFunc(slices.Clone(in.Pools), func(p *wire.Pool) bool { return p.DisableBGPExport }))
+		config.PassOn = networks(slices.DeleteFunc(slices.Clone(in.Pools),
+			func(p *wire.Pool) bool { return p.DisableBGPExport }))
 	}
 	mesh, off := meshPeers(in, self)
 	peers, err := explicitPeers(in.BGP, self, hosts)
@@ -102,7 +103,8 @@ func addrsOf(host *wire.Host) (addrs []netip.Addr) {
 // to be left out.
 func withoutBarred(peers []Peer, barred []netip.Addr, err error) ([]Peer, error) {
 	for _, addr := range barred {
-		err = errors.Join(err, fmt.Errorf("BGP peer %s: a session with it needs a password, which no session can have", addr))
+		err = errors.Join(err, fmt.Errorf("BGP peer %s: a session with it needs a password, which no session can have",
+			addr))
 	}
 	return slices.DeleteFunc(peers, func(p Peer) bool { return slices.Contains(barred, p.Addr) }), err
 }
@@ -116,7 +118,8 @@ func explicitPeers(config *wire.BGP, self *wire.Host, hosts map[string]*wire.Hos
 		if p.AnySource {
 			local = netip.Addr{}
 		} else if !local.IsValid() {
-			errs = append(errs, fmt.Errorf("BGP peer %s (%s): the node has no address of that IP family", p.Name, p.Addr))
+			errs = append(errs, fmt.Errorf("BGP peer %s (%s): the node has no address of that IP family", p.Name,
+				p.Addr))
 			continue
 		}
 		peer := Peer{
@@ -180,7 +183,8 @@ func meshPeers(in Input, self *wire.Host) (peers []Peer, off string) {
 // come from Typha, and a pool that is only for Services has none.
 func needMesh(pools []*wire.Pool) (v4, v6 bool) {
 	for _, p := range pools {
-		forPods := len(p.AllowedUses) == 0 || slices.Contains(p.AllowedUses, "Workload") || slices.Contains(p.AllowedUses, "Tunnel")
+		forPods := len(p.AllowedUses) == 0 || slices.Contains(p.AllowedUses, "Workload") ||
+			slices.Contains(p.AllowedUses, "Tunnel")
 		if p.VXLAN != wire.EncapNever || p.DisableBGPExport || !forPods {
 			continue
 		}
@@ -212,7 +216,8 @@ func oneForEachAddress(peers []Peer, err error) ([]Peer, error) {
 	for _, p := range peers {
 		if n := len(kept); n > 0 && kept[n-1].Addr == p.Addr {
 			if !p.Mesh {
-				err = errors.Join(err, fmt.Errorf("BGP peer %s: %s is already the peer of %s", p.Name, p.Addr, kept[n-1].Name))
+				err = errors.Join(err, fmt.Errorf("BGP peer %s: %s is already the peer of %s", p.Name, p.Addr,
+					kept[n-1].Name))
 			}
 			continue
 		}

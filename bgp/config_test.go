@@ -84,15 +84,18 @@ func TestConfigFor(t *testing.T) {
 	}, {
 		name: "a route reflector is in nobody's mesh",
 		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true},
-			Hosts: []*wire.Host{node1, host("rr", "10.0.0.9/24", "", func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })}},
+			Hosts: []*wire.Host{node1, host("rr", "10.0.0.9/24", "",
+				func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })}},
 		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179},
 	}, {
 		name: "a route reflector has no mesh and passes exportable pools on",
 		in: Input{Node: "rr",
 			BGP: &wire.BGP{ASNumber: 64512, Mesh: true, Peers: []wire.BGPPeer{{
-				Name: "clients-n1", Addr: addr("10.0.0.1"), ASNumber: 64512, RouteReflectorPeer: true, ClusterID: "1.0.0.1",
+				Name: "clients-n1", Addr: addr("10.0.0.1"), ASNumber: 64512, RouteReflectorPeer: true,
+				ClusterID: "1.0.0.1",
 			}}},
-			Hosts: []*wire.Host{node1, host("rr", "10.0.0.9/24", "", func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })},
+			Hosts: []*wire.Host{node1, host("rr", "10.0.0.9/24", "",
+				func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })},
 			Pools: []*wire.Pool{
 				{Name: "b", CIDR: netip.MustParsePrefix("10.3.0.0/16")},
 				{Name: "quiet", CIDR: netip.MustParsePrefix("10.2.0.0/16"), DisableBGPExport: true},
@@ -117,23 +120,28 @@ func TestConfigFor(t *testing.T) {
 		name: "a session from the address that the kernel chooses",
 		in: Input{Node: "n1", Hosts: []*wire.Host{host("n1", "10.0.0.1/24", "")},
 			BGP: &wire.BGP{ASNumber: 64512, Peers: []wire.BGPPeer{
-				{Name: "any", Addr: addr("fd00::9"), ASNumber: 65000, AnySource: true, NextHopSelf: true, AllowedLocalAS: 3}}}},
+				{Name: "any", Addr: addr("fd00::9"), ASNumber: 65000, AnySource: true, NextHopSelf: true,
+					AllowedLocalAS: 3}}}},
 		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
-			Name: "any", Addr: addr("fd00::9"), Port: 179, ASNumber: 65000, NextHopSelf: true, AllowedLocalAS: 3, RestartTime: DefaultRestartTime,
+			Name: "any", Addr: addr("fd00::9"), Port: 179, ASNumber: 65000, NextHopSelf: true, AllowedLocalAS: 3,
+			RestartTime: DefaultRestartTime,
 		}}},
 	}, {
 		name: "barred addresses have no session, also not one of the mesh",
 		in: Input{Node: "n1", Hosts: []*wire.Host{node1, node2},
 			BGP: &wire.BGP{ASNumber: 64512, Mesh: true, Barred: []netip.Addr{addr("10.0.0.2")}}},
-		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{mesh("n2", "fd00::1", "fd00::2")}},
-		err:  "BGP peer 10.0.0.2: a session with it needs a password, which no session can have",
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179,
+			Peers: []Peer{mesh("n2", "fd00::1", "fd00::2")}},
+		err: "BGP peer 10.0.0.2: a session with it needs a password, which no session can have",
 	}, {
 		name: "where to listen and what to add to routes",
 		in: Input{Node: "n1", Hosts: []*wire.Host{node1},
 			BGP: &wire.BGP{ASNumber: 64512, BindNodeIP: true, Advertisements: []wire.BGPAdvertisement{
 				{CIDR: netip.MustParsePrefix("10.1.0.0/16"), Communities: []string{"1:2"}}}}},
-		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, ListenOn: []netip.Addr{addr("10.0.0.1"), addr("fd00::1")},
-			Advertisements: []wire.BGPAdvertisement{{CIDR: netip.MustParsePrefix("10.1.0.0/16"), Communities: []string{"1:2"}}}},
+		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179,
+			ListenOn: []netip.Addr{addr("10.0.0.1"), addr("fd00::1")},
+			Advertisements: []wire.BGPAdvertisement{{CIDR: netip.MustParsePrefix("10.1.0.0/16"),
+				Communities: []string{"1:2"}}}},
 	}, {
 		name: "what cannot be a peer is left out and named",
 		in: Input{Node: "n1", Hosts: []*wire.Host{host("n1", "10.0.0.1/24", "")},
@@ -145,7 +153,8 @@ func TestConfigFor(t *testing.T) {
 		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
 			Name: "a", Addr: addr("10.0.0.7"), LocalAddr: addr("10.0.0.1"), Port: 179, ASNumber: 65000,
 			RestartTime: DefaultRestartTime}}},
-		err: "BGP peer six (fd00::7): the node has no address of that IP family\nBGP peer b: 10.0.0.7 is already the peer of a",
+		err: "BGP peer six (fd00::7): the node has no address of that IP family\nBGP peer b: 10.0.0.7 is already " +
+			"the peer of a",
 	}, {
 		name: "announced is what is on the node and in no pool that forbids it",
 		in: Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512}, Hosts: []*wire.Host{node1},
@@ -170,7 +179,8 @@ func TestConfigFor(t *testing.T) {
 			}
 			got, err := ConfigFor(test.in)
 			others := cmpopts.IgnoreFields(Config{}, "Off", "Pools", "Confirmed")
-			if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), others); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
+				others); diff != "" {
 				t.Errorf("configuration (-want +got):\n%s", diff)
 			}
 			text := ""
@@ -190,8 +200,10 @@ func TestConfigForIgnoresOrder(t *testing.T) {
 		// The last has an address of another node.
 		Hosts: []*wire.Host{node1, node2, host("n3", "10.0.0.3/24", "fd00::3/64"), host("n4", "10.0.0.3/24", "")},
 		Routes: []*wire.Route{
-			{Dst: netip.MustParsePrefix("10.1.0.0/26"), Node: "n1"}, {Dst: netip.MustParsePrefix("10.1.1.0/26"), Node: "n1"},
-			{Dst: netip.MustParsePrefix("10.1.2.0/26"), Node: "n2"}, {Dst: netip.MustParsePrefix("10.1.3.0/26"), Node: "n2"},
+			{Dst: netip.MustParsePrefix("10.1.0.0/26"), Node: "n1"},
+			{Dst: netip.MustParsePrefix("10.1.1.0/26"), Node: "n1"},
+			{Dst: netip.MustParsePrefix("10.1.2.0/26"), Node: "n2"},
+			{Dst: netip.MustParsePrefix("10.1.3.0/26"), Node: "n2"},
 		}}
 	want, _ := ConfigFor(in)
 	slices.Reverse(in.Hosts)
@@ -209,7 +221,8 @@ func TestConfigForIgnoresOrder(t *testing.T) {
 func TestWhoNeedsTheSpeaker(t *testing.T) {
 	crossSubnet := &wire.Pool{Name: "cross", CIDR: netip.MustParsePrefix("10.3.0.0/16"), VXLAN: wire.EncapCrossSubnet}
 	quiet := &wire.Pool{Name: "quiet", CIDR: netip.MustParsePrefix("10.4.0.0/16"), DisableBGPExport: true}
-	services := &wire.Pool{Name: "services", CIDR: netip.MustParsePrefix("10.5.0.0/16"), AllowedUses: []string{"LoadBalancer"}}
+	services := &wire.Pool{Name: "services", CIDR: netip.MustParsePrefix("10.5.0.0/16"),
+		AllowedUses: []string{"LoadBalancer"}}
 	tor := []wire.BGPPeer{{Name: "tor", Addr: addr("10.0.0.254"), ASNumber: 65000}}
 	reflector := host("n1", "10.0.0.1/24", "", func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })
 	for name, c := range map[string]struct {
@@ -219,17 +232,26 @@ func TestWhoNeedsTheSpeaker(t *testing.T) {
 		peers []string
 		off   string
 	}{
-		"a pool without encapsulation": {node1, wire.BGP{Mesh: true}, []*wire.Pool{plain4, vxlan4}, []string{"10.0.0.2"}, ""},
-		"one of IPv6":                  {node1, wire.BGP{Mesh: true}, []*wire.Pool{plain6, vxlan4}, []string{"fd00::2"}, ""},
-		"both":                         {node1, wire.BGP{Mesh: true}, []*wire.Pool{plain4, plain6}, []string{"10.0.0.2", "fd00::2"}, ""},
-		"VXLAN alone":                  {node1, wire.BGP{Mesh: true}, []*wire.Pool{vxlan4, crossSubnet}, nil, "no IP pool needs the node-to-node mesh"},
-		"not to be exported":           {node1, wire.BGP{Mesh: true}, []*wire.Pool{quiet, vxlan4}, nil, "no IP pool needs the node-to-node mesh"},
-		"addresses of Services":        {node1, wire.BGP{Mesh: true}, []*wire.Pool{services, vxlan4}, nil, "no IP pool needs the node-to-node mesh"},
-		"no pool":                      {node1, wire.BGP{Mesh: true}, nil, nil, "no IP pool needs the node-to-node mesh"},
-		"no mesh":                      {node1, wire.BGP{}, []*wire.Pool{plain4}, nil, "the node-to-node mesh is off"},
-		"a reflector without clients":  {reflector, wire.BGP{Mesh: true}, []*wire.Pool{plain4}, nil, "a route reflector takes no part"},
-		"VXLAN and a router":           {node1, wire.BGP{Mesh: true, Peers: tor}, []*wire.Pool{vxlan4}, []string{"10.0.0.254"}, ""},
-		"no mesh and a router":         {node1, wire.BGP{Peers: tor}, []*wire.Pool{plain4}, []string{"10.0.0.254"}, ""},
+		"a pool without encapsulation": {node1, wire.BGP{Mesh: true}, []*wire.Pool{plain4, vxlan4},
+			[]string{"10.0.0.2"}, ""},
+		"one of IPv6": {node1, wire.BGP{Mesh: true}, []*wire.Pool{plain6, vxlan4}, []string{"fd00::2"},
+			""},
+		"both": {node1, wire.BGP{Mesh: true}, []*wire.Pool{plain4, plain6},
+			[]string{"10.0.0.2", "fd00::2"}, ""},
+		"VXLAN alone": {node1, wire.BGP{Mesh: true}, []*wire.Pool{vxlan4, crossSubnet}, nil,
+			"no IP pool needs the node-to-node mesh"},
+		"not to be exported": {node1, wire.BGP{Mesh: true}, []*wire.Pool{quiet, vxlan4}, nil,
+			"no IP pool needs the node-to-node mesh"},
+		"addresses of Services": {node1, wire.BGP{Mesh: true}, []*wire.Pool{services, vxlan4}, nil,
+			"no IP pool needs the node-to-node mesh"},
+		"no pool": {node1, wire.BGP{Mesh: true}, nil, nil,
+			"no IP pool needs the node-to-node mesh"},
+		"no mesh": {node1, wire.BGP{}, []*wire.Pool{plain4}, nil, "the node-to-node mesh is off"},
+		"a reflector without clients": {reflector, wire.BGP{Mesh: true}, []*wire.Pool{plain4}, nil,
+			"a route reflector takes no part"},
+		"VXLAN and a router": {node1, wire.BGP{Mesh: true, Peers: tor}, []*wire.Pool{vxlan4},
+			[]string{"10.0.0.254"}, ""},
+		"no mesh and a router": {node1, wire.BGP{Peers: tor}, []*wire.Pool{plain4}, []string{"10.0.0.254"}, ""},
 	} {
 		c.bgp.ASNumber = 64512
 		got, err := ConfigFor(Input{Node: "n1", BGP: &c.bgp, Hosts: []*wire.Host{c.self, node2}, Pools: c.pools})
@@ -244,7 +266,8 @@ func TestWhoNeedsTheSpeaker(t *testing.T) {
 			t.Errorf("%s: peers %v, off %q, want %v and %q", name, peers, got.Off, c.peers, c.off)
 		}
 	}
-	got, _ := ConfigFor(Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true}, Hosts: []*wire.Host{node1}, Pools: []*wire.Pool{plain4}})
+	got, _ := ConfigFor(Input{Node: "n1", BGP: &wire.BGP{ASNumber: 64512, Mesh: true}, Hosts: []*wire.Host{node1},
+		Pools: []*wire.Pool{plain4}})
 	if want := "no other node is in the node-to-node mesh"; !strings.HasSuffix(got.Off, want) {
 		t.Errorf("alone: off %q, want %q", got.Off, want)
 	}
@@ -269,7 +292,8 @@ func TestPeersThatAreNodes(t *testing.T) {
 			host("narrow", "10.0.0.5/32", ""), // sees nobody on its link
 			host("rr", "10.0.0.9/24", "", func(h *wire.Host) { h.RouteReflectorClusterID = "1.0.0.1" })},
 		Pools: []*wire.Pool{vxlan4, plain4},
-		Routes: []*wire.Route{block("10.1.2.64/26", "n2"), block("10.1.2.0/26", "n2"), block("10.1.1.7/32", "n2"), block("10.1.1.0/26", "n1"),
+		Routes: []*wire.Route{block("10.1.2.64/26", "n2"), block("10.1.2.0/26", "n2"), block("10.1.1.7/32", "n2"),
+			block("10.1.1.0/26", "n1"),
 			block("10.1.9.0/26", "rr"), block("10.1.7.0/26", "elsewhere")},
 	}
 	got, err := ConfigFor(in)
@@ -286,17 +310,20 @@ func TestPeersThatAreNodes(t *testing.T) {
 		ends[p.Addr.String()] = end{p.Node, p.Reflector, p.TTLSecurity}
 	}
 	if diff := cmp.Diff(map[string]end{
-		"10.0.0.2": {"n2", false, 1}, "10.7.0.1": {"elsewhere", false, 0}, "10.0.0.6": {"explicit", false, 3}, "10.0.0.5": {"narrow", false, 0},
+		"10.0.0.2": {"n2", false, 1}, "10.7.0.1": {"elsewhere", false, 0}, "10.0.0.6": {"explicit", false, 3},
+		"10.0.0.5": {"narrow", false, 0},
 		"10.0.0.9": {"rr", true, 1}, "10.0.0.254": {}, "10.0.0.8": {"unknown", false, 0},
 	}, ends); diff != "" {
 		t.Errorf("ends of sessions (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string][]netip.Prefix{
-		"n2": prefixes("10.1.1.7/32", "10.1.2.0/26", "10.1.2.64/26"), "elsewhere": prefixes("10.1.7.0/26"), "explicit": nil, "narrow": nil, "unknown": nil,
+		"n2": prefixes("10.1.1.7/32", "10.1.2.0/26", "10.1.2.64/26"), "elsewhere": prefixes("10.1.7.0/26"),
+		"explicit": nil, "narrow": nil, "unknown": nil,
 	}, got.Confirmed, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("confirmed (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(prefixes("10.1.0.0/16", "10.2.0.0/16"), got.Pools, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(prefixes("10.1.0.0/16", "10.2.0.0/16"), got.Pools,
+		cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("pools (-want +got):\n%s", diff)
 	}
 }

@@ -54,14 +54,16 @@ func (a admitting) Update(ctx context.Context, kind datastore.Kind, object datas
 	if err != nil {
 		return nil, err
 	}
-	if object, err = a.admit(ctx, "update", kind, object, old); err != nil {
+	object, err = a.admit(ctx, "update", kind, object, old)
+	if err != nil {
 		return nil, err
 	}
 	return a.Store.Update(ctx, kind, object)
 }
 
 // admit returns the object as it is to be stored; old is nil where there is none.
-func (a admitting) admit(ctx context.Context, operation string, kind datastore.Kind, object, old datastore.Object) (datastore.Object, error) {
+func (a admitting) admit(ctx context.Context, operation string, kind datastore.Kind, object,
+	old datastore.Object) (datastore.Object, error) {
 	object = object.DeepCopyObject().(datastore.Object)
 	if err := defaults.Set(object); err != nil {
 		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid, err)
@@ -96,7 +98,8 @@ func (a admitting) overlaps(ctx context.Context, pool *v3.IPPool) (field.ErrorLi
 }
 
 // Delete implements datastore.Store.
-func (a admitting) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key, pre datastore.Preconditions) error {
+func (a admitting) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key,
+	pre datastore.Preconditions) error {
 	if kind == datastore.Tiers {
 		policies, err := a.policiesOf(ctx, key.Name)
 		if err != nil {
@@ -119,7 +122,8 @@ func (a admitting) policiesOf(ctx context.Context, tier string) ([]string, error
 			return nil, fmt.Errorf("find the policies of the tier: %w", err)
 		}
 		for _, item := range list.Items {
-			if defaults.Derive(item); item.GetLabels()[v3.TierLabel] == tier {
+			defaults.Derive(item)
+			if item.GetLabels()[v3.TierLabel] == tier {
 				names = append(names, kind.String()+" "+datastore.KeyOf(item).String())
 			}
 		}

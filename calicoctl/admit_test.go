@@ -11,7 +11,8 @@ import (
 	"github.com/maneki-net/maneki/test/etcdserver"
 )
 
-// Where there is no API server, this program completes and judges what is stored: a store in memory does neither, as etcd.
+// Where there is no API server, this program completes and judges what is stored: a store in memory does neither, as
+// etcd.
 func TestEtcdDatastore(t *testing.T) {
 	b := newBench(t)
 	b.store = memory.New()
@@ -33,18 +34,21 @@ func TestAgainstEtcd(t *testing.T) {
 		}
 		return store, err
 	}
-	b.env = map[string]string{"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": server.Config.Endpoints, "ETCD_CA_CERT_FILE": server.Config.CAFile,
+	b.env = map[string]string{"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": server.Config.Endpoints,
+		"ETCD_CA_CERT_FILE":    server.Config.CAFile,
 		"CALICO_ETCD_USERNAME": server.Config.Username, "ETCD_PASSWORD": server.Config.Password,
 		"ETCD_CERT_FILE": server.Config.CertFile, "ETCD_KEY_FILE": server.Config.KeyFile}
 	var err error
-	if b.store, err = b.open(Connection{Etcd: server.Config}); err != nil {
+	b.store, err = b.open(Connection{Etcd: server.Config})
+	if err != nil {
 		t.Fatal(err)
 	}
 	b.writesAsAnAPIServer()
 	b.writesWhatKubernetesHas()
 	b.want("apply -f -", seedExample, "IPPool default-pool created\nBGPPeer peer-to-router created\n")
 	b.want("patch bgppeer peer-to-router -p {spec:~{asNumber:~64513}}", "", "BGPPeer peer-to-router patched\n")
-	b.want("get bgppeers", "", "NAME             PEERIP        NODE       ASN\npeer-to-router   192.168.1.1   (global)   64513\n")
+	b.want("get bgppeers", "", "NAME             PEERIP        NODE       ASN\npeer-to-router   192.168.1.1   "+
+		"(global)   64513\n")
 	exported, _, _ := b.run("get ippools -o yaml --export", "")
 	b.want("delete -f -", seedExample, "IPPool default-pool deleted\nBGPPeer peer-to-router deleted\n")
 	b.want("apply -f -", exported, "IPPool a unchanged\nIPPool default-pool created\n")
@@ -76,13 +80,18 @@ func (b *bench) writesAsAnAPIServer() {
 	b.want("get ippools -o name", "", "ippool/a\n")
 
 	b.want("apply -f -", everyTierAndPolicy, "Tier ops created\nGlobalNetworkPolicy ops.deny created\n")
-	policy, err := datastore.Get[*v3.GlobalNetworkPolicy](b.t.Context(), b.store, datastore.GlobalNetworkPolicies, datastore.Key{Name: "ops.deny"})
-	if err != nil || policy.Labels[v3.TierLabel] != "ops" || len(policy.Spec.Types) != 1 || policy.Labels["mine"] != "1" {
+	policy, err := datastore.Get[*v3.GlobalNetworkPolicy](b.t.Context(), b.store, datastore.GlobalNetworkPolicies,
+		datastore.Key{Name: "ops.deny"})
+	if err != nil || policy.Labels[v3.TierLabel] != "ops" || len(policy.Spec.Types) != 1 ||
+		policy.Labels["mine"] != "1" {
 		b.t.Errorf("policy %+v, %v", policy, err)
 	}
-	b.want("apply -f -", strings.ReplaceAll(everyTierAndPolicy, ", labels: {mine: '1'}", ""), "Tier ops unchanged\nGlobalNetworkPolicy ops.deny unchanged\n")
-	b.refused("delete tier ops", "", "Tier ops", "cannot be deleted while it has policies", "GlobalNetworkPolicy ops.deny")
-	b.want("delete -f -", everyTierAndPolicy[strings.Index(everyTierAndPolicy, "---"):], "GlobalNetworkPolicy ops.deny deleted\n")
+	b.want("apply -f -", strings.ReplaceAll(everyTierAndPolicy, ", labels: {mine: '1'}", ""),
+		"Tier ops unchanged\nGlobalNetworkPolicy ops.deny unchanged\n")
+	b.refused("delete tier ops", "", "Tier ops", "cannot be deleted while it has policies",
+		"GlobalNetworkPolicy ops.deny")
+	b.want("delete -f -", everyTierAndPolicy[strings.Index(everyTierAndPolicy, "---"):],
+		"GlobalNetworkPolicy ops.deny deleted\n")
 	b.want("delete tier ops", "", "Tier ops deleted\n")
 	b.want("get tiers -o name", "", "tier/kube-admin\ntier/default\ntier/kube-baseline\n")
 	b.refused("delete tier default", "", "Tier default", "always exists")

@@ -79,7 +79,8 @@ func (p *pods) ask(ctx context.Context, pod *corev1.Pod) NodeStatus {
 
 func (p *pods) execute(ctx context.Context, pod *corev1.Pod, command ...string) ([]byte, error) {
 	request := p.core.RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: agentContainer, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&corev1.PodExecOptions{Container: agentContainer, Command: command, Stdout: true, Stderr: true},
+			scheme.ParameterCodec)
 	executor, err := remotecommand.NewWebSocketExecutor(p.config, "GET", request.URL().String())
 	if err != nil {
 		return nil, fmt.Errorf("execute in pod %s/%s: %w", pod.Namespace, pod.Name, err)

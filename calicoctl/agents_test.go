@@ -39,7 +39,8 @@ func (c cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for node := range c.answers {
 			if only := query.Get("fieldSelector"); only == "" || only == "spec.nodeName="+node {
 				list.Items = append(list.Items, corev1.Pod{
-					ObjectMeta: metav1.ObjectMeta{Namespace: "net", Name: "calico-node-" + node}, Spec: corev1.PodSpec{NodeName: node}})
+					ObjectMeta: metav1.ObjectMeta{Namespace: "net", Name: "calico-node-" + node},
+					Spec:       corev1.PodSpec{NodeName: node}})
 			}
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -49,7 +50,8 @@ func (c cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	node := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/net/pods/calico-node-"), "/exec")
-	if command := query["command"]; !slices.Equal(command, []string{"felix", "status"}) || query.Get("container") != "calico-node" {
+	if command := query["command"]; !slices.Equal(command, []string{"felix", "status"}) ||
+		query.Get("container") != "calico-node" {
 		c.t.Errorf("command %q in container %q", command, query.Get("container"))
 	}
 	upgrader := websocket.Upgrader{Subprotocols: []string{"v5.channel.k8s.io"}}
@@ -60,7 +62,8 @@ func (c cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.Close()
 	defer func() {
-		if err := conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")); err != nil {
+		if err := conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure,
+			"")); err != nil {
 			c.t.Errorf("exec: %v", err)
 		}
 	}()
@@ -80,7 +83,8 @@ func (c cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func TestAgentsAreAskedInTheirPods(t *testing.T) {
 	server := httptest.NewServer(cluster{t, map[string]string{
-		"n1": `{"node":"n1","inSync":true,"bgp":{"asNumber":64512,"routerID":"10.0.0.1","synced":true,"routes":2}}`, "n2": "",
+		"n1": `{"node":"n1","inSync":true,"bgp":{"asNumber":64512,"routerID":"10.0.0.1","synced":true,"routes":2}}`,
+		"n2": "",
 	}})
 	t.Cleanup(server.Close)
 	agents, err := NewAgents(&rest.Config{Host: server.URL})
@@ -98,7 +102,8 @@ func TestAgentsAreAskedInTheirPods(t *testing.T) {
 				t.Errorf("n1: %+v", n)
 			}
 		case "n2":
-			want := NodeStatus{Node: "n2", Error: "felix status in pod net/calico-node-n2: command terminated with exit code 1: felix is not running"}
+			want := NodeStatus{Node: "n2", Error: "felix status in pod net/calico-node-n2: command terminated with " +
+				"exit code 1: felix is not running"}
 			if diff := cmp.Diff(want.Error, n.Error); diff != "" || n.InSync {
 				t.Errorf("n2 (-want +got):\n%s", diff)
 			}

@@ -78,7 +78,8 @@ func newCommand(env Environment) *cobra.Command {
 		Short: "Manage the network and network policy of a cluster",
 		Long: "Manage the projectcalico.org/v3 resources of a cluster and show the state of its nodes.\n\n" +
 			"Resources are named as in Kubernetes: by kind, plural or short name (ippool, ippools, ipp).\n" +
-			"Every variable of Calico's calicoctl for connecting, but for secrets, is also a flag: ETCD_CA_CERT_FILE is --etcd-ca-cert-file.",
+			"Every variable of Calico's calicoctl for connecting, but for secrets, is also a flag: " +
+			"ETCD_CA_CERT_FILE is --etcd-ca-cert-file.",
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.SetIn(env.In)
@@ -92,12 +93,14 @@ func newCommand(env Environment) *cobra.Command {
 	root.Version, _ = t.build()
 	root.SetVersionTemplate("Client Version:    {{.Version}}\n")
 	t.connectionFlags(root)
-	level := root.PersistentFlags().StringP("log-level", "l", "panic", "log to standard error: panic, fatal, error, warn, info or debug")
+	level := root.PersistentFlags().StringP("log-level", "l", "panic",
+		"log to standard error: panic, fatal, error, warn, info or debug")
 	root.PersistentPreRunE = func(*cobra.Command, []string) (err error) {
 		t.log, err = newLog(t.Err, *level)
 		return err
 	}
-	root.PersistentFlags().BoolVar(&t.allowMismatch, "allow-version-mismatch", false, "work on a cluster that is more than one minor version older or newer")
+	root.PersistentFlags().BoolVar(&t.allowMismatch, "allow-version-mismatch", false,
+		"work on a cluster that is more than one minor version older or newer")
 	for _, w := range writings {
 		root.AddCommand(t.writeCommand(w))
 	}

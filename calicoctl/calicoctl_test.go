@@ -110,7 +110,8 @@ func pool(name, spec string) string {
 	return "---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: " + name + "}\nspec: {" + spec + "}\n"
 }
 
-const peer = "---\napiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 192.0.2.1, asNumber: 65000}\n"
+const peer = "---\napiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: " +
+	"192.0.2.1, asNumber: 65000}\n"
 
 func TestLifeOfResources(t *testing.T) {
 	b := newBench(t)
@@ -118,11 +119,13 @@ func TestLifeOfResources(t *testing.T) {
 	b.want("apply -f -", pool("a", "cidr: 10.1.0.0/16")+peer, "IPPool a created\nBGPPeer tor created\n")
 	b.want("apply -f -", pool("a", "cidr: 10.1.0.0/16"), "IPPool a unchanged\n")
 	b.want("apply -f -", pool("a", "cidr: 10.1.0.0/16, natOutgoing: true"), "IPPool a configured\n")
-	b.want("create -f -", pool("b", "cidr: fd00::/64, vxlanMode: Always, nodeSelector: 'rack == \"1\"'"), "IPPool b created\n")
+	b.want("create -f -", pool("b", "cidr: fd00::/64, vxlanMode: Always, nodeSelector: 'rack == \"1\"'"),
+		"IPPool b created\n")
 	b.refused("create -f -", pool("b", "cidr: fd00::/64"), "IPPool b (standard input:2)", "already exists")
 	b.want("create --skip-exists -f -", pool("b", "cidr: fd00::/64"), "IPPool b exists already\n")
 	b.refused("replace -f -", pool("c", "cidr: fd00::/64"), "IPPool c", "not found")
-	b.want("get ippools", "", "NAME   CIDR          SELECTOR\na      10.1.0.0/16   all()\nb      fd00::/64     rack == \"1\"\n")
+	b.want("get ippools", "", "NAME   CIDR          SELECTOR\na      10.1.0.0/16   all()\nb      fd00::/64     rack "+
+		"== \"1\"\n")
 	b.want("get ipp -o wide", "", ""+
 		"NAME   CIDR          NAT     IPIPMODE   VXLANMODE   DISABLED   DISABLEBGPEXPORT   SELECTOR\n"+
 		"a      10.1.0.0/16   true    Never      Never       false      false              all()\n"+
@@ -154,9 +157,12 @@ func TestOutputFormats(t *testing.T) {
 	}
 	for format, want := range map[string]string{
 		"xml": "-o xml: must be one of ps, wide, yaml, json, name, custom-columns=", "yaml=x": "must be one of",
-		"custom-columns": "say what after custom-columns=", "go-template=": "say what", "go-template={{": "-o go-template:",
-		"go-template-file=/nonexistent": "no such file", "custom-columns=NAME,CIDER": "IPPool has no column CIDER; it has CIDR, DISABLEBGPEXPORT, DISABLED, ",
-		"custom-columns=A:{[": "column A: path", `go-template={{config~"x"}}`: "asnumber", "go-template={{.None}}": "execute the template",
+		"custom-columns": "say what after custom-columns=", "go-template=": "say what",
+		"go-template={{":                "-o go-template:",
+		"go-template-file=/nonexistent": "no such file",
+		"custom-columns=NAME,CIDER":     "IPPool has no column CIDER; it has CIDR, DISABLEBGPEXPORT, DISABLED, ",
+		"custom-columns=A:{[":           "column A: path", `go-template={{config~"x"}}`: "asnumber",
+		"go-template={{.None}}": "execute the template",
 	} {
 		b.refused("get ippools -o "+format, "", want)
 	}
@@ -170,19 +176,25 @@ func TestRefusals(t *testing.T) {
 		want              []string
 	}{
 		{"misspelt field", "apply -f -", pool("bad", "cidr: 10.2.0.0/16, natOutgoin: true"),
-			[]string{"IPPool bad (standard input:2): line 5: spec.natOutgoin: unknown field; did you mean natOutgoing?", "failed to apply 1 of 1"}},
+			[]string{"IPPool bad (standard input:2): line 5: spec.natOutgoin: unknown field; did you mean natOutgoing?",
+				"failed to apply 1 of 1"}},
 		{"values that cannot be", "create -f -", pool("bad", "cidr: 10.2.0.0/28, ipipMode: Always, vxlanMode: Always"),
 			[]string{"IPPool bad (standard input:2): spec.", "blockSize", "vxlanMode", "failed to create 1 of 1"}},
-		{"a URL", "apply -f https://example.org/pool.yaml", "", []string{"-f https://example.org/pool.yaml: URLs are not read"}},
-		{"older manifests", "apply -f -", "apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.0.0.0/8}\n", []string{"calicoctl convert"}},
+		{"a URL", "apply -f https://example.org/pool.yaml", "",
+			[]string{"-f https://example.org/pool.yaml: URLs are not read"}},
+		{"older manifests", "apply -f -", "apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.0.0.0/8}\n",
+			[]string{"calicoctl convert"}},
 		{"-A with a name", "get ippool a -A", "", []string{"-A is for lists"}},
 		{"--selector with a name", "get ippool a --selector x=y", "", []string{"--selector is for lists"}},
 		{"bad selector", "get ippools --selector ((", "", []string{"--selector=((:"}},
 		{"watch of a file", "get -f - -w", pool("a", "cidr: 10.1.0.0/16"), []string{"-w watches one"}},
 		{"watch of nothing", "get -w", "", []string{"-w watches one"}},
-		{"a tab", "apply -f -", "apiVersion: projectcalico.org/v3\nmetadata:\n\tname: a\n", []string{"standard input:1: not YAML: line 3: ", "spaces, not tabs"}},
-		{"bad dry run", "apply --dry-run=perhaps -f -", pool("a", "cidr: 10.1.0.0/16"), []string{"must be none, client or server"}},
-		{"dry run without a server", "apply --dry-run=server -f -", pool("a", "cidr: 10.1.0.0/16"), []string{"use --dry-run=client"}},
+		{"a tab", "apply -f -", "apiVersion: projectcalico.org/v3\nmetadata:\n\tname: a\n",
+			[]string{"standard input:1: not YAML: line 3: ", "spaces, not tabs"}},
+		{"bad dry run", "apply --dry-run=perhaps -f -", pool("a", "cidr: 10.1.0.0/16"),
+			[]string{"must be none, client or server"}},
+		{"dry run without a server", "apply --dry-run=server -f -", pool("a", "cidr: 10.1.0.0/16"),
+			[]string{"use --dry-run=client"}},
 		{"unknown type", "get ippol", "", []string{`no resource type "ippol"; did you mean ipp`}},
 		{"nothing like it", "get services", "", []string{`no resource type "services"; known are bgpconfigurations`}},
 		{"empty input", "apply -f -", "---\n", []string{"no resource in -", "--skip-empty"}},
@@ -207,7 +219,8 @@ type refusing struct{ datastore.Store }
 
 func (r refusing) Create(ctx context.Context, kind datastore.Kind, o datastore.Object) (datastore.Object, error) {
 	if o.GetName() == "bad" {
-		return nil, datastore.OpError("create", kind, datastore.KeyOf(o), datastore.ErrInvalid, errors.New("spec.cidr: overlaps IPPool good"))
+		return nil, datastore.OpError("create", kind, datastore.KeyOf(o), datastore.ErrInvalid,
+			errors.New("spec.cidr: overlaps IPPool good"))
 	}
 	return r.Store.Create(ctx, kind, o)
 }
@@ -215,8 +228,10 @@ func (r refusing) Create(ctx context.Context, kind datastore.Kind, o datastore.O
 func TestWhatCanBeDoneIsDone(t *testing.T) {
 	b := newBench(t)
 	b.store = refusing{b.store}
-	b.refused("apply -f -", pool("bad", "cidr: 10.1.0.0/16")+pool("worse", "cidr: true")+pool("good", "cidr: 10.1.0.0/16"),
-		"IPPool bad (standard input:2)", "spec.cidr: overlaps IPPool good", "IPPool worse (standard input:7): line 10: spec.cidr: must be a string",
+	b.refused("apply -f -", pool("bad", "cidr: 10.1.0.0/16")+pool("worse", "cidr: true")+
+		pool("good", "cidr: 10.1.0.0/16"),
+		"IPPool bad (standard input:2)", "spec.cidr: overlaps IPPool good",
+		"IPPool worse (standard input:7): line 10: spec.cidr: must be a string",
 		"failed to apply 2 of 3 resources")
 	b.want("get ippools -o name", "", "ippool/good\n")
 }
@@ -259,14 +274,16 @@ func TestApplyOverAConcurrentChange(t *testing.T) {
 		t.Errorf("after both changes: %+v", got)
 	}
 	// A manifest that names a version insists on it.
-	old := strings.Replace(pool("a", "cidr: 10.1.0.0/16"), "name: a", `name: a, resourceVersion: "`+stale.GetResourceVersion()+`"`, 1)
+	old := strings.Replace(pool("a", "cidr: 10.1.0.0/16"), "name: a",
+		`name: a, resourceVersion: "`+stale.GetResourceVersion()+`"`, 1)
 	b.refused("apply -f -", old, "conflict")
 }
 
 func TestFolders(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"a.yaml": pool("a", "cidr: 10.1.0.0/16"), "b.json": `{"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "b"}, "spec": {"cidr": "10.2.0.0/16"}}`,
+		"a.yaml":    pool("a", "cidr: 10.1.0.0/16"),
+		"b.json":    `{"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "b"}, "spec": {"cidr": "10.2.0.0/16"}}`,
 		"notes.txt": "not a manifest", "sub/c.yml": pool("c", "cidr: 10.3.0.0/16"),
 	} {
 		path := filepath.Join(dir, name)
@@ -288,8 +305,10 @@ func TestNodeStatus(t *testing.T) {
 	b.nodes = []NodeStatus{
 		{Node: "n2", Error: "felix status in pod calico-system/calico-node-x: no such container"},
 		{Node: "n1", InSync: true, BGP: bgp.Status{ASNumber: 64512, Routes: 3, Peers: []bgp.PeerStatus{
-			{Name: "Mesh_n2", Addr: netip.MustParseAddr("10.0.0.2"), ASNumber: 64512, Type: "NodeMesh", State: bgp.Active, Since: since},
-			{Name: "tor", Addr: netip.MustParseAddr("fd00::1"), ASNumber: 65000, Type: "BGPPeer", State: bgp.Established, Since: since, Imported: 3},
+			{Name: "Mesh_n2", Addr: netip.MustParseAddr("10.0.0.2"), ASNumber: 64512, Type: "NodeMesh",
+				State: bgp.Active, Since: since},
+			{Name: "tor", Addr: netip.MustParseAddr("fd00::1"), ASNumber: 65000, Type: "BGPPeer",
+				State: bgp.Established, Since: since, Imported: 3},
 		}}},
 	}
 	const n1 = "" +
@@ -311,7 +330,8 @@ func TestNodeStatus(t *testing.T) {
 	b.refused("node status", "", "felix status")
 	b.env = nil
 	out, _, _ = b.run("node status --node n1 -o json", "")
-	if got := decodeStatus("n1", []byte(strings.Trim(strings.TrimSpace(out), "[]"))); cmp.Diff(b.nodes[1], got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })) != "" {
+	if got := decodeStatus("n1", []byte(strings.Trim(strings.TrimSpace(out), "[]"))); cmp.Diff(b.nodes[1], got,
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b })) != "" {
 		t.Errorf("read back %+v from\n%s", got, out)
 	}
 }
@@ -328,7 +348,8 @@ func TestVersionAndPlugin(t *testing.T) {
 		t.Errorf("version: exit code %d: %s", code, out)
 	}
 	for _, line := range []string{"--help", "get --help", "label --help"} {
-		if out, _, _ := b.run(line, ""); !strings.Contains(out, "kubectl calico ") || strings.Contains(out, "  calicoctl ") {
+		if out, _, _ := b.run(line, ""); !strings.Contains(out, "kubectl calico ") ||
+			strings.Contains(out, "  calicoctl ") {
 			t.Errorf("%s of the plugin:\n%s", line, out)
 		}
 	}
@@ -338,7 +359,8 @@ func TestVersionAndPlugin(t *testing.T) {
 func (b *bench) cluster(version string) {
 	b.t.Helper()
 	b.run("apply -f - --allow-version-mismatch",
-		"{apiVersion: projectcalico.org/v3, kind: ClusterInformation, metadata: {name: default}, spec: {calicoVersion: "+version+", clusterType: k8s}}")
+		"{apiVersion: projectcalico.org/v3, kind: ClusterInformation, metadata: {name: default}, "+
+			"spec: {calicoVersion: "+version+", clusterType: k8s}}")
 }
 
 func TestVersionsThatAreFarApart(t *testing.T) {
@@ -353,7 +375,8 @@ func TestVersionsThatAreFarApart(t *testing.T) {
 		b := newBench(t)
 		b.cluster(test.theirs)
 		b.version = test.ours
-		if _, errs, code := b.run("get ippools", ""); (code == 0) != test.works || !test.works && !strings.Contains(errs, "--allow-version-mismatch") {
+		if _, errs, code := b.run("get ippools", ""); (code == 0) != test.works || !test.works &&
+			!strings.Contains(errs, "--allow-version-mismatch") {
 			t.Errorf("%s on a cluster of %s: exit code %d: %s", test.ours, test.theirs, code, errs)
 		}
 		b.want("get ippools -o name --allow-version-mismatch", "", "")

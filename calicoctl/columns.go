@@ -114,13 +114,17 @@ var columns = map[datastore.Kind][]column{
 		of("LOGSEVERITY", false, func(o *v3.FelixConfiguration) string { return ifSet(o.Spec.LogSeverityScreen) }),
 	},
 	datastore.GlobalNetworkPolicies: policy(func(o *v3.GlobalNetworkPolicy) string { return o.Spec.Tier },
-		func(o *v3.GlobalNetworkPolicy) *float64 { return o.Spec.Order }, func(o *v3.GlobalNetworkPolicy) string { return o.Spec.Selector }),
+		func(o *v3.GlobalNetworkPolicy) *float64 { return o.Spec.Order },
+		func(o *v3.GlobalNetworkPolicy) string { return o.Spec.Selector }),
 	datastore.CalicoNetworkPolicies: policy(func(o *v3.NetworkPolicy) string { return o.Spec.Tier },
-		func(o *v3.NetworkPolicy) *float64 { return o.Spec.Order }, func(o *v3.NetworkPolicy) string { return o.Spec.Selector }),
+		func(o *v3.NetworkPolicy) *float64 { return o.Spec.Order },
+		func(o *v3.NetworkPolicy) string { return o.Spec.Selector }),
 	datastore.StagedGlobalNetworkPolicies: policy(func(o *v3.StagedGlobalNetworkPolicy) string { return o.Spec.Tier },
-		func(o *v3.StagedGlobalNetworkPolicy) *float64 { return o.Spec.Order }, func(o *v3.StagedGlobalNetworkPolicy) string { return o.Spec.Selector }),
+		func(o *v3.StagedGlobalNetworkPolicy) *float64 { return o.Spec.Order },
+		func(o *v3.StagedGlobalNetworkPolicy) string { return o.Spec.Selector }),
 	datastore.StagedNetworkPolicies: policy(func(o *v3.StagedNetworkPolicy) string { return o.Spec.Tier },
-		func(o *v3.StagedNetworkPolicy) *float64 { return o.Spec.Order }, func(o *v3.StagedNetworkPolicy) string { return o.Spec.Selector }),
+		func(o *v3.StagedNetworkPolicy) *float64 { return o.Spec.Order },
+		func(o *v3.StagedNetworkPolicy) string { return o.Spec.Selector }),
 	datastore.GlobalNetworkSets: {
 		of("NETS", true, func(o *v3.GlobalNetworkSet) string { return commas(o.Spec.Nets) }),
 	},
@@ -141,7 +145,8 @@ var columns = map[datastore.Kind][]column{
 	datastore.IPAMConfigurations: {
 		of("STRICTAFFINITY", false, func(o *v3.IPAMConfiguration) bool { return o.Spec.StrictAffinity }),
 		of("MAXBLOCKSPERHOST", false, func(o *v3.IPAMConfiguration) int32 { return o.Spec.MaxBlocksPerHost }),
-		of("AUTOALLOCATEBLOCKS", true, func(o *v3.IPAMConfiguration) string { return ifSet(o.Spec.AutoAllocateBlocks) }),
+		of("AUTOALLOCATEBLOCKS", true,
+			func(o *v3.IPAMConfiguration) string { return ifSet(o.Spec.AutoAllocateBlocks) }),
 	},
 	datastore.IPAMHandles: {
 		of("ID", false, func(o *v3.IPAMHandle) string { return o.Spec.HandleID }),
@@ -198,7 +203,8 @@ func nats(endpoint *v3.WorkloadEndpoint) string {
 func used(block *v3.IPAMBlock) string {
 	given := 0
 	for _, attribute := range block.Spec.Allocations {
-		if attribute != nil && (*attribute >= len(block.Spec.Attributes) || block.Spec.Attributes[*attribute].ReleasedAt == nil) {
+		if attribute != nil && (*attribute >= len(block.Spec.Attributes) ||
+			block.Spec.Attributes[*attribute].ReleasedAt == nil) {
 			given++
 		}
 	}
@@ -210,7 +216,8 @@ func (p *printer) columnsOf(kind datastore.Kind) ([]column, error) {
 	all := []column{
 		{heading: "NAMESPACE", value: func(o datastore.Object) string { return o.GetNamespace() }},
 		// Endpoints are known by their workloads.
-		{heading: "NAME", wide: kind == datastore.WorkloadEndpoints, value: func(o datastore.Object) string { return o.GetName() }},
+		{heading: "NAME", wide: kind == datastore.WorkloadEndpoints,
+			value: func(o datastore.Object) string { return o.GetName() }},
 	}
 	if !kind.Namespaced {
 		all = all[1:]
@@ -244,7 +251,8 @@ func (p *printer) customColumns(kind datastore.Kind, all []column) ([]column, er
 		c, ok := byHeading[strings.ToUpper(name)]
 		if hasPath {
 			var err error
-			if c, err = pathColumn(heading, path); err != nil {
+			c, err = pathColumn(heading, path)
+			if err != nil {
 				return nil, err
 			}
 		} else if !ok {

@@ -95,7 +95,8 @@ func TestCalicosCommandsAndFlags(t *testing.T) {
 		}
 		_, long := effects.Lookup(effects.Command, path, "--"+name)
 		_, letter := effects.Lookup(effects.Command, path, "-"+short)
-		if !long && !letter && !slices.Contains([]string{"config", "help", "version"}, name) { // which have one row for all
+		if !long && !letter && !slices.Contains([]string{"config", "help", "version"}, name) {
+			// which have one row for all
 			t.Errorf("the table of effects has no row of calicoctl %s --%s", path, name)
 		}
 		if elsewhereOf(c) != "" {

@@ -16,7 +16,8 @@ const completionTimeout = 3 * time.Second
 
 // completeNames completes TYPE, and then the names of its objects in the datastore. When that cannot be
 // reached there are none: a shell has nowhere to show an error.
-func (t *tool) completeNames(command *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+func (t *tool) completeNames(command *cobra.Command, args []string, prefix string) ([]string,
+	cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return starting(plurals(), prefix), cobra.ShellCompDirectiveNoFileComp
 	}
@@ -31,13 +32,15 @@ func (t *tool) completeNames(command *cobra.Command, args []string, prefix strin
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	names := slices.DeleteFunc(t.namesOf(command, s.kind, s.namespace), func(name string) bool { return slices.Contains(s.names, name) })
+	names := slices.DeleteFunc(t.namesOf(command, s.kind, s.namespace),
+		func(name string) bool { return slices.Contains(s.names, name) })
 	return starting(names, prefix), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeNamespaces completes the flag --namespace.
 func (t *tool) completeNamespaces(command *cobra.Command) {
-	err := command.RegisterFlagCompletionFunc("namespace", func(command *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	err := command.RegisterFlagCompletionFunc("namespace", func(command *cobra.Command, _ []string,
+		prefix string) ([]string, cobra.ShellCompDirective) {
 		return starting(t.namesOf(command, datastore.Namespaces, ""), prefix), cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
@@ -76,7 +79,8 @@ func starting(names []string, prefix string) []string {
 
 // fixed completes a flag with the values that it can have.
 func fixed(command *cobra.Command, flag string, values ...string) {
-	if err := command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+	if err := command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values,
+		cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was made above
 	}
 }

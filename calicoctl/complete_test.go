@@ -20,10 +20,14 @@ func TestCompletion(t *testing.T) {
 	b := newBench(t)
 	b.furnish()
 	for line, want := range map[string]string{
-		"get ippo": "ippools", "get IPPo": "ippools", "get ip": "ipamblocks ipamconfigurations ipamhandles ippools ipreservations",
-		"delete ippool ": "a b", "delete ippool a ": "b", "get ippools/x ": "a b", "patch node n": "n1 n2", "label node ": "n1 n2", "label node n1 ": "",
-		"get networkpolicies -n shop ": "web", "get networkpolicies ": "own", "get networkpolicies -n s": "shop", "get profile k": "kns.shop ksa.shop.front",
-		"get ippools -o ": "ps wide yaml json name custom-columns= go-template= go-template-file=", "patch ippool a --type ": "json merge strategic", "apply --dry-run ": "none client server",
+		"get ippo": "ippools", "get IPPo": "ippools",
+		"get ip":         "ipamblocks ipamconfigurations ipamhandles ippools ipreservations",
+		"delete ippool ": "a b", "delete ippool a ": "b", "get ippools/x ": "a b", "patch node n": "n1 n2",
+		"label node ": "n1 n2", "label node n1 ": "",
+		"get networkpolicies -n shop ": "web", "get networkpolicies ": "own", "get networkpolicies -n s": "shop",
+		"get profile k":          "kns.shop ksa.shop.front",
+		"get ippools -o ":        "ps wide yaml json name custom-columns= go-template= go-template-file=",
+		"patch ippool a --type ": "json merge strategic", "apply --dry-run ": "none client server",
 		"apply ": "", "get nothing ": "",
 	} {
 		if got := b.completions(line); got != want {

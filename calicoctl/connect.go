@@ -49,26 +49,43 @@ type setting struct {
 // settings are Calico's. The flag of a setting is the name of the variable in lower case with dashes; a secret has
 // none, since others on the host see the arguments of a program.
 var settings = []setting{
-	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default: what other settings are for)", func(c *Connection) *string { return &c.datastoreType }, ""},
-	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)", func(c *Connection) *string { return &c.Kubeconfig }, "cluster"},
+	{"DATASTORE_TYPE", "datastoreType", "kubernetes or etcdv3 (default: what other settings are for)",
+		func(c *Connection) *string { return &c.datastoreType }, ""},
+	{"KUBECONFIG", "kubeconfig", "kubeconfig file (default ~/.kube/config)",
+		func(c *Connection) *string { return &c.Kubeconfig }, "cluster"},
 	{"", "kubeconfigInline", "", func(c *Connection) *string { return &c.KubeconfigInline }, "cluster"},
-	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file", func(c *Connection) *string { return &c.Context }, ""},
-	{"K8S_API_ENDPOINT", "k8sAPIEndpoint", "URL of the API server, without a kubeconfig", func(c *Connection) *string { return &c.K8sEndpoint }, "cluster"},
-	{"K8S_CERT_FILE", "k8sCertFile", "file with the client certificate for it", func(c *Connection) *string { return &c.K8sCertFile }, ""},
-	{"K8S_KEY_FILE", "k8sKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.K8sKeyFile }, ""},
-	{"K8S_CA_FILE", "k8sCAFile", "file with its authority's certificates", func(c *Connection) *string { return &c.K8sCAFile }, ""},
-	{"K8S_API_TOKEN", "k8sAPIToken", "bearer token for the API server", func(c *Connection) *string { return &c.K8sToken }, ""},
-	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: any certificate will do", func(c *Connection) *string { return &c.K8sInsecure }, ""},
-	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas", func(c *Connection) *string { return &c.Etcd.Endpoints }, "etcd"},
-	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name them", func(c *Connection) *string { return &c.Etcd.DiscoverySRV }, "etcd"},
+	{"K8S_CURRENT_CONTEXT", "k8sCurrentContext", "context of the kubeconfig file",
+		func(c *Connection) *string { return &c.Context }, ""},
+	{"K8S_API_ENDPOINT", "k8sAPIEndpoint", "URL of the API server, without a kubeconfig",
+		func(c *Connection) *string { return &c.K8sEndpoint }, "cluster"},
+	{"K8S_CERT_FILE", "k8sCertFile", "file with the client certificate for it",
+		func(c *Connection) *string { return &c.K8sCertFile }, ""},
+	{"K8S_KEY_FILE", "k8sKeyFile", "file with the key of the certificate",
+		func(c *Connection) *string { return &c.K8sKeyFile }, ""},
+	{"K8S_CA_FILE", "k8sCAFile", "file with its authority's certificates",
+		func(c *Connection) *string { return &c.K8sCAFile }, ""},
+	{"K8S_API_TOKEN", "k8sAPIToken", "bearer token for the API server",
+		func(c *Connection) *string { return &c.K8sToken }, ""},
+	{"K8S_INSECURE_SKIP_TLS_VERIFY", "k8sInsecureSkipTLSVerify", "true: any certificate will do",
+		func(c *Connection) *string { return &c.K8sInsecure }, ""},
+	{"ETCD_ENDPOINTS", "etcdEndpoints", "URLs of etcd, joined by commas",
+		func(c *Connection) *string { return &c.Etcd.Endpoints }, "etcd"},
+	{"ETCD_DISCOVERY_SRV", "etcdDiscoverySrv", "domain whose SRV records name them",
+		func(c *Connection) *string { return &c.Etcd.DiscoverySRV }, "etcd"},
 	{"ETCD_USERNAME", "etcdUsername", "user of etcd", func(c *Connection) *string { return &c.Etcd.Username }, ""},
-	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd", func(c *Connection) *string { return &c.Etcd.Password }, ""},
-	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd", func(c *Connection) *string { return &c.Etcd.CertFile }, "cert"},
-	{"ETCD_KEY_FILE", "etcdKeyFile", "file with the key of the certificate", func(c *Connection) *string { return &c.Etcd.KeyFile }, "key"},
-	{"ETCD_CA_CERT_FILE", "etcdCACertFile", "file with the certificates of etcd's authority", func(c *Connection) *string { return &c.Etcd.CAFile }, "ca"},
-	{"ETCD_CERT", "etcdCert", "the certificate itself, as PEM", func(c *Connection) *string { return &c.Etcd.Cert }, "cert"},
+	{"ETCD_PASSWORD", "etcdPassword", "password of the user of etcd",
+		func(c *Connection) *string { return &c.Etcd.Password }, ""},
+	{"ETCD_CERT_FILE", "etcdCertFile", "file with the client certificate for etcd",
+		func(c *Connection) *string { return &c.Etcd.CertFile }, "cert"},
+	{"ETCD_KEY_FILE", "etcdKeyFile", "file with the key of the certificate",
+		func(c *Connection) *string { return &c.Etcd.KeyFile }, "key"},
+	{"ETCD_CA_CERT_FILE", "etcdCACertFile", "file with the certificates of etcd's authority",
+		func(c *Connection) *string { return &c.Etcd.CAFile }, "ca"},
+	{"ETCD_CERT", "etcdCert", "the certificate itself, as PEM", func(c *Connection) *string { return &c.Etcd.Cert },
+		"cert"},
 	{"ETCD_KEY", "etcdKey", "the key itself, as PEM", func(c *Connection) *string { return &c.Etcd.Key }, "key"},
-	{"ETCD_CA_CERT", "etcdCACert", "the authority's certificates themselves, as PEM", func(c *Connection) *string { return &c.Etcd.CA }, "ca"},
+	{"ETCD_CA_CERT", "etcdCACert", "the authority's certificates themselves, as PEM",
+		func(c *Connection) *string { return &c.Etcd.CA }, "ca"},
 }
 
 // ignoredSettings are settings in Calico's files that mean nothing here.
@@ -165,7 +182,8 @@ func readSettings(file string) (map[string]string, error) {
 		return nil, fmt.Errorf("read connection settings %s: %w", file, err)
 	}
 	if config.Kind != "CalicoAPIConfig" || config.APIVersion != "projectcalico.org/v3" {
-		return nil, fmt.Errorf("connection settings %s: must be apiVersion: projectcalico.org/v3, kind: CalicoAPIConfig", file)
+		return nil, fmt.Errorf("connection settings %s: must be apiVersion: projectcalico.org/v3, "+
+			"kind: CalicoAPIConfig", file)
 	}
 	known := append([]string(nil), ignoredSettings...)
 	for _, s := range settings {
@@ -211,7 +229,9 @@ func (c Connection) rest() (*rest.Config, error) {
 		return clientcmd.NewDefaultClientConfig(*inline, overrides).ClientConfig()
 	case c.Kubeconfig == "" && c.K8sEndpoint != "":
 		return &rest.Config{Host: c.K8sEndpoint, BearerToken: c.K8sToken, TLSClientConfig: rest.TLSClientConfig{
-			CertFile: c.K8sCertFile, KeyFile: c.K8sKeyFile, CAFile: c.K8sCAFile, Insecure: c.K8sInsecure == "true"}}, nil
+				CertFile: c.K8sCertFile, KeyFile: c.K8sKeyFile, CAFile: c.K8sCAFile,
+				Insecure: c.K8sInsecure == "true"}},
+			nil
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	if files := filepath.SplitList(c.Kubeconfig); len(files) > 1 {

@@ -17,9 +17,12 @@ func (t *tool) convertCommand() *cobra.Command {
 	var format string
 	var ignore bool
 	command := &cobra.Command{
-		Use: "convert -f FILE", Short: "Rewrite manifests of older Calico and of flannel as projectcalico.org/v3", Args: cobra.NoArgs,
-		Long: "Rewrite manifests as projectcalico.org/v3: those of Calico 2 (API v1), of crd.projectcalico.org/v1, and flannel's ConfigMap\n" +
-			"with net-conf.json. The result goes to standard output; what has no place in it is named on standard error. Nothing is applied.",
+		Use: "convert -f FILE", Short: "Rewrite manifests of older Calico and of flannel as projectcalico.org/v3",
+		Args: cobra.NoArgs,
+		Long: "Rewrite manifests as projectcalico.org/v3: those of Calico 2 (API v1), of crd.projectcalico.org/v1, " +
+			"and flannel's ConfigMap\n" +
+			"with net-conf.json. The result goes to standard output; what has no place in it is named on standard " +
+			"error. Nothing is applied.",
 		RunE: func(*cobra.Command, []string) error {
 			if format == "yml" {
 				format = "yaml"

@@ -37,7 +37,8 @@ spec:
 	if diff := cmp.Diff(want, out); diff != "" || code != 0 {
 		t.Errorf("exit code %d (-want +got):\n%s", code, diff)
 	}
-	const said = "Namespace kube-flannel (standard input:1): not a resource of Calico nor flannel's network: left out\n" +
+	const said = "Namespace kube-flannel (standard input:1): not a resource of Calico " +
+		"nor flannel's network: left out\n" +
 		"ConfigMap kube-flannel-cfg (standard input:5): net-conf.json.Backend.New: not mapped\n"
 	if diff := cmp.Diff(said, errs); diff != "" {
 		t.Errorf("remarks (-want +got):\n%s", diff)
@@ -50,13 +51,15 @@ spec:
 }
 
 func TestConvertFailures(t *testing.T) {
-	const bad = "apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.0.0.0/28}\n---\napiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.1.0.0/16}\n"
+	const bad = "apiVersion: v1\nkind: ipPool\nmetadata: {cidr: 10.0.0.0/28}\n---\napiVersion: v1\nkind: " +
+		"ipPool\nmetadata: {cidr: 10.1.0.0/16}\n"
 	b := newBench(t)
 	out, errs, code := b.run("convert -f -", bad)
 	if code != 1 || !strings.Contains(out, "10.1.0.0/16") || strings.Contains(out, "10.0.0.0/28") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	for _, want := range []string{"IPPool 10-0-0-0-28 (standard input:1): spec.cidr: ", "Error: failed to convert 1 resources"} {
+	for _, want := range []string{"IPPool 10-0-0-0-28 (standard input:1): spec.cidr: ",
+		"Error: failed to convert 1 resources"} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("convert says\n%s\nwithout %q", errs, want)
 		}

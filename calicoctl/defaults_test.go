@@ -162,7 +162,8 @@ func TestGoTypesKeepTheAbsenceOfDefaults(t *testing.T) {
 		if document.Err != nil {
 			t.Fatalf("%s: %v", d, document.Err)
 		}
-		if data, err = json.Marshal(document.Object); err != nil {
+		data, err = json.Marshal(document.Object)
+		if err != nil {
 			t.Fatal(err)
 		}
 		var again map[string]any
@@ -188,7 +189,8 @@ func (s server) defaults() {
 	database := etcdserver.Start(s.t, etcdserver.Options{})
 	onEtcd := newBench(s.t)
 	onEtcd.env = map[string]string{"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": database.Config.Endpoints}
-	if onEtcd.store, err = etcd.New(database.Config); err != nil {
+	onEtcd.store, err = etcd.New(database.Config)
+	if err != nil {
 		s.t.Fatal(err)
 	}
 	compared := 0

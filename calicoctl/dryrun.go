@@ -50,7 +50,8 @@ func (d dryRun) over(store datastore.Store) (datastore.Store, error) {
 				return dry, nil
 			}
 		}
-		return nil, errors.New("--dry-run=server: this datastore has no server that judges what it does not keep; use --dry-run=client")
+		return nil, errors.New("--dry-run=server: this datastore has no server that judges what it does not keep; " +
+			"use --dry-run=client")
 	}
 	return nil, fmt.Errorf("--dry-run=%s: must be none, client or server", d)
 }
@@ -92,7 +93,8 @@ func (r reading) Update(ctx context.Context, kind datastore.Kind, object datasto
 	}
 	if current.GetResourceVersion() != object.GetResourceVersion() {
 		return nil, datastore.OpError("update", kind, datastore.KeyOf(object), datastore.ErrConflict,
-			fmt.Errorf("the object is at revision %s, not %s", current.GetResourceVersion(), object.GetResourceVersion()))
+			fmt.Errorf("the object is at revision %s, not %s", current.GetResourceVersion(),
+				object.GetResourceVersion()))
 	}
 	defaults.Derive(object)
 	return object, nil

@@ -47,7 +47,8 @@ func (t *tool) getCommand() *cobra.Command {
 	f.StringVarP(&g.format, "output", "o", "ps",
 		"ps (a table), wide, yaml, json, name, custom-columns=COLUMN,…, go-template=TEMPLATE or go-template-file=FILE")
 	f.StringVar(&g.selector, "selector", "", "show those with these labels, as in kubectl: rack=1,env!=prod")
-	f.BoolVar(&g.export, "export", false, "leave out what belongs to this cluster, so that the output can be applied to another")
+	f.BoolVar(&g.export, "export", false,
+		"leave out what belongs to this cluster, so that the output can be applied to another")
 	f.BoolVarP(&g.watch, "watch", "w", false, "go on and show every change")
 	f.BoolVar(&g.events, "output-watch-events", false, "with --watch: say what happened to each")
 	fixed(command, "output", formats...)
@@ -57,17 +58,20 @@ func (t *tool) getCommand() *cobra.Command {
 func (g *getting) run(command *cobra.Command, args []string) error {
 	ctx := command.Context()
 	var err error
-	if g.printer, err = newPrinter(g.Out, g.format); err != nil {
+	g.printer, err = newPrinter(g.Out, g.format)
+	if err != nil {
 		return err
 	}
-	if g.selects, err = labels.Parse(g.selector); err != nil {
+	g.selects, err = labels.Parse(g.selector)
+	if err != nil {
 		return fmt.Errorf("--selector=%s: %w", g.selector, err)
 	}
 	g.printer.namespaces = g.everywhere || command.Flags().Changed("namespace")
 	g.printer.globalASN = func() string { return globalASN(ctx, g.store) }
 	list := len(args) > 0 && len(g.in.files) == 0
 	if list {
-		if g.selected, err = selected(args, g.in.namespace); err != nil {
+		g.selected, err = selected(args, g.in.namespace)
+		if err != nil {
 			return err
 		}
 		list = len(g.selected.names) == 0
@@ -83,7 +87,8 @@ func (g *getting) run(command *cobra.Command, args []string) error {
 	if g.everywhere {
 		g.selected.namespace = ""
 	}
-	if g.store, err = g.tool.store(ctx, dryNone); err != nil {
+	g.store, err = g.tool.store(ctx, dryNone)
+	if err != nil {
 		return err
 	}
 	switch {
@@ -162,7 +167,10 @@ func (g *getting) list(ctx context.Context) ([]datastore.Object, string, error) 
 		}
 	}
 	if g.selected.kind == datastore.Tiers {
-		slices.SortStableFunc(found, func(a, b datastore.Object) int { return compareOrder(a.(*v3.Tier), b.(*v3.Tier)) })
+		slices.SortStableFunc(found, func(a, b datastore.Object) int {
+			return compareOrder(a.(*v3.Tier),
+				b.(*v3.Tier))
+		})
 	}
 	return found, list.Revision, nil
 }
@@ -198,7 +206,8 @@ func compareOrder(a, b *v3.Tier) int {
 // globalASN is the AS number of nodes that have none of their own.
 func globalASN(ctx context.Context, store datastore.Store) string {
 	const standard = "64512"
-	config, err := datastore.Get[*v3.BGPConfiguration](ctx, store, datastore.BGPConfigurations, datastore.Key{Name: "default"})
+	config, err := datastore.Get[*v3.BGPConfiguration](ctx, store, datastore.BGPConfigurations,
+		datastore.Key{Name: "default"})
 	switch {
 	case errors.Is(err, datastore.ErrNotFound):
 		return standard

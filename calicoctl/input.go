@@ -38,7 +38,8 @@ func (in *input) flags(command *cobra.Command) {
 }
 
 func (in *input) namespaceFlag(command *cobra.Command) {
-	command.Flags().StringVarP(&in.namespace, "namespace", "n", defaultNamespace, "namespace of namespaced resources that name none")
+	command.Flags().StringVarP(&in.namespace, "namespace", "n", defaultNamespace,
+		"namespace of namespaced resources that name none")
 }
 
 const defaultNamespace = "default"
@@ -109,7 +110,8 @@ func (t *tool) open(file string, recursive bool, each func(source string, in io.
 		return each("standard input", t.In)
 	}
 	if strings.Contains(file, "://") {
-		return fmt.Errorf("-f %s: URLs are not read, so that what is applied is what you have seen: curl -O it, or pipe it into -f -", file)
+		return fmt.Errorf("-f %s: URLs are not read, so that what is applied is what you have seen: curl -O it, or "+
+			"pipe it into -f -", file)
 	}
 	err := filepath.WalkDir(file, func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -143,7 +145,8 @@ func (t *tool) complain(name string, err error) {
 // explained says more of an error than the server does.
 func explained(err error) error {
 	if notServed(err) {
-		return fmt.Errorf("the cluster does not serve this kind: it is older than this program, or its CRDs are not installed: %w", err)
+		return fmt.Errorf("the cluster does not serve this kind: it is older than this program, or its CRDs are not "+
+			"installed: %w", err)
 	}
 	return err
 }

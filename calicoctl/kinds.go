@@ -12,18 +12,19 @@ import (
 
 // shortNames are the other names of kinds, those of the CRDs and those that only calicoctl has.
 var shortNames = map[datastore.Kind][]string{
-	datastore.BGPConfigurations:               {"bgpconfig", "bgpconfigs"},
-	datastore.BlockAffinities:                 {"affinity", "affinities"},
-	datastore.CalicoNodeStatuses:              {"nodestatus", "nodestatuses"},
-	datastore.ClusterInformations:             {"clusterinfo", "clusterinfos"},
-	datastore.FelixConfigurations:             {"felixconfig", "felixconfigs"},
-	datastore.GlobalNetworkPolicies:           {"gnp", "gnps", "cgnp"},
-	datastore.GlobalNetworkSets:               {"gns"},
-	datastore.HostEndpoints:                   {"hep", "heps"},
-	datastore.IPAMConfigurations:              {"ipamconfig", "ipamconfigs"},
-	datastore.IPPools:                         {"ipp", "ipps", "pool", "pools"},
-	datastore.KubeControllersConfigurations:   {"kcc", "kccs", "kubecontrollersconfig", "kubecontrollersconfigs"},
-	datastore.CalicoNetworkPolicies:           {"policy", "policies", "pol", "pols", "np", "cnp", "caliconetworkpolicy"},
+	datastore.BGPConfigurations:             {"bgpconfig", "bgpconfigs"},
+	datastore.BlockAffinities:               {"affinity", "affinities"},
+	datastore.CalicoNodeStatuses:            {"nodestatus", "nodestatuses"},
+	datastore.ClusterInformations:           {"clusterinfo", "clusterinfos"},
+	datastore.FelixConfigurations:           {"felixconfig", "felixconfigs"},
+	datastore.GlobalNetworkPolicies:         {"gnp", "gnps", "cgnp"},
+	datastore.GlobalNetworkSets:             {"gns"},
+	datastore.HostEndpoints:                 {"hep", "heps"},
+	datastore.IPAMConfigurations:            {"ipamconfig", "ipamconfigs"},
+	datastore.IPPools:                       {"ipp", "ipps", "pool", "pools"},
+	datastore.KubeControllersConfigurations: {"kcc", "kccs", "kubecontrollersconfig", "kubecontrollersconfigs"},
+	datastore.CalicoNetworkPolicies: {"policy", "policies", "pol", "pols", "np", "cnp",
+		"caliconetworkpolicy"},
 	datastore.NetworkSets:                     {"netsets"},
 	datastore.StagedGlobalNetworkPolicies:     {"sgnp"},
 	datastore.StagedKubernetesNetworkPolicies: {"sknp"},
@@ -59,7 +60,8 @@ func kindNamed(name string) (datastore.Kind, error) {
 	if near := manifest.Meant(name, all); near != "" {
 		return datastore.Kind{}, fmt.Errorf("there is no resource type %q; did you mean %s?", name, near)
 	}
-	return datastore.Kind{}, fmt.Errorf("there is no resource type %q; known are %s", name, strings.Join(plurals(), ", "))
+	return datastore.Kind{}, fmt.Errorf("there is no resource type %q; known are %s", name,
+		strings.Join(plurals(), ", "))
 }
 
 // selection is what a command line names: a kind, and one, several or all of its objects.

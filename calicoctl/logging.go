@@ -40,7 +40,8 @@ func (l logging) done(ctx context.Context, operation string, kind datastore.Kind
 	if operation == "create" || operation == "update" || operation == "delete" {
 		level = slog.LevelInfo
 	}
-	l.log.Log(ctx, level, operation, "kind", kind.String(), "name", key.String(), "took", time.Since(began), "error", err)
+	l.log.Log(ctx, level, operation, "kind", kind.String(), "name", key.String(), "took", time.Since(began), "error",
+		err)
 }
 
 // Get implements datastore.Store.

@@ -35,7 +35,8 @@ func (t *tool) nodeStatusCommand() *cobra.Command {
 	var name, format string
 	command := &cobra.Command{
 		Use: "status", Short: "Show whether nodes are in sync, and their BGP sessions", Args: cobra.NoArgs,
-		Long: "Show whether nodes are in sync, and their BGP sessions.\n\nThe agent of each node is asked through the API server. " +
+		Long: "Show whether nodes are in sync, and their BGP sessions.\n\nThe agent of each node is asked through " +
+			"the API server. " +
 			"The command fails when a node does not answer or is not in sync.",
 		RunE: func(command *cobra.Command, _ []string) error {
 			if format != "" && format != "json" && format != "yaml" {
@@ -46,7 +47,8 @@ func (t *tool) nodeStatusCommand() *cobra.Command {
 				return err
 			}
 			if connection.Type == connect.Etcd {
-				return errors.New("the agents are asked through the API server of Kubernetes: on a host without it, run felix status")
+				return errors.New("the agents are asked through the API server of Kubernetes: on a host without it, " +
+					"run felix status")
 			}
 			agents, err := t.Agents(connection)
 			if err != nil {
@@ -104,11 +106,13 @@ func (t *tool) printNodes(nodes []NodeStatus, format string) error {
 			sessions = append(sessions, session(n.Node, peer))
 		}
 	}
-	if err := table(t.Out, []string{"NODE", "STATE", "ASN", "PEERS", "ROUTES", "INFO"}, states); err != nil || len(sessions) == 0 {
+	if err := table(t.Out, []string{"NODE", "STATE", "ASN", "PEERS", "ROUTES", "INFO"}, states); err != nil ||
+		len(sessions) == 0 {
 		return err
 	}
 	fmt.Fprintln(t.Out)
-	return table(t.Out, []string{"NODE", "PEER ADDRESS", "PEER TYPE", "ASN", "STATE", "SINCE", "INFO", "ROUTES"}, sessions)
+	return table(t.Out, []string{"NODE", "PEER ADDRESS", "PEER TYPE", "ASN", "STATE", "SINCE", "INFO", "ROUTES"},
+		sessions)
 }
 
 // session is a row of the second table; up and down are as in Calico.
@@ -121,7 +125,8 @@ func session(node string, peer bgp.PeerStatus) []string {
 		state = "up"
 	}
 	return []string{node, peer.Addr.String(), kind, strconv.FormatUint(uint64(peer.ASNumber), 10), state,
-		peer.Since.Local().Format(time.DateTime), cmp.Or(peer.Error, string(peer.State)), strconv.FormatUint(peer.Imported, 10)}
+		peer.Since.Local().Format(time.DateTime), cmp.Or(peer.Error, string(peer.State)),
+		strconv.FormatUint(peer.Imported, 10)}
 }
 
 // decodeStatus reads what an agent printed.

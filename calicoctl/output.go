@@ -186,7 +186,8 @@ func export(object datastore.Object) {
 	}
 	o := reflect.ValueOf(object).Elem()
 	o.FieldByName("ObjectMeta").Set(reflect.ValueOf(metav1.ObjectMeta{
-		Name: object.GetName(), Namespace: object.GetNamespace(), Labels: object.GetLabels(), Annotations: annotations}))
+		Name: object.GetName(), Namespace: object.GetNamespace(), Labels: object.GetLabels(),
+		Annotations: annotations}))
 	if status := o.FieldByName("Status"); status.IsValid() {
 		status.SetZero()
 	}

@@ -46,15 +46,20 @@ func (b *bench) furnish() {
 		b.t.Fatal(errs)
 	}
 	for kind, objects := range map[datastore.Kind][]datastore.Object{
-		datastore.Namespaces:      {&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"team": "red"}}}},
-		datastore.ServiceAccounts: {&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "front"}}},
+		datastore.Namespaces: {&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop",
+			Labels: map[string]string{"team": "red"}}}},
+		datastore.ServiceAccounts: {&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop",
+			Name: "front"}}},
 		datastore.Nodes: {
-			&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"kubernetes.io/hostname": "n1"},
+			&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
+				Labels:      map[string]string{"kubernetes.io/hostname": "n1"},
 				Annotations: map[string]string{"projectcalico.org/IPv4Address": "192.0.2.7/24"}}},
-			&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2", Annotations: map[string]string{"projectcalico.org/ASNumber": "65001"}}},
+			&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2",
+				Annotations: map[string]string{"projectcalico.org/ASNumber": "65001"}}},
 		},
 		datastore.Pods: {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0"},
-			Spec: corev1.PodSpec{NodeName: "n1", ServiceAccountName: "front"}, Status: corev1.PodStatus{PodIP: "10.1.0.5"}}},
+			Spec:   corev1.PodSpec{NodeName: "n1", ServiceAccountName: "front"},
+			Status: corev1.PodStatus{PodIP: "10.1.0.5"}}},
 	} {
 		for _, object := range objects {
 			if _, err := b.store.Create(b.t.Context(), kind, object); err != nil {
@@ -69,20 +74,29 @@ func TestGoldenOutput(t *testing.T) {
 	b := newBench(t)
 	b.furnish()
 	template := filepath.Join(t.TempDir(), "template")
-	if err := os.WriteFile(template, []byte("{{range .}}{{.ObjectMeta.Name}} in {{.Spec.CIDR}}\n{{end}}"), 0o600); err != nil {
+	if err := os.WriteFile(template, []byte("{{range .}}{{.ObjectMeta.Name}} in {{.Spec.CIDR}}\n{{end}}"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	var got strings.Builder
 	for _, line := range []string{
-		"get ippools", "get ippools -o ps", "get ipp -o wide", "get ippool a -o yaml", "get ippool b -o json", "get ippools -o yaml --export",
-		"get ippools -o json --export", "get pool a b -o name", "get ippools --selector rack=1 -o name", "get ippools --selector !rack -o name",
-		"get ippools -o custom-columns=name,SELECTOR", "get ippools -o custom-columns=NAME,RACK:.metadata.labels.rack,NAT:{.spec.natOutgoing}",
+		"get ippools", "get ippools -o ps", "get ipp -o wide", "get ippool a -o yaml", "get ippool b -o json",
+		"get ippools -o yaml --export",
+		"get ippools -o json --export", "get pool a b -o name", "get ippools --selector rack=1 -o name",
+		"get ippools --selector !rack -o name",
+		"get ippools -o custom-columns=name,SELECTOR",
+		"get ippools -o custom-columns=NAME,RACK:.metadata.labels.rack,NAT:{.spec.natOutgoing}",
 		"get ippools -o go-template={{range~.}}{{range~.Items}}{{.Name}}={{.Spec.CIDR}}{{\"\\n\"}}{{end}}{{end}}",
-		"get nodes -o go-template={{range~.}}{{range~.Items}}{{.Name}}~{{join~.Spec.OrchRefs~\",\"}}~{{config~\"asnumber\"}}{{\"\\n\"}}{{end}}{{end}}",
-		"get ippool a b -o go-template-file=" + template, "get bgpPeer", "get bgpconfig", "get felixconfig default", "get tiers",
-		"get gnp", "get globalnetworkpolicies -o wide", "get networkpolicies", "get np -A", "get policy web -n shop -o wide", "get gns -o wide",
-		"get heps -o wide", "get nodes", "get nodes -o wide", "get node n1 -o yaml", "get profiles", "get profile kns.shop -o wide",
-		"get wep -A", "get workloadendpoints -n shop -o wide", "get workloadendpoint n1-k8s-web--0-eth0 -n shop -o yaml", "get -f -",
+		"get nodes -o go-template={{range~.}}{{range~.Items}}{{.Name}}~{{join~.Spec.OrchRefs~\",\"}}~" +
+			"{{config~\"asnumber\"}}{{\"\\n\"}}{{end}}{{end}}",
+		"get ippool a b -o go-template-file=" + template, "get bgpPeer", "get bgpconfig", "get felixconfig default",
+		"get tiers",
+		"get gnp", "get globalnetworkpolicies -o wide", "get networkpolicies", "get np -A",
+		"get policy web -n shop -o wide", "get gns -o wide",
+		"get heps -o wide", "get nodes", "get nodes -o wide", "get node n1 -o yaml", "get profiles",
+		"get profile kns.shop -o wide",
+		"get wep -A", "get workloadendpoints -n shop -o wide",
+		"get workloadendpoint n1-k8s-web--0-eth0 -n shop -o yaml", "get -f -",
 		"get -f - -o yaml --export",
 	} {
 		input := peer + pool("a", "cidr: 10.1.0.0/16") + pool("b", "cidr: 'fd00::/64'")
@@ -90,7 +104,8 @@ func TestGoldenOutput(t *testing.T) {
 		if code != 0 {
 			t.Errorf("calicoctl %s: exit code %d: %s", line, code, errs)
 		}
-		got.WriteString("$ calicoctl " + strings.ReplaceAll(strings.ReplaceAll(line, template, "FILE"), "~", " ") + "\n" + once.ReplaceAllString(out, "$1$2: …") + "\n")
+		got.WriteString("$ calicoctl " + strings.ReplaceAll(strings.ReplaceAll(line, template, "FILE"), "~", " ") +
+			"\n" + once.ReplaceAllString(out, "$1$2: …") + "\n")
 	}
 	golden(t, "testdata/output.txt", got.String())
 }

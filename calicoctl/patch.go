@@ -50,7 +50,8 @@ func (t *tool) patchCommand() *cobra.Command {
 	types := slices.Sorted(maps.Keys(patchTypes))
 	command := &cobra.Command{
 		Use: "patch TYPE NAME -p PATCH", Short: "Change fields of a resource",
-		Long: "Change fields of a resource. PATCH is JSON or YAML: by default the fields to set, where null removes one and a list\n" +
+		Long: "Change fields of a resource. PATCH is JSON or YAML: by default the fields to set, where null removes " +
+			"one and a list\n" +
 			"replaces the whole list; with --type=json a list of operations (RFC 6902).",
 		Example: "  calicoctl patch ippool default-pool -p '{\"spec\": {\"natOutgoing\": true}}'\n" +
 			"  calicoctl patch node node1 -p '{\"spec\": {\"bgp\": {\"routeReflectorClusterID\": \"244.0.0.1\"}}}'",
@@ -115,7 +116,9 @@ func patchObject(object datastore.Object, patch []byte, apply patcher) (manifest
 	if d.Err != nil {
 		return manifest.Document{}, d.Err
 	}
-	if key := datastore.KeyOf(d.Object); d.Object.GetObjectKind().GroupVersionKind() != object.GetObjectKind().GroupVersionKind() || key != datastore.KeyOf(object) {
+	before, after := d.Object.GetObjectKind().GroupVersionKind(), object.GetObjectKind().GroupVersionKind()
+	key := datastore.KeyOf(d.Object)
+	if before != after || key != datastore.KeyOf(object) {
 		return manifest.Document{}, errors.New("a patch cannot change the kind, namespace or name")
 	}
 	return d, judged(d.Object, d.Missing)
@@ -127,8 +130,9 @@ func (t *tool) labelCommand() *cobra.Command {
 	var overwrite, remove bool
 	command := &cobra.Command{
 		Use: "label TYPE NAME (KEY=VALUE... | KEY... --remove)", Short: "Set or remove labels of a resource",
-		Example: "  calicoctl label node node1 rack=1\n  calicoctl label node node1 rack=2 --overwrite\n  calicoctl label node node1 rack --remove",
-		Args:    cobra.MinimumNArgs(2), ValidArgsFunction: t.completeNames,
+		Example: "  calicoctl label node node1 rack=1\n  calicoctl label node node1 rack=2 --overwrite\n  calicoctl " +
+			"label node node1 rack --remove",
+		Args: cobra.MinimumNArgs(2), ValidArgsFunction: t.completeNames,
 		RunE: func(command *cobra.Command, args []string) error {
 			// TYPE/NAME is one argument, TYPE NAME are two.
 			count := 2
@@ -207,7 +211,8 @@ type modification struct {
 
 // modify changes one object that arguments name, and starts over when somebody else did in between. change is given a
 // copy.
-func (t *tool) modify(ctx context.Context, args []string, m modification, change func(datastore.Object) (datastore.Object, error)) error {
+func (t *tool) modify(ctx context.Context, args []string, m modification,
+	change func(datastore.Object) (datastore.Object, error)) error {
 	s, err := selected(args, m.namespace)
 	if err != nil {
 		return err

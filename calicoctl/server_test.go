@@ -62,7 +62,8 @@ func TestAgainstAnAPIServer(t *testing.T) {
 		run  func(server)
 	}{
 		{"life of resources", server.life}, {"two resources in one stream", server.seed}, {"dry run", server.dryRun},
-		{"watch", server.watches}, {"derived kinds", server.derived}, {"agents", server.agents}, {"program", server.program},
+		{"watch", server.watches}, {"derived kinds", server.derived}, {"agents", server.agents},
+		{"program", server.program},
 		{"defaults", server.defaults},
 		{"newer cluster", server.newer}, {"older cluster", server.older}, // they change CRDs: last
 	} {
@@ -83,7 +84,8 @@ func (s server) life() {
 	s.want("apply -f -", out, "IPPool a unchanged\n")
 	s.want("get ippools", "", "NAME   CIDR          SELECTOR\na      10.1.0.0/16   all()\n")
 	s.refused("apply -f -", pool("bad", "cidr: 10.300.0.0/16"), "IPPool bad", "spec.cidr")
-	s.refused("apply -f -", pool("bad", "cidr: 10.2.0.0/16, vxlanMode: Sometimes"), "IPPool bad", "spec.vxlanMode", "CrossSubnet")
+	s.refused("apply -f -", pool("bad", "cidr: 10.2.0.0/16, vxlanMode: Sometimes"), "IPPool bad", "spec.vxlanMode",
+		"CrossSubnet")
 	s.refused("apply -f -", pool("a", "cidr: 10.9.0.0/16"), "IPPool a", "spec.cidr")
 	s.want("get ippools -o name", "", "ippool/a\n")
 	exported, _, _ := s.run("get ippools -o yaml --export", "")
@@ -117,8 +119,10 @@ spec:
 func (s server) seed() {
 	s.want("apply -f -", seedExample, "IPPool default-pool created\nBGPPeer peer-to-router created\n")
 	s.want("get ippools -o custom-columns=NAME,CIDR,IPIPMODE,NAT,SELECTOR", "",
-		"NAME           CIDR            IPIPMODE   NAT    SELECTOR\ndefault-pool   10.244.0.0/16   Never      true   all()\n")
-	s.want("get bgppeer peer-to-router", "", "NAME             PEERIP        NODE       ASN\npeer-to-router   192.168.1.1   (global)   64512\n")
+		"NAME           CIDR            IPIPMODE   NAT    SELECTOR\ndefault-pool   10.244.0.0/16   Never      true  "+
+			" all()\n")
+	s.want("get bgppeer peer-to-router", "",
+		"NAME             PEERIP        NODE       ASN\npeer-to-router   192.168.1.1   (global)   64512\n")
 	const fields = "jsonpath={.spec.cidr}~{.spec.ipipMode}~{.spec.natOutgoing}~{.spec.nodeSelector}"
 	if got := s.kubectl("get ippool default-pool -o "+fields, ""); got != "10.244.0.0/16 Never true all()" {
 		s.t.Errorf("kubectl reads %q", got)
@@ -134,13 +138,15 @@ func (s server) seed() {
 			s.t.Errorf("kubectl (-want +got):\n%s", diff)
 		}
 	}
-	wantLines(s.kubectl("apply -f -", seedExample), "ippool.projectcalico.org/default-pool created", "bgppeer.projectcalico.org/peer-to-router created")
+	wantLines(s.kubectl("apply -f -", seedExample), "ippool.projectcalico.org/default-pool created",
+		"bgppeer.projectcalico.org/peer-to-router created")
 	s.want("apply -f -", seedExample, "IPPool default-pool unchanged\nBGPPeer peer-to-router unchanged\n")
 	wantLines(s.kubectl("apply -f -", strings.Replace(seedExample, "asNumber: 64512", "asNumber: 64514", 1)),
 		"ippool.projectcalico.org/default-pool unchanged", "bgppeer.projectcalico.org/peer-to-router configured")
 	s.kubectl("patch ippool default-pool --type=merge -p {\"spec\":{\"disabled\":true}}", "")
 	s.want("get bgppeer peer-to-router -o custom-columns=ASN", "", "ASN\n64514\n")
-	wantLines(s.kubectl("delete -f -", seedExample), `ippool.projectcalico.org "default-pool" deleted`, `bgppeer.projectcalico.org "peer-to-router" deleted`)
+	wantLines(s.kubectl("delete -f -", seedExample), `ippool.projectcalico.org "default-pool" deleted`,
+		`bgppeer.projectcalico.org "peer-to-router" deleted`)
 	s.want("get ippools -o name", "", "")
 }
 
@@ -154,7 +160,8 @@ func (s server) dryRun() {
 	s.want("patch ippool a -p {spec:~{disabled:~true}} --dry-run=server", "", "IPPool a patched (server dry run)\n")
 	s.want("label ippool a x=y --dry-run=server", "", "IPPool a labeled (server dry run)\n")
 	s.want("delete ippool a --dry-run=server", "", "IPPool a deleted (server dry run)\n")
-	s.want("get ippools -o custom-columns=NAME,DISABLED,L:.metadata.labels", "", "NAME   DISABLED   L\na      false      <none>\n")
+	s.want("get ippools -o custom-columns=NAME,DISABLED,L:.metadata.labels", "",
+		"NAME   DISABLED   L\na      false      <none>\n")
 	s.want("delete ippool a", "", "IPPool a deleted\n")
 }
 
@@ -190,16 +197,22 @@ spec: {nodeName: n-1, serviceAccountName: front, containers: [{name: c, image: i
 
 func (s server) derived() {
 	s.kubectl("apply -f -", kubernetesObjects)
-	s.want("get wep -n shop -o custom-columns=NAME,WORKLOAD,NODE,PROFILES,PORT:.spec.ports[0].name,SA:.metadata.labels.projectcalico\\.org/serviceaccount", "",
+	s.want("get wep -n shop -o "+
+		"custom-columns=NAME,WORKLOAD,NODE,PROFILES,PORT:.spec.ports[0].name,"+
+		"SA:.metadata.labels.projectcalico\\.org/serviceaccount", "",
 		"NAME                   WORKLOAD   NODE   PROFILES                  PORT   SA\n"+
 			"n--1-k8s-web--0-eth0   web-0      n-1    kns.shop,ksa.shop.front   http   front\n")
-	s.want("get profile kns.shop -o custom-columns=NAME,L:.spec.labelsToApply.pcns\\.team", "", "NAME       L\nkns.shop   red\n")
-	s.want("get profile ksa.shop.front -o wide", "", "NAME             LABELS\nksa.shop.front   pcsa.projectcalico.org/name=front,pcsa.role=web\n")
-	s.want("patch node n-1 -p {spec:~{bgp:~{routeReflectorClusterID:~244.0.0.1,asNumber:~64999}}}", "", "Node n-1 patched\n")
+	s.want("get profile kns.shop -o custom-columns=NAME,L:.spec.labelsToApply.pcns\\.team", "",
+		"NAME       L\nkns.shop   red\n")
+	s.want("get profile ksa.shop.front -o wide", "",
+		"NAME             LABELS\nksa.shop.front   pcsa.projectcalico.org/name=front,pcsa.role=web\n")
+	s.want("patch node n-1 -p {spec:~{bgp:~{routeReflectorClusterID:~244.0.0.1,asNumber:~64999}}}", "",
+		"Node n-1 patched\n")
 	s.want("label node n-1 route-reflector=true", "", "Node n-1 labeled\n")
 	s.want("label node n-1 rack --remove --dry-run=server", "", "Node n-1 labeled (server dry run)\n")
 	s.want("get nodes -o wide", "", "NAME   ASN     IPV4           IPV6\nn-1    64999   192.0.2.1/24   \n")
-	got := s.kubectl("get node n-1 -o jsonpath={.metadata.annotations.projectcalico\\.org/RouteReflectorClusterID}~{.metadata.labels.route-reflector}~{.metadata.labels.rack}", "")
+	got := s.kubectl("get node n-1 -o jsonpath={.metadata.annotations.projectcalico\\.org/RouteReflectorClusterID}~"+
+		"{.metadata.labels.route-reflector}~{.metadata.labels.rack}", "")
 	if got != "244.0.0.1 true 1" {
 		s.t.Errorf("the node of Kubernetes has %q", got)
 	}
@@ -221,7 +234,8 @@ func (s server) agents() {
 // The program itself does what its page of the documentation shows, also as a plugin of kubectl.
 func (s server) program() {
 	dir := s.t.TempDir()
-	build := exec.CommandContext(s.t.Context(), "go", "build", "-o", filepath.Join(dir, "calicoctl"), "../cmd/calicoctl")
+	build := exec.CommandContext(s.t.Context(), "go", "build", "-o", filepath.Join(dir, "calicoctl"),
+		"../cmd/calicoctl")
 	if out, err := build.CombinedOutput(); err != nil {
 		s.t.Fatalf("build calicoctl: %v: %s", err, out)
 	}
@@ -233,7 +247,8 @@ func (s server) program() {
 	shell := func(script string) string {
 		s.t.Helper()
 		command := exec.CommandContext(s.t.Context(), "bash", "-eu", "-c", script)
-		command.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "KUBECONFIG="+s.api.Kubeconfig, "HOME="+dir)
+		command.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "KUBECONFIG="+s.api.Kubeconfig,
+			"HOME="+dir)
 		out, err := command.CombinedOutput()
 		if err != nil {
 			s.t.Fatalf("%s\n%v: %s", script, err, out)
@@ -263,7 +278,8 @@ func (s server) program() {
 	if got := shell("kubectl-calico __complete get node no"); !strings.HasPrefix(got, "node1\n") {
 		s.t.Errorf("completed to %q", got)
 	}
-	if got := shell("calicoctl get ippool nobody 2>&1 && exit 1 || echo code $?"); got != "IPPool nobody: get IPPool nobody: not found: ippools.projectcalico.org \"nobody\" not found\ncode 1\n" {
+	if got := shell("calicoctl get ippool nobody 2>&1 && exit 1 || echo code $?"); got != "IPPool nobody: get "+
+		"IPPool nobody: not found: ippools.projectcalico.org \"nobody\" not found\ncode 1\n" {
 		s.t.Errorf("a failure shows %q", got)
 	}
 	s.kubectl("delete node/node1 ippool/a", "")
@@ -280,7 +296,8 @@ func (s server) newer() {
 	s.want("label ippool a x=y", "", "IPPool a labeled\n")
 	s.want("patch ippool a -p {spec:~{disabled:~true}}", "", "IPPool a patched\n")
 	s.want("apply -f -", pool("a", "cidr: 10.1.0.0/16, natOutgoing: true"), "IPPool a configured\n")
-	if got := s.kubectl("get ippool a -o jsonpath={.spec.future}~{.spec.disabled}~{.spec.natOutgoing}", ""); got != "here  true" {
+	if got := s.kubectl("get ippool a -o jsonpath={.spec.future}~{.spec.disabled}~{.spec.natOutgoing}",
+		""); got != "here  true" {
 		s.t.Errorf("after the changes: %q", got)
 	}
 	s.want("delete ippool a", "", "IPPool a deleted\n")
@@ -289,11 +306,13 @@ func (s server) newer() {
 // What this program knows and an older cluster does not, is said.
 func (s server) older() {
 	const spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
-	s.kubectl(`patch crd ippools.projectcalico.org --type=json -p [{"op":"remove","path":"`+spec+`/x-kubernetes-validations"},`+
+	s.kubectl(`patch crd ippools.projectcalico.org --type=json -p [{"op":"remove","path":"`+spec+
+		`/x-kubernetes-validations"},`+
 		`{"op":"remove","path":"`+spec+`/properties/namespaceSelector"}]`, "")
 	s.eventually("the field is gone", func() bool {
 		_, errs, code := s.run("create --dry-run=server -f -", pool("a", "cidr: 10.1.0.0/16, namespaceSelector: all()"))
-		return code == 1 && strings.Contains(errs, `IPPool a`) && strings.Contains(errs, `unknown field "spec.namespaceSelector"`)
+		return code == 1 && strings.Contains(errs, `IPPool a`) &&
+			strings.Contains(errs, `unknown field "spec.namespaceSelector"`)
 	})
 	s.want("create -f -", pool("a", "cidr: 10.1.0.0/16"), "IPPool a created\n")
 	s.refused("patch ippool a -p {spec:~{namespaceSelector:~all()}}", "", `unknown field "spec.namespaceSelector"`)
@@ -302,7 +321,8 @@ func (s server) older() {
 		_, errs, code := s.run("get ipreservations", "")
 		return code == 1 && strings.Contains(errs, "the cluster does not serve this kind")
 	})
-	s.refused("apply -f -", "{apiVersion: projectcalico.org/v3, kind: IPReservation, metadata: {name: r}, spec: {reservedCIDRs: [10.0.0.0/24]}}",
+	s.refused("apply -f -", "{apiVersion: projectcalico.org/v3, kind: IPReservation, metadata: {name: r}, spec: "+
+		"{reservedCIDRs: [10.0.0.0/24]}}",
 		"IPReservation r (standard input:1): the cluster does not serve this kind")
 	s.want("get ippools -o name", "", "ippool/a\n")
 }

@@ -100,10 +100,11 @@ func (t *tool) build() (version, commit string) {
 // release finds the major and minor number of a version.
 var release = regexp.MustCompile(`^v?(\d+)\.(\d+)\.`)
 
-// checkVersion refuses a cluster that is more than one minor version away: what the one does not know of the other could be
-// lost. Versions that are no releases, and clusters that do not say theirs, are not compared.
+// checkVersion refuses a cluster that is more than one minor version away: what the one does not know of the other
+// could be lost. Versions that are no releases, and clusters that do not say theirs, are not compared.
 func (t *tool) checkVersion(ctx context.Context, store datastore.Store) error {
-	info, err := datastore.Get[*v3.ClusterInformation](ctx, store, datastore.ClusterInformations, datastore.Key{Name: "default"})
+	info, err := datastore.Get[*v3.ClusterInformation](ctx, store, datastore.ClusterInformations,
+		datastore.Key{Name: "default"})
 	switch {
 	case errors.Is(err, datastore.ErrUnavailable) && !notServed(err):
 		return err // so that nobody waits twice

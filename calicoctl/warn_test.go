@@ -19,7 +19,8 @@ func TestWarnsOfWhatHasNoEffect(t *testing.T) {
 		if out, errs, code := newBench(t).run(line, encrypted); code != 0 || errs != want {
 			t.Errorf("%s: exit code %d, %q, and it says\n%swant\n%s", line, code, out, errs, want)
 		}
-		if _, errs, code := newBench(t).run(line, strings.Replace(encrypted, "true", "false", 1)); code != 0 || errs != "" {
+		if _, errs, code := newBench(t).run(line, strings.Replace(encrypted, "true", "false", 1)); code != 0 ||
+			errs != "" {
 			t.Errorf("%s of what asks for nothing: exit code %d, and it says %s", line, code, errs)
 		}
 	}
@@ -30,8 +31,10 @@ func TestPatchWarns(t *testing.T) {
 	if _, errs, code := b.run("apply -f -", strings.Replace(encrypted, "true", "false", 1)); code != 0 || errs != "" {
 		t.Fatal(errs)
 	}
-	const want = "Warning: FelixConfiguration default: spec.wireguardEnabled: has no effect yet: traffic between nodes is not encrypted\n"
-	if _, errs, code := b.run(`patch felixconfiguration default -p {"spec":{"wireguardEnabled":true}}`, ""); code != 0 || errs != want {
+	const want = "Warning: FelixConfiguration default: spec.wireguardEnabled: has no effect yet: traffic between " +
+		"nodes is not encrypted\n"
+	if _, errs, code := b.run(`patch felixconfiguration default -p {"spec":{"wireguardEnabled":true}}`,
+		""); code != 0 || errs != want {
 		t.Errorf("exit code %d, and it says\n%swant\n%s", code, errs, want)
 	}
 }

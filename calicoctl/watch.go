@@ -13,7 +13,8 @@ import (
 )
 
 // eventNames are how --output-watch-events calls them.
-var eventNames = map[datastore.EventType]string{datastore.Added: "ADDED", datastore.Modified: "MODIFIED", datastore.Deleted: "DELETED"}
+var eventNames = map[datastore.EventType]string{datastore.Added: "ADDED", datastore.Modified: "MODIFIED",
+	datastore.Deleted: "DELETED"}
 
 // follow shows what there is and then every change, until ctx ends. A lost watch is made again, and what changed in
 // between is shown.
@@ -38,8 +39,10 @@ func (g *getting) follow(ctx context.Context) error {
 }
 
 // followFrom shows changes until the watch has to be made again.
-func (g *getting) followFrom(ctx context.Context, revision string, known map[datastore.Key]datastore.Object, widths *[]int) error {
-	watcher, err := g.store.Watch(ctx, g.selected.kind, revision, datastore.ListOptions{Namespace: g.selected.namespace})
+func (g *getting) followFrom(ctx context.Context, revision string, known map[datastore.Key]datastore.Object,
+	widths *[]int) error {
+	watcher, err := g.store.Watch(ctx, g.selected.kind, revision,
+		datastore.ListOptions{Namespace: g.selected.namespace})
 	if err != nil {
 		return explained(err)
 	}

@@ -29,8 +29,9 @@ func (b *bench) watch(line string) watching {
 	w := watching{t: b.t, lines: make(chan string)}
 	done := make(chan int, 1)
 	go func() {
-		done <- Run(ctx, Environment{Name: b.name, In: strings.NewReader(""), Out: write, Err: write, Getenv: func(string) string { return "" },
-			Open: func(Connection) (datastore.Store, error) { return store, nil }}, strings.Fields(line))
+		done <- Run(ctx, Environment{Name: b.name, In: strings.NewReader(""), Out: write, Err: write,
+			Getenv: func(string) string { return "" },
+			Open:   func(Connection) (datastore.Store, error) { return store, nil }}, strings.Fields(line))
 		_ = write.Close() // never fails
 	}()
 	go func() {
@@ -67,7 +68,8 @@ func TestWatch(t *testing.T) {
 	b := newBench(t)
 	b.furnish()
 	w := b.watch("get ippools -w --output-watch-events --selector !hidden")
-	w.want("EVENT   NAME   CIDR          SELECTOR", "ADDED   a      10.1.0.0/16   all()", "ADDED   b      fd00::/64     has(gpu)")
+	w.want("EVENT   NAME   CIDR          SELECTOR", "ADDED   a      10.1.0.0/16   all()",
+		"ADDED   b      fd00::/64     has(gpu)")
 	b.run("apply -f -", pool("longer", "cidr: 10.3.0.0/16"))
 	w.want("ADDED   longer   10.3.0.0/16   all()")
 	b.run("label ippool longer hidden=yes", "")
@@ -90,7 +92,8 @@ func TestWatchOfOneInOtherForms(t *testing.T) {
 	names := b.watch("get ippool b -w -o name")
 	objects := b.watch("get ippool b -w -o yaml --export --output-watch-events")
 	names.want("ippool/b")
-	first := []string{"---", "object:", "  apiVersion: projectcalico.org/v3", "  kind: IPPool", "  metadata:", "    name: b", "  spec:", "    cidr: fd00::/64"}
+	first := []string{"---", "object:", "  apiVersion: projectcalico.org/v3", "  kind: IPPool", "  metadata:",
+		"    name: b", "  spec:", "    cidr: fd00::/64"}
 	objects.want(append(first, "    nodeSelector: has(gpu)", "type: ADDED")...)
 	b.run("label ippool a x=y", "")
 	b.run("patch ippool b -p {spec:~{nodeSelector:~null}}", "")
@@ -105,10 +108,11 @@ func TestWatchOfADerivedKindByName(t *testing.T) {
 	b.furnish()
 	w := b.watch("get wep n1-k8s-web--0-eth0 -n shop -w -o custom-columns=WORKLOAD,NETWORKS")
 	w.want("WORKLOAD   NETWORKS", "web-0      10.1.0.5/32")
-	_, err := datastore.Modify(t.Context(), b.store, datastore.Pods, datastore.Key{Namespace: "shop", Name: "web-0"}, func(p *corev1.Pod) error {
-		p.Annotations = map[string]string{"x": "y"}
-		return nil
-	})
+	_, err := datastore.Modify(t.Context(), b.store, datastore.Pods, datastore.Key{Namespace: "shop", Name: "web-0"},
+		func(p *corev1.Pod) error {
+			p.Annotations = map[string]string{"x": "y"}
+			return nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +149,8 @@ type gated struct {
 	open, watched chan struct{}
 }
 
-func (g *gated) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (g *gated) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	w, err := g.Store.Watch(ctx, kind, revision, opts)
 	g.watched <- struct{}{}
 	return w, err

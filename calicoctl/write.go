@@ -93,7 +93,8 @@ func (t *tool) named(in *input, args []string, judge bool) (good []manifest.Docu
 
 // each does something with every resource and says how it went; one that fails does not stop the others. bad is how
 // many failed before.
-func (t *tool) each(verb string, documents []manifest.Document, bad int, do func(manifest.Document) (string, error)) error {
+func (t *tool) each(verb string, documents []manifest.Document, bad int,
+	do func(manifest.Document) (string, error)) error {
 	total := len(documents) + bad
 	for _, d := range documents {
 		done, err := do(d)
@@ -116,7 +117,8 @@ func (t *tool) validateCommand() *cobra.Command {
 	var in input
 	command := &cobra.Command{
 		Use: "validate -f FILE", Short: "Judge resources without a cluster", Args: cobra.NoArgs,
-		Long: "Judge resources without a cluster: their form, their values, and what the values say together. What depends on\n" +
+		Long: "Judge resources without a cluster: their form, their values, and what the values say together. What " +
+			"depends on\n" +
 			"other resources, such as pools that overlap, only the cluster knows: apply --dry-run=server asks it.",
 		RunE: func(*cobra.Command, []string) error {
 			documents, bad, err := t.named(&in, nil, true)
@@ -184,7 +186,8 @@ func apply(ctx context.Context, store datastore.Store, d manifest.Document) (str
 		case err == nil && done == "replaced":
 			return "configured", nil
 		case errors.Is(err, datastore.ErrNotFound):
-			if done, err = create(ctx, store, d); !errors.Is(err, datastore.ErrExists) {
+			done, err = create(ctx, store, d)
+			if !errors.Is(err, datastore.ErrExists) {
 				return done, err
 			}
 		case !errors.Is(err, datastore.ErrConflict) || given != "":

@@ -47,18 +47,21 @@ func TestPatch(t *testing.T) {
 	for _, test := range []struct{ line, want string }{
 		{"patch ippool a -p {spec:~{natOutgoing:~false}}", "IPPool a patched\n"},
 		{"patch ippool/a -p {\"spec\":{\"natOutgoing\":false}}", "IPPool a unchanged\n"},
-		{"patch pool a --type=merge -p {spec:~{allowedUses:~[Tunnel]},metadata:~{labels:~{rack:~null,row:~\"2\"}}}", "IPPool a patched\n"},
+		{"patch pool a --type=merge -p {spec:~{allowedUses:~[Tunnel]},metadata:~{labels:~{rack:~null,row:~\"2\"}}}",
+			"IPPool a patched\n"},
 		{"patch ipp a -t json -p [{op:~replace,path:~/spec/vxlanMode,value:~CrossSubnet}]", "IPPool a patched\n"},
 		{"patch np web -n shop -p {spec:~{order:~5.5}}", "NetworkPolicy shop/web patched\n"},
 	} {
 		b.want(test.line, "", test.want)
 	}
 	a := b.pool("a")
-	if a.Spec.NATOutgoing || a.Spec.VXLANMode != v3.VXLANModeCrossSubnet || len(a.Spec.AllowedUses) != 1 || len(a.Labels) != 1 || a.Labels["row"] != "2" {
+	if a.Spec.NATOutgoing || a.Spec.VXLANMode != v3.VXLANModeCrossSubnet || len(a.Spec.AllowedUses) != 1 ||
+		len(a.Labels) != 1 || a.Labels["row"] != "2" {
 		t.Errorf("after the patches: %+v", a)
 	}
 	for _, test := range []struct{ line, want string }{
-		{"patch ippool a -p {spec:~{natOutgoin:~true}}", "IPPool a: spec.natOutgoin: unknown field; did you mean natOutgoing?"},
+		{"patch ippool a -p {spec:~{natOutgoin:~true}}",
+			"IPPool a: spec.natOutgoin: unknown field; did you mean natOutgoing?"},
 		{"patch ippool a -p {spec:~{natOutgoing:~1}}", "IPPool a: spec.natOutgoing: must be true or false"},
 		{"patch ippool a -p {spec:~{blockSize:~99}}", "IPPool a: spec.blockSize"},
 		{"patch ippool a -p {metadata:~{name:~z}}", "cannot change the kind, namespace or name"},
@@ -106,19 +109,23 @@ func TestLabel(t *testing.T) {
 func TestNodesOfKubernetes(t *testing.T) {
 	b := newBench(t)
 	b.furnish()
-	b.want("patch node n1 -p {spec:~{bgp:~{asNumber:~64999,routeReflectorClusterID:~244.0.0.1}}}", "", "Node n1 patched\n")
+	b.want("patch node n1 -p {spec:~{bgp:~{asNumber:~64999,routeReflectorClusterID:~244.0.0.1}}}", "",
+		"Node n1 patched\n")
 	b.want("label nodes n1 rack=1", "", "Node n1 labeled\n")
 	node, err := datastore.Get[*corev1.Node](t.Context(), b.store, datastore.Nodes, datastore.Key{Name: "n1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if node.Annotations["projectcalico.org/ASNumber"] != "64999" || node.Annotations["projectcalico.org/RouteReflectorClusterID"] != "244.0.0.1" ||
-		node.Annotations["projectcalico.org/IPv4Address"] != "192.0.2.7/24" || node.Labels["rack"] != "1" || node.Labels["kubernetes.io/hostname"] != "n1" {
+	if node.Annotations["projectcalico.org/ASNumber"] != "64999" ||
+		node.Annotations["projectcalico.org/RouteReflectorClusterID"] != "244.0.0.1" ||
+		node.Annotations["projectcalico.org/IPv4Address"] != "192.0.2.7/24" || node.Labels["rack"] != "1" ||
+		node.Labels["kubernetes.io/hostname"] != "n1" {
 		t.Errorf("the node of Kubernetes: %+v", node.ObjectMeta)
 	}
 	out, _, _ := b.run("get node n1 -o yaml", "")
 	b.want("apply -f -", out, "Node n1 unchanged\n")
-	b.refused("delete node n1", "", "Node n1: delete Node n1: invalid: where Kubernetes is the datastore it follows from the Nodes of Kubernetes")
+	b.refused("delete node n1", "",
+		"Node n1: delete Node n1: invalid: where Kubernetes is the datastore it follows from the Nodes of Kubernetes")
 	b.refused("label wep n1-k8s-web--0-eth0 a=b -n shop", "", "follows from the Pods")
 }
 
@@ -126,7 +133,8 @@ func TestValidate(t *testing.T) {
 	b := newBench(t)
 	b.store = failing{}
 	b.want("validate -f -", pool("a", "cidr: 10.1.0.0/16")+peer, "IPPool a valid\nBGPPeer tor valid\n")
-	out, errs, code := b.run("validate -f -", pool("a", "cidr: 10.1.0.0/16")+pool("b", "cidr: 10.300.0.0/16")+pool("c", "cidr: 10.1.0.0/16, x: 1"))
+	out, errs, code := b.run("validate -f -", pool("a", "cidr: 10.1.0.0/16")+pool("b", "cidr: 10.300.0.0/16")+
+		pool("c", "cidr: 10.1.0.0/16, x: 1"))
 	if code != 1 || out != "IPPool a valid\n" {
 		t.Errorf("exit code %d: %s", code, out)
 	}
@@ -136,16 +144,19 @@ func TestValidate(t *testing.T) {
 			t.Errorf("validate says\n%s\nwithout %q", errs, want)
 		}
 	}
-	out, errs, code = b.run("validate -f -", "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: x}, spec: {types: [Ingress], egress: [{action: Deny}]}}")
-	if code != 0 || out != "GlobalNetworkPolicy x valid\n" || !strings.HasPrefix(errs, "Warning: GlobalNetworkPolicy x (standard input:1): spec.egress: ") {
+	out, errs, code = b.run("validate -f -",
+		"{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: x}, spec: {types: "+
+			"[Ingress], egress: [{action: Deny}]}}")
+	if code != 0 || out != "GlobalNetworkPolicy x valid\n" ||
+		!strings.HasPrefix(errs, "Warning: GlobalNetworkPolicy x (standard input:1): spec.egress: ") {
 		t.Errorf("a policy with rules for nothing: exit code %d: %s%s", code, out, errs)
 	}
 	b.want("validate --skip-empty -f -", "", "")
 	b.refused("validate", "", "say what: -f FILE")
 }
 
-// The manifests by which every door is judged: what an API server or admission refuses, this program refuses before it asks, and
-// with the library's words.
+// The manifests by which every door is judged: what an API server or admission refuses, this program refuses before it
+// asks, and with the library's words.
 func TestVerdicts(t *testing.T) {
 	for _, m := range append(validatetest.Refused(), validatetest.RefusedEtcd()...) {
 		out, errs, code := newBench(t).run("validate -f -", m.YAML)
@@ -154,7 +165,8 @@ func TestVerdicts(t *testing.T) {
 		}
 	}
 	for _, m := range append(validatetest.Accepted(), validatetest.AcceptedEtcd()...) {
-		if out, errs, code := newBench(t).run("validate -f -", m.YAML); code != 0 || !strings.HasSuffix(out, " valid\n") {
+		if out, errs, code := newBench(t).run("validate -f -", m.YAML); code != 0 ||
+			!strings.HasSuffix(out, " valid\n") {
 			t.Errorf("%s: exit code %d: %s%s", m, code, out, errs)
 		}
 	}
@@ -185,7 +197,8 @@ func (r refusingUpdates) Update(_ context.Context, kind datastore.Kind, o datast
 func TestPatchIsReadStrictly(t *testing.T) {
 	b := newBench(t)
 	b.furnish()
-	b.refused("patch ippool a -p {spec:~{nodeSelector:~!has(a)~}}", "", "spec.nodeSelector: ! begins a YAML tag", "'!has(a)'")
+	b.refused("patch ippool a -p {spec:~{nodeSelector:~!has(a)~}}", "", "spec.nodeSelector: ! begins a YAML tag",
+		"'!has(a)'")
 	b.refused("patch ippool a -p {spec:~{nodeSelector:~!has(a)}}", "", "! begins a YAML tag", "'!has(a)'")
 	b.refused("patch ippool a -p {spec:~{disabled:~true,disabled:~false}}", "", "read the patch", "disabled")
 	b.want("patch ippool a -p {spec:~{nodeSelector:~'!has(a)'}}", "", "IPPool a patched\n")
@@ -198,19 +211,23 @@ func TestPatchIsReadStrictly(t *testing.T) {
 // bgppeer-namespace: all that reads a manifest leaves the namespace of a cluster-scoped kind out, and says so.
 func TestNamespaceOnAClusterScopedKind(t *testing.T) {
 	b := newBench(t)
-	const manifest = "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: edge, namespace: calico-system}\n" +
+	const manifest = "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: edge, namespace: " +
+		"calico-system}\n" +
 		"spec: {peerIP: 10.0.0.1, asNumber: 65001}\n"
 	for _, test := range []struct{ line, want string }{
 		{"validate -f -", "BGPPeer edge valid\n"}, {"apply --dry-run=client -f -", "BGPPeer edge created (dry run)\n"},
-		{"apply -f -", "BGPPeer edge created\n"}, {"replace -f -", "BGPPeer edge unchanged\n"}, {"get -o name -f -", "bgppeer/edge\n"},
-		{"convert -f -", strings.Replace(strings.Replace(manifest, "{name: edge, namespace: calico-system}", "\n  name: edge", 1),
+		{"apply -f -", "BGPPeer edge created\n"}, {"replace -f -", "BGPPeer edge unchanged\n"},
+		{"get -o name -f -", "bgppeer/edge\n"},
+		{"convert -f -", strings.Replace(strings.Replace(manifest, "{name: edge, namespace: calico-system}",
+			"\n  name: edge", 1),
 			"{peerIP: 10.0.0.1, asNumber: 65001}", "\n  asNumber: 65001\n  peerIP: 10.0.0.1", 1)},
 		{"delete -f -", "BGPPeer edge deleted\n"},
 	} {
 		out, errs, code := b.run(test.line, manifest)
 		out = strings.ReplaceAll(out, " \n", "\n")
 		if code != 0 || out != strings.ReplaceAll(test.want, " \n", "\n") ||
-			errs != "Warning: BGPPeer edge (standard input:1): metadata.namespace: calico-system is left out: BGPPeer is in no namespace\n" {
+			errs != "Warning: BGPPeer edge (standard input:1): metadata.namespace: calico-system is left out: "+
+				"BGPPeer is in no namespace\n" {
 			t.Errorf("%s: exit code %d: %s%s", test.line, code, out, errs)
 		}
 	}
@@ -237,7 +254,8 @@ func TestDeleteOfAPoolInUse(t *testing.T) {
 	cidr := netip.MustParsePrefix(b.pool("a").Spec.CIDR)
 	zero, handle := 0, "web"
 	block := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(netip.PrefixFrom(cidr.Addr(), 30))},
-		Spec: v3.IPAMBlockSpec{CIDR: netip.PrefixFrom(cidr.Addr(), 30).String(), Allocations: []*int{&zero, nil, nil, nil},
+		Spec: v3.IPAMBlockSpec{CIDR: netip.PrefixFrom(cidr.Addr(), 30).String(),
+			Allocations: []*int{&zero, nil, nil, nil},
 			Unallocated: []int{1, 2, 3}, Attributes: []v3.AllocationAttribute{{HandleID: &handle}}}}
 	created, err := b.store.Create(t.Context(), datastore.IPAMBlocks, block)
 	if err != nil {

@@ -29,7 +29,8 @@ func forward(request *protocol.Request, config *networkConfig) ([]byte, error) {
 	var netns *os.File
 	if request.Command == "ADD" || request.Command == "CHECK" {
 		var err error
-		if netns, err = openNamespace(request.NetNS); err != nil {
+		netns, err = openNamespace(request.NetNS)
+		if err != nil {
 			return nil, err
 		}
 		defer netns.Close()
@@ -66,7 +67,8 @@ func forwardDelete(request *protocol.Request, config *networkConfig) error {
 	return protocol.WriteSpool(config.Spool, request)
 }
 
-func exchange(request *protocol.Request, netns *os.File, socket string, limit time.Duration) (*protocol.Response, error) {
+func exchange(request *protocol.Request, netns *os.File, socket string, limit time.Duration) (*protocol.Response,
+	error) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
 		return nil, err
@@ -84,7 +86,8 @@ func exchange(request *protocol.Request, netns *os.File, socket string, limit ti
 // isDown reports whether Felix does not listen, went away before it answered, or has its queue of
 // connections full (EAGAIN).
 func isDown(err error) bool {
-	for _, down := range []error{fs.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, syscall.EAGAIN, protocol.ErrNoAnswer} {
+	for _, down := range []error{fs.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE,
+		syscall.EAGAIN, protocol.ErrNoAnswer} {
 		if errors.Is(err, down) {
 			return true
 		}
@@ -93,7 +96,8 @@ func isDown(err error) bool {
 }
 
 func felixDown(command, socket string, err error) error {
-	code, msg := protocol.CodeTryAgain, "Felix, the node's agent, did not answer at "+socket+"; is the calico-node pod of this node running?"
+	code, msg := protocol.CodeTryAgain, "Felix, the node's agent, did not answer at "+socket+
+		"; is the calico-node pod of this node running?"
 	switch {
 	case command == "STATUS":
 		code = protocol.CodeNotAvailable

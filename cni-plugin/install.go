@@ -137,7 +137,8 @@ func installable(config string) (content []byte, portmap bool, err error) {
 			Type string `json:"type"`
 		}
 		if err := json.Unmarshal(raw, &plugin); err != nil || plugin.Type == "" {
-			return nil, false, fmt.Errorf(`CNI_NETWORK_CONFIG: field "plugins[%d].type" must be the name of a plugin`, i)
+			return nil, false, fmt.Errorf(`CNI_NETWORK_CONFIG: field "plugins[%d].type" must be the name of a plugin`,
+				i)
 		}
 		calico = calico || plugin.Type == binaryName
 		portmap = portmap || plugin.Type == portmapName

@@ -99,7 +99,8 @@ func parseConfig(raw []byte) (*networkConfig, error) {
 	for field, path := range map[string]string{"felix_socket": config.Socket, "felix_spool": config.Spool} {
 		if !strings.HasPrefix(path, "/") {
 			return nil, &protocol.Error{Code: protocol.CodeInvalidConfig,
-				Msg: fmt.Sprintf("%s %q of the network configuration is invalid", field, path), Details: "must be an absolute path"}
+				Msg:     fmt.Sprintf("%s %q of the network configuration is invalid", field, path),
+				Details: "must be an absolute path"}
 		}
 	}
 	return config, nil

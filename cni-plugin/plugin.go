@@ -72,7 +72,8 @@ func runCNI(command string, getenv func(string) string, stdin io.Reader, stdout 
 	version := newestVersion
 	raw, err := io.ReadAll(io.LimitReader(stdin, maxConfig+1))
 	if err == nil && len(raw) > maxConfig {
-		err = &protocol.Error{Code: protocol.CodeDecode, Msg: fmt.Sprintf("network configuration is larger than %d octets", maxConfig)}
+		err = &protocol.Error{Code: protocol.CodeDecode,
+			Msg: fmt.Sprintf("network configuration is larger than %d octets", maxConfig)}
 	}
 	var output []byte
 	if err == nil {

@@ -94,18 +94,29 @@ func TestBadInputNamesTheFieldAndWhatIsRight(t *testing.T) {
 		contains []string
 	}{
 		{name: "command", command: "FROB", code: 4, contains: []string{`CNI_COMMAND="FROB"`, "ADD, DEL"}},
-		{name: "no container", command: "ADD", env: map[string]string{"CNI_CONTAINERID": ""}, code: 4, contains: []string{"CNI_CONTAINERID", "must be set for ADD"}},
-		{name: "no namespace", command: "ADD", env: map[string]string{"CNI_NETNS": ""}, code: 4, contains: []string{"CNI_NETNS", "must be set"}},
-		{name: "namespace missing", command: "ADD", env: map[string]string{"CNI_NETNS": "/does/not/exist"}, code: 4, contains: []string{`CNI_NETNS="/does/not/exist"`, "path of a network namespace"}},
-		{name: "container", command: "DEL", env: map[string]string{"CNI_CONTAINERID": "../../etc"}, code: 4, contains: []string{`CNI_CONTAINERID="../../etc"`, "letter or digit"}},
-		{name: "interface too long", command: "ADD", env: map[string]string{"CNI_IFNAME": "sixteen-letters-"}, code: 4, contains: []string{"CNI_IFNAME", "1 to 15"}},
-		{name: "interface with slash", command: "ADD", env: map[string]string{"CNI_IFNAME": "a/b"}, code: 4, contains: []string{"CNI_IFNAME"}},
-		{name: "version", command: "ADD", config: map[string]any{"cniVersion": "0.2.0"}, code: 1, contains: []string{`cniVersion "0.2.0"`, "1.0.0, 1.1.0"}},
-		{name: "no version", command: "ADD", config: map[string]any{"cniVersion": ""}, code: 1, contains: []string{`cniVersion "0.1.0"`}},
-		{name: "network name", command: "ADD", config: map[string]any{"name": ""}, code: 7, contains: []string{`name ""`}},
-		{name: "relative socket", command: "ADD", config: map[string]any{"felix_socket": "run/x"}, code: 7, contains: []string{`felix_socket "run/x"`, "absolute"}},
+		{name: "no container", command: "ADD", env: map[string]string{"CNI_CONTAINERID": ""}, code: 4,
+			contains: []string{"CNI_CONTAINERID", "must be set for ADD"}},
+		{name: "no namespace", command: "ADD", env: map[string]string{"CNI_NETNS": ""}, code: 4,
+			contains: []string{"CNI_NETNS", "must be set"}},
+		{name: "namespace missing", command: "ADD", env: map[string]string{"CNI_NETNS": "/does/not/exist"}, code: 4,
+			contains: []string{`CNI_NETNS="/does/not/exist"`, "path of a network namespace"}},
+		{name: "container", command: "DEL", env: map[string]string{"CNI_CONTAINERID": "../../etc"}, code: 4,
+			contains: []string{`CNI_CONTAINERID="../../etc"`, "letter or digit"}},
+		{name: "interface too long", command: "ADD", env: map[string]string{"CNI_IFNAME": "sixteen-letters-"}, code: 4,
+			contains: []string{"CNI_IFNAME", "1 to 15"}},
+		{name: "interface with slash", command: "ADD", env: map[string]string{"CNI_IFNAME": "a/b"}, code: 4,
+			contains: []string{"CNI_IFNAME"}},
+		{name: "version", command: "ADD", config: map[string]any{"cniVersion": "0.2.0"}, code: 1,
+			contains: []string{`cniVersion "0.2.0"`, "1.0.0, 1.1.0"}},
+		{name: "no version", command: "ADD", config: map[string]any{"cniVersion": ""}, code: 1,
+			contains: []string{`cniVersion "0.1.0"`}},
+		{name: "network name", command: "ADD", config: map[string]any{"name": ""}, code: 7,
+			contains: []string{`name ""`}},
+		{name: "relative socket", command: "ADD", config: map[string]any{"felix_socket": "run/x"}, code: 7,
+			contains: []string{`felix_socket "run/x"`, "absolute"}},
 		{name: "not JSON", command: "ADD", raw: "name: x", code: 6, contains: []string{"JSON object"}},
-		{name: "too large", command: "ADD", raw: strings.Repeat(" ", maxConfig+1), code: 6, contains: []string{"larger than 1048576"}},
+		{name: "too large", command: "ADD", raw: strings.Repeat(" ", maxConfig+1), code: 6,
+			contains: []string{"larger than 1048576"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,7 +201,8 @@ func TestErrorsOfFelixReachTheRuntime(t *testing.T) {
 	socket := felix(t, func(*protocol.Request, *os.File) *protocol.Response {
 		return &protocol.Response{Error: &protocol.Error{Code: protocol.CodeNoAddress, Msg: "no pool", Details: "why"}}
 	})
-	_, got := execute(t, environment("ADD", nil), configuration(t, map[string]any{"felix_socket": socket, "cniVersion": "0.3.1"}))
+	_, got := execute(t, environment("ADD", nil), configuration(t,
+		map[string]any{"felix_socket": socket, "cniVersion": "0.3.1"}))
 	if diff := cmp.Diff(cniError{CNIVersion: "0.3.1", Code: 101, Msg: "no pool", Details: "why"}, got); diff != "" {
 		t.Errorf("error object differs (-want +got):\n%s", diff)
 	}
@@ -198,7 +210,8 @@ func TestErrorsOfFelixReachTheRuntime(t *testing.T) {
 
 func TestFelixDown(t *testing.T) {
 	for command, code := range map[string]uint{"CHECK": 11, "GC": 11, "STATUS": 50} {
-		config := configuration(t, map[string]any{"felix_socket": filepath.Join(t.TempDir(), "none"), "cniVersion": "1.1.0"})
+		config := configuration(t, map[string]any{"felix_socket": filepath.Join(t.TempDir(), "none"),
+			"cniVersion": "1.1.0"})
 		_, got := execute(t, environment(command, nil), config)
 		if got.Code != code || !strings.Contains(got.Msg, "calico-node") {
 			t.Errorf("%s: got %+v, want code %d that names the calico-node pod", command, got, code)
@@ -215,7 +228,8 @@ func TestDeleteIsSpooledWhenFelixIsDown(t *testing.T) {
 			spool := filepath.Join(t.TempDir(), "spool")
 			config := configuration(t, map[string]any{"felix_socket": socket, "felix_spool": spool})
 			for range 2 {
-				if output, object := execute(t, environment("DEL", map[string]string{"CNI_NETNS": ""}), config); output != "" {
+				if output, object := execute(t, environment("DEL", map[string]string{"CNI_NETNS": ""}),
+					config); output != "" {
 					t.Fatalf("DEL failed: %+v", object)
 				}
 			}
@@ -237,7 +251,8 @@ func TestDeleteFailsWhenFelixSaysSo(t *testing.T) {
 	socket := felix(t, func(*protocol.Request, *os.File) *protocol.Response {
 		return &protocol.Response{Error: &protocol.Error{Code: protocol.CodeInternal, Msg: "kernel"}}
 	})
-	_, got := execute(t, environment("DEL", nil), configuration(t, map[string]any{"felix_socket": socket, "felix_spool": t.TempDir()}))
+	_, got := execute(t, environment("DEL", nil), configuration(t,
+		map[string]any{"felix_socket": socket, "felix_spool": t.TempDir()}))
 	if got.Code != protocol.CodeInternal {
 		t.Errorf("got %+v", got)
 	}
@@ -245,7 +260,8 @@ func TestDeleteFailsWhenFelixSaysSo(t *testing.T) {
 
 func TestRelease(t *testing.T) {
 	var stdout bytes.Buffer
-	code := Main([]string{"calico", "version"}, func(string) string { return "" }, strings.NewReader(""), &stdout, io.Discard)
+	code := Main([]string{"calico", "version"}, func(string) string { return "" }, strings.NewReader(""), &stdout,
+		io.Discard)
 	if code != 0 || len(strings.TrimSpace(stdout.String())) == 0 {
 		t.Errorf("got exit code %d, %q", code, &stdout)
 	}
@@ -281,7 +297,8 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestInstall(t *testing.T) {
-	paths := HostPaths{Bin: filepath.Join(t.TempDir(), "bin"), Config: filepath.Join(t.TempDir(), "net.d"), Image: t.TempDir()}
+	paths := HostPaths{Bin: filepath.Join(t.TempDir(), "bin"), Config: filepath.Join(t.TempDir(), "net.d"),
+		Image: t.TempDir()}
 	plugins := func() (types []string) {
 		t.Helper()
 		content, err := os.ReadFile(filepath.Join(paths.Config, "10-calico.conflist"))
@@ -374,7 +391,8 @@ func TestInstallRefusesABadConfiguration(t *testing.T) {
 
 func TestStdinThatFails(t *testing.T) {
 	var stdout bytes.Buffer
-	code := Main([]string{"calico"}, environment("ADD", nil), io.MultiReader(strings.NewReader("{"), errorReader{}), &stdout, io.Discard)
+	code := Main([]string{"calico"}, environment("ADD", nil), io.MultiReader(strings.NewReader("{"), errorReader{}),
+		&stdout, io.Discard)
 	if code != 1 || !strings.Contains(stdout.String(), "broken pipe") {
 		t.Errorf("got exit code %d, %s", code, &stdout)
 	}

@@ -65,9 +65,10 @@ var (
 	CalicoNetworkPolicies           = namespacedCalico("NetworkPolicy", "networkpolicies")
 	NetworkSets                     = namespacedCalico("NetworkSet", "networksets")
 	StagedGlobalNetworkPolicies     = calico("StagedGlobalNetworkPolicy", "stagedglobalnetworkpolicies", false)
-	StagedKubernetesNetworkPolicies = namespacedCalico("StagedKubernetesNetworkPolicy", "stagedkubernetesnetworkpolicies")
-	StagedNetworkPolicies           = namespacedCalico("StagedNetworkPolicy", "stagednetworkpolicies")
-	Tiers                           = calico("Tier", "tiers", true)
+	StagedKubernetesNetworkPolicies = namespacedCalico("StagedKubernetesNetworkPolicy",
+		"stagedkubernetesnetworkpolicies")
+	StagedNetworkPolicies = namespacedCalico("StagedNetworkPolicy", "stagednetworkpolicies")
+	Tiers                 = calico("Tier", "tiers", true)
 )
 
 // The kinds of projectcalico.org/v3 that are stored in etcd alone. Where Kubernetes is the datastore they follow from
@@ -80,18 +81,26 @@ var (
 
 // The Kubernetes kinds that Maneki reads.
 var (
-	Pods            = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Pod"), Plural: "pods", Namespaced: true, HasStatus: true}
-	Namespaces      = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Namespace"), Plural: "namespaces", HasStatus: true}
-	Nodes           = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Node"), Plural: "nodes", HasStatus: true}
-	ServiceAccounts = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ServiceAccount"), Plural: "serviceaccounts", Namespaced: true}
-	EndpointSlices  = Kind{GroupVersionKind: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), Plural: "endpointslices", Namespaced: true}
-	NetworkPolicies = Kind{GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), Plural: "networkpolicies", Namespaced: true}
+	Pods = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Pod"), Plural: "pods",
+		Namespaced: true, HasStatus: true}
+	Namespaces = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Namespace"), Plural: "namespaces",
+		HasStatus: true}
+	Nodes = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Node"), Plural: "nodes",
+		HasStatus: true}
+	ServiceAccounts = Kind{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ServiceAccount"),
+		Plural: "serviceaccounts", Namespaced: true}
+	EndpointSlices = Kind{GroupVersionKind: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
+		Plural: "endpointslices", Namespaced: true}
+	NetworkPolicies = Kind{GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"),
+		Plural: "networkpolicies", Namespaced: true}
 	// ClusterNetworkPolicies has a CRD that the cluster's administrator installs, or not.
-	ClusterNetworkPolicies = Kind{GroupVersionKind: clusterNetworkPolicy, Plural: "clusternetworkpolicies", HasStatus: true, Optional: true}
+	ClusterNetworkPolicies = Kind{GroupVersionKind: clusterNetworkPolicy, Plural: "clusternetworkpolicies",
+		HasStatus: true, Optional: true}
 )
 
 var clusterNetworkPolicy = schema.GroupVersionKind{
-	Group: policyv1alpha2.GroupVersion.Group, Version: policyv1alpha2.GroupVersion.Version, Kind: "ClusterNetworkPolicy"}
+	Group: policyv1alpha2.GroupVersion.Group, Version: policyv1alpha2.GroupVersion.Version,
+	Kind: "ClusterNetworkPolicy"}
 
 // calicoKinds are sorted by name.
 var calicoKinds = []Kind{

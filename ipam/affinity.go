@@ -129,7 +129,8 @@ func (c *Client) withAffinity(ctx context.Context, host string, cidr netip.Prefi
 }
 
 // setAffinity creates a BlockAffinity in a state, or moves it there, and gives it as stored.
-func (c *Client) setAffinity(ctx context.Context, host string, cidr netip.Prefix, state v3.BlockAffinityState) (*v3.BlockAffinity, error) {
+func (c *Client) setAffinity(ctx context.Context, host string, cidr netip.Prefix,
+	state v3.BlockAffinityState) (*v3.BlockAffinity, error) {
 	a := &v3.BlockAffinity{
 		ObjectMeta: metav1.ObjectMeta{Name: AffinityName(host, cidr)},
 		Spec:       v3.BlockAffinitySpec{State: state, Node: host, Type: "host", CIDR: cidr.String()},
@@ -180,7 +181,8 @@ func affinityOf(verb string, key datastore.Key, obj datastore.Object, err error)
 
 // markAffinities sets affinities to pendingDeletion if they are unchanged since they were read, and returns them by
 // CIDR. An affinity that has changed is nil: its node is claiming the block.
-func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffinity) (map[string]*v3.BlockAffinity, error) {
+func (c *Client) markAffinities(ctx context.Context, affinities []*v3.BlockAffinity) (map[string]*v3.BlockAffinity,
+	error) {
 	marked := map[string]*v3.BlockAffinity{}
 	var errs []error
 	for _, a := range affinities {

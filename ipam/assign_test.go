@@ -137,8 +137,10 @@ func TestBorrow(t *testing.T) {
 		{"by default", nil, 5, ""},
 		{"without autoAllocateBlocks", &v3.IPAMConfigurationSpec{}, 5, ""},
 		{"strict affinity", &v3.IPAMConfigurationSpec{StrictAffinity: true}, 4, "strictAffinity forbids borrowing"},
-		{"no automatic blocks", &v3.IPAMConfigurationSpec{AutoAllocateBlocks: new(false)}, 1, "automatic allocation of blocks is off"},
-		{"maximum of blocks", &v3.IPAMConfigurationSpec{StrictAffinity: true, MaxBlocksPerHost: 1}, 4, "maximum number of blocks"},
+		{"no automatic blocks", &v3.IPAMConfigurationSpec{AutoAllocateBlocks: new(false)}, 1,
+			"automatic allocation of blocks is off"},
+		{"maximum of blocks", &v3.IPAMConfigurationSpec{StrictAffinity: true, MaxBlocksPerHost: 1}, 4,
+			"maximum number of blocks"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -193,16 +195,21 @@ func TestNoAddress(t *testing.T) {
 	}{
 		{"usable", pool4, request, ""},
 		{"disabled", with(func(p *Pool) { p.Disabled = true }), named, "pool four: disabled"},
-		{"closed", with(func(p *Pool) { p.Disabled, p.Closed = true, "it overlaps an older one" }), named, "pool four: it overlaps an older one"},
-		{"manual", with(func(p *Pool) { p.Manual = true }), request, "pool four: assigns only to requests that name it"},
+		{"closed", with(func(p *Pool) { p.Disabled, p.Closed = true, "it overlaps an older one" }), named,
+			"pool four: it overlaps an older one"},
+		{"manual", with(func(p *Pool) { p.Manual = true }), request,
+			"pool four: assigns only to requests that name it"},
 		{"manual, named", with(func(p *Pool) { p.Manual = true }), named, ""},
-		{"node not selected", with(func(p *Pool) { p.NodeSelector = "zone == 'west'" }), request, "pool four: its nodeSelector does not select the node"},
+		{"node not selected", with(func(p *Pool) { p.NodeSelector = "zone == 'west'" }), request,
+			"pool four: its nodeSelector does not select the node"},
 		{"node selected", with(func(p *Pool) { p.NodeSelector = "zone == 'east'" }), request, ""},
 		{"node not selected, named", with(func(p *Pool) { p.NodeSelector = "zone == 'west'" }), named, ""},
-		{"namespace not selected", with(func(p *Pool) { p.NamespaceSelector = "has(team)" }), request, "its namespaceSelector does not select the namespace"},
+		{"namespace not selected", with(func(p *Pool) { p.NamespaceSelector = "has(team)" }), request,
+			"its namespaceSelector does not select the namespace"},
 		{"broken selector", with(func(p *Pool) { p.NodeSelector = "zone = east" }), request, `selector "zone = east"`},
 		{"tunnels only", with(func(p *Pool) { p.AllowedUses = []Use{Tunnel} }), request, "not allowed for this use"},
-		{"smaller than a block", with(func(p *Pool) { p.CIDR = prefix("10.0.0.0/27") }), request, "smaller than a block"},
+		{"smaller than a block", with(func(p *Pool) { p.CIDR = prefix("10.0.0.0/27") }), request,
+			"smaller than a block"},
 		{"other family", pool6, request, "there is no IPv4 pool"},
 		{"unknown name", with(func(p *Pool) { p.Name = "other" }), named, "there is no IPv4 pool named four"},
 	}
@@ -212,7 +219,8 @@ func TestNoAddress(t *testing.T) {
 			switch {
 			case test.want == "" && result.Err != nil:
 				t.Errorf("error %v", result.Err)
-			case test.want != "" && (!errors.Is(result.Err, ErrNoAddress) || !strings.Contains(result.Err.Error(), test.want)):
+			case test.want != "" && (!errors.Is(result.Err, ErrNoAddress) ||
+				!strings.Contains(result.Err.Error(), test.want)):
 				t.Errorf("error %v, want %q", result.Err, test.want)
 			}
 		})
@@ -236,7 +244,8 @@ func TestRequestedAddress(t *testing.T) {
 		{"its neighbour, borrowed", nodeB, Request{Handle: "theirs", Addrs: []netip.Addr{want.Next()}}, nil},
 		{"taken", nodeB, Request{Handle: "other", Addrs: []netip.Addr{want}}, block.ErrInUse},
 		{"outside the pools", nodeA, Request{Handle: "out", Addrs: []netip.Addr{addr("10.1.0.1")}}, ErrNoAddress},
-		{"another one for the same handle", nodeA, Request{Handle: "mine", Addrs: []netip.Addr{want.Prev()}}, ErrInvalidRequest},
+		{"another one for the same handle", nodeA, Request{Handle: "mine", Addrs: []netip.Addr{want.Prev()}},
+			ErrInvalidRequest},
 		{"nothing asked for", nodeA, Request{Handle: "none"}, ErrInvalidRequest},
 		{"no handle", nodeA, Request{Families: []Family{IPv4}}, ErrInvalidRequest},
 	}
@@ -358,7 +367,8 @@ func TestHandleOfAnotherNode(t *testing.T) {
 	if own == stolen {
 		t.Errorf("node a was given %s, which is node b's", own)
 	}
-	if released, err := c.Release(t.Context(), "a", "k8s-pod-network.0"); err != nil || len(released) != 1 || released[0].Addr != own {
+	if released, err := c.Release(t.Context(), "a", "k8s-pod-network.0"); err != nil || len(released) != 1 ||
+		released[0].Addr != own {
 		t.Errorf("node a released %v, %v; want %s alone", released, err, own)
 	}
 }

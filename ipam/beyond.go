@@ -29,7 +29,8 @@ func (r *round) beyondOwn(ctx context.Context, inv *inventory) error {
 	}
 	if r.lostClaim {
 		// What another node claimed just now may lend.
-		if inv, err = r.client.inventory(ctx); err != nil {
+		inv, err = r.client.inventory(ctx)
+		if err != nil {
 			return err
 		}
 	}
@@ -279,7 +280,8 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 			continue
 		}
 		if at, rests := b.ReleasedAt(n.want); rests {
-			return fmt.Errorf("assign %s to %s: %w until %s: it was released, and ipCooldownSeconds of the IPAMConfiguration is %.0f",
+			return fmt.Errorf("assign %s to %s: %w until %s: it was released, and ipCooldownSeconds of the "+
+				"IPAMConfiguration is %.0f",
 				n.want, subject, block.ErrInUse, at.Add(r.cooldown).UTC().Format(time.RFC3339), r.cooldown.Seconds())
 		}
 		if owner := b.Owner(n.want); owner != "" {
@@ -287,7 +289,8 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 		}
 	}
 	if holder := r.holder(n.want, n.request.Handle); holder != "" {
-		return fmt.Errorf("assign %s to %s: %w by %s, which IPAM does not know", n.want, subject, block.ErrInUse, holder)
+		return fmt.Errorf("assign %s to %s: %w by %s, which IPAM does not know", n.want, subject, block.ErrInUse,
+			holder)
 	}
 	var reasons []string
 	for _, refused := range n.refusals {
@@ -307,7 +310,8 @@ func (r *round) noAddress(n *need, inv *inventory, why error) error {
 		}
 	}
 	if resting > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d released addresses rest for the ipCooldownSeconds of the IPAMConfiguration", resting))
+		reasons = append(reasons,
+			fmt.Sprintf("%d released addresses rest for the ipCooldownSeconds of the IPAMConfiguration", resting))
 	}
 	if len(reasons) == 0 {
 		reasons = append(reasons, fmt.Sprintf("there is no %s pool", r.family))

@@ -116,7 +116,10 @@ func (c *Client) inventory(ctx context.Context) (*inventory, error) {
 
 // alone reports whether no other block covers a part of a range.
 func (inv *inventory) alone(cidr netip.Prefix) bool {
-	return !slices.ContainsFunc(inv.cidrs, func(other netip.Prefix) bool { return other != cidr && other.Overlaps(cidr) })
+	return !slices.ContainsFunc(inv.cidrs, func(other netip.Prefix) bool {
+		return other != cidr &&
+			other.Overlaps(cidr)
+	})
 }
 
 // shadows returns the blocks that an older block overlaps. Clients create no such blocks, but somebody may write them

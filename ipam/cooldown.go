@@ -14,7 +14,8 @@ import (
 // that still rest has to; 0 if none does. A block that is not up to date is read again.
 func (c *Client) FreeRested(ctx context.Context, blocks ...*v3.IPAMBlock) (next time.Duration, err error) {
 	blocks = slices.DeleteFunc(slices.Clone(blocks), func(b *v3.IPAMBlock) bool {
-		return !slices.ContainsFunc(b.Spec.Attributes, func(a v3.AllocationAttribute) bool { return a.ReleasedAt != nil })
+		return !slices.ContainsFunc(b.Spec.Attributes,
+			func(a v3.AllocationAttribute) bool { return a.ReleasedAt != nil })
 	})
 	if len(blocks) == 0 {
 		return 0, nil

@@ -74,7 +74,8 @@ func TestCooldown(t *testing.T) {
 	}
 	c.now = c.now.Add(30*time.Second - time.Millisecond)
 	r := c.assign(client, "n", "e")
-	if !errors.Is(r.Err, ErrNoAddress) || !strings.Contains(r.Err.Error(), "1 released addresses rest for the ipCooldownSeconds") {
+	if !errors.Is(r.Err, ErrNoAddress) || !strings.Contains(r.Err.Error(),
+		"1 released addresses rest for the ipCooldownSeconds") {
 		t.Errorf("before the cooldown: %v", r)
 	}
 	r = c.assign(client, "n", "e", freed[0].Addr)
@@ -82,7 +83,8 @@ func TestCooldown(t *testing.T) {
 		t.Errorf("a request for the very address: %v", r)
 	}
 	c.now = c.now.Add(200 * time.Millisecond)
-	if r = c.assign(client, "n", "e"); r.Err != nil || r.Addrs()[0] != freed[0].Addr {
+	r = c.assign(client, "n", "e")
+	if r.Err != nil || r.Addrs()[0] != freed[0].Addr {
 		t.Errorf("after the cooldown: %v", r)
 	}
 }
@@ -115,7 +117,8 @@ func TestAddressesThatNobodyUsedDoNotRest(t *testing.T) {
 	c := newCooling(t)
 	client := c.client(0)
 	for range 9 {
-		r := client.Assign(t.Context(), Host{Name: "n"}, []Pool{c.pool}, []Request{{Handle: "a", Families: []Family{IPv4, IPv6}}})[0]
+		r := client.Assign(t.Context(), Host{Name: "n"}, []Pool{c.pool},
+			[]Request{{Handle: "a", Families: []Family{IPv4, IPv6}}})[0]
 		if !errors.Is(r.Err, ErrNoAddress) || strings.Contains(r.Err.Error(), "assign IPv4") {
 			t.Fatalf("got %v", r)
 		}
@@ -133,7 +136,8 @@ func TestRunningPodKeepsItsAddress(t *testing.T) {
 	if _, err := c.client(0).Release(t.Context(), "n", "a"); err != nil {
 		t.Fatal(err)
 	}
-	errs := client.Reassert(t.Context(), Host{Name: "n"}, []Pool{c.pool}, []Request{{Handle: "a", Addrs: []netip.Addr{addr}}})
+	errs := client.Reassert(t.Context(), Host{Name: "n"}, []Pool{c.pool},
+		[]Request{{Handle: "a", Addrs: []netip.Addr{addr}}})
 	if errs[0] != nil {
 		t.Error(errs[0])
 	}
@@ -170,11 +174,13 @@ func TestBlockOfCalico(t *testing.T) {
 	}{{10, 20 * time.Second, 1}, {31, 19 * time.Second, 2}, {50, 0, 3}} {
 		c.now = time.Date(2026, 1, 1, 0, 0, step.at, 0, time.UTC)
 		next, err := c.client(0).FreeRested(t.Context(), created.(*v3.IPAMBlock)) // out of date from the second step on
-		if now := blocksOf(t, c.store)["10-0-0-0-30"]; err != nil || now.Free() != step.free || step.at < 50 && next != step.next {
+		if now := blocksOf(t, c.store)["10-0-0-0-30"]; err != nil || now.Free() != step.free || step.at < 50 &&
+			next != step.next {
 			t.Errorf("after %d seconds: %d are free, the next is in %v; %v", step.at, now.Free(), next, err)
 		}
 	}
-	if b := blocksOf(t, c.store)["10-0-0-0-30"]; len(b.Spec.SequenceNumberForAllocation) != 1 || len(b.Spec.Attributes) != 1 || b.Damage() != nil {
+	if b := blocksOf(t, c.store)["10-0-0-0-30"]; len(b.Spec.SequenceNumberForAllocation) != 1 ||
+		len(b.Spec.Attributes) != 1 || b.Damage() != nil {
 		t.Errorf("the block is %+v", b.Spec)
 	}
 }

@@ -8,6 +8,6 @@
 //
 // Package block has the operations on one block, which are pure; Client adds the I/O and the choice of blocks. Several
 // goroutines may use a Client. It carries out one operation at a time. A caller that has several requests gives them in
-// one Assign, which costs one write for each block. Felix's CNI server and its node set-up call it, and kube-controllers
-// for garbage collection.
+// one Assign, which costs one write for each block. Felix's CNI server and its node set-up call it, and
+// kube-controllers for garbage collection.
 package ipam

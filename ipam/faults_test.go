@@ -30,7 +30,8 @@ func TestEveryFaultAtEveryWrite(t *testing.T) {
 	}
 	for name, situation := range situations {
 		for at := range situation.writes {
-			for kind, what := range map[fault]string{conflict: "conflict", lostAnswer: "lost answer", crashBefore: "crash before", crashAfter: "crash after"} {
+			for kind, what := range map[fault]string{conflict: "conflict", lostAnswer: "lost answer",
+				crashBefore: "crash before", crashAfter: "crash after"} {
 				t.Run(fmt.Sprint(name, "/", what, " write ", at), func(t *testing.T) {
 					store := memory.New()
 					faulty := newFaults(store, 0, 0)
@@ -70,7 +71,8 @@ func TestLostAnswerIsNotForgotten(t *testing.T) {
 	c, pools := New(store), []Pool{{Name: "small", CIDR: prefix("10.0.0.0/29"), BlockSize: 30}}
 	assign(t, c, nodeA, pools, pods(0, 4, IPv4)...)
 	store.script = []fault{none, lostAnswer}
-	if result := c.Assign(t.Context(), nodeA, pools, pods(4, 1, IPv4))[0]; !errors.Is(result.Err, datastore.ErrUnavailable) {
+	if result := c.Assign(t.Context(), nodeA, pools, pods(4, 1, IPv4))[0]; !errors.Is(result.Err,
+		datastore.ErrUnavailable) {
 		t.Fatalf("error %v", result.Err)
 	}
 	if _, err := c.Release(t.Context(), "a", "k8s-pod-network.0"); err != nil {
@@ -138,7 +140,8 @@ func TestForeignBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if result := New(store).Assign(t.Context(), nodeA, pools, pods(0, 1, IPv4))[0]; !errors.Is(result.Err, ErrNoAddress) {
+	if result := New(store).Assign(t.Context(), nodeA, pools, pods(0, 1, IPv4))[0]; !errors.Is(result.Err,
+		ErrNoAddress) {
 		t.Errorf("got %v, %v", result.Leases, result.Err)
 	}
 }

@@ -14,7 +14,8 @@ import (
 func TestInUse(t *testing.T) {
 	const tunnel, resting = "tunnel", "resting"
 	block := func(cidr, name string, owners ...string) v3.IPAMBlock {
-		b := v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.IPAMBlockSpec{CIDR: cidr, Affinity: "host:n1"}}
+		b := v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: v3.IPAMBlockSpec{CIDR: cidr, Affinity: "host:n1"}}
 		for i := range 4 {
 			if i >= len(owners) {
 				b.Spec.Allocations, b.Spec.Unallocated = append(b.Spec.Allocations, nil), append(b.Spec.Unallocated, i)
@@ -29,7 +30,8 @@ func TestInUse(t *testing.T) {
 				attribute = v3.AllocationAttribute{ReleasedAt: &metav1.Time{}}
 			}
 			at := len(b.Spec.Attributes)
-			b.Spec.Allocations, b.Spec.Attributes = append(b.Spec.Allocations, &at), append(b.Spec.Attributes, attribute)
+			b.Spec.Allocations, b.Spec.Attributes = append(b.Spec.Allocations, &at),
+				append(b.Spec.Attributes, attribute)
 		}
 		return b
 	}

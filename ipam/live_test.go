@@ -60,14 +60,16 @@ func TestLiveAddressIsGivenToNobodyElse(t *testing.T) {
 		if !errors.Is(r.Err, block.ErrInUse) || !strings.Contains(r.Err.Error(), live[0].Handle) {
 			t.Errorf("block lost %t: the very address: %v, %v", whole, r.Addrs(), r.Err)
 		}
-		if addr, err := c.EnsureTunnelAddress(t.Context(), nodeA, pools, encap.VXLAN, IPv4); !errors.Is(err, ErrNoAddress) {
+		if addr, err := c.EnsureTunnelAddress(t.Context(), nodeA, pools, encap.VXLAN, IPv4); !errors.Is(err,
+			ErrNoAddress) {
 			t.Errorf("block lost %t: the tunnel gets %s, %v", whole, addr, err)
 		}
 	}
 }
 
 func TestReassert(t *testing.T) {
-	pools := []Pool{{Name: "four", CIDR: prefix("10.0.0.0/28"), BlockSize: 30}, {Name: "six", CIDR: prefix("fd00::/124"), BlockSize: 126}}
+	pools := []Pool{{Name: "four", CIDR: prefix("10.0.0.0/28"), BlockSize: 30},
+		{Name: "six", CIDR: prefix("fd00::/124"), BlockSize: 126}}
 	kept := pools
 	closed := []Pool{pools[0], pools[1]}
 	for i := range closed {
@@ -79,11 +81,14 @@ func TestReassert(t *testing.T) {
 		writes map[string]int
 		inUse  bool
 	}{
-		"nothing is lost":      {func(*testing.T, datastore.Store) {}, kept, map[string]int{}, false},
-		"allocations are lost": {func(t *testing.T, s datastore.Store) { lose(t, s, false) }, kept, map[string]int{"update IPAMBlock": 2}, false},
+		"nothing is lost": {func(*testing.T, datastore.Store) {}, kept, map[string]int{}, false},
+		"allocations are lost": {func(t *testing.T, s datastore.Store) { lose(t, s, false) }, kept,
+			map[string]int{"update IPAMBlock": 2}, false},
 		"blocks are lost": {func(t *testing.T, s datastore.Store) { lose(t, s, true) }, kept,
-			map[string]int{"create BlockAffinity": 2, "create IPAMBlock": 2, "update IPAMBlock": 2, "update BlockAffinity": 4}, false},
-		"the pools are closed by now": {func(t *testing.T, s datastore.Store) { lose(t, s, false) }, closed, map[string]int{"update IPAMBlock": 2}, false},
+			map[string]int{"create BlockAffinity": 2, "create IPAMBlock": 2, "update IPAMBlock": 2,
+				"update BlockAffinity": 4}, false},
+		"the pools are closed by now": {func(t *testing.T, s datastore.Store) { lose(t, s, false) }, closed,
+			map[string]int{"update IPAMBlock": 2}, false},
 		"another node was faster": {func(t *testing.T, s datastore.Store) {
 			lose(t, s, true)
 			assign(t, New(s), nodeB, pools[:1], pods(50, 16, IPv4)...)
@@ -107,7 +112,8 @@ func TestReassert(t *testing.T) {
 				errs := c.Reassert(t.Context(), nodeA, test.pools, requests)
 				if test.inUse {
 					for _, err := range errs {
-						if !errors.Is(err, block.ErrInUse) || !strings.Contains(err.Error(), "pod shop/web-") || !strings.Contains(err.Error(), "on node b") {
+						if !errors.Is(err, block.ErrInUse) || !strings.Contains(err.Error(), "pod shop/web-") ||
+							!strings.Contains(err.Error(), "on node b") {
 							t.Errorf("error %v", err)
 						}
 					}

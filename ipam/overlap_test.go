@@ -65,7 +65,8 @@ func TestNodesThatDisagreeAboutBlockSize(t *testing.T) {
 				for step := range 12 {
 					var requests []Request
 					for i := range 1 + (seed+n+step)%5 {
-						requests = append(requests, Request{Handle: fmt.Sprintf("%d/%d/%d", n, step, i), Families: []Family{IPv4}})
+						requests = append(requests, Request{Handle: fmt.Sprintf("%d/%d/%d", n, step, i),
+							Families: []Family{IPv4}})
 					}
 					for i, result := range c.Assign(t.Context(), host, pools, requests) {
 						if result.Err != nil {
@@ -91,8 +92,8 @@ func TestNodesThatDisagreeAboutBlockSize(t *testing.T) {
 	}
 }
 
-// TestCrashDuringClaim leaves a block that is provisional. It gives nothing to anybody, and goes with the node's next start,
-// or with the node.
+// TestCrashDuringClaim leaves a block that is provisional. It gives nothing to anybody, and goes with the node's next
+// start, or with the node.
 func TestCrashDuringClaim(t *testing.T) {
 	for _, ends := range []string{"start", "release"} {
 		t.Run(ends, func(t *testing.T) {

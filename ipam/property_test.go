@@ -54,7 +54,8 @@ func (l *ledger) own(handle string, addrs []netip.Addr) error {
 			return fmt.Errorf("%s was given to %s and to %s", a, owner, handle)
 		}
 		if last, ok := l.disowned[a]; ok && last.handle != handle && l.now.Sub(last.at) < l.rest {
-			return fmt.Errorf("%s was given to %s %v after %s had released it", a, handle, l.now.Sub(last.at), last.handle)
+			return fmt.Errorf("%s was given to %s %v after %s had released it", a, handle, l.now.Sub(last.at),
+				last.handle)
 		}
 		for _, net := range l.reserved {
 			if net.Contains(a) {
@@ -168,7 +169,8 @@ func TestNeverTwoOwners(t *testing.T) {
 		checkRepaired(t, store, seed, actors)
 		for _, a := range actors {
 			for i := range 9 {
-				if _, err := a.client.Release(t.Context(), a.host.Name, fmt.Sprintf("%s/h%d", a.host.Name, i)); err != nil {
+				if _, err := a.client.Release(t.Context(), a.host.Name,
+					fmt.Sprintf("%s/h%d", a.host.Name, i)); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
 			}
@@ -208,7 +210,8 @@ func runActors(t *testing.T, store datastore.Store, seed uint64) []*actor {
 		limits.Cooldown, shared.rest = 10*time.Second, 10*time.Second-2*skew
 	}
 	if seed%2 > 0 {
-		shared.reserved = []netip.Prefix{prefix("10.0.0.1/32"), prefix("10.0.0.2/31"), prefix("10.0.0.8/30"), prefix("fd00::10/124")}
+		shared.reserved = []netip.Prefix{prefix("10.0.0.1/32"), prefix("10.0.0.2/31"), prefix("10.0.0.8/30"),
+			prefix("fd00::10/124")}
 		limits.Reserved = ipreservation.Merge(shared.reserved)
 	}
 	var actors []*actor

@@ -79,7 +79,8 @@ func releaseEach[T any](
 // The node's addresses are read first. Then gone is called; if it reports that the node or its pods exist, nothing
 // happens. A node that is back may have got addresses since the read: these are not touched, nor are their blocks. A
 // repeated call is harmless, and completes one that was interrupted.
-func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]block.Lease, error) {
+func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]block.Lease,
+	error) {
 	if err := c.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -104,7 +105,8 @@ func (c *Client) ReleaseHost(ctx context.Context, node string, gone func(context
 }
 
 // releaseJudged frees the addresses that a node was found to hold.
-func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v3.BlockAffinity, inv *inventory) ([]block.Lease, error) {
+func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v3.BlockAffinity,
+	inv *inventory) ([]block.Lease, error) {
 	// Affinities are marked as going before the blocks change, so that a reader of
 	// affinities does not take a block for the node's meanwhile.
 	marked, err := c.markAffinities(ctx, affinities)
@@ -134,7 +136,8 @@ func (c *Client) releaseJudged(ctx context.Context, node string, affinities []*v
 // releaseHostBlock frees the addresses that a node was found to hold in one block; there may be none. stands reports
 // whether the mark on the node's affinity to the block is still there. If it is not, the node is claiming the block and
 // keeps it.
-func (c *Client) releaseHostBlock(ctx context.Context, b block.Block, node string, stands func() (bool, error)) ([]block.Lease, error) {
+func (c *Client) releaseHostBlock(ctx context.Context, b block.Block, node string,
+	stands func() (bool, error)) ([]block.Lease, error) {
 	judged := map[block.Lease]bool{}
 	for _, a := range b.Allocations(ofNode(node)) {
 		judged[a.Lease] = true

@@ -50,7 +50,8 @@ func (s *interposed) Create(ctx context.Context, kind datastore.Kind, obj datast
 	return created, err
 }
 
-func (s *interposed) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key, pre datastore.Preconditions) error {
+func (s *interposed) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key,
+	pre datastore.Preconditions) error {
 	s.once(kind, &s.beforeDelete)
 	return s.Store.Delete(ctx, kind, key, pre)
 }
@@ -73,14 +74,18 @@ func holders(t *testing.T, store datastore.Store) map[string]string {
 // TestReleaseHostSparesWhatCameLater: a node registers again while its release is under way, with the agent that it
 // had, or with one that has just started; at each point of the release at which that can be.
 func TestReleaseHostSparesWhatCameLater(t *testing.T) {
-	points := map[string]func(store datastore.Store, back func()) (datastore.Store, func(context.Context) (bool, error)){
-		"when it is judged": func(s datastore.Store, back func()) (datastore.Store, func(context.Context) (bool, error)) {
+	points := map[string]func(store datastore.Store, back func()) (datastore.Store,
+		func(context.Context) (bool, error)){
+		"when it is judged": func(s datastore.Store, back func()) (datastore.Store,
+			func(context.Context) (bool, error)) {
 			return s, func(context.Context) (bool, error) { back(); return true, nil }
 		},
-		"when its affinity is marked": func(s datastore.Store, back func()) (datastore.Store, func(context.Context) (bool, error)) {
+		"when its affinity is marked": func(s datastore.Store, back func()) (datastore.Store,
+			func(context.Context) (bool, error)) {
 			return &interposed{Store: s, kind: datastore.BlockAffinities, beforeUpdate: back}, isGone
 		},
-		"when its block is written": func(s datastore.Store, back func()) (datastore.Store, func(context.Context) (bool, error)) {
+		"when its block is written": func(s datastore.Store, back func()) (datastore.Store,
+			func(context.Context) (bool, error)) {
 			return &interposed{Store: s, kind: datastore.IPAMBlocks, beforeUpdate: back, beforeDelete: back}, isGone
 		},
 	}
@@ -134,7 +139,8 @@ func TestReleaseHostAsksFirst(t *testing.T) {
 	assign(t, New(store), nodeA, []Pool{pool4}, pods(0, 1, IPv4)...)
 	unknown := errors.New("no answer")
 	for _, answer := range []error{nil, unknown} {
-		released, err := New(store).ReleaseHost(t.Context(), "a", func(context.Context) (bool, error) { return false, answer })
+		released, err := New(store).ReleaseHost(t.Context(), "a",
+			func(context.Context) (bool, error) { return false, answer })
 		if len(released) > 0 || !errors.Is(err, answer) {
 			t.Errorf("released %v, %v", released, err)
 		}
@@ -144,8 +150,8 @@ func TestReleaseHostAsksFirst(t *testing.T) {
 	}
 }
 
-// TestMarkedAffinityIsTakenBack: a release that died after its first write left the mark. The node that is back writes its
-// block before it uses it, so that the release, if it is only slow, finds it changed.
+// TestMarkedAffinityIsTakenBack: a release that died after its first write left the mark. The node that is back writes
+// its block before it uses it, so that the release, if it is only slow, finds it changed.
 func TestMarkedAffinityIsTakenBack(t *testing.T) {
 	store := memory.New()
 	assign(t, New(store), nodeA, []Pool{pool4}, pods(0, 1, IPv4)...)
@@ -160,7 +166,8 @@ func TestMarkedAffinityIsTakenBack(t *testing.T) {
 	}
 	counted := newFaults(store, 0, 0)
 	assign(t, New(counted), nodeA, []Pool{pool4})
-	if diff := cmp.Diff(map[string]int{"create BlockAffinity": 1, "update BlockAffinity": 2, "update IPAMBlock": 1}, counted.take()); diff != "" {
+	if diff := cmp.Diff(map[string]int{"create BlockAffinity": 1, "update BlockAffinity": 2, "update IPAMBlock": 1},
+		counted.take()); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(wantedAffinities(t, store), affinitiesOf(t, store)); diff != "" {

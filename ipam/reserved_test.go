@@ -100,7 +100,8 @@ func TestReservationOfBlocksInUse(t *testing.T) {
 	store := memory.New()
 	pool := Pool{Name: "p", CIDR: prefix("10.0.0.0/29"), BlockSize: 30}
 	assign := func(c *Client, host, handle string) Result {
-		return c.Assign(t.Context(), Host{Name: host}, []Pool{pool}, []Request{{Handle: handle, Families: []Family{IPv4}}})[0]
+		return c.Assign(t.Context(), Host{Name: host}, []Pool{pool},
+			[]Request{{Handle: handle, Families: []Family{IPv4}}})[0]
 	}
 	held := assign(New(store), "a", "first").Addrs()[0]
 	assign(New(store), "b", "second")
@@ -109,7 +110,8 @@ func TestReservationOfBlocksInUse(t *testing.T) {
 	if again := assign(c, "a", "first"); again.Err != nil || again.Addrs()[0] != held {
 		t.Errorf("the address in use: %v", again)
 	}
-	if tunnel, err := c.EnsureTunnelAddress(t.Context(), Host{Name: "a"}, []Pool{pool}, encap.VXLAN, IPv4); err != nil || own.Contains(tunnel) {
+	if tunnel, err := c.EnsureTunnelAddress(t.Context(), Host{Name: "a"}, []Pool{pool}, encap.VXLAN,
+		IPv4); err != nil || own.Contains(tunnel) {
 		t.Errorf("tunnel address %s: %v", tunnel, err) // borrowed of b
 	}
 	if next := assign(c, "a", "third"); next.Err != nil || own.Contains(next.Addrs()[0]) {
@@ -144,7 +146,8 @@ func TestReservedAddressOnRequest(t *testing.T) {
 func TestReservationsAreReadFromTheStore(t *testing.T) {
 	store := memory.New()
 	reserve := func(name string, nets ...string) {
-		o := &v3.IPReservation{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.IPReservationSpec{ReservedCIDRs: nets}}
+		o := &v3.IPReservation{ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: v3.IPReservationSpec{ReservedCIDRs: nets}}
 		if _, err := store.Create(t.Context(), datastore.IPReservations, o); err != nil {
 			t.Fatal(err)
 		}

@@ -102,12 +102,17 @@ func (f *faults) Update(ctx context.Context, kind datastore.Kind, obj datastore.
 	return f.write("update", kind, func() (datastore.Object, error) { return f.Store.Update(ctx, kind, obj) })
 }
 
-func (f *faults) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key, pre datastore.Preconditions) error {
-	_, err := f.write("delete", kind, func() (datastore.Object, error) { return nil, f.Store.Delete(ctx, kind, key, pre) })
+func (f *faults) Delete(ctx context.Context, kind datastore.Kind, key datastore.Key,
+	pre datastore.Preconditions) error {
+	_, err := f.write("delete", kind, func() (datastore.Object, error) {
+		return nil,
+			f.Store.Delete(ctx, kind, key, pre)
+	})
 	return err
 }
 
-func (f *faults) write(verb string, kind datastore.Kind, do func() (datastore.Object, error)) (datastore.Object, error) {
+func (f *faults) write(verb string, kind datastore.Kind, do func() (datastore.Object, error)) (datastore.Object,
+	error) {
 	what := f.next(verb, kind)
 	switch what {
 	case conflict:

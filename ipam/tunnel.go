@@ -54,7 +54,8 @@ func (c *Client) EnsureTunnelAddress(ctx context.Context, host Host, pools []Poo
 	if _, err := c.releaseLeases(ctx, release, result.Leases); err != nil {
 		return netip.Addr{}, fmt.Errorf("leave tunnel address %s: %w", result.Leases[0].Addr, err)
 	}
-	if result = c.assign(ctx, host, pools, []Request{request})[0]; result.Err != nil {
+	result = c.assign(ctx, host, pools, []Request{request})[0]
+	if result.Err != nil {
 		return netip.Addr{}, result.Err
 	}
 	return result.Leases[0].Addr, nil

@@ -19,10 +19,12 @@ type withUnusable struct {
 	name string
 }
 
-func (w withUnusable) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
+func (w withUnusable) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List,
+	error) {
 	list, err := w.Store.List(ctx, kind, opts)
 	if kind == datastore.IPAMBlocks {
-		list.Unusable = append(list.Unusable, datastore.Unusable{Key: datastore.Key{Name: w.name}, Err: datastore.ErrUnusable})
+		list.Unusable = append(list.Unusable, datastore.Unusable{Key: datastore.Key{Name: w.name},
+			Err: datastore.ErrUnusable})
 	}
 	return list, err
 }
@@ -50,8 +52,8 @@ func TestUnusableBlockStaysCovered(t *testing.T) {
 	}
 }
 
-// TestDamagedBlockHurtsOnlyItself: its range is what its name says, nothing is given from it, and other blocks are claimed. Who
-// finds no address is told of it. So it is when the client remembers the block as it was.
+// TestDamagedBlockHurtsOnlyItself: its range is what its name says, nothing is given from it, and other blocks are
+// claimed. Who finds no address is told of it. So it is when the client remembers the block as it was.
 func TestDamagedBlockHurtsOnlyItself(t *testing.T) {
 	damages := map[string]func(*v3.IPAMBlock){
 		"spec.CIDR":         func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.9.0.0" },
@@ -84,7 +86,8 @@ func TestDamagedBlockHurtsOnlyItself(t *testing.T) {
 					}
 				}
 				r := c.Assign(t.Context(), nodeA, pools, pods(20, 1, IPv4))[0]
-				if !errors.Is(r.Err, ErrNoAddress) || !strings.Contains(r.Err.Error(), "IPAMBlock "+v3.BlockName(covered)) {
+				if !errors.Is(r.Err, ErrNoAddress) || !strings.Contains(r.Err.Error(),
+					"IPAMBlock "+v3.BlockName(covered)) {
 					t.Errorf("got %v, %v", r.Addrs(), r.Err)
 				}
 				if _, err := c.Release(t.Context(), "a", "k8s-pod-network.0", "k8s-pod-network.10"); err != nil {

@@ -215,7 +215,8 @@ func post(t *testing.T, client *http.Client, host string, m validatetest.Manifes
 }
 
 // send is post with the spec that the server would keep.
-func send(t *testing.T, client *http.Client, host string, m validatetest.Manifest) (code int, message string, spec map[string]any) {
+func send(t *testing.T, client *http.Client, host string, m validatetest.Manifest) (code int, message string,
+	spec map[string]any) {
 	t.Helper()
 	body, err := yaml.YAMLToJSON([]byte(m.YAML))
 	if err != nil {
@@ -251,7 +252,8 @@ func TestKubectl(t *testing.T) {
 	server := apiserver.Start(t)
 	kubectl := func(stdin string, args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), server.Kubectl, append([]string{"--kubeconfig=" + server.Kubeconfig}, args...)...)
+		cmd := exec.CommandContext(t.Context(), server.Kubectl,
+			append([]string{"--kubeconfig=" + server.Kubeconfig}, args...)...)
 		cmd.Stdin = strings.NewReader(stdin)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -262,10 +264,12 @@ func TestKubectl(t *testing.T) {
 	kubectl(objects, "create", "-f", "-")
 	tests := []struct{ names, header, row string }{
 		{"ippools ippool", "NAME CIDR VXLAN IPIP NAT ALLOCATABLE AGE", "pool 10.244.0.0/16 CrossSubnet true"},
-		{"bgppeers bgppeer", "NAME NODE SELECTOR NODE LOCAL ASN PEER SELECTOR PEER IP PEER ASN", "peer n1 192.168.1.1 64512"},
+		{"bgppeers bgppeer", "NAME NODE SELECTOR NODE LOCAL ASN PEER SELECTOR PEER IP PEER ASN",
+			"peer n1 192.168.1.1 64512"},
 		{"blockaffinities affinity affinities", "NAME CIDR NODE TYPE", "n1-10-244-0-0-26 10.244.0.0/26 n1 host"},
 		{"clusterinformations clusterinfo clusterinfos", "NAME VERSION READY TYPES", "default v3.31.0 true k8s"},
-		{"ipamconfigurations ipamconfig ipamconfigs", "NAME STRICTAFFINITY MAXBLOCKSPERHOST AUTOALLOCATEBLOCKS", "default false 0 true"},
+		{"ipamconfigurations ipamconfig ipamconfigs", "NAME STRICTAFFINITY MAXBLOCKSPERHOST AUTOALLOCATEBLOCKS",
+			"default false 0 true"},
 		{"bgpconfigurations bgpconfig bgpconfigs", "NAME AGE", "default"},
 		{"felixconfigurations felixconfiguration", "NAME AGE", "default"},
 		{"ipamblocks ipamblock", "NAME CIDR AFFINITY CLAIMTIME", "10-244-0-0-30 10.244.0.0/30 host:n1"},
@@ -299,11 +303,13 @@ func TestKubectl(t *testing.T) {
 	for _, patch := range []string{`{"spec":{"cidr":"10.245.0.0/16"}}`, `{"spec":{"blockSize":27}}`} {
 		out, err := exec.CommandContext(t.Context(), server.Kubectl, "--kubeconfig="+server.Kubeconfig,
 			"patch", "ippool", "pool", "--type=merge", "--patch="+patch).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "cannot be changed: make another pool, move the pods and delete this one") {
+		if err == nil || !strings.Contains(string(out),
+			"cannot be changed: make another pool, move the pods and delete this one") {
 			t.Errorf("patch %s: %v %s", patch, err, out)
 		}
 	}
-	if got := kubectl("", "explain", "ippool.spec.vxlanMode"); !strings.Contains(got, "VXLAN carries packets between nodes") {
+	if got := kubectl("", "explain", "ippool.spec.vxlanMode"); !strings.Contains(got,
+		"VXLAN carries packets between nodes") {
 		t.Errorf("kubectl explain gives\n%s", got)
 	}
 }

@@ -24,8 +24,8 @@ const (
 	differencesFile = "testdata/differences.tsv"
 )
 
-// difference is one fact that the table and our CRDs do not agree on. Fact is the name of a constraint, or type, required,
-// cel, or a column of kinds.tsv; of a whole field that one side lacks it is field.
+// difference is one fact that the table and our CRDs do not agree on. Fact is the name of a constraint, or type,
+// required, cel, or a column of kinds.tsv; of a whole field that one side lacks it is field.
 type difference struct {
 	kind, path, fact, theirs, ours string
 }
@@ -45,7 +45,8 @@ func (a *allowed) covers(d difference) bool {
 		ok, err := path.Match(strings.NewReplacer("[", `\[`, "]", `\]`).Replace(pattern), s)
 		return err == nil && ok
 	}
-	return matches(a.kind, d.kind) && matches(a.path, d.path) && a.fact == d.fact && a.theirs == d.theirs && a.ours == d.ours
+	return matches(a.kind, d.kind) && matches(a.path, d.path) && a.fact == d.fact && a.theirs == d.theirs &&
+		a.ours == d.ours
 }
 
 // TestTable compares our CRDs with Calico's, row by row and in both directions.
@@ -83,7 +84,8 @@ func TestTable(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d rows of the table: our CRDs have %d (%.1f %%), of which %d are the same in every fact and %d differ for a reason; %d rows are ours alone",
+	t.Logf("%d rows of the table: our CRDs have %d (%.1f %%), of which %d are the same in every fact and %d differ "+
+		"for a reason; %d rows are ours alone",
 		len(theirs), covered, 100*float64(covered)/float64(len(theirs)), same, covered-same, len(ours)-covered)
 }
 
@@ -147,7 +149,8 @@ func tableOfFile(t *testing.T) table {
 	t.Helper()
 	rows := table{}
 	for _, c := range lines(t, kindsFile) {
-		rows[[2]string{c[0], ""}] = facts{"plural": c[1], "shortNames": c[2], "scope": c[3], "subresources": c[4], "printerColumns": c[5]}
+		rows[[2]string{c[0], ""}] = facts{"plural": c[1], "shortNames": c[2], "scope": c[3], "subresources": c[4],
+			"printerColumns": c[5]}
 	}
 	for _, c := range lines(t, fieldsFile) {
 		f := facts{"type": c[2]}
@@ -160,7 +163,8 @@ func tableOfFile(t *testing.T) table {
 				f["cel "+rule] = rule
 			}
 		}
-		for constraints = strings.TrimSpace(constraints); constraints != ""; constraints = strings.TrimSpace(constraints) {
+		for constraints = strings.TrimSpace(constraints); constraints != ""; constraints = strings.TrimSpace(
+			constraints) {
 			name, rest, _ := strings.Cut(constraints, "=")
 			decoder := json.NewDecoder(strings.NewReader(rest))
 			var value any
@@ -196,7 +200,8 @@ func tableOfCRDs(t *testing.T) table {
 			t.Fatalf("%s: %v", m.File, err)
 		}
 		version := crd.Spec.Versions[0]
-		f := facts{"plural": crd.Spec.Names.Plural, "shortNames": strings.Join(crd.Spec.Names.ShortNames, ","), "scope": string(crd.Spec.Scope), "subresources": ""}
+		f := facts{"plural": crd.Spec.Names.Plural, "shortNames": strings.Join(crd.Spec.Names.ShortNames, ","),
+			"scope": string(crd.Spec.Scope), "subresources": ""}
 		if version.Subresources != nil && version.Subresources.Status != nil {
 			f["subresources"] = "status"
 		}

@@ -16,13 +16,17 @@ func TestSet(t *testing.T) {
 		object      runtime.Object
 		given, want string
 	}{
-		{&v3.NetworkPolicy{}, `{}`, `{metadata: {labels: {projectcalico.org/tier: default}}, spec: {tier: default, types: [Ingress]}}`},
+		{&v3.NetworkPolicy{}, `{}`,
+			`{metadata: {labels: {projectcalico.org/tier: default}}, spec: {tier: default, types: [Ingress]}}`},
 		{&v3.NetworkPolicy{}, `{spec: {egress: [{action: Deny}]}}`,
 			`{metadata: {labels: {projectcalico.org/tier: default}}, spec: {tier: default, types: [Egress], egress: [{action: Deny}]}}`},
-		{&v3.GlobalNetworkPolicy{}, `{metadata: {labels: {a: b, projectcalico.org/tier: old}}, spec: {tier: ops, egress: [{action: Deny}], ` + rules + `}}`,
+		{&v3.GlobalNetworkPolicy{},
+			`{metadata: {labels: {a: b, projectcalico.org/tier: old}}, spec: {tier: ops, egress: [{action: Deny}], ` +
+				rules + `}}`,
 			`{metadata: {labels: {a: b, projectcalico.org/tier: ops}}, spec: {tier: ops, types: [Ingress, Egress], egress: [{action: Deny}], ` + rules + `}}`},
 		{&v3.GlobalNetworkPolicy{}, `{spec: {types: [Egress], ` + rules + `}}`,
-			`{metadata: {labels: {projectcalico.org/tier: default}}, spec: {tier: default, types: [Egress], ` + rules + `}}`},
+			`{metadata: {labels: {projectcalico.org/tier: default}}, spec: {tier: default, types: [Egress], ` + rules +
+				`}}`},
 		{&v3.StagedNetworkPolicy{}, `{}`,
 			`{metadata: {labels: {projectcalico.org/tier: default}}, spec: {tier: default, stagedAction: Set, types: [Ingress]}}`},
 		{&v3.StagedGlobalNetworkPolicy{}, `{spec: {stagedAction: Delete}}`,
@@ -30,7 +34,8 @@ func TestSet(t *testing.T) {
 		{&v3.StagedKubernetesNetworkPolicy{}, `{}`, `{spec: {stagedAction: Set}}`},
 		{&v3.Tier{}, `{}`, `{spec: {defaultAction: Deny}}`},
 		{&v3.Tier{}, `{spec: {defaultAction: Pass, order: 5}}`, `{spec: {defaultAction: Pass, order: 5}}`},
-		{&v3.IPPool{}, `{spec: {cidr: 10.0.0.0/8}}`, `{spec: {cidr: 10.0.0.0/8, nodeSelector: all(), assignmentMode: Automatic}}`},
+		{&v3.IPPool{}, `{spec: {cidr: 10.0.0.0/8}}`,
+			`{spec: {cidr: 10.0.0.0/8, nodeSelector: all(), assignmentMode: Automatic}}`},
 		{&v3.KubeControllersConfiguration{}, `{spec: {controllers: {loadBalancer: {}}}}`,
 			`{spec: {healthChecks: Enabled, controllers: {loadBalancer: {assignIPs: AllServices}}}}`},
 		{&v3.Profile{}, `{spec: {labelsToApply: {a: b}}}`, `{spec: {labelsToApply: {a: b}}}`},

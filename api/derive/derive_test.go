@@ -114,7 +114,8 @@ func TestPodsWithoutEndpointOrAddress(t *testing.T) {
 		{"status not yet written", func(p *corev1.Pod) {
 			p.Status, p.Annotations = corev1.PodStatus{}, map[string]string{podIPs: "10.0.0.1/32,fd00::1/128"}
 		}, false, []string{"10.0.0.1/32", "fd00::1/128"}},
-		{"one address", func(p *corev1.Pod) { p.Status = corev1.PodStatus{PodIP: "10.0.0.2"} }, false, []string{"10.0.0.2/32"}},
+		{"one address", func(p *corev1.Pod) { p.Status = corev1.PodStatus{PodIP: "10.0.0.2"} }, false,
+			[]string{"10.0.0.2/32"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := read[corev1.Pod](t, pod)
@@ -148,7 +149,8 @@ func TestNamesOfEndpointsLeadBack(t *testing.T) {
 }
 
 func TestProfiles(t *testing.T) {
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"team": "red"}}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop",
+		Labels: map[string]string{"team": "red"}}}
 	want(t, NamespaceProfile(namespace), `apiVersion: projectcalico.org/v3
 kind: Profile
 metadata:
@@ -166,7 +168,8 @@ spec:
     pcns.projectcalico.org/name: shop
     pcns.team: red
 `)
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a.b", Labels: map[string]string{"role": "x"}}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a.b",
+		Labels: map[string]string{"role": "x"}}}
 	want(t, ServiceAccountProfile(account), `apiVersion: projectcalico.org/v3
 kind: Profile
 metadata:
@@ -265,8 +268,10 @@ func TestApplyNode(t *testing.T) {
 	n.Labels = map[string]string{"rack": "2", "kubernetes.io/hostname": "other"}
 	ApplyNode(n, k)
 	wantLabels := map[string]string{"rack": "2", "kubernetes.io/hostname": "n1"}
-	wantAnnotations := map[string]string{"projectcalico.org/IPv4Address": "192.0.2.1/24", "projectcalico.org/ASNumber": "64512",
-		"projectcalico.org/VXLANTunnelMACAddr": "66:00:00:00:00:01", "projectcalico.org/WireguardPublicKey": "key", "another": "annotation"}
+	wantAnnotations := map[string]string{"projectcalico.org/IPv4Address": "192.0.2.1/24",
+		"projectcalico.org/ASNumber":           "64512",
+		"projectcalico.org/VXLANTunnelMACAddr": "66:00:00:00:00:01", "projectcalico.org/WireguardPublicKey": "key",
+		"another": "annotation"}
 	if diff := cmp.Diff(wantLabels, k.Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
@@ -276,7 +281,8 @@ func TestApplyNode(t *testing.T) {
 }
 
 func TestASNumbers(t *testing.T) {
-	for text, want := range map[string]uint32{"64512": 64512, "4294967295": 4294967295, "0.1": 1, "65535.65535": 4294967295} {
+	for text, want := range map[string]uint32{"64512": 64512, "4294967295": 4294967295, "0.1": 1,
+		"65535.65535": 4294967295} {
 		if got, err := ParseASNumber(text); err != nil || got != want {
 			t.Errorf("%s: %d, %v", text, got, err)
 		}

@@ -24,8 +24,10 @@ var nodeFields = []struct {
 	{v3.NodeIPv6VXLANTunnelAddr, func(n *v3.Node) *string { return &n.Spec.IPv6VXLANTunnelAddr }},
 	{v3.NodeVXLANTunnelMACAddr, func(n *v3.Node) *string { return &n.Spec.VXLANTunnelMACAddr }},
 	{v3.NodeVXLANTunnelMACAddrV6, func(n *v3.Node) *string { return &n.Spec.VXLANTunnelMACAddrV6 }},
-	{"projectcalico.org/IPv4WireguardInterfaceAddr", func(n *v3.Node) *string { return &n.Spec.Wireguard.InterfaceIPv4Address }},
-	{"projectcalico.org/IPv6WireguardInterfaceAddr", func(n *v3.Node) *string { return &n.Spec.Wireguard.InterfaceIPv6Address }},
+	{"projectcalico.org/IPv4WireguardInterfaceAddr",
+		func(n *v3.Node) *string { return &n.Spec.Wireguard.InterfaceIPv4Address }},
+	{"projectcalico.org/IPv6WireguardInterfaceAddr",
+		func(n *v3.Node) *string { return &n.Spec.Wireguard.InterfaceIPv6Address }},
 	{"projectcalico.org/WireguardPublicKey", func(n *v3.Node) *string { return &n.Status.WireguardPublicKey }},
 	{"projectcalico.org/WireguardPublicKeyV6", func(n *v3.Node) *string { return &n.Status.WireguardPublicKeyV6 }},
 }

@@ -164,7 +164,8 @@ func TestReasons(t *testing.T) {
 				t.Errorf("%s %s of %s works, and has protects or unless", class, row.Name, row.On)
 			case row.State != effects.Works && row.Why == "" && (!within || parent.State == effects.Works):
 				t.Errorf("%s %s of %s has no effect, and no reason", class, row.Name, row.On)
-			case strings.HasSuffix(row.Why, ".") || row.Why != strings.TrimSpace(row.Why) || strings.Contains(row.Why, "|"):
+			case strings.HasSuffix(row.Why, ".") || row.Why != strings.TrimSpace(row.Why) ||
+				strings.Contains(row.Why, "|"):
 				t.Errorf("%s %s of %s: the reason %q is not one clause", class, row.Name, row.On, row.Why)
 			}
 		}
@@ -192,7 +193,8 @@ func parentOf(row effects.Row) (effects.Row, bool) {
 func TestUnlessIsLegal(t *testing.T) {
 	for _, row := range effects.Rows(effects.Field) {
 		for _, value := range row.Unless {
-			if s := schemaAt(row.On, row.Name); value != effects.AnyValue && !legal(s, value) && row.On != "FelixConfiguration" {
+			if s := schemaAt(row.On, row.Name); value != effects.AnyValue && !legal(s, value) &&
+				row.On != "FelixConfiguration" {
 				t.Errorf("%s of %s cannot be %q", row.Name, row.On, value)
 			}
 		}
@@ -200,7 +202,8 @@ func TestUnlessIsLegal(t *testing.T) {
 	for _, row := range effects.Rows(effects.Setting) {
 		s := schemaAt("FelixConfiguration", "spec."+row.On)
 		wrong := func(value string) bool { return value != effects.AnyValue && !legal(s, value) }
-		if row.On != "" && len(row.Unless) > 0 && !slices.ContainsFunc(row.Unless, func(v string) bool { return !wrong(v) }) {
+		if row.On != "" && len(row.Unless) > 0 && !slices.ContainsFunc(row.Unless,
+			func(v string) bool { return !wrong(v) }) {
 			t.Errorf("%s of the FelixConfiguration can be none of %q", row.On, row.Unless)
 		}
 	}
@@ -235,13 +238,14 @@ func legal(s *schema.Schema, value string) bool {
 	case "string", "":
 		_, err := time.ParseDuration(value)
 		sameText := func(choice any) bool { return strings.EqualFold(choice.(string), value) }
-		return s.Accepts(value) || slices.ContainsFunc(s.Enum, sameText) || s.Pattern == "" && s.Enum == nil && err == nil
+		return s.Accepts(value) || slices.ContainsFunc(s.Enum, sameText) || s.Pattern == "" && s.Enum == nil &&
+			err == nil
 	}
 	return false
 }
 
-// TestDefaultsAskForNothing: an object that somebody wrote nothing into has no finding, also not once the API server has
-// filled in its defaults.
+// TestDefaultsAskForNothing: an object that somebody wrote nothing into has no finding, also not once the API server
+// has filled in its defaults.
 func TestDefaultsAskForNothing(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v3.AddToScheme(scheme); err != nil {

@@ -39,8 +39,10 @@ func TestOf(t *testing.T) {
 	}{
 		{"a value", &v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{WireguardEnabled: &yes}},
 			[]string{"spec.wireguardEnabled=true"}},
-		{"a value that asks for nothing", &v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{WireguardEnabled: &no}}, nil},
-		{"a value in another case", &v3.BGPConfiguration{Spec: v3.BGPConfigurationSpec{LogSeverityScreen: "info"}}, nil},
+		{"a value that asks for nothing",
+			&v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{WireguardEnabled: &no}}, nil},
+		{"a value in another case", &v3.BGPConfiguration{Spec: v3.BGPConfigurationSpec{LogSeverityScreen: "info"}},
+			nil},
 		{"a list that asks for nothing", &v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{
 			BPFForceTrackPacketsFromIfaces: []string{"docker+"}}}, nil},
 		{"what works", &v3.FelixConfiguration{Spec: v3.FelixConfigurationSpec{LogSeverityScreen: &debug}}, nil},
@@ -52,10 +54,12 @@ func TestOf(t *testing.T) {
 		{"items of a list, each once", &v3.NetworkPolicy{Spec: v3.NetworkPolicySpec{Ingress: rules}},
 			[]string{"spec.ingress[].metadata", "spec.ingress[].http"}},
 		{"items of a list, some without effect", &v3.IPPool{Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16",
-			AllowedUses: []v3.IPPoolAllowedUse{"Workload", "LoadBalancer"}}}, []string{"spec.allowedUses[]=LoadBalancer"}},
+			AllowedUses: []v3.IPPoolAllowedUse{"Workload", "LoadBalancer"}}},
+			[]string{"spec.allowedUses[]=LoadBalancer"}},
 		{"annotations and labels", &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{
 			Annotations: map[string]string{"config.projectcalico.org/a": "b", "projectcalico.org/metadata": "{}"},
-			Labels:      map[string]string{"projectcalico.org/tier": "default"}}}, []string{"config.projectcalico.org/a=b"}},
+			Labels:      map[string]string{"projectcalico.org/tier": "default"}}},
+			[]string{"config.projectcalico.org/a=b"}},
 		{"another group", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Annotations: map[string]string{"cni.projectcalico.org/hwAddr": "02:00:00:00:00:01"}}}, nil},
 	} {
@@ -126,11 +130,16 @@ func TestString(t *testing.T) {
 		return effects.Finding{Row: row, Value: value}.String()
 	}
 	for text, want := range map[string]string{
-		find(effects.Field, "FelixConfiguration", "spec.wireguardEnabled", "true"):       "spec.wireguardEnabled: has no effect yet: ",
-		find(effects.Field, "FelixConfiguration", "spec.chainInsertMode", "Append"):      `spec.chainInsertMode: "Append" has no effect yet: `,
-		find(effects.Field, "BGPPeer", "spec.password", ""):                              "spec.password: has no effect yet: ",
-		find(effects.Setting, "", "WIREGUARDENABLED", "true"):                            "WireguardEnabled: has no effect yet: ",
-		find(effects.Annotation, "Pod", "cni.projectcalico.org/hwAddr", "02:00:00:0:01"): "annotation cni.projectcalico.org/hwAddr: has no effect yet: ",
+		find(effects.Field, "FelixConfiguration", "spec.wireguardEnabled",
+			"true"): "spec.wireguardEnabled: has no effect yet: ",
+		find(effects.Field, "FelixConfiguration", "spec.chainInsertMode",
+			"Append"): `spec.chainInsertMode: "Append" has no effect yet: `,
+		find(effects.Field, "BGPPeer", "spec.password",
+			""): "spec.password: has no effect yet: ",
+		find(effects.Setting, "", "WIREGUARDENABLED",
+			"true"): "WireguardEnabled: has no effect yet: ",
+		find(effects.Annotation, "Pod", "cni.projectcalico.org/hwAddr",
+			"02:00:00:0:01"): "annotation cni.projectcalico.org/hwAddr: has no effect yet: ",
 	} {
 		if !strings.HasPrefix(text, want) {
 			t.Errorf("%q does not begin with %q", text, want)

@@ -44,7 +44,8 @@ func TestUnusedNames(t *testing.T) {
 			t.Errorf("%T: found %q, want unused %v", c.object, found, c.unused)
 		}
 	}
-	selected := &v3.FelixConfiguration{ObjectMeta: named("edge"), Spec: v3.FelixConfigurationSpec{NodeSelector: new("role == 'edge'")}}
+	selected := &v3.FelixConfiguration{ObjectMeta: named("edge"),
+		Spec: v3.FelixConfigurationSpec{NodeSelector: new("role == 'edge'")}}
 	for _, f := range effects.Of(selected) {
 		if f.Name == "metadata.name" {
 			t.Errorf("of one with a nodeSelector: %s", f)

@@ -27,7 +27,8 @@ func Of(object runtime.Object) []Finding {
 		w.found = append(w.found, unused)
 	}
 	if fields := tables().kinds[kind]; fields != nil {
-		if content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object); err == nil { // our types convert
+		if content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object); err == nil {
+			// our types convert
 			w.value(fields.fields["spec"], content["spec"], false)
 		}
 	}

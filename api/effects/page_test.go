@@ -28,7 +28,8 @@ var sections = []struct {
 }{
 	{"Fields", "field", []effects.Class{effects.Field}},
 	{"Settings of Felix", "setting", []effects.Class{effects.Setting}},
-	{"Annotations, labels and finalizers", "key", []effects.Class{effects.Annotation, effects.Label, effects.Finalizer}},
+	{"Annotations, labels and finalizers", "key", []effects.Class{effects.Annotation, effects.Label,
+		effects.Finalizer}},
 	{"CNI configuration", "key", []effects.Class{effects.CNIKey}},
 	{"kube-controllers", "name", []effects.Class{effects.Controller}},
 	{"Metrics", "metric", []effects.Class{effects.Metric}},
@@ -74,7 +75,8 @@ func made() string {
 	for _, s := range sections {
 		fmt.Fprintf(&out, "\n## %s\n", s.title)
 		if s.classes[0] == effects.Setting {
-			out.WriteString("\n[docs/felix.md](felix.md#settings-without-effect) has them, as `felix settings` prints them.\n")
+			out.WriteString("\n[docs/felix.md](felix.md#settings-without-effect) has them, as `felix settings` " +
+				"prints them.\n")
 			continue
 		}
 		fmt.Fprintf(&out, "\n| %s | effect | except | why |\n|---|---|---|---|\n", s.head)

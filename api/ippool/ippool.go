@@ -94,7 +94,8 @@ func alone(p *v3.IPPool) (Verdict, netip.Prefix) {
 func usable(spec *v3.IPPoolSpec) (Verdict, bool) {
 	modes := []string{"", string(v3.VXLANModeNever), string(v3.VXLANModeAlways), string(v3.VXLANModeCrossSubnet)}
 	const unknown = "spec.%s: %q is none of Never, Always, CrossSubnet"
-	ipip, vxlan := spec.IPIPMode != "" && spec.IPIPMode != v3.IPIPModeNever, spec.VXLANMode != "" && spec.VXLANMode != v3.VXLANModeNever
+	ipip, vxlan := spec.IPIPMode != "" && spec.IPIPMode != v3.IPIPModeNever,
+		spec.VXLANMode != "" && spec.VXLANMode != v3.VXLANModeNever
 	loadBalancer := func(use v3.IPPoolAllowedUse) bool { return use == v3.IPPoolAllowedUseLoadBalancer }
 	switch {
 	case !slices.Contains(modes, string(spec.VXLANMode)):
@@ -102,11 +103,14 @@ func usable(spec *v3.IPPoolSpec) (Verdict, bool) {
 	case !slices.Contains(modes, string(spec.IPIPMode)):
 		return Verdict{ReasonInvalid, fmt.Sprintf(unknown, "ipipMode", spec.IPIPMode)}, false
 	case ipip && vxlan:
-		return Verdict{ReasonInvalid, "spec.ipipMode and spec.vxlanMode exclude each other: set ipipMode to Never"}, false
+		return Verdict{ReasonInvalid, "spec.ipipMode and spec.vxlanMode exclude each other: set ipipMode to Never"},
+			false
 	case ipip:
-		return Verdict{ReasonUnsupported, fmt.Sprintf("spec.ipipMode: there is no IPIP yet, so pods of other nodes would not be "+
-			"reached: set ipipMode to Never and vxlanMode to %s", spec.IPIPMode)}, false
-	case len(spec.AllowedUses) > 0 && !slices.ContainsFunc(spec.AllowedUses, func(use v3.IPPoolAllowedUse) bool { return !loadBalancer(use) }):
+		return Verdict{ReasonUnsupported,
+			fmt.Sprintf("spec.ipipMode: there is no IPIP yet, so pods of other nodes would not be "+
+				"reached: set ipipMode to Never and vxlanMode to %s", spec.IPIPMode)}, false
+	case len(spec.AllowedUses) > 0 && !slices.ContainsFunc(spec.AllowedUses,
+		func(use v3.IPPoolAllowedUse) bool { return !loadBalancer(use) }):
 		return Verdict{ReasonUnsupported, "spec.allowedUses: nothing assigns LoadBalancer addresses yet: " +
 			"make a pool for Workload or Tunnel"}, false
 	}

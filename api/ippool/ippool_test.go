@@ -21,7 +21,8 @@ func TestJudge(t *testing.T) {
 	with := func(change func(*v3.IPPoolSpec)) []*v3.IPPool {
 		p := pool("a", "10.0.0.0/16", 0)
 		change(&p.Spec)
-		return []*v3.IPPool{p, pool("b", "10.0.0.0/16", 1)} // b is younger, and takes the place of a pool that cannot work
+		// b is younger, and takes the place of a pool that cannot work
+		return []*v3.IPPool{p, pool("b", "10.0.0.0/16", 1)}
 	}
 	disabled, deleted := pool("d", "10.0.0.0/8", 0), pool("t", "10.0.0.0/8", 0)
 	disabled.Spec.Disabled = true
@@ -32,14 +33,21 @@ func TestJudge(t *testing.T) {
 		pools []*v3.IPPool
 		want  map[string]string // reason, and part of the message
 	}{
-		"alone":         {[]*v3.IPPool{pool("a", "10.0.0.0/16", 1)}, map[string]string{"a": "OK"}},
-		"no overlap":    {[]*v3.IPPool{pool("a", "10.0.0.0/16", 1), pool("b", "10.1.0.0/16", 0)}, map[string]string{"a": "OK", "b": "OK"}},
-		"older wins":    {[]*v3.IPPool{pool("a", "10.0.0.0/16", 1), pool("b", "10.0.0.0/8", 0)}, map[string]string{"a": "CIDROverlap of IPPool b", "b": "OK"}},
-		"name decides":  {[]*v3.IPPool{pool("b", "10.0.0.0/16", 0), pool("a", "10.0.0.0/24", 0)}, map[string]string{"a": "OK", "b": "CIDROverlap of IPPool a"}},
-		"loser's loser": {[]*v3.IPPool{pool("a", "10.0.0.0/24", 0), pool("b", "10.0.0.0/16", 1), pool("c", "10.0.9.0/24", 2)}, map[string]string{"a": "OK", "b": "CIDROverlap of IPPool a", "c": "OK"}},
-		"disabled":      {[]*v3.IPPool{disabled, pool("a", "10.0.0.0/16", 1)}, map[string]string{"a": "OK", "d": "PoolDisabled"}},
-		"being deleted": {[]*v3.IPPool{deleted, pool("a", "10.0.0.0/16", 1)}, map[string]string{"a": "OK", "t": "Terminating"}},
-		"selector":      {[]*v3.IPPool{unreadable}, map[string]string{"s": "InvalidSpec spec.nodeSelector selects nothing"}},
+		"alone": {[]*v3.IPPool{pool("a", "10.0.0.0/16", 1)}, map[string]string{"a": "OK"}},
+		"no overlap": {[]*v3.IPPool{pool("a", "10.0.0.0/16", 1), pool("b", "10.1.0.0/16", 0)},
+			map[string]string{"a": "OK", "b": "OK"}},
+		"older wins": {[]*v3.IPPool{pool("a", "10.0.0.0/16", 1), pool("b", "10.0.0.0/8", 0)},
+			map[string]string{"a": "CIDROverlap of IPPool b", "b": "OK"}},
+		"name decides": {[]*v3.IPPool{pool("b", "10.0.0.0/16", 0), pool("a", "10.0.0.0/24", 0)},
+			map[string]string{"a": "OK", "b": "CIDROverlap of IPPool a"}},
+		"loser's loser": {[]*v3.IPPool{pool("a", "10.0.0.0/24", 0), pool("b", "10.0.0.0/16", 1),
+			pool("c", "10.0.9.0/24", 2)}, map[string]string{"a": "OK", "b": "CIDROverlap of IPPool a", "c": "OK"}},
+		"disabled": {[]*v3.IPPool{disabled, pool("a", "10.0.0.0/16", 1)},
+			map[string]string{"a": "OK", "d": "PoolDisabled"}},
+		"being deleted": {[]*v3.IPPool{deleted, pool("a", "10.0.0.0/16", 1)},
+			map[string]string{"a": "OK", "t": "Terminating"}},
+		"selector": {[]*v3.IPPool{unreadable},
+			map[string]string{"s": "InvalidSpec spec.nodeSelector selects nothing"}},
 		"IPIP": {with(func(s *v3.IPPoolSpec) { s.IPIPMode, s.VXLANMode = "Always", "Never" }),
 			map[string]string{"a": "Unsupported set ipipMode to Never and vxlanMode to Always", "b": "OK"}},
 		"IPIP between subnets": {with(func(s *v3.IPPoolSpec) { s.IPIPMode = "CrossSubnet" }),
@@ -56,7 +64,8 @@ func TestJudge(t *testing.T) {
 			map[string]string{"a": "Unsupported spec.allowedUses", "b": "OK"}},
 		"tunnels": {with(func(s *v3.IPPoolSpec) { s.AllowedUses = []v3.IPPoolAllowedUse{"Tunnel"} }),
 			map[string]string{"a": "OK", "b": "CIDROverlap"}},
-		"host bits":      {[]*v3.IPPool{pool("a", "10.0.0.1/16", 1), pool("b", "10.0.0.0/16", 2)}, map[string]string{"a": "InvalidSpec spec.cidr", "b": "OK"}},
+		"host bits": {[]*v3.IPPool{pool("a", "10.0.0.1/16", 1), pool("b", "10.0.0.0/16", 2)},
+			map[string]string{"a": "InvalidSpec spec.cidr", "b": "OK"}},
 		"malformed CIDR": {[]*v3.IPPool{pool("a", "10.0.0.0", 1)}, map[string]string{"a": "InvalidSpec spec.cidr"}},
 	}
 	for name, test := range tests {

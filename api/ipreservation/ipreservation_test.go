@@ -43,7 +43,8 @@ func TestSet(t *testing.T) {
 		set := Merge(nets)
 		count := map[bool]float64{}
 		for i := range 64 {
-			for _, addr := range []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), netip.AddrFrom16([16]byte{0xfd, 15: byte(i)})} {
+			for _, addr := range []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}),
+				netip.AddrFrom16([16]byte{0xfd, 15: byte(i)})} {
 				want := slices.ContainsFunc(nets, func(net netip.Prefix) bool { return net.Contains(addr) })
 				if got := set.Contains(addr); got != want {
 					t.Fatalf("seed %d: %v contains %s: %t", seed, nets, addr, got)

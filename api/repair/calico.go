@@ -40,7 +40,8 @@ func policyForm[Spec any]() form {
 			if len(s.list("ingress")) == 0 && len(s.list("egress")) > 0 {
 				direction = "egress" // the absent types follow from it
 			}
-			s.set(direction, append(s.list(direction), encode(map[string]any{"action": v3.Log, "protocol": unreadable(why)})))
+			s.set(direction, append(s.list(direction), encode(map[string]any{"action": v3.Log,
+				"protocol": unreadable(why)})))
 		},
 		unreadable: func(cause error) any {
 			all := []any{nothing(nil, cause)}
@@ -98,7 +99,8 @@ var profileForm = form{
 		},
 	},
 	lost: func(s *spec, why error) {
-		s.set("ingress", append(s.list("ingress"), encode(map[string]any{"action": v3.Log, "protocol": unreadable(why)})))
+		s.set("ingress", append(s.list("ingress"), encode(map[string]any{"action": v3.Log,
+			"protocol": unreadable(why)})))
 	},
 }
 

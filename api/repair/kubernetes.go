@@ -131,7 +131,8 @@ func clusterSubject(value raw, cause error) any {
 	}
 	_ = json.Unmarshal(fields["pods"], &pods)
 	return map[string]any{"pods": map[string]any{
-		"namespaceSelector": selecting(pods.NamespaceSelector, cause), "podSelector": selecting(pods.PodSelector, cause)}}
+		"namespaceSelector": selecting(pods.NamespaceSelector, cause),
+		"podSelector":       selecting(pods.PodSelector, cause)}}
 }
 
 // clusterFirst makes a policy the first of its tier. It denies there what it denies. Its other rules become unusable:

@@ -18,28 +18,39 @@ func TestKubernetes(t *testing.T) {
 		spec               string
 		kept, left, reason []string
 	}{
-		"a rule": {&networkingv1.NetworkPolicy{}, `{"podSelector":{},"ingress":[{"from":[{}]},{"ports":[{"port":[]}]}]}`,
+		"a rule": {&networkingv1.NetworkPolicy{},
+			`{"podSelector":{},"ingress":[{"from":[{}]},{"ports":[{"port":[]}]}]}`,
 			[]string{`{"from":[{}]}`}, nil, []string{"(unreadable: "}},
-		"a requirement of the selector": {&networkingv1.NetworkPolicy{}, `{"podSelector":{"matchLabels":{"a":"b","c":7}}}`,
+		"a requirement of the selector": {&networkingv1.NetworkPolicy{},
+			`{"podSelector":{"matchLabels":{"a":"b","c":7}}}`,
 			[]string{`"matchLabels":{"a":"b"}`}, nil, []string{"(unreadable: "}},
 		"the directions": {&networkingv1.NetworkPolicy{}, `{"podSelector":{},"policyTypes":[7]}`,
 			[]string{`"policyTypes":["Ingress","Egress"]`}, nil, []string{"policyTypes cannot be read"}},
-		"all": {&networkingv1.NetworkPolicy{}, `7`, []string{`"policyTypes":["Ingress","Egress"]`}, nil, []string{"(unreadable: "}},
+		"all": {&networkingv1.NetworkPolicy{}, `7`, []string{`"policyTypes":["Ingress","Egress"]`}, nil,
+			[]string{"(unreadable: "}},
 
-		"the priority": {&policyv1alpha2.ClusterNetworkPolicy{}, `{"tier":"Admin","priority":"10","subject":{"namespaces":{}},"egress":[
+		"the priority": {&policyv1alpha2.ClusterNetworkPolicy{},
+			`{"tier":"Admin","priority":"10","subject":{"namespaces":{}},"egress":[
 			{"action":"Deny","to":[{"networks":["169.254.169.254/32"]}]},{"action":"Accept","to":[{"networks":["10.0.0.0/8"]}]}]}`,
-			[]string{`{"action":"Deny","to":[{"networks":["169.254.169.254/32"]}]}`, `"priority":0`, `{"action":"Accept"`},
+			[]string{`{"action":"Deny","to":[{"networks":["169.254.169.254/32"]}]}`, `"priority":0`,
+				`{"action":"Accept"`},
 			[]string{`10.0.0.0/8`}, []string{"priority cannot be read"}},
-		"a field of a rule that nobody knows": {&policyv1alpha2.ClusterNetworkPolicy{}, `{"tier":"Admin","priority":1,"subject":{"namespaces":{}},"ingress":[
+		"a field of a rule that nobody knows": {&policyv1alpha2.ClusterNetworkPolicy{},
+			`{"tier":"Admin","priority":1,"subject":{"namespaces":{}},"ingress":[
 			{"action":"Accept","from":[{"namespaces":{}}],"only":"on Mondays"},{"action":"Deny","from":[{"namespaces":{}}]}]}`,
 			[]string{`{"action":"Deny","from":[{"namespaces":{}}]}`}, []string{"Mondays"}, []string{"only"}},
-		"a field of the policy that nobody knows": {&policyv1alpha2.ClusterNetworkPolicy{}, `{"tier":"Admin","priority":1,"subject":{"namespaces":{}},"rules":[{"action":"Deny"}]}`,
+		"a field of the policy that nobody knows": {&policyv1alpha2.ClusterNetworkPolicy{},
+			`{"tier":"Admin","priority":1,"subject":{"namespaces":{}},"rules":[{"action":"Deny"}]}`,
 			[]string{`{"action":"Deny","from":`, `{"action":"Deny","to":`}, nil, []string{"rules cannot be read"}},
-		"the subject": {&policyv1alpha2.ClusterNetworkPolicy{}, `{"tier":"Admin","priority":1,"subject":{"pods":{"namespaceSelector":{"matchLabels":{"a":"b"}},"podSelector":7}}}`,
+		"the subject": {&policyv1alpha2.ClusterNetworkPolicy{},
+			`{"tier":"Admin","priority":1,"subject":{"pods":{"namespaceSelector":{"matchLabels":{"a":"b"}},"podSelector":7}}}`,
 			[]string{`{"matchLabels":{"a":"b"},`, `"podSelector"`}, nil, []string{"(unreadable: "}},
-		"everything, and more": {&policyv1alpha2.ClusterNetworkPolicy{}, `{"about":1,"tier":1,"priority":"1","subject":1,"ingress":1,"egress":{}}`,
+		"everything, and more": {&policyv1alpha2.ClusterNetworkPolicy{},
+			`{"about":1,"tier":1,"priority":"1","subject":1,"ingress":1,"egress":{}}`,
 			[]string{`{"action":"","from":`, `{"action":"","to":`}, nil, []string{"(unreadable: "}},
-		"all of it": {&policyv1alpha2.ClusterNetworkPolicy{}, `[]`, []string{`"tier":"Admin"`, `{"action":"Deny","from":`, `{"action":"Deny","to":`}, nil, []string{"(unreadable: "}},
+		"all of it": {&policyv1alpha2.ClusterNetworkPolicy{}, `[]`,
+			[]string{`"tier":"Admin"`, `{"action":"Deny","from":`, `{"action":"Deny","to":`}, nil,
+			[]string{"(unreadable: "}},
 	} {
 		repaired, ok := JSON(kinds[reflect.TypeOf(tt.object)], []byte(meta+tt.spec+`}`))
 		if err := json.Unmarshal(repaired, tt.object); !ok || err != nil {
@@ -64,7 +75,8 @@ func TestUnchanged(t *testing.T) {
 	given := `{"metadata":{"name":"a"},"spec":{"tier":"Admin","priority":3,"subject":{"namespaces":{}},"egress":[{"name":"x","action":"Pass","to":[{"nodes":{}}],"protocols":[{"tcp":{"destinationPort":{"number":80}}}]}]}}`
 	var before, after policyv1alpha2.ClusterNetworkPolicy
 	repaired, _ := JSON(kinds[reflect.TypeOf(&after)], []byte(given))
-	if json.Unmarshal([]byte(given), &before) != nil || json.Unmarshal(repaired, &after) != nil || !reflect.DeepEqual(before.Spec, after.Spec) {
+	if json.Unmarshal([]byte(given), &before) != nil || json.Unmarshal(repaired, &after) != nil ||
+		!reflect.DeepEqual(before.Spec, after.Spec) {
 		t.Errorf("%s became %s", given, repaired)
 	}
 }

@@ -49,18 +49,19 @@ type form struct {
 const otherField = "*"
 
 var forms = map[schema.GroupKind]form{
-	calico("NetworkPolicy"):                                                  policyForm[v3.NetworkPolicySpec](),
-	calico("GlobalNetworkPolicy"):                                            policyForm[v3.GlobalNetworkPolicySpec](),
-	calico("StagedNetworkPolicy"):                                            policyForm[v3.StagedNetworkPolicySpec](),
-	calico("StagedGlobalNetworkPolicy"):                                      policyForm[v3.StagedGlobalNetworkPolicySpec](),
-	calico("StagedKubernetesNetworkPolicy"):                                  kubernetesForm[v3.StagedKubernetesNetworkPolicySpec](),
-	{Group: networkingv1.GroupName, Kind: "NetworkPolicy"}:                   kubernetesForm[networkingv1.NetworkPolicySpec](),
+	calico("NetworkPolicy"):                 policyForm[v3.NetworkPolicySpec](),
+	calico("GlobalNetworkPolicy"):           policyForm[v3.GlobalNetworkPolicySpec](),
+	calico("StagedNetworkPolicy"):           policyForm[v3.StagedNetworkPolicySpec](),
+	calico("StagedGlobalNetworkPolicy"):     policyForm[v3.StagedGlobalNetworkPolicySpec](),
+	calico("StagedKubernetesNetworkPolicy"): kubernetesForm[v3.StagedKubernetesNetworkPolicySpec](),
+	{Group: networkingv1.GroupName,
+		Kind: "NetworkPolicy"}: kubernetesForm[networkingv1.NetworkPolicySpec](),
 	{Group: policyv1alpha2.GroupVersion.Group, Kind: "ClusterNetworkPolicy"}: clusterForm,
-	calico("Profile"):                                                        profileForm,
-	calico("HostEndpoint"):                                                   endpointForm,
-	calico("NetworkSet"):                                                     setForm[v3.NetworkSetSpec](),
-	calico("GlobalNetworkSet"):                                               setForm[v3.GlobalNetworkSetSpec](),
-	calico("Tier"):                                                           tierForm,
+	calico("Profile"):          profileForm,
+	calico("HostEndpoint"):     endpointForm,
+	calico("NetworkSet"):       setForm[v3.NetworkSetSpec](),
+	calico("GlobalNetworkSet"): setForm[v3.GlobalNetworkSetSpec](),
+	calico("Tier"):             tierForm,
 }
 
 func calico(kind string) schema.GroupKind { return v3.GroupVersion.WithKind(kind).GroupKind() }
@@ -111,7 +112,8 @@ func Closed(kind schema.GroupVersionKind, metadata metav1.ObjectMeta, cause erro
 		return nil, false
 	}
 	text, err := json.Marshal(map[string]any{
-		"apiVersion": kind.GroupVersion().String(), "kind": kind.Kind, "metadata": metadata, "spec": form.unreadable(cause)})
+		"apiVersion": kind.GroupVersion().String(), "kind": kind.Kind, "metadata": metadata,
+		"spec": form.unreadable(cause)})
 	return text, err == nil
 }
 

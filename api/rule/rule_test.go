@@ -30,8 +30,10 @@ func TestParsePort(t *testing.T) {
 	for p, want := range map[intstr.IntOrString]Port{
 		number(80): {First: 80, Last: 80}, text("80"): {First: 80, Last: 80}, text("1:65535"): {First: 1, Last: 65535},
 		text("http"): {Name: "http"}, text("8080:8080"): {First: 8080, Last: 8080}, text("80-a"): {Name: "80-a"},
-		number(0): {}, number(65536): {}, number(-1): {}, text(""): {}, text("0:80"): {}, text("90:80"): {}, text("80:"): {}, text(":80"): {},
-		text("80:90:100"): {}, text("80-90"): {}, text("HTTP"): {}, text("a:b"): {}, text("8 0"): {}, text(strings.Repeat("a", 16)): {},
+		number(0): {}, number(65536): {}, number(-1): {}, text(""): {}, text("0:80"): {}, text("90:80"): {},
+		text("80:"): {}, text(":80"): {},
+		text("80:90:100"): {}, text("80-90"): {}, text("HTTP"): {}, text("a:b"): {}, text("8 0"): {},
+		text(strings.Repeat("a", 16)): {},
 	} {
 		if got, err := ParsePort(p); got != want || (err == nil) != (want != Port{}) {
 			t.Errorf("%q: got %v, %v; want %v", p.String(), got, err, want)
@@ -41,8 +43,11 @@ func TestParsePort(t *testing.T) {
 
 func TestParseNet(t *testing.T) {
 	for net, want := range map[string]string{
-		"10.0.0.0/8": "10.0.0.0/8", "10.0.0.1": "10.0.0.1/32", "10.9.9.9/8": "10.0.0.0/8", "fd00::1": "fd00::1/128", "::/0": "::/0",
-		"": "", "10.0.0.0/33": "", "10.0.0": "", "fe80::1%eth0": "", "::ffff:10.0.0.1": "", "::ffff:10.0.0.0/104": "", "010.0.0.1": "", "host": "",
+		"10.0.0.0/8": "10.0.0.0/8", "10.0.0.1": "10.0.0.1/32", "10.9.9.9/8": "10.0.0.0/8", "fd00::1": "fd00::1/128",
+		"::/0": "::/0",
+		"":     "", "10.0.0.0/33": "", "10.0.0": "", "fe80::1%eth0": "", "::ffff:10.0.0.1": "",
+		"::ffff:10.0.0.0/104": "",
+		"010.0.0.1":           "", "host": "",
 	} {
 		if got, err := ParseNet(net); err == nil && got.String() != want || (err == nil) != (want != "") {
 			t.Errorf("%q: got %v, %v; want %q", net, got, err, want)

@@ -24,7 +24,8 @@ const (
 	UDPLite = 136
 )
 
-var protocols = map[string]uint8{"TCP": TCP, "UDP": UDP, "ICMP": ICMP, "ICMPv6": ICMPv6, "SCTP": SCTP, "UDPLite": UDPLite}
+var protocols = map[string]uint8{"TCP": TCP, "UDP": UDP, "ICMP": ICMP, "ICMPv6": ICMPv6, "SCTP": SCTP,
+	"UDPLite": UDPLite}
 
 // HasPorts reports whether rules may match ports of a protocol.
 func HasPorts(protocol uint8) bool { return protocol == TCP || protocol == UDP || protocol == SCTP }

@@ -104,7 +104,8 @@ func entity(path *field.Path, e *v3.EntityRule, namespaced bool) field.ErrorList
 	errs := append(nets(path.Child("nets"), e.Nets), nets(path.Child("notNets"), e.NotNets)...)
 	errs = append(errs, Selector(path.Child("selector"), e.Selector)...)
 	if strings.Contains(e.Selector, "global(") {
-		errs = append(errs, field.Invalid(path.Child("selector"), e.Selector, "cannot use global(): write namespaceSelector: global()"))
+		errs = append(errs, field.Invalid(path.Child("selector"), e.Selector, "cannot use global(): write "+
+			"namespaceSelector: global()"))
 	}
 	errs = append(errs, Selector(path.Child("notSelector"), e.NotSelector)...)
 	errs = append(errs, Selector(path.Child("namespaceSelector"), e.NamespaceSelector)...)
@@ -115,7 +116,8 @@ func entity(path *field.Path, e *v3.EntityRule, namespaced bool) field.ErrorList
 		errs = append(errs, field.Required(path.Child("services", "name"), "is needed: the name of the Service"))
 	}
 	if s := e.Services; s != nil && s.Namespace == "" && !namespaced {
-		errs = append(errs, field.Required(path.Child("services", "namespace"), "is needed in a policy of all namespaces: that of the Service"))
+		errs = append(errs, field.Required(path.Child("services", "namespace"), "is needed in a policy of all "+
+			"namespaces: that of the Service"))
 	}
 	return errs
 }

@@ -139,7 +139,8 @@ func (s *Schema) checkObject(path *field.Path, object map[string]any) field.Erro
 	for name, value := range object {
 		if p, ok := s.Properties[name]; ok {
 			wrong := p.Check(path.Child(name), value)
-			if value == "" && len(wrong) > 0 && slices.Contains(s.Required, name) { // a Go type says so when it is absent
+			if value == "" && len(wrong) > 0 && slices.Contains(s.Required, name) {
+				// a Go type says so when it is absent
 				wrong = field.ErrorList{field.Required(path.Child(name), p.wanted())}
 			}
 			errs = append(errs, wrong...)
@@ -188,7 +189,8 @@ func (s *Schema) checkString(path *field.Path, value string) field.ErrorList {
 	case s.MaxLength != nil && length > *s.MaxLength:
 		return field.ErrorList{field.TooLong(path, value, *s.MaxLength)}
 	case s.MinLength != nil && length < *s.MinLength:
-		return field.ErrorList{field.Invalid(path, value, fmt.Sprintf("must have at least %d characters", *s.MinLength))}
+		return field.ErrorList{field.Invalid(path, value, fmt.Sprintf("must have at least %d characters",
+			*s.MinLength))}
 	case s.pattern != nil && !s.pattern.MatchString(value):
 		return field.ErrorList{field.Invalid(path, value, s.wanted())}
 	case s.Format == "cidr":

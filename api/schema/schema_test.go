@@ -22,15 +22,22 @@ func decode(t *testing.T, text string) map[string]any {
 func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ kind, object, want string }{
 		{"IPPool", `{spec: {cidr: 10.0.0.0/8}}`, ``},
-		{"IPPool", `{spec: {}}`, `spec.cidr: Required value: must be a network, for example 10.244.0.0/16 or fd00:10:244::/48`},
-		{"IPPool", `{spec: {cidr: ""}}`, `spec.cidr: Required value: must be a network, for example 10.244.0.0/16 or fd00:10:244::/48`},
-		{"IPPool", `{spec: {cidr: 10.0.0.0/8, blockSize: 200}}`, `spec.blockSize: Invalid value: 200: must be 0 to 128`},
-		{"NetworkPolicy", `{spec: {ingress: [{}, {action: Drop}]}}`, `[spec.ingress[0].action: Required value: must be one of Allow, Deny, Log, Pass, ` +
-			`spec.ingress[1].action: Unsupported value: "Drop": supported values: "Allow", "Deny", "Log", "Pass"]`},
-		{"NetworkPolicy", `{spec: {ingress: [{action: Deny, ipVersion: 5}]}}`, `spec.ingress[0].ipVersion: Unsupported value: 5: supported values: "4", "6"`},
+		{"IPPool", `{spec: {}}`,
+			`spec.cidr: Required value: must be a network, for example 10.244.0.0/16 or fd00:10:244::/48`},
+		{"IPPool", `{spec: {cidr: ""}}`,
+			`spec.cidr: Required value: must be a network, for example 10.244.0.0/16 or fd00:10:244::/48`},
+		{"IPPool", `{spec: {cidr: 10.0.0.0/8, blockSize: 200}}`,
+			`spec.blockSize: Invalid value: 200: must be 0 to 128`},
+		{"NetworkPolicy", `{spec: {ingress: [{}, {action: Drop}]}}`,
+			`[spec.ingress[0].action: Required value: must be one of Allow, Deny, Log, Pass, ` +
+				`spec.ingress[1].action: Unsupported value: "Drop": supported values: "Allow", "Deny", "Log", "Pass"]`},
+		{"NetworkPolicy", `{spec: {ingress: [{action: Deny, ipVersion: 5}]}}`,
+			`spec.ingress[0].ipVersion: Unsupported value: 5: supported values: "4", "6"`},
 		{"NetworkPolicy", `{spec: {types: []}}`, `spec.types: Invalid value: 0: must have at least 1 elements`},
-		{"NetworkPolicy", `{spec: {types: [Ingress, Egress, Ingress]}}`, `[spec.types: Too many: 3: must have at most 2 items, spec.types[2]: Duplicate value: "Ingress"]`},
-		{"HostEndpoint", `{spec: {interfaceName: a-name-that-is-too-long}}`, `spec.interfaceName: Too long: may not be more than 15 bytes`},
+		{"NetworkPolicy", `{spec: {types: [Ingress, Egress, Ingress]}}`,
+			`[spec.types: Too many: 3: must have at most 2 items, spec.types[2]: Duplicate value: "Ingress"]`},
+		{"HostEndpoint", `{spec: {interfaceName: a-name-that-is-too-long}}`,
+			`spec.interfaceName: Too long: may not be more than 15 bytes`},
 	} {
 		got := ""
 		if errs := Of(tt.kind).Check(nil, decode(t, tt.object)); len(errs) > 0 {

@@ -109,7 +109,8 @@ func TestString(t *testing.T) {
 
 func TestSyntaxErrors(t *testing.T) {
 	tests := []struct{ text, want string }{
-		{"role", "column 5: expected an operator (==, !=, in, not in, contains, starts with, ends with) after the label, found the end"},
+		{"role", "column 5: expected an operator (==, !=, in, not in, contains, starts with, ends with) after the " +
+			"label, found the end"},
 		{"role = 'db'", `column 6: expected an operator (==, !=, in, not in, contains, starts with, ends with) after the label, found "= 'db'"`},
 		{"role == db", `column 9: expected a string in quotes, found "db"`},
 		{"role == 'db", `column 9: expected a string that ends with ', found "'db"`},
@@ -120,7 +121,8 @@ func TestSyntaxErrors(t *testing.T) {
 		{"has()", `column 5: expected a label of 1 to 512 characters, found ")"`},
 		{"has (role)", `column 5: expected an operator (==, !=, in, not in, contains, starts with, ends with) after the label, found "(role)"`},
 		{strings.Repeat("(", 1001), `column 1001: expected at most 1000 levels of parentheses, found "("`},
-		{strings.Repeat("all()||all()&&(", 600) + "all()" + strings.Repeat(")", 600), "column 9606: expected at most 1000 levels of parentheses, found the end"},
+		{strings.Repeat("all()||all()&&(", 600) + "all()" + strings.Repeat(")", 600),
+			"column 9606: expected at most 1000 levels of parentheses, found the end"},
 		{"haz(role)", `column 1: expected has(…), all() or global(), found "haz(role)"`},
 		{"all() &&", "column 9: expected a label, has(…), all(), global(), ! or (, found the end"},
 		{"(all()", "column 7: expected &&, || or ), found the end"},
@@ -179,9 +181,11 @@ func TestFromLabelSelector(t *testing.T) {
 		{expression("a", "DoesNotExist"), "!has(a)", ""},
 		{expression("a", "In"), "", "matchExpressions[0]: label a: operator In needs at least one value"},
 		{expression("a", "Exists", "1"), "", "matchExpressions[0]: label a: operator Exists takes no values"},
-		{expression("a", "Like", "1"), "", `matchExpressions[0]: label a: operator "Like" is none of In, NotIn, Exists, DoesNotExist`},
+		{expression("a", "Like", "1"), "",
+			`matchExpressions[0]: label a: operator "Like" is none of In, NotIn, Exists, DoesNotExist`},
 		{expression("a b", "Exists"), "", `matchExpressions[0]: "a b" is not a label`},
-		{&metav1.LabelSelector{MatchLabels: map[string]string{"a": "'"}}, "", `matchLabels: label a: "'" is not a value of a label`},
+		{&metav1.LabelSelector{MatchLabels: map[string]string{"a": "'"}}, "",
+			`matchLabels: label a: "'" is not a value of a label`},
 	}
 	for _, tt := range tests {
 		s, err := FromLabelSelector(tt.in)
@@ -233,7 +237,8 @@ func TestDeepSelectors(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"", "a == 'b'", "!(a in {'b', \"c'\"} || has(x))&&all()", "a not in {}", "((((", "has(a", "a starts with 'é", "!(!a notin{'b',}) || x endswith''"} {
+	for _, seed := range []string{"", "a == 'b'", "!(a in {'b', \"c'\"} || has(x))&&all()", "a not in {}", "((((",
+		"has(a", "a starts with 'é", "!(!a notin{'b',}) || x endswith''"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -263,10 +268,12 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestLongSelectors: what takes long to evaluate is refused, and what is accepted has a canonical form that is accepted, too.
+// TestLongSelectors: what takes long to evaluate is refused, and what is accepted has a canonical form that is
+// accepted, too.
 func TestLongSelectors(t *testing.T) {
 	for _, text := range []string{
-		strings.Repeat("a", 2<<20), strings.Repeat("(", 2<<20), strings.Repeat("!", 2<<20), strings.Repeat(" ", maxLength+1),
+		strings.Repeat("a", 2<<20), strings.Repeat("(", 2<<20), strings.Repeat("!", 2<<20),
+		strings.Repeat(" ", maxLength+1),
 		strings.Repeat("a!=''&&", 2000) + "has(b)", // its canonical form is too long
 		"a in {" + strings.Repeat("'x',", 1<<18) + "}",
 	} {
@@ -283,7 +290,8 @@ func TestLongSelectors(t *testing.T) {
 	}
 	var ls metav1.LabelSelector
 	for n := range maxRequirements + 1 {
-		ls.MatchExpressions = append(ls.MatchExpressions, metav1.LabelSelectorRequirement{Key: fmt.Sprint("k", n), Operator: metav1.LabelSelectorOpDoesNotExist})
+		ls.MatchExpressions = append(ls.MatchExpressions, metav1.LabelSelectorRequirement{Key: fmt.Sprint("k", n),
+			Operator: metav1.LabelSelectorOpDoesNotExist})
 	}
 	if _, err := FromLabelSelector(&ls); err == nil || !strings.Contains(err.Error(), "at most 1000 can be used") {
 		t.Errorf("%d requirements: error %v", len(ls.MatchExpressions), err)

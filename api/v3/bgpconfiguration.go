@@ -70,8 +70,8 @@ type BGPConfigurationSpec struct {
 	// NodeMeshMaxRestartTime is how long nodes of the mesh keep each other's routes during a restart (RFC 4724).
 	// Absent means 120s.
 	NodeMeshMaxRestartTime string `json:"nodeMeshMaxRestartTime,omitempty"`
-	// NodeMeshPassword is the password of the sessions of the mesh. It is not supported: no session of a mesh that is to
-	// have one is opened.
+	// NodeMeshPassword is the password of the sessions of the mesh. It is not supported: no session of a mesh that is
+	// to have one is opened.
 	NodeMeshPassword *BGPPassword `json:"nodeMeshPassword,omitempty"`
 	// NodeToNodeMeshEnabled makes all nodes peers of each other. Absent means true.
 	NodeToNodeMeshEnabled *bool `json:"nodeToNodeMeshEnabled,omitempty"`

@@ -62,8 +62,8 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Format=int64
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 4294967295",message="must be an AS number, 1 to 4294967295"
 	LocalASNumber *uint32 `json:"localASNumber,omitempty"`
-	// LocalWorkloadSelector makes pods on the same node peers, selected by their labels. It is not supported: the BGPPeer
-	// opens no session.
+	// LocalWorkloadSelector makes pods on the same node peers, selected by their labels. It is not supported: the
+	// BGPPeer opens no session.
 	// +kubebuilder:validation:MaxLength=1024
 	LocalWorkloadSelector string `json:"localWorkloadSelector,omitempty"`
 	// MaxRestartTime is how long the peer keeps our routes while we restart (RFC 4724), for example 120s, which is
@@ -83,8 +83,8 @@ type BGPPeerSpec struct {
 	// 0.
 	// +kubebuilder:validation:XValidation:rule="self >= 0",message="must not be negative"
 	NumAllowedLocalASNumbers *uint32 `json:"numAllowedLocalASNumbers,omitempty"`
-	// Password is the password of the session (TCP MD5, RFC 2385). It is not supported: no session that is to have one is
-	// opened.
+	// Password is the password of the session (TCP MD5, RFC 2385). It is not supported: no session that is to have one
+	// is opened.
 	Password *BGPPassword `json:"password,omitempty"`
 	// PeerIP is the address of the peer, for example 192.168.1.1 or fd00::1, with a port other than 179 written as
 	// 192.168.1.1:1790 or [fd00::1]:1790.

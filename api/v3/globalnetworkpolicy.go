@@ -4,7 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// GlobalNetworkPolicy allows, denies or passes on what endpoints in all namespaces, and host endpoints, receive and send.
+// GlobalNetworkPolicy allows, denies or passes on what endpoints in all namespaces, and host endpoints, receive and
+// send.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,path=globalnetworkpolicies,shortName={gnp,cgnp}
@@ -39,10 +40,11 @@ type GlobalNetworkPolicyList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.serviceAccountSelector) || !self.serviceAccountSelector.contains('global(')",fieldPath=".serviceAccountSelector",message="cannot use global(): write all() to select every service account"
 // +kubebuilder:validation:XValidation:rule="!has(self.namespaceSelector) || !self.namespaceSelector.contains('global(')",fieldPath=".namespaceSelector",message="cannot use global(): write all() to select every namespace"
 type GlobalNetworkPolicySpec struct {
-	// ApplyOnForward applies the policy also to what host endpoints forward, not only to what begins or ends at the host.
+	// ApplyOnForward applies the policy also to what host endpoints forward, not only to what begins or ends at the
+	// host.
 	ApplyOnForward bool `json:"applyOnForward,omitempty"`
-	// DoNotTrack applies the policy to host endpoints before connections are tracked: replies need rules of their own. It
-	// needs applyOnForward.
+	// DoNotTrack applies the policy to host endpoints before connections are tracked: replies need rules of their own.
+	// It needs applyOnForward.
 	DoNotTrack bool `json:"doNotTrack,omitempty"`
 	// Egress are the rules for what the selected endpoints send. The first that matches decides.
 	// +kubebuilder:validation:MaxItems=1024
@@ -62,14 +64,14 @@ type GlobalNetworkPolicySpec struct {
 	// +listType=set
 	// +kubebuilder:validation:items:Enum=AssumeNeededOnEveryNode
 	PerformanceHints []PolicyPerformanceHint `json:"performanceHints,omitempty"`
-	// PreDNAT applies the ingress rules to host endpoints before addresses are translated, for example those of node ports.
-	// It needs applyOnForward, and excludes egress rules and doNotTrack.
+	// PreDNAT applies the ingress rules to host endpoints before addresses are translated, for example those of node
+	// ports. It needs applyOnForward, and excludes egress rules and doNotTrack.
 	PreDNAT bool `json:"preDNAT,omitempty"`
 	// Selector selects the endpoints that the policy applies to, by their labels. Empty is all().
 	// +kubebuilder:validation:MaxLength=1024
 	Selector string `json:"selector,omitempty"`
-	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels. Empty is
-	// any.
+	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels.
+	// Empty is any.
 	// +kubebuilder:validation:MaxLength=1024
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
 	// Tier is the name of the policy's tier.

@@ -76,8 +76,8 @@ type AllocationAttribute struct {
 	ActiveOwnerAttrs map[string]string `json:"secondary,omitempty"`
 }
 
-// Keys of ActiveOwnerAttrs, by which others learn what an address was given to. AttributeUID is Maneki's own; the others
-// are as Calico's CNI plugin and node agent write them.
+// Keys of ActiveOwnerAttrs, by which others learn what an address was given to. AttributeUID is Maneki's own; the
+// others are as Calico's CNI plugin and node agent write them.
 const (
 	AttributeNamespace = "namespace"
 	AttributePod       = "pod"

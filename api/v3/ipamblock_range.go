@@ -23,8 +23,8 @@ func BlockName(cidr netip.Prefix) string {
 
 var blockSeparators = strings.NewReplacer(".", "-", ":", "-", "/", "-")
 
-// BlockCIDR is the reverse of BlockName. It returns the CIDR of a block from its name, whatever spec.cidr says. It returns
-// false if no block can have the name.
+// BlockCIDR is the reverse of BlockName. It returns the CIDR of a block from its name, whatever spec.cidr says. It
+// returns false if no block can have the name.
 func BlockCIDR(name string) (netip.Prefix, bool) {
 	last := strings.LastIndexByte(name, '-')
 	if last < 0 {

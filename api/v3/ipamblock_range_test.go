@@ -12,7 +12,8 @@ func TestBlockCIDR(t *testing.T) {
 			t.Errorf("%s gives %s, %t", BlockName(cidr), got, ok)
 		}
 	}
-	for _, name := range []string{"", "10", "a-b", "10-0-0-0-99", "10-0-0-0", "10.0.0.0-26", "10-0-0-5-26", "10-0-0-0-19", "0-0-0-0-0", "fd00---115"} {
+	for _, name := range []string{"", "10", "a-b", "10-0-0-0-99", "10-0-0-0", "10.0.0.0-26", "10-0-0-5-26",
+		"10-0-0-0-19", "0-0-0-0-0", "fd00---115"} {
 		if got, ok := BlockCIDR(name); ok {
 			t.Errorf("%q gives %s", name, got)
 		}

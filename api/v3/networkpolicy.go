@@ -50,8 +50,8 @@ type NetworkPolicySpec struct {
 	// Selector selects the endpoints that the policy applies to, by their labels. Empty is all().
 	// +kubebuilder:validation:MaxLength=1024
 	Selector string `json:"selector,omitempty"`
-	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels. Empty is
-	// any.
+	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels.
+	// Empty is any.
 	// +kubebuilder:validation:MaxLength=1024
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
 	// Tier is the name of the policy's tier.

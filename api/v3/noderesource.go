@@ -4,8 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Node is a host of the cluster. In a Kubernetes datastore it is derived from the Node of Kubernetes and its annotations;
-// it has no CRD.
+// Node is a host of the cluster. In a Kubernetes datastore it is derived from the Node of Kubernetes and its
+// annotations; it has no CRD.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:skipversion

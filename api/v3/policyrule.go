@@ -62,8 +62,8 @@ type Rule struct {
 	// +kubebuilder:validation:Pattern=`^.*`
 	// +kubebuilder:validation:XIntOrString
 	NotProtocol *intstr.IntOrString `json:"notProtocol,omitempty"`
-	// Protocol is TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number from 1 to 255 (IANA protocol numbers). Absent is any.
-	// Ports need TCP, UDP or SCTP.
+	// Protocol is TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number from 1 to 255 (IANA protocol numbers). Absent is
+	// any. Ports need TCP, UDP or SCTP.
 	// +kubebuilder:validation:Pattern=`^.*`
 	// +kubebuilder:validation:XIntOrString
 	Protocol *intstr.IntOrString `json:"protocol,omitempty"`
@@ -109,8 +109,8 @@ type EntityRule struct {
 	// +kubebuilder:validation:items:XIntOrString
 	// +listType=atomic
 	Ports []intstr.IntOrString `json:"ports,omitempty"`
-	// Selector selects endpoints and network sets by their labels, to one of which the address must belong. Empty is any
-	// address, unless namespaceSelector or serviceAccounts is set.
+	// Selector selects endpoints and network sets by their labels, to one of which the address must belong. Empty is
+	// any address, unless namespaceSelector or serviceAccounts is set.
 	// +kubebuilder:validation:MaxLength=1024
 	Selector string `json:"selector,omitempty"`
 	// ServiceAccounts selects pods by their service account.

@@ -38,10 +38,11 @@ type StagedGlobalNetworkPolicyList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.serviceAccountSelector) || !self.serviceAccountSelector.contains('global(')",fieldPath=".serviceAccountSelector",message="cannot use global(): write all() to select every service account"
 // +kubebuilder:validation:XValidation:rule="!has(self.namespaceSelector) || !self.namespaceSelector.contains('global(')",fieldPath=".namespaceSelector",message="cannot use global(): write all() to select every namespace"
 type StagedGlobalNetworkPolicySpec struct {
-	// ApplyOnForward applies the policy also to what host endpoints forward, not only to what begins or ends at the host.
+	// ApplyOnForward applies the policy also to what host endpoints forward, not only to what begins or ends at the
+	// host.
 	ApplyOnForward bool `json:"applyOnForward,omitempty"`
-	// DoNotTrack applies the policy to host endpoints before connections are tracked: replies need rules of their own. It
-	// needs applyOnForward.
+	// DoNotTrack applies the policy to host endpoints before connections are tracked: replies need rules of their own.
+	// It needs applyOnForward.
 	DoNotTrack bool `json:"doNotTrack,omitempty"`
 	// Egress are the rules for what the selected endpoints send. The first that matches decides.
 	// +kubebuilder:validation:MaxItems=1024
@@ -61,18 +62,18 @@ type StagedGlobalNetworkPolicySpec struct {
 	// +listType=set
 	// +kubebuilder:validation:items:Enum=AssumeNeededOnEveryNode
 	PerformanceHints []PolicyPerformanceHint `json:"performanceHints,omitempty"`
-	// PreDNAT applies the ingress rules to host endpoints before addresses are translated, for example those of node ports.
-	// It needs applyOnForward, and excludes egress rules and doNotTrack.
+	// PreDNAT applies the ingress rules to host endpoints before addresses are translated, for example those of node
+	// ports. It needs applyOnForward, and excludes egress rules and doNotTrack.
 	PreDNAT bool `json:"preDNAT,omitempty"`
 	// Selector selects the endpoints that the policy applies to, by their labels. Empty is all().
 	// +kubebuilder:validation:MaxLength=1024
 	Selector string `json:"selector,omitempty"`
-	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels. Empty is
-	// any.
+	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels.
+	// Empty is any.
 	// +kubebuilder:validation:MaxLength=1024
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
-	// StagedAction is what is tried: Set adds or replaces the policy of the same name, Delete removes it, Learn and Ignore
-	// try nothing.
+	// StagedAction is what is tried: Set adds or replaces the policy of the same name, Delete removes it, Learn and
+	// Ignore try nothing.
 	// +kubebuilder:default="Set"
 	// +kubebuilder:validation:Enum=Set;Delete;Learn;Ignore
 	StagedAction StagedAction `json:"stagedAction,omitempty"`

@@ -37,13 +37,14 @@ type StagedKubernetesNetworkPolicySpec struct {
 	Ingress []networkingv1.NetworkPolicyIngressRule `json:"ingress,omitempty"`
 	// PodSelector selects the pods that the policy applies to. Empty is every pod of the namespace.
 	PodSelector metav1.LabelSelector `json:"podSelector,omitempty"`
-	// PolicyTypes are the directions that the policy applies to. Absent means Ingress, and Egress if there are egress rules.
+	// PolicyTypes are the directions that the policy applies to. Absent means Ingress, and Egress if there are egress
+	// rules.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=2
 	// +listType=set
 	PolicyTypes []networkingv1.PolicyType `json:"policyTypes,omitempty"`
-	// StagedAction is what is tried: Set adds or replaces the policy of the same name, Delete removes it, Learn and Ignore
-	// try nothing.
+	// StagedAction is what is tried: Set adds or replaces the policy of the same name, Delete removes it, Learn and
+	// Ignore try nothing.
 	// +kubebuilder:default="Set"
 	// +kubebuilder:validation:Enum=Set;Delete;Learn;Ignore
 	StagedAction StagedAction `json:"stagedAction,omitempty"`

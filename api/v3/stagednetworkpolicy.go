@@ -50,12 +50,12 @@ type StagedNetworkPolicySpec struct {
 	// Selector selects the endpoints that the policy applies to, by their labels. Empty is all().
 	// +kubebuilder:validation:MaxLength=1024
 	Selector string `json:"selector,omitempty"`
-	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels. Empty is
-	// any.
+	// ServiceAccountSelector selects the service accounts of the pods that the policy applies to, by their labels.
+	// Empty is any.
 	// +kubebuilder:validation:MaxLength=1024
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
-	// StagedAction is what is tried: Set adds or replaces the policy of the same name, Delete removes it, Learn and Ignore
-	// try nothing.
+	// StagedAction is what is tried: Set adds or replaces the policy of the same name, Delete removes it, Learn and
+	// Ignore try nothing.
 	// +kubebuilder:default="Set"
 	// +kubebuilder:validation:Enum=Set;Delete;Learn;Ignore
 	StagedAction StagedAction `json:"stagedAction,omitempty"`

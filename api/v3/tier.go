@@ -50,8 +50,8 @@ type TierStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// The tiers that always exist. DefaultTier holds policies that name no tier, and Kubernetes NetworkPolicies. The tiers of
-// KubeAdminTier and KubeBaselineTier hold ClusterNetworkPolicies.
+// The tiers that always exist. DefaultTier holds policies that name no tier, and Kubernetes NetworkPolicies. The tiers
+// of KubeAdminTier and KubeBaselineTier hold ClusterNetworkPolicies.
 const (
 	DefaultTier      = "default"
 	KubeAdminTier    = "kube-admin"
@@ -65,12 +65,13 @@ const (
 	KubeBaselineTierOrder = 10_000_000
 )
 
-// BuiltInTiers gives the tiers that always exist, in their order, as they are stored at first. Neither their orders nor their
-// default actions can be changed.
+// BuiltInTiers gives the tiers that always exist, in their order, as they are stored at first. Neither their orders nor
+// their default actions can be changed.
 func BuiltInTiers() []*Tier {
 	builtIn := func(name string, order float64, action Action) *Tier {
-		return &Tier{TypeMeta: metav1.TypeMeta{APIVersion: GroupVersion.String(), Kind: "Tier"}, ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec: TierSpec{Order: &order, DefaultAction: &action}}
+		return &Tier{TypeMeta: metav1.TypeMeta{APIVersion: GroupVersion.String(), Kind: "Tier"},
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       TierSpec{Order: &order, DefaultAction: &action}}
 	}
 	return []*Tier{
 		builtIn(KubeAdminTier, KubeAdminTierOrder, Pass),

@@ -5,8 +5,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// WorkloadEndpoint is an interface of a workload. In a Kubernetes datastore it is derived from a Pod and can be read only;
-// it has no CRD. In etcd the orchestrator writes it.
+// WorkloadEndpoint is an interface of a workload. In a Kubernetes datastore it is derived from a Pod and can be read
+// only; it has no CRD. In etcd the orchestrator writes it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:skipversion
@@ -27,8 +27,8 @@ type WorkloadEndpointList struct {
 	Items []WorkloadEndpoint `json:"items"`
 }
 
-// WorkloadEndpointSpec is whose interface it is, and its addresses. The resource's name is node, orchestrator, workload or
-// pod, and endpoint, joined by dashes, with the dashes within them doubled: node1-k8s-web--0-eth0.
+// WorkloadEndpointSpec is whose interface it is, and its addresses. The resource's name is node, orchestrator, workload
+// or pod, and endpoint, joined by dashes, with the dashes within them doubled: node1-k8s-web--0-eth0.
 type WorkloadEndpointSpec struct {
 	// AllowSpoofedSourcePrefixes are networks whose addresses the workload may send from beside its own.
 	AllowSpoofedSourcePrefixes []string `json:"allowSpoofedSourcePrefixes,omitempty"`

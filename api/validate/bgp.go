@@ -17,7 +17,8 @@ func peer(spec *field.Path, s *v3.BGPPeerSpec) field.ErrorList {
 	var errs field.ErrorList
 	gateway, err := netip.ParseAddr(s.ReachableBy)
 	if peer := peerAddress(s.PeerIP); err == nil && peer.IsValid() && peer.Is4() != gateway.Is4() {
-		errs = append(errs, field.Invalid(spec.Child("reachableBy"), s.ReachableBy, "must be of the same IP version as peerIP"))
+		errs = append(errs, field.Invalid(spec.Child("reachableBy"), s.ReachableBy, "must be of the same IP version "+
+			"as peerIP"))
 	}
 	errs = append(errs, rule.Selector(spec.Child("nodeSelector"), s.NodeSelector)...)
 	errs = append(errs, rule.Selector(spec.Child("peerSelector"), s.PeerSelector)...)
@@ -83,7 +84,8 @@ func address(path *field.Path, text string, six bool) field.ErrorList {
 		family, example = "IPv6", "2001:db8::1"
 	}
 	if a, err := netip.ParseAddr(text); err != nil || a.Is4() == six || strings.Contains(text, "%") {
-		return field.ErrorList{field.Invalid(path, text, fmt.Sprintf("must be an %s address, for example %s", family, example))}
+		return field.ErrorList{field.Invalid(path, text, fmt.Sprintf("must be an %s address, for example %s", family,
+			example))}
 	}
 	return nil
 }

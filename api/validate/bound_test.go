@@ -32,8 +32,9 @@ func large() map[string]runtime.Object {
 		last.Spec.Nets = append(last.Spec.Nets, fmt.Sprintf("10.%d.%d.0/24", i/256, i%256))
 	}
 	last.Spec.Nets = append(last.Spec.Nets, "x")
-	return map[string]runtime.Object{"networks, each wrong in its way": of(distinct), "the same wrong network": of(same),
-		"rules": policy, "the last network": last}
+	return map[string]runtime.Object{"networks, each wrong in its way": of(distinct),
+		"the same wrong network": of(same),
+		"rules":                  policy, "the last network": last}
 }
 
 // TestLargeObjectsAreJudgedAtOnce: judging takes time by an object's size, and what it says is short. Were it by the

@@ -20,10 +20,12 @@ func kubeControllers(spec *field.Path, s *v3.KubeControllersConfigurationSpec) f
 		errs = append(errs, notNegative(at.Child("policy", "reconcilerPeriod"), c.Policy.ReconcilerPeriod)...)
 	}
 	if c.ServiceAccount != nil {
-		errs = append(errs, notNegative(at.Child("serviceAccount", "reconcilerPeriod"), c.ServiceAccount.ReconcilerPeriod)...)
+		errs = append(errs, notNegative(at.Child("serviceAccount", "reconcilerPeriod"),
+			c.ServiceAccount.ReconcilerPeriod)...)
 	}
 	if c.WorkloadEndpoint != nil {
-		errs = append(errs, notNegative(at.Child("workloadEndpoint", "reconcilerPeriod"), c.WorkloadEndpoint.ReconcilerPeriod)...)
+		errs = append(errs, notNegative(at.Child("workloadEndpoint", "reconcilerPeriod"),
+			c.WorkloadEndpoint.ReconcilerPeriod)...)
 	}
 	if c.Node == nil {
 		return errs
@@ -38,7 +40,8 @@ func kubeControllers(spec *field.Path, s *v3.KubeControllersConfigurationSpec) f
 
 func notNegative(path *field.Path, d *metav1.Duration) field.ErrorList {
 	if d != nil && d.Duration < 0 {
-		return field.ErrorList{field.Invalid(path, d.Duration.String(), "must not be negative, for example 90s, 5m or 1h")}
+		return field.ErrorList{field.Invalid(path, d.Duration.String(), "must not be negative, for example 90s, 5m "+
+			"or 1h")}
 	}
 	return nil
 }

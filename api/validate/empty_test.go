@@ -45,7 +45,8 @@ func TestEmptySelectors(t *testing.T) {
 	}
 	const want = "spec.nodeSelector: is empty, which is the same as none; " +
 		"a text that begins with ! needs quotes in YAML: '!has(label)'"
-	if got := EmptySelectors(map[string]any{"spec": map[string]any{"nodeSelector": ""}}); len(got) != 1 || got[0] != want {
+	if got := EmptySelectors(map[string]any{"spec": map[string]any{"nodeSelector": ""}}); len(got) != 1 ||
+		got[0] != want {
 		t.Errorf("warned %q, want %q", got, want)
 	}
 	for _, content := range []map[string]any{nil, {"spec": nil}, {"spec": ""},

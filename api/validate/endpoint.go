@@ -24,10 +24,12 @@ var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,15}$`)
 func hostEndpoint(spec *field.Path, s *v3.HostEndpointSpec) field.ErrorList {
 	var errs field.ErrorList
 	if s.Node != "" && len(validation.IsDNS1123Subdomain(s.Node)) > 0 {
-		errs = append(errs, field.Invalid(spec.Child("node"), s.Node, "must be the name of a node: lower case letters, digits, dashes and dots"))
+		errs = append(errs, field.Invalid(spec.Child("node"), s.Node, "must be the name of a node: lower case "+
+			"letters, digits, dashes and dots"))
 	}
 	if s.InterfaceName != "" && s.InterfaceName != "*" && !interfaceName.MatchString(s.InterfaceName) {
-		errs = append(errs, field.Invalid(spec.Child("interfaceName"), s.InterfaceName, "must be the name of an interface, for example eth0, or * for all"))
+		errs = append(errs, field.Invalid(spec.Child("interfaceName"), s.InterfaceName, "must be the name of an "+
+			"interface, for example eth0, or * for all"))
 	}
 	for i, ip := range s.ExpectedIPs {
 		errs = append(errs, anyAddress(spec.Child("expectedIPs").Index(i), ip)...)
@@ -62,7 +64,8 @@ func networks(path *field.Path, list []string) field.ErrorList {
 func endpointPort(path *field.Path, name string, port uint16, protocol intstr.IntOrString) field.ErrorList {
 	var errs field.ErrorList
 	if name != "" && len(validation.IsValidPortName(name)) > 0 {
-		errs = append(errs, field.Invalid(path.Child("name"), name, "must be the name of a port, for example http: at most 15 lower-case letters, digits and dashes"))
+		errs = append(errs, field.Invalid(path.Child("name"), name, "must be the name of a port, for example http: "+
+			"at most 15 lower-case letters, digits and dashes"))
 	}
 	if port == 0 {
 		errs = append(errs, field.Invalid(path.Child("port"), port, "must be 1 to 65535"))
@@ -86,7 +89,8 @@ func profileNames(path *field.Path, names []string) field.ErrorList {
 func profile(spec *field.Path, s *v3.ProfileSpec) field.ErrorList {
 	errs := rules(spec, s.Ingress, s.Egress, false)
 	// A Profile has no CRD. Its rules are those of a GlobalNetworkPolicy.
-	content, err := contentOf(v3.GlobalNetworkPolicy{Spec: v3.GlobalNetworkPolicySpec{Ingress: s.Ingress, Egress: s.Egress}})
+	content, err := contentOf(v3.GlobalNetworkPolicy{Spec: v3.GlobalNetworkPolicySpec{Ingress: s.Ingress,
+		Egress: s.Egress}})
 	if err != nil {
 		return append(errs, field.InternalError(spec, err))
 	}
@@ -98,13 +102,15 @@ func workloadEndpoint(spec *field.Path, o *v3.WorkloadEndpoint) field.ErrorList 
 	s := &o.Spec
 	errs := endpointName(o)
 	if s.InterfaceName != "" && !interfaceName.MatchString(s.InterfaceName) {
-		errs = append(errs, field.Invalid(spec.Child("interfaceName"), s.InterfaceName, "must be the name of an interface, for example cali0ef24ba"))
+		errs = append(errs, field.Invalid(spec.Child("interfaceName"), s.InterfaceName, "must be the name of an "+
+			"interface, for example cali0ef24ba"))
 	}
 	var own []netip.Addr
 	for i, text := range s.IPNetworks {
 		net, err := rule.ParseNet(text)
 		if err != nil || !net.IsSingleIP() {
-			errs = append(errs, field.Invalid(spec.Child("ipNetworks").Index(i), text, "must be one address, for example 10.244.0.5/32"))
+			errs = append(errs, field.Invalid(spec.Child("ipNetworks").Index(i), text, "must be one address, for "+
+				"example 10.244.0.5/32"))
 			continue
 		}
 		own = append(own, net.Addr())
@@ -140,7 +146,8 @@ func endpointName(o *v3.WorkloadEndpoint) field.ErrorList {
 		parts[i] = strings.ReplaceAll(parts[i], "-", "--")
 	}
 	if want := strings.Join(parts, "-"); len(errs) == 0 && o.Name != want {
-		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), o.Name, fmt.Sprintf("must be %s, which spec has as node, orchestrator, %s and endpoint", want, its)))
+		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), o.Name,
+			fmt.Sprintf("must be %s, which spec has as node, orchestrator, %s and endpoint", want, its)))
 	}
 	return errs
 }
@@ -155,7 +162,8 @@ func translations(path *field.Path, nats []v3.IPNAT, own []netip.Addr) field.Err
 		}
 		outside, err := netip.ParseAddr(n.ExternalIP)
 		if err != nil || inside.IsValid() && outside.Is4() != inside.Is4() {
-			errs = append(errs, field.Invalid(at.Child("externalIP"), n.ExternalIP, "must be an address of the same IP version as internalIP"))
+			errs = append(errs, field.Invalid(at.Child("externalIP"), n.ExternalIP, "must be an address of the same "+
+				"IP version as internalIP"))
 		}
 	}
 	return errs

@@ -17,9 +17,9 @@ import (
 	"github.com/maneki-net/maneki/api/crds"
 )
 
-// expressions evaluates the CEL rules of a kind's CRD on the decoded JSON of an object, with the code of the API server.
-// old is the object that it replaces; nil means that the object is new. The rules presuppose an object that its schema
-// allows.
+// expressions evaluates the CEL rules of a kind's CRD on the decoded JSON of an object, with the code of the API
+// server. old is the object that it replaces; nil means that the object is new. The rules presuppose an object that its
+// schema allows.
 func expressions(kind string, content, old map[string]any) field.ErrorList {
 	find, is := evaluators()[kind]
 	if !is {
@@ -46,7 +46,8 @@ var evaluators = sync.OnceValue(func() map[string]func() *cel.Validator {
 		all[crd.Spec.Names.Kind] = sync.OnceValue(func() *cel.Validator {
 			var internal apiextensions.JSONSchemaProps
 			v1 := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
-			if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v1, &internal, nil); err != nil {
+			if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v1, &internal,
+				nil); err != nil {
 				panic(fmt.Sprintf("validate: convert the schema of %s: %v", m.File, err))
 			}
 			structural, err := structuralschema.NewStructural(&internal)

@@ -28,8 +28,10 @@ func felixConfiguration(spec *field.Path, s *v3.FelixConfigurationSpec) field.Er
 		name  string
 		value *string
 	}{
-		{"bpfDataIfacePattern", s.BPFDataIfacePattern}, {"bpfL3IfacePattern", s.BPFL3IfacePattern}, {"mtuIfacePattern", s.MTUIfacePattern},
-		{"nftablesFlowTableDataIfacePattern", s.NftablesFlowTableDataIfacePattern}, {"logDebugFilenameRegex", s.LogDebugFilenameRegex},
+		{"bpfDataIfacePattern", s.BPFDataIfacePattern}, {"bpfL3IfacePattern", s.BPFL3IfacePattern},
+		{"mtuIfacePattern", s.MTUIfacePattern},
+		{"nftablesFlowTableDataIfacePattern", s.NftablesFlowTableDataIfacePattern},
+		{"logDebugFilenameRegex", s.LogDebugFilenameRegex},
 	} {
 		errs = append(errs, expression(spec.Child(p.name), text(p.value))...)
 	}
@@ -85,7 +87,8 @@ func numbers(spec *field.Path, s *v3.FelixConfigurationSpec) field.ErrorList {
 		{"wireguardMTUV6", s.WireguardMTUV6, 0, math.MaxUint16},
 	} {
 		if n.value != nil && (*n.value < n.least || *n.value > n.most) {
-			errs = append(errs, field.Invalid(spec.Child(n.name), *n.value, fmt.Sprintf("must be %d to %d", n.least, n.most)))
+			errs = append(errs, field.Invalid(spec.Child(n.name), *n.value,
+				fmt.Sprintf("must be %d to %d", n.least, n.most)))
 		}
 	}
 	return errs
@@ -124,7 +127,8 @@ func portRange(path *field.Path, r intstr.IntOrString) field.ErrorList {
 	low, err1 := strconv.ParseUint(first, 10, 16)
 	high, err2 := strconv.ParseUint(last, 10, 16)
 	if err1 != nil || err2 != nil || high < low {
-		return field.ErrorList{field.Invalid(path, r.String(), `must be a port or a range of ports, for example "30000:32767"`)}
+		return field.ErrorList{field.Invalid(path, r.String(),
+			`must be a port or a range of ports, for example "30000:32767"`)}
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ import (
 func stagedKubernetesPolicy(spec *field.Path, s *v3.StagedKubernetesNetworkPolicySpec) field.ErrorList {
 	if s.StagedAction == v3.StagedActionDelete {
 		if !equality.Semantic.DeepEqual(*s, v3.StagedKubernetesNetworkPolicySpec{StagedAction: s.StagedAction}) {
-			return field.ErrorList{field.Forbidden(spec, "must say nothing else with stagedAction Delete: it removes the policy of the same name")}
+			return field.ErrorList{field.Forbidden(spec, "must say nothing else with stagedAction Delete: it "+
+				"removes the policy of the same name")}
 		}
 		return nil
 	}
@@ -56,7 +57,8 @@ func kubernetesPorts(path *field.Path, ports []networkingv1.NetworkPolicyPort) f
 			switch *p.Protocol {
 			case corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP:
 			default:
-				errs = append(errs, field.NotSupported(at.Child("protocol"), *p.Protocol, []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}))
+				errs = append(errs, field.NotSupported(at.Child("protocol"), *p.Protocol,
+					[]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}))
 			}
 		}
 		if p.Port == nil {
@@ -68,12 +70,14 @@ func kubernetesPorts(path *field.Path, ports []networkingv1.NetworkPolicyPort) f
 		port, err := rule.ParsePort(*p.Port)
 		switch {
 		case err != nil || port.Name == "" && p.Port.Type == intstr.String:
-			errs = append(errs, field.Invalid(at.Child("port"), p.Port.String(), "must be a port from 1 to 65535, or a name such as http"))
+			errs = append(errs, field.Invalid(at.Child("port"), p.Port.String(), "must be a port from 1 to 65535, "+
+				"or a name such as http"))
 		case p.EndPort == nil:
 		case port.Name != "":
 			errs = append(errs, field.Invalid(at.Child("endPort"), *p.EndPort, "needs a port that is a number"))
 		case *p.EndPort < int32(port.First) || *p.EndPort > 65535:
-			errs = append(errs, field.Invalid(at.Child("endPort"), *p.EndPort, fmt.Sprintf("must be %d to 65535: not less than port", port.First)))
+			errs = append(errs, field.Invalid(at.Child("endPort"), *p.EndPort, fmt.Sprintf("must be %d to 65535: "+
+				"not less than port", port.First)))
 		}
 	}
 	return errs
@@ -110,7 +114,8 @@ func ipBlock(path *field.Path, b *networkingv1.IPBlock) field.ErrorList {
 	for i, text := range b.Except {
 		except, err := netip.ParsePrefix(text)
 		if err != nil || except.Bits() <= cidr.Bits() || !cidr.Contains(except.Addr()) {
-			errs = append(errs, field.Invalid(path.Child("except").Index(i), text, fmt.Sprintf("must be a network within %s, and smaller", cidr)))
+			errs = append(errs, field.Invalid(path.Child("except").Index(i), text, fmt.Sprintf("must be a network "+
+				"within %s, and smaller", cidr)))
 		}
 	}
 	return errs

@@ -70,7 +70,8 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 		return errs
 	}
 	if o.Spec.Order == nil || *o.Spec.Order != *is.Spec.Order {
-		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order, fmt.Sprintf("must be %.0f in the tier %s", *is.Spec.Order, o.Name)))
+		errs = append(errs, field.Invalid(spec.Child("order"), o.Spec.Order,
+			fmt.Sprintf("must be %.0f in the tier %s", *is.Spec.Order, o.Name)))
 	}
 	// Kubernetes defines the default action: a NetworkPolicy denies what it does not allow, a ClusterNetworkPolicy
 	// passes it on.
@@ -79,7 +80,8 @@ func tier(spec *field.Path, o *v3.Tier) field.ErrorList {
 		action = *o.Spec.DefaultAction
 	}
 	if action != *is.Spec.DefaultAction {
-		errs = append(errs, field.Invalid(spec.Child("defaultAction"), action, fmt.Sprintf("must be %s in the tier %s", *is.Spec.DefaultAction, o.Name)))
+		errs = append(errs, field.Invalid(spec.Child("defaultAction"), action,
+			fmt.Sprintf("must be %s in the tier %s", *is.Spec.DefaultAction, o.Name)))
 	}
 	return errs
 }
@@ -97,5 +99,6 @@ func DeleteTier(name string, policies []string) error {
 	if len(policies) > most {
 		named += fmt.Sprintf(" and %d more", len(policies)-most)
 	}
-	return fmt.Errorf("tier %s cannot be deleted while it has policies: delete them first, or give them another tier: %s", name, named)
+	return fmt.Errorf("tier %s cannot be deleted while it has policies: delete them first, or give them another "+
+		"tier: %s", name, named)
 }

@@ -28,17 +28,20 @@ func node(o *v3.Node) field.ErrorList {
 	for i, a := range s.Addresses {
 		at := spec.Child("addresses").Index(i)
 		if _, err := rule.ParseNet(a.Address); err != nil {
-			errs = append(errs, field.Invalid(at.Child("address"), a.Address, "must be an address, for example 192.0.2.1 or 192.0.2.1/24"))
+			errs = append(errs, field.Invalid(at.Child("address"), a.Address, "must be an address, for example "+
+				"192.0.2.1 or 192.0.2.1/24"))
 		}
 		switch a.Type {
 		case "", "CalicoNodeIP", "InternalIP", "ExternalIP":
 		default:
-			errs = append(errs, field.NotSupported(at.Child("type"), a.Type, []string{"CalicoNodeIP", "InternalIP", "ExternalIP"}))
+			errs = append(errs, field.NotSupported(at.Child("type"), a.Type,
+				[]string{"CalicoNodeIP", "InternalIP", "ExternalIP"}))
 		}
 	}
 	for i, r := range s.OrchRefs {
 		if r.Orchestrator == "" {
-			errs = append(errs, field.Required(spec.Child("orchRefs").Index(i).Child("orchestrator"), "for example k8s"))
+			errs = append(errs, field.Required(spec.Child("orchRefs").Index(i).Child("orchestrator"),
+				"for example k8s"))
 		}
 	}
 	errs = append(errs, publicKey(status.Child("wireguardPublicKey"), o.Status.WireguardPublicKey)...)
@@ -48,7 +51,8 @@ func node(o *v3.Node) field.ErrorList {
 
 func nodeBGP(path *field.Path, b *v3.NodeBGPSpec) field.ErrorList {
 	if *b == (v3.NodeBGPSpec{}) {
-		return field.ErrorList{field.Invalid(path, "", "must say something: remove it, or write for example ipv4Address")}
+		return field.ErrorList{field.Invalid(path, "",
+			"must say something: remove it, or write for example ipv4Address")}
 	}
 	errs := subnetAddress(path.Child("ipv4Address"), b.IPv4Address, false)
 	errs = append(errs, subnetAddress(path.Child("ipv6Address"), b.IPv6Address, true)...)

@@ -32,7 +32,8 @@ func globalPolicyOf(s *v3.GlobalNetworkPolicySpec) policy {
 func (p policy) check(spec *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if p.tier != "" && len(validation.IsDNS1123Label(p.tier)) > 0 {
-		errs = append(errs, field.Invalid(spec.Child("tier"), p.tier, "must be the name of a tier: lower case letters, digits and dashes"))
+		errs = append(errs, field.Invalid(spec.Child("tier"), p.tier, "must be the name of a tier: lower case "+
+			"letters, digits and dashes"))
 	}
 	errs = append(errs, rule.Selector(spec.Child("selector"), p.selector)...)
 	errs = append(errs, rule.Selector(spec.Child("serviceAccountSelector"), p.accounts)...)
@@ -48,7 +49,8 @@ func rules(spec *field.Path, ingress, egress []v3.Rule, namespaced bool) field.E
 		at := spec.Child("ingress").Index(i)
 		errs = append(errs, oneRule(at, &ingress[i], namespaced)...)
 		if ingress[i].Destination.Services != nil {
-			errs = append(errs, field.Forbidden(at.Child("destination", "services"), "is for egress rules: here a Service can be the source"))
+			errs = append(errs, field.Forbidden(at.Child("destination", "services"), "is for egress rules: here a "+
+				"Service can be the source"))
 		}
 	}
 	for i := range egress {
@@ -58,7 +60,8 @@ func rules(spec *field.Path, ingress, egress []v3.Rule, namespaced bool) field.E
 		at := spec.Child("egress").Index(i)
 		errs = append(errs, oneRule(at, &egress[i], namespaced)...)
 		if egress[i].Source.Services != nil {
-			errs = append(errs, field.Forbidden(at.Child("source", "services"), "is for ingress rules: here a Service can be the destination"))
+			errs = append(errs, field.Forbidden(at.Child("source", "services"), "is for ingress rules: here a "+
+				"Service can be the destination"))
 		}
 		if egress[i].HTTP != nil {
 			errs = append(errs, field.Forbidden(at.Child("http"), "is for ingress rules"))
@@ -76,7 +79,8 @@ func globalPolicy(spec *field.Path, s *v3.GlobalNetworkPolicySpec) field.ErrorLi
 const removesOnly = "must say nothing but the tier with stagedAction Delete: it removes the policy of the same name"
 
 func stagedPolicy(spec *field.Path, s *v3.StagedNetworkPolicySpec) field.ErrorList {
-	tried := v3.NetworkPolicySpec{Tier: s.Tier, Order: s.Order, Ingress: s.Ingress, Egress: s.Egress, Selector: s.Selector, Types: s.Types,
+	tried := v3.NetworkPolicySpec{Tier: s.Tier, Order: s.Order, Ingress: s.Ingress, Egress: s.Egress,
+		Selector: s.Selector, Types: s.Types,
 		ServiceAccountSelector: s.ServiceAccountSelector, PerformanceHints: s.PerformanceHints}
 	if s.StagedAction == v3.StagedActionDelete {
 		return emptyBut(spec, tried, v3.NetworkPolicySpec{Tier: s.Tier})
@@ -85,9 +89,11 @@ func stagedPolicy(spec *field.Path, s *v3.StagedNetworkPolicySpec) field.ErrorLi
 }
 
 func stagedGlobalPolicy(spec *field.Path, s *v3.StagedGlobalNetworkPolicySpec) field.ErrorList {
-	tried := v3.GlobalNetworkPolicySpec{Tier: s.Tier, Order: s.Order, Ingress: s.Ingress, Egress: s.Egress, Selector: s.Selector, Types: s.Types,
-		ServiceAccountSelector: s.ServiceAccountSelector, NamespaceSelector: s.NamespaceSelector, PerformanceHints: s.PerformanceHints,
-		DoNotTrack: s.DoNotTrack, PreDNAT: s.PreDNAT, ApplyOnForward: s.ApplyOnForward}
+	tried := v3.GlobalNetworkPolicySpec{Tier: s.Tier, Order: s.Order, Ingress: s.Ingress, Egress: s.Egress,
+		Selector: s.Selector, Types: s.Types,
+		ServiceAccountSelector: s.ServiceAccountSelector, NamespaceSelector: s.NamespaceSelector,
+		PerformanceHints: s.PerformanceHints,
+		DoNotTrack:       s.DoNotTrack, PreDNAT: s.PreDNAT, ApplyOnForward: s.ApplyOnForward}
 	if s.StagedAction == v3.StagedActionDelete {
 		return emptyBut(spec, tried, v3.GlobalNetworkPolicySpec{Tier: s.Tier})
 	}
@@ -111,7 +117,8 @@ func (p policy) warnings() []string {
 		rules     []v3.Rule
 	}{{"ingress", v3.PolicyTypeIngress, p.ingress}, {"egress", v3.PolicyTypeEgress, p.egress}} {
 		if len(d.rules) > 0 && !slices.Contains(types, d.direction) {
-			said = append(said, fmt.Sprintf("spec.%s: these rules have no effect: add %s to spec.types", d.name, d.direction))
+			said = append(said, fmt.Sprintf("spec.%s: these rules have no effect: add %s to spec.types", d.name,
+				d.direction))
 		}
 	}
 	return said

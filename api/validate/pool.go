@@ -27,19 +27,23 @@ func block(spec *field.Path, s *v3.IPAMBlockSpec) field.ErrorList {
 	}
 	hostBits := cidr.Addr().BitLen() - cidr.Bits()
 	if cidr != cidr.Masked() || hostBits > largestBlock {
-		return append(errs, field.Invalid(spec.Child("cidr"), s.CIDR, "must be the network of a block, a /20 to /32 or a /116 to /128"))
+		return append(errs, field.Invalid(spec.Child("cidr"), s.CIDR, "must be the network of a block, a /20 to /32 "+
+			"or a /116 to /128"))
 	}
 	if size := 1 << hostBits; len(s.Allocations) != size {
-		errs = append(errs, field.Invalid(spec.Child("allocations"), len(s.Allocations), fmt.Sprintf("must have %d elements, one for each address", size)))
+		errs = append(errs, field.Invalid(spec.Child("allocations"), len(s.Allocations),
+			fmt.Sprintf("must have %d elements, one for each address", size)))
 	}
 	for i, index := range s.Allocations {
 		if index != nil && (*index < 0 || *index >= len(s.Attributes)) {
-			errs = append(errs, field.Invalid(spec.Child("allocations").Index(i), *index, fmt.Sprintf("must be an index into the %d attributes", len(s.Attributes))))
+			errs = append(errs, field.Invalid(spec.Child("allocations").Index(i), *index,
+				fmt.Sprintf("must be an index into the %d attributes", len(s.Attributes))))
 		}
 	}
 	for i, place := range s.Unallocated {
 		if place < 0 || place >= len(s.Allocations) || s.Allocations[place] != nil {
-			errs = append(errs, field.Invalid(spec.Child("unallocated").Index(i), place, "must be the place of a free address"))
+			errs = append(errs, field.Invalid(spec.Child("unallocated").Index(i), place, "must be the place of a "+
+				"free address"))
 		}
 	}
 	return errs

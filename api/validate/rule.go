@@ -21,7 +21,8 @@ func oneRule(path *field.Path, r *v3.Rule, namespaced bool) field.ErrorList {
 	errs = append(errs, end(path.Child("source"), &r.Source)...)
 	errs = append(errs, end(path.Child("destination"), &r.Destination)...)
 	if r.Metadata != nil {
-		errs = append(errs, apivalidation.ValidateAnnotations(r.Metadata.Annotations, path.Child("metadata", "annotations"))...)
+		errs = append(errs, apivalidation.ValidateAnnotations(r.Metadata.Annotations,
+			path.Child("metadata", "annotations"))...)
 	}
 	return errs
 }
@@ -39,11 +40,13 @@ func families(path *field.Path, r *v3.Rule) field.ErrorList {
 		switch {
 		case both || len(list.nets) == 0:
 		case r.IPVersion != nil && four != (*r.IPVersion == 4):
-			errs = append(errs, field.Invalid(list.path, list.nets, fmt.Sprintf("none is of ipVersion %d: the rule would match nothing", *r.IPVersion)))
+			errs = append(errs, field.Invalid(list.path, list.nets, fmt.Sprintf("none is of ipVersion %d: the rule "+
+				"would match nothing", *r.IPVersion)))
 		case seen == nil:
 			seen, six = list.path, !four
 		case six == four:
-			errs = append(errs, field.Invalid(list.path, list.nets, fmt.Sprintf("are of another IP version than %s: the rule would match nothing", seen)))
+			errs = append(errs, field.Invalid(list.path, list.nets, fmt.Sprintf("are of another IP version than %s: "+
+				"the rule would match nothing", seen)))
 		}
 	}
 	return errs
@@ -66,7 +69,8 @@ func familiesOf(nets []string) (four, both bool) {
 
 func end(path *field.Path, e *v3.EntityRule) field.ErrorList {
 	errs := append(strict(path.Child("nets"), e.Nets), strict(path.Child("notNets"), e.NotNets)...)
-	if text := strings.Join(strings.Fields(e.NamespaceSelector), ""); strings.Contains(text, "global(") && text != "global()" {
+	if text := strings.Join(strings.Fields(e.NamespaceSelector), ""); strings.Contains(text, "global(") &&
+		text != "global()" {
 		errs = append(errs, field.Invalid(path.Child("namespaceSelector"), e.NamespaceSelector,
 			"global() stands alone: make a rule for it and one for the namespaces"))
 	}
@@ -78,7 +82,8 @@ func strict(path *field.Path, nets []string) field.ErrorList {
 	var errs field.ErrorList
 	for i, text := range nets {
 		if net, err := netip.ParsePrefix(text); err == nil && net != net.Masked() {
-			errs = append(errs, field.Invalid(path.Index(i), text, fmt.Sprintf("has bits set beyond its prefix length: write %s", net.Masked())))
+			errs = append(errs, field.Invalid(path.Index(i), text, fmt.Sprintf("has bits set beyond its prefix "+
+				"length: write %s", net.Masked())))
 		}
 	}
 	return errs

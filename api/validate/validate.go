@@ -173,7 +173,8 @@ func Pools(pool *v3.IPPool, others []*v3.IPPool) field.ErrorList {
 		}
 		if taken, err := netip.ParsePrefix(other.Spec.CIDR); err == nil && cidr.Overlaps(taken) {
 			errs = append(errs, field.Invalid(field.NewPath("spec", "cidr"), pool.Spec.CIDR,
-				fmt.Sprintf("overlaps IPPool %s, which is %s: choose a network outside it", other.Name, other.Spec.CIDR)))
+				fmt.Sprintf("overlaps IPPool %s, which is %s: choose a network outside it", other.Name,
+					other.Spec.CIDR)))
 		}
 	}
 	return errs

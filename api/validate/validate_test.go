@@ -72,7 +72,8 @@ func TestUpdate(t *testing.T) {
 		{func(s *v3.IPPoolSpec) { s.NATOutgoing = true }, ""},
 		{func(s *v3.IPPoolSpec) { s.BlockSize = 26 }, ""}, // what it was
 		{func(s *v3.IPPoolSpec) { s.BlockSize = 27 }, "spec.blockSize: Invalid value: cannot be changed"},
-		{func(s *v3.IPPoolSpec) { s.CIDR = "10.245.0.0/16" }, `spec.cidr: Invalid value: "10.245.0.0/16": cannot be changed`},
+		{func(s *v3.IPPoolSpec) { s.CIDR = "10.245.0.0/16" },
+			`spec.cidr: Invalid value: "10.245.0.0/16": cannot be changed`},
 		{func(s *v3.IPPoolSpec) { s.IPIPMode = "x" }, "spec.ipipMode: Unsupported value"},
 	}
 	for i, tt := range tests {
@@ -92,9 +93,11 @@ func TestPools(t *testing.T) {
 	tests := []struct{ name, cidr, want string }{
 		{"new", "10.245.0.0/16", ""},
 		{"a", "10.244.0.0/16", ""}, // itself
-		{"new", "10.244.128.0/17", `spec.cidr: Invalid value: "10.244.128.0/17": overlaps IPPool a, which is 10.244.0.0/16: choose a network outside it`},
+		{"new", "10.244.128.0/17",
+			`spec.cidr: Invalid value: "10.244.128.0/17": overlaps IPPool a, which is 10.244.0.0/16: choose a network outside it`},
 		{"new", "10.0.0.0/8", `spec.cidr: Invalid value: "10.0.0.0/8": overlaps IPPool a, which is 10.244.0.0/16: choose a network outside it`},
-		{"new", "fd00:0:0:1::/64", `spec.cidr: Invalid value: "fd00:0:0:1::/64": overlaps IPPool six, which is fd00::/48: choose a network outside it`},
+		{"new", "fd00:0:0:1::/64",
+			`spec.cidr: Invalid value: "fd00:0:0:1::/64": overlaps IPPool six, which is fd00::/48: choose a network outside it`},
 		{"new", "0.0.0.0/99", ""},
 	}
 	for _, tt := range tests {
@@ -132,7 +135,8 @@ func objects(t testing.TB) []runtime.Object {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := o.(metav1.Object); ok && reflect.TypeOf(o).Elem().PkgPath() == reflect.TypeFor[v3.IPPool]().PkgPath() {
+		if _, ok := o.(metav1.Object); ok &&
+			reflect.TypeOf(o).Elem().PkgPath() == reflect.TypeFor[v3.IPPool]().PkgPath() {
 			all = append(all, o)
 		}
 	}
@@ -140,8 +144,10 @@ func objects(t testing.TB) []runtime.Object {
 }
 
 func TestWarnings(t *testing.T) {
-	p := &v3.NetworkPolicy{Spec: v3.NetworkPolicySpec{Types: []v3.PolicyType{v3.PolicyTypeEgress}, Ingress: []v3.Rule{{Action: v3.Allow}}}}
-	if got := validate.Warnings(p); len(got) != 1 || got[0] != "spec.ingress: these rules have no effect: add Ingress to spec.types" {
+	p := &v3.NetworkPolicy{Spec: v3.NetworkPolicySpec{Types: []v3.PolicyType{v3.PolicyTypeEgress},
+		Ingress: []v3.Rule{{Action: v3.Allow}}}}
+	if got := validate.Warnings(p); len(got) != 1 ||
+		got[0] != "spec.ingress: these rules have no effect: add Ingress to spec.types" {
 		t.Errorf("got %q", got)
 	}
 	p.Spec.Types = nil
@@ -163,7 +169,8 @@ func TestDeleteTier(t *testing.T) {
 		{"ops", "", nil},
 		{"default", "tier default cannot be deleted: it always exists", nil},
 		{"kube-baseline", "it always exists", nil},
-		{"ops", "tier ops cannot be deleted while it has policies: delete them first, or give them another tier: a, b", []string{"a", "b"}},
+		{"ops", "tier ops cannot be deleted while it has policies: delete them first, or give them another tier: a, b",
+			[]string{"a", "b"}},
 		{"ops", ": a, b, c, d, e and 2 more", strings.Split("abcdefg", "")},
 	} {
 		err := validate.DeleteTier(tt.name, tt.policies)
@@ -175,7 +182,8 @@ func TestDeleteTier(t *testing.T) {
 
 // FuzzObject looks for input that a validator cannot take, in every kind that it decodes into.
 func FuzzObject(f *testing.F) {
-	for _, m := range slices.Concat(validatetest.Accepted(), validatetest.Refused(), validatetest.AcceptedEtcd(), validatetest.RefusedEtcd()) {
+	for _, m := range slices.Concat(validatetest.Accepted(), validatetest.Refused(), validatetest.AcceptedEtcd(),
+		validatetest.RefusedEtcd()) {
 		if json, err := yaml.YAMLToJSON([]byte(m.YAML)); err == nil {
 			f.Add(json)
 		}

@@ -34,7 +34,8 @@ func (e *embedded) dropAnchor(ctx context.Context) error {
 		return nil
 	}
 	err := e.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: &api.Peer{
-		Conf:      &api.PeerConf{NeighborAddress: anchorAddr.String(), PeerAsn: e.global.ASNumber, Description: "restart anchor"},
+		Conf: &api.PeerConf{NeighborAddress: anchorAddr.String(), PeerAsn: e.global.ASNumber,
+			Description: "restart anchor"},
 		Transport: &api.Transport{PassiveMode: true},
 		GracefulRestart: &api.GracefulRestart{
 			Enabled: true, RestartTime: 1, DeferralTime: 65535, LocalRestarting: true,
@@ -104,7 +105,8 @@ func openAnchor(conn net.Conn, asn uint32, routerID netip.Addr) error {
 }
 
 // openSession opens a session with graceful restart for IPv4, and with further capabilities.
-func openSession(conn net.Conn, asn uint32, routerID netip.Addr, hold uint16, more ...packet.ParameterCapabilityInterface) error {
+func openSession(conn net.Conn, asn uint32, routerID netip.Addr, hold uint16,
+	more ...packet.ParameterCapabilityInterface) error {
 	capabilities := append([]packet.ParameterCapabilityInterface{
 		packet.NewCapMultiProtocol(packet.RF_IPv4_UC),
 		packet.NewCapFourOctetASNumber(asn),

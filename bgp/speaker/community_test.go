@@ -15,7 +15,8 @@ import (
 func TestCommunitiesAreSentOnce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 3)
-	router := l.bird(3, external("v4", 65003, "10.91.0.1", 64512, "ipv4")+external("v6", 65003, "fd91::1", 64512, "ipv6"))
+	router := l.bird(3, external("v4", 65003, "10.91.0.1", 64512, "ipv4")+
+		external("v6", 65003, "fd91::1", 64512, "ipv6"))
 	reflector, node := l.speaker(1), l.speaker(2)
 	c1, c2 := config(1, 64512, "10.244.1.0/26"), config(2, 64512, "10.244.2.0/26", "fd00:244:2::/122")
 	c1.PassOn = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
@@ -32,7 +33,8 @@ func TestCommunitiesAreSentOnce(t *testing.T) {
 	advertised := []wire.BGPAdvertisement{
 		{CIDR: netip.MustParsePrefix("10.244.0.0/16"), Communities: []string{"64777:120", "64777:1:120", "64777:5"}},
 		{CIDR: netip.MustParsePrefix("10.244.2.0/26"), Communities: []string{"64777:120", "64777:1:120"}},
-		{CIDR: netip.MustParsePrefix("fd00:244::/32"), Communities: []string{"64777:120", "64777:1:120", "64777:120", "64777:1:120"}},
+		{CIDR: netip.MustParsePrefix("fd00:244::/32"), Communities: []string{"64777:120", "64777:1:120", "64777:120",
+			"64777:1:120"}},
 	}
 	c1.Advertisements, c2.Advertisements = advertised, advertised
 	reflector.configure(c1)

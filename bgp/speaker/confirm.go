@@ -69,7 +69,8 @@ func (p *policies) limits(neighbor *api.MatchSet, peer bgp.Peer, config bgp.Conf
 		return nil, after
 	}
 	mark := func(step string, set *api.MatchSet, action api.CommunityAction_Type) *api.Statement {
-		return &api.Statement{Name: step + " " + name, Conditions: &api.Conditions{NeighborSet: neighbor, PrefixSet: set},
+		return &api.Statement{Name: step + " " + name, Conditions: &api.Conditions{NeighborSet: neighbor,
+			PrefixSet: set},
 			Actions: &api.Actions{LargeCommunity: &api.CommunityAction{Type: action, Communities: []string{inPool}}}}
 	}
 	marked := p.add(&api.DefinedSet{
@@ -77,7 +78,8 @@ func (p *policies) limits(neighbor *api.MatchSet, peer bgp.Peer, config bgp.Conf
 	return []*api.Statement{
 		mark("mark", p.prefixes("pools for "+name, pools...), api.CommunityAction_ADD),
 		mark("confirm", confirmed, api.CommunityAction_REMOVE),
-		decision("marked "+name, api.RouteAction_REJECT, &api.Conditions{NeighborSet: neighbor, LargeCommunitySet: marked}),
+		decision("marked "+name, api.RouteAction_REJECT, &api.Conditions{NeighborSet: neighbor,
+			LargeCommunitySet: marked}),
 	}, after
 }
 

@@ -51,15 +51,20 @@ func destinations(r report) string {
 // waitRoutes waits until exactly these routes are learned.
 func (p *process) waitRoutes(what string, want ...string) {
 	p.t.Helper()
-	p.wait(what+":\n"+strings.Join(want, "\n"), func(r report) bool { return destinations(r) == strings.Join(want, "\n") })
+	p.wait(what+":\n"+strings.Join(want, "\n"), func(r report) bool {
+		return destinations(r) == strings.Join(want,
+			"\n")
+	})
 }
 
-// TestWhatANodeMayAnnounce: of a node's routes those are taken that IPAM has on it. One that announces the block of another
-// node, as the best of all ways, does not take the block from it, and a change of IPAM shows without a new session.
+// TestWhatANodeMayAnnounce: of a node's routes those are taken that IPAM has on it. One that announces the block of
+// another node, as the best of all ways, does not take the block from it, and a change of IPAM shows without a new
+// session.
 func TestWhatANodeMayAnnounce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 3)
-	rogue := l.bird(2, statics("10.244.2.0/26", "10.244.1.200/32", "10.244.3.0/26", "10.244.3.7/32", "10.244.9.0/26", "10.244.0.0/16",
+	rogue := l.bird(2, statics("10.244.2.0/26", "10.244.1.200/32", "10.244.3.0/26", "10.244.3.7/32", "10.244.9.0/26",
+		"10.244.0.0/16",
 		"192.0.2.0/24", "0.0.0.0/0", "0.0.0.0/1", "fd00:244:2::/122", "fd00:244:3::/122", "2001:db8::/32", "::/0")+
 		internal("v4", "10.91.0.1", "ipv4")+internal("v6", "fd91::1", "ipv6"))
 	l.bird(3, statics("10.244.3.0/26", "fd00:244:3::/122")+external("v4", 64512, "10.91.0.1", 64512, "ipv4")+
@@ -77,10 +82,12 @@ func TestWhatANodeMayAnnounce(t *testing.T) {
 
 	before := rogue.show("show protocols")
 	moved := c
-	moved.Confirmed = map[string][]netip.Prefix{"n2": parsePrefixes("10.244.2.0/26", "10.244.3.0/26", "fd00:244:2::/122"),
+	moved.Confirmed = map[string][]netip.Prefix{"n2": parsePrefixes("10.244.2.0/26", "10.244.3.0/26",
+		"fd00:244:2::/122"),
 		"n3": parsePrefixes("fd00:244:3::/122")}
 	node.configure(moved)
-	node.waitRoutes("a block has moved and an address was given back", "10.244.2.0/26 via [10.91.0.2]", "10.244.3.0/26 via [10.91.0.2]",
+	node.waitRoutes("a block has moved and an address was given back", "10.244.2.0/26 via [10.91.0.2]",
+		"10.244.3.0/26 via [10.91.0.2]",
 		"fd00:244:2::/122 via [fd91::2]", "fd00:244:3::/122 via [fd91::3]")
 	node.configure(c)
 	node.waitRoutes("all is as before", own...)
@@ -99,14 +106,16 @@ func TestWhatANodeMayAnnounce(t *testing.T) {
 	narrow := wider
 	narrow.Pools = c.Pools
 	node.configure(narrow)
-	node.waitRoutes("a filter accepts what is outside the pools", append(own[:3:3], append([]string{"192.0.2.0/24 via [10.91.0.2]"}, own[3:]...)...)...)
+	node.waitRoutes("a filter accepts what is outside the pools",
+		append(own[:3:3], append([]string{"192.0.2.0/24 via [10.91.0.2]"}, own[3:]...)...)...)
 }
 
 // TestWhatAReflectorMayAnnounce: it passes on what is in the pools, and outside them what a filter accepts.
 func TestWhatAReflectorMayAnnounce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
-	l.bird(2, statics("10.244.2.0/26", "10.244.3.0/26", "192.0.2.0/24", "198.51.100.0/24", "0.0.0.0/0", "2001:db8::/32")+
+	l.bird(2, statics("10.244.2.0/26", "10.244.3.0/26", "192.0.2.0/24", "198.51.100.0/24", "0.0.0.0/0",
+		"2001:db8::/32")+
 		internal("v4", "10.91.0.1", "ipv4")+internal("v6", "fd91::1", "ipv6"))
 	node := l.speaker(1)
 	c := config(1, 64512, "10.244.1.0/26")
@@ -118,7 +127,8 @@ func TestWhatAReflectorMayAnnounce(t *testing.T) {
 	c.Peers[0].Import = []wire.BGPRule{{CIDR: netip.MustParsePrefix("198.51.100.0/24"), MinLength: 24, MaxLength: 24}}
 	node.configure(c)
 	node.wait("both sessions are in sync", func(r report) bool { return r.Status.Synced })
-	node.waitRoutes("pools and filter", "10.244.2.0/26 via [10.91.0.2]", "10.244.3.0/26 via [10.91.0.2]", "198.51.100.0/24 via [10.91.0.2]")
+	node.waitRoutes("pools and filter", "10.244.2.0/26 via [10.91.0.2]", "10.244.3.0/26 via [10.91.0.2]",
+		"198.51.100.0/24 via [10.91.0.2]")
 }
 
 // TestWhatNobodyMayAnnounce: from a router outside anything is taken, a default route too, that leads somewhere.
@@ -126,8 +136,10 @@ func TestWhatNobodyMayAnnounce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
 	router, node := l.speaker(2), l.speaker(1)
-	c2 := config(2, 65002, "0.0.0.0/0", "0.0.0.0/8", "0.0.0.0/32", "127.0.0.0/8", "127.0.0.53/32", "169.254.0.0/16", "169.254.1.1/32",
-		"224.0.0.0/4", "239.1.2.3/32", "255.255.255.255/32", "192.0.2.0/24", "240.1.0.0/24", "::/0", "::1/128", "::/128", "::ffff:10.0.0.0/104", "fe80::/10", "fe80::/64", "ff00::/8", "2001:db8::/32")
+	c2 := config(2, 65002, "0.0.0.0/0", "0.0.0.0/8", "0.0.0.0/32", "127.0.0.0/8", "127.0.0.53/32", "169.254.0.0/16",
+		"169.254.1.1/32",
+		"224.0.0.0/4", "239.1.2.3/32", "255.255.255.255/32", "192.0.2.0/24", "240.1.0.0/24", "::/0", "::1/128",
+		"::/128", "::ffff:10.0.0.0/104", "fe80::/10", "fe80::/64", "ff00::/8", "2001:db8::/32")
 	c2.Peers = peers(2, 1, 64512)
 	c := config(1, 64512, "10.244.1.0/26")
 	c.Pools = parsePrefixes("10.244.0.0/16")
@@ -135,7 +147,8 @@ func TestWhatNobodyMayAnnounce(t *testing.T) {
 	router.configure(c2)
 	node.configure(c)
 	node.wait("both sessions are in sync", func(r report) bool { return r.Status.Synced })
-	node.waitRoutes("what leads somewhere", "0.0.0.0/0 via [10.91.0.2]", "192.0.2.0/24 via [10.91.0.2]", "240.1.0.0/24 via [10.91.0.2]",
+	node.waitRoutes("what leads somewhere", "0.0.0.0/0 via [10.91.0.2]", "192.0.2.0/24 via [10.91.0.2]",
+		"240.1.0.0/24 via [10.91.0.2]",
 		"::/0 via [fd91::2]", "2001:db8::/32 via [fd91::2]")
 }
 
@@ -154,7 +167,10 @@ func TestNothingListensWithoutPeers(t *testing.T) {
 	}
 	for range 2 {
 		node.configure(idle)
-		node.wait("the speaker says why it is off", func(r report) bool { return r.Status.Off == idle.Off && len(r.Status.Peers) == 0 })
+		node.wait("the speaker says why it is off", func(r report) bool {
+			return r.Status.Off == idle.Off &&
+				len(r.Status.Peers) == 0
+		})
 		if listens() {
 			t.Fatal("the speaker listens without a peer")
 		}

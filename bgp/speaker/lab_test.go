@@ -56,7 +56,8 @@ type report struct {
 
 // speak runs a speaker that takes a line of JSON for each configuration, until it is killed.
 func speak() {
-	s := New(slog.New(slog.NewTextHandler(os.Stderr, nil)), Options{DeferralTime: 20 * time.Second, ExcessDelay: 3 * time.Second})
+	s := New(slog.New(slog.NewTextHandler(os.Stderr, nil)), Options{DeferralTime: 20 * time.Second,
+		ExcessDelay: 3 * time.Second})
 	go func() {
 		configs := json.NewDecoder(os.Stdin)
 		for {
@@ -283,7 +284,8 @@ func (l *lab) bird(host int, config string) *bird {
 	dir := l.t.TempDir()
 	b := &bird{t: l.t, l: l, host: host, config: filepath.Join(dir, "bird.conf"), socket: filepath.Join(dir, "ctl")}
 	config = fmt.Sprintf("router id 10.91.0.%d;\nprotocol device {}\n"+
-		"protocol kernel { ipv4 { export all; import none; }; }\nprotocol kernel { ipv6 { export all; import none; }; }\n%s", host, config)
+		"protocol kernel { ipv4 { export all; import none; }; }\nprotocol kernel { ipv6 { export all; import none; "+
+		"}; }\n%s", host, config)
 	if err := os.WriteFile(b.config, []byte(config), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
@@ -314,7 +316,8 @@ func (b *bird) show(command string) string {
 // do runs a command that changes something.
 func (b *bird) do(command string) {
 	b.t.Helper()
-	if out, err := exec.Command("birdc", append([]string{"-s", b.socket}, strings.Fields(command)...)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("birdc", append([]string{"-s", b.socket},
+		strings.Fields(command)...)...).CombinedOutput(); err != nil {
 		b.t.Fatalf("birdc %s: %v: %s", command, err, out)
 	}
 }
@@ -361,7 +364,8 @@ func external(name string, localAS int, peer string, peerAS int, channel string)
 }
 
 func static(v4, v6 string) string {
-	return fmt.Sprintf("protocol static s4 { ipv4; route %s blackhole; }\nprotocol static s6 { ipv6; route %s blackhole; }\n", v4, v6)
+	return fmt.Sprintf("protocol static s4 { ipv4; route %s blackhole; }\nprotocol static s6 { ipv6; route %s "+
+		"blackhole; }\n", v4, v6)
 }
 
 // syncBuffer is a buffer that a program's output may go to while a test reads it.

@@ -99,7 +99,8 @@ func (r *run) poll(ctx context.Context) error {
 		was := before[addr]
 		switch {
 		case now.refreshes > was.refreshes+maxRefreshes:
-			r.close(ctx, peer, fmt.Sprintf("it asked for all routes %d times in %s", now.refreshes-was.refreshes, pollInterval))
+			r.close(ctx, peer, fmt.Sprintf("it asked for all routes %d times in %s", now.refreshes-was.refreshes,
+				pollInterval))
 		case now.updates > was.updates+maxUpdates:
 			r.close(ctx, peer, fmt.Sprintf("it sent %d UPDATE messages in %s", now.updates-was.updates, pollInterval))
 		}

@@ -37,12 +37,14 @@ func TestMaximumPrefixes(t *testing.T) {
 	}
 	node.configure(c)
 	r := node.wait("the session is closed, and why", func(r report) bool {
-		return len(r.Status.Peers) == 3 && strings.Contains(r.Status.Peers[0].Error, "more than 20 routes") && len(r.Routes) == 2
+		return len(r.Status.Peers) == 3 && strings.Contains(r.Status.Peers[0].Error, "more than 20 routes") &&
+			len(r.Routes) == 2
 	})
 	if !hasRoute(r, "fd31::/64", hostAddr(2, 6)) || !hasRoute(r, "172.31.0.0/24", hostAddr(3, 4)) {
 		t.Errorf("other sessions lost their routes: %+v", r.Routes)
 	}
-	greedy.wait("the peer is told", "show protocols all v4", func(s string) bool { return strings.Contains(s, "Received: Maximum number of prefixes reached") })
+	greedy.wait("the peer is told", "show protocols all v4",
+		func(s string) bool { return strings.Contains(s, "Received: Maximum number of prefixes reached") })
 	node.wait("the session is tried again, in vain", func(r report) bool { return r.Status.Peers[0].Error == "" })
 	node.wait("and closed again", func(r report) bool { return r.Status.Peers[0].Error != "" && len(r.Routes) == 2 })
 	greedy.do("disable more")
@@ -118,7 +120,8 @@ func masqueraded(l *lab) {
 	l.ip("-n", pod, "route", "add", "192.0.2.1", "dev", "eth0")
 	l.ip("-n", pod, "route", "add", "default", "via", "192.0.2.1", "dev", "eth0")
 	l.output("ip", "netns", "exec", host, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-	l.output("ip", "netns", "exec", host, "iptables-nft", "-t", "nat", "-A", "POSTROUTING", "-s", "10.244.0.0/16", "-j", "MASQUERADE", "--random-fully")
+	l.output("ip", "netns", "exec", host, "iptables-nft", "-t", "nat", "-A", "POSTROUTING", "-s", "10.244.0.0/16", "-j",
+		"MASQUERADE", "--random-fully")
 }
 
 // stranger starts one in a namespace and waits for what it writes, a line at a time.
@@ -156,8 +159,9 @@ func (l *lab) stranger(ns, manner string) func(want string) string {
 	}
 }
 
-// TestPodBehindNodeGetsNoSession: a pod whose node translates its address is, to another node, that node. While the node's
-// speaker is away the pod gets neither a connection, whatever it sends in its first packets, nor the node's place.
+// TestPodBehindNodeGetsNoSession: a pod whose node translates its address is, to another node, that node. While the
+// node's speaker is away the pod gets neither a connection, whatever it sends in its first packets, nor the node's
+// place.
 func TestPodBehindNodeGetsNoSession(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
@@ -220,7 +224,10 @@ func waiting(l *lab) *process {
 	c.Peers[0].Mesh, c.Peers[0].Node = true, "n1" // the other end does not connect itself then
 	c.Confirmed = map[string][]netip.Prefix{"n1": parsePrefixes("10.244.1.0/26")}
 	node.configure(c)
-	node.wait("the peer is waited for", func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State == "Active" })
+	node.wait("the peer is waited for", func(r report) bool {
+		return len(r.Status.Peers) == 1 &&
+			r.Status.Peers[0].State == "Active"
+	})
 	return node
 }
 
@@ -233,8 +240,14 @@ func TestRefreshStorm(t *testing.T) {
 	says("connected")
 	says("session: <nil>")
 	says("closed:")
-	node.wait("why it is closed", func(r report) bool { return strings.Contains(r.Status.Peers[0].Error, "asked for all routes") })
-	node.wait("it may try again", func(r report) bool { return r.Status.Peers[0].Error == "" && r.Status.Peers[0].State == "Active" })
+	node.wait("why it is closed", func(r report) bool {
+		return strings.Contains(r.Status.Peers[0].Error,
+			"asked for all routes")
+	})
+	node.wait("it may try again", func(r report) bool {
+		return r.Status.Peers[0].Error == "" &&
+			r.Status.Peers[0].State == "Active"
+	})
 	says = l.stranger("1", talkative)
 	says("connected")
 	says("session: <nil>")

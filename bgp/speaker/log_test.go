@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestRepeatedMessages: what a peer makes the server write over and over again does not fill the log, and hides nothing else.
+// TestRepeatedMessages: what a peer makes the server write over and over again does not fill the log, and hides nothing
+// else.
 func TestRepeatedMessages(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -17,7 +18,8 @@ func TestRepeatedMessages(t *testing.T) {
 	}
 	log.Warn("once", nil)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != burst+2 || !strings.Contains(lines[burst], "repeats itself") || !strings.Contains(lines[burst+1], "once") {
+	if len(lines) != burst+2 || !strings.Contains(lines[burst], "repeats itself") ||
+		!strings.Contains(lines[burst+1], "once") {
 		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
 	}
 }

@@ -52,7 +52,8 @@ func importPolicy(config bgp.Config) direction {
 func exportPolicy(config bgp.Config) direction {
 	var p policies
 	out := slices.Concat(p.advertise(config.Advertisements),
-		p.nextHop("keep", &api.NexthopAction{Unchanged: true}, config.Peers, func(p bgp.Peer) bool { return p.KeepNextHop }),
+		p.nextHop("keep", &api.NexthopAction{Unchanged: true}, config.Peers,
+			func(p bgp.Peer) bool { return p.KeepNextHop }),
 		p.nextHop("self", &api.NexthopAction{Self: true}, config.Peers, func(p bgp.Peer) bool { return p.NextHopSelf }))
 	for _, peer := range config.Peers {
 		if len(peer.Export) == 0 {
@@ -60,7 +61,8 @@ func exportPolicy(config bgp.Config) direction {
 		}
 		neighbor := p.neighbors("to "+peer.Addr.String(), peer)
 		for i, r := range peer.Export {
-			out = append(out, p.rule(fmt.Sprintf("export %s %d", peer.Addr, i), neighbor, exported(r, peer, config.ASNumber))...)
+			out = append(out, p.rule(fmt.Sprintf("export %s %d", peer.Addr, i), neighbor,
+				exported(r, peer, config.ASNumber))...)
 		}
 	}
 	out = append(out, &api.Statement{
@@ -135,7 +137,8 @@ func (p *policies) advertise(list []wire.BGPAdvertisement) (statements []*api.St
 }
 
 // nextHop sets the next hop for some peers, decides nothing and goes on.
-func (p *policies) nextHop(name string, action *api.NexthopAction, peers []bgp.Peer, wants func(bgp.Peer) bool) []*api.Statement {
+func (p *policies) nextHop(name string, action *api.NexthopAction, peers []bgp.Peer,
+	wants func(bgp.Peer) bool) []*api.Statement {
 	chosen := slices.DeleteFunc(slices.Clone(peers), func(p bgp.Peer) bool { return !wants(p) })
 	if len(chosen) == 0 {
 		return nil
@@ -157,9 +160,11 @@ func (p *policies) rule(name string, neighbor *api.MatchSet, r wire.BGPRule) []*
 		}
 	}
 	if large := strings.Count(r.Community, ":") == 2; r.Community != "" && large {
-		conditions.LargeCommunitySet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_LARGE_COMMUNITY, Name: name, List: []string{r.Community}})
+		conditions.LargeCommunitySet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_LARGE_COMMUNITY, Name: name,
+			List: []string{r.Community}})
 	} else if r.Community != "" {
-		conditions.CommunitySet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_COMMUNITY, Name: name, List: []string{r.Community}})
+		conditions.CommunitySet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_COMMUNITY, Name: name,
+			List: []string{r.Community}})
 	}
 	types := []api.Conditions_RouteType{api.Conditions_ROUTE_TYPE_NONE}
 	if r.Learned {
@@ -174,15 +179,18 @@ func (p *policies) rule(name string, neighbor *api.MatchSet, r wire.BGPRule) []*
 
 // steps are the statements of a rule for routes of one type. A later one sees what the earlier have changed, so the
 // path that is asked for grows with what was prepended.
-func (p *policies) steps(name string, conditions *api.Conditions, routeType api.Conditions_RouteType, r wire.BGPRule) []*api.Statement {
+func (p *policies) steps(name string, conditions *api.Conditions, routeType api.Conditions_RouteType,
+	r wire.BGPRule) []*api.Statement {
 	var statements []*api.Statement
 	path := r.ASPathPrefix
 	step := func(actions *api.Actions) {
-		s := &api.Statement{Name: fmt.Sprintf("%s %d", name, len(statements)), Actions: actions, Conditions: &api.Conditions{
-			NeighborSet: conditions.NeighborSet, PrefixSet: conditions.PrefixSet, RouteType: routeType,
-			CommunitySet: conditions.CommunitySet, LargeCommunitySet: conditions.LargeCommunitySet}}
+		s := &api.Statement{Name: fmt.Sprintf("%s %d", name, len(statements)), Actions: actions,
+			Conditions: &api.Conditions{
+				NeighborSet: conditions.NeighborSet, PrefixSet: conditions.PrefixSet, RouteType: routeType,
+				CommunitySet: conditions.CommunitySet, LargeCommunitySet: conditions.LargeCommunitySet}}
 		if len(path) > 0 {
-			s.Conditions.AsPathSet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_AS_PATH, Name: s.Name, List: []string{pathPattern(path)}})
+			s.Conditions.AsPathSet = p.add(&api.DefinedSet{DefinedType: api.DefinedType_AS_PATH, Name: s.Name,
+				List: []string{pathPattern(path)}})
 		}
 		statements = append(statements, s)
 	}
@@ -208,8 +216,8 @@ func (p *policies) steps(name string, conditions *api.Conditions, routeType api.
 }
 
 // communities returns the actions that add or remove communities: two numbers joined by a colon, or three of a large
-// one. GoBGP adds a community also to a route that has it, as a route does that another node or rule has changed before.
-// So the same communities are removed first: a route has each of them once (RFC 8092 section 3).
+// one. GoBGP adds a community also to a route that has it, as a route does that another node or rule has changed
+// before. So the same communities are removed first: a route has each of them once (RFC 8092 section 3).
 func communities(action api.CommunityAction_Type, list []string) *api.Actions {
 	actions := &api.Actions{}
 	for _, community := range list {

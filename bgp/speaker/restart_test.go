@@ -72,7 +72,8 @@ func newPair(t *testing.T, kind string) *pair {
 	}
 	for host := 1; host <= 2; host++ {
 		p.speakers[host].wait("the other's blocks are learned", func(r report) bool {
-			return r.Status.Synced && hasRoute(r, block(3-host, 255), hostAddr(3-host, 4)) && hasRoute(r, block(3-host, 100), hostAddr(3-host, 4))
+			return r.Status.Synced && hasRoute(r, block(3-host, 255), hostAddr(3-host, 4)) &&
+				hasRoute(r, block(3-host, 100), hostAddr(3-host, 4))
 		})
 	}
 	return p
@@ -168,12 +169,16 @@ func TestPeersKnownInSteps(t *testing.T) {
 	kill(p.speakers[1].cmd)
 	node, c := p.l.speaker(1), p.configs[1]
 	node.configure(c)
-	node.wait("the first peer's blocks are learned", func(r report) bool { return hasRoute(r, block(2, 255), hostAddr(2, 4)) })
+	node.wait("the first peer's blocks are learned", func(r report) bool {
+		return hasRoute(r, block(2, 255),
+			hostAddr(2, 4))
+	})
 	c.Peers = append(c.Peers, peers(1, 3, 64512)[0])
 	c.Peers[1].Mesh, c.Peers[1].Node = true, "n3"
 	node.configure(c)
 	node.wait("in sync with both", func(r report) bool {
-		if r.Status.Synced && (!hasRoute(r, block(2, 255), hostAddr(2, 4)) || !hasRoute(r, block(3, 0), hostAddr(3, 4))) {
+		if r.Status.Synced && (!hasRoute(r, block(2, 255), hostAddr(2, 4)) ||
+			!hasRoute(r, block(3, 0), hostAddr(3, 4))) {
 			t.Fatalf("synced with part of the peers: %+v", r)
 		}
 		return r.Status.Synced
@@ -224,7 +229,10 @@ func TestPeerThatIsRemovedWhileAway(t *testing.T) {
 	c.Peers = nil
 	p.speakers[2].configure(c)
 	removed := time.Now()
-	p.speakers[2].wait("the routes are gone", func(r report) bool { return len(r.Status.Peers) == 0 && len(r.Routes) == 0 })
+	p.speakers[2].wait("the routes are gone", func(r report) bool {
+		return len(r.Status.Peers) == 0 &&
+			len(r.Routes) == 0
+	})
 	if kept := time.Since(removed); kept > 2*time.Second {
 		t.Errorf("routes of a peer that was removed were kept for %s", kept)
 	}
@@ -248,7 +256,8 @@ func TestAddressOfAnotherNode(t *testing.T) {
 	mine := p.configs[1]
 	mine.Announce = append(mine.Announce, netip.MustParsePrefix(block(3, 7)))
 	p.speakers[1].configure(mine)
-	r := p.speakers[2].wait("the other node's routes are learned", func(r report) bool { return hasRoute(r, block(3, 7), hostAddr(1, 4)) })
+	r := p.speakers[2].wait("the other node's routes are learned",
+		func(r report) bool { return hasRoute(r, block(3, 7), hostAddr(1, 4)) })
 	if len(r.Routes) != 1 {
 		t.Errorf("learned %+v, want %s alone", r.Routes, block(3, 7))
 	}

@@ -96,7 +96,8 @@ func (r *run) loop(ctx context.Context) error {
 			r.retry.Reset(0)
 		case <-r.retry.C:
 			r.rib.setOwn(r.config.Announce)
-			if r.failed = r.server.apply(ctx, r.config); r.failed != nil {
+			r.failed = r.server.apply(ctx, r.config)
+			if r.failed != nil {
 				r.log.Error("BGP configuration not applied", "error", r.failed)
 				r.retry.Reset(retryDelay)
 			}
@@ -188,7 +189,8 @@ func (r *run) wait(ctx context.Context, peer bgp.Peer, p *api.Peer, now time.Tim
 		return next
 	}
 	graceful := p.GetGracefulRestart()
-	expected := r.rib.bound(peer.Addr, time.Duration(graceful.GetPeerRestartTime())*time.Second, graceful.GetPeerRestarting())
+	expected := r.rib.bound(peer.Addr, time.Duration(graceful.GetPeerRestartTime())*time.Second,
+		graceful.GetPeerRestarting())
 	// One that was just added and has not sent an OPEN yet leaves Idle by itself.
 	if !expected || stateOf(p) != bgp.Idle || p.GetState().GetMessages().GetSent().GetOpen() == 0 {
 		return next
@@ -215,7 +217,8 @@ func sendsEndOfRIB(p *api.Peer) bool {
 }
 
 func (r *run) peerStatus(peer bgp.Peer, p *api.Peer) bgp.PeerStatus {
-	status := bgp.PeerStatus{Name: peer.Name, Addr: peer.Addr, ASNumber: peer.ASNumber, Type: "BGPPeer", State: stateOf(p)}
+	status := bgp.PeerStatus{Name: peer.Name, Addr: peer.Addr, ASNumber: peer.ASNumber, Type: "BGPPeer",
+		State: stateOf(p)}
 	if peer.Mesh {
 		status.Type = "NodeMesh"
 	}

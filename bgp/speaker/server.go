@@ -82,7 +82,8 @@ func (e *embedded) apply(ctx context.Context, config bgp.Config) error {
 
 // sameGlobal reports whether b can be reached from a without a new server.
 func sameGlobal(a, b bgp.Config) bool {
-	return a.ASNumber == b.ASNumber && a.RouterID == b.RouterID && a.ListenPort == b.ListenPort && slices.Equal(a.ListenOn, b.ListenOn)
+	return a.ASNumber == b.ASNumber && a.RouterID == b.RouterID && a.ListenPort == b.ListenPort &&
+		slices.Equal(a.ListenOn, b.ListenOn)
 }
 
 // lost reports whether a pool of before is not in after. GoBGP does not withdraw what a
@@ -170,14 +171,17 @@ func (e *embedded) applyPolicies(ctx context.Context, config bgp.Config) error {
 }
 
 func (e *embedded) setPolicies(ctx context.Context, in, out direction) error {
-	err := e.bgp.SetPolicies(ctx, &api.SetPoliciesRequest{DefinedSets: slices.Concat(in.sets, out.sets), Policies: []*api.Policy{
-		{Name: importPolicyName, Statements: in.statements}, {Name: exportPolicyName, Statements: out.statements}}})
+	err := e.bgp.SetPolicies(ctx, &api.SetPoliciesRequest{DefinedSets: slices.Concat(in.sets, out.sets),
+		Policies: []*api.Policy{
+			{Name: importPolicyName, Statements: in.statements}, {Name: exportPolicyName, Statements: out.statements}}})
 	if err != nil {
 		return fmt.Errorf("set BGP policies: %w", err)
 	}
 	for _, a := range []*api.PolicyAssignment{
-		{Direction: api.PolicyDirection_IMPORT, Policies: []*api.Policy{{Name: importPolicyName}}, DefaultAction: api.RouteAction_ACCEPT},
-		{Direction: api.PolicyDirection_EXPORT, Policies: []*api.Policy{{Name: exportPolicyName}}, DefaultAction: api.RouteAction_REJECT},
+		{Direction: api.PolicyDirection_IMPORT, Policies: []*api.Policy{{Name: importPolicyName}},
+			DefaultAction: api.RouteAction_ACCEPT},
+		{Direction: api.PolicyDirection_EXPORT, Policies: []*api.Policy{{Name: exportPolicyName}},
+			DefaultAction: api.RouteAction_REJECT},
 	} {
 		a.Name = "global"
 		if err := e.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: a}); err != nil {

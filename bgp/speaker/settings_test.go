@@ -9,7 +9,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestSourceOfTheKernel: without an address of its own end a session has the one that the host's route to the peer says.
+// TestSourceOfTheKernel: without an address of its own end a session has the one that the host's route to the peer
+// says.
 func TestSourceOfTheKernel(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
@@ -82,11 +83,13 @@ func TestNextHopSelf(t *testing.T) {
 	client.waitRoute("fd00:244:2::/122", "fd91::2")
 }
 
-// TestAdvertisements: communities are added to the routes of a network, before the filters see them, and taken away again.
+// TestAdvertisements: communities are added to the routes of a network, before the filters see them, and taken away
+// again.
 func TestAdvertisements(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
-	router := l.bird(2, external("v4", 65002, "10.91.0.1", 64512, "ipv4")+external("v6", 65002, "fd91::1", 64512, "ipv6"))
+	router := l.bird(2, external("v4", 65002, "10.91.0.1", 64512, "ipv4")+
+		external("v6", 65002, "fd91::1", 64512, "ipv6"))
 	node := l.speaker(1)
 	c := config(1, 64512, "10.244.0.0/26", "10.245.0.0/26", "10.246.0.0/26", "fd00:244::/122")
 	c.Peers = peers(1, 2, 65002)
@@ -101,7 +104,8 @@ func TestAdvertisements(t *testing.T) {
 	has := func(dst string, want ...string) {
 		t.Helper()
 		router.wait(dst+" with "+strings.Join(want, ", "), "show route all for "+dst, func(s string) bool {
-			for _, community := range []string{"(64512,100)", "(64512,200)", "(64512,300)", "(64512,400)", "(64512, 1, 70000)"} {
+			for _, community := range []string{"(64512,100)", "(64512,200)", "(64512,300)", "(64512,400)",
+				"(64512, 1, 70000)"} {
 				wanted := strings.Contains(strings.Join(want, " "), community)
 				if strings.Contains(s, community) != wanted {
 					return false
@@ -118,7 +122,8 @@ func TestAdvertisements(t *testing.T) {
 	}
 
 	before := router.show("show protocols v4")
-	c.Advertisements = []wire.BGPAdvertisement{{CIDR: netip.MustParsePrefix("10.245.0.0/16"), Communities: []string{"64512:400"}}}
+	c.Advertisements = []wire.BGPAdvertisement{{CIDR: netip.MustParsePrefix("10.245.0.0/16"),
+		Communities: []string{"64512:400"}}}
 	node.configure(c)
 	has("10.244.0.0/26")
 	has("10.245.0.0/26", "(64512,400)")
@@ -141,7 +146,8 @@ func TestTimesOfStatus(t *testing.T) {
 	node.configure(c)
 	established := func(r report) bool { return len(r.Status.Peers) == 1 && r.Status.Peers[0].State == bgp.Established }
 	before := node.wait("the session is established", established).Status
-	if before.Started.IsZero() || before.Configured.Before(before.Started) || before.Peers[0].Since.Before(before.Configured) {
+	if before.Started.IsZero() || before.Configured.Before(before.Started) ||
+		before.Peers[0].Since.Before(before.Configured) {
 		t.Errorf("started %v, configured %v, established %v", before.Started, before.Configured, before.Peers[0].Since)
 	}
 	c.Peers[0].Name, c.Peers[0].Global = "another", true
@@ -160,8 +166,10 @@ func TestListenOn(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
 	l.ip("-n", l.ns("1"), "addr", "add", "10.91.0.77/24", "dev", "eth0")
-	other := l.bird(1, "protocol bgp second { local 10.91.0.77 as 65077; neighbor 10.91.0.2 as 65002; strict bind on; ipv4 { import all; export none; }; }\n")
-	other.wait("the port is taken", "show protocols second", func(s string) bool { return strings.Contains(s, "second") })
+	other := l.bird(1, "protocol bgp second { local 10.91.0.77 as 65077; neighbor 10.91.0.2 as 65002; strict bind "+
+		"on; ipv4 { import all; export none; }; }\n")
+	other.wait("the port is taken", "show protocols second",
+		func(s string) bool { return strings.Contains(s, "second") })
 	// BIRD connects to the speaker, which waits for it.
 	router := l.bird(2, static("172.31.0.0/24", "fd31::/64")+
 		external("v4", 65002, "10.91.0.1", 64512, "ipv4")+external("v6", 65002, "fd91::1", 64512, "ipv6"))
@@ -173,7 +181,10 @@ func TestListenOn(t *testing.T) {
 	}
 	node := l.speaker(1)
 	node.configure(c)
-	node.wait("the port of all addresses is not free", func(r report) bool { return strings.Contains(r.Status.Error, "port 179") })
+	node.wait("the port of all addresses is not free", func(r report) bool {
+		return strings.Contains(r.Status.Error,
+			"port 179")
+	})
 	c.ListenOn = []netip.Addr{hostAddr(1, 4)}
 	node.configure(c)
 	router.waitRoute("10.244.0.0/26", "10.91.0.1")

@@ -68,7 +68,8 @@ func New(log *slog.Logger, options Options) *Speaker {
 // restart time (RFC 4724). To withdraw everything instead, Configure a zero Config first and
 // wait until Status says so.
 func (s *Speaker) Run(ctx context.Context) error {
-	r := &run{Speaker: s, server: newEmbedded(s.log, s.rib.forget), wake: make(chan struct{}, 1), since: map[netip.Addr]observed{},
+	r := &run{Speaker: s, server: newEmbedded(s.log, s.rib.forget), wake: make(chan struct{}, 1),
+		since:   map[netip.Addr]observed{},
 		started: time.Now(), excesses: map[netip.Addr]excess{}}
 	if err := r.watch(ctx); err != nil {
 		return fmt.Errorf("watch BGP server: %w", err)

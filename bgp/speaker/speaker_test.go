@@ -23,15 +23,18 @@ func TestExchangeWithBIRD(t *testing.T) {
 	router.waitRoute("10.244.0.0/26", "10.91.0.1")
 	router.waitRoute("fd00:244::/122", "fd91::1")
 	r := node.wait("both families are learned and synced", func(r report) bool {
-		return hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) && hasRoute(r, "fd31::/64", hostAddr(2, 6)) && r.Status.Synced &&
+		return hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) && hasRoute(r, "fd31::/64", hostAddr(2, 6)) &&
+			r.Status.Synced &&
 			len(r.Status.Peers) == 2 && r.Status.Peers[0].Imported == 1 && r.Status.Peers[1].Imported == 1
 	})
 	for _, peer := range r.Status.Peers {
-		if peer.State != bgp.Established || peer.Name != "peer-2" || peer.Type != "BGPPeer" || peer.ASNumber != 65002 || peer.Since.IsZero() {
+		if peer.State != bgp.Established || peer.Name != "peer-2" || peer.Type != "BGPPeer" || peer.ASNumber != 65002 ||
+			peer.Since.IsZero() {
 			t.Errorf("status of peer %+v", peer)
 		}
 	}
-	t.Logf("resident memory of the test binary with a speaker: %d kB, of this one, without: %d kB", r.Resident, resident())
+	t.Logf("resident memory of the test binary with a speaker: %d kB, of this one, without: %d kB", r.Resident,
+		resident())
 
 	// A new block, a new peer and a block that goes away leave the sessions alone.
 	before := router.show("show protocols v4") + router.show("show protocols v6")
@@ -40,7 +43,8 @@ func TestExchangeWithBIRD(t *testing.T) {
 		LocalAddr: hostAddr(1, 4), Port: 179, ASNumber: 65099, RestartTime: bgp.DefaultRestartTime})
 	node.configure(c)
 	router.waitRoute("10.244.1.0/26", "10.91.0.1")
-	router.wait("the old block is withdrawn", "show route 10.244.0.0/26", func(s string) bool { return !strings.Contains(s, "10.91.0.1") })
+	router.wait("the old block is withdrawn", "show route 10.244.0.0/26",
+		func(s string) bool { return !strings.Contains(s, "10.91.0.1") })
 	if after := router.show("show protocols v4") + router.show("show protocols v6"); after != before {
 		t.Errorf("sessions changed from\n%s\nto\n%s", before, after)
 	}
@@ -52,11 +56,15 @@ func TestExchangeWithBIRD(t *testing.T) {
 	node.wait("the route is back", func(r report) bool { return hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) })
 	c.Announce = append(c.Announce, netip.MustParsePrefix("172.31.0.0/24"))
 	node.configure(c)
-	node.wait("a learned route gives way to the node's own", func(r report) bool { return hasRoute(r, "172.31.0.0/24") })
+	node.wait("a learned route gives way to the node's own",
+		func(r report) bool { return hasRoute(r, "172.31.0.0/24") })
 
 	// Off means withdrawn at once.
 	node.configure(bgp.Config{})
-	router.wait("all is withdrawn", "show route", func(s string) bool { return !strings.Contains(s, "10.91.0.1") && !strings.Contains(s, "fd91::1") })
+	router.wait("all is withdrawn", "show route", func(s string) bool {
+		return !strings.Contains(s, "10.91.0.1") &&
+			!strings.Contains(s, "fd91::1")
+	})
 	node.wait("nothing is left", func(r report) bool { return len(r.Routes) == 0 && len(r.Status.Peers) == 0 })
 }
 
@@ -74,7 +82,8 @@ func TestMeshAndSeveralNextHops(t *testing.T) {
 	one.configure(c1)
 	two.configure(c2)
 	one.wait("the other node's block and both ways out are learned", func(r report) bool {
-		return hasRoute(r, "10.244.2.0/26", hostAddr(2, 4)) && hasRoute(r, "172.31.0.0/24", hostAddr(3, 4), hostAddr(4, 4))
+		return hasRoute(r, "10.244.2.0/26", hostAddr(2, 4)) &&
+			hasRoute(r, "172.31.0.0/24", hostAddr(3, 4), hostAddr(4, 4))
 	})
 	two.wait("the node's blocks are learned, and not what it learned", func(r report) bool {
 		return hasRoute(r, "10.244.1.0/26", hostAddr(1, 4)) && hasRoute(r, "fd00:244:1::/122", hostAddr(1, 6)) &&
@@ -92,7 +101,8 @@ func TestMeshAndSeveralNextHops(t *testing.T) {
 func TestRouteReflector(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 3)
-	client := l.bird(3, static("10.244.3.0/26", "fd00:244:3::/122")+external("reflector", 64512, "10.91.0.1", 64512, "ipv4")+
+	client := l.bird(3, static("10.244.3.0/26", "fd00:244:3::/122")+
+		external("reflector", 64512, "10.91.0.1", 64512, "ipv4")+
 		"protocol static foreign { ipv4; route 172.31.0.0/24 blackhole; }\n")
 	reflector, node := l.speaker(1), l.speaker(2)
 	c1, c2 := config(1, 64512), config(2, 64512, "10.244.2.0/26")
@@ -104,9 +114,13 @@ func TestRouteReflector(t *testing.T) {
 	c2.Peers = peers(2, 1, 64512)[:1]
 	reflector.configure(c1)
 	node.configure(c2)
-	node.wait("the client's block is reflected", func(r report) bool { return hasRoute(r, "10.244.3.0/26", hostAddr(3, 4)) })
+	node.wait("the client's block is reflected", func(r report) bool {
+		return hasRoute(r, "10.244.3.0/26",
+			hostAddr(3, 4))
+	})
 	client.waitRoute("10.244.2.0/26", "10.91.0.2")
-	reflector.wait("the route outside the pools is learned", func(r report) bool { return hasRoute(r, "172.31.0.0/24", hostAddr(3, 4)) })
+	reflector.wait("the route outside the pools is learned",
+		func(r report) bool { return hasRoute(r, "172.31.0.0/24", hostAddr(3, 4)) })
 	if !hasRoute(node.last, "172.31.0.0/24") {
 		t.Errorf("a route outside the pools was reflected: %+v", node.last.Routes)
 	}
@@ -116,7 +130,8 @@ func TestRouteReflector(t *testing.T) {
 // them is reached only when the restart is over for the other.
 func TestGracefulRestart(t *testing.T) {
 	t.Parallel()
-	for name, listenOn := range map[string][]netip.Addr{"every address": nil, "node's addresses": {hostAddr(1, 4), hostAddr(1, 6)}} {
+	for name, listenOn := range map[string][]netip.Addr{"every address": nil,
+		"node's addresses": {hostAddr(1, 4), hostAddr(1, 6)}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			testGracefulRestart(t, listenOn)
@@ -145,13 +160,17 @@ func testGracefulRestart(t *testing.T, listenOn []netip.Addr) {
 
 	kill(node.cmd)
 	for _, router := range routers {
-		router.wait("BIRD sees the session go", "show protocols all v4", func(s string) bool { return !strings.Contains(s, "Established") })
+		router.wait("BIRD sees the session go", "show protocols all v4",
+			func(s string) bool { return !strings.Contains(s, "Established") })
 		router.waitRoute("10.244.0.0/26", "10.91.0.1")
 	}
 	l.unplug(3)
 	node = l.speaker(1)
 	node.configure(c)
-	node.wait("the first router's routes are learned", func(r report) bool { return hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) })
+	node.wait("the first router's routes are learned", func(r report) bool {
+		return hasRoute(r, "172.31.0.0/24",
+			hostAddr(2, 4))
+	})
 	routers[0].wait("the first router has our routes again", "show protocols all v4", announcedAgain)
 	if node.last.Status.Synced {
 		t.Errorf("synced without the second router: %+v", node.last.Status)
@@ -166,7 +185,8 @@ func testGracefulRestart(t *testing.T, listenOn []netip.Addr) {
 		}
 		router.waitRoute("10.244.0.0/26", "10.91.0.1")
 		router.waitRoute("fd00:244::/122", "fd91::1")
-		if seen := changes[i].String(); strings.Contains(seen, "Deleted 10.244") || strings.Contains(seen, "Deleted fd00:244") {
+		if seen := changes[i].String(); strings.Contains(seen, "Deleted 10.244") ||
+			strings.Contains(seen, "Deleted fd00:244") {
 			t.Errorf("the kernel of host %d lost a route:\n%s", i+2, seen)
 		}
 	}
@@ -187,13 +207,15 @@ func TestGracefulRestartOfPeer(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
 	router := l.bird(2, static("172.31.0.0/24", "fd31::/64")+
-		"protocol static extra { ipv4; route 172.31.1.0/24 blackhole; }\n"+external("v4", 65002, "10.91.0.1", 64512, "ipv4"))
+		"protocol static extra { ipv4; route 172.31.1.0/24 blackhole; }\n"+
+		external("v4", 65002, "10.91.0.1", 64512, "ipv4"))
 	c := config(1, 64512, "10.244.0.0/26")
 	c.Peers = peers(1, 2, 65002)[:1]
 	node := l.speaker(1)
 	node.configure(c)
 	node.wait("both routes are learned", func(r report) bool {
-		return r.Status.Synced && hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4))
+		return r.Status.Synced && hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) &&
+			hasRoute(r, "172.31.1.0/24", hostAddr(2, 4))
 	})
 	kill(router.cmd)
 	node.wait("the session is down", func(r report) bool { return r.Status.Peers[0].State != bgp.Established })
@@ -221,7 +243,8 @@ func TestGracefulRestartOfPeer(t *testing.T) {
 func TestSessionSettings(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
-	router := l.bird(2, external("v4", 65002, "10.91.0.1", 65011, "ttl security on; ipv4")+external("v6", 65002, "fd91::1", 65011, "ttl security on; ipv6"))
+	router := l.bird(2, external("v4", 65002, "10.91.0.1", 65011, "ttl security on; ipv4")+
+		external("v6", 65002, "fd91::1", 65011, "ttl security on; ipv6"))
 	node := l.speaker(1)
 	c := config(1, 64512, "10.244.0.0/26", "fd00:244::/122")
 	for _, peer := range peers(1, 2, 65002) {
@@ -244,10 +267,14 @@ func TestBusyPortIsReportedAndRetried(t *testing.T) {
 	second.configure(c)
 	second.wait("the failure is reported", func(r report) bool { return strings.Contains(r.Status.Error, "port 179") })
 	kill(first.cmd)
-	second.wait("the port is free again", func(r report) bool { return r.Status.Error == "" && r.Status.ASNumber == 64512 })
+	second.wait("the port is free again", func(r report) bool {
+		return r.Status.Error == "" &&
+			r.Status.ASNumber == 64512
+	})
 }
 
-// TestFilters rejects one of two routes in each direction, changes the one that is accepted, and then takes the filters away.
+// TestFilters rejects one of two routes in each direction, changes the one that is accepted, and then takes the filters
+// away.
 func TestFilters(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 2)
@@ -274,14 +301,17 @@ protocol static longer { ipv4; route 172.32.0.0/25 blackhole { bgp_large_communi
 
 	router.waitRoute("10.244.0.0/26", "10.91.0.1")
 	router.wait("the path and the communities", "show route all for 10.244.0.0/26", func(s string) bool {
-		return strings.Contains(s, "64512 65010 65011 64512") && strings.Contains(s, "(64512,100)") && strings.Contains(s, "(64512, 1, 2)")
+		return strings.Contains(s, "64512 65010 65011 64512") && strings.Contains(s, "(64512,100)") &&
+			strings.Contains(s, "(64512, 1, 2)")
 	})
 	router.waitRoute("fd00:244::/122", "fd91::1")
 	all := func(r report) bool {
-		return hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4)) && hasRoute(r, "172.32.0.0/25", hostAddr(2, 4))
+		return hasRoute(r, "172.31.0.0/24", hostAddr(2, 4)) && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4)) &&
+			hasRoute(r, "172.32.0.0/25", hostAddr(2, 4))
 	}
 	node.wait("what the filter accepts, and the other family, are learned", func(r report) bool {
-		return r.Status.Synced && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4)) && hasRoute(r, "fd31::/64", hostAddr(2, 6))
+		return r.Status.Synced && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4)) &&
+			hasRoute(r, "fd31::/64", hostAddr(2, 6))
 	})
 	if r := node.last; !hasRoute(r, "172.31.0.0/24") || !hasRoute(r, "172.32.0.0/25") {
 		t.Errorf("a route that the import filter rejects was learned: %+v", r.Routes)
@@ -297,5 +327,6 @@ protocol static longer { ipv4; route 172.32.0.0/25 blackhole { bgp_large_communi
 	node.wait("filters reject what was learned before", func(r report) bool {
 		return hasRoute(r, "172.31.0.0/24") && hasRoute(r, "172.31.1.0/24", hostAddr(2, 4))
 	})
-	router.wait("filters withdraw what was sent before", "show route for 10.245.0.0/26", func(s string) bool { return !strings.Contains(s, "10.91.0.1") })
+	router.wait("filters withdraw what was sent before", "show route for 10.245.0.0/26",
+		func(s string) bool { return !strings.Contains(s, "10.91.0.1") })
 }

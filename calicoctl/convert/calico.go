@@ -16,10 +16,12 @@ var renamed = map[string]string{"IPAMConfig": "IPAMConfiguration"}
 const metadataAnnotation = "projectcalico.org/metadata"
 
 // serverFields are written by an API server and mean nothing in another.
-var serverFields = []string{"creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields",
+var serverFields = []string{"creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation",
+	"managedFields",
 	"ownerReferences", "resourceVersion", "selfLink", "uid"}
 
-// current converts a resource that has v3's form but for details: one of crd.projectcalico.org/v1, or an older one of v3.
+// current converts a resource that has v3's form but for details: one of crd.projectcalico.org/v1, or an older one of
+// v3.
 func current(kind string, content fields, crd bool) (string, fields, fields) {
 	if name, ok := renamed[kind]; ok {
 		kind = name
@@ -125,13 +127,14 @@ func hostEndpoint(content fields) (string, fields, fields) {
 		ports = append(ports, fields{"name": fields(port).take("name"), "port": fields(port).take("port"),
 			"protocol": protocol(fields(port).take("protocol"))})
 	}
-	return "HostEndpoint", fields{"name": uniqueName(node+"."+metadata.text("name"), true), "labels": metadata.take("labels")}, fields{
-		"node":          node,
-		"interfaceName": spec.take("interfaceName"),
-		"expectedIPs":   spec.take("expectedIPs"),
-		"profiles":      profileNames(spec.take("profiles")),
-		"ports":         list(ports),
-	}
+	return "HostEndpoint", fields{"name": uniqueName(node+"."+metadata.text("name"), true),
+			"labels": metadata.take("labels")}, fields{
+			"node":          node,
+			"interfaceName": spec.take("interfaceName"),
+			"expectedIPs":   spec.take("expectedIPs"),
+			"profiles":      profileNames(spec.take("profiles")),
+			"ports":         list(ports),
+		}
 }
 
 func policy(content fields) (string, fields, fields) {
@@ -150,7 +153,8 @@ func policy(content fields) (string, fields, fields) {
 	converted := fields{
 		"tier": tier, "order": spec.take("order"), "selector": selector(spec.text("selector")), "types": list(types),
 		"ingress": rules(spec, "ingress"), "egress": rules(spec, "egress"),
-		"doNotTrack": spec.take("doNotTrack"), "preDNAT": spec.take("preDNAT"), "applyOnForward": spec.take("applyOnForward"),
+		"doNotTrack": spec.take("doNotTrack"), "preDNAT": spec.take("preDNAT"),
+		"applyOnForward": spec.take("applyOnForward"),
 	}
 	if converted["doNotTrack"] == true || converted["preDNAT"] == true {
 		// They always did; v3 wants it said.

@@ -61,7 +61,8 @@ func Read(source string, in io.Reader) []Result {
 		}
 		for _, node := range documents(&root) {
 			result := Result{Source: source, Line: node.Line}
-			if result.Err = manifest.CheckTags(node, lines); result.Err == nil {
+			result.Err = manifest.CheckTags(node, lines)
+			if result.Err == nil {
 				result.convert(node)
 			}
 			results = append(results, result)
@@ -165,7 +166,8 @@ func (r *Result) checkMetadata(metadata fields) {
 	for _, part := range []string{"labels", "annotations"} {
 		for _, key := range slices.Sorted(maps.Keys(metadata.object(part))) {
 			if key != metadataAnnotation && key != corev1.LastAppliedConfigAnnotation {
-				r.remark("metadata.%s.%s: left out, Calico reads those in the annotation %s", part, key, metadataAnnotation)
+				r.remark("metadata.%s.%s: left out, Calico reads those in the annotation %s", part, key,
+					metadataAnnotation)
 			}
 		}
 	}

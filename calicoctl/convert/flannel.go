@@ -60,8 +60,8 @@ func (r *Result) flannel(text string) {
 	r.leftOver("net-conf.json", config)
 }
 
-// flannelPool makes the pool of a family, whose settings have a prefix. Blocks are as large as flannel's subnets of nodes,
-// where they can be.
+// flannelPool makes the pool of a family, whose settings have a prefix. Blocks are as large as flannel's subnets of
+// nodes, where they can be.
 func (r *Result) flannelPool(config, encapsulation fields, name, prefix string, shortest int) {
 	spec := maps.Clone(encapsulation)
 	spec["cidr"], spec["natOutgoing"] = config.text(prefix+"Network"), true

@@ -83,7 +83,8 @@ func tagged(selector, operator, tag string) string {
 
 // selector gives the labels of Kubernetes' namespaces their names of today.
 func selector(text string) string {
-	return strings.NewReplacer("calico/k8s_ns", v3.LabelNamespace, "k8s_ns/label/", v3.NamespaceLabelPrefix).Replace(text)
+	return strings.NewReplacer("calico/k8s_ns", v3.LabelNamespace, "k8s_ns/label/",
+		v3.NamespaceLabelPrefix).Replace(text)
 }
 
 func action(text string) string {

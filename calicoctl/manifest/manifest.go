@@ -107,7 +107,8 @@ func read(source string, node *yaml.Node, lines []string) []Document {
 		return fail("line %d: a resource is a mapping with apiVersion, kind, metadata and spec", node.Line)
 	}
 	kind := scalar(node, "kind")
-	if items := child(node, "items"); items != nil && items.Kind == yaml.SequenceNode && strings.HasSuffix(kind, "List") {
+	if items := child(node, "items"); items != nil && items.Kind == yaml.SequenceNode &&
+		strings.HasSuffix(kind, "List") {
 		var documents []Document
 		for _, item := range items.Content {
 			documents = append(documents, read(source, item, lines)...)
@@ -122,7 +123,8 @@ func read(source string, node *yaml.Node, lines []string) []Document {
 	}
 	found, ok := KindNamed(kind)
 	if !ok {
-		return fail("line %d: kind: there is no %q%s (known are %s)", lineOf(node, "kind"), kind, meant(kind, kindList()), kindNames())
+		return fail("line %d: kind: there is no %q%s (known are %s)", lineOf(node, "kind"), kind,
+			meant(kind, kindList()), kindNames())
 	}
 	document.Kind = found
 	return []Document{document.decode(node, &reader{lines: lines})}
@@ -152,8 +154,10 @@ func checkVersion(version, kind string) error {
 		return fmt.Errorf("apiVersion: must be %s for kind %s, not %q: %s", v3.GroupVersion, kind, version, convertHint)
 	case version == "v1" && kind != "" && kind[0] >= 'a' && kind[0] <= 'z':
 		return fmt.Errorf("kind: %s is of Calico 2, before %s: %s", kind, v3.GroupVersion, convertHint)
-	case known && (kind == "Node" && version == "v1" || kind == "NetworkPolicy" && group == "networking.k8s.io"), !known && version != "":
-		return fmt.Errorf("%s of %q: calicoctl is for resources of %s; use kubectl for this one", kind, version, v3.GroupVersion)
+	case known && (kind == "Node" && version == "v1" || kind == "NetworkPolicy" && group == "networking.k8s.io"),
+		!known && version != "":
+		return fmt.Errorf("%s of %q: calicoctl is for resources of %s; use kubectl for this one", kind, version,
+			v3.GroupVersion)
 	}
 	return fmt.Errorf("apiVersion: must be %s for kind %s, not %q", v3.GroupVersion, kind, version)
 }

@@ -218,7 +218,8 @@ func (r *reader) scalar(node *yaml.Node, t reflect.Type, path string) any {
 		}
 		r.fail(node, path, "must be a string, put it in quotes: %q", node.Value)
 	case reflect.Bool:
-		if value, ok := truth[strings.ToLower(node.Value)]; ok && node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
+		if value, ok := truth[strings.ToLower(node.Value)]; ok &&
+			node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 {
 			return value
 		}
 		r.fail(node, path, "must be true or false, not %q", node.Value)
@@ -230,7 +231,8 @@ func (r *reader) scalar(node *yaml.Node, t reflect.Type, path string) any {
 		return value
 	case reflect.Float32, reflect.Float64:
 		var value float64
-		if (node.Tag == "!!int" || node.Tag == "!!float") && node.Decode(&value) == nil && !math.IsNaN(value) && !math.IsInf(value, 0) {
+		if (node.Tag == "!!int" || node.Tag == "!!float") && node.Decode(&value) == nil && !math.IsNaN(value) &&
+			!math.IsInf(value, 0) {
 			return value
 		}
 		r.fail(node, path, "must be a number, not %q", node.Value)

@@ -11,7 +11,8 @@ import (
 )
 
 // knownTags are those of YAML itself.
-var knownTags = []string{"", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!seq", "!!map", "!!binary",
+var knownTags = []string{"", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!timestamp", "!!seq", "!!map",
+	"!!binary",
 	"!!merge"}
 
 // tag reports a node whose text begins with !, as the negation of a selector does. YAML takes it for a tag, and what is
@@ -29,8 +30,8 @@ func (r *reader) tag(node *yaml.Node, path string) (found bool) {
 	return true
 }
 
-// CheckTags returns an error for every value of a node that YAML takes for a tag, where the node is not read by Read. lines
-// are those of the text that it was parsed from.
+// CheckTags returns an error for every value of a node that YAML takes for a tag, where the node is not read by Read.
+// lines are those of the text that it was parsed from.
 func CheckTags(node *yaml.Node, lines []string) error {
 	r := &reader{lines: lines}
 	var walk func(node *yaml.Node, path string)

@@ -110,7 +110,8 @@ func ReadRequest(conn *net.UnixConn) (*Request, *os.File, error) {
 		return nil, nil, err
 	}
 	req := &Request{}
-	if _, err = io.ReadFull(conn, head[n:]); err == nil {
+	_, err = io.ReadFull(conn, head[n:])
+	if err == nil {
 		err = readBody(conn, head, req)
 	}
 	if err != nil {
@@ -128,7 +129,8 @@ func WriteResponse(w io.Writer, resp *Response) error {
 	if err != nil {
 		return err
 	}
-	if _, err = w.Write(message); err != nil {
+	_, err = w.Write(message)
+	if err != nil {
 		return fmt.Errorf("send response: %w", err)
 	}
 	return nil

@@ -63,8 +63,8 @@ type Datastore struct {
 	Close func() error
 }
 
-// Open opens the datastore. It does not connect: errors are of the configuration, and one that cannot be reached shows as
-// ErrUnavailable at the first use.
+// Open opens the datastore. It does not connect: errors are of the configuration, and one that cannot be reached shows
+// as ErrUnavailable at the first use.
 func Open(c Config) (*Datastore, error) {
 	if c.Type == Etcd {
 		store, err := etcd.New(c.Etcd)

@@ -17,14 +17,17 @@ func TestFromEnvironment(t *testing.T) {
 		want        connect.Config
 		err         string
 	}{
-		"nothing":      {nil, connect.Config{Type: connect.Kubernetes}, ""},
-		"kubernetes":   {map[string]string{"DATASTORE_TYPE": "Kubernetes", "KUBECONFIG": "/k"}, connect.Config{Type: connect.Kubernetes, Kubeconfig: "/k"}, ""},
-		"etcd":         {map[string]string{"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": "http://a:1"}, connect.Config{Type: connect.Etcd, Etcd: etcd.Config{Endpoints: "http://a:1"}}, ""},
+		"nothing": {nil, connect.Config{Type: connect.Kubernetes}, ""},
+		"kubernetes": {map[string]string{"DATASTORE_TYPE": "Kubernetes", "KUBECONFIG": "/k"},
+			connect.Config{Type: connect.Kubernetes, Kubeconfig: "/k"}, ""},
+		"etcd": {map[string]string{"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": "http://a:1"},
+			connect.Config{Type: connect.Etcd, Etcd: etcd.Config{Endpoints: "http://a:1"}}, ""},
 		"other prefix": {map[string]string{"CALICO_DATASTORE_TYPE": "etcdv3"}, connect.Config{Type: connect.Etcd}, ""},
 		"unknown":      {map[string]string{"DATASTORE_TYPE": "consul"}, connect.Config{}, `"consul"`},
 	} {
 		got, err := connect.FromEnvironment(func(name string) string { return tt.environment[name] })
-		if diff := cmp.Diff(tt.want, got); diff != "" || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+		if diff := cmp.Diff(tt.want, got); diff != "" || (err == nil) != (tt.err == "") || err != nil &&
+			!strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: %v\n%s", name, err, diff)
 		}
 	}
@@ -38,11 +41,13 @@ func TestOpen(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := connect.Open(connect.Config{Type: connect.Etcd}); err == nil || !strings.Contains(err.Error(), "ETCD_ENDPOINTS") {
+	if _, err := connect.Open(connect.Config{Type: connect.Etcd}); err == nil ||
+		!strings.Contains(err.Error(), "ETCD_ENDPOINTS") {
 		t.Errorf("no endpoint gives %v", err)
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
-	if _, err := connect.Open(connect.Config{Type: connect.Kubernetes, Kubeconfig: missing}); err == nil || !strings.Contains(err.Error(), missing) {
+	if _, err := connect.Open(connect.Config{Type: connect.Kubernetes, Kubeconfig: missing}); err == nil ||
+		!strings.Contains(err.Error(), missing) {
 		t.Errorf("a missing kubeconfig gives %v", err)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/maneki-net/maneki/test/etcdserver"
 )
 
-// TestBrokenJSON: a key whose value is not even JSON hides no other. A policy is known by its key, and denies everything; what denies
-// nothing is named.
+// TestBrokenJSON: a key whose value is not even JSON hides no other. A policy is known by its key, and denies
+// everything; what denies nothing is named.
 func TestBrokenJSON(t *testing.T) {
 	server := etcdserver.Start(t, etcdserver.Options{})
 	s := open(t, server.Config)
@@ -29,7 +29,8 @@ func TestBrokenJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(pools.Items) != 1 || len(pools.Unusable) != 1 || pools.Unusable[0].Key.Name != "bad" || !errors.Is(pools.Unusable[0].Err, datastore.ErrUnusable) {
+	if len(pools.Items) != 1 || len(pools.Unusable) != 1 || pools.Unusable[0].Key.Name != "bad" ||
+		!errors.Is(pools.Unusable[0].Err, datastore.ErrUnusable) {
 		t.Errorf("pools are %v, unusable %+v", pools.Items, pools.Unusable)
 	}
 	closed := func(o datastore.Object) bool {

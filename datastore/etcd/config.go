@@ -52,7 +52,8 @@ func (c Config) FromEnvironment(getenv func(string) string) Config {
 func (c Config) check() error {
 	switch {
 	case c.Endpoints == "" && c.DiscoverySRV == "":
-		return errors.New("no endpoint of etcd is given: set ETCD_ENDPOINTS, for example to https://etcd1:2379,https://etcd2:2379, or ETCD_DISCOVERY_SRV")
+		return errors.New("no endpoint of etcd is given: set ETCD_ENDPOINTS, for example to " +
+			"https://etcd1:2379,https://etcd2:2379, or ETCD_DISCOVERY_SRV")
 	case c.Endpoints != "" && c.DiscoverySRV != "":
 		return errors.New("ETCD_ENDPOINTS and ETCD_DISCOVERY_SRV are both set: unset one of them")
 	case (c.Username == "") != (c.Password == ""):
@@ -76,13 +77,17 @@ func (c Config) endpoints() ([]string, error) {
 		endpoint = strings.TrimSuffix(strings.TrimSpace(endpoint), "/")
 		scheme, host, ok := strings.Cut(endpoint, "://")
 		if !ok || scheme != "http" && scheme != "https" {
-			return nil, fmt.Errorf("endpoint %q of etcd (ETCD_ENDPOINTS) is not of the form https://host:port or http://host:port", endpoint)
+			return nil, fmt.Errorf("endpoint %q of etcd (ETCD_ENDPOINTS) is not of the form https://host:port or "+
+				"http://host:port", endpoint)
 		}
 		if _, port, err := net.SplitHostPort(host); err != nil || !isPort(port) {
-			return nil, fmt.Errorf("endpoint %q of etcd (ETCD_ENDPOINTS) has no port: write for example %s://%s:2379", endpoint, scheme, host)
+			return nil, fmt.Errorf("endpoint %q of etcd (ETCD_ENDPOINTS) has no port: write for example %s://%s:2379",
+				endpoint, scheme, host)
 		}
-		if first = cmp.Or(first, scheme); scheme != first {
-			return nil, fmt.Errorf("endpoints %q of etcd (ETCD_ENDPOINTS) mix http and https: use one for all", c.Endpoints)
+		first = cmp.Or(first, scheme)
+		if scheme != first {
+			return nil, fmt.Errorf("endpoints %q of etcd (ETCD_ENDPOINTS) mix http and https: use one for all",
+				c.Endpoints)
 		}
 		endpoints = append(endpoints, endpoint)
 	}
@@ -116,7 +121,8 @@ func (c Config) resolve(ctx context.Context) ([]string, error) {
 			return endpoints, nil
 		}
 	}
-	return nil, fmt.Errorf("find etcd by the SRV records of %s (ETCD_DISCOVERY_SRV): %w", c.DiscoverySRV, errors.Join(errs...))
+	return nil, fmt.Errorf("find etcd by the SRV records of %s (ETCD_DISCOVERY_SRV): %w", c.DiscoverySRV,
+		errors.Join(errs...))
 }
 
 // tls returns the settings of connections by https.
@@ -125,7 +131,8 @@ func (c Config) tls() (*tls.Config, error) {
 	authorities, from := []byte(c.CA), "ETCD_CA_CERT"
 	if c.CA == "" && c.CAFile != "" {
 		var err error
-		if authorities, err = os.ReadFile(c.CAFile); err != nil {
+		authorities, err = os.ReadFile(c.CAFile)
+		if err != nil {
 			return nil, fmt.Errorf("read etcd's authorities (ETCD_CA_CERT_FILE): %w", err)
 		}
 		from = c.CAFile

@@ -18,7 +18,8 @@ import (
 )
 
 // opError gives an error of etcd or of the way to it the store's form: it names the endpoints, and what they answered.
-func (s *Store) opError(ctx context.Context, operation string, kind datastore.Kind, key datastore.Key, err error) error {
+func (s *Store) opError(ctx context.Context, operation string, kind datastore.Kind, key datastore.Key,
+	err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return datastore.OpError(operation, kind, key, ended, err)
 	}
@@ -38,8 +39,8 @@ func (s *Store) opError(ctx context.Context, operation string, kind datastore.Ki
 // alertWithin bounds the waiting for an alert.
 const alertWithin = time.Second
 
-// alert asks why etcd ends connections; nil if it does not say. With TLS 1.3 a server judges the client's certificate when
-// the client takes the connection for made, and a write that fails hides the alert from gRPC.
+// alert asks why etcd ends connections; nil if it does not say. With TLS 1.3 a server judges the client's certificate
+// when the client takes the connection for made, and a write that fails hides the alert from gRPC.
 func (s *Store) alert(ctx context.Context) error {
 	endpoints, err := s.config.resolve(ctx)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/maneki-net/maneki/test/etcdserver"
 )
 
-// TestRefusedIsNamed: whatever is wrong with the way to etcd, the error names the endpoint and the cause, of a read, a write
-// and a watch alike.
+// TestRefusedIsNamed: whatever is wrong with the way to etcd, the error names the endpoint and the cause, of a read, a
+// write and a watch alike.
 func TestRefusedIsNamed(t *testing.T) {
 	locked := etcdserver.Start(t, etcdserver.Options{TLS: true, Auth: true})
 	plain := etcdserver.Start(t, etcdserver.Options{})
@@ -38,18 +38,30 @@ func TestRefusedIsNamed(t *testing.T) {
 		cause    string
 		sentinel error // nil: none of the store's
 	}{
-		"nobody listens":       {plain.Config, func(c *etcd.Config) { c.Endpoints = "http://" + closed }, "connection refused", datastore.ErrUnavailable},
-		"no such host":         {plain.Config, func(c *etcd.Config) { c.Endpoints = "http://etcd.invalid:2379" }, "etcd.invalid", datastore.ErrUnavailable},
-		"plain to TLS":         {locked.Config, func(c *etcd.Config) { c.Endpoints = strings.Replace(c.Endpoints, "https", "http", 1) }, "preface", datastore.ErrUnavailable},
-		"TLS to plain":         {plain.Config, func(c *etcd.Config) { c.Endpoints = strings.Replace(c.Endpoints, "http", "https", 1) }, "authentication handshake failed", datastore.ErrUnavailable},
-		"authority of another": {locked.Config, func(c *etcd.Config) { c.CAFile = filepath.Join(other, "ca.crt") }, "certificate signed by unknown authority", datastore.ErrUnavailable},
+		"nobody listens": {plain.Config, func(c *etcd.Config) { c.Endpoints = "http://" + closed },
+			"connection refused", datastore.ErrUnavailable},
+		"no such host": {plain.Config, func(c *etcd.Config) { c.Endpoints = "http://etcd.invalid:2379" },
+			"etcd.invalid", datastore.ErrUnavailable},
+		"plain to TLS": {locked.Config, func(c *etcd.Config) {
+			c.Endpoints = strings.Replace(c.Endpoints,
+				"https", "http", 1)
+		}, "preface", datastore.ErrUnavailable},
+		"TLS to plain": {plain.Config, func(c *etcd.Config) {
+			c.Endpoints = strings.Replace(c.Endpoints, "http",
+				"https", 1)
+		}, "authentication handshake failed", datastore.ErrUnavailable},
+		"authority of another": {locked.Config, func(c *etcd.Config) { c.CAFile = filepath.Join(other, "ca.crt") },
+			"certificate signed by unknown authority", datastore.ErrUnavailable},
 		"certificate of another": {locked.Config, func(c *etcd.Config) {
 			c.CertFile, c.KeyFile = filepath.Join(other, "tls.crt"), filepath.Join(other, "tls.key")
 		}, "tls: ", datastore.ErrUnavailable},
-		"no certificate": {locked.Config, func(c *etcd.Config) { c.CertFile, c.KeyFile = "", "" }, "tls: ", datastore.ErrUnavailable},
-		"wrong password": {locked.Config, func(c *etcd.Config) { c.Password = "guess" }, "invalid user ID or password", nil},
-		"no password":    {locked.Config, func(c *etcd.Config) { c.Username, c.Password = "", "" }, "permission denied", nil},
-		"no permission":  {locked.Config, func(c *etcd.Config) { c.Username = "nobody" }, "permission denied", nil},
+		"no certificate": {locked.Config, func(c *etcd.Config) { c.CertFile, c.KeyFile = "", "" }, "tls: ",
+			datastore.ErrUnavailable},
+		"wrong password": {locked.Config, func(c *etcd.Config) { c.Password = "guess" }, "invalid user ID or password",
+			nil},
+		"no password": {locked.Config, func(c *etcd.Config) { c.Username, c.Password = "", "" }, "permission denied",
+			nil},
+		"no permission": {locked.Config, func(c *etcd.Config) { c.Username = "nobody" }, "permission denied", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,16 +70,29 @@ func TestRefusedIsNamed(t *testing.T) {
 			s := open(t, config)
 			ctx := bounded(t)
 			for operation, do := range map[string]func() error{
-				"get":    func() error { _, err := s.Get(ctx, datastore.IPPools, datastore.Key{Name: "p"}); return err },
-				"list":   func() error { _, err := s.List(ctx, datastore.IPPools, datastore.ListOptions{}); return err },
+				"get": func() error {
+					_, err := s.Get(ctx, datastore.IPPools,
+						datastore.Key{Name: "p"})
+					return err
+				},
+				"list": func() error {
+					_, err := s.List(ctx, datastore.IPPools,
+						datastore.ListOptions{})
+					return err
+				},
 				"create": func() error { _, err := s.Create(ctx, datastore.IPPools, pool("p")); return err },
 				"delete": func() error {
 					return s.Delete(ctx, datastore.IPPools, datastore.Key{Name: "p"}, datastore.Preconditions{})
 				},
-				"watch": func() error { _, err := s.Watch(ctx, datastore.IPPools, "1", datastore.ListOptions{}); return err },
+				"watch": func() error {
+					_, err := s.Watch(ctx, datastore.IPPools, "1",
+						datastore.ListOptions{})
+					return err
+				},
 			} {
 				err := do()
-				if err == nil || !strings.Contains(err.Error(), config.Endpoints) || !strings.Contains(err.Error(), tt.cause) ||
+				if err == nil || !strings.Contains(err.Error(), config.Endpoints) ||
+					!strings.Contains(err.Error(), tt.cause) ||
 					!strings.HasPrefix(err.Error(), operation+" IPPool") || strings.Contains(err.Error(), "rpc error") {
 					t.Errorf("%s gives %v, want an error with %s and %q", operation, err, config.Endpoints, tt.cause)
 				}
@@ -96,7 +121,8 @@ func TestCanceledCaller(t *testing.T) {
 	s := open(t, etcd.Config{Endpoints: "http://127.0.0.1:1"})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Get(ctx, datastore.IPPools, datastore.Key{Name: "p"}); !errors.Is(err, context.Canceled) || errors.Is(err, datastore.ErrUnavailable) {
+	if _, err := s.Get(ctx, datastore.IPPools, datastore.Key{Name: "p"}); !errors.Is(err, context.Canceled) ||
+		errors.Is(err, datastore.ErrUnavailable) {
 		t.Errorf("get of a canceled caller gives %v, want context.Canceled", err)
 	}
 }
@@ -145,12 +171,14 @@ func TestBadConfigIsNamed(t *testing.T) {
 
 func TestFromEnvironment(t *testing.T) {
 	environment := map[string]string{
-		"ETCD_ENDPOINTS": "https://a:1", "ETCD_USERNAME": "u", "ETCD_PASSWORD": "p", "ETCD_KEY_FILE": "kf", "ETCD_CERT_FILE": "cf",
+		"ETCD_ENDPOINTS": "https://a:1", "ETCD_USERNAME": "u", "ETCD_PASSWORD": "p", "ETCD_KEY_FILE": "kf",
+		"ETCD_CERT_FILE":    "cf",
 		"ETCD_CA_CERT_FILE": "af", "ETCD_KEY": "k", "ETCD_CERT": "c", "ETCD_CA_CERT": "a",
 	}
 	getenv := func(name string) string { return environment[name] }
-	want := etcd.Config{Endpoints: "https://a:1", Username: "given", Password: "p", KeyFile: "kf", CertFile: "cf", CAFile: "af",
-		Key: "k", Cert: "c", CA: "a"}
+	want := etcd.Config{Endpoints: "https://a:1", Username: "given", Password: "p", KeyFile: "kf", CertFile: "cf",
+		CAFile: "af",
+		Key:    "k", Cert: "c", CA: "a"}
 	if got := (etcd.Config{Username: "given"}).FromEnvironment(getenv); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

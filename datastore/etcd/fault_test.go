@@ -37,10 +37,11 @@ type counter struct {
 // reach counts up to a number, once each, whatever fails in between: a write whose answer is lost is read back.
 func (c counter) reach(ctx context.Context, from, to int) error {
 	for n := from; n <= to; {
-		_, err := datastore.Modify(ctx, c.store, datastore.IPPools, datastore.Key{Name: c.name}, func(p *v3.IPPool) error {
-			p.Spec.BlockSize = n
-			return nil
-		})
+		_, err := datastore.Modify(ctx, c.store, datastore.IPPools, datastore.Key{Name: c.name},
+			func(p *v3.IPPool) error {
+				p.Spec.BlockSize = n
+				return nil
+			})
 		switch {
 		case err == nil:
 			n++
@@ -65,7 +66,8 @@ func follow(ctx context.Context, t *testing.T, s datastore.Store) *follower {
 		t.Fatal(err)
 	}
 	f := &follower{seen: map[string]int{}}
-	if f.watch, err = s.Watch(ctx, datastore.IPPools, list.Revision, datastore.ListOptions{}); err != nil {
+	f.watch, err = s.Watch(ctx, datastore.IPPools, list.Revision, datastore.ListOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.watch.Stop)
@@ -340,7 +342,8 @@ func TestMajorityIsLost(t *testing.T) {
 	}
 	f.watch.Stop()
 	var err error
-	if f.watch, err = s.Watch(ctx, datastore.IPPools, strconv.FormatInt(f.revision, 10), datastore.ListOptions{}); err != nil {
+	f.watch, err = s.Watch(ctx, datastore.IPPools, strconv.FormatInt(f.revision, 10), datastore.ListOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.watch.Stop()

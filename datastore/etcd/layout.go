@@ -74,7 +74,8 @@ func decode(kind datastore.Kind, kv *mvccpb.KeyValue) (datastore.Object, error) 
 	}
 	if err != nil {
 		err = fmt.Errorf("%w: etcd key %s: %w", datastore.ErrUnusable, kv.Key, err)
-		if o, _ = parse(kind, []byte("{}")); o == nil {
+		o, _ = parse(kind, []byte("{}"))
+		if o == nil {
 			return nil, err
 		}
 	}
@@ -93,7 +94,8 @@ func parse(kind datastore.Kind, body []byte) (datastore.Object, error) {
 	}
 	if err := json.Unmarshal(body, o); err != nil {
 		repaired, ok := repair.JSON(kind.GroupVersionKind, body)
-		if o, _ = scheme.New(kind.GroupVersionKind); !ok || json.Unmarshal(repaired, o) != nil {
+		o, _ = scheme.New(kind.GroupVersionKind)
+		if !ok || json.Unmarshal(repaired, o) != nil {
 			return nil, err
 		}
 	}

@@ -20,11 +20,12 @@ func TestLayout(t *testing.T) {
 	s := open(t, server.Config)
 	ctx := bounded(t)
 	for kind, object := range map[datastore.Kind]datastore.Object{
-		datastore.IPPools:           pool("p"),
-		datastore.CalicoNodes:       &v3.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}},
-		datastore.Profiles:          &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: "kns.shop"}},
-		datastore.WorkloadEndpoints: &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "n1-k8s-web-eth0"}},
-		datastore.IPAMBlocks:        &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: "10-0-0-0-26"}},
+		datastore.IPPools:     pool("p"),
+		datastore.CalicoNodes: &v3.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}},
+		datastore.Profiles:    &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: "kns.shop"}},
+		datastore.WorkloadEndpoints: &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "shop",
+			Name: "n1-k8s-web-eth0"}},
+		datastore.IPAMBlocks: &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: "10-0-0-0-26"}},
 	} {
 		if _, err := s.Create(ctx, kind, object); err != nil {
 			t.Fatal(err)
@@ -38,7 +39,8 @@ func TestLayout(t *testing.T) {
 	for _, kv := range stored.Kvs {
 		got[strings.TrimPrefix(string(kv.Key), "/calico/resources/v3/projectcalico.org/")] = string(kv.Value)
 	}
-	for _, key := range []string{"ippools/p", "nodes/n1", "profiles/kns.shop", "workloadendpoints/shop/n1-k8s-web-eth0", "ipamblocks/10-0-0-0-26"} {
+	for _, key := range []string{"ippools/p", "nodes/n1", "profiles/kns.shop", "workloadendpoints/shop/n1-k8s-web-eth0",
+		"ipamblocks/10-0-0-0-26"} {
 		if got[key] == "" {
 			t.Errorf("nothing is stored under %s, only %v", key, got)
 		}
@@ -52,7 +54,8 @@ func TestLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	if value.Kind != "IPPool" || value.APIVersion != "projectcalico.org/v3" || value.Spec.CIDR != "10.0.0.0/16" ||
-		value.Metadata["name"] != "p" || value.Metadata["uid"] == nil || value.Metadata["creationTimestamp"] == nil || value.Metadata["resourceVersion"] != nil {
+		value.Metadata["name"] != "p" || value.Metadata["uid"] == nil || value.Metadata["creationTimestamp"] == nil ||
+		value.Metadata["resourceVersion"] != nil {
 		t.Errorf("stored: %s", got["ippools/p"])
 	}
 }
@@ -63,7 +66,8 @@ func TestReadsWhatCalicoWrote(t *testing.T) {
 	s := open(t, server.Config)
 	ctx := bounded(t)
 	const folder = "/calico/resources/v3/projectcalico.org/"
-	put(t, server, folder+"workloadendpoints/shop/n1-k8s-web-eth0", `{"kind":"WorkloadEndpoint","apiVersion":"projectcalico.org/v3","metadata":{"name":"n1-k8s-web-eth0","namespace":"shop","uid":"4a6ab4f5-4e1c-11e9-8c2b-02420a000001","creationTimestamp":"2019-03-24T10:00:00Z","labels":{"app":"web"}},"spec":{"orchestrator":"k8s","workload":"","node":"n1","pod":"web","endpoint":"eth0","ipNetworks":["10.0.0.5/32"],"profiles":["kns.shop"],"interfaceName":"cali0123"}}`)
+	put(t, server, folder+"workloadendpoints/shop/n1-k8s-web-eth0",
+		`{"kind":"WorkloadEndpoint","apiVersion":"projectcalico.org/v3","metadata":{"name":"n1-k8s-web-eth0","namespace":"shop","uid":"4a6ab4f5-4e1c-11e9-8c2b-02420a000001","creationTimestamp":"2019-03-24T10:00:00Z","labels":{"app":"web"}},"spec":{"orchestrator":"k8s","workload":"","node":"n1","pod":"web","endpoint":"eth0","ipNetworks":["10.0.0.5/32"],"profiles":["kns.shop"],"interfaceName":"cali0123"}}`)
 	put(t, server, folder+"workloadendpoints/shop", `{}`) // nobody's key
 	put(t, server, folder+"workloadendpointsmore/a/b", `{}`)
 	put(t, server, "/calico/ipam/v2/config", `{"strict_affinity":false}`)
@@ -75,7 +79,8 @@ func TestReadsWhatCalicoWrote(t *testing.T) {
 		t.Fatalf("list gives %+v", list)
 	}
 	e := list.Items[0].(*v3.WorkloadEndpoint)
-	if diff := cmp.Diff([]string{"10.0.0.5/32"}, e.Spec.IPNetworks); diff != "" || e.Labels["app"] != "web" || e.UID != "4a6ab4f5-4e1c-11e9-8c2b-02420a000001" {
+	if diff := cmp.Diff([]string{"10.0.0.5/32"}, e.Spec.IPNetworks); diff != "" || e.Labels["app"] != "web" ||
+		e.UID != "4a6ab4f5-4e1c-11e9-8c2b-02420a000001" {
 		t.Errorf("read %+v", e)
 	}
 	e.Spec.Ports = []v3.WorkloadEndpointPort{{Name: "http", Port: 80}}
@@ -95,7 +100,8 @@ func TestForeignKeys(t *testing.T) {
 	if err != nil || len(list.Items) != 0 || len(list.Unusable) != 1 {
 		t.Errorf("list gives %+v, %v", list, err)
 	}
-	if _, err := s.Create(ctx, datastore.IPPools, pool("../nodes/n1")); err == nil || !strings.Contains(err.Error(), "must not contain /") {
+	if _, err := s.Create(ctx, datastore.IPPools, pool("../nodes/n1")); err == nil ||
+		!strings.Contains(err.Error(), "must not contain /") {
 		t.Errorf("create gives %v", err)
 	}
 	if _, err := s.Get(ctx, datastore.IPPools, datastore.Key{Name: "a/b"}); err == nil {
@@ -113,7 +119,8 @@ func TestTransactionOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	const folder = "/calico/resources/v3/projectcalico.org/ippools/"
-	if _, err := server.Admin().Txn(ctx).Then(clientv3.OpPut(folder+"a", `{}`), clientv3.OpPut(folder+"b", `{}`)).Commit(); err != nil {
+	if _, err := server.Admin().Txn(ctx).Then(clientv3.OpPut(folder+"a", `{}`),
+		clientv3.OpPut(folder+"b", `{}`)).Commit(); err != nil {
 		t.Fatal(err)
 	}
 	seen, revision := map[string]bool{}, list.Revision
@@ -134,7 +141,8 @@ func TestTransactionOfAnother(t *testing.T) {
 	if !seen["a"] || !seen["b"] {
 		t.Errorf("seen are %v", seen)
 	}
-	if _, err := s.Watch(ctx, datastore.IPPools, "1000000", datastore.ListOptions{}); err == nil || !strings.Contains(err.Error(), "future revision") {
+	if _, err := s.Watch(ctx, datastore.IPPools, "1000000", datastore.ListOptions{}); err == nil ||
+		!strings.Contains(err.Error(), "future revision") {
 		t.Errorf("a watch from the future gives %v", err)
 	}
 }

@@ -109,7 +109,8 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 		Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(failFast)},
 	}
 	if strings.HasPrefix(endpoints[0], "https:") {
-		if settings.TLS, err = s.config.tls(); err != nil {
+		settings.TLS, err = s.config.tls()
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -119,7 +120,8 @@ func (s *Store) connect(ctx context.Context) (*clientv3.Client, error) {
 
 // failFast has a question fail with the cause as soon as no endpoint can be connected to. Otherwise etcd's client waits
 // for one, and keeps the cause for itself.
-func failFast(ctx context.Context, method string, question, answer any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+func failFast(ctx context.Context, method string, question, answer any, connection *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	return invoke(ctx, method, question, answer, connection, append(slices.Clip(options), grpc.WaitForReady(false))...)
 }
 
@@ -217,7 +219,8 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 }
 
 // pages reads everything in a folder at one revision, with at most so many keys at a time; 0 is all.
-func (s *Store) pages(ctx context.Context, folder string, limit int64) (kvs []*mvccpb.KeyValue, revision int64, err error) {
+func (s *Store) pages(ctx context.Context, folder string, limit int64) (kvs []*mvccpb.KeyValue, revision int64,
+	err error) {
 	for from, more := folder, true; more; {
 		err = s.do(ctx, func(ctx context.Context, etcd clientv3.KV) error {
 			answer, err := etcd.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(folder)),

@@ -27,7 +27,8 @@ func TestConformance(t *testing.T) {
 				New:     func(t *testing.T) datastore.Store { return empty(t, server) },
 				Compact: func(t *testing.T, _ datastore.Store) { server.Compact(t) },
 				Corrupt: func(t *testing.T, kind datastore.Kind, key datastore.Key, spec string) {
-					put(t, server, "/calico/resources/v3/projectcalico.org/"+kind.Plural+"/"+key.Name, fmt.Sprintf(`{"spec": %s}`, spec))
+					put(t, server, "/calico/resources/v3/projectcalico.org/"+kind.Plural+"/"+key.Name,
+						fmt.Sprintf(`{"spec": %s}`, spec))
 				},
 				CalicoOnly: true,
 			})

@@ -45,7 +45,8 @@ type watcher struct {
 
 // Watch implements datastore.Store. A lost connection, a new leader, and a token that has run out are not seen by the
 // reader: the watch goes on where it was.
-func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	const operation = "watch"
 	seen, err := strconv.ParseInt(revision, 10, 64)
 	if err != nil || seen <= 0 {
@@ -56,7 +57,8 @@ func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
 	if err != nil {
 		return nil, datastore.OpError(operation, kind, datastore.Key{}, datastore.ErrInvalid, err)
 	}
-	w := &watcher{store: s, kind: kind, folder: folder(kind, opts.Namespace), selects: selects, seen: seen, leave: func() {},
+	w := &watcher{store: s, kind: kind, folder: folder(kind, opts.Namespace), selects: selects, seen: seen,
+		leave:  func() {},
 		silent: make(chan struct{}, 1)}
 	// A member that lost the others tells nothing new: then it is to end the watch.
 	w.connection, w.stop = context.WithCancel(clientv3.WithRequireLeader(context.WithoutCancel(ctx)))
@@ -99,8 +101,8 @@ func (w *watcher) start(ctx context.Context) error {
 	return nil
 }
 
-// askProgress runs until Stop. The answer goes to all watches of the store, so that few of them have to ask. Without one,
-// Next is told: etcd may be away, or was set back, and does not answer who waits for a revision to come.
+// askProgress runs until Stop. The answer goes to all watches of the store, so that few of them have to ask. Without
+// one, Next is told: etcd may be away, or was set back, and does not answer who waits for a revision to come.
 func (w *watcher) askProgress(client *clientv3.Client) {
 	tick := time.NewTicker(w.store.progressEvery)
 	defer tick.Stop()
@@ -211,7 +213,8 @@ const (
 
 // restart starts a watch again that ended for a reason that may be over.
 func (w *watcher) restart(ctx context.Context, reason error) error {
-	if w.failures++; w.failures > mostFailures {
+	w.failures++
+	if w.failures > mostFailures {
 		return temporary{reason}
 	}
 	select {
@@ -231,7 +234,8 @@ func (w *watcher) event(change *clientv3.Event) (datastore.Event, bool) {
 	switch {
 	case change.Type == clientv3.EventTypeDelete:
 		event.Type = datastore.Deleted
-		if kv = change.PrevKv; kv == nil { // compacted in between
+		kv = change.PrevKv
+		if kv == nil { // compacted in between
 			kv = change.Kv
 		}
 	case change.IsCreate():

@@ -22,7 +22,8 @@ func checkWrite(operation string, kind datastore.Kind, object datastore.Object, 
 	}
 	path, ok := pathOf(kind, key)
 	if !ok {
-		return "", datastore.OpError(operation, kind, key, datastore.ErrInvalid, errors.New("metadata: the name and the namespace must not contain /"))
+		return "", datastore.OpError(operation, kind, key, datastore.ErrInvalid,
+			errors.New("metadata: the name and the namespace must not contain /"))
 	}
 	return path, nil
 }
@@ -51,10 +52,12 @@ func (s *Store) Update(ctx context.Context, kind datastore.Kind, object datastor
 }
 
 // UpdateStatus implements datastore.Store.
-func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
+func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object,
+	error) {
 	const operation = "update status of"
 	if !kind.HasStatus {
-		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid, lifecycle.ErrNoStatus)
+		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid,
+			lifecycle.ErrNoStatus)
 	}
 	return s.update(ctx, operation, kind, object, lifecycle.UpdateStatus)
 }
@@ -63,7 +66,8 @@ func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object da
 var errChanged = errors.New("the object changed at the same time")
 
 func (s *Store) update(ctx context.Context, operation string, kind datastore.Kind, object datastore.Object,
-	decide func(kind datastore.Kind, before, object datastore.Object) (lifecycle.Change, error)) (datastore.Object, error) {
+	decide func(kind datastore.Kind, before, object datastore.Object) (lifecycle.Change, error)) (datastore.Object,
+	error) {
 	path, err := checkWrite(operation, kind, object, true)
 	if err != nil {
 		return nil, err

@@ -27,7 +27,8 @@ import (
 // --etcd-servers-overrides does not apply (seen in 1.36).
 func (s *Store) absent(ctx context.Context, kind datastore.Kind) (instead string, list datastore.List, err error) {
 	crd := kind.Plural + "." + kind.Group
-	body, err := raw(s.clients[v3.GroupVersion].Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").
+	body, err := raw(s.clients[v3.GroupVersion].Get().AbsPath(
+		"/apis/apiextensions.k8s.io/v1/customresourcedefinitions").
 		VersionedParams(&metav1.ListOptions{FieldSelector: "metadata.name=" + crd}, metav1.ParameterCodec).Do(ctx))
 	var found struct {
 		Metadata metav1.ListMeta `json:"metadata"`
@@ -47,7 +48,8 @@ func (s *Store) absent(ctx context.Context, kind datastore.Kind) (instead string
 		return served[0], list, nil
 	}
 	return "", list, datastore.OpError("list", kind, datastore.Key{}, datastore.ErrNoKind,
-		fmt.Errorf("CRD %s is there, with the versions %v, but the API server does not serve %s, or not yet", crd, served, kind.Version))
+		fmt.Errorf("CRD %s is there, with the versions %v, but the API server does not serve %s, or not yet", crd,
+			served, kind.Version))
 }
 
 // definition is the part of a CRD that names the versions of its objects.

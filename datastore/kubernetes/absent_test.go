@@ -27,12 +27,13 @@ func (l lagging) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !strings.Contains(r.URL.Path, "/"+datastore.ClusterNetworkPolicies.Plural) {
 		return l.RoundTripper.RoundTrip(r)
 	}
-	return &http.Response{Request: r, StatusCode: http.StatusNotFound, Status: "404 Not Found", Header: http.Header{"Content-Type": {"text/plain"}},
-		Body: io.NopCloser(strings.NewReader("404 page not found\n"))}, nil
+	return &http.Response{Request: r, StatusCode: http.StatusNotFound, Status: "404 Not Found",
+		Header: http.Header{"Content-Type": {"text/plain"}},
+		Body:   io.NopCloser(strings.NewReader("404 page not found\n"))}, nil
 }
 
-// TestAbsentCRD: a kind that an API server does not serve has no objects if there is no CRD, as of the revision at which that
-// was read, and is out of reach otherwise.
+// TestAbsentCRD: a kind that an API server does not serve has no objects if there is no CRD, as of the revision at
+// which that was read, and is out of reach otherwise.
 func TestAbsentCRD(t *testing.T) {
 	server, kind := apiserver.Start(t), datastore.ClusterNetworkPolicies
 	open := func(change func(*rest.Config)) *kubernetes.Store {
@@ -65,10 +66,12 @@ func TestAbsentCRD(t *testing.T) {
 	}
 
 	first := empty(admin)
-	if _, err := admin.Watch(t.Context(), kind, fmt.Sprint(first), datastore.ListOptions{}); !errors.Is(err, datastore.ErrNoKind) {
+	if _, err := admin.Watch(t.Context(), kind, fmt.Sprint(first), datastore.ListOptions{}); !errors.Is(err,
+		datastore.ErrNoKind) {
 		t.Errorf("watch without the CRD: %v", err)
 	}
-	if _, err := list(stranger); err == nil || errors.Is(err, datastore.ErrNoKind) || !strings.Contains(err.Error(), "forbidden") {
+	if _, err := list(stranger); err == nil || errors.Is(err, datastore.ErrNoKind) ||
+		!strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("one who may not ask for the CRD gets %v", err)
 	}
 
@@ -93,8 +96,8 @@ func TestAbsentCRD(t *testing.T) {
 	}
 }
 
-// TestOtherVersions: where the server has ClusterNetworkPolicies in a version alone that we do not know, they are read in that. What
-// is new in it cannot be read.
+// TestOtherVersions: where the server has ClusterNetworkPolicies in a version alone that we do not know, they are read
+// in that. What is new in it cannot be read.
 func TestOtherVersions(t *testing.T) {
 	server, kind := apiserver.Start(t), datastore.ClusterNetworkPolicies
 	s, err := kubernetes.New(server.Config)

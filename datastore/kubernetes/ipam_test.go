@@ -117,14 +117,18 @@ func TestIPAM(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, item := range list.Items {
-				if err := store.Delete(t.Context(), datastore.IPAMBlocks, datastore.KeyOf(item), datastore.Preconditions{}); err != nil {
+				if err := store.Delete(t.Context(), datastore.IPAMBlocks, datastore.KeyOf(item),
+					datastore.Preconditions{}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := errors.Join(client.Reassert(t.Context(), a, pool, pods)...); err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(before, assigned(t, store), cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" {
+			if diff := cmp.Diff(before, assigned(t, store), cmp.Comparer(func(x,
+				y netip.Addr) bool {
+				return x == y
+			})); diff != "" {
 				t.Errorf("assigned (-before +after):\n%s", diff)
 			}
 		},
@@ -138,7 +142,8 @@ func TestIPAM(t *testing.T) {
 				}
 			}
 			for _, kind := range []datastore.Kind{datastore.IPAMBlocks, datastore.BlockAffinities} {
-				if list, err := store.List(t.Context(), kind, datastore.ListOptions{}); err != nil || len(list.Items) > 0 {
+				if list, err := store.List(t.Context(), kind, datastore.ListOptions{}); err != nil ||
+					len(list.Items) > 0 {
 					t.Errorf("left behind %d %s, %v", len(list.Items), kind, err)
 				}
 			}

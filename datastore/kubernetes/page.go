@@ -108,7 +108,8 @@ func eachField(message []byte, do func(protowire.Number, []byte) error) error {
 			return fmt.Errorf("decode a field: %w", protowire.ParseError(n))
 		}
 		message = message[n:]
-		if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
+		n = protowire.ConsumeFieldValue(number, kind, message)
+		if n < 0 {
 			return fmt.Errorf("decode field %d: %w", number, protowire.ParseError(n))
 		}
 		if kind == protowire.BytesType {

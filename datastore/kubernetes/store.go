@@ -128,7 +128,8 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 		s.versions.Store(kind, instead)
 		list, err = s.listPaged(ctx, kind, opts, limit)
 		if err != nil {
-			return datastore.List{}, opError(ctx, "list", kind, datastore.Key{}, fmt.Errorf("version %s: %w", instead, err))
+			return datastore.List{}, opError(ctx, "list", kind, datastore.Key{},
+				fmt.Errorf("version %s: %w", instead, err))
 		}
 		return list, nil
 	}
@@ -159,7 +160,8 @@ func (s *Store) list(
 			return list, err
 		}
 		list.Revision = m.ResourceVersion
-		if params.Continue = m.Continue; params.Continue == "" {
+		params.Continue = m.Continue
+		if params.Continue == "" {
 			return list, nil
 		}
 	}
@@ -176,7 +178,8 @@ func (s *Store) Create(ctx context.Context, kind datastore.Kind, object datastor
 	object.SetUID("")
 	o, err := s.object(ctx, kind, s.client(kind).Post().
 		NamespaceIfScoped(key.Namespace, kind.Namespaced).Resource(kind.Plural).
-		VersionedParams(&metav1.CreateOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec).
+		VersionedParams(&metav1.CreateOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict},
+			metav1.ParameterCodec).
 		Body(object))
 	if err != nil {
 		return nil, opError(ctx, "create", kind, key, err)

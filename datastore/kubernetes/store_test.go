@@ -24,7 +24,8 @@ func TestConformance(t *testing.T) {
 		Compact: func(t *testing.T, _ datastore.Store) { server.Restart(t) },
 		Corrupt: func(t *testing.T, kind datastore.Kind, key datastore.Key, spec string) {
 			server.Overwrite(t, kind.Group, kind.Plural, key.Name, fmt.Sprintf(
-				`{"apiVersion": %q, "kind": %q, "metadata": {"name": %q}, "spec": %s}`, kind.GroupVersion(), kind, key.Name, spec))
+				`{"apiVersion": %q, "kind": %q, "metadata": {"name": %q}, "spec": %s}`, kind.GroupVersion(), kind,
+				key.Name, spec))
 		},
 	})
 	t.Run("the server's message is kept", func(t *testing.T) {
@@ -89,15 +90,18 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), datastore.IPPools, datastore.Key{Name: "p"}); !errors.Is(err, datastore.ErrUnavailable) {
+	if _, err := s.Get(t.Context(), datastore.IPPools, datastore.Key{Name: "p"}); !errors.Is(err,
+		datastore.ErrUnavailable) {
 		t.Errorf("get gives %v, want ErrUnavailable", err)
 	}
-	if _, err := s.List(t.Context(), datastore.IPPools, datastore.ListOptions{}); !errors.Is(err, datastore.ErrUnavailable) {
+	if _, err := s.List(t.Context(), datastore.IPPools, datastore.ListOptions{}); !errors.Is(err,
+		datastore.ErrUnavailable) {
 		t.Errorf("list gives %v, want ErrUnavailable", err)
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Get(canceled, datastore.IPPools, datastore.Key{Name: "p"}); !errors.Is(err, context.Canceled) || errors.Is(err, datastore.ErrUnavailable) {
+	if _, err := s.Get(canceled, datastore.IPPools, datastore.Key{Name: "p"}); !errors.Is(err, context.Canceled) ||
+		errors.Is(err, datastore.ErrUnavailable) {
 		t.Errorf("get of a canceled caller gives %v, want context.Canceled", err)
 	}
 }

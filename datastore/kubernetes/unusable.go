@@ -62,7 +62,8 @@ func (l lenientDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, i
 		return object, gvk, nil
 	}
 	u := &unusable{err: errUnusable(err)}
-	if u.ObjectMeta, err = namesOf(data); err != nil {
+	u.ObjectMeta, err = namesOf(data)
+	if err != nil {
 		return object, gvk, errors.Join(u.err, err)
 	}
 	return u, gvk, nil
@@ -102,7 +103,8 @@ func namesOf(data []byte) (metav1.ObjectMeta, error) {
 		return metav1.ObjectMeta{}, fmt.Errorf("read the name of an object: %w", err)
 	}
 	var m metav1.ObjectMeta
-	for name, into := range map[string]any{"name": &m.Name, "namespace": &m.Namespace, "uid": &m.UID, "resourceVersion": &m.ResourceVersion} {
+	for name, into := range map[string]any{"name": &m.Name, "namespace": &m.Namespace, "uid": &m.UID,
+		"resourceVersion": &m.ResourceVersion} {
 		if value := object.Metadata[name]; value != nil {
 			_ = json.Unmarshal(value, into) // a missing name is an error below
 		}

@@ -50,7 +50,8 @@ func jsonAnswers(t *testing.T, kind datastore.Kind, broken string) answers {
 		namespace = `"namespace": "here", `
 	}
 	good := fmt.Sprintf(`{%s"metadata": {%s"name": "good", "resourceVersion": "6"}}`, api, namespace)
-	bad := fmt.Sprintf(`{%s"metadata": {%s"name": "bad", "resourceVersion": "7", "labels": []}%s}`, api, namespace, broken)
+	bad := fmt.Sprintf(`{%s"metadata": {%s"name": "bad", "resourceVersion": "7", "labels": []}%s}`, api, namespace,
+		broken)
 	return answers{kind, runtime.ContentTypeJSON,
 		fmt.Appendf(nil, `{"apiVersion": %q, "kind": "%sList", "metadata": {"resourceVersion": "9"}, "items": [%s, %s]}`, kind.GroupVersion(), kind, good, bad),
 		fmt.Appendf(nil, `{"type": "MODIFIED", "object": %s}`+"\n", bad)}
@@ -77,7 +78,8 @@ func protobufAnswers(t *testing.T, kind datastore.Kind, good, bad interface{ Mar
 	broken := append(marshal(bad), 0x12, 0x7f) // a spec that ends too early
 	list := append(field(1, marshal(&metav1.ListMeta{ResourceVersion: "9"})), field(2, marshal(good))...)
 	list = append(list, field(2, broken)...)
-	event := marshal(&metav1.WatchEvent{Type: "MODIFIED", Object: runtime.RawExtension{Raw: envelope(kind.String(), broken)}})
+	event := marshal(&metav1.WatchEvent{Type: "MODIFIED", Object: runtime.RawExtension{Raw: envelope(kind.String(),
+		broken)}})
 	frame := append(binary.BigEndian.AppendUint32(nil, uint32(len(event))), event...)
 	return answers{kind, runtime.ContentTypeProtobuf, envelope(kind.String()+"List", list), frame}
 }
@@ -95,13 +97,15 @@ func object(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: "here", Name: name, ResourceVersion: "7"}
 }
 
-// TestUnreadable: of every kind the objects that can be read are listed, beside one that cannot. That one is named, or, if it is a policy,
-// denies. A watch goes on.
+// TestUnreadable: of every kind the objects that can be read are listed, beside one that cannot. That one is named, or,
+// if it is a policy, denies. A watch goes on.
 func TestUnreadable(t *testing.T) {
 	tests := map[string]answers{
-		"Pod in protobuf": protobufAnswers(t, datastore.Pods, &corev1.Pod{ObjectMeta: object("good")}, &corev1.Pod{ObjectMeta: object("bad")}),
+		"Pod in protobuf": protobufAnswers(t, datastore.Pods, &corev1.Pod{ObjectMeta: object("good")},
+			&corev1.Pod{ObjectMeta: object("bad")}),
 		"NetworkPolicy in protobuf": protobufAnswers(t, datastore.NetworkPolicies,
-			&networkingv1.NetworkPolicy{ObjectMeta: object("good")}, &networkingv1.NetworkPolicy{ObjectMeta: object("bad")}),
+			&networkingv1.NetworkPolicy{ObjectMeta: object("good")},
+			&networkingv1.NetworkPolicy{ObjectMeta: object("bad")}),
 	}
 	foreign := []datastore.Kind{datastore.Pods, datastore.Namespaces, datastore.Nodes, datastore.ServiceAccounts,
 		datastore.EndpointSlices, datastore.NetworkPolicies, datastore.ClusterNetworkPolicies}
@@ -140,7 +144,8 @@ func TestUnreadable(t *testing.T) {
 				wantClosed(t, event.Object)
 				return
 			}
-			if len(list.Unusable) != 1 || list.Unusable[0].Key.Name != "bad" || !errors.Is(list.Unusable[0].Err, datastore.ErrUnusable) {
+			if len(list.Unusable) != 1 || list.Unusable[0].Key.Name != "bad" ||
+				!errors.Is(list.Unusable[0].Err, datastore.ErrUnusable) {
 				t.Errorf("unusable are %+v", list.Unusable)
 			}
 			if event.Type != datastore.Deleted || !errors.Is(event.Err, datastore.ErrUnusable) {

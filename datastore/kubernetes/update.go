@@ -22,15 +22,18 @@ func (s *Store) Update(ctx context.Context, kind datastore.Kind, object datastor
 }
 
 // UpdateStatus implements datastore.Store.
-func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
+func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object,
+	error) {
 	const operation = "update status of"
 	if !kind.HasStatus {
-		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid, errors.New("the kind has no status"))
+		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid,
+			errors.New("the kind has no status"))
 	}
 	return s.update(ctx, operation, kind, object, "status")
 }
 
-func (s *Store) update(ctx context.Context, operation string, kind datastore.Kind, object datastore.Object, subresource string) (datastore.Object, error) {
+func (s *Store) update(ctx context.Context, operation string, kind datastore.Kind, object datastore.Object,
+	subresource string) (datastore.Object, error) {
 	key := datastore.KeyOf(object)
 	if err := datastore.CheckWrite(operation, kind, object, true); err != nil {
 		return nil, err
@@ -46,10 +49,12 @@ func (s *Store) update(ctx context.Context, operation string, kind datastore.Kin
 	return o, nil
 }
 
-func (s *Store) put(ctx context.Context, kind datastore.Kind, object datastore.Object, subresource string) (datastore.Object, error) {
+func (s *Store) put(ctx context.Context, kind datastore.Kind, object datastore.Object,
+	subresource string) (datastore.Object, error) {
 	r := s.client(kind).Put().
 		NamespaceIfScoped(object.GetNamespace(), kind.Namespaced).Resource(kind.Plural).Name(object.GetName()).
-		VersionedParams(&metav1.UpdateOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec)
+		VersionedParams(&metav1.UpdateOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict},
+			metav1.ParameterCodec)
 	if subresource != "" {
 		r = r.SubResource(subresource)
 	}
@@ -57,7 +62,8 @@ func (s *Store) put(ctx context.Context, kind datastore.Kind, object datastore.O
 }
 
 // patch writes by a JSON merge patch (RFC 7386), with the revision as precondition.
-func (s *Store) patch(ctx context.Context, kind datastore.Kind, object datastore.Object, subresource string) (datastore.Object, error) {
+func (s *Store) patch(ctx context.Context, kind datastore.Kind, object datastore.Object,
+	subresource string) (datastore.Object, error) {
 	current, err := s.Get(ctx, kind, datastore.KeyOf(object))
 	if err != nil {
 		return nil, err
@@ -85,7 +91,8 @@ func (s *Store) patch(ctx context.Context, kind datastore.Kind, object datastore
 	}
 	r := s.client(kind).Patch(types.MergePatchType).
 		NamespaceIfScoped(object.GetNamespace(), kind.Namespaced).Resource(kind.Plural).Name(object.GetName()).
-		VersionedParams(&metav1.PatchOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict}, metav1.ParameterCodec)
+		VersionedParams(&metav1.PatchOptions{DryRun: s.dryRun, FieldValidation: metav1.FieldValidationStrict},
+			metav1.ParameterCodec)
 	if subresource != "" {
 		r = r.SubResource(subresource)
 	}
@@ -100,7 +107,8 @@ func difference(from, to datastore.Object, subresource string) (map[string]any, 
 		o = o.DeepCopyObject().(datastore.Object)
 		o.SetManagedFields(nil)
 		var err error
-		if content[i], err = runtime.DefaultUnstructuredConverter.ToUnstructured(o); err != nil {
+		content[i], err = runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+		if err != nil {
 			return nil, fmt.Errorf("convert %s to JSON: %w", datastore.KeyOf(o), err)
 		}
 		if subresource == "status" {

@@ -29,9 +29,14 @@ func TestDifference(t *testing.T) {
 			delete(n.Annotations, "gone")
 			n.Annotations["new"] = "1"
 		}, map[string]any{"metadata": map[string]any{"annotations": map[string]any{"gone": nil, "new": "1"}}}},
-		{"all labels", "", func(n *corev1.Node) { n.Labels = nil }, map[string]any{"metadata": map[string]any{"labels": nil}}},
-		{"a list as a whole", "", func(n *corev1.Node) { n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "u"}) },
-			map[string]any{"spec": map[string]any{"taints": []any{map[string]any{"key": "t", "effect": ""}, map[string]any{"key": "u", "effect": ""}}}}},
+		{"all labels", "", func(n *corev1.Node) { n.Labels = nil },
+			map[string]any{"metadata": map[string]any{"labels": nil}}},
+		{"a list as a whole", "", func(n *corev1.Node) {
+			n.Spec.Taints = append(n.Spec.Taints,
+				corev1.Taint{Key: "u"})
+		},
+			map[string]any{"spec": map[string]any{"taints": []any{map[string]any{"key": "t", "effect": ""},
+				map[string]any{"key": "u", "effect": ""}}}}},
 		{"status alone", "status", func(n *corev1.Node) {
 			n.Status.Phase = corev1.NodePending
 			n.Labels = nil

@@ -14,7 +14,8 @@ import (
 )
 
 // Watch implements datastore.Store. The context bounds the start of the watch, and Stop ends it.
-func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	if revision == "" || revision == "0" {
 		return nil, datastore.OpError("watch", kind, datastore.Key{}, datastore.ErrInvalid,
 			fmt.Errorf("%q is not the revision of a list or an event", revision))

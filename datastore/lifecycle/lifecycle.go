@@ -71,8 +71,10 @@ func UpdateStatus(kind datastore.Kind, before, object datastore.Object) (Change,
 // ErrNoStatus is the cause that refuses an UpdateStatus of a kind without one.
 var ErrNoStatus = errors.New("the kind has no status")
 
-func update(kind datastore.Kind, before, object datastore.Object, merge func(datastore.Object) datastore.Object) (Change, error) {
-	if err := check(before, datastore.Preconditions{UID: object.GetUID(), Revision: object.GetResourceVersion()}); err != nil {
+func update(kind datastore.Kind, before, object datastore.Object,
+	merge func(datastore.Object) datastore.Object) (Change, error) {
+	if err := check(before, datastore.Preconditions{UID: object.GetUID(),
+		Revision: object.GetResourceVersion()}); err != nil {
 		return Change{}, err
 	}
 	after := merge(normal(kind, object))

@@ -63,7 +63,8 @@ func TestHistoryIsBounded(t *testing.T) {
 func TestBookmark(t *testing.T) {
 	s := memory.New()
 	w := watch(t, s)
-	if _, err := s.Create(t.Context(), datastore.IPPools, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}}); err != nil {
+	if _, err := s.Create(t.Context(), datastore.IPPools,
+		&v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}}); err != nil {
 		t.Fatal(err)
 	}
 	s.Bookmark()

@@ -127,17 +127,20 @@ func (s *Store) Update(ctx context.Context, kind datastore.Kind, object datastor
 }
 
 // UpdateStatus implements datastore.Store.
-func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object, error) {
+func (s *Store) UpdateStatus(ctx context.Context, kind datastore.Kind, object datastore.Object) (datastore.Object,
+	error) {
 	const operation = "update status of"
 	if !kind.HasStatus {
-		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid, lifecycle.ErrNoStatus)
+		return nil, datastore.OpError(operation, kind, datastore.KeyOf(object), datastore.ErrInvalid,
+			lifecycle.ErrNoStatus)
 	}
 	return s.update(ctx, operation, kind, object, lifecycle.UpdateStatus)
 }
 
 // update replaces an object by what decide makes of its state and of the caller's copy.
 func (s *Store) update(ctx context.Context, operation string, kind datastore.Kind, object datastore.Object,
-	decide func(kind datastore.Kind, before, object datastore.Object) (lifecycle.Change, error)) (datastore.Object, error) {
+	decide func(kind datastore.Kind, before, object datastore.Object) (lifecycle.Change, error)) (datastore.Object,
+	error) {
 	key := datastore.KeyOf(object)
 	if err := ctx.Err(); err != nil {
 		return nil, datastore.OpError(operation, kind, key, nil, err)

@@ -11,7 +11,8 @@ import (
 )
 
 // Watch implements datastore.Store.
-func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	fail := func(sentinel, cause error) (datastore.Watcher, error) {
 		return nil, datastore.OpError("watch", kind, datastore.Key{}, sentinel, cause)
 	}

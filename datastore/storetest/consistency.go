@@ -72,7 +72,8 @@ func testListAtOnce(t *testing.T, b Backend) {
 			}
 			first, last := counted(list.Items[0]), counted(list.Items[pools-1])
 			if last-first != 0 && last-first != 1 {
-				return fmt.Errorf("the list has the first object at %d and the last at %d: these never were together", first, last)
+				return fmt.Errorf("the list has the first object at %d and the last at %d: these never were together",
+					first, last)
 			}
 			moved = last
 		}
@@ -137,7 +138,8 @@ func testNothingMissedOrDoubled(t *testing.T, b Backend) {
 }
 
 func networkSet(namespace, name, net string) *v3.NetworkSet {
-	return &v3.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v3.NetworkSetSpec{Nets: []string{net}}}
+	return &v3.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v3.NetworkSetSpec{Nets: []string{net}}}
 }
 
 // testNamespaces uses two namespaces that every cluster has.
@@ -146,8 +148,10 @@ func testNamespaces(t *testing.T, b Backend) {
 	ctx := bounded(t)
 	const here, there = "default", "kube-public"
 	w := startWatch(ctx, t, s, datastore.NetworkSets, datastore.ListOptions{Namespace: there})
-	for i, in := range []datastore.Key{{Namespace: here, Name: "a"}, {Namespace: there, Name: "a"}, {Namespace: there, Name: "b"}} {
-		if _, err := s.Create(ctx, datastore.NetworkSets, networkSet(in.Namespace, in.Name, fmt.Sprintf("192.0.2.%d/32", i))); err != nil {
+	for i, in := range []datastore.Key{{Namespace: here, Name: "a"}, {Namespace: there, Name: "a"},
+		{Namespace: there, Name: "b"}} {
+		if _, err := s.Create(ctx, datastore.NetworkSets, networkSet(in.Namespace, in.Name,
+			fmt.Sprintf("192.0.2.%d/32", i))); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
@@ -183,15 +187,18 @@ func testNamespaces(t *testing.T, b Backend) {
 	if err != nil || got.Spec.Nets[0] != "192.0.2.1/32" {
 		t.Errorf("get gives %+v, %v", got, err)
 	}
-	if err := s.Delete(ctx, datastore.NetworkSets, datastore.Key{Namespace: there, Name: "a"}, datastore.Preconditions{}); err != nil {
+	if err := s.Delete(ctx, datastore.NetworkSets, datastore.Key{Namespace: there, Name: "a"},
+		datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
 	var events []string
 	for range 3 {
 		e := next(ctx, t, w)
-		events = append(events, fmt.Sprintf("%d %s %s", e.Type, datastore.KeyOf(e.Object), e.Object.(*v3.NetworkSet).Spec.Nets))
+		events = append(events, fmt.Sprintf("%d %s %s", e.Type, datastore.KeyOf(e.Object),
+			e.Object.(*v3.NetworkSet).Spec.Nets))
 	}
-	if diff := cmp.Diff([]string{"1 kube-public/a [192.0.2.1/32]", "1 kube-public/b [192.0.2.2/32]", "3 kube-public/a [192.0.2.1/32]"}, events); diff != "" {
+	if diff := cmp.Diff([]string{"1 kube-public/a [192.0.2.1/32]", "1 kube-public/b [192.0.2.2/32]",
+		"3 kube-public/a [192.0.2.1/32]"}, events); diff != "" {
 		t.Errorf("events of one namespace (-want +got):\n%s", diff)
 	}
 	_, err = s.List(ctx, datastore.IPPools, datastore.ListOptions{Field: "metadata.namespace=default"})
@@ -205,7 +212,8 @@ func testStatusRules(t *testing.T, b Backend) {
 	s := b.New(t)
 	ctx := bounded(t)
 	w := startWatch(ctx, t, s, datastore.IPPools, datastore.ListOptions{})
-	condition := metav1.Condition{Type: "Allocatable", Status: metav1.ConditionTrue, Reason: "Ready", Message: "m", LastTransitionTime: metav1.Now().Rfc3339Copy()}
+	condition := metav1.Condition{Type: "Allocatable", Status: metav1.ConditionTrue, Reason: "Ready", Message: "m",
+		LastTransitionTime: metav1.Now().Rfc3339Copy()}
 	with := pool(1)
 	with.Status.Conditions = []metav1.Condition{condition}
 	o, err := s.Create(ctx, datastore.IPPools, with)
@@ -218,7 +226,8 @@ func testStatusRules(t *testing.T, b Backend) {
 	}
 	stale := made.DeepCopy()
 	made.Status.Conditions = with.Status.Conditions
-	if o, err = s.UpdateStatus(ctx, datastore.IPPools, made); err != nil {
+	o, err = s.UpdateStatus(ctx, datastore.IPPools, made)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if o.GetGeneration() != 1 {
@@ -234,7 +243,8 @@ func testStatusRules(t *testing.T, b Backend) {
 	if e := next(ctx, t, w); e.Type != datastore.Added || len(e.Object.(*v3.IPPool).Status.Conditions) != 0 {
 		t.Errorf("first event %+v", e)
 	}
-	if e := next(ctx, t, w); e.Type != datastore.Modified || len(e.Object.(*v3.IPPool).Status.Conditions) != 1 || e.Revision != o.GetResourceVersion() {
+	if e := next(ctx, t, w); e.Type != datastore.Modified || len(e.Object.(*v3.IPPool).Status.Conditions) != 1 ||
+		e.Revision != o.GetResourceVersion() {
 		t.Errorf("second event %+v, want the status at %s", e, o.GetResourceVersion())
 	}
 }
@@ -254,10 +264,12 @@ func testUnusable(t *testing.T, b Backend) {
 	if len(list.Items) != 1 || list.Items[0].GetName() != pool(2).Name {
 		t.Errorf("the list has %v, want the other object alone", list.Items)
 	}
-	if len(list.Unusable) != 1 || list.Unusable[0].Key != key(1) || !errors.Is(list.Unusable[0].Err, datastore.ErrUnusable) {
+	if len(list.Unusable) != 1 || list.Unusable[0].Key != key(1) ||
+		!errors.Is(list.Unusable[0].Err, datastore.ErrUnusable) {
 		t.Errorf("unusable are %+v", list.Unusable)
 	}
-	if e := next(ctx, t, w); e.Type != datastore.Deleted || e.Object.GetName() != pool(1).Name || !errors.Is(e.Err, datastore.ErrUnusable) {
+	if e := next(ctx, t, w); e.Type != datastore.Deleted || e.Object.GetName() != pool(1).Name ||
+		!errors.Is(e.Err, datastore.ErrUnusable) {
 		t.Errorf("the watch gives %+v, want Deleted with an error", e)
 	}
 	_, err = s.Get(ctx, datastore.IPPools, key(1))
@@ -280,7 +292,8 @@ func testRepaired(t *testing.T, b Backend) {
 	s := b.New(t)
 	ctx := bounded(t)
 	key := datastore.Key{Name: "p"}
-	if _, err := s.Create(ctx, datastore.GlobalNetworkPolicies, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}); err != nil {
+	if _, err := s.Create(ctx, datastore.GlobalNetworkPolicies,
+		&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}); err != nil {
 		t.Fatal(err)
 	}
 	w := startWatch(ctx, t, s, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
@@ -310,7 +323,8 @@ func testUnreadablePolicy(t *testing.T, b Backend) {
 	ctx := bounded(t)
 	readable, broken := datastore.Key{Name: "readable"}, datastore.Key{Name: "broken"}
 	for _, key := range []datastore.Key{readable, broken} {
-		if _, err := s.Create(ctx, datastore.GlobalNetworkPolicies, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}); err != nil {
+		if _, err := s.Create(ctx, datastore.GlobalNetworkPolicies,
+			&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -318,7 +332,8 @@ func testUnreadablePolicy(t *testing.T, b Backend) {
 	b.Corrupt(t, datastore.GlobalNetworkPolicies, broken, `"what?"`)
 	closed := func(o datastore.Object) bool {
 		p, ok := o.(*v3.GlobalNetworkPolicy)
-		return ok && p.Name == broken.Name && len(p.Spec.Types) == 2 && len(p.Spec.Ingress) == 1 && len(p.Spec.Egress) == 1 &&
+		return ok && p.Name == broken.Name && len(p.Spec.Types) == 2 && len(p.Spec.Ingress) == 1 &&
+			len(p.Spec.Egress) == 1 &&
 			p.Spec.Ingress[0].Action != v3.Allow && p.Spec.Egress[0].Action != v3.Allow
 	}
 	list, err := s.List(ctx, datastore.GlobalNetworkPolicies, datastore.ListOptions{})
@@ -348,5 +363,6 @@ func testForeignKinds(t *testing.T, b Backend) {
 	wantError(t, err, datastore.ErrInvalid)
 	_, err = s.Watch(ctx, datastore.Nodes, "1", datastore.ListOptions{})
 	wantError(t, err, datastore.ErrInvalid)
-	wantError(t, s.Delete(ctx, datastore.Namespaces, datastore.Key{Name: "n"}, datastore.Preconditions{}), datastore.ErrInvalid)
+	wantError(t, s.Delete(ctx, datastore.Namespaces, datastore.Key{Name: "n"}, datastore.Preconditions{}),
+		datastore.ErrInvalid)
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // startWatch watches a kind from now on.
-func startWatch(ctx context.Context, t *testing.T, s datastore.Store, kind datastore.Kind, opts datastore.ListOptions) datastore.Watcher {
+func startWatch(ctx context.Context, t *testing.T, s datastore.Store, kind datastore.Kind,
+	opts datastore.ListOptions) datastore.Watcher {
 	t.Helper()
 	list, err := s.List(ctx, kind, opts)
 	if err != nil {
@@ -66,7 +67,8 @@ func testNoChange(t *testing.T, b Backend) {
 		t.Fatal(err)
 	}
 	if same.GetResourceVersion() != made.ResourceVersion {
-		t.Errorf("an update without a change moved the revision from %s to %s", made.ResourceVersion, same.GetResourceVersion())
+		t.Errorf("an update without a change moved the revision from %s to %s", made.ResourceVersion,
+			same.GetResourceVersion())
 	}
 	made.Spec.NATOutgoing = true
 	changed, err := s.Update(ctx, datastore.IPPools, made)
@@ -115,9 +117,11 @@ func testNode(t *testing.T, b Backend) {
 	s := b.New(t)
 	ctx := bounded(t)
 	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: map[string]string{"rack": "a"}, Annotations: map[string]string{"old": "1", "kept": "1"}},
-		Spec:       corev1.NodeSpec{Unschedulable: true},
-		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}},
+		ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: map[string]string{"rack": "a"},
+			Annotations: map[string]string{"old": "1", "kept": "1"}},
+		Spec: corev1.NodeSpec{Unschedulable: true},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP,
+			Address: "192.0.2.1"}}},
 	}
 	made, err := s.Create(ctx, datastore.Nodes, node)
 	if err != nil {
@@ -150,7 +154,8 @@ func testNode(t *testing.T, b Backend) {
 		t.Fatal(err)
 	}
 	got := o.(*corev1.Node)
-	if n := len(got.Status.Conditions); got.Status.Conditions[n-1].Reason != "CalicoIsUp" || len(got.Status.Addresses) != 1 {
+	if n := len(got.Status.Conditions); got.Status.Conditions[n-1].Reason != "CalicoIsUp" ||
+		len(got.Status.Addresses) != 1 {
 		t.Errorf("status is %+v", got.Status)
 	}
 	race(t, s, datastore.Nodes, o)

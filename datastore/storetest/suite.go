@@ -75,8 +75,10 @@ func Run(t *testing.T, b Backend) {
 
 func pool(i int) *v3.IPPool {
 	return &v3.IPPool{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("pool-%03d", i), Labels: map[string]string{"index": fmt.Sprint(i)}},
-		Spec:       v3.IPPoolSpec{CIDR: fmt.Sprintf("10.%d.0.0/16", i), BlockSize: 26, VXLANMode: v3.VXLANModeAlways, NodeSelector: "all()"},
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("pool-%03d", i),
+			Labels: map[string]string{"index": fmt.Sprint(i)}},
+		Spec: v3.IPPoolSpec{CIDR: fmt.Sprintf("10.%d.0.0/16", i), BlockSize: 26, VXLANMode: v3.VXLANModeAlways,
+			NodeSelector: "all()"},
 	}
 }
 
@@ -170,7 +172,8 @@ func testUpdate(t *testing.T, b Backend) {
 func testStatus(t *testing.T, b Backend) {
 	s := b.New(t)
 	p := create(t, s, 1)
-	condition := metav1.Condition{Type: "Allocatable", Status: metav1.ConditionTrue, Reason: "Ready", Message: "m", LastTransitionTime: metav1.Now().Rfc3339Copy()}
+	condition := metav1.Condition{Type: "Allocatable", Status: metav1.ConditionTrue, Reason: "Ready", Message: "m",
+		LastTransitionTime: metav1.Now().Rfc3339Copy()}
 	p.Status.Conditions = []metav1.Condition{condition}
 	p.Spec.NATOutgoing = true
 	o, err := s.UpdateStatus(bounded(t), datastore.IPPools, p)
@@ -183,10 +186,12 @@ func testStatus(t *testing.T, b Backend) {
 	}
 	p.Status.Conditions = nil
 	p.Spec.NATOutgoing = true
-	if o, err = s.Update(bounded(t), datastore.IPPools, p); err != nil {
+	o, err = s.Update(bounded(t), datastore.IPPools, p)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if p = o.(*v3.IPPool); len(p.Status.Conditions) != 1 || !p.Spec.NATOutgoing {
+	p = o.(*v3.IPPool)
+	if len(p.Status.Conditions) != 1 || !p.Spec.NATOutgoing {
 		t.Errorf("an update wrote %+v", p)
 	}
 }
@@ -194,13 +199,15 @@ func testStatus(t *testing.T, b Backend) {
 func testDelete(t *testing.T, b Backend) {
 	s := b.New(t)
 	p := create(t, s, 1)
-	wantError(t, s.Delete(bounded(t), datastore.IPPools, key(1), datastore.Preconditions{UID: "other"}), datastore.ErrConflict)
+	wantError(t, s.Delete(bounded(t), datastore.IPPools, key(1), datastore.Preconditions{UID: "other"}),
+		datastore.ErrConflict)
 	changed := p.DeepCopy()
 	changed.Spec.NATOutgoing = true
 	if _, err := s.Update(bounded(t), datastore.IPPools, changed); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, s.Delete(bounded(t), datastore.IPPools, key(1), datastore.Preconditions{Revision: p.ResourceVersion}), datastore.ErrConflict)
+	wantError(t, s.Delete(bounded(t), datastore.IPPools, key(1), datastore.Preconditions{Revision: p.ResourceVersion}),
+		datastore.ErrConflict)
 	if err := s.Delete(bounded(t), datastore.IPPools, key(1), datastore.Preconditions{UID: p.UID}); err != nil {
 		t.Error(err)
 	}
@@ -221,7 +228,8 @@ func testList(t *testing.T, b Backend) {
 			t.Errorf("%+v: %d items at %q, want %d", opts, len(list.Items), list.Revision, n)
 		}
 		for i, o := range list.Items {
-			if o.GetName() != pool(i).Name || o.GetObjectKind().GroupVersionKind() != datastore.IPPools.GroupVersionKind {
+			if o.GetName() != pool(i).Name ||
+				o.GetObjectKind().GroupVersionKind() != datastore.IPPools.GroupVersionKind {
 				t.Errorf("%+v: item %d is %s %s", opts, i, o.GetObjectKind().GroupVersionKind(), o.GetName())
 			}
 		}
@@ -257,7 +265,8 @@ func testInvalid(t *testing.T, b Backend) {
 	misplaced.Namespace = "default"
 	_, err = s.Create(ctx, datastore.IPPools, misplaced)
 	wantError(t, err, datastore.ErrInvalid)
-	_, err = s.UpdateStatus(ctx, datastore.IPAMBlocks, &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: "b", ResourceVersion: "1"}})
+	_, err = s.UpdateStatus(ctx, datastore.IPAMBlocks, &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: "b",
+		ResourceVersion: "1"}})
 	wantError(t, err, datastore.ErrInvalid)
 	_, err = s.List(ctx, datastore.IPPools, datastore.ListOptions{Field: "spec.cidr=10.0.0.0/8"})
 	wantError(t, err, datastore.ErrInvalid)

@@ -53,7 +53,8 @@ func testWatch(t *testing.T, b Backend) {
 	revision := list.Revision
 	for range 3 {
 		e := next(ctx, t, w)
-		got = append(got, fmt.Sprintf("%d %s nat=%t", e.Type, e.Object.GetName(), e.Object.(*v3.IPPool).Spec.NATOutgoing))
+		got = append(got, fmt.Sprintf("%d %s nat=%t", e.Type, e.Object.GetName(),
+			e.Object.(*v3.IPPool).Spec.NATOutgoing))
 		if e.Revision == revision || e.Revision == "" {
 			t.Errorf("event %s does not advance the revision %q", got[len(got)-1], revision)
 		}

@@ -36,8 +36,8 @@ func (a Allocation) HeldBy(node, handle string) bool {
 	return a.Handle == handle && (of == node || !known)
 }
 
-// Allocations returns the assigned addresses of a block in their order. The attribute maps are the block's own. It fails
-// with ErrDamaged.
+// Allocations returns the assigned addresses of a block in their order. The attribute maps are the block's own. It
+// fails with ErrDamaged.
 func Allocations(b *v3.IPAMBlock) ([]Allocation, error) {
 	parsed, err := Parse(b)
 	if err != nil {

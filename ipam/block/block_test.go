@@ -32,11 +32,13 @@ func anyAddr(netip.Addr) bool { return true }
 // into attributes, the queue of unallocated ordinals, sequence numbers by ordinal.
 func TestBlockFormat(t *testing.T) {
 	b := New(prefix("10.244.0.0/29"), "node-1", epoch)
-	pod := map[string]string{v3.AttributeNamespace: "shop", v3.AttributePod: "web-0", v3.AttributeNode: "node-1", v3.AttributeUID: "0b5e"}
+	pod := map[string]string{v3.AttributeNamespace: "shop", v3.AttributePod: "web-0", v3.AttributeNode: "node-1",
+		v3.AttributeUID: "0b5e"}
 	b.Assign("k8s-pod-network.c1", pod, anyAddr)
 	b.Assign("k8s-pod-network.c2", map[string]string{v3.AttributeNode: "node-1"}, anyAddr)
 	b.Spec.SequenceNumber++
-	if _, err := b.AssignAddr(addr("10.244.0.6"), "k8s-pod-network.c3", map[string]string{v3.AttributeNode: "node-2"}); err != nil {
+	if _, err := b.AssignAddr(addr("10.244.0.6"), "k8s-pod-network.c3",
+		map[string]string{v3.AttributeNode: "node-2"}); err != nil {
 		t.Fatal(err)
 	}
 	b.Assign("k8s-pod-network.c1", pod, anyAddr)
@@ -132,13 +134,15 @@ func TestParseBlock(t *testing.T) {
 		bad    bool
 		free   []int
 	}{
-		"sound":                {func(*v3.IPAMBlockSpec) {}, false, []int{1, 2, 3}},
-		"wrong length":         {func(s *v3.IPAMBlockSpec) { s.Allocations = s.Allocations[:3] }, true, nil},
-		"no CIDR":              {func(s *v3.IPAMBlockSpec) { s.CIDR = "10.0.0.0" }, true, nil},
-		"host bits":            {func(s *v3.IPAMBlockSpec) { s.CIDR = "10.0.0.1/30" }, true, nil},
-		"attribute missing":    {func(s *v3.IPAMBlockSpec) { s.Allocations[2] = &nine }, true, nil},
-		"allocated and free":   {func(s *v3.IPAMBlockSpec) { s.Unallocated = []int{0, 2, 1, 3} }, false, []int{2, 1, 3}},
-		"free twice":           {func(s *v3.IPAMBlockSpec) { s.Unallocated = []int{3, 3, 7, -1, 2, 1} }, false, []int{3, 2, 1}},
+		"sound":             {func(*v3.IPAMBlockSpec) {}, false, []int{1, 2, 3}},
+		"wrong length":      {func(s *v3.IPAMBlockSpec) { s.Allocations = s.Allocations[:3] }, true, nil},
+		"no CIDR":           {func(s *v3.IPAMBlockSpec) { s.CIDR = "10.0.0.0" }, true, nil},
+		"host bits":         {func(s *v3.IPAMBlockSpec) { s.CIDR = "10.0.0.1/30" }, true, nil},
+		"attribute missing": {func(s *v3.IPAMBlockSpec) { s.Allocations[2] = &nine }, true, nil},
+		"allocated and free": {func(s *v3.IPAMBlockSpec) { s.Unallocated = []int{0, 2, 1, 3} }, false,
+			[]int{2, 1, 3}},
+		"free twice": {func(s *v3.IPAMBlockSpec) { s.Unallocated = []int{3, 3, 7, -1, 2, 1} }, false,
+			[]int{3, 2, 1}},
 		"neither free nor not": {func(s *v3.IPAMBlockSpec) { s.Unallocated = []int{3} }, false, []int{3, 1, 2}},
 	}
 	for name, test := range tests {

@@ -13,11 +13,11 @@ import (
 )
 
 // With a cooldown, an address that is released rests: it stays among the allocations of its block, with an attribute
-// that holds only the time of the release. That is Calico's format. The next write of the block after the cooldown frees
-// the address. The collector of kube-controllers frees the addresses of blocks that nobody writes.
+// that holds only the time of the release. That is Calico's format. The next write of the block after the cooldown
+// frees the address. The collector of kube-controllers frees the addresses of blocks that nobody writes.
 //
-// The times are those of the releasing node's clock. If the clocks of two nodes differ, an address that one released and
-// the other assigns rests that much shorter or longer.
+// The times are those of the releasing node's clock. If the clocks of two nodes differ, an address that one released
+// and the other assigns rests that much shorter or longer.
 
 // MaxCooldown is the longest cooldown. A time of release that is further in the future is not believed: it comes from a
 // wrong clock, and the address would never be free again.
@@ -84,7 +84,10 @@ func (b Block) Rested(now time.Time, cooldown time.Duration) []netip.Addr {
 			rested = append(rested, rest{b.addr(ordinal), at})
 		}
 	}
-	slices.SortStableFunc(rested, func(a, b rest) int { return cmp.Compare(a.released.UnixNano(), b.released.UnixNano()) })
+	slices.SortStableFunc(rested, func(a, b rest) int {
+		return cmp.Compare(a.released.UnixNano(),
+			b.released.UnixNano())
+	})
 	addrs := make([]netip.Addr, len(rested))
 	for i, r := range rested {
 		addrs[i] = r.addr

@@ -21,8 +21,8 @@ type Space struct {
 	taken map[uint64]bool
 }
 
-// NewSpace returns the space of a pool. existing are the CIDRs of all blocks, and bits is the prefix length of the pool's
-// blocks, which is not less than that of the pool.
+// NewSpace returns the space of a pool. existing are the CIDRs of all blocks, and bits is the prefix length of the
+// pool's blocks, which is not less than that of the pool.
 func NewSpace(pool netip.Prefix, bits int, existing []netip.Prefix) *Space {
 	s := &Space{
 		base:  pool.Addr(),
@@ -68,8 +68,8 @@ func (s *Space) Claim(addr netip.Addr) (netip.Prefix, bool) {
 	return s.candidate(index), true
 }
 
-// Pick takes a free candidate that is not reserved as a whole. The search begins at a position that depends on the node,
-// so that nodes which claim at the same time seldom pick the same. It returns false when the pool is full.
+// Pick takes a free candidate that is not reserved as a whole. The search begins at a position that depends on the
+// node, so that nodes which claim at the same time seldom pick the same. It returns false when the pool is full.
 func (s *Space) Pick(node string, reserved ipreservation.Set) (netip.Prefix, bool) {
 	if s.count == 0 {
 		return netip.Prefix{}, false

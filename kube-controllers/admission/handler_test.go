@@ -41,21 +41,25 @@ func TestHandle(t *testing.T) {
 		kind        string
 		want        string // part of the refusal; "" when allowed
 	}{
-		"sound":                    {pool("a", "10.1.0.0/16"), nil, "IPPool", ""},
-		"malformed":                {pool("a", "10.1.0.0"), nil, "IPPool", `IPPool.projectcalico.org "a" is invalid: spec.cidr`},
-		"overlaps another":         {pool("a", "10.0.1.0/24"), nil, "IPPool", "exists"},
-		"replaces itself":          {exists, exists, "IPPool", ""},
-		"CIDR changed":             {pool("exists", "10.2.0.0/16"), exists, "IPPool", "spec.cidr"},
-		"was not readable":         {pool("a", "10.1.0.0/16"), map[string]any{"metadata": map[string]any{"name": "a"}, "spec": 7}, "IPPool", ""},
+		"sound": {pool("a", "10.1.0.0/16"), nil, "IPPool", ""},
+		"malformed": {pool("a", "10.1.0.0"), nil, "IPPool",
+			`IPPool.projectcalico.org "a" is invalid: spec.cidr`},
+		"overlaps another": {pool("a", "10.0.1.0/24"), nil, "IPPool", "exists"},
+		"replaces itself":  {exists, exists, "IPPool", ""},
+		"CIDR changed":     {pool("exists", "10.2.0.0/16"), exists, "IPPool", "spec.cidr"},
+		"was not readable": {pool("a", "10.1.0.0/16"),
+			map[string]any{"metadata": map[string]any{"name": "a"}, "spec": 7}, "IPPool", ""},
 		"wrong, but being deleted": {going, pool("bad", "10.0.0.0"), "IPPool", ""},
 		"unknown kind":             {pool("a", "10.1.0.0/16"), nil, "Gadget", "Gadget"},
 		"not an object":            {"text", nil, "IPPool", "IPPool"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHandler(fake.NewClientBuilder().WithScheme(scheme).WithObjects(exists.DeepCopy()).Build(), nil, scheme)
+			h := newHandler(fake.NewClientBuilder().WithScheme(scheme).WithObjects(exists.DeepCopy()).Build(), nil,
+				scheme)
 			request := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-				Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: test.kind},
+				Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version,
+					Kind: test.kind},
 				Name: "a", Operation: admissionv1.Create, Object: encoded(t, test.object),
 			}}
 			if test.old != nil {
@@ -143,7 +147,8 @@ func tiers(t *testing.T) (*handler, *counting) {
 func TestDeletionOfTiers(t *testing.T) {
 	h, _ := tiers(t)
 	for name, want := range map[string]string{
-		"default": "always exists", "ops": "NetworkPolicy shop/web", "trial": "StagedGlobalNetworkPolicy tried", "empty": "",
+		"default": "always exists", "ops": "NetworkPolicy shop/web", "trial": "StagedGlobalNetworkPolicy tried",
+		"empty": "",
 	} {
 		response := h.Handle(t.Context(), deletion(t, name, "uid of "+name))
 		if response.Allowed != (want == "") || want != "" && !strings.Contains(response.Result.Message, want) {
@@ -182,15 +187,19 @@ func TestDefaulter(t *testing.T) {
 	const label = `{"op":"add","path":"/metadata/labels","value":{"projectcalico.org/tier":"default"}}`
 	for given, want := range map[string]string{
 		`{"metadata":{"name":"a"},"spec":{"tier":"default","order":1000000,"newer":{"x":1},"egress":[{"action":"Allow"}]}}`: label + ` {"op":"add","path":"/spec/types","value":["Egress"]}`,
-		`{"metadata":{"name":"a"}}`: label + ` {"op":"add","path":"/spec","value":{"tier":"default","types":["Ingress"]}}`,
+		`{"metadata":{"name":"a"}}`: label +
+			` {"op":"add","path":"/spec","value":{"tier":"default","types":["Ingress"]}}`,
 		`{"metadata":{"name":"a","labels":{"projectcalico.org/tier":"ops"}},"spec":{"tier":"ops","types":["Egress"],"ingress":[{"action":"Allow","source":{}}]}}`: ``,
 		`{"metadata":{"name":"a","labels":{"x":"y"}},"spec":{"tier":"ops","types":["Egress"]}}`:                                                                   `{"op":"add","path":"/metadata/labels/projectcalico.org~1tier","value":"ops"}`,
-		`{"metadata":{"name":"a"},"spec":{"ingress":"none"}}`:                                                                                                     ``, // validation refuses it
+		// validation refuses it
+		`{"metadata":{"name":"a"},"spec":{"ingress":"none"}}`: ``,
 	} {
-		response := defaulter{newHandler(nil, nil, scheme)}.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-			Kind:      metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "NetworkPolicy"},
-			Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: []byte(given)},
-		}})
+		response := defaulter{newHandler(nil, nil, scheme)}.Handle(t.Context(),
+			admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+				Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version,
+					Kind: "NetworkPolicy"},
+				Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: []byte(given)},
+			}})
 		var operations []string
 		for _, p := range response.Patches {
 			operations = append(operations, p.Json())
@@ -209,10 +218,12 @@ func TestWarnings(t *testing.T) {
 	}
 	p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v3.NetworkPolicySpec{
 		Types: []v3.PolicyType{v3.PolicyTypeIngress}, Egress: []v3.Rule{{Action: v3.Allow}}}}
-	response := newHandler(nil, nil, scheme).Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-		Kind:      metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "NetworkPolicy"},
-		Operation: admissionv1.Create, Object: encoded(t, p),
-	}})
+	response := newHandler(nil, nil, scheme).Handle(t.Context(),
+		admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+			Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version,
+				Kind: "NetworkPolicy"},
+			Operation: admissionv1.Create, Object: encoded(t, p),
+		}})
 	if !response.Allowed || len(response.Warnings) != 1 || !strings.Contains(response.Warnings[0], "spec.egress") {
 		t.Errorf("response %+v", response)
 	}
@@ -230,7 +241,8 @@ func TestPolicyThatTyphaWillNotUse(t *testing.T) {
 		p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "n"}, Spec: v3.NetworkPolicySpec{
 			Types: []v3.PolicyType{v3.PolicyTypeEgress}, Egress: slices.Repeat([]v3.Rule{{Action: v3.Allow}}, rules)}}
 		response := h.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-			Kind:      metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version, Kind: "NetworkPolicy"},
+			Kind: metav1.GroupVersionKind{Group: v3.GroupVersion.Group, Version: v3.GroupVersion.Version,
+				Kind: "NetworkPolicy"},
 			Operation: admissionv1.Create, Object: encoded(t, p),
 		}})
 		if !response.Allowed || len(response.Warnings) != warnings {
@@ -239,8 +251,8 @@ func TestPolicyThatTyphaWillNotUse(t *testing.T) {
 	}
 }
 
-// TestPolicyOfKubernetesThatTyphaWillNotUse: whatever is sent of these kinds is let in, and the author of one that is too
-// large is told.
+// TestPolicyOfKubernetesThatTyphaWillNotUse: whatever is sent of these kinds is let in, and the author of one that is
+// too large is told.
 func TestPolicyOfKubernetesThatTyphaWillNotUse(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(networkingv1.AddToScheme(scheme), policyv1alpha2.Install(scheme)); err != nil {
@@ -249,19 +261,25 @@ func TestPolicyOfKubernetesThatTyphaWillNotUse(t *testing.T) {
 	h := newHandler(nil, nil, scheme)
 	h.budget = compile.Budget{PolicyRules: 3}
 	kube := func(peers int) any {
-		return &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{
-			{From: slices.Repeat([]networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}, peers)}}}}
+		return &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
+			Ingress: []networkingv1.NetworkPolicyIngressRule{
+				{From: slices.Repeat([]networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}},
+					peers)}}}}
 	}
 	cluster := func(peers int) any {
 		return &policyv1alpha2.ClusterNetworkPolicy{Spec: policyv1alpha2.ClusterNetworkPolicySpec{
-			Tier: policyv1alpha2.AdminTier, Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
-			Ingress: []policyv1alpha2.ClusterNetworkPolicyIngressRule{{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionAccept,
-				From: slices.Repeat([]policyv1alpha2.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}, peers)}}}}
+			Tier:    policyv1alpha2.AdminTier,
+			Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
+			Ingress: []policyv1alpha2.ClusterNetworkPolicyIngressRule{{
+				Action: policyv1alpha2.ClusterNetworkPolicyRuleActionAccept,
+				From: slices.Repeat(
+					[]policyv1alpha2.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}, peers)}}}}
 	}
 	going := kube(4).(*networkingv1.NetworkPolicy)
 	going.DeletionTimestamp = &metav1.Time{Time: metav1.Now().Time}
 	ours := metav1.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"}
-	clusters := metav1.GroupVersionKind{Group: "policy.networking.k8s.io", Version: "v1alpha2", Kind: "ClusterNetworkPolicy"}
+	clusters := metav1.GroupVersionKind{Group: "policy.networking.k8s.io", Version: "v1alpha2",
+		Kind: "ClusterNetworkPolicy"}
 	newer := metav1.GroupVersionKind{Group: "networking.k8s.io", Version: "v7", Kind: "NetworkPolicy"}
 	for name, test := range map[string]struct {
 		kind   metav1.GroupVersionKind

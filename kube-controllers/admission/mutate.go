@@ -34,7 +34,8 @@ func (d defaulter) Handle(_ context.Context, request admission.Request) admissio
 	defaults.Derive(object)
 	patched, err := overlay(request.Object.Raw, object)
 	if err != nil {
-		return admission.Errored(http.StatusInternalServerError, fmt.Errorf("%s %s: %w", request.Kind.Kind, request.Name, err))
+		return admission.Errored(http.StatusInternalServerError,
+			fmt.Errorf("%s %s: %w", request.Kind.Kind, request.Name, err))
 	}
 	return admission.PatchResponseFromRaw(request.Object.Raw, patched)
 }

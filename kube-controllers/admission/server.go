@@ -4,12 +4,13 @@
 //
 // It owns the server of three kinds of webhooks, and the caBundles of the ValidatingWebhookConfiguration and the
 // MutatingWebhookConfiguration. The rest of these belongs to the installation. Its certificate comes from
-// kube-controllers/certificates. Package api/validate decides what is valid, and api/defaults completes what is missing.
-// This package only calls them, with the present state of the other pools and of a tier's policies from the API server.
+// kube-controllers/certificates. Package api/validate decides what is valid, and api/defaults completes what is
+// missing. This package only calls them, with the present state of the other pools and of a tier's policies from the
+// API server.
 //
-// Server runs on every replica, without leader election. It validates on the HTTP server's goroutines. Anybody may reach
-// the port, so connections, concurrent requests and reads of the API are limited. API servers do not send objects that
-// they can validate themselves (the chart's webhook.yaml).
+// Server runs on every replica, without leader election. It validates on the HTTP server's goroutines. Anybody may
+// reach the port, so connections, concurrent requests and reads of the API are limited. API servers do not send objects
+// that they can validate themselves (the chart's webhook.yaml).
 package admission
 
 import (

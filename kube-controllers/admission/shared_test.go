@@ -15,7 +15,8 @@ func TestManyQuestionsFewReadings(t *testing.T) {
 		readings, at := 0, 0
 		s := shared[time.Time]{every: 100 * time.Millisecond, read: func(context.Context) (time.Time, error) {
 			readings++
-			if at++; at > 1 {
+			at++
+			if at > 1 {
 				t.Errorf("%d readings at a time", at)
 			}
 			began := time.Now()

@@ -29,8 +29,8 @@ func (w warner) Handle(_ context.Context, request admission.Request) admission.R
 	return allowed.WithWarnings(w.tooLarge(object)...)
 }
 
-// newlyEmpty returns warnings for the selectors that a request makes empty. kubectl sends an empty one where YAML takes the
-// text for a tag.
+// newlyEmpty returns warnings for the selectors that a request makes empty. kubectl sends an empty one where YAML takes
+// the text for a tag.
 func newlyEmpty(request admission.Request) []string {
 	var object, old map[string]any
 	if json.Unmarshal(request.Object.Raw, &object) != nil {

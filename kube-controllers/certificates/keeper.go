@@ -187,7 +187,8 @@ func (k *Keeper) stored(ctx context.Context, c Certificate, a *authority) (issue
 	err = k.change(ctx, c.Secret, func(secret *corev1.Secret) (bool, error) {
 		have := Issued{Cert: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey],
 			Trusted: secret.Data[keyTrusted]}
-		if issued, err = have.renewed(c.Name, a, k.now()); err != nil {
+		issued, err = have.renewed(c.Name, a, k.now())
+		if err != nil {
 			return false, err
 		}
 		secret.Data = map[string][]byte{

@@ -178,7 +178,8 @@ func TestThirtyYears(t *testing.T) {
 		in.look(t)
 		current := in.held(t)
 		for i := range current {
-			if err := errors.Join(accepts(t, current[i], before[i], in.now), accepts(t, current[i], current[0], in.now)); err != nil {
+			if err := errors.Join(accepts(t, current[i], before[i], in.now),
+				accepts(t, current[i], current[0], in.now)); err != nil {
 				t.Fatalf("%s: %v", in.now, err)
 			}
 		}
@@ -258,7 +259,8 @@ func TestInterruptions(t *testing.T) {
 	if err := in.client.Delete(t.Context(), in.secret(t, "client")); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.look(t.Context()); err == nil || !strings.Contains(err.Error(), "Secret n/client, which the chart makes") {
+	if err := k.look(t.Context()); err == nil || !strings.Contains(err.Error(),
+		"Secret n/client, which the chart makes") {
 		t.Errorf("a missing Secret gives %v", err)
 	}
 	if k.settled {

@@ -34,7 +34,8 @@ func TestCompletes(t *testing.T) {
 	if err := c.Get(t.Context(), types.NamespacedName{Name: "default"}, got); err != nil {
 		t.Fatal(err)
 	}
-	want := v3.ClusterInformationSpec{ClusterGUID: "0123", CalicoVersion: "v2", ClusterType: "k8s,kdd", DatastoreReady: &no}
+	want := v3.ClusterInformationSpec{ClusterGUID: "0123", CalicoVersion: "v2", ClusterType: "k8s,kdd",
+		DatastoreReady: &no}
 	if diff := cmp.Diff(want, got.Spec); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
 	}

@@ -1,5 +1,5 @@
-// Package defaults makes the FelixConfiguration, the BGPConfiguration and the KubeControllersConfiguration named default
-// where they are missing, at the start and whenever one is deleted: users' commands presuppose them.
+// Package defaults makes the FelixConfiguration, the BGPConfiguration and the KubeControllersConfiguration named
+// default where they are missing, at the start and whenever one is deleted: users' commands presuppose them.
 //
 // It never changes one that exists. One controller-runtime worker on the leader calls it.
 package defaults

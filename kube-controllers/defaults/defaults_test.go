@@ -49,7 +49,8 @@ func TestReconcile(t *testing.T) {
 	now = now.Add(40 * time.Second)
 	expect("a moment later", 20*time.Second, "BGPConfiguration", "KubeControllersConfiguration")
 	var bgp v3.BGPConfiguration
-	if err := c.Get(t.Context(), client.ObjectKey{Name: "default"}, &bgp); err != nil || bgp.Spec.LogSeverityScreen != level {
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "default"}, &bgp); err != nil ||
+		bgp.Spec.LogSeverityScreen != level {
 		t.Errorf("the user's BGPConfiguration is %+v, %v", bgp.Spec, err)
 	}
 	remove(users)

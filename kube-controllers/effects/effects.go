@@ -83,7 +83,8 @@ func Add(mgr ctrl.Manager, options Options) error {
 	for _, kind := range []string{"Namespace", "Service"} {
 		metadata := &metav1.PartialObjectMetadata{}
 		metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
-		bld = bld.WatchesRawSource(source.TypedKind(mgr.GetCache(), metadata, of[*metav1.PartialObjectMetadata](f, kind)))
+		bld = bld.WatchesRawSource(source.TypedKind(mgr.GetCache(), metadata,
+			of[*metav1.PartialObjectMetadata](f, kind)))
 	}
 	err = errors.Join(
 		bld.Complete(&reconciler{follower: f, events: events.Writer{Client: limited, Log: options.Log}}),
@@ -128,7 +129,10 @@ func of[T client.Object](f *follower, kind string) handler.TypedEventHandler[T, 
 		f.see(reference(corev1.SchemeGroupVersion.String(), kind, o), found, inherited, q.Add)
 	}
 	return handler.TypedFuncs[T, request]{
-		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[T], q queue) { seen(e.Object, e.IsInInitialList, q) },
+		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[T],
+			q queue) {
+			seen(e.Object, e.IsInInitialList, q)
+		},
 		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[T], q queue) { seen(e.ObjectNew, false, q) },
 		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[T], _ queue) {
 			f.lose(request{kind, e.Object.GetNamespace(), e.Object.GetName()})

@@ -130,14 +130,17 @@ func TestEventsComeAndGo(t *testing.T) {
 	l.update(stream.Update{Deletes: []stream.Name{{Name: "default"}}})
 	expect("deleted", again...)
 	set("v", false, v3.FelixConfigurationSpec{ChainInsertMode: new("Append")})
-	expect("made again", append([]string{"default Effective 1", "default Effective 1", "default NoEffect 1"}, again[2:]...)...)
+	expect("made again", append([]string{"default Effective 1", "default Effective 1", "default NoEffect 1"},
+		again[2:]...)...)
 	set("w", false, v3.FelixConfigurationSpec{}) // whose deletion nobody saw
-	expect("another of the name", append([]string{"default Effective 1", "default Effective 1", "default NoEffect 1"}, again[2:]...)...)
+	expect("another of the name", append([]string{"default Effective 1", "default Effective 1", "default NoEffect 1"},
+		again[2:]...)...)
 }
 
 // TestMessages: a message names each field, its value and why, and says what to do; one of many has room for some.
 func TestMessages(t *testing.T) {
-	object, _ := felix("default", "u", v3.FelixConfigurationSpec{WireguardEnabled: new(true), ChainInsertMode: new("Append")}).(runtime.Object)
+	object, _ := felix("default", "u", v3.FelixConfigurationSpec{WireguardEnabled: new(true),
+		ChainInsertMode: new("Append")}).(runtime.Object)
 	got := messages(effects.Of(object))
 	for reason, want := range map[string][]string{
 		ReasonUnprotected: {"spec.wireguardEnabled", "not encrypted", "do not rely on"},

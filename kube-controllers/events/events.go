@@ -67,7 +67,8 @@ func (w Writer) Write(ctx context.Context, event *corev1.Event, inherited bool) 
 		return nil
 	case apierrors.IsAlreadyExists(err):
 		// The answer to the first tells how often it has happened.
-		if err = w.patch(ctx, event, map[string]any{"lastTimestamp": last}); err == nil {
+		err = w.patch(ctx, event, map[string]any{"lastTimestamp": last})
+		if err == nil {
 			err = w.patch(ctx, event, map[string]any{"count": event.Count + 1})
 		}
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // the object goes, too

@@ -44,7 +44,8 @@ func New(c client.Client, config func() *runconfig.Node, log *slog.Logger) *Cont
 // Add registers the controller with a manager. changed makes a request when config changes.
 func Add(mgr ctrl.Manager, config func() *runconfig.Node, changed source.Source, log *slog.Logger) error {
 	all := once.Request(once.All)
-	ours := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetLabels()[labelCreatedBy] == createdBy })
+	ours := predicate.NewPredicateFuncs(
+		func(o client.Object) bool { return o.GetLabels()[labelCreatedBy] == createdBy })
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("hostendpoint").
 		Watches(&v3.HostEndpoint{}, all, builder.WithPredicates(ours)).

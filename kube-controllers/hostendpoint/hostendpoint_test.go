@@ -19,8 +19,9 @@ import (
 
 func node(name, rack string) *corev1.Node {
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"rack": rack}, Annotations: map[string]string{
-			v3.NodeIPv4Address: "192.0.2.1/24", v3.NodeIPv4VXLANTunnelAddr: "10.244.0.1"}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"rack": rack},
+			Annotations: map[string]string{
+				v3.NodeIPv4Address: "192.0.2.1/24", v3.NodeIPv4VXLANTunnelAddr: "10.244.0.1"}},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeInternalIP, Address: "2001:db8::1"},
 			{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeHostName, Address: name}}},
@@ -62,12 +63,14 @@ func TestReconcile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	foreign := &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth9"}}
+	foreign := &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "mine"},
+		Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth9"}}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(node("n1", "a"), node("n2", "a"), foreign).Build()
 	config := &runconfig.Node{}
 	names := func() []string {
 		t.Helper()
-		if _, err := New(c, func() *runconfig.Node { return config }, slog.New(slog.DiscardHandler)).Reconcile(t.Context(), reconcile.Request{}); err != nil {
+		if _, err := New(c, func() *runconfig.Node { return config },
+			slog.New(slog.DiscardHandler)).Reconcile(t.Context(), reconcile.Request{}); err != nil {
 			t.Fatal(err)
 		}
 		var list v3.HostEndpointList

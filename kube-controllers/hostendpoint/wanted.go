@@ -47,7 +47,8 @@ func Wanted(config *v3.AutoHostEndpointConfig, node *corev1.Node) []*v3.HostEndp
 	return all
 }
 
-func hostEndpoint(node *corev1.Node, part string, labels, annotations map[string]string, spec v3.HostEndpointSpec) *v3.HostEndpoint {
+func hostEndpoint(node *corev1.Node, part string, labels, annotations map[string]string,
+	spec v3.HostEndpointSpec) *v3.HostEndpoint {
 	all := map[string]string{}
 	maps.Copy(all, node.Labels)
 	maps.Copy(all, labels)
@@ -57,7 +58,8 @@ func hostEndpoint(node *corev1.Node, part string, labels, annotations map[string
 		name += "-" + part
 	}
 	spec.Node = node.Name
-	return &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: name + suffix, Labels: all, Annotations: annotations}, Spec: spec}
+	return &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: name + suffix, Labels: all, Annotations: annotations},
+		Spec: spec}
 }
 
 // addresses returns those of the node itself and of its tunnels, each once.

@@ -81,15 +81,17 @@ func TestLeaked(t *testing.T) {
 func TestNodeThatIsNotHeardOf(t *testing.T) {
 	attributes := map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: "web", ipam.AttrUID: "u1"}
 	blocks, _ := assigned(t, "a", attributes)
-	running := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u1"}, Spec: corev1.PodSpec{NodeName: "a"}}
+	running := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u1"},
+		Spec: corev1.PodSpec{NodeName: "a"}}
 	elsewhere, newSandbox, ended := running.DeepCopy(), running.DeepCopy(), running.DeepCopy()
 	elsewhere.UID, elsewhere.Spec.NodeName = "u2", "b"
 	newSandbox.Status.PodIPs = []corev1.PodIP{{IP: "10.9.9.9"}}
 	ended.Status.Phase = corev1.PodFailed
 	off := nodeThatIs(corev1.ConditionUnknown)
 	off.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeOutOfService, Effect: corev1.TaintEffectNoExecute}}
-	nodes := map[string]*corev1.Node{"ready": nodeThatIs(corev1.ConditionTrue), "not ready": nodeThatIs(corev1.ConditionFalse),
-		"unknown": nodeThatIs(corev1.ConditionUnknown), "never reported": {}, "out of service": off}
+	nodes := map[string]*corev1.Node{"ready": nodeThatIs(corev1.ConditionTrue),
+		"not ready": nodeThatIs(corev1.ConditionFalse),
+		"unknown":   nodeThatIs(corev1.ConditionUnknown), "never reported": {}, "out of service": off}
 	tests := []struct {
 		name    string
 		pod     *corev1.Pod
@@ -108,7 +110,8 @@ func TestNodeThatIsNotHeardOf(t *testing.T) {
 			if state != "unknown" && state != "never reported" {
 				want = test.heardOf
 			}
-			s := &snapshot{blocks: blocks, nodes: map[string]bool{"a": heardOf(node), "b": true}, pods: podsOf(test.pod)}
+			s := &snapshot{blocks: blocks, nodes: map[string]bool{"a": heardOf(node), "b": true},
+				pods: podsOf(test.pod)}
 			if v := newCollector(0, 0).judge(s, time.Now()); (len(v.leases) == 1) != want || len(v.nodes) > 0 {
 				t.Errorf("node %s, %s: verdict %+v, want leaked %t", state, test.name, v, want)
 			}
@@ -126,7 +129,8 @@ func podsOf(pod *corev1.Pod) map[types.NamespacedName]*corev1.Pod {
 func TestTunnelAddressLivesWithItsNode(t *testing.T) {
 	blocks, _ := assigned(t, "a", map[string]string{ipam.AttrType: "vxlanTunnelAddress"})
 	c := newCollector(0, 0)
-	if v := c.judge(&snapshot{blocks: blocks, nodes: map[string]bool{"a": true}}, time.Now()); len(v.leases)+len(v.nodes) > 0 {
+	if v := c.judge(&snapshot{blocks: blocks, nodes: map[string]bool{"a": true}}, time.Now()); len(v.leases)+
+		len(v.nodes) > 0 {
 		t.Errorf("verdict %+v on a tunnel address of a node that exists", v)
 	}
 	if v := c.judge(&snapshot{blocks: blocks}, time.Now()); len(v.leases) > 0 || len(v.nodes) != 1 {
@@ -137,7 +141,8 @@ func TestTunnelAddressLivesWithItsNode(t *testing.T) {
 // TestGrace plays what a collector sees over time, at minutes.
 func TestGrace(t *testing.T) {
 	blocks, _ := assigned(t, "a", map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: "web"})
-	running := podsOf(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.PodSpec{NodeName: "a"}})
+	running := podsOf(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+		Spec: corev1.PodSpec{NodeName: "a"}})
 	node := map[string]bool{"a": true}
 	type look struct {
 		minute int

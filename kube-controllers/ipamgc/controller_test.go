@@ -34,7 +34,8 @@ func (r *releases) ReleaseAddrs(_ context.Context, leases ...block.Lease) ([]blo
 	return leases, nil
 }
 
-func (r *releases) ReleaseHost(ctx context.Context, node string, gone func(context.Context) (bool, error)) ([]block.Lease, error) {
+func (r *releases) ReleaseHost(ctx context.Context, node string,
+	gone func(context.Context) (bool, error)) ([]block.Lease, error) {
 	is, err := gone(ctx)
 	if is {
 		r.released = append(r.released, "node "+node)
@@ -74,7 +75,8 @@ func TestConfirms(t *testing.T) {
 	block.ResourceVersion = ""
 	node := nodeThatIs(corev1.ConditionTrue)
 	silent := nodeThatIs(corev1.ConditionUnknown)
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: corev1.PodSpec{NodeName: "a"}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+		Spec: corev1.PodSpec{NodeName: "a"}}
 	pod.Status.PodIPs = []corev1.PodIP{{IP: addr.String()}}
 	finishedPod := pod.DeepCopy()
 	finishedPod.Status.Phase = corev1.PodSucceeded
@@ -82,17 +84,21 @@ func TestConfirms(t *testing.T) {
 		cached, live []client.Object
 		want         []string
 	}{
-		"all is well":                                     {[]client.Object{node, pod}, []client.Object{node, pod}, nil},
-		"no pod":                                          {[]client.Object{node}, []client.Object{node}, []string{"k8s-pod-network.c1"}},
-		"cache is late with the pod":                      {[]client.Object{node}, []client.Object{node, pod}, nil},
-		"finished pod":                                    {[]client.Object{node}, []client.Object{node, finishedPod}, []string{"k8s-pod-network.c1"}},
-		"no node, no pod":                                 {nil, nil, []string{"node a", "k8s-pod-network.c1"}},
-		"cache is late with the node":                     {nil, []client.Object{node, pod}, nil},
-		"cache is late with node's pod":                   {nil, []client.Object{pod}, nil},
-		"node gone, its pod lives":                        {[]client.Object{pod}, []client.Object{pod}, nil},
-		"no pod, and nothing is heard of the node":        {[]client.Object{silent}, []client.Object{silent}, nil},
-		"cache is late with the node's silence":           {[]client.Object{node}, []client.Object{silent}, nil},
-		"nothing is heard of the node, its pod had ended": {[]client.Object{silent, finishedPod}, []client.Object{silent, finishedPod}, []string{"k8s-pod-network.c1"}},
+		"all is well": {[]client.Object{node, pod}, []client.Object{node, pod},
+			nil},
+		"no pod": {[]client.Object{node}, []client.Object{node},
+			[]string{"k8s-pod-network.c1"}},
+		"cache is late with the pod": {[]client.Object{node}, []client.Object{node, pod}, nil},
+		"finished pod": {[]client.Object{node}, []client.Object{node, finishedPod},
+			[]string{"k8s-pod-network.c1"}},
+		"no node, no pod":                          {nil, nil, []string{"node a", "k8s-pod-network.c1"}},
+		"cache is late with the node":              {nil, []client.Object{node, pod}, nil},
+		"cache is late with node's pod":            {nil, []client.Object{pod}, nil},
+		"node gone, its pod lives":                 {[]client.Object{pod}, []client.Object{pod}, nil},
+		"no pod, and nothing is heard of the node": {[]client.Object{silent}, []client.Object{silent}, nil},
+		"cache is late with the node's silence":    {[]client.Object{node}, []client.Object{silent}, nil},
+		"nothing is heard of the node, its pod had ended": {[]client.Object{silent, finishedPod},
+			[]client.Object{silent, finishedPod}, []string{"k8s-pod-network.c1"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -109,8 +115,9 @@ func TestConfirms(t *testing.T) {
 func releasedBy(t *testing.T, config *runconfig.Node, cached, live client.Reader) []string {
 	t.Helper()
 	recorded := &releases{}
-	c := New(cached, live, Options{IPAM: recorded, NodeGrace: time.Minute, Config: func() *runconfig.Node { return config },
-		Log: slog.New(slog.DiscardHandler)})
+	c := New(cached, live, Options{IPAM: recorded, NodeGrace: time.Minute,
+		Config: func() *runconfig.Node { return config },
+		Log:    slog.New(slog.DiscardHandler)})
 	now := time.Now()
 	c.now = func() time.Time { return now }
 	for range 2 {
@@ -138,7 +145,8 @@ func TestConfig(t *testing.T) {
 		"0, a node is gone": {&runconfig.Node{}, nil, []string{"node a"}},
 		"does not run":      {nil, nil, nil},
 	} {
-		got := releasedBy(t, test.config, reader(t, append(test.nodes, blocks[0].DeepCopy())...), reader(t, test.nodes...))
+		got := releasedBy(t, test.config, reader(t, append(test.nodes, blocks[0].DeepCopy())...),
+			reader(t, test.nodes...))
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: released (-want +got):\n%s", name, diff)
 		}

@@ -15,22 +15,25 @@ import (
 const noPool = "no_ippool"
 
 var (
-	byPool       = []string{"ippool", "node"}
-	byNode       = []string{"node"}
-	inUse        = gauge("ipam_allocations_in_use", "Addresses in use.", byPool)
-	borrowed     = gauge("ipam_allocations_borrowed", "Addresses in use by a node in a block of another.", byPool)
-	blocks       = gauge("ipam_blocks", "Blocks, by the node they have affinity to.", byPool)
-	candidates   = gauge("ipam_allocations_gc_candidates", "Addresses whose pod was not found, released or not.", byPool)
+	byPool     = []string{"ippool", "node"}
+	byNode     = []string{"node"}
+	inUse      = gauge("ipam_allocations_in_use", "Addresses in use.", byPool)
+	borrowed   = gauge("ipam_allocations_borrowed", "Addresses in use by a node in a block of another.", byPool)
+	blocks     = gauge("ipam_blocks", "Blocks, by the node they have affinity to.", byPool)
+	candidates = gauge("ipam_allocations_gc_candidates", "Addresses whose pod was not found, released or not.",
+		byPool)
 	poolSize     = gauge("ipam_ippool_size", "Addresses in the pool.", []string{"ippool"})
 	poolReserved = gauge("ipam_ippool_reserved", "Addresses in the pool that IPReservations name.", []string{"ippool"})
 	inUseNode    = gauge("ipam_allocations_per_node", "Addresses in use.", byNode)
-	borrowedNode = gauge("ipam_allocations_borrowed_per_node", "Addresses in use by a node in a block of another.", byNode)
-	blocksNode   = gauge("ipam_blocks_per_node", "Blocks, by the node they have affinity to.", byNode)
+	borrowedNode = gauge("ipam_allocations_borrowed_per_node", "Addresses in use by a node in a block of another.",
+		byNode)
+	blocksNode = gauge("ipam_blocks_per_node", "Blocks, by the node they have affinity to.", byNode)
 
 	reclamations = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ipam_allocations_gc_reclamations", Help: "Addresses released because their pod was not found."}, byPool)
 
-	gauges = []*prometheus.GaugeVec{inUse, borrowed, blocks, candidates, poolSize, poolReserved, inUseNode, borrowedNode, blocksNode}
+	gauges = []*prometheus.GaugeVec{inUse, borrowed, blocks, candidates, poolSize, poolReserved, inUseNode,
+		borrowedNode, blocksNode}
 )
 
 func gauge(name, help string, labels []string) *prometheus.GaugeVec {

@@ -43,7 +43,8 @@ func TestMeasure(t *testing.T) {
 	pool := v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: blocks[0].Spec.CIDR}}
 	s := &snapshot{blocks: blocks, pools: []v3.IPPool{pool}, reserved: reservedBy([]v3.IPReservation{
 		{Spec: v3.IPReservationSpec{ReservedCIDRs: []string{addr.String() + "/32", "nonsense", "192.0.2.0/24"}}}})}
-	leaked := []block.Allocation{{Lease: block.Lease{Addr: addr, Handle: "h"}, Attributes: map[string]string{ipam.AttrNode: "a"}}}
+	leaked := []block.Allocation{{Lease: block.Lease{Addr: addr, Handle: "h"},
+		Attributes: map[string]string{ipam.AttrNode: "a"}}}
 	measure(s, verdict{candidates: leaked})
 	reclaimed(s, leaked, []block.Lease{leaked[0].Lease})
 	want := map[string]float64{
@@ -57,7 +58,8 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	measure(&snapshot{}, verdict{})
-	if diff := cmp.Diff(map[string]float64{"ipam_allocations_gc_reclamations ippool=p node=a": 1}, figures(t)); diff != "" {
+	if diff := cmp.Diff(map[string]float64{"ipam_allocations_gc_reclamations ippool=p node=a": 1},
+		figures(t)); diff != "" {
 		t.Errorf("without pools and blocks (-want +got):\n%s", diff)
 	}
 }

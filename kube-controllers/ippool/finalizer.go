@@ -133,7 +133,8 @@ func waits(condition metav1.Condition, used []block.Allocation) metav1.Condition
 	if len(used) > examples {
 		named = append(named, "…")
 	}
-	condition.Message = fmt.Sprintf("the pool is being deleted and goes when no address of it is in use; in use: %d (%s); "+
-		"delete these pods: new ones get addresses of other pools", len(used), strings.Join(named, ", "))
+	condition.Message = fmt.Sprintf(
+		"the pool is being deleted and goes when no address of it is in use; in use: %d (%s); "+
+			"delete these pods: new ones get addresses of other pools", len(used), strings.Join(named, ", "))
 	return condition
 }

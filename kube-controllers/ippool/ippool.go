@@ -2,8 +2,8 @@
 // addresses are given out of a pool, and if not, why; Valid is there, and False, while something in the spec would be
 // refused by admission, and says what.
 //
-// A finalizer keeps a pool that is deleted until no address of it is in use, because without the pool its addresses have
-// no routes. Meanwhile Typha hands it out as one that gives no addresses, and Allocatable says what it waits for.
+// A finalizer keeps a pool that is deleted until no address of it is in use, because without the pool its addresses
+// have no routes. Meanwhile Typha hands it out as one that gives no addresses, and Allocatable says what it waits for.
 //
 // The judgement is that of api/ippool, by which Typha hands the pools out. It changes nothing but status and this
 // finalizer. One controller-runtime worker on the leader calls it.
@@ -79,7 +79,8 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 }
 
 // reconcile brings one of the pools up to date.
-func (c *Controller) reconcile(ctx context.Context, pool *v3.IPPool, pools []v3.IPPool, condition metav1.Condition) error {
+func (c *Controller) reconcile(ctx context.Context, pool *v3.IPPool, pools []v3.IPPool,
+	condition metav1.Condition) error {
 	if pool.DeletionTimestamp.IsZero() {
 		if err := c.hold(ctx, pool); err != nil {
 			return err
@@ -115,7 +116,8 @@ func setValid(pool *v3.IPPool) bool {
 	if len(errs) == 0 {
 		return meta.RemoveStatusCondition(&pool.Status.Conditions, ConditionValid)
 	}
-	return meta.SetStatusCondition(&pool.Status.Conditions, metav1.Condition{Type: ConditionValid, Status: metav1.ConditionFalse,
+	return meta.SetStatusCondition(&pool.Status.Conditions, metav1.Condition{Type: ConditionValid,
+		Status: metav1.ConditionFalse,
 		Reason: ippool.ReasonInvalid, Message: errs.ToAggregate().Error(), ObservedGeneration: pool.Generation})
 }
 

@@ -14,7 +14,8 @@ import (
 func TestConditions(t *testing.T) {
 	pool := func(name string, minute int) v3.IPPool {
 		created := time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC)
-		return v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(created), Generation: int64(minute)},
+		return v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(created),
+			Generation: int64(minute)},
 			Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}}
 	}
 	conditions := Judge([]v3.IPPool{pool("a", 2), pool("b", 1)})
@@ -31,11 +32,13 @@ func TestConditions(t *testing.T) {
 }
 
 func TestValid(t *testing.T) {
-	p := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16", IPIPMode: "Always", VXLANMode: "Always"}}
+	p := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "a"},
+		Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16", IPIPMode: "Always", VXLANMode: "Always"}}
 	if !setValid(p) || setValid(p) {
 		t.Error("the condition is not written once")
 	}
-	if c := meta.FindStatusCondition(p.Status.Conditions, "Valid"); c == nil || c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "spec.vxlanMode") {
+	if c := meta.FindStatusCondition(p.Status.Conditions, "Valid"); c == nil || c.Status != metav1.ConditionFalse ||
+		!strings.Contains(c.Message, "spec.vxlanMode") {
 		t.Errorf("conditions %+v", p.Status.Conditions)
 	}
 	p.Spec.IPIPMode = "Never"

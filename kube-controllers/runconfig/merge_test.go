@@ -35,7 +35,8 @@ func TestMerge(t *testing.T) {
 		"another named by the environment": {Environment{Node: pointer(false)}, `{controllers: {node: {}}}`,
 			`{healthChecks: Enabled, logSeverityScreen: Info, etcdV3CompactionPeriod: 0s, controllers: {}}`,
 			func(c Config) bool { return c.Node == nil }},
-		"resource": {Environment{}, `{logSeverityScreen: Warning, healthChecks: Disabled, prometheusMetricsPort: 0, debugProfilePort: 6060,
+		"resource": {Environment{},
+			`{logSeverityScreen: Warning, healthChecks: Disabled, prometheusMetricsPort: 0, debugProfilePort: 6060,
 			controllers: {policy: {}, node: {leakGracePeriod: 0s, reconcilerPeriod: 1m, syncLabels: Enabled,
 			hostEndpoint: {autoCreate: Enabled, createDefaultHostEndpoint: Disabled, templates: [{generateName: a, interfaceCIDRs: [10.0.0.0/8]}]}}}}`,
 			`{logSeverityScreen: Warning, healthChecks: Disabled, prometheusMetricsPort: 0, debugProfilePort: 6060, etcdV3CompactionPeriod: 0s,
@@ -43,10 +44,12 @@ func TestMerge(t *testing.T) {
 			hostEndpoint: {autoCreate: Enabled, createDefaultHostEndpoint: Disabled, templates: [{generateName: a, interfaceCIDRs: [10.0.0.0/8]}]}}}}`,
 			func(c Config) bool {
 				return c.Level == slog.LevelWarn && !c.HealthChecks && *c.MetricsPort == 0 && c.ProfilePort == 6060 &&
-					c.Node.LeakGracePeriod == 0 && c.Node.ReconcilerPeriod == time.Minute && len(c.Node.HostEndpoint.Templates) == 1
+					c.Node.LeakGracePeriod == 0 && c.Node.ReconcilerPeriod == time.Minute &&
+					len(c.Node.HostEndpoint.Templates) == 1
 			}},
 		"environment": {Environment{LogSeverity: "warn", HealthChecks: pointer(false), AutoHostEndpoints: pointer(true),
-			LeakGracePeriod: pointer(time.Duration(0)), ReconcilerPeriod: pointer(time.Hour), Given: map[string]string{"LOG_LEVEL": "warn"}},
+			LeakGracePeriod: pointer(time.Duration(0)), ReconcilerPeriod: pointer(time.Hour),
+			Given: map[string]string{"LOG_LEVEL": "warn"}},
 			`{logSeverityScreen: Debug, controllers: {node: {leakGracePeriod: 1m, reconcilerPeriod: 2m, hostEndpoint: {autoCreate: Disabled,
 			createDefaultHostEndpoint: Disabled, templates: [{generateName: a, interfaceCIDRs: [10.0.0.0/8]}]}}}}`,
 			`{logSeverityScreen: Warning, healthChecks: Disabled, etcdV3CompactionPeriod: 0s, controllers: {node: {leakGracePeriod: 0s,

@@ -68,8 +68,8 @@ func (r *Running) Source() source.Source {
 	})
 }
 
-// Add registers the controllers with a manager: one on every replica that reads the resource, and one on the leader that
-// writes its status.
+// Add registers the controllers with a manager: one on every replica that reads the resource, and one on the leader
+// that writes its status.
 func (r *Running) Add(mgr ctrl.Manager) error {
 	elected, again, all := false, true, once.Request(once.All) // a process may run the program again
 	err := ctrl.NewControllerManagedBy(mgr).

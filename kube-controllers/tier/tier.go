@@ -110,9 +110,11 @@ func Judge(t *v3.Tier) metav1.Condition {
 	errs := validate.Object(t)
 	switch {
 	case !t.DeletionTimestamp.IsZero():
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonTerminating, "the tier is being deleted"
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonTerminating,
+			"the tier is being deleted"
 	case len(errs) > 0:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonInvalid, errs.ToAggregate().Error()
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonInvalid,
+			errs.ToAggregate().Error()
 	}
 	return condition
 }

@@ -52,7 +52,8 @@ func TestReconcile(t *testing.T) {
 	}
 	got := tiers["default"]
 	ready := meta.FindStatusCondition(got.Status.Conditions, "Ready")
-	if got.Spec.Order != nil || *got.Spec.DefaultAction != v3.Pass || ready == nil || ready.Status != metav1.ConditionFalse ||
+	if got.Spec.Order != nil || *got.Spec.DefaultAction != v3.Pass || ready == nil ||
+		ready.Status != metav1.ConditionFalse ||
 		ready.Reason != ReasonInvalid || !strings.Contains(ready.Message, "spec.order") {
 		t.Errorf("a tier that was there is now %+v", got)
 	}
@@ -68,8 +69,10 @@ func TestReconcile(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
-	going := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: "ops", DeletionTimestamp: &metav1.Time{Time: time.Now()}, Generation: 7}}
-	if got := Judge(going); got.Status != metav1.ConditionFalse || got.Reason != ReasonTerminating || got.ObservedGeneration != 7 {
+	going := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: "ops", DeletionTimestamp: &metav1.Time{Time: time.Now()},
+		Generation: 7}}
+	if got := Judge(going); got.Status != metav1.ConditionFalse || got.Reason != ReasonTerminating ||
+		got.ObservedGeneration != 7 {
 		t.Errorf("a tier that is being deleted: %+v", got)
 	}
 }

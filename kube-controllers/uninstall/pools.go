@@ -33,7 +33,8 @@ func ReleasePools(ctx context.Context, c client.Client) error {
 		}
 		err := c.Patch(ctx, pool, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 		if client.IgnoreNotFound(err) != nil {
-			errs = append(errs, fmt.Errorf("remove the finalizer %s of IPPool %s: %w", v3.IPPoolFinalizer, pool.Name, err))
+			errs = append(errs, fmt.Errorf("remove the finalizer %s of IPPool %s: %w", v3.IPPoolFinalizer, pool.Name,
+				err))
 		}
 	}
 	return errors.Join(errs...)

@@ -32,7 +32,8 @@ func TestReleasePools(t *testing.T) {
 	}
 	for name, want := range map[string][]string{"kept": nil, "shared": {theirs}, "plain": nil} {
 		got := &v3.IPPool{}
-		if err := c.Get(t.Context(), client.ObjectKey{Name: name}, got); err != nil || !slices.Equal(got.Finalizers, want) {
+		if err := c.Get(t.Context(), client.ObjectKey{Name: name}, got); err != nil ||
+			!slices.Equal(got.Finalizers, want) {
 			t.Errorf("%s: finalizers %q, %v, want %q", name, got.Finalizers, err, want)
 		}
 	}

@@ -56,7 +56,8 @@ func unready(ctx context.Context, reader client.Reader, key client.ObjectKey) er
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var pods corev1.PodList
-	if err := reader.List(ctx, &pods, client.InNamespace(key.Namespace), client.MatchingLabels{"k8s-app": key.Name}); err != nil {
+	if err := reader.List(ctx, &pods, client.InNamespace(key.Namespace),
+		client.MatchingLabels{"k8s-app": key.Name}); err != nil {
 		return fmt.Errorf("list the pods of DaemonSet %s: %w", key, err)
 	}
 	var nodes []string
@@ -84,7 +85,8 @@ func nodeOf(pod *corev1.Pod) string {
 		return pod.Spec.NodeName
 	}
 	affinity := pod.Spec.Affinity
-	if affinity != nil && affinity.NodeAffinity != nil && affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+	if affinity != nil && affinity.NodeAffinity != nil &&
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
 		for _, term := range affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
 			for _, field := range term.MatchFields {
 				if field.Key == "metadata.name" && len(field.Values) == 1 {

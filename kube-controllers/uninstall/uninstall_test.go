@@ -19,17 +19,21 @@ var key = client.ObjectKey{Namespace: "ns", Name: "maneki-cleanup"}
 func daemonSet(observed int64, desired, ready int32) *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, Generation: 1},
-		Status:     appsv1.DaemonSetStatus{ObservedGeneration: observed, DesiredNumberScheduled: desired, NumberReady: ready},
+		Status: appsv1.DaemonSetStatus{ObservedGeneration: observed, DesiredNumberScheduled: desired,
+			NumberReady: ready},
 	}
 }
 
 func pod(name, node string, ready corev1.ConditionStatus) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: name, Labels: map[string]string{"k8s-app": key.Name}}}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: name,
+		Labels: map[string]string{"k8s-app": key.Name}}}
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
 	// As the DaemonSet controller makes them: bound to the node by affinity, not by name.
 	p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}}}}}}}}
+		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+				MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn,
+					Values: []string{node}}}}}}}}
 	return p
 }
 
@@ -64,7 +68,8 @@ func TestAwaitReturnsWhenEveryNodeIsClean(t *testing.T) {
 func TestAwaitNamesTheNodesThatAreNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fake.NewClientBuilder().WithObjects(daemonSet(1, 3, 1),
-			pod("a", "n1", corev1.ConditionTrue), pod("b", "n2", corev1.ConditionFalse), pod("c", "n3", corev1.ConditionFalse)).Build()
+			pod("a", "n1", corev1.ConditionTrue), pod("b", "n2", corev1.ConditionFalse),
+			pod("c", "n3", corev1.ConditionFalse)).Build()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		err := AwaitDaemonSet(ctx, c, key)

@@ -150,7 +150,8 @@ func (s *Server) OfferClusterNetworkPolicies(t testing.TB, names ...string) (rem
 	var versions []string
 	for i, name := range names {
 		versions = append(versions, fmt.Sprintf(`{"name": %q, "served": true, "storage": %t,
-			"schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}`, name, i == 0))
+			"schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}`, name,
+			i == 0))
 	}
 	return s.Create(t, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", fmt.Sprintf(`{
 		"metadata": {"name": "clusternetworkpolicies.policy.networking.k8s.io",
@@ -195,7 +196,8 @@ func (s *Server) installCRDs(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", m.File, err)
 		}
-		if err := s.request(ctx, http.MethodPost, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body); err != nil {
+		if err := s.request(ctx, http.MethodPost, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+			body); err != nil {
 			return fmt.Errorf("install %s: %w", m.File, err)
 		}
 		served := fmt.Sprintf("/apis/%s/%s/%s", crd.Spec.Group, crd.Spec.Versions[0].Name, crd.Spec.Names.Plural)
@@ -235,7 +237,8 @@ func (s *Server) writeFiles() error {
 	}
 	s.Kubeconfig = filepath.Join(s.dir, "kubeconfig")
 	return clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"test": {Server: s.Config.Host, CertificateAuthority: s.Config.CAFile}},
+		Clusters: map[string]*clientcmdapi.Cluster{"test": {Server: s.Config.Host,
+			CertificateAuthority: s.Config.CAFile}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"admin": {Token: token}},
 		Contexts:       map[string]*clientcmdapi.Context{"test": {Cluster: "test", AuthInfo: "admin"}},
 		CurrentContext: "test",

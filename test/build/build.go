@@ -178,7 +178,8 @@ func (m module) ldflags(source string) (string, error) {
 				break
 			}
 			const at = "k8s.io/component-base/version."
-			return fmt.Sprintf("%s -X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s", flags, at, v[0], at, v[1], at, v[2]), nil
+			return fmt.Sprintf("%s -X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s", flags, at, v[0], at, v[1], at,
+				v[2]), nil
 		}
 	}
 	return "", fmt.Errorf("go.mod does not name a release of %s", m.versioned)
@@ -236,7 +237,8 @@ func (p *progress) Write(b []byte) (int, error) {
 	p.text.Write(b)
 	for range bytes.Count(b, []byte("\n")) {
 		if p.packages%progressEvery == 0 {
-			fmt.Fprintf(p.out, "building %s: %d packages compiled, %s\n", p.name, p.packages, time.Since(p.start).Round(time.Second))
+			fmt.Fprintf(p.out, "building %s: %d packages compiled, %s\n", p.name, p.packages,
+				time.Since(p.start).Round(time.Second))
 		}
 		p.packages++
 	}

@@ -48,7 +48,8 @@ func TestProgram(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 {
 		t.Errorf("%s is no program: %v", path, err)
 	}
-	if _, err := b.Program(t.Context(), "./cmd/bad"); err == nil || !strings.Contains(err.Error(), "undefined: nothing") {
+	if _, err := b.Program(t.Context(), "./cmd/bad"); err == nil ||
+		!strings.Contains(err.Error(), "undefined: nothing") {
 		t.Errorf("want the compiler's message: %v", err)
 	}
 }

@@ -38,7 +38,8 @@ func testConfig(t *testing.T) Config {
 	if _, err := rand.Read(random[:]); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Config{Name: "t" + hex.EncodeToString(random[:]), Nodes: 2, Subnets: 2, CNI: CNIPtp, Progress: t.Output()}.complete()
+	c, err := Config{Name: "t" + hex.EncodeToString(random[:]), Nodes: 2, Subnets: 2, CNI: CNIPtp,
+		Progress: t.Output()}.complete()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,8 @@ func kubectl(t *testing.T, cl *Cluster, args ...string) string {
 
 func testPodNetwork(t *testing.T, cl *Cluster) {
 	for _, family := range []string{"-4", "-6"} {
-		got := kubectl(t, cl, "exec", "a", "--", "curl", family, "-sSm5", "--retry", "5", "--retry-connrefused", "http://b.default.svc.cluster.local/hostname")
+		got := kubectl(t, cl, "exec", "a", "--", "curl", family, "-sSm5", "--retry", "5", "--retry-connrefused",
+			"http://b.default.svc.cluster.local/hostname")
 		if got != "b" {
 			t.Errorf("a reached %q by the name of Service b over IP%s, want pod b", got, family)
 		}
@@ -149,7 +151,8 @@ func testPodNetwork(t *testing.T, cl *Cluster) {
 	if zone != "subnet2" {
 		t.Errorf("zone of node2 is %q, want subnet2", zone)
 	}
-	if _, err := cl.Tor().Exec(t.Context(), "ping", "-c1", "-W5", kubectl(t, cl, "get", "pod", "b", "-o", "jsonpath={.status.podIP}")); err != nil {
+	if _, err := cl.Tor().Exec(t.Context(), "ping", "-c1", "-W5",
+		kubectl(t, cl, "get", "pod", "b", "-o", "jsonpath={.status.podIP}")); err != nil {
 		t.Errorf("tor does not reach a pod through the router: %v", err)
 	}
 }
@@ -199,10 +202,12 @@ curl -sS -m5 --cacert ca.crt -H "Authorization: Bearer $(cat token)" https://kub
 	if _, err := cl.Kubectl(t.Context(), append(as, "get", "node", node2.Name)...); err != nil {
 		t.Error(err)
 	}
-	if _, err := cl.Kubectl(t.Context(), append(as, "label", "node", "node1", "a=b")...); err == nil || !strings.Contains(err.Error(), "Forbidden") {
+	if _, err := cl.Kubectl(t.Context(), append(as, "label", "node", "node1", "a=b")...); err == nil ||
+		!strings.Contains(err.Error(), "Forbidden") {
 		t.Errorf("node2 changes node1: %v", err)
 	}
-	if _, err := cl.Kubectl(t.Context(), append(as, "get", "secrets", "-A")...); err == nil || !strings.Contains(err.Error(), "Forbidden") {
+	if _, err := cl.Kubectl(t.Context(), append(as, "get", "secrets", "-A")...); err == nil ||
+		!strings.Contains(err.Error(), "Forbidden") {
 		t.Errorf("node2 reads all secrets: %v", err)
 	}
 }
@@ -210,7 +215,8 @@ curl -sS -m5 --cacert ca.crt -H "Authorization: Bearer $(cat token)" https://kub
 // testMounts proves that a pod's hostPath is the node's, that mounts propagate
 // to the node, and that nothing reaches the machine.
 func testMounts(t *testing.T, cl *Cluster) {
-	kubectl(t, cl, "exec", "b", "--", "sh", "-c", "touch /cni/from-pod && mkdir /shared/m && mount -t tmpfs from-pod /shared/m")
+	kubectl(t, cl, "exec", "b", "--", "sh", "-c",
+		"touch /cni/from-pod && mkdir /shared/m && mount -t tmpfs from-pod /shared/m")
 	node1, node2 := cl.Nodes()[0], cl.Nodes()[1]
 	mounts, err := node2.Exec(t.Context(), "cat", "/proc/mounts")
 	if err != nil {
@@ -314,7 +320,8 @@ func testLoad(t *testing.T, cl *Cluster) {
 func testRedeploy(t *testing.T, cl *Cluster) {
 	workloads["test"] = workload{"pause", "redeployed"}
 	defer delete(workloads, "test")
-	if err := cl.Redeploy(t.Context(), "test"); err == nil || !strings.Contains(err.Error(), "install the chart first") {
+	if err := cl.Redeploy(t.Context(), "test"); err == nil ||
+		!strings.Contains(err.Error(), "install the chart first") {
 		t.Errorf("a component that does not run: %v", err)
 	}
 	if err := cl.Apply(t.Context(), []byte(testDeployment)); err != nil {

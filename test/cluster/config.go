@@ -102,7 +102,8 @@ func (c Config) complete() (Config, error) {
 func (c Config) validate() error {
 	var errs []error
 	if !clusterName.MatchString(c.Name) {
-		errs = append(errs, fmt.Errorf("cluster name %q: want up to 12 lower-case letters and digits, a letter first", c.Name))
+		errs = append(errs, fmt.Errorf("cluster name %q: want up to 12 lower-case letters and digits, a letter first",
+			c.Name))
 	}
 	if c.Nodes < 1 || c.Nodes > MaxNodes {
 		errs = append(errs, fmt.Errorf("%d nodes: want 1 to %d", c.Nodes, MaxNodes))

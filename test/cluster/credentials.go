@@ -38,7 +38,8 @@ func issueCredentials(r record, p Plan) error {
 	}
 	loopback := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 	apiAddrs := slices.Concat(addrsOf(p.Nodes[0].Addrs), p.API, loopback)
-	apiNames := []string{"localhost", p.Nodes[0].Name, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
+	apiNames := []string{"localhost", p.Nodes[0].Name, "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		"kubernetes.default.svc.cluster.local"}
 	issues := []struct {
 		by *authority
 		id identity
@@ -46,7 +47,8 @@ func issueCredentials(r record, p Plan) error {
 		{ca, identity{File: "admin", User: "admin", Groups: []string{"system:masters"}}},
 		{ca, identity{File: "apiserver", User: "kube-apiserver", Names: apiNames, Addrs: apiAddrs}},
 		{ca, identity{File: "apiserver-kubelet-client", User: "kube-apiserver-kubelet-client"}},
-		{ca, identity{File: "controller-manager", User: "system:kube-controller-manager", Names: []string{"localhost"}, Addrs: loopback}},
+		{ca, identity{File: "controller-manager", User: "system:kube-controller-manager", Names: []string{"localhost"},
+			Addrs: loopback}},
 		{ca, identity{File: "scheduler", User: "system:kube-scheduler", Names: []string{"localhost"}, Addrs: loopback}},
 		{ca, identity{File: "kube-proxy", User: "system:kube-proxy"}},
 		{frontProxy, identity{File: "client", User: "front-proxy-client"}},
@@ -102,8 +104,10 @@ func nodeFiles(n NodePlan, controlPlane bool) []string {
 		files = append(files, fmt.Sprintf("kubelet-%s%s", n.Name, ext))
 	}
 	if controlPlane {
-		files = append(files, "ca.key", "front-proxy/ca.crt", "etcd/ca.crt", "service-accounts.key", "service-accounts.pub")
-		for _, name := range []string{"apiserver", "apiserver-kubelet-client", "controller-manager", "scheduler", "front-proxy/client", "etcd/server", "etcd/client"} {
+		files = append(files, "ca.key", "front-proxy/ca.crt", "etcd/ca.crt", "service-accounts.key",
+			"service-accounts.pub")
+		for _, name := range []string{"apiserver", "apiserver-kubelet-client", "controller-manager", "scheduler",
+			"front-proxy/client", "etcd/server", "etcd/client"} {
 			files = append(files, name+".crt", name+".key")
 		}
 	}

@@ -98,7 +98,8 @@ func (r record) endProcesses(ctx context.Context) error {
 		}
 		pids := slices.Collect(maps.Values(holders))
 		if len(pids) == 0 {
-			if pids, err = r.strays(); err != nil || len(pids) == 0 {
+			pids, err = r.strays()
+			if err != nil || len(pids) == 0 {
 				return err
 			}
 		}

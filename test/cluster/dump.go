@@ -49,7 +49,8 @@ func (cl *Cluster) Dump(ctx context.Context) (string, error) {
 	for _, s := range []Space{cl.Router(), cl.Tor()} {
 		g.Go(func() error {
 			for _, c := range networkState {
-				if err := capture(s.Command(ctx, "sh", "-c", c.command), filepath.Join(dir, s.Name, c.file)); err != nil {
+				if err := capture(s.Command(ctx, "sh", "-c", c.command),
+					filepath.Join(dir, s.Name, c.file)); err != nil {
 					return err
 				}
 			}
@@ -97,7 +98,8 @@ func (cl *Cluster) dumpObjects(ctx context.Context, dir string) error {
 		}
 	}
 	for _, output := range []string{"wide", "yaml"} {
-		cmd, err := cl.KubectlCommand(ctx, "get", strings.Join(wanted, ","), "--all-namespaces", "--ignore-not-found", "--output="+output)
+		cmd, err := cl.KubectlCommand(ctx, "get", strings.Join(wanted, ","), "--all-namespaces", "--ignore-not-found",
+			"--output="+output)
 		if err != nil {
 			return err
 		}

@@ -89,7 +89,8 @@ func (n *Node) configure(p Plan) (revision string, err error) {
 	controlPlane := n.Name == p.Nodes[0].Name
 	files := map[string][]byte{}
 	for _, name := range nodeFiles(n.NodePlan, controlPlane) {
-		if files["pki/"+name], err = os.ReadFile(filepath.Join(n.record.State, "pki", name)); err != nil {
+		files["pki/"+name], err = os.ReadFile(filepath.Join(n.record.State, "pki", name))
+		if err != nil {
 			return "", fmt.Errorf("read credentials: %w", err)
 		}
 	}
@@ -102,7 +103,8 @@ func (n *Node) configure(p Plan) (revision string, err error) {
 		files[name+".conf"] = kubeconfig(p.apiEndpoint(), nodePKI, certificate)
 	}
 	for _, name := range []string{"containerd.toml", "kubelet.yaml", "kube-proxy.yaml"} {
-		if files[name], err = render(name, newTemplateData(n.record.Config, p, n.NodePlan)); err != nil {
+		files[name], err = render(name, newTemplateData(n.record.Config, p, n.NodePlan))
+		if err != nil {
 			return "", err
 		}
 	}

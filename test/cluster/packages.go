@@ -52,7 +52,8 @@ func InstallPackages(ctx context.Context, progress io.Writer) error {
 		defer os.Remove(policyPath)
 	}
 	// Without an update an image of a machine often has no package lists at all.
-	for _, args := range [][]string{{"update"}, append([]string{"install", "-y", "--no-install-recommends"}, missing...)} {
+	for _, args := range [][]string{{"update"}, append([]string{"install", "-y", "--no-install-recommends"},
+		missing...)} {
 		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-q"}, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {

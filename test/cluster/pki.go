@@ -59,10 +59,12 @@ func openAuthority(dir, name string) (*authority, error) {
 	if cert == nil || key == nil {
 		return nil, fmt.Errorf("authority %s in %s is not PEM", name, dir)
 	}
-	if a.cert, err = x509.ParseCertificate(cert.Bytes); err != nil {
+	a.cert, err = x509.ParseCertificate(cert.Bytes)
+	if err != nil {
 		return nil, fmt.Errorf("parse authority %s: %w", name, err)
 	}
-	if a.key, err = x509.ParseECPrivateKey(key.Bytes); err != nil {
+	a.key, err = x509.ParseECPrivateKey(key.Bytes)
+	if err != nil {
 		return nil, fmt.Errorf("parse key of authority %s: %w", name, err)
 	}
 	return a, nil

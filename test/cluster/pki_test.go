@@ -32,7 +32,8 @@ func TestCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		options := func(authority string) x509.VerifyOptions {
-			return x509.VerifyOptions{Roots: pool(t, filepath.Join(pki, authority+".crt")), DNSName: c.name, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+			return x509.VerifyOptions{Roots: pool(t, filepath.Join(pki, authority+".crt")), DNSName: c.name,
+				KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 		}
 		if _, err := pair.Leaf.Verify(options(c.authority)); err != nil {
 			t.Errorf("%s: %v", c.file, err)
@@ -40,7 +41,8 @@ func TestCredentials(t *testing.T) {
 		if _, err := pair.Leaf.Verify(options(c.other)); err == nil {
 			t.Errorf("%s passes for one of %s", c.file, c.other)
 		}
-		if s := pair.Leaf.Subject; s.CommonName != c.user || c.group != "" && !slices.Contains(s.Organization, c.group) {
+		if s := pair.Leaf.Subject; s.CommonName != c.user || c.group != "" &&
+			!slices.Contains(s.Organization, c.group) {
 			t.Errorf("%s is %s, want user %s in %s", c.file, s, c.user, c.group)
 		}
 	}

@@ -93,7 +93,8 @@ func claim(ctx context.Context, c Config) (record, error) {
 // compatible refuses what a running cluster cannot be converged to.
 func compatible(have, want Config) error {
 	if have.IP != want.IP || have.Subnets != want.Subnets || have.CNI != want.CNI || want.Nodes < have.Nodes {
-		return fmt.Errorf("cluster %s exists with %d nodes, %d subnets, IP %s, CNI %s: only nodes can be added; take it down first to change the rest",
+		return fmt.Errorf("cluster %s exists with %d nodes, %d subnets, IP %s, CNI %s: only nodes can be added; "+
+			"take it down first to change the rest",
 			have.Name, have.Nodes, have.Subnets, have.IP, have.CNI)
 	}
 	return nil

@@ -31,7 +31,8 @@ var workloads = map[string]workload{
 func (cl *Cluster) Redeploy(ctx context.Context, component string) error {
 	w, ok := workloads[component]
 	if !ok {
-		return fmt.Errorf("redeploy %s: want one of %s", component, strings.Join(slices.Sorted(maps.Keys(workloads)), ", "))
+		return fmt.Errorf("redeploy %s: want one of %s", component,
+			strings.Join(slices.Sorted(maps.Keys(workloads)), ", "))
 	}
 	old, err := cl.api.pods(ctx, w.label)
 	if err != nil {

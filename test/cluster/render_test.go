@@ -53,7 +53,8 @@ func TestRender(t *testing.T) {
 			if r := ptp.Plugins[0].IPAM; len(r.Ranges) != c.ranges || len(r.Routes) != c.ranges {
 				t.Errorf("%d ranges and %d routes, want %d", len(r.Ranges), len(r.Routes), c.ranges)
 			}
-			if body, err = render("bootstrap.yaml", data); err != nil {
+			body, err = render("bootstrap.yaml", data)
+			if err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Contains(body, []byte("ipFamilyPolicy: "+c.policies)) {

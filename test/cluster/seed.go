@@ -107,7 +107,8 @@ func fillSeed(ctx context.Context, root string, archives []images.Archive) (err 
 
 func loadSeed(ctx context.Context, socket string, archives []images.Archive) error {
 	ctr := func(args ...string) error {
-		_, err := output(exec.CommandContext(ctx, "ctr", append([]string{"--address=" + socket, "--namespace=k8s.io"}, args...)...), "ctr")
+		_, err := output(exec.CommandContext(ctx, "ctr", append([]string{"--address=" + socket, "--namespace=k8s.io"},
+			args...)...), "ctr")
 		return err
 	}
 	err := poll(ctx, func(context.Context) (bool, error) {

@@ -84,10 +84,12 @@ func prepare(ctx context.Context, c Config) (prepared, error) {
 }
 
 func buildPrograms(ctx context.Context, b build.Builder) (p programs, err error) {
-	if p.nodeinit, err = b.Program(ctx, "./test/cluster/cmd/nodeinit"); err != nil {
+	p.nodeinit, err = b.Program(ctx, "./test/cluster/cmd/nodeinit")
+	if err != nil {
 		return p, err
 	}
-	if p.etcd, err = b.Module(ctx, "etcd"); err != nil {
+	p.etcd, err = b.Module(ctx, "etcd")
+	if err != nil {
 		return p, err
 	}
 	p.kubernetes, err = b.Module(ctx, "kubernetes")
@@ -134,7 +136,8 @@ func (cl *Cluster) boot(ctx context.Context, n *Node, prep prepared) (revision s
 	if err := n.writeRoot("/etc/hosts", cl.hosts()); err != nil {
 		return "", err
 	}
-	if revision, err = n.configure(cl.plan); err != nil {
+	revision, err = n.configure(cl.plan)
+	if err != nil {
 		return "", err
 	}
 	return revision, cl.installCNI(ctx, n)
@@ -158,7 +161,8 @@ var cniPlugins = []string{"bandwidth", "bridge", "host-local", "loopback", "port
 const debianCNIPlugins = "/usr/lib/cni"
 
 func (cl *Cluster) installCNI(ctx context.Context, n *Node) error {
-	script := "mkdir -p /opt/cni/bin /etc/cni/net.d && cd " + debianCNIPlugins + " && cp -u " + strings.Join(cniPlugins, " ") + " /opt/cni/bin/"
+	script := "mkdir -p /opt/cni/bin /etc/cni/net.d && cd " + debianCNIPlugins + " && cp -u " +
+		strings.Join(cniPlugins, " ") + " /opt/cni/bin/"
 	if _, err := n.Exec(ctx, "sh", "-c", script); err != nil {
 		return fmt.Errorf("install reference plugins: %w", err)
 	}
@@ -205,7 +209,8 @@ func (cl *Cluster) startControlPlane(ctx context.Context, revision string, apiRe
 }
 
 // startNode starts the node's own daemons and loads the test images.
-func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, prep prepared, apiReady <-chan struct{}) error {
+func (cl *Cluster) startNode(ctx context.Context, n *Node, revision string, prep prepared,
+	apiReady <-chan struct{}) error {
 	start := func(p nodeinit.Process) error {
 		p.Revision = revision
 		if _, err := n.init.Ensure(ctx, p); err != nil {

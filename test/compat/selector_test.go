@@ -53,7 +53,8 @@ func (w *writer) expression(depth int) {
 		w.space()
 		w.b.WriteString(")")
 	default:
-		w.operation(pick(w.Rand, []string{"==", "!=", " contains", " starts with", " startswith", " ends with", " endswith"}))
+		w.operation(pick(w.Rand, []string{"==", "!=", " contains", " starts with", " startswith", " ends with",
+			" endswith"}))
 		w.quoted()
 	}
 }
@@ -102,13 +103,14 @@ func (w *writer) mutate(text string) string {
 	for range 1 + w.IntN(2) {
 		at := w.IntN(len(text) + 1)
 		end := min(len(text), at+w.IntN(3))
-		text = text[:at] + pick(w.Rand, []string{"", " ", "(", ")", "!", "=", "'", `"`, "{", "}", ",", "&", "|", "in", "a", "#"}) + text[end:]
+		text = text[:at] + pick(w.Rand, []string{"", " ", "(", ")", "!", "=", "'", `"`, "{", "}", ",", "&", "|", "in",
+			"a", "#"}) + text[end:]
 	}
 	return text
 }
 
-// TestSelectors gives random selectors, right and wrong, to both libraries: they must accept the same ones, write them the
-// same way, and select the same labels.
+// TestSelectors gives random selectors, right and wrong, to both libraries: they must accept the same ones, write them
+// the same way, and select the same labels.
 func TestSelectors(t *testing.T) {
 	t.Logf("-seed=%d", *seed)
 	w := &writer{Rand: rand.New(rand.NewPCG(*seed, 2))}
@@ -139,7 +141,8 @@ func TestSelectors(t *testing.T) {
 				labels[pick(w.Rand, labelNames)] = pick(w.Rand, labelValues)
 			}
 			if theirs.Evaluate(labels) != ours.Matches(labels) {
-				t.Fatalf("%q on %v: theirs says %v, ours %v", text, labels, theirs.Evaluate(labels), ours.Matches(labels))
+				t.Fatalf("%q on %v: theirs says %v, ours %v", text, labels, theirs.Evaluate(labels),
+					ours.Matches(labels))
 			}
 		}
 	}

@@ -55,20 +55,24 @@ var kinds = map[string][2]any{
 	"WorkloadEndpoint":             {internal.WorkloadEndpoint{}, v3.WorkloadEndpoint{}},
 }
 
-// differences are fields that do not survive although both sides have them, or that only theirs has, with the reason. What
-// only ours has needs none if Calico's field table has it: Calico added it after that version of its module.
+// differences are fields that do not survive although both sides have them, or that only theirs has, with the reason.
+// What only ours has needs none if Calico's field table has it: Calico added it after that version of its module.
 var differences = map[string]string{
-	"BGPConfiguration spec.listenPort":                          "a 0, which is no port, is dropped by the public type",
-	"BlockAffinity spec.deleted":                                "the CRD requires it, so ours writes it when it is false",
+	"BGPConfiguration spec.listenPort": "a 0, which is no port, is dropped by the public type",
+	"BlockAffinity spec.deleted": "the CRD requires it, so ours writes it when it is " +
+		"false",
 	"FelixConfiguration spec.bpfKubeProxyEndpointSlicesEnabled": "Calico removed it",
 	"FelixConfiguration spec.iptablesLockFilePath":              "Calico removed it",
 	"FelixConfiguration spec.iptablesLockTimeout":               "Calico removed it",
 	"IPAMBlock spec.deleted":                                    "false says as little as its absence",
 	"IPAMBlock spec.sequenceNumber":                             "0 is also the CRD's default",
-	"IPPool spec.ipip.enabled":                                  "for conversion from the API before v3 only: Calico's CRD has it no more",
-	"IPPool spec.ipip.mode":                                     "for conversion from the API before v3 only: Calico's CRD has it no more",
-	"IPPool spec.nat-outgoing":                                  "for conversion from the API before v3 only: Calico's CRD has it no more",
-	"WorkloadEndpoint spec.ports[].hostPort":                    "0 is no port: ours does not write it",
+	"IPPool spec.ipip.enabled": "for conversion from the API before v3 only: " +
+		"Calico's CRD has it no more",
+	"IPPool spec.ipip.mode": "for conversion from the API before v3 only: " +
+		"Calico's CRD has it no more",
+	"IPPool spec.nat-outgoing": "for conversion from the API before v3 only: " +
+		"Calico's CRD has it no more",
+	"WorkloadEndpoint spec.ports[].hostPort": "0 is no port: ours does not write it",
 }
 
 // fieldsFile is Calico's field table.
@@ -113,7 +117,8 @@ func TestTypes(t *testing.T) {
 			t.Errorf("%s: no such difference any more", field)
 		}
 	}
-	t.Logf("%d kinds, %d objects each way: equal JSON, but for %d fields with a reason and %d that the public types lack:\n%s", len(kinds),
+	t.Logf("%d kinds, %d objects each way: equal JSON, but for %d fields with a reason and %d that the public types "+
+		"lack:\n%s", len(kinds),
 		objectsPerKind, len(used), len(newer), strings.Join(slices.Sorted(maps.Keys(newer)), "\n"))
 }
 
@@ -121,7 +126,8 @@ func TestTypes(t *testing.T) {
 // its value changed or nothing if it is on one side only.
 func send(t *testing.T, f filler, kind string, from int, report func(path, what string)) {
 	t.Helper()
-	sent, received := reflect.New(reflect.TypeOf(kinds[kind][from])).Interface(), reflect.New(reflect.TypeOf(kinds[kind][1-from])).Interface()
+	sent, received := reflect.New(reflect.TypeOf(kinds[kind][from])).Interface(),
+		reflect.New(reflect.TypeOf(kinds[kind][1-from])).Interface()
 	f.object(sent, kind)
 	before := encode(t, sent)
 	if err := json.Unmarshal(before, received); err != nil {

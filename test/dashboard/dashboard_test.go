@@ -28,9 +28,12 @@ func TestAnswers(t *testing.T) {
 		want  []float64
 	}{
 		{dashboard.Query{Series: "felix_bpf_events"}, []float64{3, 4}},
-		{dashboard.Query{Series: "felix_bpf_events", Matchers: []dashboard.Matcher{{Label: "type", Value: "lost"}}}, []float64{3}},
-		{dashboard.Query{Series: "felix_bpf_events", Matchers: []dashboard.Matcher{{Label: "type", Value: "lost", Not: true}}}, []float64{4}},
-		{dashboard.Query{Series: "felix_bpf_events", Matchers: []dashboard.Matcher{{Label: "missing", Value: "x"}}}, nil},
+		{dashboard.Query{Series: "felix_bpf_events", Matchers: []dashboard.Matcher{{Label: "type", Value: "lost"}}},
+			[]float64{3}},
+		{dashboard.Query{Series: "felix_bpf_events", Matchers: []dashboard.Matcher{{Label: "type", Value: "lost",
+			Not: true}}}, []float64{4}},
+		{dashboard.Query{Series: "felix_bpf_events", Matchers: []dashboard.Matcher{{Label: "missing", Value: "x"}}},
+			nil},
 		{dashboard.Query{Series: "felix_bpf"}, nil},
 		{dashboard.Query{Series: "a_sum"}, []float64{0.5}},
 	} {
@@ -50,7 +53,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestEveryQueryHasARow: the table of effects says of each metric of Calico that a dashboard asks for what becomes of it.
+// TestEveryQueryHasARow: the table of effects says of each metric of Calico that a dashboard asks for what becomes of
+// it.
 func TestEveryQueryHasARow(t *testing.T) {
 	for _, d := range []struct{ title, program string }{
 		{dashboard.Felix, "felix"}, {dashboard.FelixOld, "felix"}, {dashboard.Typha, "typha"},

@@ -101,7 +101,8 @@ func (d *Demo) reaches(ctx context.Context, from, to pod) (bool, error) {
 		}
 	}
 	if answers != 0 && answers != len(to.addresses) {
-		return false, fmt.Errorf("probe %s → %s: %d of the addresses %v answer", from.name, to.name, answers, to.addresses)
+		return false, fmt.Errorf("probe %s → %s: %d of the addresses %v answer", from.name, to.name, answers,
+			to.addresses)
 	}
 	return answers > 0, nil
 }

@@ -18,7 +18,8 @@ const pingSeconds = 20
 // restart kills Felix while pings run in a VXLAN pool and in one routed by BGP, and wants
 // every packet to arrive.
 func (d *Demo) restart(ctx context.Context) error {
-	for _, line := range []string{"kubectl apply -f test/demo/pings.yaml", "kubectl wait -n pings pod --all --for=condition=Ready --timeout=120s"} {
+	for _, line := range []string{"kubectl apply -f test/demo/pings.yaml",
+		"kubectl wait -n pings pod --all --for=condition=Ready --timeout=120s"} {
 		if _, err := d.shell.show(ctx, line); err != nil {
 			return err
 		}
@@ -27,7 +28,8 @@ func (d *Demo) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.shell.show(ctx, d.onNode("node1", "ip route show proto bird; ip route show dev vxlan.calico")); err != nil {
+	if _, err := d.shell.show(ctx,
+		d.onNode("node1", "ip route show proto bird; ip route show dev vxlan.calico")); err != nil {
 		return err
 	}
 	before, err := d.felixRestarts(ctx)
@@ -43,7 +45,8 @@ func (d *Demo) restart(ctx context.Context) error {
 	if err := d.check("Felix was killed and came back Ready", killed); err != nil {
 		return errors.Join(err, lost)
 	}
-	if err := d.check(fmt.Sprintf("no ping was lost in %d s, by tunnel and by BGP route, both ways", pingSeconds), lost); err != nil {
+	if err := d.check(fmt.Sprintf("no ping was lost in %d s, by tunnel and by BGP route, both ways", pingSeconds),
+		lost); err != nil {
 		return err
 	}
 	_, err = d.shell.show(ctx, "calicoctl node status --node node1")
@@ -82,7 +85,8 @@ var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`
 
 func (d *Demo) pingWithoutLoss(ctx context.Context, t ping) error {
 	// Ping ends by itself after pingSeconds, which is when the exit code is for the packets.
-	output, err := d.shell.run(ctx, fmt.Sprintf("kubectl exec -n pings %s -- ping -q -i 0.05 -w %d %s", t.from, pingSeconds, t.address), "")
+	output, err := d.shell.run(ctx, fmt.Sprintf("kubectl exec -n pings %s -- ping -q -i 0.05 -w %d %s", t.from,
+		pingSeconds, t.address), "")
 	counts := pingSummary.FindStringSubmatch(output)
 	if counts == nil {
 		return fmt.Errorf("ping %s → %s printed no summary: %w", t.from, t.to, err)
@@ -98,7 +102,8 @@ func (d *Demo) pingWithoutLoss(ctx context.Context, t ping) error {
 
 // killFelix ends Felix on node1 by SIGKILL, sees that it is gone, and waits until it is Ready again.
 func (d *Demo) killFelix(ctx context.Context, before int) error {
-	kill := "for p in $(ip netns pids " + d.cluster.NodeNamespace("node1") + "); do grep -qx felix /proc/$p/comm && kill -9 $p && echo killed $p; done"
+	kill := "for p in $(ip netns pids " + d.cluster.NodeNamespace("node1") +
+		"); do grep -qx felix /proc/$p/comm && kill -9 $p && echo killed $p; done"
 	output, err := d.shell.show(ctx, kill+"; true")
 	if err != nil {
 		return err

@@ -61,8 +61,8 @@ func (d *Demo) bgp(ctx context.Context) error {
 	return d.clientReaches(ctx)
 }
 
-// ConnectRouter starts BIRD on the router outside the cluster and makes every node peer with it. It returns BIRD's control
-// socket when every session is established.
+// ConnectRouter starts BIRD on the router outside the cluster and makes every node peer with it. It returns BIRD's
+// control socket when every session is established.
 func (d *Demo) ConnectRouter(ctx context.Context) (control string, err error) {
 	plan := d.cluster.Plan()
 	control, err = d.startBird(ctx)
@@ -72,8 +72,10 @@ func (d *Demo) ConnectRouter(ctx context.Context) (control string, err error) {
 	var manifest strings.Builder
 	for i, subnet := range plan.Subnets {
 		for _, local := range subnet.Tor {
-			fmt.Fprintf(&manifest, "---\napiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata:\n  name: tor-rack%d-%s\nspec:\n  peerIP: %q\n  asNumber: %d\n"+
-				"  nodeSelector: topology.kubernetes.io/zone == '%s'\n", i+1, familyName(local.Addr()), local.Addr(), torAS, subnet.Name)
+			fmt.Fprintf(&manifest, "---\napiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata:\n  name: "+
+				"tor-rack%d-%s\nspec:\n  peerIP: %q\n  asNumber: %d\n"+
+				"  nodeSelector: topology.kubernetes.io/zone == '%s'\n", i+1, familyName(local.Addr()), local.Addr(),
+				torAS, subnet.Name)
 		}
 	}
 	if _, err := d.shell.showInput(ctx, "calicoctl apply -f -", manifest.String()); err != nil {
@@ -113,7 +115,8 @@ func (d *Demo) startBird(ctx context.Context) (string, error) {
 	}
 	d.say("tor is a router outside the cluster; BIRD runs on it as AS %d, configured in %s.", torAS, file)
 	// It daemonises; the cluster ends what runs in its namespaces when it goes down.
-	if _, err := d.shell.show(ctx, fmt.Sprintf("ip netns exec %s bird -c %s -s %s -P %s", d.cluster.TorNamespace(), file, control, filepath.Join(dir, "bird.pid"))); err != nil {
+	if _, err := d.shell.show(ctx, fmt.Sprintf("ip netns exec %s bird -c %s -s %s -P %s", d.cluster.TorNamespace(),
+		file, control, filepath.Join(dir, "bird.pid"))); err != nil {
 		return "", err
 	}
 	_, err := d.shell.until(ctx, 10*time.Second, "birdc -s "+control+" show status", contains("Daemon is up"))
@@ -129,8 +132,9 @@ func (d *Demo) birdSettings() any {
 	var peers []birdPeer
 	for i, subnet := range plan.Subnets {
 		for _, local := range subnet.Tor {
-			peers = append(peers, birdPeer{Name: fmt.Sprintf("rack%dv%d", i+1, version(local.Addr())), Version: version(local.Addr()),
-				Local: local.Addr().String(), Range: local.Masked().String()})
+			peers = append(peers, birdPeer{Name: fmt.Sprintf("rack%dv%d", i+1, version(local.Addr())),
+				Version: version(local.Addr()),
+				Local:   local.Addr().String(), Range: local.Masked().String()})
 		}
 	}
 	return struct {

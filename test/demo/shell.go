@@ -68,13 +68,15 @@ func (s shell) run(ctx context.Context, line, input string) (string, error) {
 
 // until repeats a silent command until its output satisfies, or ctx or the deadline ends; it
 // returns the last output.
-func (s shell) until(ctx context.Context, timeout time.Duration, line string, satisfied func(string) error) (string, error) {
+func (s shell) until(ctx context.Context, timeout time.Duration, line string, satisfied func(string) error) (string,
+	error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
 		output, err := s.run(ctx, line, "")
 		if err == nil {
-			if err = satisfied(output); err == nil {
+			err = satisfied(output)
+			if err == nil {
 				return output, nil
 			}
 		}

@@ -13,11 +13,15 @@ const rolloutTimeout = 3 * time.Minute
 
 // Install installs Maneki with Helm, or upgrades it, and waits until every node is Ready.
 func (d *Demo) Install(ctx context.Context) error {
-	if _, err := d.shell.show(ctx, "helm upgrade --install maneki charts/maneki -n calico-system --create-namespace -f test/demo/values.yaml"); err != nil {
+	const helm = "helm upgrade --install maneki charts/maneki -n calico-system --create-namespace -f " +
+		"test/demo/values.yaml"
+	if _, err := d.shell.show(ctx, helm); err != nil {
 		return err
 	}
-	for _, workload := range []string{"deployment/calico-typha", "daemonset/calico-node", "deployment/calico-kube-controllers"} {
-		if _, err := d.shell.show(ctx, "kubectl rollout status -n calico-system "+workload+" --timeout=150s | tail -1"); err != nil {
+	for _, workload := range []string{"deployment/calico-typha", "daemonset/calico-node",
+		"deployment/calico-kube-controllers"} {
+		if _, err := d.shell.show(ctx, "kubectl rollout status -n calico-system "+workload+
+			" --timeout=150s | tail -1"); err != nil {
 			return err
 		}
 	}
@@ -26,13 +30,15 @@ func (d *Demo) Install(ctx context.Context) error {
 }
 
 func (d *Demo) shop(ctx context.Context) error {
-	for _, line := range []string{"calicoctl get ippools -o wide", "kubectl get nodes -o wide", "kubectl apply -f docs/examples/shop.yaml"} {
+	for _, line := range []string{"calicoctl get ippools -o wide", "kubectl get nodes -o wide",
+		"kubectl apply -f docs/examples/shop.yaml"} {
 		if _, err := d.shell.show(ctx, line); err != nil {
 			return err
 		}
 	}
 	// A demo run before may have left policies.
-	if _, err := d.shell.run(ctx, "kubectl delete --ignore-not-found -f docs/examples/shop-policies.yaml", ""); err != nil {
+	if _, err := d.shell.run(ctx, "kubectl delete --ignore-not-found -f docs/examples/shop-policies.yaml",
+		""); err != nil {
 		return err
 	}
 	for _, line := range []string{
@@ -55,7 +61,8 @@ func (d *Demo) shopPods(ctx context.Context) ([]pod, error) {
 	var pods []pod
 	_, err := d.shell.until(ctx, rolloutTimeout, "true", func(string) error {
 		var err error
-		if pods, err = d.pods(ctx, "-A -l 'app in (web,api,db)'"); err != nil {
+		pods, err = d.pods(ctx, "-A -l 'app in (web,api,db)'")
+		if err != nil {
 			return err
 		}
 		if len(pods) != 6 {
@@ -99,7 +106,8 @@ func (d *Demo) policy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.matrixBecomes(ctx, pods, func(string, string) bool { return true }, "before: all pods reach all"); err != nil {
+	if err := d.matrixBecomes(ctx, pods, func(string, string) bool { return true },
+		"before: all pods reach all"); err != nil {
 		return err
 	}
 	if _, err := d.shell.show(ctx, "kubectl apply -f docs/examples/shop-policies.yaml"); err != nil {
@@ -115,10 +123,12 @@ func (d *Demo) matrixBecomes(ctx context.Context, pods []pod, allowed func(from,
 	var difference error
 	for range 3 {
 		var err error
-		if m, err = d.measure(ctx, pods); err != nil {
+		m, err = d.measure(ctx, pods)
+		if err != nil {
 			return err
 		}
-		if difference = m.expect(allowed); difference == nil {
+		difference = m.expect(allowed)
+		if difference == nil {
 			break
 		}
 	}
@@ -129,7 +139,8 @@ func (d *Demo) matrixBecomes(ctx context.Context, pods []pod, allowed func(from,
 func (d *Demo) metrics(ctx context.Context) error {
 	node := d.cluster.Plan().Nodes[0]
 	url := fmt.Sprintf("http://%s:9091/metrics", hostPort(node.Addrs[0].Addr()))
-	if _, err := d.shell.show(ctx, "curl -s "+url+" | grep -E '^felix_(active_local|cluster_num|ipsets_calico|iptables_chains|resync_state|int_dataplane_failures)'"); err != nil {
+	const names = "active_local|cluster_num|ipsets_calico|iptables_chains|resync_state|int_dataplane_failures"
+	if _, err := d.shell.show(ctx, "curl -s "+url+" | grep -E '^felix_("+names+")'"); err != nil {
 		return err
 	}
 	output, err := d.shell.run(ctx, "curl -s "+url, "")

@@ -80,7 +80,8 @@ func TestEveryBlockIsMarked(t *testing.T) {
 	known := []string{"sh", "text", "yaml", "go", "json", "cddl"}
 	for _, b := range blocks {
 		if !slices.Contains(known, b.Info) {
-			t.Errorf("%s:%d: block is marked %q; want one of %s (sh blocks are run)", b.File, b.Line, b.Info, strings.Join(known, ", "))
+			t.Errorf("%s:%d: block is marked %q; want one of %s (sh blocks are run)", b.File, b.Line, b.Info,
+				strings.Join(known, ", "))
 		}
 	}
 }
@@ -94,7 +95,8 @@ func TestParse(t *testing.T) {
 	if _, err := parse("a.md", "```sh\nls\n"); err == nil {
 		t.Error("an open block is accepted")
 	}
-	if diff := cmp.Diff([]string{"generate", "lint", "demo"}, MakeTargets("make generate lint  # x\n  make demo NAME=a\ncmake no\n")); diff != "" {
+	if diff := cmp.Diff([]string{"generate", "lint", "demo"},
+		MakeTargets("make generate lint  # x\n  make demo NAME=a\ncmake no\n")); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -116,7 +116,8 @@ func (c *Cluster) start(t testing.TB) error {
 			return err
 		}
 	}
-	if c.admin, err = c.connect("", ""); err != nil {
+	c.admin, err = c.connect("", "")
+	if err != nil {
 		return err
 	}
 	t.Cleanup(func() { c.admin.Close() })
@@ -156,7 +157,8 @@ func (c *Cluster) connect(user, password string) (*clientv3.Client, error) {
 	}
 	if c.options.TLS {
 		var err error
-		if settings.TLS, err = clientTLS(c.dir); err != nil {
+		settings.TLS, err = clientTLS(c.dir)
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -34,7 +34,8 @@ func WriteCertificate(dir, name, pair string) error {
 	leaf.SerialNumber, leaf.Subject.CommonName, leaf.KeyUsage = big.NewInt(2), pair, x509.KeyUsageDigitalSignature
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	leaf.DNSNames, leaf.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-	authorityDER, err := x509.CreateCertificate(rand.Reader, &authority, &authority, authorityKey.Public(), authorityKey)
+	authorityDER, err := x509.CreateCertificate(rand.Reader, &authority, &authority, authorityKey.Public(),
+		authorityKey)
 	if err != nil {
 		return fmt.Errorf("make authority: %w", err)
 	}

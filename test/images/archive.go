@@ -85,8 +85,9 @@ func newArchive(i Image, reference string, layers []layer) (archive, error) {
 		Created:      "2024-01-01T00:00:00Z",
 		Architecture: runtime.GOARCH,
 		OS:           "linux",
-		Config:       execConfig{Env: []string{imagePath}, Entrypoint: i.Entrypoint, Cmd: i.Cmd, WorkingDir: "/", Labels: i.Labels},
-		RootFS:       rootFS{Type: "layers"},
+		Config: execConfig{Env: []string{imagePath}, Entrypoint: i.Entrypoint, Cmd: i.Cmd, WorkingDir: "/",
+			Labels: i.Labels},
+		RootFS: rootFS{Type: "layers"},
 	}
 	m := manifest{SchemaVersion: 2, MediaType: mediaManifest}
 	docker := dockerManifest{RepoTags: []string{reference}}
@@ -97,7 +98,8 @@ func newArchive(i Image, reference string, layers []layer) (archive, error) {
 	}
 	a := archive{layers: layers}
 	var err error
-	if m.Config, err = a.blob(mediaConfig, config); err != nil {
+	m.Config, err = a.blob(mediaConfig, config)
+	if err != nil {
 		return a, err
 	}
 	docker.Config = blobPath(m.Config.Digest[len("sha256:"):])

@@ -29,7 +29,8 @@ func TestArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	definition := Image{Name: "x", Repository: "example.org/x", Entrypoint: []string{"/usr/bin/program"}, Labels: map[string]string{"a": "b"}}
+	definition := Image{Name: "x", Repository: "example.org/x", Entrypoint: []string{"/usr/bin/program"},
+		Labels: map[string]string{"a": "b"}}
 	write := func() []byte {
 		a, err := newArchive(definition, definition.Reference("v1"), []layer{l})
 		if err != nil {
@@ -47,7 +48,8 @@ func TestArchive(t *testing.T) {
 	}
 	files := untar(t, body)
 	for name, content := range files {
-		if digest, ok := strings.CutPrefix(name, "blobs/sha256/"); ok && digest != fmt.Sprintf("%x", sha256.Sum256(content)) {
+		if digest, ok := strings.CutPrefix(name, "blobs/sha256/"); ok &&
+			digest != fmt.Sprintf("%x", sha256.Sum256(content)) {
 			t.Errorf("%s does not have that digest", name)
 		}
 	}
@@ -59,10 +61,12 @@ func TestArchive(t *testing.T) {
 	parse(t, files[blobPath(digestOf(ix.Manifests[0].Digest))], &m)
 	parse(t, files[blobPath(digestOf(m.Config.Digest))], &config)
 	parse(t, files["manifest.json"], &old)
-	if got := ix.Manifests[0].Annotations["io.containerd.image.name"]; got != "example.org/x:v1" || old[0].RepoTags[0] != got {
+	if got := ix.Manifests[0].Annotations["io.containerd.image.name"]; got != "example.org/x:v1" ||
+		old[0].RepoTags[0] != got {
 		t.Errorf("named %s and %s", got, old[0].RepoTags[0])
 	}
-	if old[0].Config != blobPath(digestOf(m.Config.Digest)) || old[0].Layers[0] != blobPath(digestOf(m.Layers[0].Digest)) {
+	if old[0].Config != blobPath(digestOf(m.Config.Digest)) ||
+		old[0].Layers[0] != blobPath(digestOf(m.Layers[0].Digest)) {
 		t.Errorf("the manifests name different blobs: %+v, %+v", m, old)
 	}
 	if diff := cmp.Diff([]string{m.Layers[0].Digest}, config.RootFS.DiffIDs); diff != "" {
@@ -72,7 +76,8 @@ func TestArchive(t *testing.T) {
 		t.Error(diff)
 	}
 	inside := untar(t, files[blobPath(digestOf(m.Layers[0].Digest))])
-	if diff := cmp.Diff(map[string][]byte{"usr/": {}, "usr/bin/": {}, "usr/bin/program": []byte("content")}, inside); diff != "" {
+	if diff := cmp.Diff(map[string][]byte{"usr/": {}, "usr/bin/": {}, "usr/bin/program": []byte("content")},
+		inside); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -98,7 +103,8 @@ func untar(t *testing.T, body []byte) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if files[h.Name], err = io.ReadAll(r); err != nil {
+		files[h.Name], err = io.ReadAll(r)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

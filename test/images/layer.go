@@ -50,11 +50,13 @@ func cachedLayer(path, key string, write func(io.Writer) error) (layer, error) {
 	if err := write(io.MultiWriter(f, h)); err != nil {
 		return l, err
 	}
-	if l.Size, err = f.Seek(0, io.SeekCurrent); err != nil {
+	l.Size, err = f.Seek(0, io.SeekCurrent)
+	if err != nil {
 		return l, fmt.Errorf("write layer: %w", err)
 	}
 	l.Key, l.Digest = key, hex.EncodeToString(h.Sum(nil))
-	if body, err = json.Marshal(l); err != nil {
+	body, err = json.Marshal(l)
+	if err != nil {
 		return l, fmt.Errorf("encode layer record: %w", err)
 	}
 	// The record goes first and comes last: it never describes another tar.
@@ -107,7 +109,8 @@ func writeFileTar(w io.Writer, target, source string) error {
 			return err
 		}
 	}
-	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: info.Size()}); err != nil {
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755,
+		Size: info.Size()}); err != nil {
 		return err
 	}
 	if _, err := io.Copy(tw, f); err != nil {
@@ -157,7 +160,8 @@ func (b Builder) debianLayer(ctx context.Context, packages []string) (layer, err
 // leaves out what tells of the making: logs, caches, the machine's name.
 func writeDebian(ctx context.Context, w io.Writer, list string) error {
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--variant=minbase", "--format=tar", "--include="+list,
-		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		debianSuite, "-")
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+debianEpoch)
 	cmd.Stdout = w

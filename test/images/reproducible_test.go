@@ -18,7 +18,8 @@ import (
 	"github.com/maneki-net/maneki/test/long"
 )
 
-// checkout copies the module, without what was built in it, into a folder of its own. The times of its files are other ones.
+// checkout copies the module, without what was built in it, into a folder of its own. The times of its files are other
+// ones.
 func checkout(t *testing.T) build.Builder {
 	t.Helper()
 	here, err := build.Here(io.Discard)
@@ -49,8 +50,8 @@ func checkout(t *testing.T) build.Builder {
 	return build.Builder{Root: there, Progress: io.Discard}
 }
 
-// TestReproducible: an image that is built again somewhere else has the same digest, and the same bill of materials, which has the modules
-// of its program.
+// TestReproducible: an image that is built again somewhere else has the same digest, and the same bill of materials,
+// which has the modules of its program.
 func TestReproducible(t *testing.T) {
 	built := map[string]bool{}
 	for range 2 {
@@ -62,7 +63,8 @@ func TestReproducible(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkBOM(t, bom, archives[0].ID, "pkg:golang/k8s.io/client-go@v", "pkg:golang/stdlib@1.", "pkg:golang/github.com/maneki-net/maneki@")
+		checkBOM(t, bom, archives[0].ID, "pkg:golang/k8s.io/client-go@v", "pkg:golang/stdlib@1.",
+			"pkg:golang/github.com/maneki-net/maneki@")
 		built[archives[0].ID+string(bom)] = true
 	}
 	if len(built) != 1 {
@@ -80,7 +82,8 @@ func checkBOM(t *testing.T, text []byte, digest string, purls ...string) {
 		t.Errorf("it is about %+v, want %s", bom.Metadata.Component, digest)
 	}
 	for _, purl := range purls {
-		if !slices.ContainsFunc(*bom.Components, func(c cyclonedx.Component) bool { return strings.HasPrefix(c.PackageURL, purl) }) {
+		if !slices.ContainsFunc(*bom.Components,
+			func(c cyclonedx.Component) bool { return strings.HasPrefix(c.PackageURL, purl) }) {
 			t.Errorf("it lacks %s among %d components", purl, len(*bom.Components))
 		}
 	}
@@ -88,8 +91,10 @@ func checkBOM(t *testing.T, text []byte, digest string, purls ...string) {
 
 // TestPackagesOfDebian: those that are installed, from dpkg's status in a root file system.
 func TestPackagesOfDebian(t *testing.T) {
-	status := "Package: ipset\nStatus: install ok installed\nArchitecture: amd64\nVersion: 7.17-1\nDescription: sets\n Package: none\n\n" +
-		"Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.36-9+deb12u10\n"
+	status := "Package: ipset\nStatus: install ok installed\nArchitecture: amd64\nVersion: 7.17-1\nDescription: " +
+		"sets\n Package: none\n\n" +
+		"Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: libc6\nStatus: install ok " +
+		"installed\nArchitecture: amd64\nVersion: 2.36-9+deb12u10\n"
 	var root bytes.Buffer
 	w := tar.NewWriter(&root)
 	for _, name := range []string{"./etc/hostname", "./var/lib/dpkg/status"} {
@@ -111,7 +116,8 @@ func TestPackagesOfDebian(t *testing.T) {
 	if err := addPackages(found, layer{path: path}); err != nil {
 		t.Fatal(err)
 	}
-	for _, purl := range []string{"pkg:deb/debian/ipset@7.17-1?arch=amd64&distro=bookworm", "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=bookworm"} {
+	for _, purl := range []string{"pkg:deb/debian/ipset@7.17-1?arch=amd64&distro=bookworm",
+		"pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=bookworm"} {
 		if _, listed := found[purl]; !listed || len(found) != 2 {
 			t.Errorf("found are %v, want %s", found, purl)
 		}

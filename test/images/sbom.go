@@ -51,7 +51,8 @@ func writeBOM(i Image, a Archive, p parts) error {
 
 // library is a component by its package URL (https://github.com/package-url/purl-spec).
 func library(name, version, purl string) cyclonedx.Component {
-	return cyclonedx.Component{Type: cyclonedx.ComponentTypeLibrary, BOMRef: purl, Name: name, Version: version, PackageURL: purl}
+	return cyclonedx.Component{Type: cyclonedx.ComponentTypeLibrary, BOMRef: purl, Name: name, Version: version,
+		PackageURL: purl}
 }
 
 func addModules(found map[string]cyclonedx.Component, program string) error {
@@ -94,7 +95,8 @@ func addPackages(found map[string]cyclonedx.Component, debian layer) error {
 			continue
 		}
 		return eachPackage(archive, func(name, version, architecture string) {
-			purl := fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s&distro=%s", name, url.QueryEscape(version), architecture, debianSuite)
+			purl := fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s&distro=%s", name, url.QueryEscape(version), architecture,
+				debianSuite)
 			found[purl] = library(name, version, purl)
 		})
 	}

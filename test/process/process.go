@@ -43,7 +43,8 @@ func Launch(log, program string, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{name: filepath.Base(program), log: log, cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	p := &Process{name: filepath.Base(program), log: log, cmd: exec.Command(program, args...),
+		ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -139,7 +140,8 @@ func FreePorts(n int) ([]int, error) {
 func listen() (l net.Listener, err error) {
 	for range 100 {
 		port := firstPort + rand.N(lastPort-firstPort+1)
-		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+		l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err == nil {
 			return l, nil
 		}
 	}

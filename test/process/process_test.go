@@ -15,7 +15,8 @@ func TestUnansweredQuestionIsAskedAgain(t *testing.T) {
 	defer p.Kill()
 	asked := 0
 	if err := p.Until(t.Context(), "ready", func(ctx context.Context) error {
-		if asked++; asked > 1 {
+		asked++
+		if asked > 1 {
 			return nil
 		}
 		<-ctx.Done()

@@ -16,8 +16,10 @@ const module = "github.com/maneki-net/maneki/"
 // Packages whose tests work on the real kernel or start a cluster, an API server or etcd; all others are unit tests.
 var (
 	kernelPatterns  = []string{"bgp/speaker", "felix/..."}
-	clusterPatterns = []string{"api/crds", "calicoctl", "datastore/etcd/...", "datastore/kubernetes/...", "kube-controllers/daemon",
-		"kube-controllers/status", "test/chart", "test/cluster/...", "test/e2e", "test/etcd", "typha", "typha/discovery"}
+	clusterPatterns = []string{"api/crds", "calicoctl", "datastore/etcd/...", "datastore/kubernetes/...",
+		"kube-controllers/daemon",
+		"kube-controllers/status", "test/chart", "test/cluster/...", "test/e2e", "test/etcd", "typha",
+		"typha/discovery"}
 )
 
 // tally counts tests; subtests count as tests.

@@ -40,7 +40,10 @@ type options struct {
 // parts in the order in which they run: what fails soonest first.
 var parts = []part{
 	{name: "checks", run: runChecks},
-	{name: "unit", run: func(ctx context.Context, o options) tally { return goTest(ctx, o, unitPackages, "-timeout=20m") }},
+	{name: "unit", run: func(ctx context.Context, o options) tally {
+		return goTest(ctx, o, unitPackages,
+			"-timeout=20m")
+	}},
 	{name: "compat", run: func(ctx context.Context, o options) tally {
 		o.module, o.pkg = "test/compat", ""
 		return goTest(ctx, o, unitPackages, "-timeout=20m")
@@ -92,7 +95,8 @@ func run(ctx context.Context, o options, names []string) (bool, error) {
 		fmt.Printf("\n=== %s\n", p.name)
 		start := time.Now()
 		t := p.run(ctx, o)
-		fmt.Fprintf(&summary, "%-8s %5.1f min  %d passed, %d failed, %d skipped\n", p.name, time.Since(start).Minutes(), t.passed, len(t.failed), len(t.skipped))
+		fmt.Fprintf(&summary, "%-8s %5.1f min  %d passed, %d failed, %d skipped\n", p.name, time.Since(start).Minutes(),
+			t.passed, len(t.failed), len(t.skipped))
 		total.add(t)
 	}
 	fmt.Printf("\n=== summary\n%s", summary.String())
@@ -119,7 +123,9 @@ var checks = []check{
 	{"gofmt", []string{"gofmt", "-l", "."}, true},
 	{"go vet", []string{"go", "vet", "./..."}, false},
 	{"staticcheck", []string{"go", "tool", "-modfile=hack/lint/go.mod", "staticcheck", "./..."}, false},
-	{"generated files are current", []string{"sh", "-c", "go generate ./... >&2 && git status --porcelain -- '*zz_generated*' 'api/crds' 'charts/maneki/crds'"}, true},
+	{"generated files are current",
+		[]string{"sh", "-c", "go generate ./... >&2 && git status --porcelain -- '*zz_generated*' 'api/crds' " +
+			"'charts/maneki/crds'"}, true},
 	{"go.mod is tidy", []string{"go", "mod", "tidy", "-diff"}, false},
 	{"test/compat/go.mod is tidy", []string{"go", "-C", "test/compat", "mod", "tidy", "-diff"}, false},
 }

@@ -27,9 +27,11 @@ func TestCheckJudgesStandardOutputAlone(t *testing.T) {
 	}
 }
 
-// TestServersAreStartedInTheClusterPart: a package whose tests start servers is no unit package, whose tests need nothing.
+// TestServersAreStartedInTheClusterPart: a package whose tests start servers is no unit package, whose tests need
+// nothing.
 func TestServersAreStartedInTheClusterPart(t *testing.T) {
-	list := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.ImportPath}} {{join .TestImports \" \"}} {{join .XTestImports \" \"}}", "./...")
+	list := exec.CommandContext(t.Context(), "go", "list", "-f",
+		"{{.ImportPath}} {{join .TestImports \" \"}} {{join .XTestImports \" \"}}", "./...")
 	list.Dir = "../.."
 	output, err := list.Output()
 	if err != nil {
@@ -43,7 +45,8 @@ func TestServersAreStartedInTheClusterPart(t *testing.T) {
 			if !slices.Contains(imports, module+server) {
 				continue
 			}
-			if servers++; unitPackages(pkg) {
+			servers++
+			if unitPackages(pkg) {
 				t.Errorf("%s starts servers of %s in its tests: add it to clusterPatterns", pkg, server)
 			}
 		}

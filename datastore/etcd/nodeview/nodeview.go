@@ -63,7 +63,8 @@ func (s *Store) Update(ctx context.Context, kind datastore.Kind, object datastor
 // view returns the Node of Kubernetes that says the same. Its addresses are those of spec.bgp, and then those that
 // have the type InternalIP.
 func view(node *v3.Node) *corev1.Node {
-	v := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion,
+	v := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name, UID: node.UID,
+		ResourceVersion:   node.ResourceVersion,
 		CreationTimestamp: node.CreationTimestamp}}
 	derive.ApplyNode(node, v)
 	v.Labels = node.Labels
@@ -79,7 +80,8 @@ func view(node *v3.Node) *corev1.Node {
 	for i, address := range addresses {
 		address, _, _ = strings.Cut(address, "/")
 		if address != "" && !slices.Contains(addresses[:i], address) {
-			v.Status.Addresses = append(v.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: address})
+			v.Status.Addresses = append(v.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP,
+				Address: address})
 		}
 	}
 	return v

@@ -18,10 +18,13 @@ func TestView(t *testing.T) {
 	s := memory.New()
 	asn := uint32(64512)
 	node := &v3.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"rack": "a"}, Annotations: map[string]string{"kept": "1"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"rack": "a"},
+			Annotations: map[string]string{"kept": "1"}},
 		Spec: v3.NodeSpec{
-			BGP:       &v3.NodeBGPSpec{ASNumber: &asn, IPv4Address: "192.0.2.1/24", RouteReflectorClusterID: "10.0.0.1"},
-			Addresses: []v3.NodeAddress{{Address: "2001:db8::1/64", Type: "InternalIP"}, {Address: "203.0.113.1", Type: "ExternalIP"}},
+			BGP: &v3.NodeBGPSpec{ASNumber: &asn, IPv4Address: "192.0.2.1/24",
+				RouteReflectorClusterID: "10.0.0.1"},
+			Addresses: []v3.NodeAddress{{Address: "2001:db8::1/64", Type: "InternalIP"},
+				{Address: "203.0.113.1", Type: "ExternalIP"}},
 			OrchRefs:  []v3.OrchRef{{NodeName: "vm-7", Orchestrator: "openstack"}},
 			Wireguard: &v3.NodeWireguardSpec{InterfaceIPv4Address: "10.9.0.1"},
 		},
@@ -37,8 +40,10 @@ func TestView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeInternalIP, Address: "2001:db8::1"}}
-	if diff := cmp.Diff(want, got.Status.Addresses); diff != "" || got.Labels["rack"] != "a" || got.Annotations[v3.NodeIPv4Address] != "192.0.2.1/24" {
+	want := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"},
+		{Type: corev1.NodeInternalIP, Address: "2001:db8::1"}}
+	if diff := cmp.Diff(want, got.Status.Addresses); diff != "" || got.Labels["rack"] != "a" ||
+		got.Annotations[v3.NodeIPv4Address] != "192.0.2.1/24" {
 		t.Errorf("the view is %+v\n%s", got, diff)
 	}
 	if _, err := datastore.Modify(t.Context(), view, datastore.Nodes, key, func(n *corev1.Node) error {
@@ -63,7 +68,8 @@ func TestView(t *testing.T) {
 	if _, err := view.Update(t.Context(), datastore.Nodes, got); !errors.Is(err, datastore.ErrConflict) {
 		t.Errorf("an update of what was read before gives %v, want ErrConflict", err)
 	}
-	if _, err := view.Get(t.Context(), datastore.Nodes, datastore.Key{Name: "n2"}); !errors.Is(err, datastore.ErrNotFound) {
+	if _, err := view.Get(t.Context(), datastore.Nodes, datastore.Key{Name: "n2"}); !errors.Is(err,
+		datastore.ErrNotFound) {
 		t.Errorf("a missing node gives %v", err)
 	}
 }

@@ -57,7 +57,8 @@ func (s *Store) endpoint(ctx context.Context, key datastore.Key) (datastore.Obje
 	if !ok {
 		return nil, datastore.ErrNotFound
 	}
-	pod, err := datastore.Get[*corev1.Pod](ctx, s.Store, datastore.Pods, datastore.Key{Namespace: key.Namespace, Name: name})
+	pod, err := datastore.Get[*corev1.Pod](ctx, s.Store, datastore.Pods,
+		datastore.Key{Namespace: key.Namespace, Name: name})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,8 @@ func (s *Store) profile(ctx context.Context, name string) (datastore.Object, err
 		}
 		return derive.NamespaceProfile(o), nil
 	}
-	o, err := datastore.Get[*corev1.ServiceAccount](ctx, s.Store, datastore.ServiceAccounts, datastore.Key{Namespace: namespace, Name: account})
+	o, err := datastore.Get[*corev1.ServiceAccount](ctx, s.Store, datastore.ServiceAccounts,
+		datastore.Key{Namespace: namespace, Name: account})
 	if err != nil {
 		return nil, err
 	}
@@ -145,14 +147,16 @@ func (s *Store) List(ctx context.Context, kind datastore.Kind, opts datastore.Li
 }
 
 // Watch implements datastore.Store, but for Profiles. A pod that is scheduled during the watch is reported as Modified.
-func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (s *Store) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	from, ok := sources[kind]
 	if !ok {
 		return s.Store.Watch(ctx, kind, revision, opts)
 	}
 	if len(from) > 1 {
 		return nil, datastore.OpError("watch", kind, datastore.Key{}, datastore.ErrInvalid,
-			errors.New("profiles cannot be watched where Kubernetes is the datastore: watch namespaces and serviceaccounts with kubectl"))
+			errors.New("profiles cannot be watched where Kubernetes is the datastore: watch namespaces and "+
+				"serviceaccounts with kubectl"))
 	}
 	if err := checkField("watch", kind, opts); err != nil {
 		return nil, err

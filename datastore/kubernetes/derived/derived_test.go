@@ -20,11 +20,13 @@ func cluster(t *testing.T) *Store {
 	t.Helper()
 	s := New(memory.New())
 	for kind, object := range map[datastore.Kind]datastore.Object{
-		datastore.Namespaces:      &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
-		datastore.ServiceAccounts: &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "front"}},
-		datastore.Nodes:           &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}},
-		datastore.Pods:            pod("web-0", "n1"),
-		datastore.IPPools:         &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}},
+		datastore.Namespaces: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
+		datastore.ServiceAccounts: &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop",
+			Name: "front"}},
+		datastore.Nodes: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}},
+		datastore.Pods:  pod("web-0", "n1"),
+		datastore.IPPools: &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"},
+			Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}},
 	} {
 		create(t, s, kind, object)
 	}
@@ -39,7 +41,8 @@ func create(t *testing.T, s *Store, kind datastore.Kind, object datastore.Object
 }
 
 func pod(name, node string) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.PodSpec{NodeName: node}}
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+		Spec: corev1.PodSpec{NodeName: node}}
 }
 
 func TestWhatIsListedCanBeRead(t *testing.T) {
@@ -61,7 +64,8 @@ func TestWhatIsListedCanBeRead(t *testing.T) {
 			read, err := s.Get(t.Context(), kind, datastore.KeyOf(o))
 			if err != nil {
 				t.Error(err)
-			} else if actual, err := datastore.KindOf(read); err != nil || actual != kind || read.GetName() != o.GetName() {
+			} else if actual, err := datastore.KindOf(read); err != nil || actual != kind ||
+				read.GetName() != o.GetName() {
 				t.Errorf("%s %s reads as %v %s", kind, o.GetName(), actual, read.GetName())
 			}
 		}
@@ -80,7 +84,8 @@ func TestWhatIsListedCanBeRead(t *testing.T) {
 				key.Namespace = "shop"
 			}
 			_, err := s.Get(t.Context(), kind, key)
-			if !errors.Is(err, datastore.ErrNotFound) || !strings.Contains(err.Error(), kind.String()+" "+key.String()) {
+			if !errors.Is(err, datastore.ErrNotFound) || !strings.Contains(err.Error(),
+				kind.String()+" "+key.String()) {
 				t.Errorf("%s %s: error %v", kind, key, err)
 			}
 		}
@@ -120,14 +125,17 @@ func TestOtherWritesAreRefused(t *testing.T) {
 		if _, err := s.Create(t.Context(), kind, object); !errors.Is(err, datastore.ErrExists) {
 			t.Errorf("create %s: %v", kind, err)
 		}
-		if err := s.Delete(t.Context(), kind, datastore.KeyOf(object), datastore.Preconditions{}); !errors.Is(err, datastore.ErrInvalid) {
+		if err := s.Delete(t.Context(), kind, datastore.KeyOf(object), datastore.Preconditions{}); !errors.Is(err,
+			datastore.ErrInvalid) {
 			t.Errorf("delete %s: %v", kind, err)
 		}
-		if _, err := s.Update(t.Context(), kind, object); kind != datastore.CalicoNodes && !errors.Is(err, datastore.ErrInvalid) {
+		if _, err := s.Update(t.Context(), kind, object); kind != datastore.CalicoNodes &&
+			!errors.Is(err, datastore.ErrInvalid) {
 			t.Errorf("update %s: %v", kind, err)
 		}
 		object.SetName("other")
-		if _, err := s.Create(t.Context(), kind, object); !errors.Is(err, datastore.ErrInvalid) || !strings.Contains(err.Error(), "kubectl") {
+		if _, err := s.Create(t.Context(), kind, object); !errors.Is(err, datastore.ErrInvalid) ||
+			!strings.Contains(err.Error(), "kubectl") {
 			t.Errorf("create another %s: %v", kind, err)
 		}
 	}
@@ -156,7 +164,8 @@ func TestWatch(t *testing.T) {
 	if _, err := s.List(ctx, datastore.WorkloadEndpoints, byName); !errors.Is(err, datastore.ErrInvalid) {
 		t.Errorf("list by a field of the pod: %v", err)
 	}
-	if _, err := s.Watch(ctx, datastore.WorkloadEndpoints, list.Revision, byName); !errors.Is(err, datastore.ErrInvalid) {
+	if _, err := s.Watch(ctx, datastore.WorkloadEndpoints, list.Revision, byName); !errors.Is(err,
+		datastore.ErrInvalid) {
 		t.Errorf("watch by a field of the pod: %v", err)
 	}
 	if _, err := s.Watch(ctx, datastore.Profiles, "", datastore.ListOptions{}); !errors.Is(err, datastore.ErrInvalid) {

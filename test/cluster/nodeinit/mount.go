@@ -24,7 +24,8 @@ func mountRoot(spec Spec) error {
 	// kernel allows an upper directory there, only not a lower in an upper.
 	options := fmt.Sprintf("lowerdir=/,upperdir=%s,workdir=%s", spec.Upper, filepath.Join(spec.Work, "work"))
 	if err := mount("overlay", root, "overlay", 0, options); err != nil {
-		return fmt.Errorf("%w (the state directory must lie on a file system that can hold an overlay's upper layer)", err)
+		return fmt.Errorf("%w (the state directory must lie on a file system that can hold an overlay's upper layer)",
+			err)
 	}
 	if err := mountSystem(root); err != nil {
 		return err

@@ -29,7 +29,8 @@ func TestParseHierarchies(t *testing.T) {
 		t.Error(diff)
 	}
 	const v2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
-	if diff := cmp.Diff([]hierarchy{{path: "/sys/fs/cgroup", unified: true}}, parseHierarchies(v2), cmp.AllowUnexported(hierarchy{})); diff != "" {
+	if diff := cmp.Diff([]hierarchy{{path: "/sys/fs/cgroup", unified: true}}, parseHierarchies(v2),
+		cmp.AllowUnexported(hierarchy{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -84,7 +85,8 @@ func TestServer(t *testing.T) {
 	if s := all["sleep"]; s.PID != 0 || s.Exit != "killed by terminated" {
 		t.Errorf("after stop: process %d, %q", s.PID, s.Exit)
 	}
-	if _, err := c.Ensure(t.Context(), Process{Name: "none", Argv: []string{"/nonexistent"}, Log: "/dev/null"}); err == nil || !strings.Contains(err.Error(), "start none") {
+	if _, err := c.Ensure(t.Context(), Process{Name: "none", Argv: []string{"/nonexistent"},
+		Log: "/dev/null"}); err == nil || !strings.Contains(err.Error(), "start none") {
 		t.Errorf("a program that does not exist: %v", err)
 	}
 	ensure(sleep, true)

@@ -67,9 +67,11 @@ func (s *server) answer(conn net.Conn) {
 	defer conn.Close()
 	var req request
 	var rep reply
-	if err := json.NewDecoder(conn).Decode(&req); err != nil {
-		rep.Error = err.Error()
-	} else if rep.Started, err = s.handle(req); err != nil {
+	err := json.NewDecoder(conn).Decode(&req)
+	if err == nil {
+		rep.Started, err = s.handle(req)
+	}
+	if err != nil {
 		rep.Error = err.Error()
 	}
 	rep.Processes = s.statuses()

@@ -64,7 +64,8 @@ func spawn(spec Spec, listener *os.File) error {
 	if err != nil {
 		return fmt.Errorf("make pipe: %w", err)
 	}
-	logFile, err := os.OpenFile(filepath.Join(spec.Cluster, spec.Node+".init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	logFile, err := os.OpenFile(filepath.Join(spec.Cluster, spec.Node+".init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY,
+		0o644)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}

@@ -22,9 +22,11 @@ var selectors = []struct{ name, text string }{
 	{"==", "role == 'database'"},
 	{"has()", "has(app.kubernetes.io/name)"},
 	{"three with &&", "role == 'database' && env in {'production', 'staging', 'canary'} && !has(legacy)"},
-	{"pods of a namespace", "projectcalico.org/namespace == 'shop' && projectcalico.org/orchestrator == 'k8s' && app == 'web'"},
+	{"pods of a namespace", "projectcalico.org/namespace == 'shop' && projectcalico.org/orchestrator == 'k8s' && " +
+		"app == 'web'"},
 	{"in 50 values", "role in {" + strings.Join(values(50), ", ") + "}"},
-	{"nested", "(role == 'web' || role starts with 'data') && (env ends with 'ion' || env contains 'stag') && !(tier == 'x' || has(legacy))"},
+	{"nested", "(role == 'web' || role starts with 'data') && (env ends with 'ion' || env contains 'stag') && " +
+		"!(tier == 'x' || has(legacy))"},
 }
 
 func values(n int) []string {
@@ -67,7 +69,8 @@ func measure(ctx context.Context, pattern string, runs int) error {
 			return err
 		}
 		for _, pair := range []bench.Pair{
-			thousands("parse "+s.name, 5, func() { _, _ = public.Parse(s.text) }, func() { _, _ = selector.Parse(s.text) }),
+			thousands("parse "+s.name, 5, func() { _, _ = public.Parse(s.text) },
+				func() { _, _ = selector.Parse(s.text) }),
 			thousands("evaluate "+s.name, 100, func() { theirs.Evaluate(labels) }, func() { ours.Matches(labels) }),
 		} {
 			if !wanted.MatchString(pair.Name) {

@@ -56,7 +56,8 @@ func up(c *cluster.Config) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Printf("cluster %s is up after %s\nexport KUBECONFIG=%s\n", c.Name, time.Since(began).Round(100*time.Millisecond), cl.Kubeconfig())
+			fmt.Printf("cluster %s is up after %s\nexport KUBECONFIG=%s\n", c.Name,
+				time.Since(began).Round(100*time.Millisecond), cl.Kubeconfig())
 			return nil
 		},
 	}

@@ -22,7 +22,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *name); err != nil {
-		fmt.Fprintf(os.Stderr, "\ndemo failed: %v\n\nThe cluster is up as it was: look around with make cluster-shell NAME=%[2]s NODE=node1, write its state\n"+
+		fmt.Fprintf(os.Stderr, "\ndemo failed: %v\n\nThe cluster is up as it was: look around with make "+
+			"cluster-shell NAME=%[2]s NODE=node1, write its state\n"+
 			"to files with make cluster-dump NAME=%[2]s, remove it with make cluster-down NAME=%[2]s.\n", err, *name)
 		os.Exit(1)
 	}
@@ -43,7 +44,8 @@ func run(ctx context.Context, name string) error {
 		return err
 	}
 	start := time.Now()
-	c, err := cluster.Up(ctx, cluster.Config{Name: name, Nodes: 3, Subnets: 2, IP: cluster.Dual, CNI: cluster.CNINone, Root: root, Progress: os.Stdout})
+	c, err := cluster.Up(ctx, cluster.Config{Name: name, Nodes: 3, Subnets: 2, IP: cluster.Dual, CNI: cluster.CNINone,
+		Root: root, Progress: os.Stdout})
 	if err != nil {
 		return err
 	}
