@@ -18,7 +18,8 @@ func TestLabelsSurvivePacking(t *testing.T) {
 		nil, many,
 		{"": ""},
 		{"app": "shop", "tier": "", "env": "prod"},
-		{strings.Repeat("k", 127): strings.Repeat("v", 128), strings.Repeat("k", 316): strings.Repeat("v", 20_000), "z": "last"},
+		{strings.Repeat("k", 127): strings.Repeat("v", 128), strings.Repeat("k", 316): strings.Repeat("v", 20_000),
+			"z": "last"},
 	} {
 		l, got := d.pack("pcns.", m), map[string]string{}
 		for rest := l.entries(); len(rest) > 0; {

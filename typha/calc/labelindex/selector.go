@@ -123,6 +123,9 @@ func (x *Index) Swept() bool { return len(x.unused) == 0 }
 
 // resize counts that the items of a selector have n more networks.
 func (x *Index) resize(s *Selector, n int) {
+	if n == 0 {
+		return
+	}
 	before := s.networks
 	s.networks += n
 	for _, o := range x.observers {

@@ -24,11 +24,11 @@ type Sets struct {
 	steps   atomic.Uint64
 }
 
-// Changes are what a Flush returns.
+// Changes are what a Flush returns. The deltas apply after the new sets are there.
 type Changes struct {
 	New    []*wire.IPSet   // whole, in no order
 	Gone   []wire.ID       // in no order
-	Deltas []wire.SetDelta // of other sets, by name
+	Deltas []wire.SetDelta // sorted by name
 }
 
 // New returns a Sets without sets, which follows an index.
@@ -137,7 +137,7 @@ func (s *Sets) drop(set *Set) {
 	s.index.Release(set.selector)
 }
 
-// Size returns the number of contributions to a set, which has at most as many members.
+// Size returns the number of networks of items, or of endpoints of a Service, that a set is made from.
 func (s *Sets) Size(set *Set) int {
 	if set.selector == nil {
 		return s.services.size(*set.Service)
