@@ -102,7 +102,7 @@ func (e *Engine) endJob(j *job) {
 	*j = job{key: j.key, dropped: true}
 }
 
-// workOf estimates the work of putting a policy in place: the classes to match and, of one in force, the members to
+// workOf estimates the work of putting a policy in place: the groups to match and, of one in force, the members to
 // add.
 func (e *Engine) workOf(c *compile.Policy) int {
 	work, groups := 0, map[string]int{} // by namespace
