@@ -13,8 +13,8 @@ type Map[K comparable, V any] struct {
 	peak    int // most that pending has held
 }
 
-// small is the number of entries up to which an emptied map is used again. A larger one is replaced, because ranging over
-// a map costs as much as it ever held.
+// small is the number of entries up to which an emptied map is used again. A larger one is replaced, because ranging
+// over a map costs as much as it ever held.
 const small = 64
 
 // New returns an empty Map. equal reports whether an actual value is as good as the desired one.

@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -38,7 +39,7 @@ func (h *host) events(t testing.TB) []dataplane.Event {
 			t.Fatalf("an IPv6 address has a route and no event: %+v", list)
 		}
 	}
-	sortNeighs(list)
+	sortRuns(list)
 	return slices.DeleteFunc(list, func(e dataplane.Event) bool {
 		if e.Kind == dataplane.EventLink {
 			last, known := h.links[e.Device]
@@ -73,14 +74,23 @@ func moveAddrs(list []dataplane.Event) bool {
 	return true
 }
 
-// sortNeighs sorts neighbour events that follow each other: the real kernel sends them in the order of a random hash.
-func sortNeighs(list []dataplane.Event) {
-	slices.SortStableFunc(list, func(a, b dataplane.Event) int {
-		if a.Kind != dataplane.EventNeigh || b.Kind != dataplane.EventNeigh {
-			return 0
+// sortRuns sorts neighbour events that follow each other, and deletions of routes that do. The real kernel sends them
+// in the order of a random hash and of a tree.
+func sortRuns(list []dataplane.Event) {
+	same := func(a, b dataplane.Event) bool {
+		routes := a.Kind == dataplane.EventRoute && a.Deleted && b.Deleted
+		return a.Kind == b.Kind && (routes || a.Kind == dataplane.EventNeigh)
+	}
+	for start := 0; start < len(list); {
+		end := start + 1
+		for end < len(list) && same(list[start], list[end]) {
+			end++
 		}
-		return a.Dst.Addr().Compare(b.Dst.Addr())
-	})
+		slices.SortStableFunc(list[start:end], func(a, b dataplane.Event) int {
+			return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()))
+		})
+		start = end
+	}
 }
 
 // command carries out a command, if it is one of these:

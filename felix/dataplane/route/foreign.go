@@ -13,15 +13,15 @@ import (
 )
 
 // Foreign reads the routes that others made in the table of a Config: the kernel, an administrator, a router's
-// advertisements. It changes nothing, and reads when it is first asked and after an event that
-// may have changed the answer. The agent's goroutine calls it.
+// advertisements. It changes nothing. It reads the kernel at the first call of Of, and again after an event that may
+// have changed the result. The agent's goroutine calls it.
 type Foreign struct {
 	kernel Kernel
 	cfg    Config // Protocols are those that are not foreign
 
-	addrs  []netip.Addr // as asked last
-	routes []Route      // the answer
-	read   bool         // routes is the answer as far as is known
+	addrs  []netip.Addr // of the last call of Of
+	routes []Route      // its result
+	read   bool         // routes is up to date, as far as is known
 }
 
 // NewForeign returns a reader of what New's Table with the same Config leaves alone.
@@ -45,29 +45,34 @@ func (f *Foreign) Of(addrs []netip.Addr) ([]Route, error) {
 		return nil, nil
 	}
 	routes, err := retryDump(func() ([]netlink.Route, error) {
-		return f.kernel.RouteListFiltered(f.cfg.Family.AF(), &netlink.Route{Table: f.cfg.Table}, netlink.RT_FILTER_TABLE)
+		filter := &netlink.Route{Table: f.cfg.Table}
+		return f.kernel.RouteListFiltered(f.cfg.Family.AF(), filter, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
 		return f.routes, fmt.Errorf("list %s routes of table %d: %w", f.cfg.Family, f.cfg.Table, err)
 	}
-	links, err := retryDump(f.kernel.LinkList) // after the routes: a device that is not in it has gone, and its routes too
+	// After the routes: a device that is not in the list has gone, and its routes too.
+	links, err := retryDump(f.kernel.LinkList)
 	if err != nil {
 		return f.routes, fmt.Errorf("list links: %w", err)
 	}
-	f.take(routes, deviceNames(links))
+	f.routes = f.concerned(routes, deviceNames(links))
 	f.read = true
 	return f.routes, nil
 }
 
-func (f *Foreign) take(messages []netlink.Route, names map[int]string) {
-	f.routes = nil
+// concerned returns the foreign routes that concern one of the addresses, best first.
+func (f *Foreign) concerned(messages []netlink.Route, names map[int]string) []Route {
+	var routes []Route
 	for _, msg := range messages {
 		if slices.Contains(f.cfg.Protocols, int(msg.Protocol)) || msg.Tos != 0 {
 			continue
 		}
 		hops := msg.MultiPath
 		if len(hops) == 0 {
-			hops = []*netlink.NexthopInfo{{LinkIndex: msg.LinkIndex, Gw: msg.Gw, Flags: msg.Flags, Via: msg.Via, Encap: msg.Encap}}
+			hops = []*netlink.NexthopInfo{
+				{LinkIndex: msg.LinkIndex, Gw: msg.Gw, Flags: msg.Flags, Via: msg.Via, Encap: msg.Encap},
+			}
 		}
 		msg.MultiPath = slices.DeleteFunc(hops, func(h *netlink.NexthopInfo) bool {
 			return names[h.LinkIndex] == "" || h.Flags&unix.RTNH_F_DEAD != 0 || h.Via != nil || h.Encap != nil
@@ -77,12 +82,13 @@ func (f *Foreign) take(messages []netlink.Route, names map[int]string) {
 			r.Hops = nil
 		}
 		if slices.ContainsFunc(f.addrs, r.concerns) {
-			f.routes = append(f.routes, r)
+			routes = append(routes, r)
 		}
 	}
-	slices.SortStableFunc(f.routes, func(a, b Route) int { // among equals the kernel takes the first
+	slices.SortStableFunc(routes, func(a, b Route) int { // among equals the kernel uses the first
 		return cmp.Or(cmp.Compare(b.Dst.Bits(), a.Dst.Bits()), cmp.Compare(a.Priority, b.Priority))
 	})
+	return routes
 }
 
 // concerns reports whether a route leads to an address or through it.
@@ -90,11 +96,11 @@ func (r Route) concerns(addr netip.Addr) bool {
 	return r.Dst.Contains(addr) || slices.ContainsFunc(r.Hops, func(h Hop) bool { return h.Gateway == addr })
 }
 
-// Resync makes the next Of read the kernel.
+// Resync makes the next call of Of read the kernel.
 func (f *Foreign) Resync() { f.read = false }
 
-// Observe takes route, link and address events, and reports whether the answer may have changed. With a device that
-// goes down, and with an address, routes go of which nothing tells (see Table).
+// Observe takes route, link and address events, and reports whether the result of Of may have changed. With a device
+// that goes down, and with an address, routes go for which the kernel sends no event (see Table).
 func (f *Foreign) Observe(e dataplane.Event) bool {
 	if len(f.addrs) == 0 {
 		return false // nobody depends on a route
@@ -110,8 +116,9 @@ func (f *Foreign) Observe(e dataplane.Event) bool {
 	case dataplane.EventAddr:
 		stale = e.Deleted && e.Family == f.cfg.Family && !e.Dst.Addr().IsLinkLocalUnicast()
 	case dataplane.EventRoute:
-		stale = e.Family == f.cfg.Family && e.Table == f.cfg.Table && !slices.Contains(f.cfg.Protocols, e.Protocol) &&
-			(slices.ContainsFunc(f.addrs, e.Dst.Contains) || slices.ContainsFunc(f.routes, func(r Route) bool { return r.Dst == e.Dst }))
+		foreign := e.Table == f.cfg.Table && !slices.Contains(f.cfg.Protocols, e.Protocol)
+		known := slices.ContainsFunc(f.routes, func(r Route) bool { return r.Dst == e.Dst })
+		stale = e.Family == f.cfg.Family && foreign && (known || slices.ContainsFunc(f.addrs, e.Dst.Contains))
 	}
 	if stale {
 		f.Resync()

@@ -1,9 +1,11 @@
 package route_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/maneki-net/maneki/felix/dataplane/drivertest"
@@ -88,6 +90,44 @@ func TestSuite(t *testing.T) {
 		cfg := route.Config{Family: f.Family, Protocols: []int{route.ProtocolFelix, route.ProtocolBGP}}
 		drivertest.Run(t, f.Family.String()+"-*.txt", func(_ testing.TB, k drivertest.Kernel) drivertest.Driver {
 			return suite{route.New(k, cfg)}
+		})
+	}
+}
+
+// foreignSuite is a Foreign with the command of its transcripts:
+//
+//	of ADDRESS …
+type foreignSuite struct{ *route.Foreign }
+
+func (s foreignSuite) Command(words []string) (string, error) {
+	if words[0] != "of" {
+		return "", fmt.Errorf("no such command: %q", words)
+	}
+	var addrs []netip.Addr
+	for _, word := range words[1:] {
+		addrs = append(addrs, netip.MustParseAddr(word))
+	}
+	routes, err := s.Of(addrs)
+	var lines []string
+	for _, r := range routes {
+		line := fmt.Sprintf("%s type %d metric %d", r.Dst, r.Type, r.Priority)
+		for _, h := range r.Hops {
+			line += fmt.Sprintf(" via %s dev %s", h.Gateway, h.Device)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n"), err
+}
+
+func (foreignSuite) Name() string                { return "foreign" }
+func (foreignSuite) Apply(context.Context) error { return nil }
+
+// TestForeignSuite plays the transcripts of what others route on the real kernel and on the fake one.
+func TestForeignSuite(t *testing.T) {
+	for _, f := range families {
+		cfg := route.Config{Family: f.Family, Protocols: []int{route.ProtocolFelix, route.ProtocolBGP}}
+		drivertest.Run(t, "foreign-"+f.Family.String()+".txt", func(_ testing.TB, k drivertest.Kernel) drivertest.Driver {
+			return foreignSuite{route.NewForeign(k, cfg)}
 		})
 	}
 }
