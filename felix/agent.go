@@ -27,7 +27,7 @@ import (
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/felix/policy"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -52,7 +52,7 @@ type NodeFacts interface {
 // Options of an Agent; all are required but Learned and Configured.
 type Options struct {
 	Node   string
-	Source stream.Source
+	Source hub.Source
 	// Whole says that the source's first commit is everything; otherwise it is the
 	// difference to what the journal held.
 	Whole   bool

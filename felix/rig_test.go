@@ -24,7 +24,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -159,7 +159,7 @@ func (s *source) Next(ctx context.Context) (wire.Commit, error) {
 	select {
 	case c, open := <-s.commits:
 		if !open {
-			return wire.Commit{}, stream.ErrClosed
+			return wire.Commit{}, hub.ErrClosed
 		}
 		return c, nil
 	case <-ctx.Done():

@@ -19,7 +19,7 @@ import (
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/test/apiserver"
 	"github.com/maneki-net/maneki/typha"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -94,10 +94,10 @@ func TestPoliciesOfAnOptionalKind(t *testing.T) {
 
 	removeCRD() // and the policies with it
 	for name, replica := range map[string]*typha.Local{"former": former, "young": young, "started since": start(t, store)} {
-		var s *stream.Session
+		var s *hub.Session
 		waitFor(t, name+" accepts a node that applied the policy", func() bool {
 			var err error
-			if s, err = replica.Hub().Connect(t.Context(), stream.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: applied}); err != nil && !errors.Is(err, stream.ErrBehind) {
+			if s, err = replica.Hub().Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: applied}); err != nil && !errors.Is(err, hub.ErrBehind) {
 				t.Fatal(err)
 			}
 			return err == nil

@@ -14,7 +14,7 @@ import (
 	"github.com/maneki-net/maneki/test/apiserver"
 	"github.com/maneki-net/maneki/test/etcdserver"
 	"github.com/maneki-net/maneki/typha"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -22,11 +22,11 @@ import (
 // accepts says whether a node that has applied this is served.
 func accepts(t *testing.T, replica *typha.Local, identity string, applied map[string]string) bool {
 	t.Helper()
-	s, err := replica.Hub().Connect(t.Context(), stream.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: applied, Datastore: identity})
+	s, err := replica.Hub().Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: applied, Datastore: identity})
 	switch {
 	case err == nil:
 		s.Close()
-	case !errors.Is(err, stream.ErrBehind):
+	case !errors.Is(err, hub.ErrBehind):
 		t.Fatal(err)
 	}
 	return err == nil
@@ -36,7 +36,7 @@ func accepts(t *testing.T, replica *typha.Local, identity string, applied map[st
 func identityOf(t *testing.T, replica *typha.Local) (identity string, versions map[string]string) {
 	t.Helper()
 	waitFor(t, "the datastore's identity", func() bool {
-		s, err := replica.Hub().Connect(t.Context(), stream.Hello{Node: "n2", Features: wire.AllFeatures.Names()})
+		s, err := replica.Hub().Connect(t.Context(), hub.Hello{Node: "n2", Features: wire.AllFeatures.Names()})
 		if err != nil {
 			t.Fatal(err)
 		}

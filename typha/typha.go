@@ -2,7 +2,7 @@
 // and its distribution (stream).
 //
 // cmd/typha adds a server for the nodes. Felix runs a Local in its own process where there is no Typha:
-// the same code, read through the same stream.Source. The package owns no state of its own.
+// the same code, read through the same hub.Source. The package owns no state of its own.
 package typha
 
 import (
@@ -14,17 +14,17 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/typha/calc/compile"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
 // LocalOptions configure a Local.
 type LocalOptions struct {
 	Store   datastore.Store
-	View    *sync.View      // of the kinds that are read; nil is one of sync.KubernetesKinds
-	Logger  *slog.Logger    // nil discards
-	Metrics *stream.Metrics // nil counts for nobody
-	// MaxFallBehind and GracePeriod as in stream.HubOptions.
+	View    *sync.View   // of the kinds that are read; nil is one of sync.KubernetesKinds
+	Logger  *slog.Logger // nil discards
+	Metrics *hub.Metrics // nil counts for nobody
+	// MaxFallBehind and GracePeriod as in hub.Options.
 	MaxFallBehind, GracePeriod time.Duration
 	Budget                     compile.Budget // what policies may take
 }
@@ -32,7 +32,7 @@ type LocalOptions struct {
 // Local is everything between the datastore and the nodes, in one process.
 type Local struct {
 	opts LocalOptions
-	hub  *stream.Hub
+	hub  *hub.Hub
 }
 
 // NewLocal makes a Local. It does nothing before Run.
@@ -43,7 +43,7 @@ func NewLocal(opts LocalOptions) *Local {
 	if opts.View == nil {
 		opts.View = sync.NewView(sync.KubernetesKinds())
 	}
-	return &Local{opts: opts, hub: stream.NewHub(stream.HubOptions{
+	return &Local{opts: opts, hub: hub.New(hub.Options{
 		Kinds: sync.Names(opts.View.Kinds()), Logger: opts.Logger, Metrics: opts.Metrics,
 		MaxFallBehind: opts.MaxFallBehind, GracePeriod: opts.GracePeriod, Budget: opts.Budget,
 	})}
@@ -58,7 +58,7 @@ func (l *Local) Run(ctx context.Context) error {
 }
 
 // Source returns a node's commits. It may be called before Run.
-func (l *Local) Source(node string) stream.Source { return l.hub.Source(node) }
+func (l *Local) Source(node string) hub.Source { return l.hub.Source(node) }
 
 // Hub returns the hub, for a server.
-func (l *Local) Hub() *stream.Hub { return l.hub }
+func (l *Local) Hub() *hub.Hub { return l.hub }

@@ -17,7 +17,7 @@ import (
 	"github.com/maneki-net/maneki/datastore/memory"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -30,7 +30,7 @@ func start(t *testing.T, store datastore.Store) *typha.Local {
 	go func() { ended <- local.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) && !errors.Is(err, stream.ErrClosed) {
+		if err := <-ended; !errors.Is(err, context.Canceled) && !errors.Is(err, hub.ErrClosed) {
 			t.Errorf("Local.Run: %v", err)
 		}
 	})
@@ -69,7 +69,7 @@ func newPod(name, node string) *corev1.Pod {
 type held map[wire.ID]wire.Object
 
 // until reads commits until what is held satisfies done.
-func (h held) until(t *testing.T, source stream.Source, done func() bool) {
+func (h held) until(t *testing.T, source hub.Source, done func() bool) {
 	t.Helper()
 	for !done() {
 		c, err := source.Next(t.Context())

@@ -16,7 +16,7 @@ import (
 	"github.com/maneki-net/maneki/test/apiserver"
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -61,7 +61,7 @@ func TestStoredWithoutJudgement(t *testing.T) {
 		"subject": {"namespaces": {}}, "egress": [{"action": "Deny", "to": [{"networks": ["169.254.169.254/32"]}]}]}}`)
 
 	registry := prometheus.NewRegistry()
-	local := typha.NewLocal(typha.LocalOptions{Store: store, Metrics: stream.NewMetrics(registry)})
+	local := typha.NewLocal(typha.LocalOptions{Store: store, Metrics: hub.NewMetrics(registry)})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- local.Run(ctx) }()

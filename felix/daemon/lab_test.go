@@ -39,7 +39,7 @@ import (
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -190,7 +190,7 @@ func (m *machine) launch(t *testing.T) {
 }
 
 // silence is Typha out of reach.
-type silence struct{ stream.Source }
+type silence struct{ hub.Source }
 
 func (silence) Next(ctx context.Context) (wire.Commit, error) {
 	<-ctx.Done()
@@ -229,7 +229,7 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	if speaker == nil {
 		speaker = noSpeaker{}
 	}
-	source := stream.Source(m.typha.Source(m.name))
+	source := hub.Source(m.typha.Source(m.name))
 	if m.alone {
 		source = silence{source}
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/maneki-net/maneki/test/dashboard"
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/metric"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/transport"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -171,7 +171,7 @@ func TestClusterMetrics(t *testing.T) {
 func TestDashboards(t *testing.T) {
 	kerneltest.Enter(t)
 	p := startAgent(t, nil)
-	newSyncMetrics(p.registry).syncing(stream.Resyncing)
+	newSyncMetrics(p.registry).syncing(transport.Resyncing)
 	p.registry.MustRegister(clusterMetrics(func() (wire.Cluster, bool) { return wire.Cluster{}, true }))
 	metric.CountLog(slog.New(slog.DiscardHandler), p.registry, "felix")
 	p.enforce(t, wire.Commit{})

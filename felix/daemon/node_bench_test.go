@@ -33,8 +33,9 @@ import (
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
+	"github.com/maneki-net/maneki/typha/transport"
 )
 
 const (
@@ -136,8 +137,8 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 		return tlsFiles(dir, name)
 	}
 	files("node:" + ownName)
-	hub := stream.NewHub(stream.HubOptions{Kinds: sync.Names(sync.KubernetesKinds())})
-	server, err := stream.NewServer(stream.ServerOptions{Hub: hub, TLS: files("typha")})
+	h := hub.New(hub.Options{Kinds: sync.Names(sync.KubernetesKinds())})
+	server, err := transport.NewServer(transport.ServerOptions{Hub: h, TLS: files("typha")})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -148,11 +149,11 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 	counted := &countingListener{Listener: listener}
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan struct{}, 2)
-	for _, run := range []func() error{func() error { return hub.Run(ctx) }, func() error { return server.Serve(ctx, counted) }} {
+	for _, run := range []func() error{func() error { return h.Run(ctx) }, func() error { return server.Serve(ctx, counted) }} {
 		go func() { defer func() { ended <- struct{}{} }(); _ = run() }()
 	}
 	defer func() { cancel(); <-ended; <-ended }()
-	if err := fill.Hub(b.Context(), hub, cluster); err != nil {
+	if err := fill.Hub(b.Context(), h, cluster); err != nil {
 		b.Fatal(err)
 	}
 
@@ -174,7 +175,7 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 	lines := bufio.NewScanner(output)
 	ask := func() (c nodeCost) {
 		b.Helper()
-		awaitEnforced(b, hub)
+		awaitEnforced(b, h)
 		fmt.Fprintln(orders, "cost")
 		if !lines.Scan() {
 			b.Fatal("the node's process ended")
@@ -193,14 +194,14 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 	for i := range elsewhere {
 		p := scale.ClusterPod(i/2%100, 0)
 		p.Name, p.Status.PodIPs = fmt.Sprint("change-", i/2), []corev1.PodIP{{IP: netip.AddrFrom4([4]byte{10, 254, byte(i >> 9), byte(i >> 1)}).String()}}
-		u := stream.Update{Kind: calc.KindPod, Upserts: []metav1.Object{p}}
+		u := hub.Update{Kind: calc.KindPod, Upserts: []metav1.Object{p}}
 		if i%2 == 1 {
-			u.Upserts, u.Deletes = nil, []stream.Name{{Namespace: p.Namespace, Name: p.Name}}
+			u.Upserts, u.Deletes = nil, []hub.Name{{Namespace: p.Namespace, Name: p.Name}}
 		}
-		if err := hub.Update(b.Context(), u); err != nil {
+		if err := h.Update(b.Context(), u); err != nil {
 			b.Fatal(err)
 		}
-		awaitEnforced(b, hub)
+		awaitEnforced(b, h)
 	}
 	moved := ask()
 	b.ReportMetric(float64(counted.sent.Load()-sent)/elsewhere, "B/change")
@@ -213,12 +214,12 @@ func tlsFiles(dir, name string) auth.TLS {
 }
 
 // awaitEnforced waits until the node's kernel has all that was computed.
-func awaitEnforced(b *testing.B, hub *stream.Hub) {
+func awaitEnforced(b *testing.B, h *hub.Hub) {
 	b.Helper()
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for deadline := time.Now().Add(2 * limit); ; <-ticker.C {
-		nodes, err := hub.Status(b.Context())
+		nodes, err := h.Status(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -277,7 +278,7 @@ func TestBenchmarkedNode(t *testing.T) {
 	agent := startAgentAt(t, netip.MustParsePrefix(ownAddress+"/16"), workloads)
 	files := tlsFiles(dir, "node:"+ownName)
 	files.PeerCN = "typha"
-	client, err := stream.NewClient(stream.ClientOptions{Node: ownName, TLS: files, Replicas: balance.Fixed(address),
+	client, err := transport.NewClient(transport.ClientOptions{Node: ownName, TLS: files, Replicas: balance.Fixed(address),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		t.Fatal(err)

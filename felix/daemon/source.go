@@ -13,13 +13,14 @@ import (
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/discovery"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
+	"github.com/maneki-net/maneki/typha/transport"
 )
 
 // source is where commits come from, and what has to run for it.
 type source struct {
-	stream.Source
+	hub.Source
 	whole bool // the first commit is everything
 	run   func(context.Context) error
 }
@@ -28,9 +29,9 @@ type source struct {
 func (p *process) openSource(store *connect.Datastore, registry prometheus.Registerer) (source, error) {
 	c, syncing := p.config, newSyncMetrics(registry)
 	if c.TyphaAddr == "" && c.TyphaK8sServiceName == "" {
-		local := typha.NewLocal(typha.LocalOptions{Store: store, View: sync.NewView(kinds(store.Type)), Logger: p.log, Metrics: stream.NewMetrics(registry)})
+		local := typha.NewLocal(typha.LocalOptions{Store: store, View: sync.NewView(kinds(store.Type)), Logger: p.log, Metrics: hub.NewMetrics(registry)})
 		registry.MustRegister(clusterMetrics(local.Hub().Cluster))
-		syncing.syncing(stream.Resyncing)
+		syncing.syncing(transport.Resyncing)
 		return source{&localSource{Source: local.Source(p.node), metrics: syncing}, true, local.Run}, nil
 	}
 	run, replicas := []func(context.Context) error(nil), balance.Replicas(balance.Fixed(c.TyphaAddr))
@@ -49,7 +50,7 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 	files := auth.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile, PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN}
 	registry.MustRegister(auth.NewExpiry("felix", files))
 	known := p.journal.State()
-	client, err := stream.NewClient(stream.ClientOptions{
+	client, err := transport.NewClient(transport.ClientOptions{
 		Node: p.node, Replicas: replicas, TokenFile: c.TyphaTokenFile, ReadTimeout: c.TyphaReadTimeout, Logger: p.log,
 		TLS: files, Held: known.Objects, Versions: known.Versions, Datastore: known.Datastore, Syncing: syncing.syncing,
 	})

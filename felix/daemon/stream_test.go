@@ -44,7 +44,7 @@ func (p *pipe) Next(ctx context.Context) (wire.Commit, error) {
 	}
 }
 
-// Report implements stream.Source. Of reports that nobody waits for the oldest go.
+// Report implements hub.Source. Of reports that nobody waits for the oldest go.
 func (p *pipe) Answer(wire.StatusAnswer) {}
 
 func (p *pipe) Report(r wire.Report) {

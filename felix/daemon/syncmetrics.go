@@ -5,7 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
+	"github.com/maneki-net/maneki/typha/transport"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -27,26 +28,26 @@ func newSyncMetrics(registry prometheus.Registerer) *syncMetrics {
 }
 
 // syncing takes in a change of the state.
-func (m *syncMetrics) syncing(s stream.SyncState) {
+func (m *syncMetrics) syncing(s transport.SyncState) {
 	m.state.Set(float64(s))
-	if s == stream.Resyncing {
+	if s == transport.Resyncing {
 		m.started.Inc()
 	}
 }
 
 // localSource is a source in the process, which is read from the start until its first commit has everything.
 type localSource struct {
-	stream.Source
+	hub.Source
 	metrics *syncMetrics
 	known   bool
 }
 
-// Next implements stream.Source.
+// Next implements hub.Source.
 func (l *localSource) Next(ctx context.Context) (wire.Commit, error) {
 	c, err := l.Source.Next(ctx)
 	if err == nil && c.InSync && !l.known {
 		l.known = true
-		l.metrics.syncing(stream.InSync)
+		l.metrics.syncing(transport.InSync)
 	}
 	return c, err
 }

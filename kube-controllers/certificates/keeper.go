@@ -4,7 +4,7 @@
 // It owns the data of Secrets. The installation creates the Secrets empty, so that this program needs no right to
 // create any. One Secret has the authority with its keys; no pod mounts it. There is one Secret for each certificate;
 // the pods of one component mount it. The package creates no object, and changes only the data of the Secrets and its
-// own annotation. Package typha/stream and the API servers present and verify the certificates.
+// own annotation. Package typha/auth and the API servers present and verify the certificates.
 //
 // # Replacing the authority
 //

@@ -18,7 +18,7 @@ import (
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/balance"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/transport"
 )
 
 // mount puts a Secret into a directory, as a kubelet does.
@@ -41,7 +41,7 @@ func serve(t *testing.T, dir string) (address string, store datastore.Store) {
 	t.Helper()
 	store = memory.New()
 	local := typha.NewLocal(typha.LocalOptions{Store: store})
-	server, err := stream.NewServer(stream.ServerOptions{Hub: local.Hub(), TLS: tlsIn(dir)})
+	server, err := transport.NewServer(transport.ServerOptions{Hub: local.Hub(), TLS: tlsIn(dir)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +58,11 @@ func serve(t *testing.T, dir string) (address string, store datastore.Store) {
 }
 
 // connect opens a stream of a node, which has delivered its first commit, and counts its connections.
-func connect(t *testing.T, node, address string, files auth.TLS) (*stream.Client, *connections, error) {
+func connect(t *testing.T, node, address string, files auth.TLS) (*transport.Client, *connections, error) {
 	t.Helper()
 	files.PeerCN = "typha-server"
 	counted := &connections{Handler: slog.DiscardHandler}
-	client, err := stream.NewClient(stream.ClientOptions{Node: node, Replicas: balance.Fixed(address), TLS: files,
+	client, err := transport.NewClient(transport.ClientOptions{Node: node, Replicas: balance.Fixed(address), TLS: files,
 		Logger: slog.New(counted)})
 	if err != nil {
 		t.Fatal(err)

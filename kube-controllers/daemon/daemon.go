@@ -48,7 +48,8 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/tier"
 	"github.com/maneki-net/maneki/kube-controllers/typhascale"
 	"github.com/maneki-net/maneki/typha/discovery"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
+	"github.com/maneki-net/maneki/typha/transport"
 )
 
 // leaseName is the Lease by which one replica becomes the leader.
@@ -234,8 +235,8 @@ func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	observe := func(ctx context.Context, address string, each func(stream.Observed)) error {
-		return stream.Observe(ctx, stream.ObserverOptions{Address: address, TLS: config.TyphaTLS, TokenFile: config.TyphaTokenFile}, each)
+	observe := func(ctx context.Context, address string, each func(hub.Observed)) error {
+		return transport.Observe(ctx, transport.ObserverOptions{Address: address, TLS: config.TyphaTLS, TokenFile: config.TyphaTokenFile}, each)
 	}
 	return status.Add(mgr, status.Options{Replicas: replicas, Observe: observe, Store: store, Log: log})
 }

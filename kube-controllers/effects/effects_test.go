@@ -20,7 +20,7 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/kube-controllers/events"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // leader is one that follows objects and writes events.
@@ -47,7 +47,7 @@ func eventClient(t *testing.T) client.Client {
 }
 
 // update hands on a change of FelixConfigurations.
-func (l *leader) update(u stream.Update) {
+func (l *leader) update(u hub.Update) {
 	l.t.Helper()
 	u.Kind = datastore.FelixConfigurations.ID()
 	sink := resources{l.objects, func(r request) { l.queue = append(l.queue, r) }}
@@ -96,7 +96,7 @@ func TestEventsComeAndGo(t *testing.T) {
 	}
 	set := func(uid string, listed bool, spec v3.FelixConfigurationSpec) {
 		t.Helper()
-		l.update(stream.Update{Listed: listed, Upserts: []metav1.Object{felix("default", uid, spec),
+		l.update(hub.Update{Listed: listed, Upserts: []metav1.Object{felix("default", uid, spec),
 			felix("node.n1", "sound", v3.FelixConfigurationSpec{VXLANPort: new(4790), BPFEnabled: new(false)})}})
 	}
 	both := v3.FelixConfigurationSpec{BPFEnabled: new(true), ChainInsertMode: new("Append")}
@@ -127,7 +127,7 @@ func TestEventsComeAndGo(t *testing.T) {
 	again := []string{"default Effective 1", "default Effective 1", "default NoEffect 2", "default Unprotected 2"}
 	expect("both again", again...)
 
-	l.update(stream.Update{Deletes: []stream.Name{{Name: "default"}}})
+	l.update(hub.Update{Deletes: []hub.Name{{Name: "default"}}})
 	expect("deleted", again...)
 	set("v", false, v3.FelixConfigurationSpec{ChainInsertMode: new("Append")})
 	expect("made again", append([]string{"default Effective 1", "default Effective 1", "default NoEffect 1"},

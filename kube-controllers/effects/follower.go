@@ -13,7 +13,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/effects"
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // request names an object; the kind alone tells its group.
@@ -96,7 +96,7 @@ type resources struct {
 }
 
 // Update implements sync.Sink.
-func (r resources) Update(ctx context.Context, u stream.Update) error {
+func (r resources) Update(ctx context.Context, u hub.Update) error {
 	kind := kinds[u.Kind]
 	for _, o := range u.Upserts {
 		if object, ok := o.(runtime.Object); ok {

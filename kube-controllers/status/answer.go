@@ -21,7 +21,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/kube-controllers/events"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -171,7 +171,7 @@ func periodOf(o *v3.CalicoNodeStatus) (period time.Duration, repeats bool) {
 
 // write replaces the status by what the node reports of the classes that are asked for.
 func (r *answerReconciler) write(ctx context.Context, o *v3.CalicoNodeStatus, state *asked,
-	a stream.NodeAnswer) (reconcile.Result, error) {
+	a hub.NodeAnswer) (reconcile.Result, error) {
 	period, _ := periodOf(o)
 	result := reconcile.Result{RequeueAfter: period}
 	var all v3.CalicoNodeStatusStatus

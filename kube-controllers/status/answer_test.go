@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -54,7 +54,7 @@ func newReport(t *testing.T, period uint32, classes ...v3.NodeStatusClassType) *
 func (r *report) start() {
 	p := newPicture()
 	p.list(map[string]bool{"r": true})
-	p.take("r", stream.Observed{Whole: true})
+	p.take("r", hub.Observed{Whole: true})
 	r.reconciler = &answerReconciler{cached: r.client, client: r.client, picture: p, log: slog.New(slog.DiscardHandler), asked: map[string]*asked{}}
 }
 
@@ -74,11 +74,11 @@ func packed(t *testing.T, s v3.CalicoNodeStatusStatus) []byte {
 
 // says is an answer of the node; nil is the same as before.
 func (r *report) says(s *v3.CalicoNodeStatusStatus, omitted int) {
-	a := stream.NodeAnswer{Node: "n", Said: time.Now()}
+	a := hub.NodeAnswer{Node: "n", Said: time.Now()}
 	if s != nil {
 		a.StatusAnswer = wire.StatusAnswer{Status: packed(r.t, *s), Omitted: omitted}
 	}
-	r.reconciler.picture.take("r", stream.Observed{Nodes: []stream.NodeStatus{{Node: "n"}}, Answers: []stream.NodeAnswer{a}})
+	r.reconciler.picture.take("r", hub.Observed{Nodes: []hub.NodeStatus{{Node: "n"}}, Answers: []hub.NodeAnswer{a}})
 }
 
 // during has the reconciler called as its queue would call it, for a time, in which the node says the same every second.
@@ -213,7 +213,7 @@ func TestShortPeriods(t *testing.T) {
 // never reported has no time.
 func TestSilentNode(t *testing.T) {
 	for name, lose := range map[string]func(*report){
-		"gone":   func(r *report) { r.reconciler.picture.take("r", stream.Observed{Gone: []string{"n"}}) },
+		"gone":   func(r *report) { r.reconciler.picture.take("r", hub.Observed{Gone: []string{"n"}}) },
 		"silent": func(*report) {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -277,9 +277,9 @@ func (w *world) reports(t *testing.T) {
 	invalid := everything
 	invalid.Agent.BIRDV4.State = "Splendid"
 	say := func(bad v3.CalicoNodeStatusStatus) {
-		o := stream.Observed{Nodes: []stream.NodeStatus{{Node: "n2", Commit: 1, Applied: 1}}}
+		o := hub.Observed{Nodes: []hub.NodeStatus{{Node: "n2", Commit: 1, Applied: 1}}}
 		for node, s := range map[string]v3.CalicoNodeStatusStatus{"n1": everything, "n2": bad} {
-			o.Answers = append(o.Answers, stream.NodeAnswer{Node: node, Said: time.Now(),
+			o.Answers = append(o.Answers, hub.NodeAnswer{Node: node, Said: time.Now(),
 				StatusAnswer: wire.StatusAnswer{Status: packed(t, s)}})
 		}
 		w.typhas.say(t.Context(), "r", o)
@@ -325,5 +325,5 @@ func (w *world) reports(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.typhas.say(t.Context(), "r", stream.Observed{Gone: []string{"n2"}})
+	w.typhas.say(t.Context(), "r", hub.Observed{Gone: []string{"n2"}})
 }

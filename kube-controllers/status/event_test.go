@@ -15,7 +15,7 @@ import (
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // TestEventsAreMadeOnce, whatever the queue makes of the changes.
@@ -30,10 +30,10 @@ func TestEventsAreMadeOnce(t *testing.T) {
 	name := strings.Repeat("a", 240) + ".p"
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "u"}}).Build()
 	r := &resourceReconciler{client: c, picture: newPicture(), log: slog.New(slog.DiscardHandler), told: map[resource]string{}}
-	r.picture.take("a", stream.Observed{Whole: true})
+	r.picture.take("a", hub.Observed{Whole: true})
 	expect := func(name, reason string, reconciled bool, want ...string) {
 		t.Helper()
-		r.picture.take("a", stream.Observed{Problems: []calc.Problem{{Kind: kindGNP, Name: name, Reason: reason}}})
+		r.picture.take("a", hub.Observed{Problems: []calc.Problem{{Kind: kindGNP, Name: name, Reason: reason}}})
 		for range 2 {
 			if !reconciled {
 				break

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/typha/discovery"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // Replicas are those to follow. discovery.Watcher is one.
@@ -22,8 +22,8 @@ type Replicas interface {
 	Changed() <-chan struct{}
 }
 
-// Observe follows one replica, as stream.Observe does.
-type Observe func(ctx context.Context, address string, each func(stream.Observed)) error
+// Observe follows one replica, as transport.Observe does.
+type Observe func(ctx context.Context, address string, each func(hub.Observed)) error
 
 // The waits before a replica is asked again double from the first to the last.
 const (
@@ -102,7 +102,7 @@ func (f *follower) follow(ctx context.Context, name string) {
 			return
 		}
 		address := addresses[attempt%len(addresses)]
-		err := f.observe(ctx, address, func(o stream.Observed) {
+		err := f.observe(ctx, address, func(o hub.Observed) {
 			if o.Whole {
 				backoff, complaint = firstBackoff, ""
 				f.log.Info("observing typha", "replica", name, "address", address, "nodes", len(o.Nodes), "unusable", len(o.Problems))

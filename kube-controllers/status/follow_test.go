@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/maneki-net/maneki/typha/discovery"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // gauge gives the value of a metric of this process for the value of its label; 0 if it has none.
@@ -42,12 +42,12 @@ type typhas struct {
 	endpoints []discovery.Endpoint
 	known     bool
 	changed   chan struct{}
-	observers map[string]chan stream.Observed // by address; closed to end the stream
+	observers map[string]chan hub.Observed // by address; closed to end the stream
 	attempts  map[string]int
 }
 
 func newTyphas() *typhas {
-	return &typhas{changed: make(chan struct{}), observers: map[string]chan stream.Observed{}, attempts: map[string]int{}}
+	return &typhas{changed: make(chan struct{}), observers: map[string]chan hub.Observed{}, attempts: map[string]int{}}
 }
 
 func (s *typhas) Run(ctx context.Context) error {
@@ -81,7 +81,7 @@ func (s *typhas) list(endpoints ...string) {
 }
 
 // observe fails at an address where nobody is.
-func (s *typhas) observe(ctx context.Context, address string, each func(stream.Observed)) error {
+func (s *typhas) observe(ctx context.Context, address string, each func(hub.Observed)) error {
 	s.mu.Lock()
 	s.attempts[address]++
 	said := s.observers[address]
@@ -103,10 +103,10 @@ func (s *typhas) observe(ctx context.Context, address string, each func(stream.O
 }
 
 // up starts a replica, which says something first.
-func (s *typhas) up(address string, first stream.Observed) {
+func (s *typhas) up(address string, first hub.Observed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := make(chan stream.Observed, 1)
+	said := make(chan hub.Observed, 1)
 	said <- first
 	s.observers[address] = said
 }
@@ -120,15 +120,15 @@ func (s *typhas) down(address string) {
 }
 
 // say sends what a replica says next.
-func (s *typhas) say(ctx context.Context, address string, o stream.Observed) {
+func (s *typhas) say(ctx context.Context, address string, o hub.Observed) {
 	select {
 	case s.waiting(address) <- o:
 	case <-ctx.Done():
 	}
 }
 
-func onNode(name string) stream.Observed {
-	return stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: name, Commit: 1, Applied: 1}}}
+func onNode(name string) hub.Observed {
+	return hub.Observed{Whole: true, Nodes: []hub.NodeStatus{{Node: name, Commit: 1, Applied: 1}}}
 }
 
 // TestEveryReplicaIsFollowed as they come and go, once each, until its stream ends.
@@ -184,7 +184,7 @@ func TestEveryReplicaIsFollowed(t *testing.T) {
 }
 
 // waiting is what a replica has said and nobody heard yet.
-func (s *typhas) waiting(address string) chan stream.Observed {
+func (s *typhas) waiting(address string) chan hub.Observed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.observers[address]
@@ -201,24 +201,24 @@ func TestPolicyIsHeardFirst(t *testing.T) {
 				t.Errorf("%s: due in %s, want %s", what, got, want)
 			}
 		}
-		update := func(u stream.Update) {
+		update := func(u hub.Update) {
 			t.Helper()
 			if err := p.Update(t.Context(), u); err != nil {
 				t.Fatal(err)
 			}
 		}
 		object := &metav1.ObjectMeta{Name: "p", Generation: 1}
-		update(stream.Update{Upserts: []metav1.Object{object}})
+		update(hub.Update{Upserts: []metav1.Object{object}})
 		due("it is new", 1, seenByAll)
 		time.Sleep(time.Second)
-		update(stream.Update{Upserts: []metav1.Object{object}})
+		update(hub.Update{Upserts: []metav1.Object{object}})
 		due("its status changed", 1, seenByAll-time.Second)
 		time.Sleep(seenByAll)
 		due("it is known", 1, -time.Second)
 		due("it changed just now", 2, seenByAll)
-		update(stream.Update{Refused: map[stream.Name]string{{Name: "p"}: "bad"}})
+		update(hub.Update{Refused: map[hub.Name]string{{Name: "p"}: "bad"}})
 		due("it cannot be read", 3, seenByAll)
-		update(stream.Update{Deletes: []stream.Name{{Name: "p"}}})
+		update(hub.Update{Deletes: []hub.Name{{Name: "p"}}})
 		if len(said) != 3 || said[0] != policyNamed("p") || len(p.all()) != 0 {
 			t.Errorf("told of %v, left is %v", said, p.all())
 		}

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/maneki-net/maneki/kube-controllers/events"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -128,7 +128,7 @@ func (r *nodeReconciler) judge(name string, have *corev1.NodeCondition, now time
 	return next
 }
 
-func judgeConnected(s stream.NodeStatus) *nodeState {
+func judgeConnected(s hub.NodeStatus) *nodeState {
 	lacks := (wire.ParseFeatures(s.Lacks) & wire.Closing()).Names()
 	switch {
 	case len(s.Errors) > 0:

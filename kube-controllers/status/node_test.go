@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -68,12 +68,12 @@ func (f *field) during(d time.Duration) {
 	}
 }
 
-func (f *field) says(s stream.NodeStatus) {
+func (f *field) says(s hub.NodeStatus) {
 	s.Node = "n"
-	f.picture.take("r", stream.Observed{Whole: true, Nodes: []stream.NodeStatus{s}})
+	f.picture.take("r", hub.Observed{Whole: true, Nodes: []hub.NodeStatus{s}})
 }
 
-func (f *field) gone() { f.picture.take("r", stream.Observed{Whole: true}) }
+func (f *field) gone() { f.picture.take("r", hub.Observed{Whole: true}) }
 
 // expect compares the condition, "" being none, and how often it was written so far.
 func (f *field) expect(want string, writes int) corev1.NodeCondition {
@@ -95,28 +95,28 @@ func (f *field) expect(want string, writes int) corev1.NodeCondition {
 	return condition
 }
 
-var fine = stream.NodeStatus{Commit: 2, Applied: 2}
+var fine = hub.NodeStatus{Commit: 2, Applied: 2}
 
 func TestConditionSaysHowTheNodeIs(t *testing.T) {
 	for name, test := range map[string]struct {
-		status  stream.NodeStatus
+		status  hub.NodeStatus
 		want    string
 		message string
 	}{
 		"fine":                      {fine, "True Programmed", "has applied"},
-		"a commit is under way":     {stream.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 3}, "True Programmed", ""},
-		"has yet to apply anything": {stream.NodeStatus{Commit: 1, BehindSeconds: 3}, "", ""},
-		"behind":                    {stream.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 11}, "False Lagging", "has not applied"},
-		"behind from the start":     {stream.NodeStatus{Commit: 1, BehindSeconds: 11}, "False Lagging", ""},
-		"errors":                    {stream.NodeStatus{Commit: 2, Applied: 2, Errors: []string{"one", "two"}}, "False Failing", "one; two"},
-		"many errors":               {stream.NodeStatus{Errors: []string{"one", "two", "three", "four", "five"}}, "False Failing", "one; two; three; and 2 more: see felix status on the node"},
-		"a long error":              {stream.NodeStatus{Errors: []string{strings.Repeat("é", 600)}}, "False Failing", strings.Repeat("é", 500) + "…"},
-		"errors and behind":         {stream.NodeStatus{BehindSeconds: 11, Errors: []string{"one"}}, "False Failing", "one"},
-		"an older Felix":            {stream.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "not-icmp"}}, "False Outdated", "does not understand not-icmp:"},
-		"a notice":                  {stream.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"kube-proxy is in IPVS mode"}}, "True Programmed", "was handed out. kube-proxy is in IPVS mode"},
-		"a notice and an error":     {stream.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"n"}, Errors: []string{"one"}}, "False Failing", "one"},
-		"lacks what closes nothing": {stream.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "set-pieces"}}, "True Programmed", ""},
-		"lacks what is unknown":     {stream.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"flying"}}, "True Programmed", ""},
+		"a commit is under way":     {hub.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 3}, "True Programmed", ""},
+		"has yet to apply anything": {hub.NodeStatus{Commit: 1, BehindSeconds: 3}, "", ""},
+		"behind":                    {hub.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 11}, "False Lagging", "has not applied"},
+		"behind from the start":     {hub.NodeStatus{Commit: 1, BehindSeconds: 11}, "False Lagging", ""},
+		"errors":                    {hub.NodeStatus{Commit: 2, Applied: 2, Errors: []string{"one", "two"}}, "False Failing", "one; two"},
+		"many errors":               {hub.NodeStatus{Errors: []string{"one", "two", "three", "four", "five"}}, "False Failing", "one; two; three; and 2 more: see felix status on the node"},
+		"a long error":              {hub.NodeStatus{Errors: []string{strings.Repeat("é", 600)}}, "False Failing", strings.Repeat("é", 500) + "…"},
+		"errors and behind":         {hub.NodeStatus{BehindSeconds: 11, Errors: []string{"one"}}, "False Failing", "one"},
+		"an older Felix":            {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "not-icmp"}}, "False Outdated", "does not understand not-icmp:"},
+		"a notice":                  {hub.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"kube-proxy is in IPVS mode"}}, "True Programmed", "was handed out. kube-proxy is in IPVS mode"},
+		"a notice and an error":     {hub.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"n"}, Errors: []string{"one"}}, "False Failing", "one"},
+		"lacks what closes nothing": {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "set-pieces"}}, "True Programmed", ""},
+		"lacks what is unknown":     {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"flying"}}, "True Programmed", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -148,10 +148,10 @@ func TestWhatPassesIsNotWritten(t *testing.T) {
 		f.during(time.Minute)
 		first := f.expect("True Programmed", 1)
 		for i := range 20 { // commits come and go
-			f.says(stream.NodeStatus{Commit: uint64(i + 3), Applied: uint64(i + 2), BehindSeconds: 1})
+			f.says(hub.NodeStatus{Commit: uint64(i + 3), Applied: uint64(i + 2), BehindSeconds: 1})
 			f.during(time.Second)
 		}
-		failing := stream.NodeStatus{Commit: 30, Applied: 30, Errors: []string{"one"}}
+		failing := hub.NodeStatus{Commit: 30, Applied: 30, Errors: []string{"one"}}
 		f.says(failing)
 		f.during(settle - time.Second)
 		f.says(fine)
@@ -177,12 +177,12 @@ func TestWhatPassesIsNotWritten(t *testing.T) {
 func TestMessagesAloneAreWrittenSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newField(t)
-		f.says(stream.NodeStatus{Errors: []string{"attempt"}})
+		f.says(hub.NodeStatus{Errors: []string{"attempt"}})
 		f.during(settle)
 		f.during(0)
 		first := f.expect("False Failing", 1)
 		for range 30 {
-			f.says(stream.NodeStatus{Errors: []string{time.Now().String()}})
+			f.says(hub.NodeStatus{Errors: []string{time.Now().String()}})
 			f.during(10 * time.Second)
 		}
 		if got := f.expect("False Failing", f.writes); f.writes < 4 || f.writes > 7 || !got.LastTransitionTime.Equal(&first.LastTransitionTime) {
@@ -207,7 +207,7 @@ func TestNodeThatIsNotConnected(t *testing.T) {
 		f.gone()
 		f.during(grace - time.Second)
 		f.expect("True Programmed", 1)
-		f.says(stream.NodeStatus{Commit: 1}) // it found another replica
+		f.says(hub.NodeStatus{Commit: 1}) // it found another replica
 		f.during(time.Minute)
 		f.expect("True Programmed", 1)
 		f.gone()
@@ -219,7 +219,7 @@ func TestNodeThatIsNotConnected(t *testing.T) {
 		f.during(time.Minute)
 		f.expect("Unknown NotConnected", 2)
 		f.during(time.Hour)
-		f.says(stream.NodeStatus{Commit: 1})
+		f.says(hub.NodeStatus{Commit: 1})
 		f.during(5 * time.Second)
 		f.expect("Unknown NotConnected", 2) // it has yet to say how it is
 		f.says(fine)
@@ -257,7 +257,7 @@ func TestNewLeaderWritesNothingNew(t *testing.T) {
 func TestMetricCountsNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newField(t)
-		f.says(stream.NodeStatus{Errors: []string{"one"}})
+		f.says(hub.NodeStatus{Errors: []string{"one"}})
 		f.during(0)
 		if got := gauge(t, "kube_controllers_nodes", ReasonFailing); got != 1 {
 			t.Errorf("%g nodes fail, want 1", got)

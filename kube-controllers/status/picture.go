@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // resource names what a problem is about; its kind is one of typha/calc's.
@@ -39,9 +39,9 @@ type picture struct {
 
 // replica is what one replica has said since it is observed.
 type replica struct {
-	nodes    map[string]stream.NodeStatus
+	nodes    map[string]hub.NodeStatus
 	problems map[resource]statement
-	answers  map[string]stream.NodeAnswer // by node
+	answers  map[string]hub.NodeAnswer // by node
 }
 
 // statement is a reason with the number of the news that it was; 0 is none.
@@ -72,15 +72,15 @@ func (p *picture) list(ready map[string]bool) change {
 }
 
 // take takes in what a replica says.
-func (p *picture) take(name string, o stream.Observed) change {
+func (p *picture) take(name string, o hub.Observed) change {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	complete, judging := p.complete(), len(p.replicas) > 0
 	var c change
 	if o.Whole {
 		c = p.forget(name)
-		p.replicas[name] = &replica{nodes: map[string]stream.NodeStatus{}, problems: map[resource]statement{},
-			answers: map[string]stream.NodeAnswer{}}
+		p.replicas[name] = &replica{nodes: map[string]hub.NodeStatus{}, problems: map[resource]statement{},
+			answers: map[string]hub.NodeAnswer{}}
 	}
 	r := p.replicas[name]
 	if r == nil {
@@ -127,7 +127,7 @@ func (p *picture) take(name string, o stream.Observed) change {
 }
 
 // sameState reports whether two statuses of a node come to the same: most tell of commits that it has applied.
-func sameState(a, b stream.NodeStatus) bool {
+func sameState(a, b hub.NodeStatus) bool {
 	return a.Connected.Equal(b.Connected) && a.Lagging() == b.Lagging() && (a.Applied == 0) == (b.Applied == 0) &&
 		slices.Equal(a.Errors, b.Errors) && slices.Equal(a.Notices, b.Notices) && slices.Equal(a.Lacks, b.Lacks)
 }
@@ -190,7 +190,7 @@ func (p *picture) complete() bool {
 }
 
 // node returns what is said of a node, and whether it is known: that it is connected, or that it is not.
-func (p *picture) node(name string) (status stream.NodeStatus, connected, known bool) {
+func (p *picture) node(name string) (status hub.NodeStatus, connected, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.replicaOf(name)
@@ -201,7 +201,7 @@ func (p *picture) node(name string) (status stream.NodeStatus, connected, known 
 }
 
 // answer returns what a node reports on itself, the zero value if nothing yet, and what is known of it as node does.
-func (p *picture) answer(name string) (a stream.NodeAnswer, connected, known bool) {
+func (p *picture) answer(name string) (a hub.NodeAnswer, connected, known bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.replicaOf(name)

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 const kindGNP = calc.KindGlobalNetworkPolicy
 
 // says gives what a replica says of policies: "name=reason" each.
-func says(whole bool, problems ...string) stream.Observed {
-	o := stream.Observed{Whole: whole}
+func says(whole bool, problems ...string) hub.Observed {
+	o := hub.Observed{Whole: whole}
 	for _, v := range problems {
 		name, reason, _ := strings.Cut(v, "=")
 		o.Problems = append(o.Problems, calc.Problem{Kind: kindGNP, Name: name, Reason: reason})
@@ -27,11 +27,11 @@ func says(whole bool, problems ...string) stream.Observed {
 func TestProblemsOfReplicasAreOne(t *testing.T) {
 	type step struct {
 		replica string
-		says    *stream.Observed // nil: it is lost
+		says    *hub.Observed // nil: it is lost
 		want    string
 	}
-	whole := func(v ...string) *stream.Observed { o := says(true, v...); return &o }
-	news := func(v ...string) *stream.Observed { o := says(false, v...); return &o }
+	whole := func(v ...string) *hub.Observed { o := says(true, v...); return &o }
+	news := func(v ...string) *hub.Observed { o := says(false, v...); return &o }
 	for name, steps := range map[string][]step{
 		"one replica": {
 			{"a", whole("p=bad"), "p=bad inherited"}, {"a", news("q=worse"), "p=bad inherited, q=worse"},
@@ -101,8 +101,8 @@ func TestNodesAreOne(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	on := func(commit uint64, connected time.Time) stream.Observed {
-		return stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: "n", Commit: commit, Connected: connected}}}
+	on := func(commit uint64, connected time.Time) hub.Observed {
+		return hub.Observed{Whole: true, Nodes: []hub.NodeStatus{{Node: "n", Commit: commit, Connected: connected}}}
 	}
 	told := func(c change, want bool) {
 		t.Helper()
@@ -111,16 +111,16 @@ func TestNodesAreOne(t *testing.T) {
 		}
 	}
 	expect("not known") // as long as nobody knows the replicas
-	told(p.take("a", stream.Observed{Whole: true}), false)
+	told(p.take("a", hub.Observed{Whole: true}), false)
 	expect("not known")
 	told(p.list(map[string]bool{"a": true, "b": true}), false)
 	expect("not known")
-	told(p.take("b", stream.Observed{Whole: true}), true)
+	told(p.take("b", hub.Observed{Whole: true}), true)
 	expect("not connected")
 	p.take("a", on(7, start))
 	p.take("b", on(1, start.Add(time.Second))) // the node went from a to b
 	expect("commit 1")
-	p.take("a", stream.Observed{Gone: []string{"n"}})
+	p.take("a", hub.Observed{Gone: []string{"n"}})
 	expect("commit 1")
 	if c := p.lose("b"); !slices.Contains(c.nodes, "n") {
 		t.Error("nobody looks at the nodes of a replica that is lost")
@@ -138,24 +138,24 @@ func TestNodesAreOne(t *testing.T) {
 // TestOnlyWhatMattersIsLookedAt: a node that applies one commit after the other costs nothing.
 func TestOnlyWhatMattersIsLookedAt(t *testing.T) {
 	p := newPicture()
-	p.take("a", stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: "n", Commit: 1}}})
+	p.take("a", hub.Observed{Whole: true, Nodes: []hub.NodeStatus{{Node: "n", Commit: 1}}})
 	for i, step := range []struct {
-		status stream.NodeStatus
+		status hub.NodeStatus
 		looked bool
 	}{
-		{stream.NodeStatus{Commit: 2, BehindSeconds: 1}, false},
-		{stream.NodeStatus{Commit: 2, Applied: 1}, true},
-		{stream.NodeStatus{Commit: 3, Applied: 2}, false},
-		{stream.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 11}, true},
-		{stream.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 12}, false},
-		{stream.NodeStatus{Commit: 9, Applied: 9}, true},
-		{stream.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"one"}}, true},
-		{stream.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}}, true},
-		{stream.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}, Lacks: []string{"not-icmp"}}, true},
-		{stream.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}, Lacks: []string{"not-icmp"}, Connected: time.Now()}, true},
+		{hub.NodeStatus{Commit: 2, BehindSeconds: 1}, false},
+		{hub.NodeStatus{Commit: 2, Applied: 1}, true},
+		{hub.NodeStatus{Commit: 3, Applied: 2}, false},
+		{hub.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 11}, true},
+		{hub.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 12}, false},
+		{hub.NodeStatus{Commit: 9, Applied: 9}, true},
+		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"one"}}, true},
+		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}}, true},
+		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}, Lacks: []string{"not-icmp"}}, true},
+		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}, Lacks: []string{"not-icmp"}, Connected: time.Now()}, true},
 	} {
 		step.status.Node = "n"
-		if c := p.take("a", stream.Observed{Nodes: []stream.NodeStatus{step.status}}); (len(c.nodes) > 0) != step.looked {
+		if c := p.take("a", hub.Observed{Nodes: []hub.NodeStatus{step.status}}); (len(c.nodes) > 0) != step.looked {
 			t.Errorf("step %d: looks at %v", i, c.nodes)
 		}
 	}

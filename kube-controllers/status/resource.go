@@ -19,7 +19,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/kube-controllers/events"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	typhasync "github.com/maneki-net/maneki/typha/sync"
 )
 
@@ -143,12 +143,12 @@ type generation struct {
 }
 
 // Update implements sync.Sink.
-func (p *policies) Update(ctx context.Context, u stream.Update) error {
+func (p *policies) Update(ctx context.Context, u hub.Update) error {
 	p.say(ctx, change{resources: p.update(u)})
 	return ctx.Err()
 }
 
-func (p *policies) update(u stream.Update) (all []resource) {
+func (p *policies) update(u hub.Update) (all []resource) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, o := range u.Upserts {

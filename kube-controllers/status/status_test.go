@@ -30,7 +30,7 @@ import (
 	"github.com/maneki-net/maneki/kube-controllers/events"
 	"github.com/maneki-net/maneki/test/apiserver"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // world is an API server, and the controllers with a replica at the address r.
@@ -179,7 +179,7 @@ func TestWhatIsWritten(t *testing.T) {
 		&v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "pool"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}},
 		&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
-	first := stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: "n1", Commit: 1, Applied: 1}}, Problems: []calc.Problem{
+	first := hub.Observed{Whole: true, Nodes: []hub.NodeStatus{{Node: "n1", Commit: 1, Applied: 1}}, Problems: []calc.Problem{
 		{Kind: calc.KindClusterNetworkPolicy, Name: "names", Reason: "no names"},
 		{Kind: kindGNP, Name: "half", Reason: "bad rule"}, {Kind: kindGNP, Name: "going", Reason: "bad rule"}, {Kind: kindGNP, Name: "ghost", Reason: "bad rule"},
 		{Kind: calc.KindNetworkPolicy, Namespace: "default", Name: "web", Reason: "bad port"},
@@ -236,7 +236,7 @@ func (w *world) news(t *testing.T) {
 		t.Fatal(err)
 	}
 	say := func(kind, name, reason string) {
-		w.typhas.say(t.Context(), "r", stream.Observed{Problems: []calc.Problem{{Kind: kind, Name: name, Reason: reason}}})
+		w.typhas.say(t.Context(), "r", hub.Observed{Problems: []calc.Problem{{Kind: kind, Name: name, Reason: reason}}})
 	}
 	say(calc.KindClusterNetworkPolicy, "names", "")
 	if p := w.accepted("names", metav1.ConditionTrue, ""); !meta.IsStatusConditionTrue(p.Status.Conditions, "Other") {
@@ -266,7 +266,7 @@ func (w *world) news(t *testing.T) {
 }
 
 // nextLeader hears at first what stood before, and then one thing more.
-func (w *world) nextLeader(t *testing.T, first stream.Observed) {
+func (w *world) nextLeader(t *testing.T, first hub.Observed) {
 	w.t = t
 	revisions := func() (all []string) {
 		var events corev1.EventList
@@ -297,7 +297,7 @@ func (w *world) nextLeader(t *testing.T, first stream.Observed) {
 		return nil
 	})
 	w.create(globalPolicy("last"), clusterPolicy("last"))
-	w.typhas.say(t.Context(), "r", stream.Observed{Problems: []calc.Problem{{Kind: kindGNP, Name: "last", Reason: "marks"}}})
+	w.typhas.say(t.Context(), "r", hub.Observed{Problems: []calc.Problem{{Kind: kindGNP, Name: "last", Reason: "marks"}}})
 	w.expectEvents("GlobalNetworkPolicy", "last", `Warning Unusable 1 "marks"; `)
 	w.accepted("last", metav1.ConditionTrue, "") // in its turn after the others
 	var after []string

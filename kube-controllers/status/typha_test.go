@@ -19,7 +19,8 @@ import (
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/balance"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
+	"github.com/maneki-net/maneki/typha/transport"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -46,7 +47,7 @@ func (s site) tls(name, peer string) auth.TLS {
 func (s site) typha(store datastore.Store) (address string, stop func()) {
 	s.t.Helper()
 	local := typha.NewLocal(typha.LocalOptions{Store: store})
-	server, err := stream.NewServer(stream.ServerOptions{Hub: local.Hub(), TLS: s.tls("typha", ""), ObserveInterval: time.Millisecond})
+	server, err := transport.NewServer(transport.ServerOptions{Hub: local.Hub(), TLS: s.tls("typha", ""), ObserveInterval: time.Millisecond})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -89,8 +90,8 @@ func TestRealTyphas(t *testing.T) {
 			default:
 			}
 		},
-		observe: func(ctx context.Context, address string, each func(stream.Observed)) error {
-			return stream.Observe(ctx, stream.ObserverOptions{Address: address, TLS: s.tls("observer:kube-controllers", "typha")}, each)
+		observe: func(ctx context.Context, address string, each func(hub.Observed)) error {
+			return transport.Observe(ctx, transport.ObserverOptions{Address: address, TLS: s.tls("observer:kube-controllers", "typha")}, each)
 		}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -120,7 +121,7 @@ func TestRealTyphas(t *testing.T) {
 	until("nobody has the node", state("false true Starting"))
 
 	connect := func(address string) (report func(errs ...string), stop func()) {
-		client, err := stream.NewClient(stream.ClientOptions{Node: "n1", Replicas: balance.Fixed(address), TLS: s.tls("node:n1", "typha")})
+		client, err := transport.NewClient(transport.ClientOptions{Node: "n1", Replicas: balance.Fixed(address), TLS: s.tls("node:n1", "typha")})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,7 @@ import (
 	"github.com/maneki-net/maneki/test/process"
 	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/discovery"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	typhasync "github.com/maneki-net/maneki/typha/sync"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -271,17 +271,17 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := make(chan stream.Observed)
+	said := make(chan hub.Observed)
 	inBackground(t, reporting(t, r.client, said).Start)
-	say := func(o stream.Observed) {
+	say := func(o hub.Observed) {
 		select {
 		case said <- o:
 		case <-t.Context().Done():
 		}
 	}
-	say(stream.Observed{Whole: true, Nodes: []stream.NodeStatus{{Node: "n1", Applied: 1}},
-		Answers: []stream.NodeAnswer{{Node: "n1", Said: time.Now(), StatusAnswer: wire.StatusAnswer{Status: status}}}})
-	var all stream.Observed
+	say(hub.Observed{Whole: true, Nodes: []hub.NodeStatus{{Node: "n1", Applied: 1}},
+		Answers: []hub.NodeAnswer{{Node: "n1", Said: time.Now(), StatusAnswer: wire.StatusAnswer{Status: status}}}})
+	var all hub.Observed
 	var wanted []string
 	for _, kind := range typhasync.KubernetesKinds() {
 		switch kind.ID() {
@@ -298,7 +298,7 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 	}
 	say(all)
 	r.await(t, append(wanted, "POST .*/namespaces/default/events.*is wrong")...)
-	mended := stream.Observed{Problems: slices.Clone(all.Problems)}
+	mended := hub.Observed{Problems: slices.Clone(all.Problems)}
 	for i := range mended.Problems {
 		mended.Problems[i].Reason = ""
 	}
@@ -310,7 +310,7 @@ func (in *installed) reportStatus(t *testing.T, r *recorder) {
 }
 
 // reporting makes the controllers of kube-controllers/status, which follow one replica that says what it is told to.
-func reporting(t *testing.T, config *rest.Config, said <-chan stream.Observed) ctrl.Manager {
+func reporting(t *testing.T, config *rest.Config, said <-chan hub.Observed) ctrl.Manager {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), v3.AddToScheme(scheme)); err != nil {
@@ -321,7 +321,7 @@ func reporting(t *testing.T, config *rest.Config, said <-chan stream.Observed) c
 	if err != nil {
 		t.Fatal(err)
 	}
-	observe := func(ctx context.Context, _ string, each func(stream.Observed)) error {
+	observe := func(ctx context.Context, _ string, each func(hub.Observed)) error {
 		for {
 			select {
 			case o := <-said:

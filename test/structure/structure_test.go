@@ -28,7 +28,9 @@ var mayImport = map[string][]string{
 	"typha/calc":       {"api", "typha/wire"},
 	"typha/auth":       {"typha/certfile", "typha/inbound"},
 	"typha/balance":    {},
-	"typha/stream":     {"typha/auth", "typha/balance", "typha/inbound", "typha/metric", "typha/wire", "typha/calc"},
+	"typha/hub":        {"typha/metric", "typha/wire", "typha/calc"},
+	"typha/transport":  {"typha/auth", "typha/balance", "typha/hub", "typha/inbound", "typha/metric", "typha/wire", "typha/calc"},
+	"typha/sync":       {"api", "datastore", "typha/calc", "typha/hub", "typha/wire"},
 	"bgp":              {"typha/wire"},
 	"felix":            {"api", "datastore", "ipam", "typha", "bgp", "cni-plugin/protocol"},
 	"felix/dataplane":  {"api/encap"},
@@ -63,10 +65,19 @@ var forbidden = map[string][]string{
 	"cmd/cni-plugin": {"k8s.io/", "google.golang.org/grpc", "net/http"},
 	"test/cluster":   {"k8s.io/kubernetes", "go.etcd.io/etcd/server"},
 	"typha/calc":     {"k8s.io/client-go", "google.golang.org/grpc"},
+	"typha/hub":      {"k8s.io/client-go", "google.golang.org/grpc"},
+	"typha/sync":     {"google.golang.org/grpc/"},
+}
+
+// notDirectly lists outside packages that the packages of a folder must not import themselves.
+var notDirectly = map[string][]string{
+	"typha/hub":     {"crypto/tls", "net", "net/http"},
+	"typha/balance": {"crypto/tls", "net", "net/http", "google.golang.org/grpc"},
 }
 
 // testOnly are packages that tests alone import, and each other.
-var testOnly = []string{"felix/dataplane/drivertest", "felix/dataplane/fake", "felix/dataplane/kerneltest"}
+var testOnly = []string{"felix/dataplane/drivertest", "felix/dataplane/fake", "felix/dataplane/kerneltest",
+	"typha/hub/hubtest", "typha/metric/metrictest"}
 
 func isTestOnly(pkg string) bool { return slices.Contains(testOnly, pkg) }
 
@@ -194,6 +205,21 @@ func TestEveryPackageHasAComment(t *testing.T) {
 	for _, p := range packages(t, "./...") {
 		if len(p.Doc) == 0 && len(p.GoFiles) > 0 {
 			t.Errorf("%s has no package comment: say what it owns, what it never does and who calls it", p.ImportPath)
+		}
+	}
+}
+
+func TestSomePackagesHaveNoNetwork(t *testing.T) {
+	for _, p := range packages(t, "./...") {
+		for folder, prohibited := range notDirectly {
+			if !inside(p.ImportPath, folder) {
+				continue
+			}
+			for _, imported := range p.Imports {
+				if slices.Contains(prohibited, imported) {
+					t.Errorf("%s imports %s, which nothing in %s may", p.ImportPath, imported, folder)
+				}
+			}
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestDoor: of one node's streams one is let in at a time and few wait, of all nodes' so many are in at a time; who leaves or gives up
-// makes room.
+// TestDoor: of one node's streams one is let in at a time and few wait, of all nodes' so many are in at a time; who
+// leaves or gives up makes room.
 func TestDoor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, in := NewDoor(4), map[string]int{}

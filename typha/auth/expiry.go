@@ -16,8 +16,8 @@ type expiry struct {
 	authorities *certfile.Authorities
 }
 
-// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds for the files of a TLS. A file that was
-// never usable has no sample.
+// NewExpiry returns the metric <program>_certificate_expiration_timestamp_seconds for the files of a TLS. A file that
+// was never usable has no sample.
 func NewExpiry(program string, t TLS) prometheus.Collector {
 	return &expiry{
 		desc: prometheus.NewDesc(program+"_certificate_expiration_timestamp_seconds",

@@ -104,13 +104,15 @@ func (h *Handshaker) verify(c tls.ConnectionState, usage x509.ExtKeyUsage) error
 	for _, cert := range c.PeerCertificates[1:] {
 		intermediates.AddCert(cert)
 	}
-	_, err = leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{usage}})
+	opts := x509.VerifyOptions{Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{usage}}
+	_, err = leaf.Verify(opts)
 	if err != nil {
 		return fmt.Errorf("verify certificate of %q: %w", leaf.Subject.CommonName, err)
 	}
+	isPeer := func(u *url.URL) bool { return u.String() == h.PeerURISAN }
 	if h.PeerCN == "" && h.PeerURISAN == "" ||
 		h.PeerCN != "" && leaf.Subject.CommonName == h.PeerCN ||
-		h.PeerURISAN != "" && slices.ContainsFunc(leaf.URIs, func(u *url.URL) bool { return u.String() == h.PeerURISAN }) {
+		h.PeerURISAN != "" && slices.ContainsFunc(leaf.URIs, isPeer) {
 		return nil
 	}
 	return fmt.Errorf("%w: it has CN %q and URIs %v, wanted CN %q or URI %q",

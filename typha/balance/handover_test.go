@@ -53,8 +53,8 @@ func (c *crowd) during(d time.Duration) int {
 	return int(c.dropped.Load() - before)
 }
 
-// TestNodesThatComeBackAreLetBe: where no other replica is within the nodes' reach, a replica that has too many soon hands over one now and
-// then, and all that is too much once one stays away.
+// TestNodesThatComeBackAreLetBe: where no other replica is within the nodes' reach, a replica that has too many soon
+// hands over one now and then, and all that is too much once one stays away.
 func TestNodesThatComeBackAreLetBe(t *testing.T) {
 	for _, count := range []int{25, 2000} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 var errUnlisted = errors.New("the replica has not been ready for some time, and others are")
 
 const (
-	// A node leaves a replica that is not ready any more after unlistedFor to twice that, so that not all nodes leave at
-	// once. A replica that ends has handed most of its nodes over by then.
+	// A node leaves a replica that is not ready any more after unlistedFor to twice that, so that not all nodes leave
+	// at once. A replica that ends has handed most of its nodes over by then.
 	unlistedFor = 3 * time.Minute
 	// lastUnlisted is the longest such time for a node that finds no other replica. The time doubles with each attempt.
 	lastUnlisted = 15 * time.Minute

@@ -10,7 +10,8 @@ import (
 
 // Options configure Streams. The zero value of a field is its default.
 type Options struct {
-	// DropInterval is the time between two streams that are ended because the replica has more than its share; 0 is 1 s.
+	// DropInterval is the time between two streams that are ended because the replica has more than its share; 0 is 1
+	// s.
 	DropInterval time.Duration
 	// ShutdownTimeout is the time over which Drain ends the streams. Two of them end no more than ShutdownInterval
 	// apart; 0 is 1 s. Zero, or Alone() == true, closes all streams at once.

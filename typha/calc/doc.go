@@ -3,7 +3,7 @@
 // An Engine takes resources in any order and gives, on Flush, the wire objects that changed and
 // which node needs which of them. It is pure: no I/O, no clock, no goroutine, no logger. The
 // same resources give the same objects, whatever the order, repetition or grouping
-// of the calls was. One goroutine owns an Engine; in Maneki that is stream.Hub's.
+// of the calls was. One goroutine owns an Engine; in Maneki that is hub.Hub's.
 //
 // How it fits together:
 //

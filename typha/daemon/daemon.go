@@ -29,9 +29,10 @@ import (
 	"github.com/maneki-net/maneki/typha"
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/balance"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/metric"
-	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
+	"github.com/maneki-net/maneki/typha/transport"
 )
 
 // Main runs a Typha until ctx ends, or, with the argument "status", shows what the nodes of one that runs report, or,
@@ -83,17 +84,16 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log = metric.CountLog(log, registry, "typha")
-	metrics := stream.NewMetrics(registry)
 	view := sync.NewView(kinds)
 	registry.MustRegister(view, auth.NewExpiry("typha", cfg.tls()))
-	local := typha.NewLocal(typha.LocalOptions{Store: store, View: view, Logger: log, Metrics: metrics,
+	local := typha.NewLocal(typha.LocalOptions{Store: store, View: view, Logger: log, Metrics: hub.NewMetrics(registry),
 		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod, Budget: cfg.Budget})
 	replicas, err := findReplicas(cfg, store, log)
 	if err != nil {
 		return err
 	}
-	server, err := newServer(cfg, store, local.Hub(), stream.ServerOptions{
-		Logger: log, Metrics: metrics, Balance: balance.Options{Alone: replicas.alone}})
+	server, err := newServer(cfg, store, local.Hub(), transport.ServerOptions{
+		Logger: log, Metrics: transport.NewMetrics(registry), Balance: balance.Options{Alone: replicas.alone}})
 	if err != nil {
 		return err
 	}
@@ -144,8 +144,8 @@ func (c Config) tls() auth.TLS {
 }
 
 // newServer fills in what the configuration says.
-func newServer(cfg Config, store *connect.Datastore, hub *stream.Hub, opts stream.ServerOptions) (*stream.Server, error) {
-	opts.Hub, opts.TLS = hub, cfg.tls()
+func newServer(cfg Config, store *connect.Datastore, h *hub.Hub, opts transport.ServerOptions) (*transport.Server, error) {
+	opts.Hub, opts.TLS = h, cfg.tls()
 	opts.HandshakeTimeout, opts.PingInterval = cfg.ServerHandshakeTimeout, cfg.ServerPingInterval
 	opts.Balance.DropInterval = cfg.ConnectionDropInterval
 	opts.Balance.ShutdownTimeout, opts.Balance.ShutdownInterval = cfg.ShutdownTimeout, cfg.ShutdownConnectionDropIntervalMax
@@ -155,7 +155,7 @@ func newServer(cfg Config, store *connect.Datastore, hub *stream.Hub, opts strea
 			return nil, err
 		}
 	}
-	return stream.NewServer(opts)
+	return transport.NewServer(opts)
 }
 
 // ownNamespaceFile is where a pod finds the name of its namespace.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/etcd"
 	"github.com/maneki-net/maneki/typha/calc/compile"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
@@ -133,23 +133,23 @@ func TestKeysAreFetchedFromTheAPIServer(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	hub := stream.NewHub(stream.HubOptions{Kinds: []string{"Pod"}})
+	h := hub.New(hub.Options{Kinds: []string{"Pod"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- hub.Run(ctx) }()
+	go func() { ended <- h.Run(ctx) }()
 	draining := false
 	get := func(path string) int {
 		w := httptest.NewRecorder()
-		health(hub, sync.NewView(nil), func() bool { return draining }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		health(h, sync.NewView(nil), func() bool { return draining }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		return w.Code
 	}
 	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
 		t.Errorf("before the lists: %d, %d", live, ready)
 	}
-	if err := hub.Update(t.Context(), stream.Update{Kind: "Pod", Listed: true}); err != nil {
+	if err := h.Update(t.Context(), hub.Update{Kind: "Pod", Listed: true}); err != nil {
 		t.Fatal(err)
 	}
-	<-hub.InSync()
+	<-h.InSync()
 	if ready := get("/readiness"); ready != http.StatusOK {
 		t.Errorf("in sync: %d", ready)
 	}

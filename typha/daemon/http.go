@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/inbound"
-	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
@@ -18,18 +18,18 @@ const aliveWithin = 8 * time.Second
 
 // health serves four paths. /liveness reports whether the hub answers or makes progress, /readiness whether nodes can
 // be given the present state. /nodes shows what the nodes report, /datastore how old the state may be.
-func health(hub *stream.Hub, view *sync.View, draining func() bool) http.Handler {
+func health(h *hub.Hub, view *sync.View, draining func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /liveness", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), aliveWithin)
 		defer cancel()
-		if err := hub.Alive(ctx); err != nil {
+		if err := h.Alive(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
 	mux.HandleFunc("GET /readiness", func(w http.ResponseWriter, _ *http.Request) {
 		select {
-		case <-hub.InSync():
+		case <-h.InSync():
 			switch silence := view.Silence(); {
 			case draining():
 				http.Error(w, "handing nodes over to other replicas", http.StatusServiceUnavailable)
@@ -41,7 +41,7 @@ func health(hub *stream.Hub, view *sync.View, draining func() bool) http.Handler
 		}
 	})
 	mux.HandleFunc("GET /nodes", func(w http.ResponseWriter, r *http.Request) {
-		nodes, err := hub.Status(r.Context())
+		nodes, err := h.Status(r.Context())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return

@@ -9,7 +9,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore/connect"
 	"github.com/maneki-net/maneki/typha/discovery"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // replicas knows how many Typhas there are, and gives this one its share of the nodes.
@@ -43,14 +43,14 @@ func (r *replicas) alone() bool {
 }
 
 // run tells limit this replica's share of the nodes, whenever it is another, until ctx ends.
-func (r *replicas) run(ctx context.Context, limit func(streams int), hub *stream.Hub) error {
+func (r *replicas) run(ctx context.Context, limit func(streams int), h *hub.Hub) error {
 	if r.watcher == nil {
 		return nil
 	}
 	watched := make(chan error, 1)
 	go func() { watched <- r.watcher.Run(ctx) }()
 	select {
-	case <-hub.InSync(): // the nodes can be counted
+	case <-h.InSync(): // the nodes can be counted
 	case err := <-watched:
 		return err
 	}
@@ -59,7 +59,7 @@ func (r *replicas) run(ctx context.Context, limit func(streams int), hub *stream
 	last := 0
 	for {
 		changed := r.watcher.Changed()
-		nodes, err := hub.Hosts(ctx)
+		nodes, err := h.Hosts(ctx)
 		if pods, known := r.watcher.Replicas(); err == nil && known {
 			if most := r.cfg.share(nodes, len(pods)); most != last {
 				last = most

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/maneki-net/maneki/datastore/connect"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 func slice(pods ...string) string {
@@ -49,7 +49,7 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 		}
 	}))
 	defer api.Close()
-	hub := stream.NewHub(stream.HubOptions{Kinds: []string{"Node"}})
+	h := hub.New(hub.Options{Kinds: []string{"Node"}})
 	cfg := Config{ConnectionRebalancingMode: RebalanceKubernetes, MaxConnectionsUpperLimit: 1000, K8sPodName: "me",
 		K8sServicePollInterval: time.Hour}
 	r, err := findReplicas(cfg, &connect.Datastore{API: &rest.Config{Host: api.URL}}, slog.New(slog.DiscardHandler))
@@ -62,8 +62,8 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 	shares := make(chan int)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
-	go func() { ended <- hub.Run(ctx) }()
-	go func() { ended <- r.run(ctx, func(n int) { shares <- n }, hub) }()
+	go func() { ended <- h.Run(ctx) }()
+	go func() { ended <- r.run(ctx, func(n int) { shares <- n }, h) }()
 	defer func() {
 		cancel()
 		if err := errors.Join(<-ended, <-ended); !errors.Is(err, context.Canceled) {
@@ -71,7 +71,7 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 		}
 	}()
 
-	nodes := stream.Update{Kind: "Node", Listed: true}
+	nodes := hub.Update{Kind: "Node", Listed: true}
 	for i := range 100 {
 		nodes.Upserts = append(nodes.Upserts, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i)},
 			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprint("198.51.100.", i)}}}})
@@ -85,7 +85,7 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 		t.Fatalf("share %d before the nodes are known", n)
 	case <-time.After(100 * time.Millisecond):
 	}
-	if err := hub.Update(ctx, nodes); err != nil {
+	if err := h.Update(ctx, nodes); err != nil {
 		t.Fatal(err)
 	}
 	for i, step := range []struct {

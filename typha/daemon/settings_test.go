@@ -14,9 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/maneki-net/maneki/typha/auth"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/metric"
-	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
+	"github.com/maneki-net/maneki/typha/transport"
 )
 
 const page = "../../docs/typha.md"
@@ -56,7 +57,8 @@ var described = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)"`)
 // TestMetricsAreDocumented holds the page to the metrics that are registered.
 func TestMetricsAreDocumented(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	stream.NewMetrics(registry)
+	hub.NewMetrics(registry)
+	transport.NewMetrics(registry)
 	registry.MustRegister(sync.NewView(nil), auth.NewExpiry("typha", auth.TLS{}))
 	metric.CountLog(slog.New(slog.DiscardHandler), registry, "typha")
 	all := make(chan *prometheus.Desc)

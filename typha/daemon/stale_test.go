@@ -16,7 +16,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
@@ -41,14 +41,14 @@ func TestReplicaThatLostItsDatastoreIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := silenced{memory.New(), make(chan struct{})}
 		view := sync.NewView([]datastore.Kind{datastore.Tiers, datastore.Pods})
-		hub := stream.NewHub(stream.HubOptions{Kinds: sync.Names(view.Kinds())})
+		h := hub.New(hub.Options{Kinds: sync.Names(view.Kinds())})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 2)
-		go func() { ended <- hub.Run(ctx) }()
-		go func() { ended <- view.Run(ctx, store, hub, slog.New(slog.DiscardHandler)) }()
+		go func() { ended <- h.Run(ctx) }()
+		go func() { ended <- view.Run(ctx, store, h, slog.New(slog.DiscardHandler)) }()
 		get := func(path string) (int, string) {
 			w := httptest.NewRecorder()
-			health(hub, view, func() bool { return false }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			health(h, view, func() bool { return false }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 			return w.Code, w.Body.String()
 		}
 		told := func() string {
@@ -59,7 +59,7 @@ func TestReplicaThatLostItsDatastoreIsNotReady(t *testing.T) {
 			}
 			return s.complaint()
 		}
-		<-hub.InSync()
+		<-h.InSync()
 		time.Sleep(time.Hour)
 		if ready, text := get("/readiness"); ready != http.StatusOK || told() != "" {
 			t.Errorf("after an hour in which nothing happened: %d %s; %s", ready, text, told())

@@ -12,7 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
@@ -28,7 +28,7 @@ func status(ctx context.Context, environ, args []string, stdout, stderr io.Write
 	} else if err != nil {
 		return 2
 	}
-	var nodes []stream.NodeStatus
+	var nodes []hub.NodeStatus
 	var store datastoreStatus
 	body, err := ask(ctx, environ, "/nodes", &nodes)
 	if err == nil {
@@ -116,7 +116,7 @@ func ask(ctx context.Context, environ []string, path string, answer any) (body [
 	return body, nil
 }
 
-func printNodes(w io.Writer, nodes []stream.NodeStatus, now time.Time) {
+func printNodes(w io.Writer, nodes []hub.NodeStatus, now time.Time) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "NODE\tCONNECTED\tCOMMIT\tAPPLIED\tBEHIND\tERRORS")
 	for _, n := range nodes {

@@ -14,20 +14,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/maneki-net/maneki/test/dashboard"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/metric"
-	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
+	"github.com/maneki-net/maneki/typha/transport"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // TestStatusShowsWhatNodesReport asks a hub with one node, as the command does.
 func TestStatusShowsWhatNodesReport(t *testing.T) {
-	hub := stream.NewHub(stream.HubOptions{})
+	h := hub.New(hub.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- hub.Run(ctx) }()
+	go func() { ended <- h.Run(ctx) }()
 	defer func() { cancel(); <-ended }()
-	server := httptest.NewServer(health(hub, sync.NewView(nil), func() bool { return false }))
+	server := httptest.NewServer(health(h, sync.NewView(nil), func() bool { return false }))
 	defer server.Close()
 	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
 	if err != nil {
@@ -39,10 +40,10 @@ func TestStatusShowsWhatNodesReport(t *testing.T) {
 		code := Main(t.Context(), environ, append([]string{"status"}, args...), &out, &errs)
 		return code, out.String() + errs.String()
 	}
-	if err := hub.Update(t.Context(), stream.Update{Kind: "Pod", Listed: true}); err != nil {
+	if err := h.Update(t.Context(), hub.Update{Kind: "Pod", Listed: true}); err != nil {
 		t.Fatal(err)
 	}
-	session, err := hub.Connect(t.Context(), stream.Hello{Node: "n1"})
+	session, err := h.Connect(t.Context(), hub.Hello{Node: "n1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +131,8 @@ func TestFailuresOfTheLogAreCounted(t *testing.T) {
 // syncer, and the others no label.
 func TestMetricsHaveCalicosNames(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	stream.NewMetrics(registry)
+	hub.NewMetrics(registry)
+	transport.NewMetrics(registry)
 	metric.CountLog(slog.New(slog.DiscardHandler), registry, "typha")
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))

@@ -1,7 +1,7 @@
-// Package metric has what the processes' metrics have in common: summaries as Calico's are, and the count of log
-// records that could not be written.
+// Package metric has what the metrics of the processes have in common: sets of metrics that are made and registered
+// together, summaries with Calico's quantiles, and counts of log records that could not be written.
 //
-// It owns no metric itself. Its handler is called by whoever logs.
+// It defines no metric of a feature. The handler of CountLog is called on the goroutine that logs.
 package metric
 
 import (
@@ -20,7 +20,8 @@ func NewSummary(name, help string, labels prometheus.Labels) prometheus.Summary 
 // CountLog returns a logger that counts what it fails to write, as Calico's metrics of a process: felix or typha.
 func CountLog(log *slog.Logger, registry prometheus.Registerer, process string) *slog.Logger {
 	h := countedHandler{log.Handler(),
-		prometheus.NewCounter(prometheus.CounterOpts{Name: process + "_log_errors", Help: "Errors of writing the log."}),
+		prometheus.NewCounter(prometheus.CounterOpts{Name: process + "_log_errors",
+			Help: "Errors of writing the log."}),
 		prometheus.NewCounter(prometheus.CounterOpts{Name: process + "_logs_dropped",
 			Help: "Records that are missing from the log, because they could not be written."})}
 	registry.MustRegister(h.errors, h.dropped)

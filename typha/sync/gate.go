@@ -9,7 +9,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/typha/calc"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // gate holds up what is read while the ClusterInformation says datastoreReady: false, and until it is known whether it
@@ -64,7 +64,7 @@ func (g *gate) check(kind datastore.Kind) error {
 
 // see takes in an update of ClusterInformations. Without one named default, or with one that cannot be read, the
 // datastore is ready.
-func (g *gate) see(u stream.Update) {
+func (g *gate) see(u hub.Update) {
 	if g == nil || u.Kind != datastore.ClusterInformations.ID() {
 		return
 	}
@@ -74,7 +74,7 @@ func (g *gate) see(u stream.Update) {
 			ready, told = calc.DatastoreReady(o), true
 		}
 	}
-	name := stream.Name{Name: calc.ClusterInformationName}
+	name := hub.Name{Name: calc.ClusterInformationName}
 	_, refused := u.Refused[name]
 	if told || refused || slices.Contains(u.Deletes, name) {
 		g.set(ready)

@@ -13,13 +13,13 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // everything is a Sink that remembers names, by what happened to them.
 type everything struct{ recorder }
 
-func (e *everything) Update(_ context.Context, u stream.Update) error {
+func (e *everything) Update(_ context.Context, u hub.Update) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.updates = append(e.updates, u)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // partial is a store of which some objects cannot be read.
@@ -31,26 +31,26 @@ func TestUnreadableObjects(t *testing.T) {
 	store := &partial{Store: memory.New(), bad: []datastore.Unusable{{Key: datastore.Key{Name: "a"}, Err: cause}}}
 	sink := &recorder{}
 	l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
-	look := func() stream.Update {
+	look := func() hub.Update {
 		t.Helper()
 		if _, err := l.list(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return sink.take()[0]
 	}
-	refused := map[stream.Name]string{{Name: "a"}: cause.Error()}
+	refused := map[hub.Name]string{{Name: "a"}: cause.Error()}
 	if u := look(); !cmp.Equal(u.Refused, refused) || len(u.Deletes) > 0 {
 		t.Errorf("listed: %+v", u)
 	}
 	store.bad = nil
-	if u := look(); !cmp.Equal(u.Deletes, []stream.Name{{Name: "a"}}) || len(u.Refused) > 0 {
+	if u := look(); !cmp.Equal(u.Deletes, []hub.Name{{Name: "a"}}) || len(u.Refused) > 0 {
 		t.Errorf("gone: %+v", u)
 	}
 	u := l.updateOf(datastore.Event{Type: datastore.Deleted, Object: namespace("a"), Revision: "7", Err: cause})
 	if !cmp.Equal(u.Refused, refused) || len(u.Deletes) > 0 || u.Changed != "7" {
 		t.Errorf("watched: %+v", u)
 	}
-	if u := look(); !cmp.Equal(u.Deletes, []stream.Name{{Name: "a"}}) {
+	if u := look(); !cmp.Equal(u.Deletes, []hub.Name{{Name: "a"}}) {
 		t.Errorf("gone after that: %+v", u)
 	}
 }

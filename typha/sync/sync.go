@@ -27,12 +27,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maneki-net/maneki/datastore"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
-// Sink takes the changes. stream.Hub is one.
+// Sink takes the changes. hub.Hub is one.
 type Sink interface {
-	Update(context.Context, stream.Update) error
+	Update(context.Context, hub.Update) error
 }
 
 // calicoKinds are read of every datastore.
@@ -185,7 +185,7 @@ func (l *loop) list(ctx context.Context) (string, error) {
 	if err := l.gate.check(l.kind); err != nil {
 		return "", err
 	}
-	u := stream.Update{Kind: l.kind.ID(), Seen: list.Revision, Listed: true}
+	u := hub.Update{Kind: l.kind.ID(), Seen: list.Revision, Listed: true}
 	gone := l.known
 	l.known = make(map[datastore.Key]struct{}, len(list.Items))
 	for _, item := range list.Items {
@@ -201,7 +201,7 @@ func (l *loop) list(ctx context.Context) (string, error) {
 		u.Refused = refuse(u.Refused, unusable.Key, unusable.Err)
 	}
 	for key := range gone {
-		u.Deletes = append(u.Deletes, stream.Name{Namespace: key.Namespace, Name: key.Name})
+		u.Deletes = append(u.Deletes, hub.Name{Namespace: key.Namespace, Name: key.Name})
 		u.Changed = list.Revision // when exactly is not known
 	}
 	l.log.Debug("listed", "objects", len(list.Items), "revision", list.Revision)
@@ -237,8 +237,8 @@ func (l *loop) watch(ctx context.Context, revision string) (string, error) {
 	}
 }
 
-func (l *loop) updateOf(event datastore.Event) stream.Update {
-	u := stream.Update{Kind: l.kind.ID(), Seen: event.Revision}
+func (l *loop) updateOf(event datastore.Event) hub.Update {
+	u := hub.Update{Kind: l.kind.ID(), Seen: event.Revision}
 	switch event.Type {
 	case datastore.Added, datastore.Modified:
 		l.known[datastore.KeyOf(event.Object)] = struct{}{}
@@ -253,22 +253,22 @@ func (l *loop) updateOf(event datastore.Event) stream.Update {
 			break
 		}
 		delete(l.known, key)
-		u.Deletes = []stream.Name{{Namespace: key.Namespace, Name: key.Name}}
+		u.Deletes = []hub.Name{{Namespace: key.Namespace, Name: key.Name}}
 	case datastore.Bookmark:
 	}
 	return u
 }
 
 // refuse notes an object that cannot be read.
-func refuse(refused map[stream.Name]string, key datastore.Key, err error) map[stream.Name]string {
+func refuse(refused map[hub.Name]string, key datastore.Key, err error) map[hub.Name]string {
 	if refused == nil {
-		refused = map[stream.Name]string{}
+		refused = map[hub.Name]string{}
 	}
-	refused[stream.Name{Namespace: key.Namespace, Name: key.Name}] = err.Error()
+	refused[hub.Name{Namespace: key.Namespace, Name: key.Name}] = err.Error()
 	return refused
 }
 
-func (l *loop) hand(ctx context.Context, u stream.Update) error {
+func (l *loop) hand(ctx context.Context, u hub.Update) error {
 	if u.Datastore = identity(u.Upserts); u.Datastore != "" {
 		if l.identity != "" && u.Datastore != l.identity {
 			return fmt.Errorf("%w: it was %s and is %s", errAnother, l.identity, u.Datastore)
@@ -284,7 +284,7 @@ func (l *loop) hand(ctx context.Context, u stream.Update) error {
 
 // newer returns the greater of two resource versions, which are decimal numbers.
 func newer(a, b string) string {
-	if stream.CompareRevisions(b, a) > 0 {
+	if hub.CompareRevisions(b, a) > 0 {
 		return b
 	}
 	return a

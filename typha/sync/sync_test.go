@@ -25,16 +25,16 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/memory"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 )
 
 // recorder is a Sink that remembers the updates of namespaces and ClusterNetworkPolicies.
 type recorder struct {
 	mu      sync.Mutex
-	updates []stream.Update
+	updates []hub.Update
 }
 
-func (r *recorder) Update(_ context.Context, u stream.Update) error {
+func (r *recorder) Update(_ context.Context, u hub.Update) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if u.Kind == "Namespace" || u.Kind == datastore.ClusterNetworkPolicies.ID() {
@@ -43,7 +43,7 @@ func (r *recorder) Update(_ context.Context, u stream.Update) error {
 	return nil
 }
 
-func (r *recorder) take() []stream.Update {
+func (r *recorder) take() []hub.Update {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u := r.updates
@@ -78,7 +78,7 @@ func TestLoop(t *testing.T) {
 		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
 		go func() { ended <- l.run(ctx) }()
 		// settle lets the loop use up its waits, and gives what it handed on.
-		settle := func() []stream.Update {
+		settle := func() []hub.Update {
 			timer, stop := context.WithTimeout(t.Context(), 2*lastListed)
 			defer stop()
 			<-timer.Done()
@@ -109,7 +109,7 @@ func TestLoop(t *testing.T) {
 		create("b")
 		remove("a")
 		got = settle()
-		if len(got) != 2 || len(got[0].Upserts) != 1 || got[0].Listed || !cmp.Equal(got[1].Deletes, []stream.Name{{Name: "a"}}) {
+		if len(got) != 2 || len(got[0].Upserts) != 1 || got[0].Listed || !cmp.Equal(got[1].Deletes, []hub.Name{{Name: "a"}}) {
 			t.Fatalf("events: %+v", got)
 		}
 
@@ -130,7 +130,7 @@ func TestLoop(t *testing.T) {
 		create("d")
 		store.Compact()
 		got = settle()
-		if len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 2 || !cmp.Equal(got[0].Deletes, []stream.Name{{Name: "b"}}) {
+		if len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 2 || !cmp.Equal(got[0].Deletes, []hub.Name{{Name: "b"}}) {
 			t.Fatalf("after the revision expired: %+v", got)
 		}
 		cancel()
@@ -176,7 +176,7 @@ func TestAbsentKind(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- l.run(ctx) }()
 		// after sets the state, lets time pass and gives what was handed on since.
-		after := func(state string, wait time.Duration) []stream.Update {
+		after := func(state string, wait time.Duration) []hub.Update {
 			store.state.Store(state)
 			store.Disconnect()
 			time.Sleep(wait)
@@ -212,7 +212,7 @@ func TestAbsentKind(t *testing.T) {
 			t.Errorf("an API server does not serve what is there: %+v", got)
 		}
 		got = after("absent", 2*lastBackoff)
-		if len(got) == 0 || !cmp.Equal(got[0].Deletes, []stream.Name{{Name: "p"}}) || got[0].Changed == "" || got[0].Changed != got[0].Seen {
+		if len(got) == 0 || !cmp.Equal(got[0].Deletes, []hub.Name{{Name: "p"}}) || got[0].Changed == "" || got[0].Changed != got[0].Seen {
 			t.Errorf("the CRD went while nobody watched: %+v", got)
 		}
 		cancel()
@@ -257,7 +257,7 @@ func TestIdentity(t *testing.T) {
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store, told := memory.New(), make(chan stream.Update, 10)
+				store, told := memory.New(), make(chan hub.Update, 10)
 				create := func(o datastore.Object) string {
 					t.Helper()
 					o, err := store.Create(t.Context(), kind, o)
@@ -279,7 +279,7 @@ func TestIdentity(t *testing.T) {
 				defer cancel()
 				ended := make(chan error, 1)
 				go func() {
-					ended <- Run(ctx, store, []datastore.Kind{kind}, sinkFunc(func(u stream.Update) { told <- u }), slog.New(slog.DiscardHandler))
+					ended <- Run(ctx, store, []datastore.Kind{kind}, sinkFunc(func(u hub.Update) { told <- u }), slog.New(slog.DiscardHandler))
 				}()
 				if got := handed(); got != "" {
 					t.Errorf("another object tells %q", got)
@@ -308,9 +308,9 @@ func TestIdentity(t *testing.T) {
 }
 
 // sinkFunc is a Sink.
-type sinkFunc func(stream.Update)
+type sinkFunc func(hub.Update)
 
-func (f sinkFunc) Update(_ context.Context, u stream.Update) error {
+func (f sinkFunc) Update(_ context.Context, u hub.Update) error {
 	f(u)
 	return nil
 }

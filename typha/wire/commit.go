@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"slices"
+	"strings"
+)
+
 // Commit is one change of what a node needs, to be applied as one.
 //
 // Upserts are in an order that is safe to add in (by Kind, ascending); Deletes are to be
@@ -29,4 +34,24 @@ type Report struct {
 	Errors []string `cbor:"2,keyasint,omitempty"`
 	// Notices are facts that are as configured, but may surprise a user; at most 100.
 	Notices []string `cbor:"3,keyasint,omitempty"`
+}
+
+// MaxReportTexts is the largest number of errors, and of notices, in a report that is shortened. MaxReportText is the
+// largest size of each, in octets, before an ellipsis.
+const (
+	MaxReportTexts = 100
+	MaxReportText  = 1000
+)
+
+// Shortened returns a copy of the report within these limits.
+func (r Report) Shortened() Report {
+	for _, list := range []*[]string{&r.Errors, &r.Notices} {
+		*list = slices.Clone((*list)[:min(len(*list), MaxReportTexts)])
+		for i, text := range *list {
+			if len(text) > MaxReportText {
+				(*list)[i] = strings.ToValidUTF8(text[:MaxReportText], "") + "…"
+			}
+		}
+	}
+	return r
 }

@@ -139,50 +139,30 @@ func (p *PackedSet) Hash() Hash {
 	return Hash(sum.Sum(nil)[:16])
 }
 
-// Encoded returns the encoding of the set, as an IPSet, in parts that must not be changed.
-func (p *PackedSet) Encoded() [][]byte {
-	head, _ := Encode(&IPSet{Name: p.Name, Type: p.Type}) // a text and a number always encode
-	parts := make([][]byte, 1, 1+len(p.pieces))
-	if p.count > 0 {
-		head[0]++ // a map of one pair more
-		head = appendHead(append(head, p.listKey(3, 4)), cborArray, p.count)
-	}
-	parts[0] = head
-	for _, piece := range p.pieces {
-		parts = append(parts, piece.data)
-	}
-	return parts
+// MarshalCBOR implements cbor.Marshaler. The encoding is that of the IPSet.
+func (p *PackedSet) MarshalCBOR() ([]byte, error) { return Encode(p.Unpack()) }
+
+// Piece is a part of a set.
+type Piece struct {
+	Hash Hash // of its members
+	set  *PackedSet
 }
 
-// MarshalCBOR implements cbor.Marshaler.
-func (p *PackedSet) MarshalCBOR() ([]byte, error) { return slices.Concat(p.Encoded()...), nil }
-
-// Piece is a part of a set: what it takes to add it to the set, as the encoding of a SetDelta in two parts, and its
-// hash.
-type Piece struct {
-	Head, Members []byte
-	Hash          Hash
+// Delta returns the change that adds the piece to the set.
+func (p Piece) Delta() SetDelta {
+	return SetDelta{Name: p.set.Name, AddedNets: slices.Collect(p.set.Nets()), AddedPorts: slices.Collect(p.set.Ports())}
 }
 
 // Pieces returns the parts that the set is made of.
 func (p *PackedSet) Pieces() iter.Seq[Piece] {
 	return func(yield func(Piece) bool) {
-		name, _ := Encode(p.Name)
-		for _, piece := range p.pieces {
-			head := append([]byte{cborMap | 2, 1}, name...)
-			head = appendHead(append(head, p.listKey(2, 4)), cborArray, piece.count)
-			if !yield(Piece{Head: head, Members: piece.data, Hash: piece.content()}) {
+		for i, piece := range p.pieces {
+			part := &PackedSet{Name: p.Name, Type: p.Type, pieces: p.pieces[i : i+1]}
+			if !yield(Piece{Hash: piece.content(), set: part}) {
 				return
 			}
 		}
 	}
-}
-
-func (p *PackedSet) listKey(nets, ports byte) byte {
-	if p.Type == SetPort {
-		return ports
-	}
-	return nets
 }
 
 // UnmarshalCBOR implements cbor.Unmarshaler: it reads the encoding of an IPSet.

@@ -127,8 +127,8 @@ func appendHead(b []byte, major byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(append(b, major|26), uint32(n))
 }
 
-// encodeMembers returns the encodings of a type's members, sorted and without duplicates. The order of the encodings is
-// that of IPv4 before IPv6, of addresses, of prefix lengths or protocols and ports.
+// encodeMembers returns the encodings of members of a type, sorted and without duplicates: IPv4 before IPv6, then by
+// address, then by prefix length, or by protocol and port. BenchmarkEncodeMembers compares it with the CBOR library.
 func encodeMembers(t SetType, nets []netip.Prefix, ports []PortMember) [][]byte {
 	var buffer []byte
 	var ends []int

@@ -59,7 +59,7 @@ type ID struct {
 // String returns Kind/name.
 func (id ID) String() string { return id.Kind.String() + "/" + id.Name }
 
-// Compare orders IDs by kind, then name.
+// Compare compares by kind, then by name. In this order, what an object names comes before the object.
 func (id ID) Compare(other ID) int {
 	return cmp.Or(cmp.Compare(id.Kind, other.Kind), strings.Compare(id.Name, other.Name))
 }

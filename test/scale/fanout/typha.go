@@ -28,9 +28,10 @@ import (
 	"github.com/maneki-net/maneki/test/scale/fill"
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/inbound"
-	"github.com/maneki-net/maneki/typha/stream"
 	"github.com/maneki-net/maneki/typha/sync"
+	"github.com/maneki-net/maneki/typha/transport"
 )
 
 // The pods that are made carry their time in the last 8 octets of an address in this network, and after this prefix in
@@ -54,8 +55,8 @@ func measure(ctx context.Context, l load) error {
 	if err != nil {
 		return err
 	}
-	hub := stream.NewHub(stream.HubOptions{Kinds: sync.Names(sync.KubernetesKinds())})
-	server, err := stream.NewServer(stream.ServerOptions{Hub: hub, TLS: auth.TLS{
+	h := hub.New(hub.Options{Kinds: sync.Names(sync.KubernetesKinds())})
+	server, err := transport.NewServer(transport.ServerOptions{Hub: h, TLS: auth.TLS{
 		CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile), KeyFile: filepath.Join(dir, pki.KeyFile)},
 		Strangers: inbound.Limits{All: 1 << 16, PerAddress: 1 << 16}}) // all nodes are here
 	if err != nil {
@@ -67,16 +68,16 @@ func measure(ctx context.Context, l load) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return hub.Run(ctx) })
+	g.Go(func() error { return h.Run(ctx) })
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error {
 		defer cancel()
 		defer f.stop()
-		if err := compute(ctx, hub, l); err != nil {
+		if err := compute(ctx, h, l); err != nil {
 			return err
 		}
 		for _, n := range l.Felixes {
-			if err := f.measure(ctx, hub, l, n, listener.Addr().String()); err != nil {
+			if err := f.measure(ctx, h, l, n, listener.Addr().String()); err != nil {
 				return err
 			}
 		}
@@ -91,9 +92,9 @@ func measure(ctx context.Context, l load) error {
 var errDone = errors.New("done")
 
 // compute hands the cluster to the hub, and says what that took.
-func compute(ctx context.Context, hub *stream.Hub, l load) error {
+func compute(ctx context.Context, h *hub.Hub, l load) error {
 	start := time.Now()
-	if err := fill.Hub(ctx, hub, scale.Cluster(l.Nodes, l.Pods, l.Policies), scale.Blocks(l.Nodes)); err != nil {
+	if err := fill.Hub(ctx, h, scale.Cluster(l.Nodes, l.Pods, l.Policies), scale.Blocks(l.Nodes)); err != nil {
 		return err
 	}
 	var m runtime.MemStats
@@ -152,7 +153,7 @@ func (f *felixes) do(o order) (answer, error) {
 }
 
 // measure connects n nodes, moves pods for a while, and prints what that took.
-func (f *felixes) measure(ctx context.Context, hub *stream.Hub, l load, n int, address string) error {
+func (f *felixes) measure(ctx context.Context, h *hub.Hub, l load, n int, address string) error {
 	start, cpu := time.Now(), cpuTime()
 	joined, err := f.do(order{Connect: n, Address: address})
 	if err != nil {
@@ -162,7 +163,7 @@ func (f *felixes) measure(ctx context.Context, hub *stream.Hub, l load, n int, a
 		(cpuTime()-cpu).Seconds()*1000/float64(n), kilobytes(joined.Bytes, int64(n)))
 
 	start, cpu = time.Now(), cpuTime()
-	c := churn{hub: hub, load: l, connected: n, random: rand.New(rand.NewPCG(1, uint64(n)))}
+	c := churn{hub: h, load: l, connected: n, random: rand.New(rand.NewPCG(1, uint64(n)))}
 	if err := c.run(ctx); err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func (f *felixes) measure(ctx context.Context, hub *stream.Hub, l load, n int, a
 	if _, err := f.do(order{}); err != nil {
 		return err
 	}
-	return hub.Update(ctx, stream.Update{Kind: calc.KindPod, Deletes: c.living})
+	return h.Update(ctx, hub.Update{Kind: calc.KindPod, Deletes: c.living})
 }
 
 func kilobytes(bytes, of int64) string {
@@ -196,12 +197,12 @@ func cpuTime() time.Duration {
 
 // churn makes and removes pods at a steady rate.
 type churn struct {
-	hub       *stream.Hub
+	hub       *hub.Hub
 	load      load
 	connected int // nodes, the first ones
 	random    *rand.Rand
 
-	living    []stream.Name
+	living    []hub.Name
 	changes   int
 	endpoints int // pods made on connected nodes
 }
@@ -223,15 +224,15 @@ func (c *churn) run(ctx context.Context) error {
 }
 
 // change removes the oldest pod or makes one, in turn once enough live.
-func (c *churn) change() stream.Update {
-	u := stream.Update{Kind: calc.KindPod}
+func (c *churn) change() hub.Update {
+	u := hub.Update{Kind: calc.KindPod}
 	if len(c.living) == lingering {
 		u.Deletes, c.living = c.living[:1:1], c.living[1:]
 		return u
 	}
 	node := c.random.IntN(c.load.Nodes)
 	pod := timedPod(c.random.IntN(c.load.Pods), node)
-	c.living = append(c.living, stream.Name{Namespace: pod.Namespace, Name: pod.Name})
+	c.living = append(c.living, hub.Name{Namespace: pod.Namespace, Name: pod.Name})
 	u.Upserts = []metav1.Object{pod}
 	if node < c.connected {
 		c.endpoints++

@@ -9,12 +9,12 @@ import (
 
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/test/scale"
-	"github.com/maneki-net/maneki/typha/stream"
+	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
 // Hub hands over each kind in one list, as it comes from a datastore.
-func Hub(ctx context.Context, hub *stream.Hub, clusters ...scale.Resources) error {
+func Hub(ctx context.Context, h *hub.Hub, clusters ...scale.Resources) error {
 	byKind := map[string][]metav1.Object{}
 	for _, resources := range clusters {
 		for o := range resources {
@@ -26,13 +26,13 @@ func Hub(ctx context.Context, hub *stream.Hub, clusters ...scale.Resources) erro
 		}
 	}
 	for _, kind := range sync.Names(sync.KubernetesKinds()) {
-		u := stream.Update{Kind: kind, Upserts: byKind[kind], Listed: true, Seen: "1", Changed: "1"}
-		if err := hub.Update(ctx, u); err != nil {
+		u := hub.Update{Kind: kind, Upserts: byKind[kind], Listed: true, Seen: "1", Changed: "1"}
+		if err := h.Update(ctx, u); err != nil {
 			return err
 		}
 	}
 	select {
-	case <-hub.InSync():
+	case <-h.InSync():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
