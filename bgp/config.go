@@ -83,7 +83,7 @@ func confirmed(routes []*wire.Route, peers []Peer) map[string][]netip.Prefix {
 		}
 	}
 	for node, list := range by {
-		slices.SortFunc(list, ComparePrefix)
+		slices.SortFunc(list, netip.Prefix.Compare)
 		by[node] = slices.Compact(list)
 	}
 	return by
@@ -238,7 +238,7 @@ func announced(in Input) []netip.Prefix {
 			own = append(own, route.Dst)
 		}
 	}
-	slices.SortFunc(own, ComparePrefix)
+	slices.SortFunc(own, netip.Prefix.Compare)
 	return slices.Compact(own)
 }
 
@@ -248,7 +248,7 @@ func networks(pools []*wire.Pool) []netip.Prefix {
 	for _, pool := range pools {
 		cidrs = append(cidrs, pool.CIDR)
 	}
-	slices.SortFunc(cidrs, ComparePrefix)
+	slices.SortFunc(cidrs, netip.Prefix.Compare)
 	return slices.Compact(cidrs)
 }
 
@@ -271,9 +271,4 @@ func routerID(host *wire.Host) netip.Addr {
 	sum := hash.Sum32()
 	// The first octet is held in 1…127, so that the identifier is never 0 or a multicast address.
 	return netip.AddrFrom4([4]byte{byte(sum>>24)&0x7e | 1, byte(sum >> 16), byte(sum >> 8), byte(sum)})
-}
-
-// ComparePrefix orders by address, then by length.
-func ComparePrefix(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

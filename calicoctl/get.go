@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
@@ -205,7 +206,7 @@ func compareOrder(a, b *v3.Tier) int {
 
 // globalASN is the AS number of nodes that have none of their own.
 func globalASN(ctx context.Context, store datastore.Store) string {
-	const standard = "64512"
+	standard := strconv.Itoa(v3.DefaultASNumber)
 	config, err := datastore.Get[*v3.BGPConfiguration](ctx, store, datastore.BGPConfigurations,
 		datastore.Key{Name: "default"})
 	switch {

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/maneki-net/maneki/api/build"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
 )
@@ -85,16 +85,7 @@ func (t *tool) followVersion(ctx context.Context, store datastore.Store, every t
 
 // build says what this program was built from.
 func (t *tool) build() (version, commit string) {
-	version, commit = "unknown", "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				commit = setting.Value
-			}
-		}
-	}
-	return cmp.Or(t.Version, version), commit
+	return cmp.Or(t.Version, build.Version()), build.Commit()
 }
 
 // release finds the major and minor number of a version.

@@ -12,8 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
+	"github.com/maneki-net/maneki/api/build"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 )
 
@@ -45,7 +45,7 @@ func Main(args []string, getenv func(string) string, stdin io.Reader, stdout, st
 	case "uninstall":
 		err = Uninstall(HostPathsFrom(getenv))
 	case "version", "--version", "-v":
-		fmt.Fprintln(stdout, release())
+		fmt.Fprintln(stdout, build.Version())
 	default:
 		fmt.Fprint(stderr, usage)
 		return 2
@@ -55,14 +55,6 @@ func Main(args []string, getenv func(string) string, stdin io.Reader, stdout, st
 		return 1
 	}
 	return 0
-}
-
-// release returns the module's version; of a build in a checkout that is "(devel)" or a commit.
-func release() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 // maxConfig bounds the network configuration, in octets.

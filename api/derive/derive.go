@@ -76,10 +76,13 @@ func WorkloadEndpoint(pod *corev1.Pod) *v3.WorkloadEndpoint {
 	}
 }
 
+// HostInterfacePrefix begins the names of the nodes' ends of all pods' interfaces.
+const HostInterfacePrefix = "cali"
+
 // HostInterface is the name of the node's end of a pod's interface.
 func HostInterface(namespace, pod string) string {
 	sum := sha1.Sum([]byte(namespace + "." + pod)) //nolint:gosec // a name, not a secret
-	return "cali" + hex.EncodeToString(sum[:])[:11]
+	return HostInterfacePrefix + hex.EncodeToString(sum[:])[:11]
 }
 
 // EndpointName is the name of the endpoint of a pod on a node: node-k8s-pod-eth0, where dashes within the parts are

@@ -27,6 +27,17 @@ const (
 var protocols = map[string]uint8{"TCP": TCP, "UDP": UDP, "ICMP": ICMP, "ICMPv6": ICMPv6, "SCTP": SCTP,
 	"UDPLite": UDPLite}
 
+// CanonicalProtocol returns the name of a protocol as rules have it, whatever the case of text. It returns text if that
+// is no such name.
+func CanonicalProtocol(text string) string {
+	for name := range protocols {
+		if strings.EqualFold(text, name) {
+			return name
+		}
+	}
+	return text
+}
+
 // HasPorts reports whether rules may match ports of a protocol.
 func HasPorts(protocol uint8) bool { return protocol == TCP || protocol == UDP || protocol == SCTP }
 

@@ -26,6 +26,9 @@ type BGPConfigurationList struct {
 	Items []BGPConfiguration `json:"items"`
 }
 
+// DefaultASNumber is the AS number of nodes if neither the Node nor a BGPConfiguration says one.
+const DefaultASNumber = 64512
+
 // BGPConfigurationSpec is the configuration.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.nodeMeshPassword) || !has(self.nodeToNodeMeshEnabled) || self.nodeToNodeMeshEnabled == true",fieldPath=".nodeMeshPassword",message="needs the mesh: set nodeToNodeMeshEnabled to true or remove the password"

@@ -154,7 +154,7 @@ func (e *embedded) judgeAgain(ctx context.Context, addr string) error {
 // without returns the members of list that are not in other. Both are sorted.
 func without(list, other []netip.Prefix) (out []netip.Prefix) {
 	for _, p := range list {
-		if _, is := slices.BinarySearchFunc(other, p, bgp.ComparePrefix); !is {
+		if _, is := slices.BinarySearchFunc(other, p, netip.Prefix.Compare); !is {
 			out = append(out, p)
 		}
 	}

@@ -116,12 +116,7 @@ func (r *rib) snapshot() []bgp.Route {
 			r.sorted = append(r.sorted, route)
 		}
 	}
-	slices.SortFunc(r.sorted, func(a, b bgp.Route) int {
-		if c := a.Dst.Addr().Compare(b.Dst.Addr()); c != 0 {
-			return c
-		}
-		return a.Dst.Bits() - b.Dst.Bits()
-	})
+	slices.SortFunc(r.sorted, func(a, b bgp.Route) int { return a.Dst.Compare(b.Dst) })
 	return r.sorted
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/maneki-net/maneki/api/derive"
+	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
@@ -111,12 +112,7 @@ func protocol(value any) any {
 	if !ok {
 		return value
 	}
-	for _, known := range []string{"TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"} {
-		if strings.EqualFold(name, known) {
-			return known
-		}
-	}
-	return name
+	return rule.CanonicalProtocol(name)
 }
 
 // network is a CIDR without bits beyond its length; what is none stays, for validation to refuse.

@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/maneki-net/maneki/api/derive"
 )
 
 // Table is the settings that act.
@@ -73,7 +75,7 @@ var Table = []Setting{
 		"Whether Felix turns on forwarding between interfaces in the kernel."),
 	setting("DefaultEndpointToHostAction", "DROP", oneOf("DROP", "RETURN", "ACCEPT"), func(c *Config) *string { return &c.DefaultEndpointToHostAction },
 		"What becomes of packets from a pod to its own node, after the pod's policy allowed them."),
-	setting("InterfacePrefix", "cali", prefixes(), func(c *Config) *Prefixes { return &c.InterfacePrefix },
+	setting("InterfacePrefix", derive.HostInterfacePrefix, prefixes(), func(c *Config) *Prefixes { return &c.InterfacePrefix },
 		"What the names of the host's ends of workloads begin with. Those of pods, cali, count always."),
 	setting("FailsafeInboundHostPorts", "tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667", protoPorts(), func(c *Config) *ProtoPorts { return &c.FailsafeInboundHostPorts },
 		"Ports of the node that no policy of a host endpoint closes, each for all peers or for a network."),

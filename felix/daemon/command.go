@@ -7,22 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/maneki-net/maneki/api/build"
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/config"
 )
-
-// version is the module's, as the Go toolchain recorded it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
-}
 
 // exitRestart is the exit code when a setting changed that is read at the start, Calico's.
 const exitRestart = 129
@@ -85,7 +77,7 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 	add("cleanup", "Remove the rules, sets, routes and tunnels that Felix made; stop the agent first", Cleanup)
 	add("remove-state", "Remove the files that Felix and the CNI plugin keep on this node; clean up first", func(context.Context) error { return removeState("/") })
 	add("version", "Show the version", func(context.Context) error {
-		_, err := fmt.Fprintln(stdout, version())
+		_, err := fmt.Fprintln(stdout, build.Version())
 		return err
 	})
 	add("settings", "Show every setting as a table in Markdown", func(context.Context) error { return config.WriteDoc(stdout) })

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/maneki-net/maneki/api/build"
 	"github.com/maneki-net/maneki/bgp/speaker"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/connect"
@@ -214,7 +215,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	agent.Restore(workloads)
-	p.log.Info("felix starts", "node", p.node, "version", version(), "workloads", len(workloads), "iptables", kernel.backend)
+	p.log.Info("felix starts", "node", p.node, "version", build.Version(), "workloads", len(workloads), "iptables", kernel.backend)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{source.run, watcher.Run, bgpSpeaker.Run, events.Run, cni.Run, agent.Run,
 		func(ctx context.Context) error { return p.serveHealth(ctx, agent) },

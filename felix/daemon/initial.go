@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/maneki-net/maneki/api/build"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/initial"
 )
@@ -19,7 +20,7 @@ const (
 // when ctx ends: nothing else waits for it.
 func makeInitial(ctx context.Context, store datastore.Store, log *slog.Logger) error {
 	for retry := firstInitialRetry; ; retry = min(2*retry, lastInitialRetry) {
-		made, err := initial.Ensure(ctx, store, version())
+		made, err := initial.Ensure(ctx, store, build.Version())
 		if len(made) > 0 {
 			log.Info("made initial resources", "resources", made)
 		}

@@ -222,9 +222,7 @@ func fold(set *wire.IPSet, changes []wire.SetDelta) *wire.IPSet {
 		add(ports, d.AddedPorts, true)
 	}
 	return &wire.IPSet{Name: set.Name, Type: set.Type,
-		Nets: slices.SortedFunc(maps.Keys(nets), func(a, b netip.Prefix) int {
-			return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-		}),
+		Nets: slices.SortedFunc(maps.Keys(nets), netip.Prefix.Compare),
 		Ports: slices.SortedFunc(maps.Keys(ports), func(a, b wire.PortMember) int {
 			return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 		})}

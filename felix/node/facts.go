@@ -16,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/routing"
@@ -115,7 +116,8 @@ func discover(kernel Interfaces, name string, mtuPattern *regexp.Regexp) (Facts,
 		if mtuPattern.MatchString(attrs.Name) && attrs.MTU > 0 && (facts.MTU == 0 || attrs.MTU < facts.MTU) {
 			facts.MTU = attrs.MTU
 		}
-		if strings.HasPrefix(attrs.Name, "cali") || strings.HasPrefix(attrs.Name, "vxlan") || attrs.Flags&net.FlagLoopback != 0 {
+		ours := strings.HasPrefix(attrs.Name, derive.HostInterfacePrefix) || strings.HasPrefix(attrs.Name, "vxlan")
+		if ours || attrs.Flags&net.FlagLoopback != 0 {
 			continue
 		}
 		for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {

@@ -8,9 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"runtime/debug"
 	"time"
 
+	"github.com/maneki-net/maneki/api/build"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
@@ -233,14 +233,8 @@ func byFamily(routes []v3.CalicoNodeRoute) (s v3.CalicoNodeBGPRouteStatus) {
 
 // Version returns the versions of the program and of its BGP library, as the Go toolchain recorded them.
 func Version() string {
-	info, known := debug.ReadBuildInfo()
-	if !known {
-		return ""
+	if library := build.Dependency("github.com/osrg/gobgp/v3"); library != "" {
+		return build.Version() + " (GoBGP " + library + ")"
 	}
-	for _, dep := range info.Deps {
-		if dep.Path == "github.com/osrg/gobgp/v3" {
-			return info.Main.Version + " (GoBGP " + dep.Version + ")"
-		}
-	}
-	return info.Main.Version
+	return build.Version()
 }

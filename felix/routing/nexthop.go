@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/bgp"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
@@ -96,5 +97,5 @@ func (c *computation) neighbour(next netip.Addr) []route.Hop {
 
 // ofProduct reports whether a device leads to pods or is a tunnel of the product's.
 func ofProduct(device string) bool {
-	return strings.HasPrefix(device, "cali") || isTunnel(device)
+	return strings.HasPrefix(device, derive.HostInterfacePrefix) || isTunnel(device)
 }

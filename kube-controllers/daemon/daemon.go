@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 
 	"github.com/go-logr/logr"
@@ -33,6 +32,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	"github.com/maneki-net/maneki/api/build"
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore/kubernetes"
 	"github.com/maneki-net/maneki/ipam"
@@ -196,7 +196,7 @@ func add(mgr ctrl.Manager, name string, config Config, running *runconfig.Runnin
 		}
 		return ippool.Add(mgr, store, log)
 	case controllerClusterInfo:
-		return clusterinfo.Add(mgr, version(), log)
+		return clusterinfo.Add(mgr, build.Version(), log)
 	case controllerTier:
 		return tier.Add(mgr, log)
 	case controllerDefaults:
@@ -266,13 +266,4 @@ func uncached(mgr ctrl.Manager) (client.Client, error) {
 		return nil, fmt.Errorf("make a client without a cache: %w", err)
 	}
 	return direct, nil
-}
-
-// version is the module's, as the Go toolchain stamped it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	return info.Main.Version
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"reflect"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -22,11 +23,8 @@ const (
 	ofNode     = "node."
 )
 
-// The defaults of BGPConfiguration, as Calico documents them.
-const (
-	defaultASNumber   = 64512
-	defaultListenPort = 179
-)
+// defaultListenPort is the default of BGPConfiguration, as Calico documents it.
+const defaultListenPort = 179
 
 // Resolver computes the BGP configurations of all nodes. The zero value is not usable; New returns an empty one.
 type Resolver struct {
@@ -227,5 +225,5 @@ func (r *Resolver) asNumber(n *node) uint32 {
 	if n.ASNumber != 0 {
 		return n.ASNumber
 	}
-	return setting(r, n.Name, defaultASNumber, func(c *configuration) *uint32 { return c.ASNumber })
+	return setting(r, n.Name, v3.DefaultASNumber, func(c *configuration) *uint32 { return c.ASNumber })
 }
