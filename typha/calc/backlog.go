@@ -209,7 +209,7 @@ func (e *Engine) scanned(j *job) int {
 		members += e.charge(e.sets.Size(s))
 	}
 	if members > e.budget.PolicyMembers {
-		e.putShut(j.key, j.policy, fitting{hold: true}) // judgeTenants then gives the reason
+		e.putShut(j.key, j.policy, fitting{hold: true}) // fitPolicies then gives the reason
 		e.endJob(j)
 	}
 	return 1 + len(j.sets)

@@ -9,18 +9,18 @@
 //
 //	pods, workload and host endpoints, network sets, nodes ─► items
 //	items, which inherit labels from profiles ─► labelindex: groups of items ◄─► selectors ─► sets: IP sets
-//	                                                                                 └─► policies, in tiers ─► stacks
-//	items, stacks ─► endpoints, and the nodes that need what applies to them
+//	                                                                                 └─► policies (compile), in tiers ─► policy lists
+//	items, policy lists ─► endpoints, and which nodes need what (needs)
 //	IPAM blocks ─► who owns an address ─► items, and routes
 //	nodes ─► hosts, tunnel endpoints;  pools;  BGP peers resolved by node;  Felix configuration
 //
 // Upsert and Delete only record; Flush decides. An update costs what it changes: a group of items is matched against
 // the selectors that its labels can match, and a set changes by members. What is large exists once: items that look the
 // same to selectors share a group, the labels that they inherit are stored with the profile, the policies that apply to
-// groups of the same selectors are one stack, and what nodes need is known by selector. docs/design/engine.md says
-// more.
+// groups of the same selectors are one policy list, and what nodes need is known by selector. docs/design/engine.md
+// says more.
 //
-// A resource that cannot be used hurts only itself, and is judged from its own content: an unusable rule that allows
+// A resource that cannot be used hurts only itself, and is read by itself: an unusable rule that allows
 // matches nothing and one that denies or passes denies all it may have meant; a policy whose subject cannot be read
 // isolates what it may have meant. An IPPool whose range cannot be read is the one exception: nodes keep it as it could
 // be read last, because without it they would lose the routes to its pods.

@@ -180,8 +180,8 @@ func (e *Engine) hashPod(it *item) uint64 {
 	if r := appliedTo(it.Group()).rules; r != nil {
 		known.profiles = r.hash
 	}
-	if st := appliedTo(it.Group()).stack; st != nil {
-		known.tiers = st.hash
+	if l := appliedTo(it.Group()).policies; l != nil {
+		known.tiers = l.hash
 	}
 	return maphash.Comparable(e.seed, known)
 }
@@ -212,7 +212,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 	}
 	applied := appliedTo(it.Group())
 	out := &wire.Endpoint{Namespace: it.Namespace(), Pod: it.Name(), Node: it.node.String(),
-		Profiles: applied.rules.policyNames(), Tiers: e.tiersOfWorkload(applied.stack)}
+		Profiles: applied.rules.policyNames(), Tiers: e.lists.ofWorkload(applied.policies)}
 	switch d := it.detail.(type) {
 	case *podDetail:
 		out.UID = d.claim.UID().String()
@@ -242,14 +242,14 @@ func (e *Engine) hostEndpointOf(it *item, spec *v3.HostEndpointSpec) wire.Object
 		out.ExpectedIPs = append(out.ExpectedIPs, net.Addr())
 	}
 	normal := func(p *policy) bool { return !p.doNotTrack && !p.preDNAT }
-	policies := appliedTo(it.Group()).stack
-	out.Tiers = e.tiersOf(policies, normal)
-	out.Forward = e.tiersOf(policies, func(p *policy) bool { return normal(p) && p.onForward })
-	out.PreDNAT = undecided(e.tiersOf(policies, func(p *policy) bool { return p.preDNAT && p.ingress }))
+	policies := appliedTo(it.Group()).policies
+	out.Tiers = policies.tiers(normal)
+	out.Forward = policies.tiers(func(p *policy) bool { return normal(p) && p.onForward })
+	out.PreDNAT = undecided(policies.tiers(func(p *policy) bool { return p.preDNAT && p.ingress }))
 	for i := range out.PreDNAT {
 		out.PreDNAT[i].Egress = nil
 	}
-	out.Untracked = undecided(e.tiersOf(policies, func(p *policy) bool { return p.doNotTrack }))
+	out.Untracked = undecided(policies.tiers(func(p *policy) bool { return p.doNotTrack }))
 	return out
 }
 

@@ -71,11 +71,10 @@ type Engine struct {
 	sets         *sets.Sets
 	profileRules map[string]*profileRules // by profileRulesKey
 
-	policies   compact.Table[compile.Key, *policy]
-	staged     map[*labelindex.Selector]compact.Pointers[policy] // by subject
-	tiers      map[string]*tier
-	stacks     compact.Table[string, *stack]
-	stackTiers map[*stack][]wire.Tier // see tiersOfWorkload
+	policies compact.Table[compile.Key, *policy]
+	staged   map[*labelindex.Selector]compact.Pointers[policy] // by subject
+	tiers    tiers
+	lists    policyLists
 
 	// The network between nodes.
 	owners   *owner.Table
@@ -90,8 +89,6 @@ type Engine struct {
 	// What has to be decided again at the next Flush.
 	dirty         []*item
 	changedGroups []*labelindex.Group // what applies to them: those with applied.dirty. Some may be dropped
-	dirtyStacks   []*stack
-	usedStacks    []*stack // whose tiers perhaps no other class needs; see trimTiers
 	dirtyProfiles map[*profile]struct{}
 
 	tally tally
@@ -113,9 +110,8 @@ func NewWithin(budget compile.Budget) *Engine {
 		profileRules:  map[string]*profileRules{},
 		policies:      compact.NewTable(seed, (*policy).key),
 		staged:        map[*labelindex.Selector]compact.Pointers[policy]{},
-		tiers:         map[string]*tier{},
-		stacks:        compact.NewTable(seed, func(s *stack) string { return s.key }),
-		stackTiers:    map[*stack][]wire.Tier{},
+		tiers:         tiers{},
+		lists:         newPolicyLists(seed),
 		bgp:           bgp.New(),
 		asks:          newStatusRequests(),
 		felix:         newFelixConfigs(),
@@ -216,7 +212,7 @@ func (e *Engine) Delete(kind, ns, name string) {
 		KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy:
 		e.removePolicyAt(compile.Key{Kind: kind, Namespace: ns, Name: name})
 	case KindTier:
-		e.deleteTier(name)
+		e.setTier(name, nil)
 	case KindNetworkSet, KindGlobalNetworkSet:
 		e.removeItem(labelindex.Key{Kind: labelindex.NetworkSet, Namespace: ns, Name: name})
 	case KindHostEndpoint:
@@ -257,7 +253,7 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	}
 	for first := true; first || limit == unbounded && len(e.backlog.lines) > 0; first = false {
 		e.work(limit)
-		for again := true; again; again = e.judgeTenants() {
+		for again := true; again; again = e.fitPolicies() {
 			e.flushGroups()
 		}
 	}
@@ -277,7 +273,7 @@ func (e *Engine) flushGroups() {
 	for _, g := range e.changedGroups {
 		appliedTo(g).dirty = false
 		if len(g.Items()) > 0 {
-			e.restack(g)
+			e.applyPolicies(g)
 		}
 	}
 	e.changedGroups = emptied(e.changedGroups)
@@ -304,7 +300,7 @@ func (e *Engine) flushItems() {
 	for _, it := range e.dirty {
 		e.count(it)
 	}
-	e.flushStacks()
+	e.flushPolicyLists()
 	for _, it := range e.dirty {
 		e.progress.Add(1)
 		if it.Kind().IsEndpoint() {
@@ -316,7 +312,7 @@ func (e *Engine) flushItems() {
 		}
 	}
 	e.dirty = emptied(e.dirty)
-	e.trimTiers()
+	e.lists.trim()
 }
 
 // emptied returns a list without what was in it, and keeps its room for the next Flush where that is little.

@@ -110,10 +110,7 @@ func (e *Engine) decisions(f Flow, at netip.Addr, ingress bool) []Decision {
 			// That for all interfaces takes no part before connections are tracked.
 			q.host, q.untracked = true, strings.TrimSpace(spec.InterfaceName) != "*"
 		}
-		var enforced []*policy
-		if st := appliedTo(it.Group()).stack; st != nil {
-			enforced = e.policiesOf(st)
-		}
+		enforced := appliedTo(it.Group()).policies.policies()
 		d := Decision{Kind: itemKinds[it.Kind()], Namespace: it.Namespace(), Name: it.Name(), Node: it.node.String()}
 		d.Outcome = q.outcome(enforced)
 		if trial, staged := e.withStaged(it, enforced); staged {
@@ -260,7 +257,7 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 
 // ask returns the action of the first rule that matches and decides, 0 if none does.
 func (q *inquiry) ask(stage string, p *policy) wire.Action {
-	decoded := q.e.largeServices(p).Close(p.decode())
+	decoded := q.e.largeServices(p).Close(p.rules.decode())
 	var of origins
 	if p.origins != nil {
 		of = *p.origins

@@ -17,16 +17,16 @@ func (e *Engine) Residue() map[string]int {
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"problems":      len(e.problems.reasons) + len(e.problems.ofServices),
 		"profile rules": len(e.profileRules), "counted selectors": len(e.tenants.counted),
-		"policies": e.policies.Len() + len(e.staged), "tiers": len(e.tiers), "stacks": e.stacks.Len(),
-		"dirty":    len(e.dirty) + len(e.changedGroups) + len(e.dirtyStacks) + len(e.usedStacks) + len(e.dirtyProfiles),
+		"policies": e.policies.Len() + len(e.staged), "tiers": len(e.tiers), "policy lists": e.lists.byKey.Len(),
+		"dirty":    len(e.dirty) + len(e.changedGroups) + len(e.lists.changed) + len(e.lists.single) + len(e.dirtyProfiles),
 		"tenants":  len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty),
 		"jobs":     len(e.backlog.jobs) + len(e.backlog.lines),
 		"topology": e.topology.Size(), "owners": e.owners.Size(),
 		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed), "BGP": e.bgp.Size(),
 	}
-	for st := range e.stackTiers {
-		if e.stacks.Get(st.key) != st {
-			counts["tiers of no stack"]++
+	for l := range e.lists.tiers {
+		if e.lists.byKey.Get(l.key) != l {
+			counts["tiers of no list"]++
 		}
 	}
 	maps.Copy(counts, e.index.Held())

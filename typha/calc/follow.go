@@ -40,7 +40,7 @@ func (e endpoints) Resized(s *labelindex.Selector, before int) {
 
 // GroupDropped implements labelindex.Observer.
 func (e endpoints) GroupDropped(g *labelindex.Group) {
-	e.unstack(appliedTo(g))
+	e.lists.assign(appliedTo(g), nil)
 	e.setProfileRules(g, nil)
 }
 

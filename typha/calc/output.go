@@ -26,12 +26,12 @@ func (o *output) set(object wire.Object) { o.pending[object.ID()] = object }
 
 // policyChange is what a policy says since the last flush, and said before; empty: there is none.
 type policyChange struct {
-	was, is string
+	was, is encodedRules
 	object  *wire.Policy
 }
 
 // setPolicy is set for a policy whose rules, in their encoding, are known now and before.
-func (o *output) setPolicy(name, was, is string, object *wire.Policy) {
+func (o *output) setPolicy(name string, was, is encodedRules, object *wire.Policy) {
 	if first, changed := o.policies[name]; changed {
 		was = first.was
 	}

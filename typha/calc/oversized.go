@@ -41,7 +41,7 @@ func (e *Engine) handOutAgain(p *policy) {
 	if p.closed == "" && len(e.largeServices(p)) == 0 {
 		return
 	}
-	was, object := p.handedOut(), p.decode()
+	was, object := p.handedOut(), p.rules.decode()
 	object.Name = p.Name
 	if p.tier != nil {
 		object.Tier = p.tier.name
@@ -53,7 +53,7 @@ func (e *Engine) handOutAgain(p *policy) {
 }
 
 // handedOut returns the encoded rules that nodes have.
-func (p *policy) handedOut() string {
+func (p *policy) handedOut() encodedRules {
 	if p.closed != "" {
 		return p.closed
 	}
@@ -70,7 +70,7 @@ func (e *Engine) closeOversized(p *policy, says *wire.Policy) *wire.Policy {
 		return says
 	}
 	closed := large.Close(says)
-	p.closed = encode(closed)
+	p.closed = encodeRules(closed)
 	return closed
 }
 

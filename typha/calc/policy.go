@@ -10,12 +10,11 @@ import (
 	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/calc/spec"
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// policyKinds are those that a key can have.
-var policyKinds = []string{KindProfile, KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy, KindGlobalNetworkPolicy,
-	KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy}
+// policyKinds are the kinds of keys.
+var policyKinds = []string{KindProfile, KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy,
+	KindGlobalNetworkPolicy, KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy}
 
 // policy is a policy or profile in use.
 type policy struct {
@@ -26,10 +25,10 @@ type policy struct {
 	ingress, egress                bool
 	doNotTrack, preDNAT, onForward bool
 
-	needs.Policy        // its name on the wire, and the group whose nodes need it; a staged one has no group
-	rules        string // encoded: there are many, and rules are large
-	closed       string // likewise, as handed out if they name a Service that is too large; else empty
-	tier         *tier  // nil for a profile
+	needs.Policy // its name on the wire, and the group whose nodes need it; a staged one has no group
+	rules        encodedRules
+	closed       encodedRules // as handed out, if they name a Service that is too large; else empty
+	tier         *tier        // nil for a profile
 	order        *float64
 	subject      *labelindex.Selector // nil for a profile
 	sets         []*sets.Set          // of one in force
@@ -48,10 +47,14 @@ type staged struct {
 	selectors []*labelindex.Selector
 }
 
-// key returns the resource's, whose namespace and name are what the name on the wire ends with.
+// key returns the key of the resource. The name on the wire ends with the namespace and name of the resource.
 func (p *policy) key() compile.Key {
 	slash := strings.LastIndexByte(p.Name, '/')
-	return compile.Key{Kind: policyKinds[p.kind], Namespace: p.Name[max(0, slash-int(p.namespaceLen)):slash], Name: p.Name[slash+1:]}
+	return compile.Key{
+		Kind:      policyKinds[p.kind],
+		Namespace: p.Name[max(0, slash-int(p.namespaceLen)):slash],
+		Name:      p.Name[slash+1:],
+	}
 }
 
 // origins are those of the rules: see compile.Rules.
@@ -88,12 +91,9 @@ func (e *Engine) setPolicy(c proposal) {
 func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 	e.progress.Add(1)
 	says := c.Wire()
-	rules := encode(says)
-	if rules == allowAllRules {
-		rules = allowAllRules // as in many: one copy is enough
-	}
 	p := &policy{kind: uint8(slices.Index(policyKinds, c.key.Kind)), namespaceLen: uint16(len(c.key.Namespace)),
-		Policy: needs.Policy{Name: c.Name, Group: c.group}, rules: rules, order: c.Order, ingress: c.AppliesToIngress, egress: c.AppliesToEgress,
+		Policy: needs.Policy{Name: c.Name, Group: c.group}, rules: encodeRules(says), order: c.Order,
+		ingress: c.AppliesToIngress, egress: c.AppliesToEgress,
 		doNotTrack: c.DoNotTrack, preDNAT: c.PreDNAT, onForward: c.ApplyOnForward,
 		shut: c.shut, cost: c.Cost, created: c.Created}
 	if c.Ingress.Origins != nil || c.Egress.Origins != nil {
@@ -104,7 +104,7 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 	if c.group == nil {
 		p.subject = e.index.Acquire(c.Subject)
 		e.index.Match(p.subject)
-		p.tier = e.acquireTier(c.Tier)
+		p.tier = e.tiers.acquire(c.Tier)
 		switch {
 		case !c.AppliesToIngress && !c.AppliesToEgress:
 			p.Group = &needs.Group{}
@@ -131,7 +131,7 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 	if p.staged != nil {
 		return p
 	}
-	was := ""
+	was := encodedRules("")
 	if before != nil && before.Name != p.Name { // the tier is part of the name
 		e.out.setPolicy(before.Name, before.handedOut(), "", nil)
 	} else if before != nil {
@@ -141,8 +141,7 @@ func (e *Engine) putPolicy(c proposal, before *policy) *policy {
 	return p
 }
 
-// acquireSets has the policy use the sets that its rules name; one that is staged, what they would be made from, which
-// propose has matched.
+// acquireSets makes a policy use the sets that its rules name. A staged policy uses only the selectors of these sets.
 func (e *Engine) acquireSets(p *policy, c *compile.Policy) {
 	if c.Staged == "" {
 		p.sets = make([]*sets.Set, len(c.Sets))
@@ -180,11 +179,12 @@ func (e *Engine) takePolicy(p *policy) {
 	e.release(p)
 }
 
-// standsWhere reports whether the policy, which is in force, applies to the same in the same place, so that rules alone
-// differ.
+// standsWhere reports whether two enforced policies differ in their rules alone: they apply to the same endpoints, in
+// the same place of the order.
 func (p *policy) standsWhere(other *policy) bool {
-	return p.staged == nil && other.staged == nil && p.Name == other.Name && p.subject == other.subject && p.Group == other.Group &&
-		p.tier == other.tier && compareOrders(p.order, other.order) == 0 && p.ingress == other.ingress && p.egress == other.egress &&
+	return p.staged == nil && other.staged == nil && p.Name == other.Name && p.subject == other.subject &&
+		p.Group == other.Group && p.tier == other.tier && compareOrders(p.order, other.order) == 0 &&
+		p.ingress == other.ingress && p.egress == other.egress &&
 		p.doNotTrack == other.doNotTrack && p.preDNAT == other.preDNAT && p.onForward == other.onForward
 }
 
@@ -195,7 +195,8 @@ func (e *Engine) replace(before, p *policy) {
 		list.Remove(before)
 		list.Add(p)
 	}
-	e.needs.Replace(needs.Version{Policy: &before.Policy, Sets: before.neededSets}, needs.Version{Policy: &p.Policy, Sets: p.neededSets})
+	e.needs.Replace(needs.Version{Policy: &before.Policy, Sets: before.neededSets},
+		needs.Version{Policy: &p.Policy, Sets: p.neededSets})
 }
 
 // neededSets iterates over the sets that nodes with the policy need.
@@ -210,7 +211,7 @@ func (p *policy) neededSets(yield func(*needs.Set) bool) {
 	}
 }
 
-// attach has the policy apply to what it selects.
+// attach makes a policy apply to what it selects.
 func (e *Engine) attach(p *policy) {
 	if p.staged != nil {
 		trials := e.staged[p.subject]
@@ -222,9 +223,9 @@ func (e *Engine) attach(p *policy) {
 	if s := p.subject; s != nil {
 		useSubject(s).policies.Add(p)
 		if subjectOf(s).policies.Len() == 1 {
-			e.restackMembers(s)
+			e.markSelected(s)
 		}
-		e.dirtyStacksOf(s)
+		e.changeListsOf(s)
 	}
 }
 
@@ -243,13 +244,13 @@ func (e *Engine) detach(p *policy) {
 	if s := p.subject; s != nil {
 		subjectOf(s).policies.Remove(p)
 		if !isSubject(s) {
-			e.restackMembers(s)
+			e.markSelected(s)
 		}
-		e.dirtyStacksOf(s)
+		e.changeListsOf(s)
 	}
 }
 
-// release gives up what the policy uses.
+// release releases what the policy uses.
 func (e *Engine) release(p *policy) {
 	for _, s := range p.sets {
 		e.sets.Release(s)
@@ -266,100 +267,22 @@ func (e *Engine) release(p *policy) {
 	}
 	if p.subject != nil {
 		e.index.Release(p.subject)
-		e.releaseTier(p.tier)
+		e.tiers.release(p.tier)
 	}
 }
 
-func (e *Engine) restackMembers(s *labelindex.Selector) {
+// markSelected has the next Flush decide again which policies apply to what a selector selects.
+func (e *Engine) markSelected(s *labelindex.Selector) {
 	for _, g := range s.Groups() {
 		e.markGroup(g)
 	}
 }
 
-func (e *Engine) dirtyStacksOf(s *labelindex.Selector) {
+// changeListsOf has the next Flush make the tiers of what a selector selects again.
+func (e *Engine) changeListsOf(s *labelindex.Selector) {
 	for _, g := range s.Groups() {
-		if st := appliedTo(g).stack; st != nil {
-			e.dirtyStack(st)
+		if l := appliedTo(g).policies; l != nil {
+			e.lists.change(l)
 		}
 	}
-}
-
-// tier is a tier that has a Tier, policies, or both.
-type tier struct {
-	compile.Tier
-	name     string
-	object   bool
-	policies int
-}
-
-func (e *Engine) acquireTier(name string) *tier {
-	t := e.tiers[name]
-	if t == nil {
-		t = &tier{name: name, Tier: compile.TierOf(name, nil)}
-		e.tiers[name] = t
-	}
-	t.policies++
-	return t
-}
-
-func (e *Engine) releaseTier(t *tier) {
-	t.policies--
-	e.dropTierIfUnused(t)
-}
-
-func (e *Engine) dropTierIfUnused(t *tier) {
-	if t.policies == 0 && !t.object {
-		delete(e.tiers, t.name)
-	}
-}
-
-func (e *Engine) upsertTier(o *v3.Tier) {
-	t := e.tiers[o.Name]
-	if t == nil {
-		t = &tier{name: o.Name}
-		e.tiers[o.Name] = t
-	}
-	e.problems.set(KindTier, "", o.Name, compile.TierProblem(&o.Spec))
-	e.setTier(t, &o.Spec)
-}
-
-func (e *Engine) deleteTier(name string) {
-	if t := e.tiers[name]; t != nil && t.object {
-		e.setTier(t, nil)
-		e.dropTierIfUnused(t)
-	}
-}
-
-func (e *Engine) setTier(t *tier, spec *v3.TierSpec) {
-	before := t.Tier
-	t.Tier, t.object = compile.TierOf(t.name, spec), spec != nil
-	if before.DefaultAction == t.DefaultAction && compareOrders(before.Order, t.Order) == 0 {
-		return
-	}
-	for st := range e.stacks.All {
-		e.dirtyStack(st)
-	}
-}
-
-// encode returns the canonical encoding of a policy without its name, which tells its tier.
-func encode(p *wire.Policy) string {
-	nameless := *p
-	nameless.Name, nameless.Tier = "", ""
-	data, err := wire.Encode(&nameless)
-	if err != nil {
-		panic(err) // the type is one that can be encoded
-	}
-	return string(data)
-}
-
-// allowAllRules are those of the profiles of all namespaces.
-var allowAllRules = encode(&wire.Policy{Ingress: allowAll.List, Egress: allowAll.List})
-
-// decode returns the rules again.
-func (p *policy) decode() *wire.Policy {
-	var out wire.Policy
-	if err := wire.Decode([]byte(p.rules), &out); err != nil {
-		panic(err) // encode wrote it
-	}
-	return &out
 }

@@ -32,7 +32,8 @@ func (p *problems) set(kind, ns, name, reason string) {
 	p.change(p.reasons, Problem{Kind: kind, Namespace: ns, Name: name}, reason)
 }
 
-// setOfService is set for a reason that lies in a Service that the policy names. It is added to the policy's own reason.
+// setOfService is set for a reason that lies in a Service that the policy names. It is added to the policy's own
+// reason.
 func (p *problems) setOfService(policy Problem, reason string) {
 	p.change(p.ofServices, policy, reason)
 }

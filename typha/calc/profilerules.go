@@ -10,9 +10,9 @@ import (
 
 // applied is what applies to the endpoints of a group. It is the Value of the group.
 type applied struct {
-	stack *stack        // the policies, as of the last Flush; nil if no policy selects the group
-	rules *profileRules // nil if no profile has rules
-	dirty bool          // the group is in Engine.dirtyGroups: its policies have to be decided again
+	policies *policyList   // as of the last Flush; nil if no policy selects the group
+	rules    *profileRules // nil if no profile has rules
+	dirty    bool          // the group is in Engine.dirtyGroups: its policies have to be decided again
 }
 
 func appliedTo(g *labelindex.Group) *applied { return g.Value.(*applied) }

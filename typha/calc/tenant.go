@@ -144,9 +144,9 @@ func oneIf(yes bool) int {
 	return 0
 }
 
-// judgeTenants decides again which policies fit, for the namespaces where that may have changed. It reports whether it
+// fitPolicies decides again which policies fit, for the namespaces where that may have changed. It reports whether it
 // changed.
-func (e *Engine) judgeTenants() bool {
+func (e *Engine) fitPolicies() bool {
 	t := &e.tenants
 	if t.recount {
 		t.recount = false
@@ -171,7 +171,7 @@ func (e *Engine) judgeTenants() bool {
 	changed := false
 	for tenant := range t.dirty {
 		delete(t.dirty, tenant)
-		changed = e.judgeTenant(tenant) || changed
+		changed = e.fitPoliciesOf(tenant) || changed
 	}
 	return changed
 }
@@ -253,8 +253,8 @@ func (e *Engine) limits(t *tenant) limits {
 	return limits{e.budget.NamespaceRules, e.budget.NamespaceSets, e.budget.NamespaceMembers}
 }
 
-// judgeTenant decides which policies of a namespace fit, the older ones first. It reports whether that changed.
-func (e *Engine) judgeTenant(t *tenant) bool {
+// fitPoliciesOf decides which policies of a namespace fit, the older ones first. It reports whether that changed.
+func (e *Engine) fitPoliciesOf(t *tenant) bool {
 	left, changed := e.limits(t), false
 	seen := map[string]struct{}{}
 	for _, p := range t.byAge() {
@@ -386,7 +386,7 @@ func (e *Engine) compiledOf(p *policy) compile.Policy {
 	if p.shut != nil {
 		return p.shut.policy
 	}
-	key, rules := p.key(), p.decode()
+	key, rules := p.key(), p.rules.decode()
 	c := compile.Policy{
 		Name: p.Name, Tier: p.tier.name, Order: p.order, Subject: p.subject.Spec(),
 		Ingress: compile.Rules{List: rules.Ingress}, Egress: compile.Rules{List: rules.Egress},
