@@ -1,8 +1,8 @@
-// Package typha composes the parts of Typha: readers of the datastore (sync), the calculation
-// and its distribution (stream).
+// Package typha composes the parts of Typha that need no network to the nodes: the readers of the datastore (sync), and
+// the engine with the distribution of its results (hub).
 //
-// cmd/typha adds a server for the nodes. Felix runs a Local in its own process where there is no Typha:
-// the same code, read through the same hub.Source. The package owns no state of its own.
+// Typha's process adds a transport.Server. A Felix without Typha runs a Local in its own process, and reads it through
+// the same hub.Source. The package owns no state of its own.
 package typha
 
 import (
@@ -23,7 +23,7 @@ type LocalOptions struct {
 	Store   datastore.Store
 	View    *sync.View   // of the kinds that are read; nil is one of sync.KubernetesKinds
 	Logger  *slog.Logger // nil discards
-	Metrics *hub.Metrics // nil counts for nobody
+	Metrics *hub.Metrics // nil is a set of its own that nobody reads
 	// MaxFallBehind and GracePeriod as in hub.Options.
 	MaxFallBehind, GracePeriod time.Duration
 	Budget                     compile.Budget // what policies may take

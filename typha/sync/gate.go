@@ -12,18 +12,18 @@ import (
 	"github.com/maneki-net/maneki/typha/hub"
 )
 
-// gate holds up what is read while the ClusterInformation says datastoreReady: false, and until it is known whether it
-// does. The ClusterInformation itself passes always. Loops stop to watch at a closed gate, so that nothing accumulates,
-// and go on from where they were. A nil gate is open.
+// gate stops the loops while the ClusterInformation says datastoreReady: false, and until it has been read. The loop of
+// ClusterInformations never stops. A loop that stops ends its watch, so that no events accumulate, and later goes on at
+// the revision that it had reached. A nil gate is open. The methods are for any goroutine.
 type gate struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	opened chan struct{} // closed while the gate is open
+	opened chan struct{} // closed while the gate is open; set closes or replaces it, wait reads it
 	shut   bool
 }
 
-// errHeld says that a loop has to wait at the gate.
+// errHeld is returned to a loop that has to wait at the gate.
 var errHeld = errors.New("the datastore is not ready: ClusterInformation default says datastoreReady: false")
 
 func newGate(kinds []datastore.Kind, log *slog.Logger) *gate {
@@ -33,7 +33,7 @@ func newGate(kinds []datastore.Kind, log *slog.Logger) *gate {
 	return &gate{log: log, opened: make(chan struct{}), shut: true}
 }
 
-// wait waits until what is read of a kind may be handed on.
+// wait waits until objects of a kind may be handed on.
 func (g *gate) wait(ctx context.Context, kind datastore.Kind) error {
 	if g == nil || kind == datastore.ClusterInformations {
 		return nil
@@ -62,21 +62,21 @@ func (g *gate) check(kind datastore.Kind) error {
 	return nil
 }
 
-// see takes in an update of ClusterInformations. Without one named default, or with one that cannot be read, the
-// datastore is ready.
+// see opens or closes the gate if the update is of ClusterInformations. Without an object named default, or with one
+// that cannot be read, the gate is open.
 func (g *gate) see(u hub.Update) {
 	if g == nil || u.Kind != datastore.ClusterInformations.ID() {
 		return
 	}
-	ready, told := true, u.Listed
+	ready, known := true, u.Listed
 	for _, o := range u.Upserts {
 		if o.GetName() == calc.ClusterInformationName {
-			ready, told = calc.DatastoreReady(o), true
+			ready, known = calc.DatastoreReady(o), true
 		}
 	}
 	name := hub.Name{Name: calc.ClusterInformationName}
 	_, refused := u.Refused[name]
-	if told || refused || slices.Contains(u.Deletes, name) {
+	if known || refused || slices.Contains(u.Deletes, name) {
 		g.set(ready)
 	}
 }
@@ -90,7 +90,8 @@ func (g *gate) set(ready bool) {
 		isOpen = true
 	default:
 	}
-	switch g.shut = !ready; {
+	g.shut = !ready
+	switch {
 	case ready && !isOpen:
 		close(g.opened)
 		g.log.Info("the datastore is ready")

@@ -9,13 +9,13 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// errAnother says that the datastore was replaced by another one, of whose resource versions those that were seen say
-// nothing. The process has to begin anew.
+// errAnother is returned when another datastore has replaced the one that was read. Resource versions of the two cannot
+// be compared, so the process has to start again.
 var errAnother = errors.New("the datastore is another one than when this process began to read it")
 
-// identity returns what tells the datastore from others, also from a later one at the same address: the UID of an
-// object that is made once in its life and is in its backups. The API server makes the namespace and lets nobody delete
-// it. It is empty if none of the objects tells it.
+// identity returns the identity of the datastore, if one of the objects tells it, and otherwise an empty string. It is
+// the UID of an object that is made once in the life of a datastore, and is in its backups. In Kubernetes that is a
+// namespace which the API server makes and lets nobody delete.
 func identity(objects []metav1.Object) string {
 	for _, o := range objects {
 		switch o := o.(type) {

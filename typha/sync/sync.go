@@ -1,18 +1,16 @@
-// Package sync reads the resources that the calculation needs from the datastore and hands
-// them to a Sink, in order.
+// Package sync reads the resources that the engine needs from the datastore, and hands them to a Sink, in order.
 //
-// There is one loop, run on one goroutine for each kind: list, watch from the list's
-// revision, list again when the revision has expired. Objects are trimmed to what the calculation reads
-// before they are handed on. What cannot be reached is retried; nothing is ever taken back
-// because the datastore is away; what cannot be decoded counts as missing. It knows nothing of what resources mean.
+// One loop runs for each kind, on a goroutine of its own: it lists, watches from the list's revision, and lists again
+// when the revision has expired. It trims objects to the fields that the engine reads. It retries what fails, and never
+// deletes an object because the datastore is out of reach. An object that cannot be decoded is handed on as refused.
+// The package knows nothing of what resources mean, and nothing of nodes.
 //
-// Run is the loops alone. A View runs them too, and knows how old what they have handed on may be: it asks the
-// datastore when that is silent.
+// Run runs the loops. A View runs them too, and knows how old the state may be that they have handed on.
 //
-// A kind whose CRD a cluster may be without has no objects where it is certain that there is no CRD, as of the
-// revision at which that was read (datastore.Store says how). It is looked for again and again: a CRD that appears is
-// found, and the absence gets newer. An API server that merely does not serve the kind, or not yet, or that does not
-// let itself be asked for the CRD, is out of reach: what is known stays, and who knows nothing yet waits.
+// A cluster may lack the CRD of an optional kind. If it is certain that there is no CRD, the kind has no objects as of
+// the revision at which that was read (see datastore.Store). The loop checks again regularly. It finds a CRD that is
+// added later, and otherwise the state gets newer. If the API server does not serve the kind although the CRD may
+// exist, or refuses the question, the kind counts as out of reach: known objects stay, and a new replica waits.
 package sync
 
 import (
@@ -30,7 +28,7 @@ import (
 	"github.com/maneki-net/maneki/typha/hub"
 )
 
-// Sink takes the changes. hub.Hub is one.
+// Sink receives the changes. hub.Hub implements it.
 type Sink interface {
 	Update(context.Context, hub.Update) error
 }
@@ -167,7 +165,8 @@ func (l *loop) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if backoff *= 2; listed {
+		backoff *= 2
+		if listed {
 			backoff = min(backoff, lastListed)
 		} else {
 			backoff = min(backoff, lastBackoff)
@@ -269,7 +268,8 @@ func refuse(refused map[hub.Name]string, key datastore.Key, err error) map[hub.N
 }
 
 func (l *loop) hand(ctx context.Context, u hub.Update) error {
-	if u.Datastore = identity(u.Upserts); u.Datastore != "" {
+	u.Datastore = identity(u.Upserts)
+	if u.Datastore != "" {
 		if l.identity != "" && u.Datastore != l.identity {
 			return fmt.Errorf("%w: it was %s and is %s", errAnother, l.identity, u.Datastore)
 		}

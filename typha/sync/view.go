@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,46 +14,45 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 )
 
-// View reads kinds for one Sink, and knows how old what it has handed on may be.
+// View reads kinds for one Sink, and knows how old the state may be that the Sink has.
 //
-// A kind is as new as the last list of it was when that began; while it is watched, as the datastore was last heard of:
-// an event of any watch, a bookmark among them, or a list. A watch alone proves nothing, since one that silently broke,
-// or that of an API server which lost its etcd, stays open and tells nothing; and not every kind has bookmarks every
-// minute: where etcd seldom says how far it is, a kind that does not change has none. So the datastore is asked when it
-// has been silent.
+// The state of a kind is as new as the begin of its last list. While the kind is watched, it is as new as the latest
+// sign of life of the datastore: an event of any watch, which may be a bookmark, or a list. An open watch proves
+// nothing: it stays open if the connection broke silently, or if the API server lost its etcd. Bookmarks do not come
+// every minute for every kind. The View therefore sends a request when the datastore has been silent.
 //
-// While the ClusterInformation says datastoreReady: false, it hands on nothing but that.
+// While the ClusterInformation says datastoreReady: false, the View hands on nothing but that.
 //
-// The methods are for any goroutine. It is a prometheus.Collector.
+// View implements prometheus.Collector. The methods are for any goroutine.
 type View struct {
 	kinds []datastore.Kind
 
 	mu    sync.Mutex
-	heard time.Time // the datastore was heard of
+	heard time.Time // the latest sign of life of the datastore
 	ages  map[datastore.Kind]*age
 }
 
-// age is how new a kind is.
+// age is how new the state of a kind is.
 type age struct {
-	fresh  time.Time // nothing was missing then
-	opened time.Time // the kind has been watched since; zero if it is not
+	fresh  time.Time // no change was missing at this time
+	opened time.Time // when the watch of the kind began; zero if there is none
 }
 
-// StaleAfter is after how long in which the datastore is not heard of, or a kind not known to be complete, a View
-// counts as stale.
+// StaleAfter is how long the datastore may be silent, or changes of a kind may be missing, before a View counts as
+// stale.
 const StaleAfter = 2 * time.Minute
 
 const (
-	// askEvery is how long the datastore may be silent before it is asked.
-	askEvery = 20 * time.Second
-	// answerWithin bounds the answer.
-	answerWithin = 10 * time.Second
+	// probeAfter is how long the datastore may be silent before the View sends a request.
+	probeAfter = 20 * time.Second
+	// probeTimeout bounds the request.
+	probeTimeout = 10 * time.Second
 )
 
-// asked is the kind that is listed to hear of the datastore: each has it, and there are few objects of it.
-var asked = datastore.Tiers
+// probed is the kind that the request lists. Every datastore has it, with few objects.
+var probed = datastore.Tiers
 
-// NewView makes a View that has seen nothing. Until it has, everything is as old as the View.
+// NewView returns a View that has read nothing. Until it has, the state of every kind is as old as the View.
 func NewView(kinds []datastore.Kind) *View {
 	now := time.Now()
 	v := &View{kinds: kinds, heard: now, ages: map[datastore.Kind]*age{}}
@@ -64,27 +62,27 @@ func NewView(kinds []datastore.Kind) *View {
 	return v
 }
 
-// Kinds are the kinds that are read.
+// Kinds returns the kinds that are read.
 func (v *View) Kinds() []datastore.Kind { return v.kinds }
 
-// Run is the function Run for the View's kinds. Call it once.
+// Run reads the View's kinds as the function Run does. Call it once.
 func (v *View) Run(ctx context.Context, store datastore.Store, sink Sink, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return read(ctx, store, v.kinds, target{sink: sink, view: v, gate: newGate(v.kinds, log), log: log})
 	})
-	g.Go(func() error { return v.look(ctx, store, log) })
+	g.Go(func() error { return v.inspect(ctx, store, log) })
 	return g.Wait()
 }
 
-// Silence is how long ago the datastore was last heard of.
+// Silence returns how long ago the latest sign of life of the datastore was.
 func (v *View) Silence() time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return time.Since(v.heard)
 }
 
-// Behind gives, by the ID of each kind, how long ago it was last certain that no change was missing.
+// Behind returns, by the ID of each kind, how long ago it was last certain that no change was missing.
 func (v *View) Behind() map[string]time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -106,8 +104,8 @@ func Stale(behind map[string]time.Duration) (kinds []string, longest time.Durati
 	return kinds, longest
 }
 
-// at is when nothing was missing, if the datastore was last heard of at a time. What is heard after a watch began was
-// said with it in place.
+// at returns when no change was missing, given the latest sign of life of the datastore. A sign of life after the watch
+// began proves that the watch has delivered everything.
 func (a *age) at(heard time.Time) time.Time {
 	if !a.opened.IsZero() && heard.After(a.opened) {
 		return heard
@@ -115,7 +113,8 @@ func (a *age) at(heard time.Time) time.Time {
 	return a.fresh
 }
 
-// hear notes that the datastore answered what it was asked at a time. A nil View notes nothing, as in what follows.
+// hear notes a sign of life: an event, or the answer to a request that began at this time. The View may be nil here and
+// in the methods below.
 func (v *View) hear(at time.Time) {
 	if v == nil {
 		return
@@ -153,10 +152,9 @@ func (v *View) watched(kind datastore.Kind, on bool) {
 	}
 }
 
-// look asks the datastore when it is silent, and logs when the View becomes stale and when it ceases to be, until ctx
-// ends.
-func (v *View) look(ctx context.Context, store datastore.Store, log *slog.Logger) error {
-	tick := time.NewTicker(askEvery)
+// inspect probes the datastore when it is silent, and logs when the View becomes stale or fresh again, until ctx ends.
+func (v *View) inspect(ctx context.Context, store datastore.Store, log *slog.Logger) error {
+	tick := time.NewTicker(probeAfter)
 	defer tick.Stop()
 	for was := false; ; {
 		select {
@@ -164,33 +162,39 @@ func (v *View) look(ctx context.Context, store datastore.Store, log *slog.Logger
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if v.Silence() >= askEvery || v.unsure() {
-			v.ask(ctx, store)
+		if v.Silence() >= probeAfter || v.unsure() {
+			v.probe(ctx, store)
 		}
 		stale, longest := Stale(v.Behind())
 		switch {
 		case len(stale) > 0 && !was:
-			log.Warn("what is known of the datastore may be old; nodes keep what they have", "behind", longest.Round(time.Second), "kinds", stale)
+			log.Warn("the state of the datastore may be old; nodes keep what they have",
+				"behind", longest.Round(time.Second), "kinds", stale)
 		case len(stale) == 0 && was:
-			log.Info("what is known of the datastore is up to date again")
+			log.Info("the state of the datastore is up to date again")
 		}
 		was = len(stale) > 0
 	}
 }
 
-// unsure reports whether a watch began after the datastore was last heard of.
+// unsure reports whether a watch began after the latest sign of life.
 func (v *View) unsure() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.ContainsFunc(slices.Collect(maps.Values(v.ages)), func(a *age) bool { return a.opened.After(v.heard) })
+	for _, a := range v.ages {
+		if a.opened.After(v.heard) {
+			return true
+		}
+	}
+	return false
 }
 
-// ask hears of the datastore, if that answers. An answer that refuses is one, too.
-func (v *View) ask(ctx context.Context, store datastore.Store) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+// probe sends a request to the datastore, and notes the answer. A refusal is an answer, too.
+func (v *View) probe(ctx context.Context, store datastore.Store) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	began := time.Now()
-	_, err := store.List(ctx, asked, datastore.ListOptions{})
+	_, err := store.List(ctx, probed, datastore.ListOptions{})
 	if ctx.Err() != nil || errors.Is(err, datastore.ErrUnavailable) && !errors.Is(err, datastore.ErrNoKind) {
 		return
 	}
@@ -198,7 +202,8 @@ func (v *View) ask(ctx context.Context, store datastore.Store) {
 }
 
 var behind = prometheus.NewDesc("typha_datastore_behind_seconds",
-	"Seconds since it was last certain that no change of the kind is missing; below 60 while the datastore answers.", []string{"kind"}, nil)
+	"Seconds since it was last certain that no change of the kind is missing; below 60 while the datastore answers.",
+	[]string{"kind"}, nil)
 
 // Describe implements prometheus.Collector.
 func (v *View) Describe(descs chan<- *prometheus.Desc) { descs <- behind }

@@ -18,28 +18,28 @@ import (
 	"github.com/maneki-net/maneki/datastore/memory"
 )
 
-// remote is a store that may answer nothing, refuse to be asked for tiers, or be without one kind.
+// remote is a store that may answer nothing, refuse to be probed for tiers, or be without one kind.
 type remote struct {
 	*memory.Store
 	silent  atomic.Bool
 	refuse  atomic.Bool
 	without atomic.Value // string: the ID of a kind
-	asked   atomic.Int32 // lists of tiers
+	probed   atomic.Int32 // lists of tiers
 }
 
 func (r *remote) err(kind datastore.Kind) error {
 	switch {
 	case r.silent.Load(), r.without.Load() == kind.ID():
 		return datastore.ErrUnavailable
-	case r.refuse.Load() && kind == asked:
+	case r.refuse.Load() && kind == probed:
 		return errors.New("forbidden")
 	}
 	return nil
 }
 
 func (r *remote) List(ctx context.Context, kind datastore.Kind, opts datastore.ListOptions) (datastore.List, error) {
-	if kind == asked {
-		r.asked.Add(1)
+	if kind == probed {
+		r.probed.Add(1)
 	}
 	if err := r.err(kind); err != nil {
 		return datastore.List{}, err
@@ -149,19 +149,19 @@ func TestViewDoesNotAskWhoSpeaks(t *testing.T) {
 		store := &remote{Store: memory.New()}
 		v, _ := viewing(t, store)
 		pass(time.Minute)
-		before := store.asked.Load()
+		before := store.probed.Load()
 		for range 60 {
 			pass(10 * time.Second)
 			store.Bookmark()
 		}
-		if n := store.asked.Load() - before; n > 1 {
-			t.Errorf("asked %d times while bookmarks came", n)
+		if n := store.probed.Load() - before; n > 1 {
+			t.Errorf("probed %d times while bookmarks came", n)
 		}
 		store.refuse.Store(true)
-		before = store.asked.Load()
+		before = store.probed.Load()
 		pass(10 * time.Minute)
-		if n := store.asked.Load() - before; n < 25 || n > 35 {
-			t.Errorf("asked %d times in 10 minutes", n)
+		if n := store.probed.Load() - before; n < 25 || n > 35 {
+			t.Errorf("probed %d times in 10 minutes", n)
 		}
 		within(t, "refused", v, 0, time.Minute)
 	})
