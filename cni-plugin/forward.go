@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/maneki-net/maneki/api/backoff"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 )
 
@@ -38,10 +39,9 @@ func forward(request *protocol.Request, config *networkConfig) ([]byte, error) {
 	response, err := exchange(request, netns, config.Socket, answerWait)
 	if request.Command == "ADD" {
 		// Felix may be starting, or may have been restarted in the middle; a repeated ADD is harmless.
-		deadline, backoff := time.Now().Add(connectWait), firstBackoff
+		deadline, waits := time.Now().Add(connectWait), backoff.Backoff{First: firstBackoff, Last: maxBackoff}
 		for isDown(err) && time.Now().Before(deadline) {
-			time.Sleep(backoff)
-			backoff = min(2*backoff, maxBackoff)
+			time.Sleep(waits.Next())
 			response, err = exchange(request, netns, config.Socket, answerWait)
 		}
 	}

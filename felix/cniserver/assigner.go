@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maneki-net/maneki/api/backoff"
 	"github.com/maneki-net/maneki/cni-plugin/protocol"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/ipam/block"
@@ -26,9 +27,9 @@ type assigner struct {
 	node    string
 	log     *slog.Logger
 	assigns chan assignment
-	tasks   chan func()   // unbuffered; run carries them out
-	wake    chan struct{} // of capacity 1; says that something was added to waiting
-	retry   time.Duration // until the next attempt of a failed release; run's alone
+	tasks   chan func()     // unbuffered; run carries them out
+	wake    chan struct{}   // of capacity 1; says that something was added to waiting
+	retry   backoff.Backoff // until the next attempt of a failed release; run's alone
 
 	mu      sync.Mutex // guards waiting
 	waiting []release  // not done yet, those to be retried included
@@ -49,7 +50,7 @@ type release struct {
 }
 
 func newAssigner(client IPAM, node string, log *slog.Logger) *assigner {
-	return &assigner{ipam: client, node: node, log: log, retry: firstReleaseRetry,
+	return &assigner{ipam: client, node: node, log: log, retry: backoff.Backoff{First: firstReleaseRetry, Last: maxReleaseRetry},
 		assigns: make(chan assignment, maxConnections), tasks: make(chan func()), wake: make(chan struct{}, 1)}
 }
 
@@ -114,8 +115,7 @@ func (a *assigner) run(ctx context.Context) error {
 		assigns = append(assigns, drain(a.assigns)...)
 		// Releases first: what they free may be what the others wait for.
 		if !a.releaseWaiting(ctx) {
-			retry.Reset(a.retry)
-			a.retry = min(2*a.retry, maxReleaseRetry)
+			retry.Reset(a.retry.Next())
 		}
 		a.assignAll(ctx, assigns)
 	}
@@ -157,7 +157,7 @@ func (a *assigner) releaseWaiting(ctx context.Context) bool {
 	for i := range gone {
 		gone[i].done()
 	}
-	a.retry = firstReleaseRetry
+	a.retry.Reset()
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/maneki-net/maneki/api/backoff"
 	"github.com/maneki-net/maneki/api/build"
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/datastore/initial"
@@ -19,7 +20,8 @@ const (
 // makeInitial makes the resources that users' commands presuppose, once. It tries again until it can, and ends then, or
 // when ctx ends: nothing else waits for it.
 func makeInitial(ctx context.Context, store datastore.Store, log *slog.Logger) error {
-	for retry := firstInitialRetry; ; retry = min(2*retry, lastInitialRetry) {
+	waits := backoff.Backoff{First: firstInitialRetry, Last: lastInitialRetry}
+	for {
 		made, err := initial.Ensure(ctx, store, build.Version())
 		if len(made) > 0 {
 			log.Info("made initial resources", "resources", made)
@@ -27,6 +29,7 @@ func makeInitial(ctx context.Context, store datastore.Store, log *slog.Logger) e
 		if err == nil {
 			return nil
 		}
+		retry := waits.Next()
 		log.Warn("initial resources not made, will retry", "error", err, "retry", retry)
 		select {
 		case <-time.After(retry):

@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/maneki-net/maneki/api/backoff"
 	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/api/encap"
 	v3 "github.com/maneki-net/maneki/api/v3"
@@ -112,14 +113,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 	if w.written, err = readWritten(w.opts.Written); err != nil {
 		w.opts.Log.Warn("addresses that differ from the Node's are taken for a user's", "error", err)
 	}
-	retry := firstRetry
+	retries := backoff.Backoff{First: firstRetry, Last: lastRetry}
 	for {
 		wait := recheck
 		if err := w.update(ctx); err != nil && ctx.Err() == nil {
-			w.opts.Log.Warn("node facts incomplete, will retry", "node", w.opts.Node, "error", err, "retry", retry)
-			wait, retry = retry, min(2*retry, lastRetry)
+			wait = retries.Next()
+			w.opts.Log.Warn("node facts incomplete, will retry", "node", w.opts.Node, "error", err, "retry", wait)
 		} else {
-			retry = firstRetry
+			retries.Reset()
 		}
 		timer := time.NewTimer(wait)
 		select {

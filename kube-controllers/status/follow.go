@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/maneki-net/maneki/api/backoff"
 	"github.com/maneki-net/maneki/typha/discovery"
 	"github.com/maneki-net/maneki/typha/hub"
 )
@@ -95,7 +95,7 @@ func (f *follower) addressesOf(name string) []string {
 }
 
 func (f *follower) follow(ctx context.Context, name string) {
-	backoff, complaint := firstBackoff, ""
+	retries, complaint := backoff.Backoff{First: firstBackoff, Last: lastBackoff}, ""
 	for attempt := 0; ; attempt++ {
 		addresses := f.addressesOf(name)
 		if len(addresses) == 0 {
@@ -104,7 +104,8 @@ func (f *follower) follow(ctx context.Context, name string) {
 		address := addresses[attempt%len(addresses)]
 		err := f.observe(ctx, address, func(o hub.Observed) {
 			if o.Whole {
-				backoff, complaint = firstBackoff, ""
+				retries.Reset()
+				complaint = ""
 				f.log.Info("observing typha", "replica", name, "address", address, "nodes", len(o.Nodes), "unusable", len(o.Problems))
 			}
 			f.say(ctx, f.picture.take(name, o))
@@ -118,10 +119,9 @@ func (f *follower) follow(ctx context.Context, name string) {
 			f.log.Info("typha not observed, retrying", "replica", name, "address", address, "error", err)
 		}
 		select {
-		case <-time.After(backoff/2 + rand.N(backoff)):
+		case <-time.After(retries.Spread()):
 		case <-ctx.Done():
 			return
 		}
-		backoff = min(2*backoff, lastBackoff)
 	}
 }

@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"felix":            {"api", "datastore", "ipam", "typha", "bgp", "cni-plugin/protocol"},
 	"felix/dataplane":  {"api/encap"},
 	"kube-controllers": {"api", "datastore", "ipam", "typha"},
-	"cni-plugin":       {"api/build"},
+	"cni-plugin":       {"api/backoff", "api/build"},
 	"calicoctl":        {"api", "datastore", "ipam", "bgp"},
 	"cmd":              {"api", "datastore", "typha", "felix", "bgp", "kube-controllers", "cni-plugin", "calicoctl"},
 	"cmd/cni-plugin":   {"cni-plugin"},

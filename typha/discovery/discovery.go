@@ -26,6 +26,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/maneki-net/maneki/api/backoff"
 )
 
 // PortName is the name that the port has in Typha's Service.
@@ -96,7 +98,7 @@ const (
 
 // Run follows the Service until ctx ends, and returns its error.
 func (w *Watcher) Run(ctx context.Context) error {
-	backoff, complaint := firstBackoff, ""
+	retries, complaint := backoff.Backoff{First: firstBackoff, Last: lastBackoff}, ""
 	for {
 		began := time.Now()
 		listed, err := w.follow(ctx)
@@ -107,18 +109,18 @@ func (w *Watcher) Run(ctx context.Context) error {
 			w.recall()
 		}
 		if listed && time.Since(began) > lastBackoff { // otherwise each node would list and list where no watch is let be
-			backoff, complaint = firstBackoff, ""
+			retries.Reset()
+			complaint = ""
 		}
 		if err.Error() != complaint {
 			complaint = err.Error()
 			w.opts.Log.Info("typha's replicas not watched, retrying", "error", err)
 		}
 		select {
-		case <-time.After(backoff/2 + rand.N(backoff)):
+		case <-time.After(retries.Spread()):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		backoff = min(2*backoff, lastBackoff)
 	}
 }
 
