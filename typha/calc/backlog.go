@@ -19,6 +19,7 @@ import (
 type backlog struct {
 	jobs  map[compile.Key]*job
 	lines []*tenant // tenants with jobs, in the order of their turns
+	light int       // lightWork, except in tests
 }
 
 // job puts one policy in place, or counts the members of a staged one.
@@ -39,13 +40,15 @@ const lightWork = 20_000
 // unbounded is the limit of a Step that does everything.
 const unbounded = math.MaxInt
 
+func newBacklog() backlog { return backlog{jobs: map[compile.Key]*job{}, light: lightWork} }
+
 // propose puts a policy in place, or starts a job that does. It reports whether anything changed.
 func (e *Engine) propose(c proposal) bool {
 	key := c.key
 	if j := e.backlog.jobs[key]; j != nil {
 		return false // the job already puts this policy in place
 	}
-	light := c.shut != nil || e.workOf(&c.Policy) <= e.lightWork
+	light := c.shut != nil || e.workOf(&c.Policy) <= e.backlog.light
 	switch {
 	case c.Staged != "":
 		e.setPolicy(c)

@@ -170,7 +170,7 @@ func (e *Engine) hashPod(it *item) uint64 {
 		return 0
 	}
 	ns := namespaceOf(it)
-	if len(d.annotations)+len(ns.annotations) > 0 || e.poolsByNamespace && ns.kube {
+	if len(d.annotations)+len(ns.annotations) > 0 || e.network.poolsByNamespace && ns.kube {
 		return 0
 	}
 	known := struct {
@@ -222,7 +222,7 @@ func (e *Engine) endpointOf(it *item) wire.Object {
 			out.Annotations = maps.Clone(of)
 			maps.Copy(out.Annotations, d.annotations)
 		}
-		if e.poolsByNamespace {
+		if e.network.poolsByNamespace {
 			out.NamespaceLabels = e.namespaceLabels(namespaceOf(it))
 		}
 	case *v3.WorkloadEndpointSpec:

@@ -146,7 +146,7 @@ func (e *Engine) withStaged(it *item, enforced []*policy) (list []*policy, stage
 		list = append(list, p)
 	}
 	for s := range it.Group().Selectors {
-		trials := e.staged[s]
+		trials := e.policies.staged[s]
 		for p := range trials.All {
 			if p.staged.action == v3.StagedActionSet {
 				list, staged = append(list, p), true

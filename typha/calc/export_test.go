@@ -16,13 +16,15 @@ func (e *Engine) Residue() map[string]int {
 	counts := map[string]int{
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"problems":      len(e.problems.reasons) + len(e.problems.ofServices),
-		"profile rules": len(e.profileRules), "counted selectors": len(e.tenants.counted),
-		"policies": e.policies.Len() + len(e.staged), "tiers": len(e.tiers), "policy lists": e.lists.byKey.Len(),
-		"dirty":    len(e.dirty) + len(e.changedGroups) + len(e.lists.changed) + len(e.lists.single) + len(e.dirtyProfiles),
+		"profile rules": len(e.profiles.rules), "counted selectors": len(e.tenants.counted),
+		"policies": e.policies.Len() + len(e.policies.staged), "tiers": len(e.tiers), "policy lists": e.lists.byKey.Len(),
+		"changed": len(e.changed.items) + len(e.changed.groups) + len(e.lists.changed) + len(e.lists.single) +
+			len(e.profiles.changed),
 		"tenants":  len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty),
 		"jobs":     len(e.backlog.jobs) + len(e.backlog.lines),
-		"topology": e.topology.Size(), "owners": e.owners.Size(),
-		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed), "BGP": e.bgp.Size(),
+		"topology": e.network.topology.Size(), "owners": e.network.owners.Size(),
+		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed),
+		"BGP":   e.network.bgp.Size(),
 	}
 	for l := range e.lists.tiers {
 		if e.lists.byKey.Get(l.key) != l {
@@ -43,7 +45,7 @@ func (e *Engine) Residue() map[string]int {
 // NewHeavy makes an Engine for which every policy takes long to be put in place.
 func NewHeavy(budget compile.Budget) *Engine {
 	e := NewWithin(budget)
-	e.lightWork, e.leastCharge = -1, 1
+	e.backlog.light, e.tenants.leastCharge = -1, 1
 	e.sets.BoundServices(ServiceBound)
 	return e
 }
@@ -51,7 +53,7 @@ func NewHeavy(budget compile.Budget) *Engine {
 // NewTight makes an Engine that counts the members of sets exactly up to powers of two.
 func NewTight(budget compile.Budget) *Engine {
 	e := NewWithin(budget)
-	e.leastCharge = 1
+	e.tenants.leastCharge = 1
 	e.sets.BoundServices(ServiceBound)
 	return e
 }

@@ -161,7 +161,7 @@ func (e *Engine) chooseFelix(node string, retold map[*felixConfig]struct{}) {
 		return
 	}
 	var matching []*felixConfig
-	gone := !e.topology.HasNode(node)
+	gone := !e.network.topology.HasNode(node)
 	for _, c := range f.stored {
 		if !gone && c.selector != nil && c.selector.Matches(n.labels) {
 			matching = append(matching, c)

@@ -48,13 +48,13 @@ func (e endpoints) GroupDropped(g *labelindex.Group) {
 func (e *Engine) markGroup(g *labelindex.Group) {
 	if a := appliedTo(g); !a.dirty {
 		a.dirty = true
-		e.changedGroups = append(e.changedGroups, g)
+		e.changed.groups = append(e.changed.groups, g)
 	}
 }
 
 // subject is what the engine knows of a selector as the subject of policies. It is the Value of the selector.
 type subject struct {
-	policies compact.Pointers[policy] // that are enforced; the staged ones are in Engine.staged
+	policies compact.Pointers[policy] // that are enforced; the staged ones are in Engine.policies
 	nodes    needs.Group              // of the endpoints that the selector selects
 }
 

@@ -19,7 +19,7 @@ type item struct {
 }
 
 const (
-	itemDirty   uint8 = 1 << iota // it is in Engine.dirty: its endpoint has to be decided again
+	itemDirty   uint8 = 1 << iota // it is in Engine.changed: its endpoint has to be decided again
 	itemGone                      // there is no resource any more
 	itemCounted                   // its node is counted for what applies to its group
 )
@@ -67,7 +67,7 @@ func (e *Engine) item(key labelindex.Key) *item {
 func (e *Engine) mark(it *item) {
 	if !it.is(itemDirty) {
 		it.setFlag(itemDirty)
-		e.dirty = append(e.dirty, it)
+		e.changed.items = append(e.changed.items, it)
 	}
 }
 

@@ -20,19 +20,19 @@ import (
 func (e *Engine) upsertNetwork(object metav1.Object) {
 	switch o := object.(type) {
 	case *v3.IPPool:
-		e.problems.set(KindIPPool, "", o.Name, errorText(e.topology.SetPool(o)))
+		e.problems.set(KindIPPool, "", o.Name, errorText(e.network.topology.SetPool(o)))
 	case *v3.IPAMBlock:
 		e.upsertBlock(o)
 	case *v3.IPReservation:
-		e.problems.set(KindIPReservation, "", o.Name, errorText(e.topology.SetReservation(o)))
+		e.problems.set(KindIPReservation, "", o.Name, errorText(e.network.topology.SetReservation(o)))
 	case *v3.IPAMConfiguration:
-		e.problems.set(KindIPAMConfiguration, "", o.Name, errorText(e.topology.SetIPAMConfiguration(o)))
+		e.problems.set(KindIPAMConfiguration, "", o.Name, errorText(e.network.topology.SetIPAMConfiguration(o)))
 	case *v3.BGPConfiguration:
-		e.problems.set(KindBGPConfiguration, "", o.Name, errorText(e.bgp.SetConfiguration(o)))
+		e.problems.set(KindBGPConfiguration, "", o.Name, errorText(e.network.bgp.SetConfiguration(o)))
 	case *v3.BGPFilter:
-		e.problems.set(KindBGPFilter, "", o.Name, errorText(e.bgp.SetFilter(o)))
+		e.problems.set(KindBGPFilter, "", o.Name, errorText(e.network.bgp.SetFilter(o)))
 	case *v3.BGPPeer:
-		if err := e.bgp.SetPeer(o); err != nil { // Flush finds what else is wrong with it
+		if err := e.network.bgp.SetPeer(o); err != nil { // Flush finds what else is wrong with it
 			e.problems.set(KindBGPPeer, "", o.Name, err.Error())
 		}
 	}
@@ -42,20 +42,20 @@ func (e *Engine) upsertNetwork(object metav1.Object) {
 func (e *Engine) deleteNetwork(kind, name string) {
 	switch kind {
 	case KindIPPool:
-		e.topology.DeletePool(name)
+		e.network.topology.DeletePool(name)
 	case KindIPAMBlock:
-		e.topology.DeleteBlock(name)
+		e.network.topology.DeleteBlock(name)
 		e.applyOwners()
 	case KindIPReservation:
-		e.topology.DeleteReservation(name)
+		e.network.topology.DeleteReservation(name)
 	case KindIPAMConfiguration:
-		e.topology.DeleteIPAMConfiguration(name)
+		e.network.topology.DeleteIPAMConfiguration(name)
 	case KindBGPConfiguration:
-		e.bgp.DeleteConfiguration(name)
+		e.network.bgp.DeleteConfiguration(name)
 	case KindBGPFilter:
-		e.bgp.DeleteFilter(name)
+		e.network.bgp.DeleteFilter(name)
 	case KindBGPPeer:
-		e.bgp.DeletePeer(name)
+		e.network.bgp.DeletePeer(name)
 	}
 }
 
@@ -65,7 +65,7 @@ func (e *Engine) upsertBlock(o *v3.IPAMBlock) {
 		e.Delete(KindIPAMBlock, "", o.Name)
 		return
 	}
-	if err := e.topology.SetBlock(o); err != nil {
+	if err := e.network.topology.SetBlock(o); err != nil {
 		e.problems.set(KindIPAMBlock, "", o.Name, err.Error())
 	}
 	e.applyOwners()
@@ -91,20 +91,20 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 		own.Labels = o.Labels
 	}
 	e.setNodeObject(o.Name, own)
-	if !e.topology.HasNode(o.Name) {
+	if !e.network.topology.HasNode(o.Name) {
 		e.needs.Count(&e.needs.EveryNode, needs.NodeNamed(o.Name), 1)
 	}
-	e.bgp.SetNode(e.topology.SetNode(kind, o), own.Labels)
+	e.network.bgp.SetNode(e.network.topology.SetNode(kind, o), own.Labels)
 	e.felix.setNode(o.Name, own.Labels)
 	e.setNodeItem(own, nodeAddresses(o))
 }
 
 func (e *Engine) deleteNode(name string) {
-	if !e.topology.HasNode(name) {
+	if !e.network.topology.HasNode(name) {
 		return
 	}
-	e.topology.DeleteNode(name)
-	e.bgp.DeleteNode(name)
+	e.network.topology.DeleteNode(name)
+	e.network.bgp.DeleteNode(name)
 	e.felix.removeNode(name)
 	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
 	e.needs.Count(&e.needs.EveryNode, needs.NodeNamed(name), -1)
@@ -124,7 +124,7 @@ func nodeAddresses(o *corev1.Node) (addrs []netip.Addr) {
 // flushNetwork outputs what changed in the network.
 func (e *Engine) flushNetwork() {
 	e.flushBGP()
-	changes := e.topology.Flush()
+	changes := e.network.topology.Flush()
 	for id, object := range changes.Objects {
 		e.out.replace(id, object)
 	}
@@ -140,9 +140,9 @@ func (e *Engine) flushNetwork() {
 
 // flushBGP outputs the BGP configurations that changed, and passes on the ports, which every node has to know.
 func (e *Engine) flushBGP() {
-	changes := e.bgp.Flush()
+	changes := e.network.bgp.Flush()
 	for node, port := range changes.Ports {
-		e.topology.SetBGPPort(node, port)
+		e.network.topology.SetBGPPort(node, port)
 	}
 	for peer, reason := range changes.Problems {
 		e.problems.set(KindBGPPeer, "", peer, reason)
@@ -158,12 +158,12 @@ func (e *Engine) flushBGP() {
 
 // flushNamespaceSelectors outputs the labels of the namespaces with the endpoints, if a pool selects by them.
 func (e *Engine) flushNamespaceSelectors() {
-	byNamespace := e.topology.PoolsSelectNamespaces()
-	if byNamespace == e.poolsByNamespace {
+	byNamespace := e.network.topology.PoolsSelectNamespaces()
+	if byNamespace == e.network.poolsByNamespace {
 		return
 	}
-	e.poolsByNamespace = byNamespace
-	for p := range e.profiles {
+	e.network.poolsByNamespace = byNamespace
+	for p := range e.eachProfile {
 		if p.kube {
 			e.markPods(p)
 		}

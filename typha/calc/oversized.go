@@ -30,7 +30,7 @@ func (e *Engine) flushServices() {
 	for p := range e.policies.All {
 		e.handOutAgain(p)
 	}
-	for of := range e.profiles {
+	for of := range e.eachProfile {
 		if of.policy != nil {
 			e.handOutAgain(of.policy)
 		}

@@ -45,13 +45,13 @@ func (p pods) Owner(addr netip.Addr) (owner owner.Pod) {
 
 // claim passes on what a pod says of itself.
 func (e *Engine) claim(it *item, s owner.Status) {
-	e.owners.Claim(it, s)
+	e.network.owners.Claim(it, s)
 	e.applyOwners()
 }
 
 // applyOwners gives addresses to the pods that own them now.
 func (e *Engine) applyOwners() {
-	changes := e.owners.Changes()
+	changes := e.network.owners.Changes()
 	for _, c := range changes.Owners {
 		if from, is := c.From.(*item); is {
 			e.setAddresses(from, from.Networks().Without(netip.PrefixFrom(c.Addr, c.Addr.BitLen())))

@@ -1,11 +1,13 @@
 package calc
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/typha/calc/compile"
+	"github.com/maneki-net/maneki/typha/calc/internal/compact"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/calc/needs"
 	"github.com/maneki-net/maneki/typha/calc/sets"
@@ -15,6 +17,16 @@ import (
 // policyKinds are the kinds of keys.
 var policyKinds = []string{KindProfile, KindNetworkPolicy, KindClusterNetworkPolicy, KindCalicoNetworkPolicy,
 	KindGlobalNetworkPolicy, KindStagedNetworkPolicy, KindStagedGlobalNetworkPolicy, KindStagedKubernetesNetworkPolicy}
+
+// policies are the policies in use, but not those of profiles.
+type policies struct {
+	compact.Table[compile.Key, *policy]
+	staged map[*labelindex.Selector]compact.Pointers[policy] // by subject
+}
+
+func newPolicies(seed maphash.Seed) policies {
+	return policies{compact.NewTable(seed, (*policy).key), map[*labelindex.Selector]compact.Pointers[policy]{}}
+}
 
 // policy is a policy or profile in use.
 type policy struct {
@@ -214,9 +226,9 @@ func (p *policy) neededSets(yield func(*needs.Set) bool) {
 // attach makes a policy apply to what it selects.
 func (e *Engine) attach(p *policy) {
 	if p.staged != nil {
-		trials := e.staged[p.subject]
+		trials := e.policies.staged[p.subject]
 		trials.Add(p)
-		e.staged[p.subject] = trials
+		e.policies.staged[p.subject] = trials
 		return
 	}
 	e.needs.Add(&p.Policy, p.neededSets)
@@ -232,11 +244,11 @@ func (e *Engine) attach(p *policy) {
 // detach undoes attach.
 func (e *Engine) detach(p *policy) {
 	if p.staged != nil {
-		trials := e.staged[p.subject]
+		trials := e.policies.staged[p.subject]
 		if trials.Remove(p); trials.Len() == 0 {
-			delete(e.staged, p.subject)
+			delete(e.policies.staged, p.subject)
 		} else {
-			e.staged[p.subject] = trials
+			e.policies.staged[p.subject] = trials
 		}
 		return
 	}

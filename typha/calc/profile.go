@@ -59,8 +59,8 @@ func (e *Engine) findProfile(name string) *profile {
 	return p
 }
 
-// profiles iterates over the profiles.
-func (e *Engine) profiles(yield func(*profile) bool) {
+// eachProfile iterates over the profiles.
+func (e *Engine) eachProfile(yield func(*profile) bool) {
 	for of := range e.index.Profiles {
 		if p, is := of.Value.(*profile); is && !yield(p) {
 			return
@@ -103,7 +103,7 @@ func (e *Engine) upsertNamespace(o *corev1.Namespace) {
 	maps.DeleteFunc(annotations, func(name, _ string) bool { return !wire.HonouredOfNamespace(name) })
 	e.setAnnotations(p, annotations)
 	relabelled := e.setKube(p, v3.NamespaceLabelPrefix, o)
-	if relabelled && e.poolsByNamespace {
+	if relabelled && e.network.poolsByNamespace {
 		e.markPods(p)
 	}
 }
@@ -132,7 +132,7 @@ func (e *Engine) deleteKubeProfile(name string) {
 	}
 	e.setAnnotations(p, nil)
 	p.kube = false
-	if e.poolsByNamespace {
+	if e.network.poolsByNamespace {
 		e.markPods(p)
 	}
 	e.setObject(p, p.object)
@@ -185,7 +185,7 @@ func (e *Engine) setObject(p *profile, spec *v3.ProfileSpec) {
 
 // touchProfile makes the profile's Policy again, which exists while the rules apply to a group.
 func (e *Engine) touchProfile(p *profile) {
-	e.dirtyProfiles[p] = struct{}{}
+	e.profiles.changed[p] = struct{}{}
 }
 
 func (e *Engine) flushProfile(p *profile) {

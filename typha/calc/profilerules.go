@@ -34,6 +34,16 @@ func (r *profileRules) policyNames() []string {
 	return r.names
 }
 
+// profiles is the state of all profiles. The profiles themselves are in the index.
+type profiles struct {
+	rules   map[string]*profileRules // by profileRulesKey
+	changed map[*profile]struct{}    // whose Policies the next Flush makes again
+}
+
+func newProfiles() profiles {
+	return profiles{rules: map[string]*profileRules{}, changed: map[*profile]struct{}{}}
+}
+
 func profileRulesKey(names []string) string { return strings.Join(names, "\n") }
 
 // rulesOf returns the profile whose rules apply to the items of a kind because they have a profile, nil if there are
@@ -69,10 +79,10 @@ func (e *Engine) decideProfileRules(g *labelindex.Group) {
 		e.setProfileRules(g, nil)
 		return
 	}
-	r := e.profileRules[profileRulesKey(names)]
+	r := e.profiles.rules[profileRulesKey(names)]
 	if r == nil {
 		r = &profileRules{profiles: profiles, names: names, hash: e.hash(names)}
-		e.profileRules[profileRulesKey(names)] = r
+		e.profiles.rules[profileRulesKey(names)] = r
 	}
 	e.setProfileRules(g, r)
 }
@@ -96,7 +106,7 @@ func (e *Engine) setProfileRules(g *labelindex.Group, now *profileRules) {
 		before.count(e, -1)
 		before.groups--
 		if before.groups == 0 {
-			delete(e.profileRules, profileRulesKey(before.names))
+			delete(e.profiles.rules, profileRulesKey(before.names))
 		}
 	}
 }

@@ -26,10 +26,12 @@ type tenants struct {
 	// recount is set when the members of some service count differently than before: all policies are measured again.
 	recount bool
 	dirty   map[*tenant]struct{} // tenants to decide on again
+	// leastCharge is the constant, except in tests.
+	leastCharge int
 }
 
 func newTenants() tenants {
-	return tenants{byName: map[string]*tenant{}, unmeasured: map[*policy]struct{}{},
+	return tenants{leastCharge: leastCharge, byName: map[string]*tenant{}, unmeasured: map[*policy]struct{}{},
 		resized: map[*labelindex.Selector]struct{}{},
 		counted: map[*labelindex.Selector]*compact.Pointers[policy]{}, dirty: map[*tenant]struct{}{}}
 }
@@ -409,8 +411,8 @@ const leastCharge = 64
 
 // charge returns the number that the members of a set count as in a budget.
 func (e *Engine) charge(members int) int {
-	if members <= e.leastCharge {
-		return e.leastCharge
+	if members <= e.tenants.leastCharge {
+		return e.tenants.leastCharge
 	}
 	return 1 << bits.Len(uint(members-1))
 }
