@@ -22,6 +22,7 @@ type profile struct {
 	counted     bool              // in the tally
 	kube        bool              // the Kubernetes object is there
 	ruled       int32             // how many groups have it in their profileRules
+	alone       *profileRules     // those with this profile alone, while a group has them
 	object      *v3.ProfileSpec   // nil if there is no Profile
 	annotations map[string]string // of a Namespace, for CNI
 	policy      *policy           // while ruled > 0, as of the last Flush; its Group has the endpoints with the profile

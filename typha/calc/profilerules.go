@@ -68,23 +68,38 @@ func (e *Engine) decideProfileRules(g *labelindex.Group) {
 	if !g.Kind().IsEndpoint() {
 		return
 	}
-	var profiles []*profile
-	var names []string
+	var few [4]*profile
+	profiles := few[:0]
 	for _, of := range g.Profiles() {
 		if by := e.rulesOf(g.Kind(), of); by != nil && !slices.Contains(profiles, by) {
-			profiles, names = append(profiles, by), append(names, by.policyName())
+			profiles = append(profiles, by)
 		}
 	}
-	if len(names) == 0 {
-		e.setProfileRules(g, nil)
-		return
+	e.setProfileRules(g, e.profileRulesOf(profiles))
+}
+
+// profileRulesOf returns the rules of these profiles in their order, nil for no profile.
+func (e *Engine) profileRulesOf(profiles []*profile) *profileRules {
+	switch {
+	case len(profiles) == 0:
+		return nil
+	case len(profiles) == 1 && profiles[0].alone != nil:
+		return profiles[0].alone
 	}
-	r := e.profiles.rules[profileRulesKey(names)]
+	names := make([]string, len(profiles))
+	for i, p := range profiles {
+		names[i] = p.policyName()
+	}
+	key := profileRulesKey(names)
+	r := e.profiles.rules[key]
 	if r == nil {
-		r = &profileRules{profiles: profiles, names: names, hash: e.hash(names)}
-		e.profiles.rules[profileRulesKey(names)] = r
+		r = &profileRules{profiles: slices.Clone(profiles), names: names, hash: e.hash(names)}
+		e.profiles.rules[key] = r
 	}
-	e.setProfileRules(g, r)
+	if len(profiles) == 1 {
+		profiles[0].alone = r
+	}
+	return r
 }
 
 // setProfileRules replaces the profiles' rules that apply to a group; nil is none.
@@ -107,6 +122,9 @@ func (e *Engine) setProfileRules(g *labelindex.Group, now *profileRules) {
 		before.groups--
 		if before.groups == 0 {
 			delete(e.profiles.rules, profileRulesKey(before.names))
+			if len(before.profiles) == 1 {
+				before.profiles[0].alone = nil
+			}
 		}
 	}
 }
@@ -114,7 +132,10 @@ func (e *Engine) setProfileRules(g *labelindex.Group, now *profileRules) {
 // count counts that the rules apply to one group more, or less.
 func (r *profileRules) count(e *Engine, n int32) {
 	for _, p := range r.profiles {
+		before := p.ruled
 		p.ruled += n
-		e.touchProfile(p)
+		if before == 0 || p.ruled == 0 {
+			e.touchProfile(p)
+		}
 	}
 }
