@@ -144,7 +144,9 @@ func (e *Engine) flushEndpoint(it *item) {
 		return
 	}
 	it.sent = next
-	e.needs.Move(it.endpointID(), before.node, next.node)
+	if before.node != next.node {
+		e.needs.Move(it.endpointID(), before.node, next.node)
+	}
 	switch {
 	case !next.node.Known():
 		e.out.gone(it.endpointID())
