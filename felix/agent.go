@@ -15,7 +15,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -23,10 +23,10 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
+	"github.com/maneki-net/maneki/felix/dataplane/boundary"
+	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
-	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -49,24 +49,46 @@ type NodeFacts interface {
 	Check()
 }
 
+// What the agent reads of the kernel. It changes nothing; the dataplane does.
+type (
+	// Interfaces is a *iface.Interfaces.
+	Interfaces interface {
+		dataplane.Observer
+		Apply(context.Context) error
+		Resync()
+		Exists(name string) bool
+		WithAddr(netip.Addr) string
+		AddrsBut(name string) []netip.Addr
+	}
+	// Underlay is a *route.Foreign: the routes that the node has from others.
+	Underlay interface {
+		dataplane.Observer
+		Of([]netip.Addr) ([]route.Route, error)
+		Resync()
+	}
+)
+
 // Options of an Agent; all are required but Learned and Configured.
 type Options struct {
 	Node   string
 	Source hub.Source
 	// Whole says that the source's first commit is everything; otherwise it is the
 	// difference to what the journal held.
-	Whole   bool
-	Journal *journal.Journal
-	Drivers Drivers
-	Events  <-chan dataplane.Event
-	Speaker Speaker
-	Facts   NodeFacts
+	Whole      bool
+	Journal    *journal.Journal
+	Dataplane  boundary.Dataplane
+	Interfaces Interfaces
+	// Underlay has each of the Dataplane's families.
+	Underlay map[dataplane.Family]Underlay
+	Events   <-chan dataplane.Event
+	Speaker  Speaker
+	Facts    NodeFacts
 	// FirstFacts is what is known of the node before Facts says anything.
 	FirstFacts node.Facts
 	// Learned are the BGP routes that the kernel has from an earlier process. They stay until the
 	// speaker is in sync.
 	Learned []bgp.Route
-	// Local are the settings of this process, the most important first, and Config what Drivers were
+	// Local are the settings of this process, the most important first, and Config what the Dataplane was
 	// opened with.
 	Local  []config.Source
 	Config *config.Config
@@ -76,107 +98,56 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// patience is how long a start waits for the stream before it takes the journal for it, and for the
-// node's addresses before it programs without them, which takes the routes that an earlier process made.
-const patience = 10 * time.Second
-
-// checkInterval is how often drivers without events look whether somebody else changed their state.
+// checkInterval is how often the dataplane looks for changes of which the kernel sends no event.
 const checkInterval = time.Second
 
-// The waits before what failed is tried again double from the first to the last.
-const (
-	firstRetry = 100 * time.Millisecond
-	lastRetry  = 10 * time.Second
-)
-
-// Agent is the loop. Its fields but the channels and the atomic values are Run's.
+// Agent is the loop. Its fields but the channels and shared are Run's.
 type Agent struct {
-	opts    Options
-	log     *slog.Logger
-	metrics *Metrics
-	state   *state
-	facts   node.Facts
-	config  *config.Config
-
-	workloads map[string]cniserver.Workload // by the host's end
-	// external are those that the datastore tells of, as of the last rendering.
-	external map[string]cniserver.Workload
-	// ipvs is what is known of kube-proxy's IPVS mode.
-	ipvs ipvs
-	// sysctls are the devices whose settings are desired, with what these follow from.
-	sysctls   map[string]deviceSettings
-	renderers map[dataplane.Family]*policy.Renderer
-	// broken are the kernel's names of sets that could not be made whole.
-	broken   map[dataplane.Family]map[string]bool
-	withheld bool // the kernel has no room for some sets
-	// chains are the Keys of what each table was rendered from.
-	chains  map[tableKey]map[string]any
-	adds    []addWaiter
-	waiters []endpointWaiter
-
-	heard       bool // the stream has delivered something
-	inSync      bool // the stream delivered everything
-	programming bool // the kernel is ours to change: inSync, or the journal was taken for it
-	patient     bool // the stream, and the node's addresses, are still waited for
-	everApplied bool
-	applied     uint64   // number of the last commit taken in
-	complaint   string   // the last pass's errors, as logged
-	problems    []string // destinations that cannot be reached
-	unresolved  []string // routes learned by BGP whose next hops cannot be reached
-	refused     []string // and those that contradict the stream
-	unusable    []string // endpoints that cannot be enforced as they are written
-	given       []config.Given
-	ignored     ignored // what is asked for on this node and does not happen
-	// staleJournal is why the journal differs from what was delivered, as last logged.
-	staleJournal string
-	conflicts    []string // pods with addresses that IPAM does not assign to them
-	bgpConfig    bgp.Config
-	answerer     answerer
-	marks        policy.Marks
-	tunnels      []tunnel.Device           // desired, without their peers
-	guarded      map[dataplane.Family]bool // whether rules stood once in this process: routes wait for that
-	guardMode    guardMode
-	guardStands  bool             // the kernel is as guard wants it, as far as is known
-	tunnelPools  node.TunnelPools // as NodeFacts was told
-	retry        time.Duration    // the next wait
-	retryTimer   *time.Timer
+	opts      Options
+	state     *state // what the stream said
+	start     *start
+	settings  settings
+	facts     node.Facts
+	endpoints *endpoints
+	hosts     hostEndpoints
+	network   *network
+	waiters   waiters
+	report    report
+	answerer  answerer
+	retry     retry
 
 	requests chan func() // unbuffered; written by the methods for other goroutines, read by Run
 	done     chan struct{}
-	cni      atomic.Pointer[cniserver.State]
-	beat     atomic.Int64 // when the loop last turned, Unix nanoseconds
-	live     atomic.Bool  // the kernel was programmed once, in sync
+	shared   shared
+}
+
+// shared is what any goroutine may read of an Agent.
+type shared struct {
+	cni  atomic.Pointer[cniserver.State]
+	beat atomic.Int64 // when the loop last turned, Unix nanoseconds
+	live atomic.Bool  // the kernel was programmed once, in sync
 }
 
 // NewAgent makes an Agent out of what the journal has.
-func NewAgent(opts Options) (*Agent, error) {
-	marks, err := policy.MarksOf(opts.Config.IptablesMarkMask)
-	if err != nil {
-		return nil, err
-	}
-	a := &Agent{
-		opts: opts, log: opts.Log, metrics: opts.Metrics, config: opts.Config,
-		ipvs:  ipvs{marks: policy.NewEndpointMarks(marks)},
-		state: newState(), facts: opts.FirstFacts, marks: marks, patient: true, retry: firstRetry,
-		workloads: map[string]cniserver.Workload{}, sysctls: map[string]deviceSettings{},
-		renderers: map[dataplane.Family]*policy.Renderer{}, chains: map[tableKey]map[string]any{},
-		broken: map[dataplane.Family]map[string]bool{}, answerer: newAnswerer(),
-		guarded:  map[dataplane.Family]bool{},
-		requests: make(chan func()), done: make(chan struct{}),
-	}
+func NewAgent(opts Options) *Agent {
+	a := &Agent{opts: opts, state: newState(), facts: opts.FirstFacts, settings: settings{config: opts.Config},
+		start:    &start{journal: opts.Journal, log: opts.Log, stale: opts.Metrics.journalStale, waiting: true},
+		answerer: newAnswerer(), requests: make(chan func()), done: make(chan struct{})}
+	a.endpoints = newEndpoints(a.state, &a.opts)
+	a.network = newNetwork(&a.opts, a.endpoints.tables)
 	for _, object := range opts.Journal.State().Objects {
 		a.state.upsert(object)
 	}
-	a.tellOfJournal()
-	a.cni.Store(&cniserver.State{NotReady: errors.New("felix is starting")})
-	a.beat.Store(time.Now().UnixNano())
-	return a, nil
+	a.start.checkJournal()
+	a.shared.cni.Store(&cniserver.State{NotReady: errors.New("felix is starting")})
+	a.shared.beat.Store(time.Now().UnixNano())
+	return a
 }
 
 // Restore tells of workloads that exist already. Call it before Run.
 func (a *Agent) Restore(workloads []cniserver.Workload) {
 	for _, w := range workloads {
-		a.workloads[w.HostIface] = w
+		a.endpoints.add(w)
 	}
 }
 
@@ -187,16 +158,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	commits, ended := a.receive(ctx)
-	impatient := time.NewTimer(patience)
-	defer impatient.Stop()
-	a.retryTimer = time.NewTimer(lastRetry)
-	a.retryTimer.Stop() // until something fails
-	defer a.retryTimer.Stop()
-	refresh := newRefresher(a.config)
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
+	a.retry = newRetry()
+	defer a.retry.timer.Stop()
+	refresh := newRefresher(a.settings.config)
 	defer refresh.stop()
 	heartbeat := time.NewTicker(time.Second)
 	defer heartbeat.Stop()
-	if err := a.pass(ctx); err != nil {
+	if err := a.sync(ctx); err != nil {
 		return err
 	}
 	for {
@@ -222,41 +192,36 @@ func (a *Agent) Run(ctx context.Context) error {
 				return errors.New("the kernel's notifications have ended")
 			}
 			work = a.observe(e)
-		case <-impatient.C:
-			a.patient = false
-			work = a.takeJournal() || !a.everApplied
-		case <-a.retryTimer.C:
+		case <-timeout.C:
+			a.start.timedOut()
+			work = !a.start.programmed
+		case <-a.retry.timer.C:
 		case <-refresh.rules.C:
-			a.opts.Drivers.resyncRules()
-			a.guardStands = false
+			a.resync(boundary.Rules)
 		case <-refresh.sets.C:
-			a.opts.Drivers.resyncSets()
-			a.guardStands = false
+			a.resync(boundary.Sets)
 		case <-refresh.routes.C:
-			a.opts.Drivers.resyncRoutes()
-			a.state.dirty.routes = true
+			a.resync(boundary.Routes)
 		case <-refresh.links.C:
-			a.opts.Drivers.resyncLinks()
+			a.resync(boundary.Links)
 		case <-refresh.check.C:
 			work = a.check(ctx)
 		case <-heartbeat.C:
 			a.opts.Journal.Keep()
 			a.answerer.turn(a)
-			work = a.tellOfJournal() || len(a.waiters) > 0
+			work = a.start.checkJournal() || len(a.waiters.endpoints) > 0
 		}
 		work = a.drain() || work
-		a.metrics.messages.taken()
-		if work || a.state.dirty.any() {
-			if err := a.pass(ctx); err != nil {
+		a.opts.Metrics.messages.taken()
+		if work || a.pending() {
+			if err := a.sync(ctx); err != nil {
 				return err
 			}
-			refresh.adjust(a.config)
+			refresh.adjust(a.settings.config)
 		}
-		a.beat.Store(time.Now().UnixNano())
+		a.shared.beat.Store(time.Now().UnixNano())
 	}
 }
-
-func (d *dirty) any() bool { return d.config || d.rules || d.routes || len(d.sets) > 0 }
 
 // receive reads the source on a goroutine of its own.
 func (a *Agent) receive(ctx context.Context) (<-chan wire.Commit, <-chan error) {
@@ -278,7 +243,7 @@ func (a *Agent) receive(ctx context.Context) (<-chan wire.Commit, <-chan error) 
 	return commits, ended
 }
 
-// drain takes what else waits, so that one pass serves it all, and says whether that asks for one.
+// drain takes what else waits, so that one sync serves it all, and says whether that asks for one.
 func (a *Agent) drain() bool {
 	work := false
 	for range maxDrained {
@@ -298,17 +263,17 @@ func (a *Agent) drain() bool {
 	return work
 }
 
-// maxDrained is how much is taken before a pass at most.
+// maxDrained is how much is taken before a sync at most.
 const maxDrained = 1000
 
 // commit takes in what the stream delivered.
 func (a *Agent) commit(c wire.Commit) {
-	a.heard = true
-	if c.InSync && !a.inSync && a.opts.Whole {
-		c = a.completed(c)
+	a.start.heard = true
+	if c.InSync && !a.start.inSync && a.opts.Whole {
+		c = a.start.completed(c)
 	}
 	a.opts.Journal.Append(c)
-	a.tellOfJournal()
+	a.start.checkJournal()
 	for _, object := range c.Upserts {
 		a.state.upsert(object)
 		if object.ID() == (wire.ID{Kind: wire.KindHost, Name: a.opts.Node}) {
@@ -317,128 +282,78 @@ func (a *Agent) commit(c wire.Commit) {
 	}
 	for _, d := range c.Sets {
 		if !a.state.change(d) {
-			a.log.Error("change of an IP set that is not known", "set", d.Name)
+			a.opts.Log.Error("change of an IP set that is not known", "set", d.Name)
 		}
 	}
 	for _, id := range c.Deletes {
 		a.state.delete(id)
 	}
-	a.applied = c.Number
-	if c.InSync && !a.inSync {
-		a.inSync, a.programming = true, true
-		a.metrics.messages.inSync()
-		a.log.Info("in sync with the stream", "commit", c.Number, "objects", len(c.Upserts))
+	a.report.commit = c.Number
+	if c.InSync && !a.start.inSync {
+		a.start.inSync, a.start.programming = true, true
+		a.opts.Metrics.messages.inSync()
+		a.opts.Log.Info("in sync with the stream", "commit", c.Number, "objects", len(c.Upserts))
 	}
-	a.metrics.messages.commit(c)
-}
-
-// completed adds to a commit that is everything the deletion of what the journal has besides.
-func (a *Agent) completed(c wire.Commit) wire.Commit {
-	gone := maps.Clone(a.opts.Journal.State().Objects)
-	for _, object := range c.Upserts {
-		delete(gone, object.ID())
-	}
-	for id := range gone {
-		c.Deletes = append(c.Deletes, id)
-	}
-	return c
-}
-
-// takeJournal lets a node that cannot reach Typha go on with what it knew last, and says whether it does.
-func (a *Agent) takeJournal() bool {
-	if a.programming || len(a.opts.Journal.State().Objects) == 0 {
-		return false
-	}
-	if stale := a.opts.Journal.Stale(); stale != nil {
-		// The kernel may have rules that the journal lacks. A pod that is not programmed has no network anyway.
-		a.log.Error("no stream yet, and the journal is not what the last run knew: nothing of it is programmed until there is one", "error", stale)
-		return false
-	}
-	a.programming = true
-	a.log.Warn("no stream yet, programming what the last run knew", "objects", len(a.opts.Journal.State().Objects))
-	return true
-}
-
-// tellOfJournal logs when the journal becomes stale and when it is no longer stale, and sets the metric. It reports
-// whether either happened.
-func (a *Agent) tellOfJournal() bool {
-	stale := a.opts.Journal.Stale()
-	text := ""
-	if stale != nil {
-		text = stale.Error()
-	}
-	if text == a.staleJournal {
-		return false
-	}
-	if a.staleJournal = text; stale != nil {
-		a.log.Error("journal is stale", "error", stale)
-		a.metrics.journalStale.Set(1)
-	} else {
-		a.log.Info("journal is what was delivered again")
-		a.metrics.journalStale.Set(0)
-	}
-	return true
-}
-
-// journalProblem is for what is told to others.
-func (a *Agent) journalProblem() []string {
-	if a.staleJournal == "" {
-		return nil
-	}
-	return []string{a.staleJournal + "; if this node starts without Typha, it connects no pod; " +
-		"after a boot it closes its host endpoints but for the failsafe ports"}
-}
-
-// mayProgram reports whether the kernel is ours to change now.
-func (a *Agent) mayProgram() bool {
-	known := a.facts.IPv4.Addr.IsValid() || a.facts.IPv6.Addr.IsValid()
-	return a.programming && (known || !a.patient)
+	a.opts.Metrics.messages.commit(c)
 }
 
 func (a *Agent) learnFacts(facts node.Facts) {
 	a.facts = facts
-	a.state.dirty.routes, a.state.dirty.rules = true, true
-	a.log.Info("node facts", "ipv4", facts.IPv4.Addr, "ipv6", facts.IPv6.Addr, "tunnelsV4", facts.IPv4.Tunnels,
+	a.state.dirty.routes = true
+	a.opts.Log.Info("node facts", "ipv4", facts.IPv4.Addr, "ipv6", facts.IPv6.Addr, "tunnelsV4", facts.IPv4.Tunnels,
 		"tunnelsV6", facts.IPv6.Tunnels, "mtu", facts.MTU)
 }
 
-// observe shows an event to every driver, and says whether one has to act.
+// observe shows an event to all that follow the kernel's state, and reports whether a sync is due because of it.
 func (a *Agent) observe(e dataplane.Event) bool {
-	a.metrics.messages.event(e.Kind)
+	a.opts.Metrics.messages.event(e.Kind)
 	if e.Kind == dataplane.EventAddr || e.Kind == dataplane.EventLost {
 		a.opts.Facts.Check()
 	}
 	act := false
-	if a.opts.Drivers.Interfaces.Observe(e) {
+	if a.opts.Interfaces.Observe(e) {
 		if a.state.followsInterfaces() {
-			a.state.dirty.rules, a.state.dirty.routes, act = true, true, true
+			a.state.dirty.hosts, act = true, true
+			a.endpoints.interfacesChanged()
 		}
-		act = act || a.ipvs.on || e.Device == ipvsDevice
+		act = act || a.settings.ipvs || e.Device == ipvsDevice
 	}
-	for _, f := range a.opts.Drivers.Families {
-		if f.Underlay.Observe(e) {
+	for _, underlay := range a.opts.Underlay {
+		if underlay.Observe(e) {
 			a.state.dirty.routes, act = true, true
 		}
 	}
-	for _, o := range a.opts.Drivers.observers() {
-		if o.Observe(e) {
-			act = true
-		}
-	}
+	act = a.opts.Dataplane.Observe(e) || act
 	if act {
-		a.guardStands = false
-		a.log.Debug("kernel state differs", "event", e)
+		a.start.guardStands = false
+		a.opts.Log.Debug("kernel state differs", "event", e)
 	}
 	return act
 }
 
+// resync makes the next sync read a part of the kernel's state back.
+func (a *Agent) resync(part boundary.Part) {
+	a.opts.Dataplane.Resync(part)
+	switch part {
+	case boundary.Rules, boundary.Sets:
+		a.start.guardStands = false
+	case boundary.Routes:
+		a.state.dirty.routes = true
+		for _, underlay := range a.opts.Underlay {
+			underlay.Resync()
+		}
+	case boundary.Links:
+		a.opts.Interfaces.Resync()
+	}
+}
+
 func (a *Agent) check(ctx context.Context) bool {
-	if !a.everApplied {
+	if !a.start.programmed {
 		return false
 	}
-	changed, err := a.opts.Drivers.changed(ctx)
+	changed, err := a.opts.Dataplane.Check(ctx)
 	if err != nil {
-		a.log.Warn("kernel state not checked", "error", err)
+		a.opts.Log.Warn("kernel state not checked", "error", err)
 	}
 	return changed
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"time"
 
-	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/nodestatus"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -14,37 +13,22 @@ import (
 // period. The loop owns it.
 type answerer struct {
 	version string
-	routes  map[dataplane.Family]rendered
 	last    []byte // the status that was reported
 	said    time.Time
 }
 
-// rendered are the routes of a family that were made desired last, and those of others that they depend on.
-type rendered struct{ desired, underlay []route.Route }
-
-func newAnswerer() answerer {
-	return answerer{version: nodestatus.Version(), routes: map[dataplane.Family]rendered{}}
-}
-
-// keep notes what was rendered, if that is asked for.
-func (r *answerer) keep(asked *wire.StatusRequest, f dataplane.Family, routes rendered) {
-	if asked != nil && asked.Routes {
-		r.routes[f] = routes
-	} else {
-		delete(r.routes, f)
-	}
-}
+func newAnswerer() answerer { return answerer{version: nodestatus.Version()} }
 
 // turn reports if that is due. It is called about every second.
 func (r *answerer) turn(a *Agent) {
 	asked := a.state.statusRequest
-	if asked == nil || !a.inSync {
+	if asked == nil || !a.start.inSync {
 		r.last = nil
 		return
 	}
 	answer, err := nodestatus.Answer(r.input(a, *asked))
 	if err != nil {
-		a.log.Error("status not reported", "error", err)
+		a.opts.Log.Error("status not reported", "error", err)
 		return
 	}
 	period := time.Duration(asked.PeriodSeconds) * time.Second
@@ -53,26 +37,27 @@ func (r *answerer) turn(a *Agent) {
 	}
 	r.last, r.said = answer.Status, time.Now()
 	if answer.Status, err = wire.PackStatus(answer.Status); err != nil {
-		a.log.Error("status not reported", "error", err)
+		a.opts.Log.Error("status not reported", "error", err)
 		return
 	}
 	a.opts.Source.Answer(answer)
 }
 
 func (r *answerer) input(a *Agent, asked wire.StatusRequest) nodestatus.Input {
-	in := nodestatus.Input{Asked: asked, Version: r.version, Speaker: a.opts.Speaker.Status(), Peers: a.bgpConfig.Peers}
-	for _, f := range a.opts.Drivers.Families {
-		if own := a.facts.Of(f.Family); own.Addr.IsValid() {
+	in := nodestatus.Input{Asked: asked, Version: r.version, Speaker: a.opts.Speaker.Status(), Peers: a.network.bgp.Peers}
+	for _, f := range a.opts.Dataplane.Families() {
+		if own := a.facts.Of(f); own.Addr.IsValid() {
 			in.Subnets = append(in.Subnets, nodestatus.Subnet{CIDR: own.Addr, Device: own.Device})
 		}
 		if !asked.Routes {
 			continue
 		}
-		for _, desired := range r.routes[f.Family].desired {
+		for _, desired := range a.network.tables[f].Routes() {
 			key := route.Key{Dst: desired.Dst, Priority: desired.Priority}
-			in.Programmed = append(in.Programmed, nodestatus.Programmed{Route: desired, InUse: f.Routes.InPlace(key)})
+			in.Programmed = append(in.Programmed,
+				nodestatus.Programmed{Route: desired, InUse: a.opts.Dataplane.RouteInPlace(key)})
 		}
-		in.Others = append(in.Others, r.routes[f.Family].underlay...)
+		in.Others = append(in.Others, a.network.underlay[f]...)
 	}
 	if asked.Routes {
 		in.Learned = a.opts.Speaker.Routes()

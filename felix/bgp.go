@@ -15,36 +15,36 @@ import (
 // configureBGP hands the speaker a configuration that differs from the last. It waits until the node's own Host is
 // known: without the node's addresses there would be no sessions, and peers would drop the routes that they keep for
 // the restart. It records the errors of the configuration and of the peers as problems.
-func (a *Agent) configureBGP(routes []*wire.Route) {
-	if a.state.hosts[a.opts.Node] == nil && a.state.bgp != nil {
+func (n *network) configureBGP(v view, routes []*wire.Route) {
+	if v.state.hosts[n.opts.Node] == nil && v.state.bgp != nil {
 		return
 	}
-	c, err := bgp.ConfigFor(bgp.Input{Node: a.opts.Node, BGP: a.state.bgp, Hosts: slices.Collect(maps.Values(a.state.hosts)),
-		Pools: a.state.sortedPools(), Routes: routes, MaxPrefixes: uint32(a.config.BGPMaxPrefixes)})
+	c, err := bgp.ConfigFor(bgp.Input{Node: n.opts.Node, BGP: v.state.bgp, Hosts: slices.Collect(maps.Values(v.state.hosts)),
+		Pools: v.state.sortedPools(), Routes: routes, MaxPrefixes: uint32(v.config.BGPMaxPrefixes)})
 	if err != nil {
-		a.problems = append(a.problems, strings.Split(err.Error(), "\n")...)
+		n.problems = append(n.problems, strings.Split(err.Error(), "\n")...)
 	}
-	if !reflect.DeepEqual(c, a.bgpConfig) {
-		a.bgpConfig = c
-		a.opts.Speaker.Configure(c)
+	if !reflect.DeepEqual(c, n.bgp) {
+		n.bgp = c
+		n.opts.Speaker.Configure(c)
 	}
 	closed := 0
-	for _, p := range a.opts.Speaker.Status().Peers {
+	for _, p := range n.opts.Speaker.Status().Peers {
 		if p.Error != "" {
 			closed++
-			a.problems = append(a.problems, fmt.Sprintf("BGP peer %s (%s): %s", p.Name, p.Addr, p.Error))
+			n.problems = append(n.problems, fmt.Sprintf("BGP peer %s (%s): %s", p.Name, p.Addr, p.Error))
 		}
 	}
-	a.metrics.closedPeers.Set(float64(closed))
+	n.opts.Metrics.closedPeers.Set(float64(closed))
 }
 
-// learned returns the routes that BGP has learned. Until the speaker is in sync it adds those that the kernel has from
-// the former process.
-func (a *Agent) learned() []bgp.Route {
-	synced := a.opts.Speaker.Status().Synced // before Routes, which then have everything
-	routes := a.opts.Speaker.Routes()
-	if a.state.bgp == nil || synced {
-		a.opts.Learned = nil
+// learnedRoutes returns the routes that BGP has learned. If BGP is running, it adds those that the kernel has from the
+// former process until the speaker is in sync.
+func (n *network) learnedRoutes(running bool) []bgp.Route {
+	synced := n.opts.Speaker.Status().Synced // before Routes, which then have everything
+	routes := n.opts.Speaker.Routes()
+	if !running || synced {
+		n.learned = nil
 		return routes
 	}
 	known := map[netip.Prefix]bool{}
@@ -52,7 +52,7 @@ func (a *Agent) learned() []bgp.Route {
 		known[r.Dst] = true
 	}
 	kept := slices.Clone(routes)
-	for _, r := range a.opts.Learned {
+	for _, r := range n.learned {
 		if !known[r.Dst] {
 			kept = append(kept, r)
 		}
@@ -62,8 +62,8 @@ func (a *Agent) learned() []bgp.Route {
 
 // relays returns the addresses of route reflectors that set themselves as the next hop, as their BGPPeer says at both
 // ends.
-func (a *Agent) relays() (addrs []netip.Addr) {
-	for _, p := range a.bgpConfig.Peers {
+func (n *network) relays() (addrs []netip.Addr) {
+	for _, p := range n.bgp.Peers {
 		if p.Reflector && p.NextHopSelf {
 			addrs = append(addrs, p.Addr)
 		}

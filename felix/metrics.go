@@ -15,8 +15,6 @@ import (
 type Metrics struct {
 	endpoints, policies, selectors, hosts prometheus.Gauge
 	messages                              messageMetrics
-	failures                              prometheus.Counter
-	driverErrors                          *prometheus.CounterVec
 	applyTime                             prometheus.Summary
 	resyncTime                            prometheus.Gauge
 	applied                               bool // once
@@ -37,10 +35,6 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			"Selectors, of endpoints, ports or services, in the rules of these policies; each has an IP set."),
 		hosts:    gauge("felix_cluster_num_hosts", "Nodes of the cluster that have an address."),
 		messages: newMessageMetrics(),
-		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "felix_int_dataplane_failures",
-			Help: "Times that a part of the kernel's state could not be made as desired."}),
-		driverErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "felix_int_dataplane_driver_failures",
-			Help: "felix_int_dataplane_failures by part: link, sysctl, ipset, iptables, route, conntrack."}, []string{"driver"}),
 		applyTime: metric.NewSummary("felix_int_dataplane_apply_time_seconds",
 			"Time to make the kernel as desired, after the first time.", nil),
 		resyncTime: gauge("felix_int_dataplane_initial_resync_time_seconds",
@@ -50,7 +44,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			"BGP peers whose session is kept closed because they announced or asked for too much."),
 		ipvs: gauge("felix_kube_proxy_ipvs", "1 if kube-proxy of the node is in IPVS mode, otherwise 0."),
 	}
-	registry.MustRegister(m.endpoints, m.policies, m.selectors, m.hosts, m.failures, m.driverErrors,
+	registry.MustRegister(m.endpoints, m.policies, m.selectors, m.hosts,
 		m.applyTime, m.resyncTime, m.journalStale, m.closedPeers, m.ipvs)
 	m.messages.register(registry)
 	return m
@@ -70,7 +64,7 @@ func (m *Metrics) apply(took time.Duration) {
 type messageMetrics struct {
 	byType                   *prometheus.CounterVec
 	batch, links, addrs      prometheus.Summary
-	linkEvents, addrsChanged int // since the last pass
+	linkEvents, addrsChanged int // since the last sync
 }
 
 func newMessageMetrics() messageMetrics {
@@ -151,14 +145,10 @@ func (m *messageMetrics) taken() {
 	m.linkEvents, m.addrsChanged = 0, 0
 }
 
-// local counts what concerns the node's own endpoints.
+// local counts what the node has.
 func (m *Metrics) local(s *state, workloads int) {
-	policies := 0
-	for name := range s.policies {
-		if !strings.HasPrefix(name, wire.ProfilePrefix) {
-			policies++
-		}
-	}
 	m.endpoints.Set(float64(workloads + len(s.hostEndpoints)))
-	m.policies.Set(float64(policies))
+	m.policies.Set(float64(len(s.policies) - s.profiles))
+	m.selectors.Set(float64(len(s.sets)))
+	m.hosts.Set(float64(len(s.hosts)))
 }

@@ -20,10 +20,12 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
+	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/typha/hub"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -104,10 +106,23 @@ func (r rules) Dispatch(filter.Dispatch)              {}
 func (r rules) RemoveDispatch(string)                 {}
 func (r routes) Name() string                         { return "route" }
 func (r routes) Apply(context.Context) error          { return r.do("routes") }
-func (r routes) Replace(list []route.Route)           { r.fake.routes = list }
-func (c connections) Name() string                    { return "conntrack" }
-func (c connections) Forget(addr netip.Addr)          { c.forget = append(c.forget, addr) }
-func (c connections) InPlace(addr netip.Addr) bool    { return !slices.Contains(c.forget, addr) }
+func (r routes) Replace(list []route.Route) {
+	r.fake.routes = nil
+	for _, one := range list {
+		r.Set(one)
+	}
+}
+func (r routes) Set(one route.Route) {
+	r.Remove(route.Key{Dst: one.Dst})
+	r.fake.routes = append(r.fake.routes, one)
+	slices.SortFunc(r.fake.routes, func(a, b route.Route) int { return a.Dst.Addr().Compare(b.Dst.Addr()) })
+}
+func (r routes) Remove(k route.Key) {
+	r.fake.routes = slices.DeleteFunc(r.fake.routes, func(have route.Route) bool { return have.Dst == k.Dst })
+}
+func (c connections) Name() string                 { return "conntrack" }
+func (c connections) Forget(addr netip.Addr)       { c.forget = append(c.forget, addr) }
+func (c connections) InPlace(addr netip.Addr) bool { return !slices.Contains(c.forget, addr) }
 func (c connections) Apply(context.Context) error {
 	if len(c.forget) == 0 {
 		return nil
@@ -243,14 +258,18 @@ func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.agent, err = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: r.speaker, Facts: nothing{},
-		Drivers: felix.Drivers{Interfaces: ifaces{r.fake}, Tunnels: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []felix.FamilyDrivers{{Family: dataplane.IPv4,
-			Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"}, Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Underlay: underlay{}, Connections: connections{r.fake}}}},
-		Events: r.events, FirstFacts: facts,
-		Local: local, Config: c, Metrics: felix.NewMetrics(r.registry), Log: slog.New(slog.DiscardHandler)})
+	marks, err := policy.MarksOf(c.IptablesMarkMask)
 	if err != nil {
 		t.Fatal(err)
 	}
+	drivers := linux.Drivers{Tunnels: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []linux.FamilyDrivers{{
+		Family: dataplane.IPv4, Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"},
+		Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Connections: connections{r.fake}}}}
+	r.agent = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: r.speaker, Facts: nothing{},
+		Dataplane: linux.New(drivers, marks, nil), Interfaces: ifaces{r.fake},
+		Underlay: map[dataplane.Family]felix.Underlay{dataplane.IPv4: underlay{}},
+		Events:   r.events, FirstFacts: facts,
+		Local: local, Config: c, Metrics: felix.NewMetrics(r.registry), Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { r.ended <- r.agent.Run(ctx) }()
 	t.Cleanup(func() {

@@ -1,48 +1,105 @@
 package felix
 
 import (
-	"net/netip"
-	"regexp"
+	"log/slog"
+	"maps"
+	"time"
 
-	"github.com/maneki-net/maneki/felix/config"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/maneki-net/maneki/felix/dataplane/boundary"
 	"github.com/maneki-net/maneki/felix/journal"
-	"github.com/maneki-net/maneki/felix/node"
-	"github.com/maneki-net/maneki/felix/routing"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// ResolveConfig resolves the settings as the agent will: the process's own, then the FelixConfigurations that the
-// journal knows.
-func ResolveConfig(local []config.Source, known journal.State, node string) (*config.Config, error) {
-	configs := map[string]*wire.Config{}
-	for _, object := range known.Objects {
-		if c, ok := object.(*wire.Config); ok {
-			configs[c.Name] = c
-		}
-	}
-	return config.Resolve(sourcesOf(local, configs, node)...)
+// startTimeout bounds two waits of a start: that for the stream, after which the agent programs the journal's state, and
+// that for the node's addresses, after which it programs without them, which removes the routes of an earlier process.
+const startTimeout = 10 * time.Second
+
+// start decides what a node may program while the stream has not delivered everything, and keeps the journal.
+type start struct {
+	journal *journal.Journal
+	log     *slog.Logger
+	stale   prometheus.Gauge // of the metrics
+	// staleReason is why the journal differs from what was delivered, as last logged.
+	staleReason string
+
+	heard       bool           // the stream has delivered something
+	inSync      bool           // the stream has delivered everything
+	programming bool           // the kernel is ours to change: inSync, or the journal stands in for the stream
+	waiting     bool           // for the stream and the node's addresses, until startTimeout
+	programmed  bool           // everything was applied once
+	handed      bool           // the dataplane has been handed the whole state
+	guarding    bool           // the guard has begun, and nothing else yet
+	scope       boundary.Scope // of the guard
+	guardStands bool           // the kernel is as the guard wants it, as far as is known
 }
 
-// FactsOf makes the facts of a node out of what the journal knows of it. Without its Host they are empty.
-func FactsOf(kernel node.Interfaces, known journal.State, name string, mtu *regexp.Regexp) (node.Facts, error) {
-	host, ok := known.Objects[wire.ID{Kind: wire.KindHost, Name: name}].(*wire.Host)
-	if !ok {
-		return node.Facts{Name: name}, nil
+// timedOut ends the waits, and lets a node that cannot reach Typha go on with what it knew last.
+func (s *start) timedOut() {
+	s.waiting = false
+	known := len(s.journal.State().Objects)
+	if s.programming || known == 0 {
+		return
 	}
-	var addrs []netip.Addr
-	for _, prefix := range []netip.Prefix{host.IPv4, host.IPv6} {
-		if prefix.IsValid() {
-			addrs = append(addrs, prefix.Addr())
-		}
+	if stale := s.journal.Stale(); stale != nil {
+		// The kernel may have rules that the journal lacks. A pod that is not programmed has no network anyway.
+		s.log.Error("no stream yet, and the journal is not what the last run knew: nothing of it is programmed until there is one",
+			"error", stale)
+		return
 	}
-	facts, err := node.Discover(kernel, name, addrs, mtu)
-	if err != nil {
-		return facts, err
+	s.programming = true
+	s.log.Warn("no stream yet, programming what the last run knew", "objects", known)
+}
+
+// completed adds to a commit that is everything the deletion of what the journal has besides.
+func (s *start) completed(c wire.Commit) wire.Commit {
+	gone := maps.Clone(s.journal.State().Objects)
+	for _, object := range c.Upserts {
+		delete(gone, object.ID())
 	}
-	for _, t := range routing.Tunnels {
-		if end, ok := known.Objects[wire.TunnelEndpointID(name, t.Kind, uint8(t.Inner))].(*wire.TunnelEndpoint); ok {
-			facts.Of(t.Inner).SetTunnel(t.Kind, end.Addr)
-		}
+	for id := range gone {
+		c.Deletes = append(c.Deletes, id)
 	}
-	return facts, nil
+	return c
+}
+
+// checkJournal logs when the journal becomes stale and when it is no longer stale, and sets the metric. It reports whether
+// either happened.
+func (s *start) checkJournal() bool {
+	stale := s.journal.Stale()
+	reason := ""
+	if stale != nil {
+		reason = stale.Error()
+	}
+	if reason == s.staleReason {
+		return false
+	}
+	s.staleReason = reason
+	if stale != nil {
+		s.log.Error("journal is stale", "error", stale)
+		s.stale.Set(1)
+	} else {
+		s.log.Info("journal is what was delivered again")
+		s.stale.Set(0)
+	}
+	return true
+}
+
+// problem returns what is wrong with the journal, for the status and the report.
+func (s *start) problem() []string {
+	if s.staleReason == "" {
+		return nil
+	}
+	return []string{s.staleReason + "; if this node starts without Typha, it connects no pod; " +
+		"after a boot it closes its host endpoints but for the failsafe ports"}
+}
+
+// guardScope returns how the guard programs the journal's host endpoints. If the journal is stale, it only closes them,
+// where no earlier process left rules.
+func (s *start) guardScope() boundary.Scope {
+	if s.journal.Stale() == nil {
+		return boundary.Guard
+	}
+	return boundary.GuardUnprogrammed
 }

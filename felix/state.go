@@ -4,9 +4,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/maneki-net/maneki/felix/cniserver"
+	"github.com/maneki-net/maneki/felix/dataplane/boundary"
 	"github.com/maneki-net/maneki/ipam"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -21,11 +23,13 @@ type state struct {
 	bgp       *wire.BGP
 	ipam      *wire.IPAM // nil: nothing restricts the assignment of addresses
 	node      *wire.Node // this one; nil while it is unknown
-	sets      map[string]*set
+	sets      map[string]bool
 	policies  map[string]*wire.Policy
+	profiles  int                       // how many of policies are profiles
 	endpoints map[string]*wire.Endpoint // by wire.EndpointName
-	// external are those of endpoints that name their interface, by that.
+	// external are those of endpoints that name their interface, by that, and naming the names of all that do.
 	external      map[string]*wire.Endpoint
+	naming        map[string]map[string]bool
 	hostEndpoints map[string]*wire.HostEndpoint
 
 	// statusRequest asks for this node's status; nil if nobody does.
@@ -34,30 +38,31 @@ type state struct {
 	dirty dirty
 }
 
-// set is what of an IP set was not rendered yet. What was, only the driver and the journal hold.
-type set struct {
-	whole   *wire.IPSet // nil if it was rendered
-	changes []wire.SetDelta
-	size    int // of its members, after the changes
+// dirty is what changed and was not handed to the dataplane.
+type dirty struct {
+	config   bool
+	routes   bool            // pools, hosts, tunnel endpoints, routes, BGP, facts
+	hosts    bool            // host endpoints, and what their interfaces depend on
+	settings bool            // what else all rules depend on
+	pods     map[string]bool // names of endpoints
+	external map[string]bool // interfaces of workloads that the datastore tells of
+	policies boundary.Delta[string, *wire.Policy]
+	// sets are those that changed or went. Of what was handed over, only the driver and the journal have a copy.
+	sets boundary.Delta[string, boundary.SetChange]
 }
 
-// dirty is what has to be rendered again.
-type dirty struct {
-	config bool
-	rules  bool // endpoints, workloads, policies
-	routes bool // pools, hosts, tunnel endpoints, routes, BGP, workloads, facts
-	// sets are the names of IP sets that changed or went.
-	sets map[string]bool
+func (d *dirty) any() bool {
+	return d.config || d.routes || d.hosts || d.settings || len(d.pods)+len(d.external) > 0 || !d.policies.Empty() || !d.sets.Empty()
 }
 
 func newState() *state {
 	return &state{
 		configs: map[string]*wire.Config{}, pools: map[string]*wire.Pool{}, hosts: map[string]*wire.Host{},
 		tunnels: map[string]*wire.TunnelEndpoint{},
-		routes:  map[netip.Prefix]*wire.Route{}, sets: map[string]*set{},
+		routes:  map[netip.Prefix]*wire.Route{}, sets: map[string]bool{},
 		policies: map[string]*wire.Policy{}, endpoints: map[string]*wire.Endpoint{},
-		external: map[string]*wire.Endpoint{}, hostEndpoints: map[string]*wire.HostEndpoint{},
-		dirty: dirty{config: true, rules: true, routes: true, sets: map[string]bool{}},
+		external: map[string]*wire.Endpoint{}, naming: map[string]map[string]bool{}, hostEndpoints: map[string]*wire.HostEndpoint{},
+		dirty: dirty{config: true, routes: true, hosts: true, settings: true, pods: map[string]bool{}, external: map[string]bool{}},
 	}
 }
 
@@ -84,9 +89,10 @@ func (s *state) upsert(object wire.Object) {
 	case *wire.StatusRequest:
 		s.statusRequest = o
 	case *wire.IPSet:
-		s.sets[o.Name] = &set{whole: o, size: len(o.Nets) + len(o.Ports)}
+		s.sets[o.Name] = true
+		s.dirty.sets.Set(o.Name, boundary.SetChange{Whole: o})
 	case *wire.Policy:
-		s.policies[o.Name] = o
+		s.setPolicy(o.Name, o)
 	case *wire.Endpoint:
 		s.setEndpoint(o.ID().Name, o)
 	case *wire.HostEndpoint:
@@ -96,14 +102,28 @@ func (s *state) upsert(object wire.Object) {
 
 // change takes in a change of a set that is known, and says whether it is.
 func (s *state) change(d wire.SetDelta) bool {
-	set := s.sets[d.Name]
-	if set == nil {
+	if !s.sets[d.Name] {
 		return false
 	}
-	set.changes = append(set.changes, d)
-	set.size += len(d.AddedNets) + len(d.AddedPorts) - len(d.RemovedNets) - len(d.RemovedPorts)
-	s.dirty.sets[d.Name] = true
+	change := s.dirty.sets.Upserts[d.Name]
+	change.Changes = append(change.Changes, d)
+	s.dirty.sets.Set(d.Name, change)
 	return true
+}
+
+// setPolicy takes in a policy, or forgets it when it is nil.
+func (s *state) setPolicy(name string, p *wire.Policy) {
+	_, had := s.policies[name]
+	delete(s.policies, name)
+	if p != nil {
+		s.policies[name] = p
+		s.dirty.policies.Set(name, p)
+	} else {
+		s.dirty.policies.Delete(name)
+	}
+	if strings.HasPrefix(name, wire.ProfilePrefix) && had != (p != nil) {
+		s.profiles += map[bool]int{true: 1, false: -1}[p != nil]
+	}
 }
 
 // delete forgets an object of the stream.
@@ -132,8 +152,9 @@ func (s *state) delete(id wire.ID) {
 		s.statusRequest = nil
 	case wire.KindIPSet:
 		delete(s.sets, id.Name)
+		s.dirty.sets.Delete(id.Name)
 	case wire.KindPolicy:
-		delete(s.policies, id.Name)
+		s.setPolicy(id.Name, nil)
 	case wire.KindEndpoint:
 		s.setEndpoint(id.Name, nil)
 	case wire.KindHostEndpoint:
@@ -143,27 +164,37 @@ func (s *state) delete(id wire.ID) {
 
 // setEndpoint takes in an endpoint, or forgets it when it is nil.
 func (s *state) setEndpoint(name string, e *wire.Endpoint) {
+	s.dirty.pods[name] = true
 	former := s.endpoints[name]
 	delete(s.endpoints, name)
 	if e != nil {
 		s.endpoints[name] = e
 	}
-	for _, changed := range []*wire.Endpoint{former, e} {
-		if changed != nil && changed.Interface != "" {
-			s.assign(changed.Interface)
+	if former != nil && former.Interface != "" {
+		delete(s.naming[former.Interface], name)
+		s.assign(former.Interface)
+	}
+	if e != nil && e.Interface != "" {
+		if s.naming[e.Interface] == nil {
+			s.naming[e.Interface] = map[string]bool{}
 		}
+		s.naming[e.Interface][name] = true
+		s.assign(e.Interface)
 	}
 }
 
 // assign finds the endpoint that names an interface: of several, as while one takes another's place, the last by name.
 func (s *state) assign(device string) {
-	s.dirty.routes = true
+	s.dirty.external[device] = true
 	delete(s.external, device)
 	last := ""
-	for name, e := range s.endpoints {
-		if e.Interface == device && name >= last {
-			last, s.external[device] = name, e
+	for name := range s.naming[device] {
+		if name >= last {
+			last, s.external[device] = name, s.endpoints[name]
 		}
+	}
+	if len(s.naming[device]) == 0 {
+		delete(s.naming, device)
 	}
 }
 
@@ -184,14 +215,11 @@ func (s *state) touch(id wire.ID) {
 	switch id.Kind {
 	case wire.KindConfig:
 		s.dirty.config = true
-	case wire.KindIPSet:
-		s.dirty.sets[id.Name] = true
-	case wire.KindPolicy, wire.KindEndpoint, wire.KindHostEndpoint:
-		s.dirty.rules = true
+	case wire.KindHostEndpoint:
+		s.dirty.hosts = true
 	case wire.KindBGP:
-		s.dirty.rules, s.dirty.routes = true, true
-	case wire.KindNode, wire.KindIPAM: // publish reads them, nothing is rendered from them
-	default:
+		s.dirty.settings, s.dirty.routes = true, true
+	case wire.KindPool, wire.KindHost, wire.KindTunnelEndpoint, wire.KindRoute:
 		s.dirty.routes = true
 	}
 }

@@ -69,11 +69,14 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 }
 
 func (a *Agent) status() Status {
-	s := Status{Node: a.opts.Node, InSync: a.inSync, Programming: a.programming, Ready: a.live.Load(), Commit: a.applied,
-		Error: a.complaint, Problems: append(a.failures(), a.ignored.unprotected...), Facts: a.facts,
-		Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.ipvs.on, Notices: a.notices(), Settings: a.given,
-		Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(), Learned: a.opts.Speaker.Routes(), Unresolved: a.unresolved, Refused: a.refused, Endpoints: []EndpointStatus{}}
-	for _, w := range a.sortedWorkloads() {
+	a.endpoints.refresh()
+	s := Status{Node: a.opts.Node, InSync: a.start.inSync, Programming: a.start.programming, Ready: a.shared.live.Load(),
+		Commit: a.report.commit, Error: a.report.complaint, Problems: append(a.failures(), a.settings.ignored.unprotected...),
+		Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.settings.ipvs,
+		Notices: a.notices(), Settings: a.settings.given, Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(),
+		Learned: a.opts.Speaker.Routes(), Unresolved: a.network.unresolved, Refused: a.network.refused,
+		Endpoints: []EndpointStatus{}}
+	for _, w := range a.endpoints.sorted() {
 		e := EndpointStatus{Namespace: w.Namespace, Pod: w.Pod, Interface: w.HostIface, Addrs: w.Addrs, Closed: true}
 		if endpoint := a.state.endpointOf(w); endpoint != nil {
 			e.Closed, e.Tiers = false, endpoint.Tiers
@@ -88,7 +91,7 @@ func (a *Agent) status() Status {
 
 // Alive fails if the loop has not turned for longer than the limit; 0 is no limit.
 func (a *Agent) Alive(limit time.Duration) error {
-	if idle := time.Since(time.Unix(0, a.beat.Load())); limit > 0 && idle > limit {
+	if idle := time.Since(time.Unix(0, a.shared.beat.Load())); limit > 0 && idle > limit {
 		return fmt.Errorf("the loop has not turned for %s", idle.Round(time.Second))
 	}
 	return nil
@@ -96,7 +99,7 @@ func (a *Agent) Alive(limit time.Duration) error {
 
 // Ready fails until the kernel has been programmed with what the stream says.
 func (a *Agent) Ready() error {
-	if !a.live.Load() {
+	if !a.shared.live.Load() {
 		return errors.New("the kernel has not been programmed yet")
 	}
 	return nil

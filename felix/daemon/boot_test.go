@@ -14,6 +14,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/felix/journal"
 )
 
@@ -73,7 +74,7 @@ func (m *machine) reboot(t *testing.T) {
 	m.do(t, func() {
 		c, err := config.Resolve()
 		if err == nil {
-			err = cleanKernel(t.Context(), *c)
+			err = linux.Clean(t.Context(), *c)
 		}
 		if err != nil {
 			t.Error(err)

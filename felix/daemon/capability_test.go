@@ -12,8 +12,11 @@ import (
 	"testing"
 
 	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 )
 
@@ -23,12 +26,13 @@ var capabilities = []struct {
 	work func(context.Context) error
 }{
 	{"net_admin", func(ctx context.Context) error {
-		kernel, err := openKernel(ctx, &config.Config{IptablesBackend: string(iptables.NFT), MaxIpsetSize: 1024, IptablesMarkMask: 0xffff0000})
+		kernel, err := linux.Open(ctx, &config.Config{IptablesBackend: string(iptables.NFT), MaxIpsetSize: 1024, IptablesMarkMask: 0xffff0000})
 		if err != nil {
 			return err
 		}
-		defer kernel.close()
-		return kernel.drivers.Families[0].Filter.Apply(ctx)
+		defer kernel.Close()
+		return iptables.New(iptables.Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: iptables.NFT,
+			Runner: iptables.Exec{}}).Apply(ctx)
 	}},
 	{"net_raw", func(ctx context.Context) error {
 		_, _, err := iptables.Run(ctx, iptables.Exec{}, iptables.Command{Name: "iptables-legacy", Args: []string{"-S"}})

@@ -27,6 +27,8 @@ import (
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
+	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
@@ -161,11 +163,11 @@ func (p *process) setLevel(c *config.Config) {
 }
 
 func (p *process) run(ctx context.Context, store *connect.Datastore) error {
-	kernel, err := openKernel(ctx, p.config)
+	kernel, err := linux.Open(ctx, p.config)
 	if err != nil {
 		return err
 	}
-	defer kernel.close()
+	defer kernel.Close()
 	events, err := monitor.Open()
 	if err != nil {
 		return err
@@ -174,13 +176,13 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	if err != nil {
 		return fmt.Errorf("MTUIfacePattern: %w", err)
 	}
-	learned, err := kernel.learnedRoutes()
+	learned, err := kernel.LearnedRoutes()
 	if err != nil {
 		return err
 	}
 	registry := prometheus.NewRegistry()
 	p.log = metric.CountLog(p.log, registry, "felix")
-	registry.MustRegister(kernel.metrics)
+	registry.MustRegister(kernel.Metrics)
 	registerHost(registry, p.node)
 	if p.config.PrometheusGoMetricsEnabled {
 		registry.MustRegister(collectors.NewGoCollector())
@@ -193,17 +195,14 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	client := ipam.New(store)
-	watcher := node.NewWatcher(node.Options{Node: p.node, Store: nodeStore(store), IPAM: client, Interfaces: kernel.links,
-		Families: kernel.families, MTUPattern: mtu, Written: writtenFile, Log: p.log})
+	watcher := node.NewWatcher(node.Options{Node: p.node, Store: nodeStore(store), IPAM: client, Interfaces: kernel.Links,
+		Families: kernel.Dataplane.Families(), MTUPattern: mtu, Written: writtenFile, Log: p.log})
 	bgpSpeaker := speaker.New(p.log, speaker.Options{})
-	agent, err := felix.NewAgent(felix.Options{
-		Node: p.node, Source: source.Source, Whole: source.whole, Journal: p.journal, Drivers: kernel.drivers, Events: events.Events(),
+	agent := felix.NewAgent(onKernel(kernel, felix.Options{
+		Node: p.node, Source: source.Source, Whole: source.whole, Journal: p.journal, Events: events.Events(),
 		Speaker: bgpSpeaker, Facts: watcher, FirstFacts: p.firstFacts(kernel, mtu), Learned: learned,
 		Local: p.local, Config: p.config, Configured: p.setLevel, Metrics: felix.NewMetrics(registry), Log: p.log,
-	})
-	if err != nil {
-		return err
-	}
+	}))
 	cni, err := cniserver.New(cniserver.Options{Node: p.node, IPAM: client, Endpoints: agent, State: agent.CNIState, Log: p.log})
 	if err != nil {
 		return err
@@ -215,7 +214,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	agent.Restore(workloads)
-	p.log.Info("felix starts", "node", p.node, "version", build.Version(), "workloads", len(workloads), "iptables", kernel.backend)
+	p.log.Info("felix starts", "node", p.node, "version", build.Version(), "workloads", len(workloads), "iptables", kernel.Backend)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{source.run, watcher.Run, bgpSpeaker.Run, events.Run, cni.Run, agent.Run,
 		func(ctx context.Context) error { return p.serveHealth(ctx, agent) },
@@ -234,6 +233,16 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 	return nil
 }
 
+// onKernel adds to the options of an agent what programs and reads the kernel.
+func onKernel(kernel *linux.Kernel, opts felix.Options) felix.Options {
+	opts.Dataplane, opts.Interfaces = kernel.Dataplane, kernel.Interfaces
+	opts.Underlay = map[dataplane.Family]felix.Underlay{}
+	for family, underlay := range kernel.Underlay {
+		opts.Underlay[family] = underlay
+	}
+	return opts
+}
+
 // nodeStore has the Node of Kubernetes for this node, on etcd as a view of Calico's.
 func nodeStore(store *connect.Datastore) datastore.Store {
 	if store.Type == connect.Etcd {
@@ -243,8 +252,8 @@ func nodeStore(store *connect.Datastore) datastore.Store {
 }
 
 // firstFacts are what the journal knew of the node, as far as its interfaces still agree.
-func (p *process) firstFacts(kernel *kernel, mtu *regexp.Regexp) node.Facts {
-	facts, err := felix.FactsOf(kernel.links, p.journal.State(), p.node, mtu)
+func (p *process) firstFacts(kernel *linux.Kernel, mtu *regexp.Regexp) node.Facts {
+	facts, err := felix.FactsOf(kernel.Links, p.journal.State(), p.node, mtu)
 	if err != nil {
 		p.log.Info("what was known of this node does not hold any more", "error", err)
 		return node.Facts{Name: p.node}

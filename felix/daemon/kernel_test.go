@@ -15,6 +15,7 @@ import (
 	"github.com/maneki-net/maneki/datastore"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 )
 
 // matrix says who reaches whom, as "from>to".
@@ -136,7 +137,7 @@ func testCleanup(t *testing.T, m *machine) {
 			return
 		}
 		for range 2 { // the second time there is nothing left to do
-			if err := cleanKernel(t.Context(), *c); err != nil {
+			if err := linux.Clean(t.Context(), *c); err != nil {
 				t.Error(err)
 			}
 		}

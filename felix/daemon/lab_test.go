@@ -33,6 +33,7 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/felix/journal"
@@ -206,11 +207,11 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	if err != nil {
 		return err
 	}
-	kernel, err := openKernel(ctx, c)
+	kernel, err := linux.Open(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer kernel.close()
+	defer kernel.Close()
 	events, err := monitor.Open()
 	if err != nil {
 		return err
@@ -218,12 +219,12 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	j := journal.Open(m.journal)
 	defer j.Close()
 	mtu := regexp.MustCompile(c.MTUIfacePattern)
-	facts, err := felix.FactsOf(kernel.links, j.State(), m.name, mtu)
+	facts, err := felix.FactsOf(kernel.Links, j.State(), m.name, mtu)
 	if err != nil {
 		return err
 	}
-	m.watcher = node.NewWatcher(node.Options{Node: m.name, Store: m.store, IPAM: m.ipam, Interfaces: kernel.links,
-		Families: kernel.families, MTUPattern: mtu, Log: log})
+	m.watcher = node.NewWatcher(node.Options{Node: m.name, Store: m.store, IPAM: m.ipam, Interfaces: kernel.Links,
+		Families: kernel.Dataplane.Families(), MTUPattern: mtu, Log: log})
 	former := m.agent
 	speaker := m.speakers[m.name]
 	if speaker == nil {
@@ -233,12 +234,9 @@ func (m *machine) run(ctx context.Context, t *testing.T, ready chan<- error) err
 	if m.alone {
 		source = silence{source}
 	}
-	m.agent, err = felix.NewAgent(felix.Options{Node: m.name, Source: source, Whole: true, Journal: j,
-		Drivers: kernel.drivers, Events: events.Events(), Speaker: speaker, Facts: m.watcher, FirstFacts: facts,
-		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry()), Log: log})
-	if err != nil {
-		return err
-	}
+	m.agent = felix.NewAgent(onKernel(kernel, felix.Options{Node: m.name, Source: source, Whole: true, Journal: j,
+		Events: events.Events(), Speaker: speaker, Facts: m.watcher, FirstFacts: facts,
+		Local: local, Config: c, Metrics: felix.NewMetrics(prometheus.NewRegistry()), Log: log}))
 	if former != nil {
 		m.agent.Restore(m.workloads)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/maneki-net/maneki/api/effects"
 	"github.com/maneki-net/maneki/felix"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/test/dashboard"
 	"github.com/maneki-net/maneki/typha/auth"
 	"github.com/maneki-net/maneki/typha/metric"
@@ -124,7 +125,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	felix.NewMetrics(registry)
 	newSyncMetrics(registry)
 	registerHost(registry, "n1")
-	registry.MustRegister(newDataplaneMetrics(), auth.NewExpiry("felix", auth.TLS{}),
+	registry.MustRegister(linux.NewMetrics(), auth.NewExpiry("felix", auth.TLS{}),
 		clusterMetrics(func() (wire.Cluster, bool) { return wire.Cluster{}, true }))
 	metric.CountLog(slog.New(slog.DiscardHandler), registry, "felix")
 	all := make(chan *prometheus.Desc)

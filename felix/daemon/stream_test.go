@@ -19,6 +19,7 @@ import (
 	"github.com/maneki-net/maneki/felix/cniserver"
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
+	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 	"github.com/maneki-net/maneki/felix/journal"
@@ -105,7 +106,7 @@ func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workloa
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := openKernel(t.Context(), c)
+	k, err := linux.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,13 +116,10 @@ func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workloa
 	}
 	j := journal.Open(filepath.Join(t.TempDir(), "stream"))
 	p := &pipe{commits: make(chan wire.Commit), reports: make(chan wire.Report, 16), registry: prometheus.NewRegistry()}
-	p.registry.MustRegister(k.metrics)
-	agent, err := felix.NewAgent(felix.Options{Node: "n1", Source: p, Whole: true, Journal: j, Drivers: k.drivers, Events: events.Events(),
+	p.registry.MustRegister(k.Metrics)
+	agent := felix.NewAgent(onKernel(k, felix.Options{Node: "n1", Source: p, Whole: true, Journal: j, Events: events.Events(),
 		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: addr, Device: "eth0"}},
-		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(p.registry), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(p.registry), Log: slog.New(slog.DiscardHandler)}))
 	agent.Restore(workloads)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{}, 2)
@@ -139,7 +137,7 @@ func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workloa
 		cancel()
 		<-done
 		<-done
-		k.close()
+		k.Close()
 		j.Close()
 	})
 	return p

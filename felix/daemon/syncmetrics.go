@@ -80,11 +80,15 @@ func (m clusterMetrics) Collect(out chan<- prometheus.Metric) {
 	if !known {
 		return
 	}
-	out <- gauge(clusterPolicies, int64(c.Policies))
-	out <- gauge(clusterTiers, int64(c.Tiers))
-	out <- gauge(clusterProfiles, int64(c.Profiles))
-	out <- gauge(clusterHostEndpoints, int64(c.HostEndpoints))
-	out <- gauge(clusterWorkloads, int64(c.WorkloadEndpoints))
+	out <- gauge(clusterPolicies, c.Policies)
+	out <- gauge(clusterTiers, c.Tiers)
+	out <- gauge(clusterProfiles, c.Profiles)
+	out <- gauge(clusterHostEndpoints, c.HostEndpoints)
+	out <- gauge(clusterWorkloads, c.WorkloadEndpoints)
+}
+
+func gauge(desc *prometheus.Desc, v int) prometheus.Metric {
+	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(v))
 }
 
 // registerHost registers the gauge that is 1 and has the node's name.

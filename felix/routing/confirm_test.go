@@ -56,7 +56,7 @@ func TestLearnedAgainstIPAM(t *testing.T) {
 			}
 			in.Learned = []bgp.Route{learned}
 			out := routing.Compute(in)
-			got := slices.DeleteFunc(show(out.Routes), func(line string) bool { return slices.Contains(local, line) })
+			got := slices.DeleteFunc(show(table(in, out, own).Routes()), func(line string) bool { return slices.Contains(local, line) })
 			var want []string
 			if c.want != "" {
 				want = []string{c.dst + c.want + " proto 12"}
@@ -79,7 +79,7 @@ func TestRelays(t *testing.T) {
 	in.Learned = []bgp.Route{{Dst: prefix("10.65.2.0/26"), NextHops: []netip.Addr{addr("172.30.0.14")}}}
 	in.Relays = []netip.Addr{addr("172.30.0.14")}
 	want := append(slices.Clone(local), "10.65.2.0/26 via 172.30.0.14 dev eth0 proto 12")
-	if diff := cmp.Diff(want, show(routing.Compute(in).Routes)); diff != "" {
+	if diff := cmp.Diff(want, show(desired(in))); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 }

@@ -8,7 +8,6 @@
 package routing
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -56,7 +55,7 @@ type Settings struct {
 	Tunnels []TunnelSettings
 }
 
-// Workload is a pod of this node. Of two with the same address, the first gets the route.
+// Workload is a pod of this node. Of several with the same address, the first by interface gets the route.
 type Workload struct {
 	Name      string // namespace/pod, for messages
 	Interface string // the host's end
@@ -78,8 +77,7 @@ type Input struct {
 	Relays []netip.Addr
 	// Underlay are the routes that the node has from others, of the family, best first: by them the next hops of
 	// Learned are resolved. Those that concern no next hop may be left out.
-	Underlay  []route.Route
-	Workloads []Workload
+	Underlay []route.Route
 }
 
 // Output is the desired state.
@@ -94,17 +92,14 @@ type Output struct {
 	Unresolved, Refused []string
 }
 
-// Compute makes the desired state. It is the same for the same input, in the same order.
+// Compute makes the desired state, but for the routes to the node's workloads: a Table has those. It is the same for the same input, in the same order.
 func Compute(in Input) Output {
-	c := computation{Input: in, taken: map[netip.Prefix]bool{}, owners: map[netip.Addr]Workload{}}
+	c := computation{Input: in, taken: map[netip.Prefix]bool{}}
 	if len(in.Learned) > 0 {
 		c.ipam = newIPAM(in.Pools, in.Routes, in.Hosts)
 	}
 	c.pools = slices.Collect(maps.Values(in.Pools))
 	c.makeTunnels()
-	for _, w := range in.Workloads {
-		c.workload(w)
-	}
 	for _, r := range in.Routes {
 		if ofFamily(r.Dst, in.Family) && r.Node == in.Self.Node {
 			c.own(r)
@@ -120,9 +115,7 @@ func Compute(in Input) Output {
 			c.learned(r)
 		}
 	}
-	slices.SortFunc(c.out.Routes, func(a, b route.Route) int {
-		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), cmp.Compare(a.Dst.Bits(), b.Dst.Bits()))
-	})
+	slices.SortFunc(c.out.Routes, byDestination)
 	slices.Sort(c.out.Problems)
 	c.out.Unresolved, c.out.Refused = bounded(c.out.Unresolved), bounded(c.out.Refused)
 	return c.out
@@ -133,9 +126,7 @@ type computation struct {
 	out   Output
 	pools []*wire.Pool
 	taken map[netip.Prefix]bool
-	// owners are the workloads that have routes to their addresses.
-	owners map[netip.Addr]Workload
-	ipam   ipam
+	ipam  ipam
 }
 
 func ofFamily(p netip.Prefix, f dataplane.Family) bool {
@@ -156,19 +147,6 @@ func (c *computation) add(r route.Route) {
 
 func (c *computation) problem(format string, args ...any) {
 	c.out.Problems = append(c.out.Problems, fmt.Sprintf(format, args...))
-}
-
-func (c *computation) workload(w Workload) {
-	for _, addr := range w.Addrs {
-		if owner, taken := c.owners[addr]; taken {
-			c.problem("pod %s (%s) gets no route: its address %s is that of pod %s (%s); make one of them anew",
-				w.Name, w.Interface, addr, owner.Name, owner.Interface)
-		} else if dataplane.FamilyOf(addr) == c.Family {
-			c.owners[addr] = w
-			c.add(route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Src: c.Settings.Source,
-				Hops: []route.Hop{{Device: w.Interface}}})
-		}
-	}
 }
 
 // own drops what is sent to the node's own blocks and has no pod: without it, it would leave by the

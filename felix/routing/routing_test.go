@@ -39,7 +39,6 @@ func input(pool wire.Pool) routing.Input {
 		Underlay: []route.Route{{Dst: prefix("172.30.0.0/24"), Type: route.Unicast, Hops: []route.Hop{{Device: "eth0"}}}},
 		Settings: routing.Settings{Protocol: 80, NetworkMTU: 1500, Tunnels: tunnels()},
 		Hosts:    map[string]*wire.Host{}, Endpoints: map[string]*wire.TunnelEndpoint{}, Pools: map[string]*wire.Pool{"p": &pool},
-		Workloads: []routing.Workload{{Interface: "cali1", Addrs: []netip.Addr{addr("10.65.1.2"), addr("fd00::2")}}},
 	}
 	for i, host := range []string{"172.30.0.11/24", "172.30.0.12/24", "172.31.0.13/24"} {
 		name := fmt.Sprint("n", i+1)
@@ -51,6 +50,23 @@ func input(pool wire.Pool) routing.Input {
 	}
 	return in
 }
+
+// own is the workload of the node.
+var own = routing.Workload{Name: "shop/web", Interface: "cali1", Addrs: []netip.Addr{addr("10.65.1.2"), addr("fd00::2")}}
+
+// table returns the routes of an output with those to workloads.
+func table(in routing.Input, out routing.Output, workloads ...routing.Workload) *routing.Table {
+	t := routing.NewTable(in.Family)
+	t.Configure(in.Settings)
+	t.SetNetwork(out.Routes)
+	for _, w := range workloads {
+		t.SetWorkload(w)
+	}
+	return t
+}
+
+// desired returns the routes of an input with those to the node's workload.
+func desired(in routing.Input) []route.Route { return table(in, routing.Compute(in), own).Routes() }
 
 // show writes routes as ip does.
 func show(routes []route.Route) []string {
@@ -124,7 +140,7 @@ func TestModes(t *testing.T) {
 				test.change(&in)
 			}
 			out := routing.Compute(in)
-			if diff := cmp.Diff(append(slices.Clone(local), test.want...), show(out.Routes)); diff != "" {
+			if diff := cmp.Diff(append(slices.Clone(local), test.want...), show(table(in, out, own).Routes())); diff != "" {
 				t.Errorf("routes (-want +got):\n%s", diff)
 			}
 			peers := -1
@@ -138,7 +154,7 @@ func TestModes(t *testing.T) {
 				t.Errorf("problems %q, want %q", got, test.problem)
 			}
 			slices.Reverse(in.Routes)
-			if again := routing.Compute(in); !cmp.Equal(show(out.Routes), show(again.Routes)) {
+			if again := routing.Compute(in); !cmp.Equal(show(table(in, out, own).Routes()), show(table(in, again, own).Routes())) {
 				t.Error("the order of the input matters")
 			}
 		})
@@ -148,15 +164,16 @@ func TestModes(t *testing.T) {
 // TestTwoPodsOneAddress: the first keeps the route, and what the second lacks is said.
 func TestTwoPodsOneAddress(t *testing.T) {
 	in := input(wire.Pool{VXLAN: wire.EncapAlways})
-	in.Workloads = []routing.Workload{{Name: "shop/web", Interface: "cali1", Addrs: []netip.Addr{addr("10.65.1.2")}},
-		{Name: "bank/vault", Interface: "cali2", Addrs: []netip.Addr{addr("10.65.1.2"), addr("10.65.1.3")}}}
 	out := routing.Compute(in)
+	second := routing.Workload{Name: "bank/vault", Interface: "cali2", Addrs: []netip.Addr{addr("10.65.1.2"), addr("10.65.1.3")}}
+	both := table(in, out, second, own)
 	want := append(slices.Clone(local), "10.65.1.3/32 dev cali2 proto 80", n2Tunnel, n3Tunnel)
-	if diff := cmp.Diff(want, show(out.Routes)); diff != "" {
+	if diff := cmp.Diff(want, show(both.Routes())); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
-	if len(out.Problems) != 1 || !strings.Contains(out.Problems[0], "pod bank/vault (cali2) gets no route: its address 10.65.1.2 is that of pod shop/web (cali1)") {
-		t.Errorf("problems %q", out.Problems)
+	problems := both.Problems()
+	if len(problems) != 1 || !strings.Contains(problems[0], "pod bank/vault (cali2) gets no route: its address 10.65.1.2 is that of pod shop/web (cali1)") {
+		t.Errorf("problems %q", problems)
 	}
 }
 
@@ -165,7 +182,7 @@ func TestFamilies(t *testing.T) {
 	in := input(wire.Pool{VXLAN: wire.EncapAlways})
 	in.Family, in.Endpoints = dataplane.IPv6, nil
 	out := routing.Compute(in)
-	if diff := cmp.Diff([]string{"fd00::2/128 dev cali1 proto 80"}, show(out.Routes)); diff != "" || len(out.Tunnels) > 0 {
+	if diff := cmp.Diff([]string{"fd00::2/128 dev cali1 proto 80"}, show(table(in, out, own).Routes())); diff != "" || len(out.Tunnels) > 0 {
 		t.Errorf("IPv6 of an IPv4 network (-want +got):\n%s", diff)
 	}
 }

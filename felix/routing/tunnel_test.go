@@ -52,7 +52,7 @@ func TestAnotherKind(t *testing.T) {
 	}
 	routes := append([]string{}, local...)
 	routes = append(routes, n2Direct, "10.65.3.0/26 via 10.65.3.1 dev tunl0 onlink proto 80")
-	if diff := cmp.Diff(routes, show(out.Routes)); diff != "" {
+	if diff := cmp.Diff(routes, show(table(in, out, own).Routes())); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 	if len(out.Problems) > 0 {
@@ -65,7 +65,7 @@ func TestAnotherKind(t *testing.T) {
 	if got := len(out.Tunnels[0].Peers); got != 1 {
 		t.Errorf("%d peers, want 1", got)
 	}
-	if diff := cmp.Diff(append(append([]string{}, local...), n2Direct), show(out.Routes)); diff != "" {
+	if diff := cmp.Diff(append(append([]string{}, local...), n2Direct), show(table(in, out, own).Routes())); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 }

@@ -41,6 +41,10 @@ var mayImport = map[string][]string{
 	"cmd/cni-plugin":   {"cni-plugin"},
 	"test/cluster":     {"test"},
 
+	"felix/dataplane/boundary": {"api/encap", "felix/config", "felix/dataplane", "typha/wire"},
+	"felix/dataplane/linux": {"api/encap", "bgp", "felix/config", "felix/dataplane", "felix/policy", "felix/routing", "typha/metric",
+		"typha/wire"},
+
 	"typha/calc/bgp":        {"api", "typha/wire", "typha/calc/internal"},
 	"typha/calc/compile":    {"api", "typha/calc/spec", "typha/wire"},
 	"typha/calc/internal":   {},
@@ -55,8 +59,9 @@ var mayImport = map[string][]string{
 // importers lists, for each package whose use is restricted, the packages of this module that may import it. Test files
 // are free.
 var importers = map[string][]string{
-	"felix/dataplane/filter/iptables": {"felix", "felix/daemon"},
-	"felix/dataplane/ipset":           {"felix", "felix/daemon", "felix/dataplane/filter/iptables", "test/bench/cmd/bench"},
+	"felix/dataplane/filter/iptables": {"felix/dataplane/linux"},
+	"felix/dataplane/linux":           {"felix/daemon"},
+	"felix/dataplane/ipset":           {"felix/dataplane/linux", "felix/dataplane/filter/iptables", "test/bench/cmd/bench"},
 }
 
 // forbidden lists outside packages that must not be linked into a program, directly or not.

@@ -1,4 +1,4 @@
-package daemon
+package linux
 
 import (
 	"fmt"
@@ -15,13 +15,16 @@ import (
 	"github.com/maneki-net/maneki/typha/metric"
 )
 
-// dataplaneMetrics exports what the drivers count, by Calico's names. The drivers know nothing of Prometheus.
-type dataplaneMetrics struct {
+// Metrics exports what the drivers count, by Calico's names. The drivers know nothing of Prometheus.
+type Metrics struct {
 	tables []countedTable
 	sets   []countedSets
 	routes []countedRoutes
 	// What takes time, in seconds but exec, which is in microseconds.
 	exec, listed, read, forgot prometheus.Summary
+	// Times that a driver could not do what it was to.
+	failures prometheus.Counter
+	byDriver *prometheus.CounterVec
 }
 
 type countedTable struct {
@@ -40,28 +43,33 @@ type countedRoutes struct {
 	*route.Counts
 }
 
-func newDataplaneMetrics() *dataplaneMetrics {
+// NewMetrics returns Metrics of no drivers yet.
+func NewMetrics() *Metrics {
 	summary := func(name, help string) prometheus.Summary { return metric.NewSummary(name, help, nil) }
-	return &dataplaneMetrics{
+	return &Metrics{
 		exec: summary("felix_exec_time_micros",
 			"Microseconds that starting a program took: iptables-save or iptables-restore."),
 		listed: summary("felix_route_table_list_seconds", "Time to list the interfaces when routes are read back."),
 		read:   summary("felix_route_table_resync_seconds", "Time to read interfaces and routes back."),
 		forgot: summary("felix_route_table_conntrack_wait_seconds",
 			"Time to delete the connections of addresses that moved or went."),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "felix_int_dataplane_failures",
+			Help: "Times that a part of the kernel's state could not be made as desired."}),
+		byDriver: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "felix_int_dataplane_driver_failures",
+			Help: "felix_int_dataplane_failures by part: link, sysctl, ipset, iptables, route, conntrack."}, []string{"driver"}),
 	}
 }
 
-func (m *dataplaneMetrics) addTable(f dataplane.Family, name filter.Table, t *iptables.Table) *iptables.Table {
+func (m *Metrics) addTable(f dataplane.Family, name filter.Table, t *iptables.Table) *iptables.Table {
 	m.tables = append(m.tables, countedTable{f, string(name), t.Counts()})
 	return t
 }
 
-func (m *dataplaneMetrics) addSets(f dataplane.Family, s *ipset.Sets) {
+func (m *Metrics) addSets(f dataplane.Family, s *ipset.Sets) {
 	m.sets = append(m.sets, countedSets{f, s.Counts()})
 }
 
-func (m *dataplaneMetrics) addRoutes(f dataplane.Family, t *route.Table) *route.Table {
+func (m *Metrics) addRoutes(f dataplane.Family, t *route.Table) *route.Table {
 	m.routes = append(m.routes, countedRoutes{fmt.Sprintf("%s:%d", f, t.Number()), t.Counts()})
 	return t
 }
@@ -71,8 +79,14 @@ func seconds(s prometheus.Summary) func(time.Duration) {
 	return func(took time.Duration) { s.Observe(took.Seconds()) }
 }
 
-func (m *dataplaneMetrics) execTook(took time.Duration) {
+func (m *Metrics) execTook(took time.Duration) {
 	m.exec.Observe(float64(took.Nanoseconds()) / 1000)
+}
+
+// failed counts a failure of a driver.
+func (m *Metrics) failed(driver string) {
+	m.failures.Inc()
+	m.byDriver.WithLabelValues(driver).Inc()
 }
 
 var (
@@ -97,9 +111,9 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (m *dataplaneMetrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, s := range m.summaries() {
-		s.Describe(descs)
+func (m *Metrics) Describe(descs chan<- *prometheus.Desc) {
+	for _, own := range m.own() {
+		own.Describe(descs)
 	}
 	for _, d := range []*prometheus.Desc{tableChains, tableRules, tableLines, saves, saveErrors, restores, restoreFails,
 		setsOurs, setsAll, setCalls, setErrors, setLines, routes, routeIfaces} {
@@ -107,14 +121,15 @@ func (m *dataplaneMetrics) Describe(descs chan<- *prometheus.Desc) {
 	}
 }
 
-func (m *dataplaneMetrics) summaries() []prometheus.Summary {
-	return []prometheus.Summary{m.exec, m.listed, m.read, m.forgot}
+// own returns what the drivers do not count themselves.
+func (m *Metrics) own() []prometheus.Collector {
+	return []prometheus.Collector{m.exec, m.listed, m.read, m.forgot, m.failures, m.byDriver}
 }
 
 // Collect implements prometheus.Collector.
-func (m *dataplaneMetrics) Collect(out chan<- prometheus.Metric) {
-	for _, s := range m.summaries() {
-		out <- s
+func (m *Metrics) Collect(out chan<- prometheus.Metric) {
+	for _, own := range m.own() {
+		own.Collect(out)
 	}
 	m.collectTables(out)
 	m.collectSets(out)
@@ -124,7 +139,7 @@ func (m *dataplaneMetrics) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func (m *dataplaneMetrics) collectTables(out chan<- prometheus.Metric) {
+func (m *Metrics) collectTables(out chan<- prometheus.Metric) {
 	var saved, notSaved, restored, notRestored uint64
 	for _, t := range m.tables {
 		version := ipVersion(t.family)
@@ -140,7 +155,7 @@ func (m *dataplaneMetrics) collectTables(out chan<- prometheus.Metric) {
 	out <- counter(restoreFails, notRestored)
 }
 
-func (m *dataplaneMetrics) collectSets(out chan<- prometheus.Metric) {
+func (m *Metrics) collectSets(out chan<- prometheus.Metric) {
 	var calls, failed, lines uint64
 	var all int64 // each family sees all of them
 	for _, s := range m.sets {
