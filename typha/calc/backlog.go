@@ -10,9 +10,9 @@ import (
 )
 
 // backlog holds the policies that take long to put in place. Each policy is a job, and a Step does a part of it. A job
-// matches its new selectors against the groups of items, then builds the sets, then puts the policy in place. Until then
-// the former policy stays in place; a policy without a former one allows nothing. Namespaces take turns, so that the
-// jobs of one namespace do not wait for all jobs of another.
+// matches its new selectors against the groups of items, then builds the sets, then puts the policy in place. Until
+// then the former policy stays in place; a policy without a former one allows nothing. Namespaces take turns, so that
+// the jobs of one namespace do not wait for all jobs of another.
 //
 // A staged policy is in place at once, since no node gets it. Its job only matches its selectors, so that their members
 // can be counted. Explain evaluates the selectors that are not matched yet.
@@ -105,8 +105,8 @@ func (e *Engine) endJob(j *job) {
 	*j = job{key: j.key, dropped: true}
 }
 
-// workOf estimates the work of putting a policy in place: the groups to match and, of one in force, the members to
-// add.
+// workOf estimates the work of putting a policy in place: the groups to match and, of an enforced policy, the members
+// to add.
 func (e *Engine) workOf(c *compile.Policy) int {
 	work, groups := 0, map[string]int{} // by namespace
 	for i := range c.Sets {

@@ -43,8 +43,8 @@ type policy struct {
 	tier         *tier        // nil for a profile
 	order        *float64
 	subject      *labelindex.Selector // nil for a profile
-	sets         []*sets.Set          // of one in force
-	staged       *staged              // nil for one in force
+	sets         []*sets.Set          // of an enforced policy
+	staged       *staged              // nil for an enforced policy
 	shut         *shut                // nil if the policy fits into the budget
 	cost         compile.Cost
 	members      int      // of its sets, as they are charged
@@ -176,12 +176,12 @@ func (e *Engine) removePolicyAt(key compile.Key) {
 	if p := e.policies.Get(key); p != nil {
 		e.policies.Remove(p)
 		e.leave(p)
-		e.takePolicy(p)
+		e.removePolicy(p)
 	}
 }
 
-// takePolicy undoes putPolicy.
-func (e *Engine) takePolicy(p *policy) {
+// removePolicy is the opposite of putPolicy.
+func (e *Engine) removePolicy(p *policy) {
 	key := p.key()
 	e.problems.setOfService(Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}, "")
 	e.detach(p)

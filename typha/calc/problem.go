@@ -61,7 +61,8 @@ func (p *problems) flush() []Problem {
 		p.changed = map[Problem]struct{}{}
 	}
 	slices.SortFunc(list, func(a, b Problem) int {
-		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace),
+			strings.Compare(a.Name, b.Name))
 	})
 	return list
 }

@@ -192,7 +192,7 @@ func (e *Engine) touchProfile(p *profile) {
 func (e *Engine) flushProfile(p *profile) {
 	if p.ruled == 0 {
 		if p.policy != nil {
-			e.takePolicy(p.policy)
+			e.removePolicy(p.policy)
 			p.policy = nil
 		}
 		e.dropProfileIfUnused(p)

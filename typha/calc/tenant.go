@@ -393,8 +393,9 @@ func (e *Engine) compiledOf(p *policy) compile.Policy {
 		Name: p.Name, Tier: p.tier.name, Order: p.order, Subject: p.subject.Spec(),
 		Ingress: compile.Rules{List: rules.Ingress}, Egress: compile.Rules{List: rules.Egress},
 		AppliesToIngress: p.ingress, AppliesToEgress: p.egress,
-		DoNotTrack: p.doNotTrack, PreDNAT: p.preDNAT, ApplyOnForward: p.onForward, NeededOnEveryNode: p.Group == &e.needs.EveryNode,
-		Sets: p.specs(), Created: p.created, Cost: p.cost,
+		DoNotTrack: p.doNotTrack, PreDNAT: p.preDNAT, ApplyOnForward: p.onForward,
+		NeededOnEveryNode: p.Group == &e.needs.EveryNode,
+		Sets:              p.specs(), Created: p.created, Cost: p.cost,
 		Reason: e.problems.reasons[Problem{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}],
 	}
 	if p.origins != nil {

@@ -69,7 +69,8 @@ func (b Budget) Validate() error {
 		{"Members", b.PolicyMembers, b.NamespaceMembers},
 	} {
 		if f.policy < 1 || f.namespace < f.policy {
-			return fmt.Errorf("PolicyMax%s: %d is not between 1 and NamespaceMax%s, %d", f.name, f.policy, f.name, f.namespace)
+			return fmt.Errorf("PolicyMax%s: %d is not between 1 and NamespaceMax%s, %d",
+				f.name, f.policy, f.name, f.namespace)
 		}
 	}
 	return nil

@@ -137,7 +137,8 @@ func calicoSource(object metav1.Object) (calicoPolicy, bool) {
 	case *v3.NetworkPolicy:
 		s := &o.Spec
 		return calicoPolicy{KindCalicoNetworkPolicy, "", &v3.GlobalNetworkPolicySpec{
-			Egress: s.Egress, Ingress: s.Ingress, Order: s.Order, PerformanceHints: s.PerformanceHints, Selector: s.Selector,
+			Egress: s.Egress, Ingress: s.Ingress, Order: s.Order,
+			PerformanceHints: s.PerformanceHints, Selector: s.Selector,
 			ServiceAccountSelector: s.ServiceAccountSelector, Tier: s.Tier, Types: s.Types,
 		}}, true
 	case *v3.StagedGlobalNetworkPolicy:

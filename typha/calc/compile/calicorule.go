@@ -15,7 +15,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-var wireActions = map[v3.Action]wire.Action{v3.Allow: wire.Allow, v3.Deny: wire.Deny, v3.Pass: wire.Pass, v3.Log: wire.Log}
+var wireActions = map[v3.Action]wire.Action{
+	v3.Allow: wire.Allow, v3.Deny: wire.Deny, v3.Pass: wire.Pass, v3.Log: wire.Log,
+}
 
 // rules compiles the rules of one direction.
 func (c *calicoCompiler) rules(out *Policy, path *field.Path, rules []v3.Rule, ingress bool) {
@@ -96,7 +98,8 @@ func (c *calicoCompiler) end(r *v3.EntityRule, protocol uint8, ingress, destinat
 		}
 	}
 	if m := r.Services; m != nil && m.Name != "" && (m.Namespace != "" || c.namespace != "") {
-		name := c.sets.add(spec.Endpoints(spec.Service{Namespace: cmp.Or(m.Namespace, c.namespace), Name: m.Name}, destination))
+		service := spec.Service{Namespace: cmp.Or(m.Namespace, c.namespace), Name: m.Name}
+		name := c.sets.add(spec.Endpoints(service, destination))
 		if destination {
 			out.PortSets = append(out.PortSets, name)
 		} else {
@@ -135,7 +138,9 @@ func netsOf(texts []string, alternatives bool) []netip.Prefix {
 
 // ports returns the ranges of a list of ports, and the sets for its names. If a port cannot be read, any may have been
 // meant: then ports returns nothing, which matches every port.
-func (c *calicoCompiler) ports(list []intstr.IntOrString, protocol uint8, owners spec.Selector) (ranges []wire.PortRange, sets []string) {
+func (c *calicoCompiler) ports(
+	list []intstr.IntOrString, protocol uint8, owners spec.Selector,
+) (ranges []wire.PortRange, sets []string) {
 	if len(readablePorts(list)) < len(list) {
 		return nil, nil
 	}

@@ -45,7 +45,8 @@ func clusterNetworkPolicy(o *policyv1alpha2.ClusterNetworkPolicy, bare bool) Pol
 	subject, err := podsIn(o.Spec.Subject.Namespaces, o.Spec.Subject.Pods)
 	if err != nil {
 		// The subject selects more pods than was meant. These are isolated, and nothing is allowed to them.
-		c.errs = append(c.errs, field.Invalid(path.Child("subject"), field.OmitValueType{}, err.Error()+"; the policy denies all"))
+		reason := err.Error() + "; the policy denies all"
+		c.errs = append(c.errs, field.Invalid(path.Child("subject"), field.OmitValueType{}, reason))
 		subject.Expression = readableSubject(o.Spec.Subject)
 	}
 	c.subject, out.Subject = subject, subject
@@ -66,14 +67,16 @@ func (c *clusterCompiler) clusterRules(out *Policy, path *field.Path, o *policyv
 		for _, p := range r.From {
 			peers = append(peers, clusterPeer{namespaces: p.Namespaces, pods: p.Pods})
 		}
-		out.Ingress.add(i, c.clusterRule(path.Child("ingress").Index(i), clusterRule{true, r.Action, peers, r.Protocols})...)
+		rule := clusterRule{true, r.Action, peers, r.Protocols}
+		out.Ingress.add(i, c.clusterRule(path.Child("ingress").Index(i), rule)...)
 	}
 	for i, r := range o.Spec.Egress {
 		var peers []clusterPeer
 		for _, p := range r.To {
 			peers = append(peers, clusterPeer{p.Namespaces, p.Pods, p.Nodes, p.Networks, p.DomainNames})
 		}
-		out.Egress.add(i, c.clusterRule(path.Child("egress").Index(i), clusterRule{false, r.Action, peers, r.Protocols})...)
+		rule := clusterRule{false, r.Action, peers, r.Protocols}
+		out.Egress.add(i, c.clusterRule(path.Child("egress").Index(i), rule)...)
 	}
 }
 
@@ -106,7 +109,8 @@ func readableSubject(s policyv1alpha2.ClusterNetworkPolicySubject) *expression.S
 	case s.Namespaces != nil && s.Pods == nil:
 		return readable(s.Namespaces).Prefixed(v3.NamespaceLabelPrefix)
 	case s.Pods != nil && s.Namespaces == nil:
-		return expression.And(readable(&s.Pods.NamespaceSelector).Prefixed(v3.NamespaceLabelPrefix), readable(&s.Pods.PodSelector))
+		namespaces := readable(&s.Pods.NamespaceSelector).Prefixed(v3.NamespaceLabelPrefix)
+		return expression.And(namespaces, readable(&s.Pods.PodSelector))
 	}
 	return expression.All()
 }
@@ -193,7 +197,9 @@ func (c *clusterCompiler) clusterEnds(path *field.Path, r clusterRule, errs *fie
 
 // clusterPorts returns the ports of a rule, at least one unless something cannot be read: a rule without protocols
 // means all ports of all protocols.
-func clusterPorts(path *field.Path, protocols []policyv1alpha2.ClusterNetworkPolicyProtocol, errs *field.ErrorList) []clusterPort {
+func clusterPorts(
+	path *field.Path, protocols []policyv1alpha2.ClusterNetworkPolicyProtocol, errs *field.ErrorList,
+) []clusterPort {
 	if len(protocols) == 0 {
 		return []clusterPort{{}}
 	}
@@ -227,7 +233,9 @@ func (c *clusterCompiler) wireRule(action wire.Action, end clusterEnd, port clus
 // peer compiles one peer.
 func (c *clusterCompiler) peer(p clusterPeer) (clusterEnd, error) {
 	set := 0
-	for _, is := range []bool{p.namespaces != nil, p.pods != nil, p.nodes != nil, p.networks != nil, p.domainNames != nil} {
+	for _, is := range []bool{
+		p.namespaces != nil, p.pods != nil, p.nodes != nil, p.networks != nil, p.domainNames != nil,
+	} {
 		if is {
 			set++
 		}

@@ -55,7 +55,8 @@ func TestTranscripts(t *testing.T) {
 func format(p *Policy) string {
 	var out strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
-	line("policy %s, tier %q, order %s, cost %d rules and %d sets", p.Name, p.Tier, orderOf(p.Order), p.Cost.Rules, p.Cost.Sets)
+	line("policy %s, tier %q, order %s, cost %d rules and %d sets",
+		p.Name, p.Tier, orderOf(p.Order), p.Cost.Rules, p.Cost.Sets)
 	if p.Staged != "" {
 		line("staged: %s", p.Staged)
 	}
@@ -65,7 +66,10 @@ func format(p *Policy) string {
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"doNotTrack", p.DoNotTrack}, {"preDNAT", p.PreDNAT}, {"applyOnForward", p.ApplyOnForward}, {"needed on every node", p.NeededOnEveryNode}} {
+	}{
+		{"doNotTrack", p.DoNotTrack}, {"preDNAT", p.PreDNAT}, {"applyOnForward", p.ApplyOnForward},
+		{"needed on every node", p.NeededOnEveryNode},
+	} {
 		if f.set {
 			line("%s", f.name)
 		}
@@ -104,7 +108,7 @@ func orderOf(order *float64) string {
 }
 
 func selectorText(s spec.Selector) string {
-	scope := map[spec.Scope]string{spec.Any: "endpoints and network sets", spec.Pods: "pods", spec.Nodes: "nodes"}[s.Scope]
+	scope := [...]string{spec.Any: "endpoints and network sets", spec.Pods: "pods", spec.Nodes: "nodes"}[s.Scope]
 	if s.Namespace != "" {
 		scope += " of namespace " + s.Namespace
 	}
@@ -124,7 +128,8 @@ func setText(s *spec.Set) string {
 }
 
 func ruleText(r *wire.Rule, names map[string]string) string {
-	parts := []string{map[wire.Action]string{wire.Allow: "allow", wire.Deny: "deny", wire.Pass: "pass", wire.Log: "log"}[r.Action]}
+	actions := [...]string{wire.Allow: "allow", wire.Deny: "deny", wire.Pass: "pass", wire.Log: "log"}
+	parts := []string{actions[r.Action]}
 	add := func(name string, set bool, value any) {
 		if set {
 			parts = append(parts, fmt.Sprint(name, " ", value))
@@ -216,13 +221,15 @@ func TestCloseLargeServices(t *testing.T) {
 		names := map[string]string{"big": "big", "small": "small", "x": "x"}
 		want := wire.Rule{Action: test.wantAction, Dst: test.want}
 		if ruleText(&got, names) != ruleText(&want, names) {
-			t.Errorf("action %d of %+v: %s, want %s", test.action, test.dst, ruleText(&got, names), ruleText(&want, names))
+			t.Errorf("action %d of %+v: %s, want %s",
+				test.action, test.dst, ruleText(&got, names), ruleText(&want, names))
 		}
 		if p.Ingress[0].Action != test.action || len(p.Ingress[0].Dst.Sets) != len(test.dst.Sets) {
 			t.Errorf("Close changed the policy: %+v", p)
 		}
 	}
-	if got := large.Reason(7); !strings.Contains(got, "Service shop/db have more than 7") || (LargeServices{}).Reason(7) != "" {
-		t.Errorf("reason %q", got)
+	got, none := large.Reason(7), LargeServices{}.Reason(7)
+	if !strings.Contains(got, "Service shop/db have more than 7") || none != "" {
+		t.Errorf("reasons %q and %q", got, none)
 	}
 }

@@ -36,7 +36,8 @@ func kubernetesResource(object metav1.Object) (resource, bool) {
 		}}, true
 	case *policyv1alpha2.ClusterNetworkPolicy:
 		key.Kind = KindClusterNetworkPolicy
-		return resource{key, clusterRules(&o.Spec), func(bare bool) Policy { return clusterNetworkPolicy(o, bare) }}, true
+		read := func(bare bool) Policy { return clusterNetworkPolicy(o, bare) }
+		return resource{key, clusterRules(&o.Spec), read}, true
 	}
 	return resource{}, false
 }
@@ -69,7 +70,8 @@ func networkPolicy(o *networkingv1.NetworkPolicy, bare bool) Policy {
 	}
 	c.subject = spec.Selector{Scope: spec.Pods, Namespace: o.Namespace, Expression: pods}
 	out := Policy{
-		Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: v3.DefaultTier, Order: &kubernetesOrder, Subject: c.subject,
+		Name: "knp.default/" + o.Namespace + "/" + o.Name, Tier: v3.DefaultTier, Order: &kubernetesOrder,
+		Subject: c.subject,
 	}
 	out.AppliesToIngress, out.AppliesToEgress = directions(o)
 	if err != nil {
@@ -119,7 +121,8 @@ func inNamespaces(s *metav1.LabelSelector) (*expression.Selector, error) {
 	if err != nil || len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 		return namespaces, err
 	}
-	return expression.And(namespaces.Prefixed(v3.NamespaceLabelPrefix), expression.Has(v3.NamespaceLabelPrefix+v3.LabelName)), nil
+	known := expression.Has(v3.NamespaceLabelPrefix + v3.LabelName)
+	return expression.And(namespaces.Prefixed(v3.NamespaceLabelPrefix), known), nil
 }
 
 // directions returns the directions that policyTypes lists. The default is ingress, and egress if there are egress
@@ -148,7 +151,9 @@ type ports struct {
 }
 
 // rules returns a wire rule for each peer and protocol of an ingress or egress rule.
-func (c *networkPolicyCompiler) rules(path string, peers []networkingv1.NetworkPolicyPeer, list []networkingv1.NetworkPolicyPort, ingress bool) []wire.Rule {
+func (c *networkPolicyCompiler) rules(
+	path string, peers []networkingv1.NetworkPolicyPeer, list []networkingv1.NetworkPolicyPort, ingress bool,
+) []wire.Rule {
 	allowed := c.ports(path, list)
 	if len(list) == 0 {
 		allowed = []ports{{all: true}}

@@ -25,9 +25,9 @@ func (l LargeServices) Reason(most int) string {
 	if first.Name == "" {
 		return ""
 	}
-	return fmt.Sprintf("services: the EndpointSlices of Service %s have more than %d addresses and ports of addresses; "+
-		"spread them over several Services; until then a rule that names it allows nothing, and denies all that it may have "+
-		"meant if it denies or passes", first, most)
+	return fmt.Sprintf("services: the EndpointSlices of Service %s have more than %d addresses and ports of "+
+		"addresses; spread them over several Services; until then a rule that names it allows nothing, and "+
+		"denies all that it may have meant if it denies or passes", first, most)
 }
 
 // Close returns a policy in which the rules that name the Services cannot be used. It does not change the policy.

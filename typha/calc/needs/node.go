@@ -37,7 +37,8 @@ type count struct {
 }
 
 func (c counts) find(node Node) (int, bool) {
-	return slices.BinarySearchFunc(c, node.String(), func(x count, name string) int { return strings.Compare(x.node.String(), name) })
+	compare := func(x count, name string) int { return strings.Compare(x.node.String(), name) }
+	return slices.BinarySearchFunc(c, node.String(), compare)
 }
 
 func (c counts) has(node Node) bool {

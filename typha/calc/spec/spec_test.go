@@ -34,11 +34,13 @@ func TestOneMeaningHasOneName(t *testing.T) {
 				protocols = append(protocols, NamedPorts(s, "http", 17))
 				names = append(names, NamedPorts(s, "https", 6))
 			}
-			meanings = append(meanings, networks, ports, protocols, names, []Set{Networks(Selector{scope, namespace, selector.All()})})
+			all := Networks(Selector{scope, namespace, selector.All()})
+			meanings = append(meanings, networks, ports, protocols, names, []Set{all})
 		}
 	}
 	db := Service{"shop", "db"}
-	meanings = append(meanings, []Set{Endpoints(db, false), Endpoints(Service{"shop", "db"}, false)}, []Set{Endpoints(db, true)},
+	meanings = append(meanings, []Set{Endpoints(db, false), Endpoints(Service{"shop", "db"}, false)},
+		[]Set{Endpoints(db, true)},
 		[]Set{Endpoints(Service{"db", "shop"}, true)}, []Set{Endpoints(Service{"shop", "db2"}, false)})
 	names, keys := map[string]int{}, map[SetKey]int{}
 	for i, sets := range meanings {
