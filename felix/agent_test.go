@@ -35,14 +35,14 @@ func TestOrder(t *testing.T) {
 			t.Fatalf("before the stream is in sync: %v", r.log)
 		}
 		r.commit(pool, set, deny, endpoint)
-		want := []string{"links", "sysctls", "grow", "raw", "mangle", "filter", "nat", "routes", "shrink"}
+		want := []string{"links", "sysctls", "rules", "routes"}
 		if diff := cmp.Diff(want, r.log); diff != "" {
 			t.Errorf("order (-want +got):\n%s", diff)
 		}
 		if err := r.agent.Ready(); err != nil {
 			t.Error(err)
 		}
-		if r.sets["cali40s"] != 1 || len(r.source.reports) != 1 || r.source.reports[0].Applied != 1 {
+		if r.sets["s"] != 1 || len(r.source.reports) != 1 || r.source.reports[0].Applied != 1 {
 			t.Errorf("sets %v, reports %+v", r.sets, r.source.reports)
 		}
 	})
@@ -53,7 +53,7 @@ func TestAdd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		broken := errors.New("broken")
-		parts := []string{"connections", "grow", "filter", "nat", "routes", "sysctls", ""}
+		parts := []string{"connections", "rules", "routes", "sysctls", ""}
 		r.fail[parts[0]] = broken
 		r.commit(pool)
 		added := make(chan error, 1)
@@ -179,26 +179,25 @@ func TestConflictsAreReported(t *testing.T) {
 	})
 }
 
-// TestFailedRules: a set that rules may still name is not taken from them, pods get no routes before rules stood
-// once, and what failed is tried again.
+// TestFailedRules: pods get no routes before rules stood once, and what failed is tried again.
 func TestFailedRules(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.fail["filter"] = errors.New("broken")
+		r.fail["rules"] = errors.New("broken")
 		r.commit(pool)
-		if slices.Contains(r.log, "shrink") || slices.Contains(r.log, "routes") || r.agent.Ready() == nil {
+		if slices.Contains(r.log, "routes") || r.agent.Ready() == nil {
 			t.Errorf("with rules that fail: %v", r.log)
 		}
 		if report := r.source.reports[0]; report.Applied != 0 || !slices.Contains(report.Errors, "broken") {
 			t.Errorf("report %+v", report)
 		}
-		delete(r.fail, "filter")
+		delete(r.fail, "rules")
 		r.later(t, time.Minute)
-		if !slices.Contains(r.log, "shrink") || !slices.Contains(r.log, "routes") || r.agent.Ready() != nil {
+		if !slices.Contains(r.log, "routes") || r.agent.Ready() != nil {
 			t.Errorf("after the rules work again: %v, %v", r.log, r.agent.Ready())
 		}
 		// Rules that stood once protect: what fails later does not hold routes up.
-		r.fail["filter"], r.log = errors.New("broken"), nil
+		r.fail["rules"], r.log = errors.New("broken"), nil
 		r.commit(deny, endpoint)
 		if !slices.Contains(r.log, "routes") {
 			t.Errorf("with rules that fail later: %v", r.log)
@@ -215,11 +214,11 @@ func TestJournal(t *testing.T) {
 			t.Errorf("at once: %v", r.log)
 		}
 		r.later(t, time.Minute)
-		if r.sets["cali40s"] != 1 || !slices.Contains(r.log, "filter") || r.agent.Ready() == nil {
+		if r.sets["s"] != 1 || !slices.Contains(r.log, "rules") || r.agent.Ready() == nil {
 			t.Errorf("without a stream: sets %v, %v", r.sets, r.log)
 		}
 		r.commit(pool)
-		if _, exists := r.sets["cali40s"]; exists || r.agent.Ready() != nil {
+		if _, exists := r.sets["s"]; exists || r.agent.Ready() != nil {
 			t.Errorf("in sync: sets %v, %v", r.sets, r.agent.Ready())
 		}
 	})
@@ -236,28 +235,28 @@ func TestHostEndpointsAtStart(t *testing.T) {
 			&wire.HostEndpoint{Name: "named", Node: "n1", Interface: "eth0"},
 			&wire.HostEndpoint{Name: "by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr}}}})
 		kernel := newFake()
-		kernel.fail["raw"] = errors.New("broken")
+		kernel.fail["guard"] = errors.New("broken")
 		r := newRigOn(t, kernel, nil, node.Facts{Name: "n1"}, j)
 		synctest.Wait()
-		if diff := cmp.Diff([]string{"grow", "raw", "mangle", "filter", "nat"}, r.log); diff != "" {
+		if diff := cmp.Diff([]string{"guard"}, r.log); diff != "" {
 			t.Errorf("at once (-want +got):\n%s", diff)
 		}
-		if !r.hasChain("cali-fh-eth0") || r.hasChain("cali-fh-eth1") || r.sets["cali40all-ipam-pools"] != 1 {
+		if !r.hasChain("cali-fh-eth0") || r.hasChain("cali-fh-eth1") || r.sets["all-ipam-pools"] != 1 {
 			t.Errorf("chains of eth0 %v, of eth1, which has no address yet, %v; sets %v", r.hasChain("cali-fh-eth0"), r.hasChain("cali-fh-eth1"), r.sets)
 		}
 		r.log = nil
 		r.addrs[addr] = "eth1"
 		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
 		synctest.Wait()
-		if !r.hasChain("cali-fh-eth1") || !slices.Contains(r.log, "filter") || slices.Contains(r.log, "routes") || r.agent.Ready() == nil {
+		if !r.hasChain("cali-fh-eth1") || !slices.Contains(r.log, "guard") || slices.Contains(r.log, "routes") || r.agent.Ready() == nil {
 			t.Errorf("an address came: chains of eth1 %v, %v, %v", r.hasChain("cali-fh-eth1"), r.log, r.agent.Ready())
 		}
 		r.log = nil
 		r.later(t, time.Second)
-		if !slices.Contains(r.log, "raw") {
+		if !slices.Contains(r.log, "guard") {
 			t.Errorf("what failed is not tried again: %v", r.log)
 		}
-		delete(r.fail, "raw")
+		delete(r.fail, "guard")
 		r.later(t, time.Minute) // the journal is taken for the stream
 		r.commit(pool, &wire.HostEndpoint{Name: "named", Node: "n1", Interface: "eth0"})
 		if !r.hasChain("cali-fh-eth0") || r.hasChain("cali-fh-eth1") || r.agent.Ready() != nil {

@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	guarded  = []string{"grow", "raw", "mangle", "filter", "nat"}
+	guarded  = []string{"guard"}
 	hostOpen = &wire.HostEndpoint{Name: "eth0", Node: "n1", Interface: "eth0", Profiles: []string{"open"},
 		Tiers: []wire.Tier{{Name: "default", Ingress: []string{"allow"}, DefaultAction: wire.Deny}}}
 	allow = &wire.Policy{Name: "allow", Tier: "default",
@@ -84,7 +84,7 @@ func TestGuardStaleBoot(t *testing.T) {
 		if diff := cmp.Diff(guarded, r.log); diff != "" {
 			t.Errorf("applied (-want +got):\n%s", diff)
 		}
-		if _, has := r.sets["cali40s"]; has || r.sets["cali40all-ipam-pools"] != 0 {
+		if _, has := r.sets["s"]; has || r.sets["all-ipam-pools"] != 0 {
 			t.Errorf("sets of a state that is not current: %v", r.sets)
 		}
 		if !r.hasChain("cali-fh-eth0") || r.allows("cali-pi-") ||
@@ -96,7 +96,7 @@ func TestGuardStaleBoot(t *testing.T) {
 		}
 		r.commit(known...)
 		if r.hasChain("cali-fh-lo") || !r.allows("cali-pri-open") || !r.allows("cali-pi-") ||
-			r.sets["cali40s"] != 1 || r.agent.Ready() != nil {
+			r.sets["s"] != 1 || r.agent.Ready() != nil {
 			t.Errorf("the stream came: sets %v, %v, chains %v", r.sets, r.agent.Ready(), r.chains)
 		}
 	})

@@ -2,6 +2,7 @@ package felix_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -19,7 +20,6 @@ import (
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/linux"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
@@ -36,8 +36,10 @@ type fake struct {
 	log    []string
 	fail   map[string]error
 	routes []route.Route
-	sets   map[string]int          // members
-	chains map[string]filter.Chain // by table and name
+	sets   map[string]int // members
+	// withheld are the sets that are not to be made.
+	withheld map[string]error
+	chains   map[string]filter.Chain // by table and name
 	// rendered counts the chains that were set.
 	rendered int
 	addrs    map[netip.Addr]string // of interfaces
@@ -57,53 +59,27 @@ func (f *fake) do(step string) error {
 }
 
 type (
-	links   struct{ *fake }
-	sysctls struct{ *fake }
-	sets    struct{ *fake }
-	rules   struct {
-		*fake
-		table string
-	}
+	links       struct{ *fake }
+	sysctls     struct{ *fake }
+	rules       struct{ *fake }
 	ifaces      struct{ *fake }
 	routes      struct{ *fake }
 	connections struct{ *fake }
 	underlay    struct{}
 )
 
-func (f *fake) Resync()                                     {}
-func (f *fake) Observe(dataplane.Event) bool                { return false }
-func (f *fake) Changed(context.Context) (bool, error)       { return false, nil }
-func (l links) Name() string                                { return "link" }
-func (l links) Apply(context.Context) error                 { return l.do("links") }
-func (l links) Replace([]tunnel.Device)                     {}
-func (s sysctls) Name() string                              { return "sysctl" }
-func (s sysctls) Apply(context.Context) error               { return s.do("sysctls") }
-func (s sysctls) Set(string, string)                        {}
-func (s sysctls) RemoveDevice(string)                       {}
-func (s sysctls) Read(string) (string, error)               { return "0", nil }
-func (s sysctls) InPlace(string) bool                       { return s.fail["sysctls"] == nil }
-func (s sets) Name() string                                 { return "ipset" }
-func (s sets) Apply(context.Context) error                  { return s.do("sets") }
-func (s sets) Grow(context.Context) error                   { return s.do("grow") }
-func (s sets) Shrink(context.Context) error                 { return s.do("shrink") }
-func (s sets) Set(set ipset.Set)                            { s.sets[set.Name] = len(set.Members) }
-func (s sets) AddMembers(name string, m ...ipset.Member)    { s.sets[name] += len(m) }
-func (s sets) RemoveMembers(name string, m ...ipset.Member) { s.sets[name] -= len(m) }
-func (s sets) Withhold(reasons map[string]error) {
-	if delete(s.fail, "grow"); len(reasons) > 0 {
-		s.fail["grow"] = &ipset.FailedError{Sets: reasons}
-	}
-}
-func (s sets) Remove(name string)                      { delete(s.sets, name) }
-func (r rules) Name() string                           { return "iptables" }
-func (r rules) Apply(context.Context) error            { return r.do(r.table) }
-func (r rules) Start(ctx context.Context) func() error { return func() error { return r.Apply(ctx) } }
-func (r rules) Programmed(context.Context) (bool, error) {
-	return r.programmed, r.fail["programmed"]
-}
-func (r rules) Hook(map[filter.Hook]filter.HookRules) {}
-func (r rules) Dispatch(filter.Dispatch)              {}
-func (r rules) RemoveDispatch(string)                 {}
+func (f *fake) Resync()                               {}
+func (f *fake) Observe(dataplane.Event) bool          { return false }
+func (f *fake) Changed(context.Context) (bool, error) { return false, nil }
+func (l links) Name() string                          { return "link" }
+func (l links) Apply(context.Context) error           { return l.do("links") }
+func (l links) Replace([]tunnel.Device)               {}
+func (s sysctls) Name() string                        { return "sysctl" }
+func (s sysctls) Apply(context.Context) error         { return s.do("sysctls") }
+func (s sysctls) Set(string, string)                  {}
+func (s sysctls) RemoveDevice(string)                 {}
+func (s sysctls) Read(string) (string, error)         { return "0", nil }
+func (s sysctls) InPlace(string) bool                 { return s.fail["sysctls"] == nil }
 func (r routes) Name() string                         { return "route" }
 func (r routes) Apply(context.Context) error          { return r.do("routes") }
 func (r routes) Replace(list []route.Route) {
@@ -133,14 +109,51 @@ func (c connections) Apply(context.Context) error {
 	}
 	return err
 }
-func (r rules) Set(c filter.Chain) {
-	r.rendered++
-	r.fake.chains[r.table+" "+c.Name] = c
-}
-func (r rules) Remove(name string)                      { delete(r.fake.chains, r.table+" "+name) }
 func (underlay) Of([]netip.Addr) ([]route.Route, error) { return nil, nil }
 func (underlay) Observe(dataplane.Event) bool           { return false }
 func (underlay) Resync()                                {}
+
+func (r rules) Name() string  { return "iptables" }
+func (r rules) ResyncChains() {}
+func (r rules) ResyncSets()   {}
+func (r rules) Programmed(context.Context) (bool, error) {
+	return r.programmed, r.fail["programmed"]
+}
+
+// Start takes a commit as desired. What a chain is that names a set which is withheld, closed says.
+func (r rules) Start(_ context.Context, c filter.Commit) func() error {
+	if c.Withheld != nil {
+		r.withheld = c.Withheld
+	}
+	for _, s := range c.Sets {
+		switch {
+		case s.Gone:
+			delete(r.sets, s.ID)
+			continue
+		case s.Whole != nil:
+			r.sets[s.ID] = len(s.Whole.Members)
+		}
+		r.sets[s.ID] += len(s.Added) - len(s.Removed)
+	}
+	for _, id := range c.Gone {
+		delete(r.chains, string(id.Table)+" "+id.Name)
+	}
+	for _, chain := range c.Chains {
+		r.rendered++
+		r.chains[string(chain.Table)+" "+chain.Name] = chain
+	}
+	return func() error {
+		step := "rules"
+		if c.Keep {
+			step = "guard"
+		}
+		errs := []error{r.do(step)}
+		for _, id := range slices.Sorted(maps.Keys(r.withheld)) {
+			errs = append(errs, &filter.Error{Set: id, Closed: true, Err: r.withheld[id]})
+		}
+		return errors.Join(errs...)
+	}
+}
 
 func (i ifaces) Apply(context.Context) error { return nil }
 func (i ifaces) Exists(name string) bool {
@@ -263,8 +276,7 @@ func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node
 		t.Fatal(err)
 	}
 	drivers := linux.Drivers{Tunnels: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []linux.FamilyDrivers{{
-		Family: dataplane.IPv4, Sets: sets{r.fake}, Raw: rules{r.fake, "raw"}, Mangle: rules{r.fake, "mangle"},
-		Filter: rules{r.fake, "filter"}, NAT: rules{r.fake, "nat"}, Routes: routes{r.fake}, Connections: connections{r.fake}}}}
+		Family: dataplane.IPv4, Filter: rules{r.fake}, Routes: routes{r.fake}, Connections: connections{r.fake}}}}
 	r.agent = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: r.speaker, Facts: nothing{},
 		Dataplane: linux.New(drivers, marks, nil), Interfaces: ifaces{r.fake},
 		Underlay: map[dataplane.Family]felix.Underlay{dataplane.IPv4: underlay{}},

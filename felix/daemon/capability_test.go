@@ -31,8 +31,12 @@ var capabilities = []struct {
 			return err
 		}
 		defer kernel.Close()
-		return iptables.New(iptables.Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: iptables.NFT,
-			Runner: iptables.Exec{}}).Apply(ctx)
+		rules, err := iptables.Open(iptables.Config{Family: dataplane.IPv4, Variant: iptables.NFT, Runner: iptables.Exec{}})
+		if err != nil {
+			return err
+		}
+		defer rules.Close()
+		return rules.Commit(ctx, filter.Commit{})
 	}},
 	{"net_raw", func(ctx context.Context) error {
 		_, _, err := iptables.Run(ctx, iptables.Exec{}, iptables.Command{Name: "iptables-legacy", Args: []string{"-S"}})

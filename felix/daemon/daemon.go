@@ -214,7 +214,7 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	agent.Restore(workloads)
-	p.log.Info("felix starts", "node", p.node, "version", build.Version(), "workloads", len(workloads), "iptables", kernel.Backend)
+	p.log.Info("felix starts", "node", p.node, "version", build.Version(), "workloads", len(workloads), "iptables", kernel.Variant)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{source.run, watcher.Run, bgpSpeaker.Run, events.Run, cni.Run, agent.Run,
 		func(ctx context.Context) error { return p.serveHealth(ctx, agent) },

@@ -14,8 +14,8 @@ func naming(name string, sets ...string) *wire.Policy {
 	return &wire.Policy{Name: name, Ingress: []wire.Rule{{Action: wire.Allow, Src: wire.Match{Sets: sets}}}}
 }
 
-// TestOneNamespaceDoesNotUseUpTheSets: where the kernel has no room for all, it is the namespace with too many whose policies
-// do without.
+// TestOneNamespaceDoesNotUseUpTheSets: where the kernel has no room for all, it is the namespace with too many whose
+// policies do without.
 func TestOneNamespaceDoesNotUseUpTheSets(t *testing.T) {
 	sizes := map[string]int{"shared": 5, "admin": 5, "a": 5, "b": 5, "large": 200}
 	var hog []string

@@ -36,38 +36,30 @@ const (
 	lite   = 136 // UDP-Lite
 )
 
-// Filter renders the filter table.
-func (r *Renderer) Filter(in Input) Table {
-	t := r.table(filter.Filter, in)
-	t.static(len(in.Hosts) > 0)
-	t.dispatch(in.Endpoints)
-	for _, e := range in.Endpoints {
-		t.workload(e)
+// filter renders what of the filter table does not depend on which workloads there are.
+func (t *table) filter(hosts []HostEndpoint) {
+	t.static(len(hosts) > 0)
+	if len(hosts) > 0 {
+		t.filterHosts(hosts)
 	}
-	if len(in.Hosts) > 0 {
-		t.filterHosts(in.Hosts)
-	}
-	t.ipvs()
-	return t.out
+	t.ipvs(hosts)
 }
 
-// static adds the chains and hooks that do not depend on which endpoints there are.
+// static adds the chains and hooks that every node has.
 func (t *table) static(hosts bool) {
 	forward := filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainForward}}}}
 	if !t.AllowReturns {
 		forward.Last = []filter.Rule{{Match: t.marked(t.Marks.Accept), Action: filter.Accept{},
 			Comment: "Policy explicitly accepted packet."}}
 	}
-	t.out.Hooks = map[filter.Hook]filter.HookRules{
-		filter.Forward: forward,
-		filter.Input:   {First: []filter.Rule{{Action: filter.Jump{Chain: chainInput}}}},
-		filter.Output:  {First: []filter.Rule{{Action: filter.Jump{Chain: chainOutput}}}},
-	}
-	t.add(chainForward, hosts, func() []filter.Rule { return t.forward(hosts) })
-	t.add(chainInput, hosts, func() []filter.Rule { return t.input(hosts) })
-	t.add(chainOutput, hosts, func() []filter.Rule { return t.output(hosts) })
-	t.add(chainToHost, nil, t.toHost)
-	t.add(chainNodes, nil, t.toNodes)
+	t.hooks[filter.Forward] = forward
+	t.hooks[filter.Input] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainInput}}}}
+	t.hooks[filter.Output] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainOutput}}}}
+	t.add(chainForward, t.forward(hosts))
+	t.add(chainInput, t.input(hosts))
+	t.add(chainOutput, t.output(hosts))
+	t.add(chainToHost, t.toHost())
+	t.add(chainNodes, t.toNodes())
 }
 
 func (t *table) forward(hosts bool) []filter.Rule {
@@ -175,18 +167,14 @@ func (t *table) toHost() []filter.Rule {
 func (t *table) workload(e Endpoint) {
 	from, to := prefixFromWorkload+e.Interface, prefixToWorkload+e.Interface
 	if len(t.sources(e)) == 0 {
-		closed := func() []filter.Rule {
-			return []filter.Rule{{Action: t.Deny, Comment: "The workload has no address of this family"}}
-		}
-		t.add(from, nil, closed)
-		t.add(to, nil, closed)
+		closed := []filter.Rule{{Action: t.Deny, Comment: "The workload has no address of this family"}}
+		t.add(from, closed)
+		t.add(to, closed)
 		return
 	}
 	about := "workload of " + e.Interface
-	t.addClosing(from, about, e.Policy, func() []filter.Rule { return t.fromWorkload(e.Policy) })
-	t.addClosing(to, about, e.Policy, func() []filter.Rule {
-		return append(t.established(), t.decideWorkload(e.Policy, true)...)
-	})
+	t.addClosing(from, about, t.fromWorkload(e.Policy))
+	t.addClosing(to, about, append(t.established(), t.decideWorkload(e.Policy, true)...))
 	if e.Policy != nil {
 		t.addPolicies(e.Policy.Tiers, e.Policy.Profiles, true)
 		t.addPolicies(e.Policy.Tiers, e.Policy.Profiles, false)
@@ -218,7 +206,8 @@ func (t *table) established() []filter.Rule {
 
 // establishedReturns leaves what belongs to a connection to further chains.
 func (t *table) establishedReturns() []filter.Rule {
-	return append([]filter.Rule{{Match: known, Action: t.setMark(t.Marks.Accept)}, {Match: known, Action: filter.Return{}}}, t.invalid()...)
+	rules := []filter.Rule{{Match: known, Action: t.setMark(t.Marks.Accept)}, {Match: known, Action: filter.Return{}}}
+	return append(rules, t.invalid()...)
 }
 
 var known = filter.Match{State: filter.Related | filter.Established}
@@ -254,13 +243,16 @@ func (t *table) decide(s stages) []filter.Rule {
 		if len(names) == 0 {
 			continue
 		}
-		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Pass}, Comment: "Start of tier " + tier.Name})
+		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Pass},
+			Comment: "Start of tier " + tier.Name})
 		for _, name := range names {
-			rules = append(rules, filter.Rule{Match: t.unmarked(t.Marks.Pass), Action: filter.Jump{Chain: policyChain(name, s.ingress)}})
+			rules = append(rules, filter.Rule{Match: t.unmarked(t.Marks.Pass),
+				Action: filter.Jump{Chain: policyChain(name, s.ingress)}})
 			if s.untrack {
 				rules = append(rules, filter.Rule{Match: accepted, Action: filter.NoTrack{}})
 			}
-			rules = append(rules, filter.Rule{Match: accepted, Action: filter.Return{}, Comment: "Return if policy accepted"})
+			rules = append(rules, filter.Rule{Match: accepted, Action: filter.Return{},
+				Comment: "Return if policy accepted"})
 		}
 		if s.ends && tier.DefaultAction != wire.Pass {
 			rules = append(rules, filter.Rule{Match: t.unmarked(t.Marks.Pass), Action: t.Deny,

@@ -16,7 +16,7 @@ import (
 
 // eachBackend runs a test on a node of its own with each variant of iptables, whose rules let pods reach the node.
 func eachBackend(t *testing.T, test func(*testing.T, *hostWorld, string)) {
-	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
+	for _, backend := range []iptables.Variant{iptables.NFT, iptables.Legacy} {
 		t.Run(string(backend), func(t *testing.T) {
 			w := newHostWorld(t, backend)
 			kerneltest.OneCPU(t)

@@ -26,54 +26,41 @@ const (
 // routerAdvertisement is ICMPv6's message without which a node may lose its address.
 const routerAdvertisement = 134
 
-// Mangle renders the mangle table: nothing without host endpoints.
-func (r *Renderer) Mangle(in Input) Table {
-	t := r.table(filter.Mangle, in)
-	if len(in.Hosts) == 0 {
-		return t.out
+// mangle renders the mangle table: nothing without host endpoints.
+func (t *table) mangle(hosts []HostEndpoint) {
+	if len(hosts) == 0 {
+		return
 	}
 	accepted := t.marked(t.Marks.Accept)
-	t.out.Hooks = map[filter.Hook]filter.HookRules{
-		filter.Prerouting:  {First: []filter.Rule{{Action: filter.Jump{Chain: chainPrerouting}}}},
-		filter.Postrouting: {First: []filter.Rule{{Action: filter.Jump{Chain: chainPostrouting}}}},
-	}
-	t.add(chainPrerouting, nil, func() []filter.Rule {
-		return []filter.Rule{
-			{Match: known, Action: filter.Return{}},
-			{Match: accepted, Action: filter.Return{}},
-			{Action: filter.Jump{Chain: chainFromHostEndpoint}},
-		}
+	t.hooks[filter.Prerouting] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainPrerouting}}}}
+	t.hooks[filter.Postrouting] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainPostrouting}}}}
+	t.add(chainPrerouting, []filter.Rule{
+		{Match: known, Action: filter.Return{}},
+		{Match: accepted, Action: filter.Return{}},
+		{Action: filter.Jump{Chain: chainFromHostEndpoint}},
 	})
-	t.add(chainPostrouting, nil, func() []filter.Rule {
-		return []filter.Rule{
-			{Match: accepted, Action: filter.Return{}},
-			{Match: filter.Match{State: filter.Translated}, Action: filter.Jump{Chain: chainToHostEndpoint}},
-		}
+	t.add(chainPostrouting, []filter.Rule{
+		{Match: accepted, Action: filter.Return{}},
+		{Match: filter.Match{State: filter.Translated}, Action: filter.Jump{Chain: chainToHostEndpoint}},
 	})
 	t.failsafes()
-	t.dispatchHosts(chainFromHostEndpoint, prefixFromHost, filter.In, in.Hosts)
-	t.dispatchHosts(chainToHostEndpoint, prefixToHost, filter.Out, in.Hosts)
-	for _, h := range in.Hosts {
+	t.dispatchHosts(chainFromHostEndpoint, prefixFromHost, filter.In, hosts)
+	t.dispatchHosts(chainToHostEndpoint, prefixToHost, filter.Out, hosts)
+	for _, h := range hosts {
 		t.host(h, prefixFromHost, filter.Jump{Chain: chainFailsafeIn}, stages{tiers: h.Policy.PreDNAT, ingress: true})
 		t.host(h, prefixToHost, filter.Jump{Chain: chainFailsafeOut}, t.local(h.Policy, false))
 	}
-	return t.out
 }
 
-// Raw renders the raw table: the check of workloads' source addresses, and the policies with doNotTrack. As in Calico,
-// the host endpoint for all interfaces has none of these.
-func (r *Renderer) Raw(in Input) Table {
-	t := r.table(filter.Raw, in)
-	t.out.Hooks = map[filter.Hook]filter.HookRules{}
-	hosts := len(in.Hosts) > 0
-	jump := filter.Rule{Action: filter.Jump{Chain: chainPrerouting}}
-	t.out.Hooks[filter.Prerouting] = filter.HookRules{First: []filter.Rule{jump}}
-	t.add(chainPrerouting, hosts, func() []filter.Rule { return t.prerouting(hosts) })
-	t.checkSources(in.Endpoints)
-	if hosts {
-		t.untracked(in.Hosts)
+// raw renders what of the raw table does not depend on which workloads there are: the check of source addresses, and
+// the policies with doNotTrack. As in Calico, the host endpoint for all interfaces has none of these.
+func (t *table) raw(hosts []HostEndpoint) {
+	t.hooks[filter.Prerouting] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainPrerouting}}}}
+	t.add(chainPrerouting, t.prerouting(len(hosts) > 0))
+	t.checkSources()
+	if len(hosts) > 0 {
+		t.untracked(hosts)
 	}
-	return t.out
 }
 
 func (t *table) prerouting(hosts bool) []filter.Rule {
@@ -91,10 +78,9 @@ func (t *table) prerouting(hosts bool) []filter.Rule {
 
 // untracked adds the policies of host endpoints with doNotTrack.
 func (t *table) untracked(all []HostEndpoint) {
-	t.out.Hooks[filter.Output] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainOutput}}}}
-	t.add(chainOutput, nil, func() []filter.Rule {
-		return []filter.Rule{{Action: filter.ClearMark{Mask: t.Marks.every()}}, {Action: filter.Jump{Chain: chainToHostEndpoint}}}
-	})
+	t.hooks[filter.Output] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainOutput}}}}
+	t.add(chainOutput, []filter.Rule{{Action: filter.ClearMark{Mask: t.Marks.every()}},
+		{Action: filter.Jump{Chain: chainToHostEndpoint}}})
 	var hosts []HostEndpoint
 	for _, h := range all {
 		if h.Interface != AnyInterface {
@@ -105,8 +91,10 @@ func (t *table) untracked(all []HostEndpoint) {
 	t.dispatchHosts(chainFromHostEndpoint, prefixFromHost, filter.In, hosts)
 	t.dispatchHosts(chainToHostEndpoint, prefixToHost, filter.Out, hosts)
 	for _, h := range hosts {
-		t.host(h, prefixFromHost, filter.Jump{Chain: chainFailsafeIn}, stages{tiers: h.Policy.Untracked, ingress: true, untrack: true})
-		t.host(h, prefixToHost, filter.Jump{Chain: chainFailsafeOut}, stages{tiers: h.Policy.Untracked, untrack: true})
+		in := stages{tiers: h.Policy.Untracked, ingress: true, untrack: true}
+		out := stages{tiers: h.Policy.Untracked, untrack: true}
+		t.host(h, prefixFromHost, filter.Jump{Chain: chainFailsafeIn}, in)
+		t.host(h, prefixToHost, filter.Jump{Chain: chainFailsafeOut}, out)
 	}
 }
 
@@ -121,8 +109,10 @@ func (t *table) filterHosts(hosts []HostEndpoint) {
 	for _, h := range hosts {
 		t.host(h, prefixFromHost, filter.Jump{Chain: chainFailsafeIn}, t.local(h.Policy, true))
 		t.host(h, prefixToHost, filter.Jump{Chain: chainFailsafeOut}, t.local(h.Policy, false))
-		t.host(h, prefixFromHostForward, nil, stages{tiers: h.Policy.Forward, ingress: true, ends: true, last: forwarded})
-		t.host(h, prefixToHostForward, nil, stages{tiers: h.Policy.Forward, ends: true, last: forwarded})
+		in := stages{tiers: h.Policy.Forward, ingress: true, ends: true, last: forwarded}
+		out := stages{tiers: h.Policy.Forward, ends: true, last: forwarded}
+		t.host(h, prefixFromHostForward, nil, in)
+		t.host(h, prefixToHostForward, nil, out)
 	}
 }
 
@@ -162,7 +152,7 @@ func (t *table) dispatchHosts(name, prefix string, direction filter.Direction, h
 		}
 		d.Default = append(d.Default, filter.Rule{Action: filter.Goto{Chain: hostChain(prefix, AnyInterface)}})
 	}
-	t.out.Dispatches = append(t.out.Dispatches, d)
+	t.dispatches = append(t.dispatches, d)
 }
 
 // hostChain names a chain of a host endpoint.
@@ -173,54 +163,46 @@ func hostChain(prefix, iface string) string {
 	return filter.ChainName(prefix, iface)
 }
 
-// host adds one chain of a host endpoint, and those of its policies.
+// host adds one chain of a host endpoint, and names its policies.
 func (t *table) host(h HostEndpoint, prefix string, failsafe filter.Action, s stages) {
 	t.addPolicies(s.tiers, s.profiles, s.ingress)
-	t.add(hostChain(prefix, h.Interface), h.Policy, func() []filter.Rule {
-		var rules []filter.Rule
-		switch {
-		case t.name == filter.Raw: // nothing is tracked yet
-		case t.name == filter.Mangle && s.ingress:
-			rules = t.invalid()
-		case t.name == filter.Filter && failsafe != nil:
-			rules = t.established()
-		default: // further chains have to see it: a workload's, that checks its source
-			rules = t.establishedReturns()
-		}
-		if failsafe != nil {
-			rules = append(rules, filter.Rule{Action: failsafe})
-		}
-		return append(rules, t.decide(s)...)
-	})
+	var rules []filter.Rule
+	switch {
+	case t.name == filter.Raw: // nothing is tracked yet
+	case t.name == filter.Mangle && s.ingress:
+		rules = t.invalid()
+	case t.name == filter.Filter && failsafe != nil:
+		rules = t.established()
+	default: // further chains have to see it: a workload's, that checks its source
+		rules = t.establishedReturns()
+	}
+	if failsafe != nil {
+		rules = append(rules, filter.Rule{Action: failsafe})
+	}
+	t.add(hostChain(prefix, h.Interface), append(rules, t.decide(s)...))
 }
 
 // failsafes adds the chains of what no policy of a host endpoint closes. An interface without IPv6 neighbours has no
 // failsafe port either.
 func (t *table) failsafes() {
-	t.add(chainFailsafeIn, nil, func() []filter.Rule {
-		list := append(t.linkLocal(routerAdvertisement), t.failsafe(t.FailsafeIn, func(peer, port filter.End) filter.Match {
-			return filter.Match{Source: peer, Dest: port}
-		})...)
-		if t.name == filter.Raw { // answers are not known by their connections yet
-			list = append(list, t.failsafe(t.FailsafeOut, func(peer, port filter.End) filter.Match {
-				peer.Ports = port.Ports
-				return filter.Match{Source: peer}
-			})...)
-		}
-		return list
-	})
-	t.add(chainFailsafeOut, nil, func() []filter.Rule {
-		list := append(t.linkLocal(routerAdvertisement), t.failsafe(t.FailsafeOut, func(peer, port filter.End) filter.Match {
+	toPort := func(peer, port filter.End) filter.Match { return filter.Match{Source: peer, Dest: port} }
+	toPeer := func(peer, port filter.End) filter.Match {
+		peer.Ports = port.Ports
+		return filter.Match{Dest: peer}
+	}
+	in := append(t.linkLocal(routerAdvertisement), t.failsafe(t.FailsafeIn, toPort)...)
+	out := append(t.linkLocal(routerAdvertisement), t.failsafe(t.FailsafeOut, toPeer)...)
+	if t.name == filter.Raw { // answers are not known by their connections yet
+		in = append(in, t.failsafe(t.FailsafeOut, func(peer, port filter.End) filter.Match {
 			peer.Ports = port.Ports
-			return filter.Match{Dest: peer}
+			return filter.Match{Source: peer}
 		})...)
-		if t.name == filter.Raw {
-			list = append(list, t.failsafe(t.FailsafeIn, func(peer, port filter.End) filter.Match {
-				return filter.Match{Source: port, Dest: peer}
-			})...)
-		}
-		return list
-	})
+		out = append(out, t.failsafe(t.FailsafeIn, func(peer, port filter.End) filter.Match {
+			return filter.Match{Source: port, Dest: peer}
+		})...)
+	}
+	t.add(chainFailsafeIn, in)
+	t.add(chainFailsafeOut, out)
 }
 
 // failsafe returns the rules that accept failsafe ports. match puts the peer and the port where they belong.

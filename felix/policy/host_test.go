@@ -29,11 +29,10 @@ type hostWorld struct {
 	podNS    *os.File
 	pod      policy.Endpoint
 	options  func(*policy.Renderer) // nil for none
-	tables   []*iptables.Table
-	families []dataplane.Family // of tables
+	*node
 }
 
-func newHostWorld(t *testing.T, backend iptables.Backend) *hostWorld {
+func newHostWorld(t *testing.T, backend iptables.Variant) *hostWorld {
 	t.Helper()
 	kerneltest.Enter(t)
 	w := &hostWorld{stations: map[string]*station{}}
@@ -62,7 +61,7 @@ func newHostWorld(t *testing.T, backend iptables.Backend) *hostWorld {
 	}
 	w.stations["host"] = newStation(t, "host", kerneltest.Current(t), addr("10.1.0.1"), addr("fd01:1::1"))
 	w.addPod(t)
-	createSets(t, &wire.IPSet{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")},
+	w.node = newNode(t, backend, &wire.IPSet{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")},
 		&wire.IPSet{Name: vxlanGuard.Nodes, Nets: prefixes("10.2.0.2/32", "fd01:2::2/128")},
 		&wire.IPSet{Name: policy.SetThisHost, Nets: prefixes("127.0.0.0/8", "10.1.0.1/32", "10.2.0.1/32", "::1/128", "fd01:1::1/128", "fd01:2::1/128", "fe80::/10")})
 	// What the node serves for the pod, and a service of its own: its address leads to eth1, what is behind it to eth0.
@@ -76,12 +75,6 @@ func newHostWorld(t *testing.T, backend iptables.Backend) *hostWorld {
 	}
 	kerneltest.Run(t, "ip route add 10.99.0.1 dev eth1")
 	kerneltest.Run(t, "ip route add fd99::1 dev eth1")
-	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		for _, table := range []filter.Table{filter.Raw, filter.Mangle, filter.Filter} {
-			w.tables = append(w.tables, iptables.New(iptables.Config{Family: family, Table: table, Backend: backend, Scratch: 0xc0000, Runner: iptables.Exec{}}))
-			w.families = append(w.families, family)
-		}
-	}
 	return w
 }
 
@@ -104,7 +97,7 @@ func (w *hostWorld) addPod(t *testing.T) {
 func (w *hostWorld) apply(t *testing.T, hosts map[string]*wire.HostEndpoint, policies ...*wire.Policy) {
 	t.Helper()
 	everything := []wire.Rule{{Action: wire.Allow}}
-	in := policy.Input{Endpoints: []policy.Endpoint{w.pod}, Policies: map[string]*wire.Policy{"kns.all": {Name: "kns.all", Ingress: everything, Egress: everything}}}
+	in := input{Endpoints: []policy.Endpoint{w.pod}, Policies: map[string]*wire.Policy{"kns.all": {Name: "kns.all", Ingress: everything, Egress: everything}}}
 	for _, p := range policies {
 		in.Policies[p.Name] = p
 	}
@@ -113,19 +106,16 @@ func (w *hostWorld) apply(t *testing.T, hosts map[string]*wire.HostEndpoint, pol
 			in.Hosts = append(in.Hosts, policy.HostEndpoint{Interface: device, Policy: h})
 		}
 	}
-	for i, table := range w.tables {
-		r := renderer(w.families[i])
+	w.node.apply(t, func(family dataplane.Family) *policy.Renderer {
+		r := renderer(family)
 		r.Tunnels = nil
 		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 6, Port: marker.port}, {Protocol: 6, Port: 23, Net: prefixes("10.2.0.0/16")[0]}}
 		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Port: 53}, {Protocol: 6, Port: marker.port}}
 		if w.options != nil {
 			w.options(r)
 		}
-		program(table, []policy.Table{r.Raw(in), r.Mangle(in), r.Filter(in)}[i%3])
-		if err := table.Apply(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+		return r
+	}, in)
 }
 
 // findNeighbours lets every station be reached at once from now on.
@@ -140,7 +130,8 @@ func (w *hostWorld) findNeighbours(t *testing.T) {
 	}
 }
 
-// flow is a packet between two stations. to is where it is looked for, dst where it is sent if that is not to's address.
+// flow is a packet between two stations. to is where it is looked for, dst where it is sent if that is not to's
+// address.
 type flow struct {
 	from, to string
 	p        probe
@@ -250,7 +241,7 @@ var hostCases = []struct {
 
 // TestHostEndpoints sends packets to, from and through a node with host endpoints.
 func TestHostEndpoints(t *testing.T) {
-	for _, backend := range []iptables.Backend{iptables.NFT, iptables.Legacy} {
+	for _, backend := range []iptables.Variant{iptables.NFT, iptables.Legacy} {
 		t.Run(string(backend), func(t *testing.T) { checkHostEndpoints(t, backend) })
 	}
 }
@@ -263,7 +254,7 @@ func TestHostEndpointsBesideIPVS(t *testing.T) {
 	w.checkHostEndpoints(t)
 }
 
-func checkHostEndpoints(t *testing.T, backend iptables.Backend) {
+func checkHostEndpoints(t *testing.T, backend iptables.Variant) {
 	w := newHostWorld(t, backend)
 	kerneltest.OneCPU(t)
 	w.checkHostEndpoints(t)

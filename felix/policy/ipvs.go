@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
@@ -121,30 +120,23 @@ func (t *table) outputIPVS() []filter.Rule {
 	return []filter.Rule{{Match: t.hasEndpointMark(), Action: filter.Goto{Chain: chainForwardMark}}}
 }
 
-// ipvs adds the chains that the rules of inputIPVS and outputIPVS use.
-func (t *table) ipvs() {
+// ipvs adds the chains that the rules of inputIPVS and outputIPVS use, but for what workloads have.
+func (t *table) ipvs(hosts []HostEndpoint) {
 	if t.IPVS == nil {
 		return
 	}
-	hosts := t.in.Hosts
-	t.add(chainForwardCheck, nil, t.forwardCheck)
-	t.addRules(chainSetMark, t.setMarks(hosts))
-	t.dispatchTo(chainSetWorkload, filter.In, prefixSetMark, t.in.Endpoints)
-	for _, e := range t.in.Endpoints {
-		t.add(prefixSetMark+e.Interface, e.Mark, func() []filter.Rule {
-			if e.Mark == 0 {
-				return []filter.Rule{{Action: filter.Drop{}, Comment: "No mark is left for the workload"}}
-			}
-			return []filter.Rule{{Action: t.setEndpointMark(e.Mark)}}
-		})
-	}
-	t.add(chainForwardMark, len(hosts) > 0, func() []filter.Rule { return t.forwardMarked(len(hosts) > 0) })
-	t.addRules(chainFromMark, t.fromMarks(t.in))
+	t.add(chainForwardCheck, t.forwardCheck())
+	t.add(chainSetMark, t.setMarks(hosts))
+	t.add(chainForwardMark, t.forwardMarked(len(hosts) > 0))
 }
 
-// addRules adds a chain that depends on nothing but its rules.
-func (t *table) addRules(name string, rules []filter.Rule) {
-	t.add(name, fmt.Sprint(rules), func() []filter.Rule { return rules })
+// workloadMark adds the chain that marks the packets of a workload.
+func (t *table) workloadMark(e Endpoint) {
+	rule := filter.Rule{Action: t.setEndpointMark(e.Mark)}
+	if e.Mark == 0 {
+		rule = filter.Rule{Action: filter.Drop{}, Comment: "No mark is left for the workload"}
+	}
+	t.add(prefixSetMark+e.Interface, []filter.Rule{rule})
 }
 
 // forwardCheck returns the rules that mark a packet of INPUT that IPVS will forward. A packet of a known connection is
@@ -211,10 +203,10 @@ func (t *table) forwardMarked(hosts bool) []filter.Rule {
 
 // fromMarks returns the rules that send a packet to the chain of the endpoint that its mark names. A workload's packets
 // pass the chain of the host endpoint for all interfaces first.
-func (t *table) fromMarks(in Input) []filter.Rule {
+func (t *table) fromMarks(all []HostEndpoint, endpoints []Endpoint) []filter.Rule {
 	other := filter.Rule{Match: t.endpointMark(markOther), Action: filter.Return{}}
 	var hosts, workloads []filter.Rule
-	for _, h := range in.Hosts {
+	for _, h := range all {
 		chain := hostChain(prefixFromHostForward, h.Interface)
 		if h.Interface == AnyInterface {
 			other.Action = filter.Goto{Chain: chain}
@@ -224,7 +216,7 @@ func (t *table) fromMarks(in Input) []filter.Rule {
 		}
 	}
 	workloads = append(workloads, filter.Rule{Action: filter.Jump{Chain: chainNodes}})
-	for _, e := range in.Endpoints {
+	for _, e := range endpoints {
 		if e.Mark != 0 {
 			workloads = append(workloads, filter.Rule{Match: t.endpointMark(e.Mark),
 				Action: filter.Goto{Chain: prefixFromWorkload + e.Interface}})

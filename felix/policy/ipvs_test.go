@@ -27,13 +27,13 @@ func ipvsRenderer(family dataplane.Family) *policy.Renderer {
 func TestIPVS(t *testing.T) {
 	endpoints := slices.Clone(shopEndpoints[:2])
 	endpoints[0].Mark = 3
-	in := policy.Input{Endpoints: endpoints, Policies: shopPolicies}
+	in := input{Endpoints: endpoints, Policies: shopPolicies}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		in.Hosts = nil
-		golden(t, "ipvs-"+family.String(), only(show(t, family, filter.Filter, ipvsRenderer(family).Filter(in)), "INPUT", "OUTPUT", "forward", "mark", "sm"))
+		golden(t, "ipvs-"+family.String(), only(show(t, family, filter.Filter, render(ipvsRenderer(family), in)), "INPUT", "OUTPUT", "forward", "mark", "sm"))
 		in.Hosts = []policy.HostEndpoint{{Interface: policy.AnyInterface, Policy: &wire.HostEndpoint{Name: "any"}},
 			{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth0"}, Mark: 4}, {Interface: "eth1", Policy: &wire.HostEndpoint{Name: "eth1"}}}
-		golden(t, "ipvs-hosts-"+family.String(), only(show(t, family, filter.Filter, ipvsRenderer(family).Filter(in)), "forward", "mark"))
+		golden(t, "ipvs-hosts-"+family.String(), only(show(t, family, filter.Filter, render(ipvsRenderer(family), in)), "forward", "mark"))
 	}
 }
 
@@ -95,12 +95,17 @@ type model struct {
 	local  []netip.Addr                                  // the node's addresses, those of Services included
 }
 
-func newModel(t *testing.T, table policy.Table) *model {
-	m := &model{t: t, chains: map[string]filter.Chain{}, hooks: table.Hooks, sets: map[string]func(netip.Addr, modelPacket) bool{}}
-	for _, c := range table.Chains {
-		m.chains[c.Name] = c.Render()
+func newModel(t *testing.T, c filter.Commit) *model {
+	m := &model{t: t, chains: map[string]filter.Chain{}, hooks: c.Hooks[filter.Filter], sets: map[string]func(netip.Addr, modelPacket) bool{}}
+	for _, chain := range c.Chains {
+		if chain.Table == filter.Filter {
+			m.chains[chain.Name] = chain
+		}
 	}
-	for _, d := range table.Dispatches {
+	for _, d := range c.Dispatches {
+		if d.Table != filter.Filter {
+			continue
+		}
 		var rules []filter.Rule
 		for device, chain := range d.Targets {
 			match := filter.Match{In: filter.Interface{Name: device}}
@@ -229,8 +234,8 @@ var (
 		"eth1": {netip.MustParseAddr("10.2.0.2"), netip.MustParseAddr("fd01:2::2")}}
 )
 
-func newIPVSWorld(t *testing.T, family int, table policy.Table) *ipvsWorld {
-	w := &ipvsWorld{newModel(t, table), family}
+func newIPVSWorld(t *testing.T, family int, c filter.Commit) *ipvsWorld {
+	w := &ipvsWorld{newModel(t, c), family}
 	w.addSets(append([]*wire.IPSet{portSet, {Name: vxlanGuard.Nodes}, {Name: policy.SetThisHost, Nets: append(prefixes("127.0.0.0/8", "::1/128"),
 		netip.PrefixFrom(hostAddrs[family], hostAddrs[family].BitLen()))},
 		{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")}}, someSets...)...)
@@ -273,7 +278,7 @@ func TestIPVSDecidesAsForward(t *testing.T) {
 	open, shut, bypassed := 0, 0, 0
 	for round := range 100 {
 		policies := map[string]*wire.Policy{}
-		in := policy.Input{Policies: policies}
+		in := input{Policies: policies}
 		for i, addrs := range podAddrs {
 			in.Endpoints = append(in.Endpoints, policy.Endpoint{Interface: fmt.Sprint("cali", i), Addrs: addrs, Mark: uint32(3 + i),
 				Policy: randomEndpoint(r, fmt.Sprint(i), policies)})
@@ -296,8 +301,8 @@ func TestIPVSDecidesAsForward(t *testing.T) {
 		}
 		family := round % 2
 		f := []dataplane.Family{dataplane.IPv4, dataplane.IPv6}[family]
-		w := newIPVSWorld(t, family, ipvsRenderer(f).Filter(in))
-		without := newIPVSWorld(t, family, renderer(f).Filter(in))
+		w := newIPVSWorld(t, family, render(ipvsRenderer(f), in))
+		without := newIPVSWorld(t, family, render(renderer(f), in))
 		devices := append(slices.Sorted(maps.Keys(outsideAddrs)), "cali0", "cali1", "cali2")
 		for _, from := range devices {
 			for _, to := range devices {
@@ -330,7 +335,7 @@ func TestIPVSDecidesAsForward(t *testing.T) {
 func TestIPVSWithoutMarks(t *testing.T) {
 	r := ipvsRenderer(dataplane.IPv4)
 	r.Marks.Endpoint = 0
-	w := newIPVSWorld(t, 0, r.Filter(policy.Input{Endpoints: []policy.Endpoint{{Interface: "cali0", Addrs: podAddrs[0], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}},
+	w := newIPVSWorld(t, 0, render(r, input{Endpoints: []policy.Endpoint{{Interface: "cali0", Addrs: podAddrs[0], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}},
 		Policies: map[string]*wire.Policy{"kns.all": {Name: "kns.all", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}}}}))
 	if w.byService("eth0", "cali0", 80, serviceAddrs[0], 1) || !w.forwards("eth0", "cali0", 80) {
 		t.Error("by a Service it is let through, or without one it is not")
@@ -339,12 +344,12 @@ func TestIPVSWithoutMarks(t *testing.T) {
 
 // TestIPVSLeavesTheRest: what is not IPVS's is decided as ever: to the node itself, and from it to a Service.
 func TestIPVSLeavesTheRest(t *testing.T) {
-	in := policy.Input{Policies: map[string]*wire.Policy{"closed": {Name: "closed"}, "kns.all": {Name: "kns.all", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}}},
+	in := input{Policies: map[string]*wire.Policy{"closed": {Name: "closed"}, "kns.all": {Name: "kns.all", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}}},
 		Hosts: []policy.HostEndpoint{{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth0", Tiers: tier("closed")}, Mark: 9}},
 		Endpoints: []policy.Endpoint{{Interface: "cali0", Addrs: podAddrs[0], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}, Mark: 3},
 			{Interface: "cali1", Addrs: podAddrs[1], Policy: &wire.Endpoint{Tiers: tier("closed")}, Mark: 4},
 			{Interface: "cali2", Addrs: podAddrs[2], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}}}
-	w := newIPVSWorld(t, 0, ipvsRenderer(dataplane.IPv4).Filter(in))
+	w := newIPVSWorld(t, 0, render(ipvsRenderer(dataplane.IPv4), in))
 	for _, c := range []struct {
 		hook, in, out string
 		src, dst      netip.Addr

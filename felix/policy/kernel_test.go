@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -189,15 +190,15 @@ tiers:
 type world struct {
 	endpoints []policy.Endpoint
 	pods      []*os.File
-	drivers   map[dataplane.Family]*iptables.Table
-	deny      filter.Action
-	anyState  bool // also what connection tracking calls invalid
+	*node
+	deny     filter.Action
+	anyState bool // also what connection tracking calls invalid
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	kerneltest.Enter(t)
-	w := &world{drivers: map[dataplane.Family]*iptables.Table{}, deny: filter.Reject{}} // who is rejected need not wait
+	w := &world{deny: filter.Reject{}} // who is rejected need not wait
 	// Rejections need an address to come from, and are many.
 	kerneltest.Run(t, "ip addr add 192.0.2.1/32 dev lo")
 	kerneltest.Run(t, "ip addr add fd00::1/128 dev lo")
@@ -215,40 +216,69 @@ func newWorld(t *testing.T) *world {
 		w.pods = append(w.pods, ns)
 		w.endpoints = append(w.endpoints, policy.Endpoint{Interface: name, Addrs: addrs})
 	}
-	createSets(t, append([]*wire.IPSet{portSet, serviceSet, {Name: policy.SetAllHosts}}, someSets...)...)
-	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		w.drivers[family] = iptables.New(iptables.Config{Family: family, Table: filter.Filter, Backend: iptables.NFT, Scratch: 0xc0000, Runner: iptables.Exec{}})
-	}
+	w.node = newNode(t, iptables.NFT, append([]*wire.IPSet{portSet, serviceSet}, someSets...)...)
 	w.listen(t)
 	return w
 }
 
-// createSets makes sets in both families.
-func createSets(t *testing.T, list ...*wire.IPSet) {
+// node is the programs and the backends of a kernel.
+type node struct {
+	programs map[dataplane.Family]*policy.Program
+	backends map[dataplane.Family]*iptables.Backend
+	sets     []filter.SetChange // for the first commit
+	former   input
+}
+
+func newNode(t *testing.T, variant iptables.Variant, sets ...*wire.IPSet) *node {
 	t.Helper()
+	n := &node{programs: map[dataplane.Family]*policy.Program{}, backends: map[dataplane.Family]*iptables.Backend{}}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		sets, err := ipset.Open(ipset.Config{Family: family})
+		kernel, err := ipset.Dial(family)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { sets.Close() })
-		for _, s := range list {
-			set := ipset.Set{Name: ipset.SetName(family, s.Name), Type: ipset.HashNet}
-			for _, n := range s.Nets {
-				set.Members = append(set.Members, ipset.Member{Net: n})
-			}
-			if s.Type == wire.SetPort {
-				set.Type = ipset.HashIPPort
-			}
-			for _, p := range s.Ports {
-				set.Members = append(set.Members, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
-			}
-			sets.Set(set)
+		t.Cleanup(func() { kernel.Close() })
+		n.programs[family] = policy.NewProgram()
+		n.backends[family] = iptables.New(iptables.Config{Family: family, Variant: variant, Runner: iptables.Exec{},
+			Sets: kernel, Scratch: 0xc0000})
+	}
+	known := map[string]bool{}
+	for _, s := range sets {
+		whole := &filter.Set{}
+		for _, n := range s.Nets {
+			whole.Members = append(whole.Members, filter.Member{Net: n})
 		}
-		if err := sets.Apply(t.Context()); err != nil {
+		if s.Type == wire.SetPort {
+			whole.Type = filter.SetPorts
+		}
+		for _, p := range s.Ports {
+			whole.Members = append(whole.Members, filter.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+		}
+		known[s.Name] = true
+		n.sets = append(n.sets, filter.SetChange{ID: s.Name, Whole: whole})
+	}
+	for _, id := range []string{policy.SetAllHosts, policy.SetAllPools, policy.SetMasqPools, vxlanGuard.Nodes, policy.SetThisHost} {
+		if !known[id] {
+			n.sets = append(n.sets, filter.SetChange{ID: id, Whole: &filter.Set{}})
+		}
+	}
+	return n
+}
+
+// apply enforces what there is to enforce, in place of what there was.
+func (n *node) apply(t *testing.T, renderer func(dataplane.Family) *policy.Renderer, in input) {
+	t.Helper()
+	for family, p := range n.programs {
+		p.SetRenderer(renderer(family))
+		enforce(p, n.former, in)
+		c := p.Commit()
+		c.Sets = n.sets
+		if err := n.backends[family].Commit(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
+	n.sets, n.former = nil, in
+	n.former.Endpoints, n.former.Policies = slices.Clone(in.Endpoints), maps.Clone(in.Policies)
 }
 
 // listen makes the last pod a server.
@@ -268,14 +298,11 @@ func (w *world) listen(t *testing.T) {
 
 func (w *world) apply(t *testing.T, policies map[string]*wire.Policy) {
 	t.Helper()
-	for family, driver := range w.drivers {
+	w.node.apply(t, func(family dataplane.Family) *policy.Renderer {
 		r := renderer(family)
 		r.Deny, r.NoInvalidCheck, r.Tunnels = w.deny, w.anyState, nil
-		program(driver, r.Filter(policy.Input{Endpoints: w.endpoints, Policies: policies}))
-		if err := driver.Apply(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+		return r
+	}, input{Endpoints: w.endpoints, Policies: policies})
 }
 
 // TestVerdicts compares, for random policies, what the kernel lets through with what the API says.

@@ -10,8 +10,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// matchCase is a rule, and packets that it matches and does not. All go from the first pod, 10.65.0.1 and fd00:65::1, to the
-// last, 10.65.0.3 and fd00:65::3. ICMP goes by the family that it is of, the rest by both but for only.
+// matchCase is a rule, and packets that it matches and does not. All go from the first pod, 10.65.0.1 and fd00:65::1,
+// to the last, 10.65.0.3 and fd00:65::3. ICMP goes by the family that it is of, the rest by both but for only.
 type matchCase struct {
 	name     string
 	rule     wire.Rule

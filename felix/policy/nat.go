@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -25,10 +24,10 @@ const (
 	chainOutgoing    = "cali-nat-outgoing"
 )
 
-// NAT renders the nat table.
-func (r *Renderer) NAT(n NAT) Table {
-	t := r.table(filter.NAT, Input{})
-	m := filter.Match{Source: filter.End{Sets: []string{SetMasqPools}}, Dest: filter.End{NotSets: []string{SetAllPools}}}
+// nat renders the nat table.
+func (t *table) nat(n NAT) {
+	var m filter.Match
+	m.Source.Sets, m.Dest.NotSets = []string{SetMasqPools}, []string{SetAllPools}
 	if n.SpareHosts {
 		m.Dest.NotSets = append(m.Dest.NotSets, SetAllHosts)
 	}
@@ -37,13 +36,8 @@ func (r *Renderer) NAT(n NAT) Table {
 	if n.Address.IsValid() {
 		action = filter.SNAT{To: n.Address}
 	}
-	t.add(chainPostrouting, fmt.Sprint(n.Tunnels), func() []filter.Rule {
-		return append([]filter.Rule{{Action: filter.Jump{Chain: chainOutgoing}}}, tunnelSources(n.Tunnels)...)
-	})
-	outgoing := fmt.Sprint(n.Address, n.SpareHosts, n.OutInterface)
-	t.add(chainOutgoing, outgoing, func() []filter.Rule { return []filter.Rule{{Match: m, Action: action}} })
-	t.out.Hooks = map[filter.Hook]filter.HookRules{
-		filter.Postrouting: {First: []filter.Rule{{Action: filter.Jump{Chain: chainPostrouting}}}},
-	}
-	return t.out
+	jump := []filter.Rule{{Action: filter.Jump{Chain: chainOutgoing}}}
+	t.add(chainPostrouting, append(jump, tunnelSources(n.Tunnels)...))
+	t.add(chainOutgoing, []filter.Rule{{Match: m, Action: action}})
+	t.hooks[filter.Postrouting] = filter.HookRules{First: []filter.Rule{{Action: filter.Jump{Chain: chainPostrouting}}}}
 }

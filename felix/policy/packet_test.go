@@ -213,8 +213,8 @@ func nextTag() uint16 { tags++; return tags }
 // marker is what a station can always send to itself: it is a failsafe port in both directions.
 var marker = tcpTo(6666)
 
-// passes sends a packet, to an address that may be translated on the way, and reports whether it came to a station. That
-// it did not is known when the marker came that the station sent to itself after it.
+// passes sends a packet, to an address that may be translated on the way, and reports whether it came to a station.
+// That it did not is known when the marker came that the station sent to itself after it.
 func passes(t *testing.T, from, to *station, p probe, dst netip.Addr) bool {
 	t.Helper()
 	family := familyOf(dst)

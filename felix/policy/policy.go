@@ -1,8 +1,9 @@
 // Package policy renders endpoints and policies into the chains that enforce them in one IP family, as package filter
 // has them.
 //
-// It is pure: values in, chains out, no I/O, no state. The agent calls it on its own goroutine and
-// hands what it gives to the backend of the family. It names IP sets and never fills them.
+// A Program is told what there is to enforce, and gives, as a commit, the chains that a change changes. It does no I/O.
+// The dataplane calls it on the agent's goroutine and hands the commits to the backend of the family. It names IP sets
+// and never fills them.
 //
 // The path of a packet through the filter table, with the chains in Calico's names:
 //
@@ -35,7 +36,6 @@ import (
 	"math/bits"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
@@ -139,17 +139,6 @@ type HostEndpoint struct {
 	Mark      uint32 // as that of an Endpoint; AnyInterface has none
 }
 
-// Input is what there is to enforce.
-type Input struct {
-	Endpoints []Endpoint
-	// Hosts has each interface once.
-	Hosts []HostEndpoint
-	// Policies holds what the endpoints name; one that is missing denies.
-	Policies map[string]*wire.Policy
-	// Broken are the sets that are not whole. A policy that names one denies.
-	Broken map[string]bool
-}
-
 var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9:._-]{1,15}$`)
 
 // ValidInterface reports whether a name can be that of an interface in a rule.
@@ -157,33 +146,18 @@ func ValidInterface(name string) bool {
 	return interfaceName.MatchString(name) && name != "." && name != ".."
 }
 
-// Chain is a chain that is rendered when it is needed.
-type Chain struct {
-	Name string
-	// Key is comparable: Chains of one name and equal Keys render alike.
-	Key    any
-	Render func() filter.Chain
-}
-
-// Table is the chains of one table, and the rules in the kernel's chains by their names.
-type Table struct {
-	Chains     []Chain
-	Dispatches []filter.Dispatch
-	Hooks      map[filter.Hook]filter.HookRules
-}
-
-// table collects the chains of one table.
+// table collects what is rendered of one table.
 type table struct {
 	*Renderer
-	key   *Renderer // of the Keys
-	name  filter.Table
-	in    Input
-	named map[string]bool // the chains of policies and profiles that there are
-	out   Table
+	name       filter.Table
+	chains     []filter.Chain
+	dispatches []filter.Dispatch
+	hooks      map[filter.Hook]filter.HookRules
+	policies   []reference // that the chains name
 }
 
-func (r *Renderer) table(name filter.Table, in Input) *table {
-	t := &table{Renderer: r, key: r, name: name, in: in, named: map[string]bool{}}
+func (r *Renderer) table(name filter.Table) *table {
+	t := &table{Renderer: r, name: name, hooks: map[filter.Hook]filter.HookRules{}}
 	if name != filter.Filter {
 		own := *r
 		own.Deny = filter.Drop{} // the kernel rejects in the filter table alone
@@ -192,75 +166,34 @@ func (r *Renderer) table(name filter.Table, in Input) *table {
 	return t
 }
 
-// chainKey is what a chain is made of beside its name.
-type chainKey struct {
-	renderer *Renderer
-	of       any
+func (t *table) add(name string, rules []filter.Rule) {
+	t.chains = append(t.chains, filter.Chain{Table: t.name, Name: name, Rules: rules})
 }
 
-// add adds a chain that depends on the renderer and on what of has, which is comparable.
-func (t *table) add(name string, of any, render func() []filter.Rule) {
-	t.out.Chains = append(t.out.Chains, Chain{Name: name, Key: chainKey{t.key, of},
-		Render: func() filter.Chain { return filter.Chain{Table: t.name, Name: name, Rules: render()} }})
+// addClosing adds a chain that denies if the kernel lacks what it ought to be.
+func (t *table) addClosing(name, about string, rules []filter.Rule) {
+	t.chains = append(t.chains, filter.Chain{Table: t.name, Name: name, Rules: rules, About: about,
+		Fallback: []filter.Rule{{Action: t.Deny, Comment: "The kernel lacks the rules, or a set that they name"}}})
 }
 
-// addClosing adds a chain that denies if the kernel refuses what it ought to be.
-func (t *table) addClosing(name, about string, of any, render func() []filter.Rule) {
-	t.out.Chains = append(t.out.Chains, Chain{Name: name, Key: chainKey{t.key, of},
-		Render: func() filter.Chain {
-			return filter.Chain{Table: t.name, Name: name, Rules: render(), About: about,
-				Fallback: []filter.Rule{{Action: t.Deny, Comment: "The kernel refused the rules"}}}
-		}})
+// reference is one direction of a policy or of a profile, in one table.
+type reference struct {
+	table   filter.Table
+	chain   string
+	policy  string
+	ingress bool
 }
 
-// policyKey is what the chain of a policy is made of.
-type policyKey struct {
-	policy          *wire.Policy
-	ingress, broken bool
-}
-
-// addPolicies adds the chains of the policies of tiers, and of profiles, in one direction.
+// addPolicies notes that chains name the policies of tiers, and profiles, in one direction.
 func (t *table) addPolicies(tiers []wire.Tier, profiles []string, ingress bool) {
 	for _, tier := range tiers {
 		for _, name := range namesOf(tier, ingress) {
-			t.addPolicy(policyChain(name, ingress), name, ingress)
+			t.policies = append(t.policies, reference{t.name, policyChain(name, ingress), name, ingress})
 		}
 	}
 	for _, name := range profiles {
-		t.addPolicy(profileChain(name, ingress), name, ingress)
+		t.policies = append(t.policies, reference{t.name, profileChain(name, ingress), name, ingress})
 	}
-}
-
-func (t *table) addPolicy(chain, name string, ingress bool) {
-	if t.named[chain] {
-		return
-	}
-	t.named[chain] = true
-	p := t.in.Policies[name]
-	broken := t.broken(p, ingress)
-	t.addClosing(chain, "policy "+name, policyKey{p, ingress, broken}, func() []filter.Rule {
-		if broken {
-			return []filter.Rule{{Action: t.Deny, Comment: "A set that the policy names is not whole"}}
-		}
-		return t.policy(p, ingress)
-	})
-}
-
-// broken reports whether a policy names a set that is not whole.
-func (t *table) broken(p *wire.Policy, ingress bool) bool {
-	if len(t.in.Broken) == 0 || p == nil {
-		return false
-	}
-	for _, rule := range rulesOf(p, ingress) {
-		for _, end := range []wire.Match{rule.Src, rule.Dst} {
-			for _, name := range slices.Concat(end.Sets, end.NotSets, end.PortSets, end.NotPortSets) {
-				if t.in.Broken[name] {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 func rulesOf(p *wire.Policy, ingress bool) []wire.Rule {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,13 +52,71 @@ func renderer(family dataplane.Family) *policy.Renderer {
 		Tunnels: []policy.TunnelGuard{vxlanGuard}, LogPrefix: "calico-packet"}
 }
 
+// input is what there is to enforce.
+type input struct {
+	Endpoints []policy.Endpoint
+	Hosts     []policy.HostEndpoint
+	Policies  map[string]*wire.Policy
+	NAT       policy.NAT
+}
+
+// enforce tells a program what there is to enforce, in place of what it was told before.
+func enforce(p *policy.Program, former, in input) {
+	for _, e := range former.Endpoints {
+		if !slices.ContainsFunc(in.Endpoints, func(n policy.Endpoint) bool { return n.Interface == e.Interface }) {
+			p.RemoveEndpoint(e.Interface)
+		}
+	}
+	for name := range former.Policies {
+		if in.Policies[name] == nil {
+			p.RemovePolicy(name)
+		}
+	}
+	for _, e := range in.Endpoints {
+		p.SetEndpoint(e)
+	}
+	for _, known := range in.Policies {
+		p.SetPolicy(known)
+	}
+	p.SetHosts(in.Hosts)
+	p.SetNAT(in.NAT)
+}
+
+// render gives what is rendered for an empty kernel.
+func render(r *policy.Renderer, in input) filter.Commit {
+	p := policy.NewProgram()
+	p.SetRenderer(r)
+	enforce(p, input{}, in)
+	return p.Commit()
+}
+
+// withSets adds the sets that a commit's chains name, without members.
+func withSets(c filter.Commit) filter.Commit {
+	types := map[string]filter.SetType{}
+	for _, chain := range c.Chains {
+		for _, rule := range chain.Rules {
+			for _, end := range []filter.End{rule.Match.Source, rule.Match.Dest} {
+				for _, id := range slices.Concat(end.Sets, end.NotSets) {
+					types[id] = filter.SetNets
+				}
+				for _, id := range slices.Concat(end.PortSets, end.NotPortSets) {
+					types[id] = filter.SetPorts
+				}
+			}
+		}
+	}
+	for id, kind := range types {
+		c.Sets = append(c.Sets, filter.SetChange{ID: id, Whole: &filter.Set{Type: kind}})
+	}
+	return c
+}
+
 // show gives a table as iptables-save does, which also proves that every chain that is named exists.
-func show(t *testing.T, family dataplane.Family, table filter.Table, desired policy.Table) string {
+func show(t *testing.T, family dataplane.Family, table filter.Table, desired filter.Commit) string {
 	t.Helper()
 	fake := iptables.NewFake()
-	driver := iptables.New(iptables.Config{Family: family, Table: table, Backend: iptables.NFT, Scratch: 0xc0000, Runner: fake})
-	program(driver, desired)
-	if err := driver.Apply(t.Context()); err != nil {
+	backend := iptables.New(iptables.Config{Family: family, Variant: iptables.NFT, Runner: fake, Sets: fake.Sets, Scratch: 0xc0000})
+	if err := backend.Commit(t.Context(), withSets(desired)); err != nil {
 		t.Fatal(err)
 	}
 	name := "iptables-nft-save"
@@ -75,15 +134,6 @@ func show(t *testing.T, family dataplane.Family, table filter.Table, desired pol
 		}
 	}
 	return strings.Join(lines, "")
-}
-
-func program(driver *iptables.Table, desired policy.Table) {
-	var chains []filter.Chain
-	for _, c := range desired.Chains {
-		chains = append(chains, c.Render())
-	}
-	driver.Replace(chains, desired.Dispatches...)
-	driver.Hook(desired.Hooks)
 }
 
 func golden(t *testing.T, name, got string) {
@@ -138,9 +188,9 @@ var shopEndpoints = []policy.Endpoint{
 
 func TestFilter(t *testing.T) {
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		desired := renderer(family).Filter(policy.Input{Endpoints: shopEndpoints, Policies: shopPolicies})
+		desired := render(renderer(family), input{Endpoints: shopEndpoints, Policies: shopPolicies})
 		golden(t, "filter-"+family.String(), show(t, family, filter.Filter, desired))
-		golden(t, "raw-"+family.String(), show(t, family, filter.Raw, renderer(family).Raw(policy.Input{Endpoints: shopEndpoints})))
+		golden(t, "raw-"+family.String(), show(t, family, filter.Raw, desired))
 	}
 }
 
@@ -148,7 +198,7 @@ func TestFilterOptions(t *testing.T) {
 	r := renderer(dataplane.IPv4)
 	r.AllowReturns, r.NoInvalidCheck, r.Tunnels, r.BGPPort = true, true, nil, 1790
 	r.ToHost, r.Deny = filter.Drop{}, filter.Reject{}
-	desired := r.Filter(policy.Input{Endpoints: shopEndpoints[2:3]})
+	desired := render(r, input{Endpoints: shopEndpoints[2:3]})
 	golden(t, "filter-options", show(t, dataplane.IPv4, filter.Filter, desired))
 }
 
@@ -157,7 +207,7 @@ func TestHosts(t *testing.T) {
 	tiers := func(name string) []wire.Tier {
 		return []wire.Tier{{Name: "default", Ingress: []string{name}, Egress: []string{name}, DefaultAction: wire.Deny}}
 	}
-	in := policy.Input{Endpoints: shopEndpoints[1:2], Policies: shopPolicies, Hosts: []policy.HostEndpoint{
+	in := input{Endpoints: shopEndpoints[1:2], Policies: shopPolicies, Hosts: []policy.HostEndpoint{
 		{Interface: policy.AnyInterface, Policy: &wire.HostEndpoint{Name: "any", Tiers: tiers("icmp"), Untracked: tiers("icmp"), Profiles: []string{"kns.shop"}}},
 		{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth", Tiers: tiers("local"), Forward: tiers("forward"),
 			PreDNAT: []wire.Tier{{Name: "default", Ingress: []string{"early"}}}, Untracked: tiers("untracked")}},
@@ -167,13 +217,15 @@ func TestHosts(t *testing.T) {
 		r.Tunnels, r.Deny = nil, filter.Reject{}
 		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 17, Net: prefixes("10.0.0.0/8")[0], Port: 68}}
 		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Net: prefixes("fd00::/8")[0], Port: 53}, {Protocol: 6, Port: 443}}
-		for table, desired := range map[filter.Table]policy.Table{filter.Filter: r.Filter(in), filter.Mangle: r.Mangle(in), filter.Raw: r.Raw(in)} {
-			golden(t, "host-"+string(table)+"-"+family.String(), show(t, family, table, desired))
+		for _, table := range []filter.Table{filter.Filter, filter.Mangle, filter.Raw} {
+			golden(t, "host-"+string(table)+"-"+family.String(), show(t, family, table, render(r, in)))
 		}
 	}
 	in.Hosts = nil
-	if r := renderer(dataplane.IPv4); len(r.Mangle(in).Chains) > 0 {
-		t.Error("without host endpoints there is something in mangle")
+	for _, c := range render(renderer(dataplane.IPv4), in).Chains {
+		if c.Table == filter.Mangle {
+			t.Error("without host endpoints there is something in mangle")
+		}
 	}
 }
 
@@ -184,7 +236,7 @@ func TestNAT(t *testing.T) {
 		"nat-options": {Address: addr("192.0.2.1"), SpareHosts: true, OutInterface: "eth0",
 			Tunnels: []policy.TunnelDevice{{Name: "vxlan.calico", Addr: addr("10.65.0.1")}}},
 	} {
-		golden(t, name, show(t, dataplane.IPv4, filter.NAT, renderer(dataplane.IPv4).NAT(n)))
+		golden(t, name, show(t, dataplane.IPv4, filter.NAT, render(renderer(dataplane.IPv4), input{NAT: n})))
 	}
 }
 

@@ -33,7 +33,8 @@ func (r *Renderer) rule(rule wire.Rule) []filter.Rule {
 	if !r.applies(rule) {
 		return nil
 	}
-	if hasPorts(rule) && !portProtocol(rule.Protocol) || (rule.ICMP != nil || rule.NotICMP != nil) && rule.Protocol != icmp && rule.Protocol != icmpv6 {
+	hasICMP := rule.ICMP != nil || rule.NotICMP != nil
+	if hasPorts(rule) && !portProtocol(rule.Protocol) || hasICMP && rule.Protocol != icmp && rule.Protocol != icmpv6 {
 		// The kernel compares ports and ICMP types only of a protocol that has them. What cannot be compared
 		// must not open anything that the rule is there to close.
 		if rule.Action == wire.Allow || rule.Action == wire.Log {
@@ -53,7 +54,11 @@ func (r *Renderer) rule(rule wire.Rule) []filter.Rule {
 	if rule.Protocol == 0 {
 		m.NotProtocol = rule.NotProtocol
 	}
-	return []filter.Rule{{Match: m, Action: r.act(rule.Action)}}
+	rendered := filter.Rule{Match: m, Action: r.act(rule.Action)}
+	if rule.Action == wire.Allow {
+		rendered.Effect = filter.Opens
+	}
+	return []filter.Rule{rendered}
 }
 
 // applies reports whether the family has packets that the rule could match.

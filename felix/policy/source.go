@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -27,28 +26,17 @@ func (t *table) sources(e Endpoint) []netip.Prefix {
 
 // checkSources adds the chains that drop packets that workloads send from addresses of others. The chains belong to the
 // raw table, before connection tracking: a forged packet neither creates an entry there nor matches one.
-func (t *table) checkSources(endpoints []Endpoint) {
-	t.add(chainSource, nil, func() []filter.Rule {
-		var rules []filter.Rule
-		if t.Family == dataplane.IPv6 {
-			for _, source := range []string{"fe80::/10", "::/128"} {
-				m := filter.Match{Protocol: icmpv6, Source: filter.End{Nets: []netip.Prefix{netip.MustParsePrefix(source)}}}
-				rules = append(rules, filter.Rule{Match: m, Action: filter.Goto{Chain: chainNeighbours}})
-			}
-		}
-		return append(rules, filter.Rule{Action: filter.Jump{Chain: chainFrom}})
-	})
+func (t *table) checkSources() {
+	var rules []filter.Rule
 	if t.Family == dataplane.IPv6 {
-		t.add(chainNeighbours, nil, func() []filter.Rule {
-			return append(t.linkLocal(), filter.Rule{Action: filter.Drop{},
-				Comment: "Drop what is not about neighbours"})
-		})
+		for _, source := range []string{"fe80::/10", "::/128"} {
+			m := filter.Match{Protocol: icmpv6, Source: filter.End{Nets: []netip.Prefix{netip.MustParsePrefix(source)}}}
+			rules = append(rules, filter.Rule{Match: m, Action: filter.Goto{Chain: chainNeighbours}})
+		}
+		t.add(chainNeighbours, append(t.linkLocal(), filter.Rule{Action: filter.Drop{},
+			Comment: "Drop what is not about neighbours"}))
 	}
-	t.dispatchTo(chainFrom, filter.In, prefixFromWorkload, endpoints)
-	for _, e := range endpoints {
-		sources := t.sources(e)
-		t.add(prefixFromWorkload+e.Interface, fmt.Sprint(sources), func() []filter.Rule { return forged(sources) })
-	}
+	t.add(chainSource, append(rules, filter.Rule{Action: filter.Jump{Chain: chainFrom}}))
 }
 
 // forged returns the rules that drop packets from other addresses than the sources.

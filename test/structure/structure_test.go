@@ -61,7 +61,7 @@ var mayImport = map[string][]string{
 var importers = map[string][]string{
 	"felix/dataplane/filter/iptables": {"felix/dataplane/linux"},
 	"felix/dataplane/linux":           {"felix/daemon"},
-	"felix/dataplane/ipset":           {"felix/dataplane/linux", "felix/dataplane/filter/iptables", "test/bench/cmd/bench"},
+	"felix/dataplane/ipset":           {"felix/dataplane/filter/iptables", "test/bench/cmd/bench"},
 }
 
 // forbidden lists outside packages that must not be linked into a program, directly or not.

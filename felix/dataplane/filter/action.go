@@ -19,8 +19,8 @@ type (
 
 // SetMark sets the bits in Mask of the packet's mark to Value.
 //
-// With Return the packet then returns to the calling chain. Such a rule sets all bits of Mask, and a packet that reaches
-// it has none of them: a backend that has one action a rule recognises by them which packets it has marked.
+// With Return the packet then returns to the calling chain. Such a rule sets all bits of Mask, and a packet that
+// reaches it has none of them: a backend that has one action a rule recognises by them which packets it has marked.
 type SetMark struct {
 	Value, Mask uint32
 	Return      bool

@@ -12,8 +12,26 @@ import "net/netip"
 type Rule struct {
 	Match   Match
 	Action  Action
+	Effect  Effect
 	Comment string // for people; may be empty
 }
+
+// Effect says what it means for a packet that a rule matches it. A backend needs it to change sets in an order that
+// opens nothing.
+type Effect uint8
+
+// The effects.
+const (
+	// ByAction is Opens for Accept, Closes for Drop and Reject, Neutral for rules that only count, log or translate,
+	// and otherwise unknown.
+	ByAction Effect = iota
+	// Opens is set if a packet that the rule matches passes wherever it would pass without the rule.
+	Opens
+	// Closes is set if a packet that the rule matches passes nowhere that it would not pass without the rule.
+	Closes
+	// Neutral is set if the rule does not decide which packets pass.
+	Neutral
+)
 
 // Match is what a packet must be for a rule to apply. Every field that is not zero must hold. The elements of a list
 // are alternatives, but for Sets: the address must be in every one of them.

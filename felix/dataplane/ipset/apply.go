@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // FailedError says which sets are not as desired; the others are.
@@ -25,15 +27,25 @@ func (e *FailedError) Error() string {
 	return errors.Join(errs...).Error()
 }
 
-// Apply is Grow and then Shrink.
+// Order says when, with respect to the rules, a set gets its new members and loses its former ones.
+type Order uint8
+
+// The orders.
+const (
+	AddFirst    Order = iota // members come before the rules change, and go after that
+	RemoveFirst              // members go before the rules change, and come after that
+	AllFirst                 // no rule names the set yet
+)
+
+// Apply is Before and After for somebody who has no rules.
 func (s *Sets) Apply(ctx context.Context) error {
-	return errors.Join(s.Grow(ctx), s.Shrink(ctx))
+	return errors.Join(s.Before(ctx, func(string) Order { return AllFirst }), s.After(ctx))
 }
 
-// Grow creates sets and adds members: what must be there before a rule that names a set. What it could not do of single
-// sets is a *FailedError.
-func (s *Sets) Grow(ctx context.Context) error {
-	err := s.pass(ctx, s.grow)
+// Before creates the sets that are missing, and does the part of the changes of members that comes before the rules
+// change. What it could not do of single sets is a *FailedError.
+func (s *Sets) Before(ctx context.Context, order func(name string) Order) error {
+	err := s.each(ctx, func(name string, e *set) error { return s.before(name, e, order(name)) })
 	failed, known := errors.AsType[*FailedError](err)
 	if err != nil && !known {
 		return err
@@ -52,17 +64,14 @@ func (s *Sets) Grow(ctx context.Context) error {
 	return failed
 }
 
-// Shrink removes members and sets: what must go after the last rule that names a set.
-func (s *Sets) Shrink(ctx context.Context) error {
-	return s.pass(ctx, s.shrink)
-}
+// After does the rest: what Before left of members, and the removal of sets, which no rule names any more. What it
+// could not do of single sets is a *FailedError.
+func (s *Sets) After(ctx context.Context) error { return s.each(ctx, s.after) }
 
-// pass does one phase for every dirty set, in the order of their names.
-func (s *Sets) pass(ctx context.Context, phase func(string, *set) error) error {
-	if !s.loaded {
-		if err := s.load(); err != nil {
-			return err
-		}
+// each does one phase for every dirty set, in the order of their names.
+func (s *Sets) each(ctx context.Context, phase func(string, *set) error) error {
+	if err := s.Load(); err != nil {
+		return err
 	}
 	failed := map[string]error{}
 	for _, name := range slices.Sorted(maps.Keys(s.dirty)) {
@@ -92,31 +101,58 @@ func (s *Sets) pass(ctx context.Context, phase func(string, *set) error) error {
 	return nil
 }
 
-func (s *Sets) grow(name string, e *set) error {
+func (s *Sets) before(name string, e *set, order Order) error {
 	if !e.wanted || s.withheld[name] != nil {
 		return nil
 	}
-	if e.actual != nil && e.actual.typ != e.typ {
+	if e.actual != nil && e.actual.Type != e.typ {
 		// The kernel swaps sets of one type only. That rules still name it is an error for the caller to cure.
 		if err := s.destroy(name, e); err != nil {
 			return err
 		}
 	}
-	if e.actual != nil && e.actual.maxElements != s.cfg.MaxElements {
-		return s.exchange(name, e)
+	if e.actual != nil && e.actual.MaxElements != s.cfg.MaxElements {
+		if err := s.exchange(name, e); err != nil {
+			return err
+		}
 	}
 	if e.actual == nil {
 		h := s.header(name, e)
-		if err := s.kernel.create(h); err != nil {
+		if err := s.kernel.Create(h); err != nil {
 			return fmt.Errorf("create ip set %s: %w", name, err)
 		}
 		e.actual = &h
 	}
+	if order != AddFirst {
+		if err := s.remove(name, e); err != nil {
+			return err
+		}
+	}
+	if order != RemoveFirst {
+		return s.add(name, e)
+	}
+	return nil
+}
+
+func (s *Sets) after(name string, e *set) error {
+	switch {
+	case e.actual == nil || s.keep && !e.wanted:
+		return nil
+	case !e.wanted || s.withheld[name] != nil:
+		return s.destroy(name, e)
+	}
+	if err := s.remove(name, e); err != nil {
+		return err
+	}
+	return s.add(name, e)
+}
+
+func (s *Sets) add(name string, e *set) error {
 	wanted, _ := e.members.Pending()
 	if len(wanted) == 0 {
 		return nil
 	}
-	if err := s.kernel.add(name, wanted); err != nil {
+	if err := s.kernel.Add(name, wanted); err != nil {
 		return fmt.Errorf("add to ip set %s: %w", name, err)
 	}
 	for _, m := range wanted {
@@ -125,18 +161,12 @@ func (s *Sets) grow(name string, e *set) error {
 	return nil
 }
 
-func (s *Sets) shrink(name string, e *set) error {
-	if e.actual == nil {
-		return nil
-	}
-	if !e.wanted || s.withheld[name] != nil {
-		return s.destroy(name, e)
-	}
+func (s *Sets) remove(name string, e *set) error {
 	_, unwanted := e.members.Pending()
-	if len(unwanted) == 0 {
+	if len(unwanted) == 0 || s.keep {
 		return nil
 	}
-	if err := s.kernel.remove(name, unwanted); err != nil {
+	if err := s.kernel.Remove(name, unwanted); err != nil {
 		return fmt.Errorf("remove from ip set %s: %w", name, err)
 	}
 	for _, m := range unwanted {
@@ -145,46 +175,43 @@ func (s *Sets) shrink(name string, e *set) error {
 	return nil
 }
 
-// exchange puts a new set with the configured limit in the place of one that rules may name. It keeps
-// the members that are to go until Shrink.
+// exchange puts a new set with the configured limit and the same members in the place of one that rules may name.
 func (s *Sets) exchange(name string, e *set) error {
 	temporary := temporaryPrefix(s.cfg.Family) + "new"
-	members := maps.Clone(e.members.AllActual())
-	maps.Copy(members, e.members.AllDesired())
+	members := e.members.AllActual()
 	h := s.header(temporary, e)
-	h.elements = len(members)
-	if err := s.kernel.create(h); err != nil {
+	h.Elements = len(members)
+	if err := s.kernel.Create(h); err != nil {
 		return fmt.Errorf("create ip set %s in place of %s: %w", temporary, name, err)
 	}
-	err := s.kernel.add(temporary, slices.Collect(maps.Keys(members)))
+	err := s.kernel.Add(temporary, slices.Collect(maps.Keys(members)))
 	if err == nil {
-		err = s.kernel.swap(temporary, name)
+		err = s.kernel.Swap(temporary, name)
 	}
 	if err != nil {
 		err = fmt.Errorf("put ip set %s in the place of %s: %w", temporary, name, err)
 	} else {
-		h.name = name
+		h.Name = name
 		e.actual = &h
-		e.members.Load(members)
 	}
-	if e := s.kernel.destroy(temporary); e != nil {
+	if e := s.kernel.Destroy(temporary); e != nil {
 		err = errors.Join(err, fmt.Errorf("destroy ip set %s: %w", temporary, e))
 	}
 	return err
 }
 
 func (s *Sets) destroy(name string, e *set) error {
-	if err := s.kernel.destroy(name); err != nil {
+	if err := s.kernel.Destroy(name); err != nil {
 		return fmt.Errorf("destroy ip set %s: %w", name, err)
 	}
 	e.actual = nil
-	e.members.Load(map[Member]struct{}{})
+	e.members.Load(map[filter.Member]struct{}{})
 	return nil
 }
 
-func (s *Sets) header(name string, e *set) header {
-	return header{
-		name: name, typ: e.typ, family: s.cfg.Family,
-		maxElements: s.cfg.MaxElements, elements: len(e.members.AllDesired()),
+func (s *Sets) header(name string, e *set) Header {
+	return Header{
+		Name: name, Type: e.typ, Family: s.cfg.Family,
+		MaxElements: s.cfg.MaxElements, Elements: len(e.members.AllDesired()),
 	}
 }

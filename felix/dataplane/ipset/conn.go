@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // Numbers of the kernel's interface, include/uapi/linux/netfilter/ipset/ip_set.h.
@@ -38,13 +39,14 @@ const (
 	attrLine     = 9
 
 	// In attrData.
-	attrIP       = 1
-	attrCIDR     = 3
-	attrPort     = 4
-	attrProto    = 7
-	attrHashSize = 18
-	attrMaxElem  = 19
-	attrElements = 24
+	attrIP         = 1
+	attrCIDR       = 3
+	attrPort       = 4
+	attrProto      = 7
+	attrHashSize   = 18
+	attrMaxElem    = 19
+	attrElements   = 24
+	attrReferences = 25
 
 	// In attrIP.
 	attrIPv4 = 1
@@ -75,7 +77,8 @@ type conn struct {
 	family dataplane.Family
 }
 
-func dial(f dataplane.Family) (*conn, error) {
+// Dial connects to the kernel in the calling thread's network namespace.
+func Dial(f dataplane.Family) (Kernel, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink for ip sets: %w", err)
@@ -83,10 +86,11 @@ func dial(f dataplane.Family) (*conn, error) {
 	return &conn{nl: c, family: f}, nil
 }
 
-func (c *conn) close() error { return c.nl.Close() }
+func (c *conn) Close() error { return c.nl.Close() }
 
 // execute sends a command and returns what the kernel answers, without the netfilter header.
-func (c *conn) execute(cmd int, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
+func (c *conn) execute(cmd int, flags netlink.HeaderFlags,
+	encode func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
 	e := netlink.NewAttributeEncoder()
 	e.ByteOrder = binary.BigEndian
 	e.Uint8(attrProtocol, protocol)
@@ -111,33 +115,33 @@ func (c *conn) execute(cmd int, flags netlink.HeaderFlags, encode func(*netlink.
 	return msgs, err
 }
 
-func (c *conn) create(h header) error {
+func (c *conn) Create(h Header) error {
 	hashSize := uint32(64) // the kernel's least; it doubles by itself
-	for int(hashSize) < h.elements/4 && hashSize < 1<<18 {
+	for int(hashSize) < h.Elements/4 && hashSize < 1<<18 {
 		hashSize *= 2
 	}
 	_, err := c.execute(cmdCreate, netlink.Acknowledge|netlink.Excl, func(e *netlink.AttributeEncoder) {
-		e.String(attrSetName, h.name)
-		e.String(attrTypeName, string(h.typ))
+		e.String(attrSetName, h.Name)
+		e.String(attrTypeName, string(h.Type))
 		e.Uint8(attrRevision, revision)
-		e.Uint8(attrFamily, uint8(h.family.AF()))
+		e.Uint8(attrFamily, uint8(h.Family.AF()))
 		e.Nested(attrData, func(e *netlink.AttributeEncoder) error {
 			e.Uint32(attrHashSize|netOrder, hashSize)
-			e.Uint32(attrMaxElem|netOrder, h.maxElements)
+			e.Uint32(attrMaxElem|netOrder, h.MaxElements)
 			return nil
 		})
 	})
 	return err
 }
 
-func (c *conn) destroy(name string) error {
+func (c *conn) Destroy(name string) error {
 	_, err := c.execute(cmdDestroy, netlink.Acknowledge, func(e *netlink.AttributeEncoder) {
 		e.String(attrSetName, name)
 	})
 	return err
 }
 
-func (c *conn) swap(a, b string) error {
+func (c *conn) Swap(a, b string) error {
 	_, err := c.execute(cmdSwap, netlink.Acknowledge, func(e *netlink.AttributeEncoder) {
 		e.String(attrSetName, a)
 		e.String(attrSetName2, b)
@@ -145,18 +149,22 @@ func (c *conn) swap(a, b string) error {
 	return err
 }
 
-func (c *conn) add(name string, members []Member) error { return c.change(cmdAdd, name, members) }
+func (c *conn) Add(name string, members []filter.Member) error {
+	return c.change(cmdAdd, name, members)
+}
 
-func (c *conn) remove(name string, members []Member) error { return c.change(cmdDel, name, members) }
+func (c *conn) Remove(name string, members []filter.Member) error {
+	return c.change(cmdDel, name, members)
+}
 
-func (c *conn) change(cmd int, name string, members []Member) error {
+func (c *conn) change(cmd int, name string, members []filter.Member) error {
 	for chunk := range slices.Chunk(members, batch) {
 		_, err := c.execute(cmd, netlink.Acknowledge, func(e *netlink.AttributeEncoder) {
 			e.String(attrSetName, name)
 			e.Uint32(attrLine|netOrder, 0) // must be there with attrADT
 			e.Nested(attrADT, func(e *netlink.AttributeEncoder) error {
 				for _, m := range chunk {
-					e.Nested(attrData, m.encode)
+					e.Nested(attrData, func(e *netlink.AttributeEncoder) error { return encode(m, e) })
 				}
 				return nil
 			})
@@ -168,7 +176,7 @@ func (c *conn) change(cmd int, name string, members []Member) error {
 	return nil
 }
 
-func (m Member) encode(e *netlink.AttributeEncoder) error {
+func encode(m filter.Member, e *netlink.AttributeEncoder) error {
 	e.Nested(attrIP, func(e *netlink.AttributeEncoder) error {
 		if m.Net.Addr().Is4() {
 			e.Bytes(attrIPv4|netOrder, m.Net.Addr().AsSlice())
@@ -187,33 +195,35 @@ func (m Member) encode(e *netlink.AttributeEncoder) error {
 }
 
 // headers lists all sets, ours or not.
-func (c *conn) headers() ([]header, error) {
+func (c *conn) Headers() ([]Header, error) {
 	msgs, err := c.execute(cmdList, netlink.Dump, func(e *netlink.AttributeEncoder) {
 		e.Uint32(attrFlags|netOrder, flagListHeader)
 	})
 	if err != nil {
 		return nil, err
 	}
-	var list []header
+	var list []Header
 	err = eachAttribute(msgs, func(d *netlink.AttributeDecoder) {
 		switch d.Type() {
 		case attrSetName: // begins a set
-			list = append(list, header{name: d.String()})
+			list = append(list, Header{Name: d.String()})
 		case attrTypeName:
-			list[len(list)-1].typ = Type(d.String())
+			list[len(list)-1].Type = Type(d.String())
 		case attrFamily:
-			list[len(list)-1].family = dataplane.IPv4
+			list[len(list)-1].Family = dataplane.IPv4
 			if d.Uint8() == unix.AF_INET6 {
-				list[len(list)-1].family = dataplane.IPv6
+				list[len(list)-1].Family = dataplane.IPv6
 			}
 		case attrData:
 			d.Nested(func(d *netlink.AttributeDecoder) error {
 				for d.Next() {
 					switch d.Type() {
 					case attrMaxElem:
-						list[len(list)-1].maxElements = d.Uint32()
+						list[len(list)-1].MaxElements = d.Uint32()
 					case attrElements:
-						list[len(list)-1].elements = int(d.Uint32())
+						list[len(list)-1].Elements = int(d.Uint32())
+					case attrReferences:
+						list[len(list)-1].References = int(d.Uint32())
 					}
 				}
 				return nil
@@ -223,22 +233,22 @@ func (c *conn) headers() ([]header, error) {
 	return list, err
 }
 
-func (c *conn) members(name string) ([]Member, error) {
+func (c *conn) Members(name string) ([]filter.Member, error) {
 	msgs, err := c.execute(cmdList, netlink.Dump, func(e *netlink.AttributeEncoder) {
 		e.String(attrSetName, name)
 	})
 	if err != nil {
 		return nil, err
 	}
-	var list []Member
+	var list []filter.Member
 	err = eachAttribute(msgs, func(d *netlink.AttributeDecoder) {
 		if d.Type() != attrADT {
 			return
 		}
 		d.Nested(func(d *netlink.AttributeDecoder) error {
 			for d.Next() {
-				var m Member
-				d.Nested(m.decode)
+				var m filter.Member
+				d.Nested(func(d *netlink.AttributeDecoder) error { return decode(&m, d) })
 				list = append(list, m)
 			}
 			return nil
@@ -247,7 +257,7 @@ func (c *conn) members(name string) ([]Member, error) {
 	return list, err
 }
 
-func (m *Member) decode(d *netlink.AttributeDecoder) error {
+func decode(m *filter.Member, d *netlink.AttributeDecoder) error {
 	bits := -1
 	var addr netip.Addr
 	for d.Next() {

@@ -1,6 +1,10 @@
 package ipset
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
+)
 
 // Counts say what a Sets has done and what the kernel has, for metrics. They may be read from any goroutine.
 type Counts struct {
@@ -15,7 +19,7 @@ func (s *Sets) Counts() *Counts { return s.counts }
 
 // counted counts what is asked of the kernel.
 type counted struct {
-	kernel
+	Kernel
 	counts *Counts
 }
 
@@ -29,22 +33,22 @@ func (c counted) call(err error, lines int) error {
 	return nil
 }
 
-func (c counted) headers() ([]header, error) {
-	list, err := c.kernel.headers()
+func (c counted) Headers() ([]Header, error) {
+	list, err := c.Kernel.Headers()
 	if err == nil {
 		c.counts.All.Store(int64(len(list)))
 	}
 	return list, c.call(err, 0)
 }
 
-func (c counted) members(name string) ([]Member, error) {
-	list, err := c.kernel.members(name)
+func (c counted) Members(name string) ([]filter.Member, error) {
+	list, err := c.Kernel.Members(name)
 	return list, c.call(err, 0)
 }
 
-func (c counted) create(h header) error { return c.exist(c.kernel.create(h), 1) }
+func (c counted) Create(h Header) error { return c.exist(c.Kernel.Create(h), 1) }
 
-func (c counted) destroy(name string) error { return c.exist(c.kernel.destroy(name), -1) }
+func (c counted) Destroy(name string) error { return c.exist(c.Kernel.Destroy(name), -1) }
 
 // exist counts that a set came or went.
 func (c counted) exist(err error, n int64) error {
@@ -55,12 +59,12 @@ func (c counted) exist(err error, n int64) error {
 	return c.call(err, 1)
 }
 
-func (c counted) swap(a, b string) error { return c.call(c.kernel.swap(a, b), 1) }
+func (c counted) Swap(a, b string) error { return c.call(c.Kernel.Swap(a, b), 1) }
 
-func (c counted) add(name string, members []Member) error {
-	return c.call(c.kernel.add(name, members), len(members))
+func (c counted) Add(name string, members []filter.Member) error {
+	return c.call(c.Kernel.Add(name, members), len(members))
 }
 
-func (c counted) remove(name string, members []Member) error {
-	return c.call(c.kernel.remove(name, members), len(members))
+func (c counted) Remove(name string, members []filter.Member) error {
+	return c.call(c.Kernel.Remove(name, members), len(members))
 }

@@ -12,24 +12,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
 // counting counts what is written, and how often members are read.
 type counting struct {
-	kernel
+	Kernel
 	writes, reads int
 }
 
-func (c *counting) create(h header) error          { c.writes++; return c.kernel.create(h) }
-func (c *counting) destroy(n string) error         { c.writes++; return c.kernel.destroy(n) }
-func (c *counting) swap(a, b string) error         { c.writes++; return c.kernel.swap(a, b) }
-func (c *counting) add(n string, m []Member) error { c.writes++; return c.kernel.add(n, m) }
-func (c *counting) remove(n string, m []Member) error {
+func (c *counting) Create(h Header) error                 { c.writes++; return c.Kernel.Create(h) }
+func (c *counting) Destroy(n string) error                { c.writes++; return c.Kernel.Destroy(n) }
+func (c *counting) Swap(a, b string) error                { c.writes++; return c.Kernel.Swap(a, b) }
+func (c *counting) Add(n string, m []filter.Member) error { c.writes++; return c.Kernel.Add(n, m) }
+func (c *counting) Remove(n string, m []filter.Member) error {
 	c.writes++
-	return c.kernel.remove(n, m)
+	return c.Kernel.Remove(n, m)
 }
-func (c *counting) members(n string) ([]Member, error) { c.reads++; return c.kernel.members(n) }
+func (c *counting) Members(n string) ([]filter.Member, error) { c.reads++; return c.Kernel.Members(n) }
 
 func open(t *testing.T, cfg Config) (*Sets, *counting) {
 	t.Helper()
@@ -38,10 +39,12 @@ func open(t *testing.T, cfg Config) (*Sets, *counting) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	c := &counting{kernel: s.kernel}
+	c := &counting{Kernel: s.kernel}
 	s.kernel = c
 	return s, c
 }
+
+func addFirst(string) Order { return AddFirst }
 
 func apply(t *testing.T, s *Sets) {
 	t.Helper()
@@ -50,10 +53,10 @@ func apply(t *testing.T, s *Sets) {
 	}
 }
 
-func nets(prefixes ...string) []Member {
-	var m []Member
+func nets(prefixes ...string) []filter.Member {
+	var m []filter.Member
 	for _, p := range prefixes {
-		m = append(m, Member{Net: netip.MustParsePrefix(p)})
+		m = append(m, filter.Member{Net: netip.MustParsePrefix(p)})
 	}
 	return m
 }
@@ -82,9 +85,9 @@ var families = []struct {
 var (
 	first  = nets("10.0.0.0/8", "10.1.2.3/32", "fd00::/16", "fd00:1::3/128")
 	second = nets("10.1.2.3/32", "10.9.0.0/16", "fd00:1::3/128", "fd00:9::/32")
-	ports  = []Member{
-		{netip.MustParsePrefix("10.1.2.3/32"), 6, 80}, {netip.MustParsePrefix("10.1.2.3/32"), 17, 53},
-		{netip.MustParsePrefix("fd00:1::3/128"), 6, 80}, {netip.MustParsePrefix("fd00:1::3/128"), 17, 53},
+	ports  = []filter.Member{
+		{Net: netip.MustParsePrefix("10.1.2.3/32"), Protocol: 6, Port: 80}, {Net: netip.MustParsePrefix("10.1.2.3/32"), Protocol: 17, Port: 53},
+		{Net: netip.MustParsePrefix("fd00:1::3/128"), Protocol: 6, Port: 80}, {Net: netip.MustParsePrefix("fd00:1::3/128"), Protocol: 17, Port: 53},
 	}
 )
 
@@ -145,8 +148,8 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// TestWithhold: a set that is withheld goes from the kernel only with Shrink, is reported until it is not withheld any more, and
-// has then the members that it was given meanwhile.
+// TestWithhold: a set that is withheld goes from the kernel only with After, is reported until it is not withheld any
+// more, and has then the members that it was given meanwhile.
 func TestWithhold(t *testing.T) {
 	kerneltest.Enter(t)
 	s, _ := open(t, Config{Family: dataplane.IPv4})
@@ -156,21 +159,21 @@ func TestWithhold(t *testing.T) {
 	apply(t, s)
 	full := errors.New("no room")
 	s.Withhold(map[string]error{a: full})
-	grown := s.Grow(t.Context())
+	grown := s.Before(t.Context(), addFirst)
 	if failed, is := errors.AsType[*FailedError](grown); !is || len(failed.Sets) != 1 || failed.Sets[a] != full {
-		t.Errorf("Grow gives %v", grown)
+		t.Errorf("Before gives %v", grown)
 	}
 	if names := kerneltest.Run(t, "ipset list -n"); !strings.Contains(names, a) {
-		t.Errorf("before Shrink there are %q: a rule may still name the set", names)
+		t.Errorf("before After there are %q: a rule may still name the set", names)
 	}
-	if err := s.Shrink(t.Context()); err != nil {
+	if err := s.After(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if names := kerneltest.Run(t, "ipset list -n"); strings.Contains(names, a) || !strings.Contains(names, b) {
-		t.Errorf("after Shrink there are %q", names)
+		t.Errorf("after After there are %q", names)
 	}
 	s.AddMembers(a, nets("10.2.0.0/16")...)
-	if err := s.Grow(t.Context()); err == nil {
+	if err := s.Before(t.Context(), addFirst); err == nil {
 		t.Error("the set that is withheld is not reported any more")
 	}
 	s.Withhold(nil)
@@ -218,24 +221,24 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// TestPhases: what rules name may not go before Shrink, and a set in use is reported and tried again.
+// TestPhases: what rules name may not go before After, and a set in use is reported and tried again.
 func TestPhases(t *testing.T) {
 	kerneltest.Enter(t)
 	s, _ := open(t, Config{Family: dataplane.IPv4})
 	s.Set(Set{"cali40a", HashNet, first})
 	apply(t, s)
 	s.Set(Set{"cali40a", HashNet, second})
-	if err := s.Grow(t.Context()); err != nil {
+	if err := s.Before(t.Context(), addFirst); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"10.0.0.0/8", "10.1.2.3", "10.9.0.0/16"}, listed(t, "cali40a")); diff != "" {
-		t.Errorf("after Grow (-want +got):\n%s", diff)
+		t.Errorf("after Before (-want +got):\n%s", diff)
 	}
-	if err := s.Shrink(t.Context()); err != nil {
+	if err := s.After(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(families[0].second, listed(t, "cali40a")); diff != "" {
-		t.Errorf("after Shrink (-want +got):\n%s", diff)
+		t.Errorf("after After (-want +got):\n%s", diff)
 	}
 
 	rule := " OUTPUT -m set --match-set cali40a dst -j DROP"
@@ -264,9 +267,9 @@ func TestLimitChanges(t *testing.T) {
 	kerneltest.Run(t, "iptables -A OUTPUT -m set --match-set cali40a dst -j DROP")
 	small.AddMembers("cali40a", nets("10.9.0.0/16")...)
 	small.Set(Set{"cali40b", HashNet, nets("10.9.0.0/16")})
-	err := small.Grow(t.Context())
+	err := small.Before(t.Context(), addFirst)
 	if failed, ok := errors.AsType[*FailedError](err); !ok || len(failed.Sets) != 1 || !strings.Contains(failed.Sets["cali40a"].Error(), "full") {
-		t.Errorf("Grow beyond the limit: %v", err)
+		t.Errorf("Before beyond the limit: %v", err)
 	}
 	if diff := cmp.Diff([]string{"10.9.0.0/16"}, listed(t, "cali40b")); diff != "" {
 		t.Errorf("the set after the one that is full (-want +got):\n%s", diff)
@@ -289,7 +292,7 @@ func TestHalves(t *testing.T) {
 	low := "0.0.0.0/1"
 	s.Set(Set{"cali40a", HashNet, nets("0.0.0.0/0", low)})
 	for _, step := range []struct {
-		add, remove []Member
+		add, remove []filter.Member
 		want        string
 	}{
 		{nil, nil, "0.0.0.0/1 128.0.0.0/1"},
@@ -312,13 +315,13 @@ func TestHalves(t *testing.T) {
 func TestManyMembers(t *testing.T) {
 	kerneltest.Enter(t)
 	s, c := open(t, Config{Family: dataplane.IPv6})
-	var members []Member
+	var members []filter.Member
 	for i := range 20000 {
 		members = append(members, nets(fmt.Sprintf("fd00:%x::%x/128", i>>8+1, i&255+1))...)
 	}
 	s.Set(Set{"cali60many", HashNet, members})
 	apply(t, s)
-	got, err := c.members("cali60many")
+	got, err := c.Members("cali60many")
 	if err != nil || len(got) != len(members) {
 		t.Fatalf("%d members, %v; want %d", len(got), err, len(members))
 	}
@@ -370,7 +373,7 @@ func BenchmarkChange(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer s.Close()
-			var members []Member
+			var members []filter.Member
 			for i := range size {
 				members = append(members, nets(fmt.Sprintf("fd00:%x::%x/128", i>>8+1, i&255+1))...)
 			}

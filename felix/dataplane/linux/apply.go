@@ -2,12 +2,12 @@ package linux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/boundary"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 )
 
@@ -23,14 +23,11 @@ func (d *Dataplane) Apply(ctx context.Context, changes boundary.Desired) boundar
 	}
 	d.take(changes)
 	d.allotRoom()
-	d.renderRules()
 	if changes.Scope == boundary.Everything {
 		d.applyAll(ctx, &r)
 	} else {
-		grown, rules := d.protect(ctx)
-		for i := range d.families {
-			r.fail(boundary.KindSet, d.families[i].Family, grown[i])
-			r.fail(boundary.KindPolicy, d.families[i].Family, rules[i])
+		for i, err := range d.protect(ctx, true) {
+			r.failFilter(d.families[i].Family, err)
 		}
 	}
 	d.explain(&r)
@@ -52,12 +49,15 @@ func (d *Dataplane) take(changes boundary.Desired) {
 		d.setTunnels()
 		d.setNetworks()
 	}
-	if changes.Whole || !changes.Policies.Empty() || !changes.HostEndpoints.Empty() {
-		changes.Policies.ApplyTo(d.policies, changes.Whole)
-		changes.HostEndpoints.ApplyTo(d.hosts, changes.Whole)
-		d.stale, d.room.changed = true, true
-	}
+	d.takePolicies(changes)
 	d.takeEndpoints(changes)
+	if d.stale && d.settings.Config != nil {
+		d.setRenderers()
+	}
+	if d.stale || changes.Whole || !changes.HostEndpoints.Empty() || d.settings.IPVS && !changes.Endpoints.Empty() {
+		d.markEndpoints()
+	}
+	d.stale = false
 	d.takeSets(changes)
 	d.takeRoutes(changes)
 	for _, f := range d.families {
@@ -97,51 +97,36 @@ func hostRoute(addr netip.Addr) route.Key {
 	return route.Key{Dst: netip.PrefixFrom(addr, addr.BitLen())}
 }
 
-// applyAll makes the kernel match, in the order in which nothing opens that is to be closed: what rules name exists before
-// them, a pod's rules before its route, and what rules named goes after them.
+// applyAll makes the kernel match, in the order in which nothing opens that is to be closed: a pod's rules come before its
+// route.
 func (d *Dataplane) applyAll(ctx context.Context, r *result) {
 	r.fail(boundary.KindTunnel, 0, d.apply(ctx, d.drivers.Tunnels))
 	r.fail(boundary.KindSettings, 0, d.apply(ctx, d.drivers.Sysctls))
-	grown, rules := d.protect(ctx)
+	filtered := d.protect(ctx, false)
 	for i, f := range d.families {
-		stands := enforces(rules[i])
-		whole := grown[i] == nil || f.denies(grown[i])
-		f.stood = f.stood || whole && stands
-		r.fail(boundary.KindSet, f.Family, grown[i])
-		r.fail(boundary.KindPolicy, f.Family, rules[i])
+		f.enforced = filter.Enforced(filtered[i])
+		f.stood = f.stood || f.enforced
+		r.failFilter(f.Family, filtered[i])
 		if f.stood { // pods are not to be reached before their policy is
 			r.fail(boundary.KindRoute, f.Family, d.apply(ctx, f.Routes))
 		}
 		r.fail(boundary.KindConnections, f.Family, d.apply(ctx, f.Connections)) // last: what comes after meets the rules
-		f.enforced = whole && stands
-		if stands {
-			r.fail(boundary.KindSet, f.Family, d.counted(f.Sets.Name(), f.Sets.Shrink(ctx)))
-		}
 		r.Enforced[f.Family] = f.enforced
 	}
 }
 
-// protect makes sets and rules as desired, as far as that opens nothing, and returns the errors of each family.
-func (d *Dataplane) protect(ctx context.Context) (grown, rules []error) {
-	for _, f := range d.families {
-		err := d.counted(f.Sets.Name(), f.Sets.Grow(ctx))
-		d.stale = f.learnBroken(err, d.room.sizes) || d.stale
-		grown = append(grown, err)
-	}
-	d.renderRules() // again, if that changed what policies can be enforced
-	return grown, d.applyRules(ctx)
-}
-
-// applyRules applies one table after another, each of all families at a time: what takes time is the commands.
-func (d *Dataplane) applyRules(ctx context.Context) []error {
+// protect makes sets and rules as desired, and returns the error of each family. What takes time is the commands, which
+// run for all families at a time. With keep sets lose nothing.
+func (d *Dataplane) protect(ctx context.Context, keep bool) []error {
 	errs, finish := make([]error, len(d.families)), make([]func() error, len(d.families))
-	for table := range tables {
-		for i, f := range d.families {
-			finish[i] = f.tables()[table].Start(ctx)
-		}
-		for i, f := range d.families {
-			errs[i] = errors.Join(errs[i], d.counted(f.tables()[table].Name(), finish[i]()))
-		}
+	for i, f := range d.families {
+		c := f.commit()
+		c.Keep = keep
+		finish[i] = f.Filter.Start(ctx, c)
+	}
+	for i, f := range d.families {
+		errs[i] = finish[i]()
+		d.countFiltered(f.Filter.Name(), errs[i])
 	}
 	return errs
 }

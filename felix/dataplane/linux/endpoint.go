@@ -10,7 +10,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/boundary"
 )
 
-// takeEndpoints makes the settings of the endpoints' interfaces desired, as far as they changed.
+// takeEndpoints makes the rules of endpoints and the settings of their interfaces desired, as far as they changed.
 func (d *Dataplane) takeEndpoints(changes boundary.Desired) {
 	if changes.Settings != nil && d.settings.Config.IPForwarding == "Enabled" {
 		for _, f := range d.families {
@@ -30,12 +30,14 @@ func (d *Dataplane) takeEndpoints(changes boundary.Desired) {
 	for device, e := range changes.Endpoints.Upserts {
 		d.setEndpoint(device, e)
 	}
-	d.stale = d.stale || changes.Whole || !changes.Endpoints.Empty()
 }
 
 func (d *Dataplane) removeEndpoint(device string) {
 	former := d.endpoints[device]
 	delete(d.endpoints, device)
+	for _, f := range d.families {
+		f.program.RemoveEndpoint(device)
+	}
 	if former.Present {
 		d.drivers.Sysctls.RemoveDevice(device)
 	}
@@ -44,6 +46,9 @@ func (d *Dataplane) removeEndpoint(device string) {
 func (d *Dataplane) setEndpoint(device string, e boundary.Endpoint) {
 	former := d.endpoints[device]
 	d.endpoints[device] = e
+	if !d.settings.IPVS { // otherwise markEndpoints does, which knows the mark
+		d.enforce(device, e, 0)
+	}
 	switch {
 	case !e.Present && former.Present:
 		d.drivers.Sysctls.RemoveDevice(device)

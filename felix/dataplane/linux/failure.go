@@ -2,14 +2,10 @@ package linux
 
 import (
 	"errors"
-	"maps"
-	"slices"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/boundary"
-	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/policy"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
 // result is a boundary.Result that is being made.
@@ -20,13 +16,6 @@ func (r *result) fail(kind boundary.Kind, family dataplane.Family, err error) {
 	if err == nil {
 		return
 	}
-	if failed, ok := errors.AsType[*ipset.FailedError](err); ok {
-		r.failSets(family, failed)
-		return
-	}
-	if refused, ok := err.(*iptables.RefusedError); ok {
-		err = errors.Join(refused.Errs...)
-	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, err := range joined.Unwrap() {
 			r.fail(kind, family, err)
@@ -36,68 +25,55 @@ func (r *result) fail(kind boundary.Kind, family dataplane.Family, err error) {
 	r.Failures = append(r.Failures, boundary.Failure{Kind: kind, Family: family, Err: err})
 }
 
-// failSets adds a Failure for each reason. Many sets may have failed for one.
-func (r *result) failSets(family dataplane.Family, failed *ipset.FailedError) {
+// failFilter adds a Failure for each chain and each table that is not as desired, and for each reason why sets are not.
+// Many sets may have failed for one reason.
+func (r *result) failFilter(family dataplane.Family, err error) {
 	byReason := map[string]int{}
-	for _, name := range slices.Sorted(maps.Keys(failed.Sets)) {
-		err := failed.Sets[name]
-		if i, known := byReason[err.Error()]; known {
+	for _, err := range flatten(err) {
+		failed, is := errors.AsType[*filter.Error](err)
+		if !is || failed.Set == "" {
+			r.fail(boundary.KindPolicy, family, err)
+			continue
+		}
+		reason := failed.Err.Error()
+		if i, known := byReason[reason]; known {
 			r.Failures[i].Name = ""
 			continue
 		}
-		byReason[err.Error()] = len(r.Failures)
-		r.Failures = append(r.Failures, boundary.Failure{Kind: boundary.KindSet, Family: family, Name: name, Err: err})
+		byReason[reason] = len(r.Failures)
+		r.Failures = append(r.Failures,
+			boundary.Failure{Kind: boundary.KindSet, Family: family, Name: failed.Set, Err: failed.Err})
 	}
 }
 
-// enforces reports whether the rules stand, be it that some chains deny because the kernel refused them.
-func enforces(err error) bool {
+// flatten returns the errors that an error joins, or itself.
+func flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err == nil
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return []error{err}
 	}
-	return !slices.ContainsFunc(joined.Unwrap(), func(err error) bool {
-		_, refused := errors.AsType[*iptables.RefusedError](err)
-		return !refused && !enforces(err)
-	})
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, flatten(one)...)
+	}
+	return all
 }
 
-// learnBroken records which sets are not whole, and reports whether that changed. Policies that name one of them deny, and
-// hold up nothing else.
-func (f *family) learnBroken(err error, sets map[string]int) (changed bool) {
-	failed, known := errors.AsType[*ipset.FailedError](err)
-	if err != nil && !known {
-		return false // what was broken may be so still
+// countFiltered counts that a backend could not program rules, or sets.
+func (d *Dataplane) countFiltered(backend string, err error) {
+	var rules, sets bool
+	for _, err := range flatten(err) {
+		failed, is := errors.AsType[*filter.Error](err)
+		sets = sets || is && failed.Set != ""
+		rules = rules || !is || failed.Set == ""
 	}
-	broken := map[string]bool{}
-	if known {
-		for id := range sets {
-			if failed.Sets[ipset.SetName(f.Family, id)] != nil {
-				broken[id] = true
-			}
-		}
+	if rules {
+		d.failed(backend)
 	}
-	if maps.Equal(f.broken, broken) {
-		return false
+	if sets {
+		d.failed("ipset")
 	}
-	f.broken = broken
-	return true
-}
-
-// denies reports whether an error is about sets of policies alone, which then deny.
-func (f *family) denies(err error) bool {
-	failed, known := errors.AsType[*ipset.FailedError](err)
-	if !known {
-		return false
-	}
-	ids := []string{policy.SetAllPools, policy.SetMasqPools, policy.SetAllHosts, policy.SetThisHost}
-	for _, guard := range guards {
-		ids = append(ids, guard.Nodes)
-	}
-	for _, id := range ids {
-		if failed.Sets[ipset.SetName(f.Family, id)] != nil {
-			return false
-		}
-	}
-	return true
 }

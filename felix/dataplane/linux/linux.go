@@ -38,7 +38,8 @@ type Dataplane struct {
 	families  []*family
 	guard     guard
 	unusable  []string
-	// stale is set if rules have to be rendered again.
+	marked    bool // endpoints have marks for IPVS
+	// stale is set if what all rules depend on may have changed.
 	stale bool
 }
 
@@ -91,12 +92,7 @@ func (d *Dataplane) Check(ctx context.Context) (bool, error) {
 		errs = append(errs, err)
 	}
 	for _, f := range d.families {
-		ask(f.Sets)
-		if d.drivers.Polls {
-			for _, rules := range f.tables() {
-				ask(rules)
-			}
-		}
+		ask(f.Filter)
 	}
 	return any, errors.Join(errs...)
 }
@@ -106,13 +102,11 @@ func (d *Dataplane) Resync(part boundary.Part) {
 	switch part {
 	case boundary.Rules:
 		for _, f := range d.families {
-			for _, rules := range f.tables() {
-				rules.Resync()
-			}
+			f.Filter.ResyncChains()
 		}
 	case boundary.Sets:
 		for _, f := range d.families {
-			f.Sets.Resync()
+			f.Filter.ResyncSets()
 		}
 	case boundary.Routes:
 		for _, f := range d.families {

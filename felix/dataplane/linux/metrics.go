@@ -10,16 +10,14 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/typha/metric"
 )
 
 // Metrics exports what the drivers count, by Calico's names. The drivers know nothing of Prometheus.
 type Metrics struct {
-	tables []countedTable
-	sets   []countedSets
-	routes []countedRoutes
+	filters []countedFilter
+	routes  []countedRoutes
 	// What takes time, in seconds but exec, which is in microseconds.
 	exec, listed, read, forgot prometheus.Summary
 	// Times that a driver could not do what it was to.
@@ -27,15 +25,9 @@ type Metrics struct {
 	byDriver *prometheus.CounterVec
 }
 
-type countedTable struct {
+type countedFilter struct {
 	family dataplane.Family
-	name   string
-	*iptables.Counts
-}
-
-type countedSets struct {
-	family dataplane.Family
-	*ipset.Counts
+	*iptables.Backend
 }
 
 type countedRoutes struct {
@@ -60,13 +52,8 @@ func NewMetrics() *Metrics {
 	}
 }
 
-func (m *Metrics) addTable(f dataplane.Family, name filter.Table, t *iptables.Table) *iptables.Table {
-	m.tables = append(m.tables, countedTable{f, string(name), t.Counts()})
-	return t
-}
-
-func (m *Metrics) addSets(f dataplane.Family, s *ipset.Sets) {
-	m.sets = append(m.sets, countedSets{f, s.Counts()})
+func (m *Metrics) addFilter(f dataplane.Family, b *iptables.Backend) {
+	m.filters = append(m.filters, countedFilter{f, b})
 }
 
 func (m *Metrics) addRoutes(f dataplane.Family, t *route.Table) *route.Table {
@@ -141,13 +128,17 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 
 func (m *Metrics) collectTables(out chan<- prometheus.Metric) {
 	var saved, notSaved, restored, notRestored uint64
-	for _, t := range m.tables {
-		version := ipVersion(t.family)
-		out <- gauge(tableChains, t.Chains.Load(), version, t.name)
-		out <- gauge(tableRules, t.Rules.Load(), version, t.name)
-		out <- counter(tableLines, t.Lines.Load(), version, t.name)
-		saved, notSaved = saved+t.Saves.Load(), notSaved+t.SaveErrors.Load()
-		restored, notRestored = restored+t.Restores.Load(), notRestored+t.RestoreErrors.Load()
+	for _, f := range m.filters {
+		version := ipVersion(f.family)
+		for _, name := range filter.Tables() {
+			t := f.TableCounts(name)
+			out <- gauge(tableChains, t.Chains.Load(), version, string(name))
+			out <- gauge(tableRules, t.Rules.Load(), version, string(name))
+			out <- counter(tableLines, t.Lines.Load(), version, string(name))
+		}
+		c := f.Counts()
+		saved, notSaved = saved+c.Saves.Load(), notSaved+c.SaveErrors.Load()
+		restored, notRestored = restored+c.Restores.Load(), notRestored+c.RestoreErrors.Load()
 	}
 	out <- counter(saves, saved)
 	out <- counter(saveErrors, notSaved)
@@ -158,8 +149,9 @@ func (m *Metrics) collectTables(out chan<- prometheus.Metric) {
 func (m *Metrics) collectSets(out chan<- prometheus.Metric) {
 	var calls, failed, lines uint64
 	var all int64 // each family sees all of them
-	for _, s := range m.sets {
-		out <- gauge(setsOurs, s.Sets.Load(), ipVersion(s.family))
+	for _, f := range m.filters {
+		s := f.SetCounts()
+		out <- gauge(setsOurs, s.Sets.Load(), ipVersion(f.family))
 		calls, failed, lines = calls+s.Calls.Load(), failed+s.Errors.Load(), lines+s.Lines.Load()
 		all = max(all, s.All.Load())
 	}

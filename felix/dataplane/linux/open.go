@@ -13,10 +13,8 @@ import (
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/conntrack"
-	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 	"github.com/maneki-net/maneki/felix/dataplane/iface"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/felix/dataplane/sysctl"
 	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
@@ -33,8 +31,8 @@ type Kernel struct {
 	Underlay   map[dataplane.Family]*route.Foreign
 	// Links is rtnetlink without strict checking.
 	Links *netlink.Handle
-	// Backend is the variant of iptables in use.
-	Backend iptables.Backend
+	// Variant is the variant of iptables in use.
+	Variant iptables.Variant
 	// Metrics has what the drivers count, by Calico's names.
 	Metrics *Metrics
 
@@ -48,9 +46,9 @@ func Open(ctx context.Context, c *config.Config) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kernel{Backend: iptables.Backend(c.IptablesBackend), Underlay: map[dataplane.Family]*route.Foreign{}}
+	k := &Kernel{Variant: iptables.Variant(c.IptablesBackend), Underlay: map[dataplane.Family]*route.Foreign{}}
 	if c.IptablesBackend == "auto" {
-		if k.Backend, err = iptables.Detect(ctx, iptables.Exec{}); err != nil {
+		if k.Variant, err = iptables.Detect(ctx, iptables.Exec{}); err != nil {
 			return nil, err
 		}
 	}
@@ -82,35 +80,30 @@ func (k *Kernel) open(c *config.Config, marks policy.Marks) (Drivers, error) {
 		HasIPv6: err == nil,
 		Tunnels: tunnel.New(k.Links, routing.Devices()),
 		Sysctls: sysctl.New(sysctl.Dir(sysctl.Writable())),
-		Polls:   k.Backend == iptables.Legacy,
 	}
 	families := []dataplane.Family{dataplane.IPv4}
 	if c.Ipv6Support {
 		families = append(families, dataplane.IPv6)
 	}
 	for _, family := range families {
-		sets, err := ipset.Open(ipset.Config{Family: family, MaxElements: uint32(c.MaxIpsetSize)})
+		rules, err := iptables.Open(iptables.Config{Family: family, Variant: k.Variant, Scratch: marks.Scratch,
+			Runner: iptables.Exec{Started: m.execTook}, MaxElements: uint32(c.MaxIpsetSize)})
 		if err != nil {
 			return drivers, err
 		}
-		k.closed = append(k.closed, func() { _ = sets.Close() }) // nothing is pending on it
-		m.addSets(family, sets)
+		k.closed = append(k.closed, func() { _ = rules.Close() }) // nothing is pending on it
+		m.addFilter(family, rules)
 		connections, err := conntrack.Open(family)
 		if err != nil {
 			return drivers, err
 		}
 		k.closed = append(k.closed, connections.Close)
 		connections.Waited = seconds(m.forgot)
-		rules := func(table filter.Table) *iptables.Table {
-			return m.addTable(family, table, iptables.New(iptables.Config{Family: family, Table: table,
-				Backend: k.Backend, Scratch: marks.Scratch, Runner: iptables.Exec{Started: m.execTook}}))
-		}
 		routes := route.Config{Family: family, Protocols: []int{c.DeviceRouteProtocol, route.ProtocolBGP},
 			Listed: seconds(m.listed), Read: seconds(m.read)}
 		k.Underlay[family] = route.NewForeign(k.routes, routes)
 		drivers.Families = append(drivers.Families, FamilyDrivers{
-			Family: family, Sets: sets,
-			Raw: rules(filter.Raw), Mangle: rules(filter.Mangle), Filter: rules(filter.Filter), NAT: rules(filter.NAT),
+			Family: family, Filter: rules,
 			Routes: m.addRoutes(family, route.New(k.routes, routes)), Connections: connections,
 		})
 	}

@@ -1,9 +1,6 @@
 package linux
 
-import (
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
-	"github.com/maneki-net/maneki/felix/policy"
-)
+import "github.com/maneki-net/maneki/felix/policy"
 
 const (
 	// kernelSets is how many IP sets a network namespace may have. Their numbers have 16 bits, and one number means
@@ -51,12 +48,11 @@ func (d *Dataplane) allotRoom() {
 		return
 	}
 	refused := policy.Allot(d.policies, d.room.sizes, room)
+	if refused == nil {
+		refused = map[string]error{} // which ends the former list
+	}
 	d.room.withheld = len(refused) > 0
 	for _, f := range d.families {
-		reasons := make(map[string]error, len(refused))
-		for id, why := range refused {
-			reasons[ipset.SetName(f.Family, id)] = why
-		}
-		f.Sets.Withhold(reasons)
+		f.next.Withheld = refused
 	}
 }

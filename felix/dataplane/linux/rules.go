@@ -1,12 +1,13 @@
 package linux
 
 import (
+	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 
 	"github.com/maneki-net/maneki/felix/config"
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/boundary"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/policy"
 )
@@ -14,76 +15,83 @@ import (
 // family is the drivers of an IP family, and what is known of what they program.
 type family struct {
 	FamilyDrivers
-	renderer *policy.Renderer
-	// chains are the Keys of what each table was rendered from.
-	chains map[filter.Table]map[string]any
-	broken map[string]bool // the sets of policies that could not be made whole
+	program *policy.Program
+	next    filter.Commit // what the next commit has of sets
 	// stood is set once sets and rules stood in this process: routes wait for that.
 	stood    bool
 	enforced bool // after the last Apply of everything
 }
 
 func newFamily(drivers FamilyDrivers) *family {
-	return &family{FamilyDrivers: drivers, chains: map[filter.Table]map[string]any{}}
+	return &family{FamilyDrivers: drivers, program: policy.NewProgram()}
 }
 
-// renderRules makes the chains of endpoints and policies desired.
-func (d *Dataplane) renderRules() {
-	if !d.stale || d.settings.Config == nil {
-		return
+// commit returns what changed since the last one.
+func (f *family) commit() filter.Commit {
+	c := f.program.Commit()
+	c.Sets, c.Withheld = f.next.Sets, f.next.Withheld
+	f.next = filter.Commit{}
+	return c
+}
+
+// takePolicies takes in what changed of policies and host endpoints.
+func (d *Dataplane) takePolicies(changes boundary.Desired) {
+	if changes.Whole {
+		for name := range d.policies {
+			if _, desired := changes.Policies.Upserts[name]; !desired {
+				d.removePolicy(name)
+			}
+		}
 	}
-	d.stale, d.unusable = false, nil
-	in := policy.Input{Policies: d.policies}
-	for _, device := range slices.Sorted(maps.Keys(d.hosts)) {
-		in.Hosts = append(in.Hosts, policy.HostEndpoint{Interface: device, Policy: d.hosts[device]})
+	for name := range changes.Policies.Deletes {
+		d.removePolicy(name)
 	}
-	for _, device := range slices.Sorted(maps.Keys(d.endpoints)) {
-		e := d.endpoints[device]
-		in.Endpoints = append(in.Endpoints,
-			policy.Endpoint{Interface: device, Addrs: e.Addrs, Policy: e.Policy, Sources: e.Sources})
+	for name, p := range changes.Policies.Upserts {
+		d.policies[name] = p
+		for _, f := range d.families {
+			f.program.SetPolicy(p)
+		}
 	}
-	d.markEndpoints(&in)
+	d.room.changed = d.room.changed || changes.Whole || !changes.Policies.Empty()
+	changes.HostEndpoints.ApplyTo(d.hosts, changes.Whole)
+}
+
+func (d *Dataplane) removePolicy(name string) {
+	delete(d.policies, name)
 	for _, f := range d.families {
-		d.renew(f)
-		in.Broken = f.broken
-		f.program(filter.Raw, f.Raw, f.renderer.Raw(in))
-		f.program(filter.Mangle, f.Mangle, f.renderer.Mangle(in))
-		f.program(filter.Filter, f.Filter, f.renderer.Filter(in))
-		f.program(filter.NAT, f.NAT, f.renderer.NAT(d.translation(f)))
+		f.program.RemovePolicy(name)
 	}
 }
 
-// program makes a table desired. Chains whose Keys are as they were the last time are not rendered again.
-func (f *family) program(name filter.Table, driver Rules, t policy.Table) {
-	former, now := f.chains[name], make(map[string]any, len(t.Chains))
-	for _, c := range t.Chains {
-		if known, ok := former[c.Name]; !ok || known != c.Key {
-			driver.Set(c.Render())
-		}
-		now[c.Name] = c.Key
+// enforce tells the programs of an endpoint. Its mark is a number of d.ipvs, or 0.
+func (d *Dataplane) enforce(device string, e boundary.Endpoint, mark uint32) {
+	for _, f := range d.families {
+		f.program.SetEndpoint(policy.Endpoint{Interface: device, Addrs: e.Addrs, Policy: e.Policy, Sources: e.Sources,
+			Mark: mark})
 	}
-	for _, dispatch := range t.Dispatches {
-		if known, ok := former[dispatch.Name]; !ok || !reflect.DeepEqual(known, dispatch) {
-			driver.Dispatch(dispatch)
-		}
-		now[dispatch.Name] = dispatch
-	}
-	for chain, known := range former {
-		if _, wanted := now[chain]; wanted {
-			continue
-		}
-		if _, is := known.(filter.Dispatch); is {
-			driver.RemoveDispatch(chain)
-		} else {
-			driver.Remove(chain)
-		}
-	}
-	driver.Hook(t.Hooks)
-	f.chains[name] = now
 }
 
-// renew makes the renderer of a family anew if the settings have changed.
-func (d *Dataplane) renew(f *family) {
+// setHosts tells the programs of the host endpoints. There are few.
+func (d *Dataplane) setHosts(marks map[string]uint32) {
+	var hosts []policy.HostEndpoint
+	for _, device := range slices.Sorted(maps.Keys(d.hosts)) {
+		hosts = append(hosts, policy.HostEndpoint{Interface: device, Policy: d.hosts[device], Mark: marks[device]})
+	}
+	for _, f := range d.families {
+		f.program.SetHosts(hosts)
+	}
+}
+
+// setRenderers tells the programs how to render.
+func (d *Dataplane) setRenderers() {
+	for _, f := range d.families {
+		f.program.SetRenderer(d.renderer(f))
+		f.program.SetNAT(d.translation(f))
+	}
+}
+
+// renderer returns how the rules of a family are rendered.
+func (d *Dataplane) renderer(f *family) *policy.Renderer {
 	c := d.settings.Config
 	r := &policy.Renderer{Family: f.Family, Marks: d.marks, InterfacePrefixes: c.EndpointPrefixes(),
 		ToHost: filter.Drop{}, Deny: filter.Drop{}, AllowReturns: c.IptablesFilterAllowAction == "RETURN",
@@ -105,9 +113,7 @@ func (d *Dataplane) renew(f *family) {
 			r.IPVS.NodePorts = append(r.IPVS.NodePorts, filter.PortRange(ports))
 		}
 	}
-	if !reflect.DeepEqual(f.renderer, r) {
-		f.renderer = r
-	}
+	return r
 }
 
 func failsafes(ports config.ProtoPorts) []policy.Failsafe {
@@ -121,9 +127,41 @@ func failsafes(ports config.ProtoPorts) []policy.Failsafe {
 // translation returns what is rewritten when packets leave the node.
 func (d *Dataplane) translation(f *family) policy.NAT {
 	c := d.settings.Config
-	nat := policy.NAT{Tunnels: d.tunnelDevices(f.Family), SpareHosts: c.NATOutgoingExclusions == "IPPoolsAndHostIPs", OutInterface: c.IptablesNATOutgoingInterfaceFilter}
+	nat := policy.NAT{Tunnels: d.tunnelDevices(f.Family), OutInterface: c.IptablesNATOutgoingInterfaceFilter,
+		SpareHosts: c.NATOutgoingExclusions == "IPPoolsAndHostIPs"}
 	if addr := c.NATOutgoingAddress; addr.IsValid() && dataplane.FamilyOf(addr) == f.Family {
 		nat.Address = addr
 	}
 	return nat
+}
+
+// markEndpoints assigns the endpoints the numbers of their marks, and says how many endpoints got none. Without IPVS
+// nothing has a mark.
+func (d *Dataplane) markEndpoints() {
+	d.unusable = nil
+	marks := map[string]uint32{}
+	if d.settings.IPVS {
+		names := slices.Collect(maps.Keys(d.endpoints))
+		for device := range d.hosts {
+			if device != policy.AnyInterface {
+				names = append(names, device)
+			}
+		}
+		marks = d.ipvs.Assign(names)
+		missing := len(names) - len(marks)
+		switch {
+		case d.ipvs.Room() == 0:
+			d.unusable = append(d.unusable, errNoMarks.Error())
+		case missing > 0:
+			d.unusable = append(d.unusable, fmt.Sprintf("kube-proxy is in IPVS mode, and %d interfaces of endpoints "+
+				"reach no Service: iptablesMarkMask of the FelixConfiguration has bits for %d", missing, d.ipvs.Room()))
+		}
+	}
+	d.setHosts(marks)
+	if d.settings.IPVS || d.marked {
+		for device, e := range d.endpoints {
+			d.enforce(device, e, marks[device])
+		}
+	}
+	d.marked = d.settings.IPVS
 }

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/maneki-net/maneki/felix/dataplane/boundary"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/policy"
 	"github.com/maneki-net/maneki/typha/wire"
 )
@@ -30,7 +30,7 @@ func (d *Dataplane) takeSets(changes boundary.Desired) {
 func (d *Dataplane) removeSet(id string) {
 	d.room.remove(id)
 	for _, f := range d.families {
-		f.Sets.Remove(ipset.SetName(f.Family, id))
+		f.change(filter.SetChange{ID: id, Gone: true})
 	}
 }
 
@@ -43,40 +43,49 @@ func (d *Dataplane) changeSet(id string, change boundary.SetChange) {
 		size += len(c.AddedNets) + len(c.AddedPorts) - len(c.RemovedNets) - len(c.RemovedPorts)
 	}
 	d.room.resize(id, size)
+	next := filter.SetChange{ID: id}
+	if w := change.Whole; w != nil {
+		next.Whole = &filter.Set{Type: setType(w.Type), Members: members(w.Nets, w.Ports)}
+	}
+	d.changeAll(next)
+	for _, c := range change.Changes {
+		d.changeAll(filter.SetChange{ID: id, Removed: members(c.RemovedNets, c.RemovedPorts),
+			Added: members(c.AddedNets, c.AddedPorts)})
+	}
+}
+
+// changeAll makes a change of a set in every family, each of which takes its own members.
+func (d *Dataplane) changeAll(c filter.SetChange) {
 	for _, f := range d.families {
-		kernel := ipset.SetName(f.Family, id)
-		if w := change.Whole; w != nil {
-			f.Sets.Set(ipset.Set{Name: kernel, Type: setType(w.Type), Members: members(w.Nets, w.Ports)})
-		}
-		for _, c := range change.Changes {
-			f.Sets.RemoveMembers(kernel, members(c.RemovedNets, c.RemovedPorts)...)
-			f.Sets.AddMembers(kernel, members(c.AddedNets, c.AddedPorts)...)
-		}
+		f.change(c)
 	}
 }
 
-func setType(t wire.SetType) ipset.Type {
+// change makes a change of a set part of the next commit.
+func (f *family) change(c filter.SetChange) { f.next.Sets = append(f.next.Sets, c) }
+
+func setType(t wire.SetType) filter.SetType {
 	if t == wire.SetPort {
-		return ipset.HashIPPort
+		return filter.SetPorts
 	}
-	return ipset.HashNet
+	return filter.SetNets
 }
 
-func members(nets []netip.Prefix, ports []wire.PortMember) []ipset.Member {
-	list := make([]ipset.Member, 0, len(nets)+len(ports))
+func members(nets []netip.Prefix, ports []wire.PortMember) []filter.Member {
+	list := make([]filter.Member, 0, len(nets)+len(ports))
 	for _, n := range nets {
-		list = append(list, ipset.Member{Net: n})
+		list = append(list, filter.Member{Net: n})
 	}
 	for _, p := range ports {
-		list = append(list, ipset.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+		list = append(list, filter.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
 	}
 	return list
 }
 
-func hostMembers(addrs []netip.Addr) []ipset.Member {
-	var list []ipset.Member
+func hostMembers(addrs []netip.Addr) []filter.Member {
+	var list []filter.Member
 	for _, addr := range addrs {
-		list = append(list, ipset.Member{Net: netip.PrefixFrom(addr, addr.BitLen())})
+		list = append(list, filter.Member{Net: netip.PrefixFrom(addr, addr.BitLen())})
 	}
 	return list
 }
@@ -84,16 +93,16 @@ func hostMembers(addrs []netip.Addr) []ipset.Member {
 // setNetworks makes the sets desired that the chains name besides those of policies.
 func (d *Dataplane) setNetworks() {
 	for _, f := range d.families {
-		sets := map[string][]ipset.Member{policy.SetAllPools: members(d.networks.Pools, nil),
+		sets := map[string][]filter.Member{policy.SetAllPools: members(d.networks.Pools, nil),
 			policy.SetMasqPools: members(d.networks.Masquerade, nil), policy.SetAllHosts: hostMembers(d.networks.Nodes)}
 		maps.Copy(sets, d.tunnelSets(f.Family))
 		if d.settings.IPVS {
 			sets[policy.SetThisHost] = members(d.settings.Own, nil)
 		} else {
-			f.Sets.Remove(ipset.SetName(f.Family, policy.SetThisHost))
+			f.change(filter.SetChange{ID: policy.SetThisHost, Gone: true})
 		}
 		for id, list := range sets {
-			f.Sets.Set(ipset.Set{Name: ipset.SetName(f.Family, id), Type: ipset.HashNet, Members: list})
+			f.change(filter.SetChange{ID: id, Whole: &filter.Set{Members: list}})
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/maneki-net/maneki/api/encap"
 	"github.com/maneki-net/maneki/felix/dataplane"
-	"github.com/maneki-net/maneki/felix/dataplane/ipset"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/tunnel"
 	"github.com/maneki-net/maneki/felix/policy"
 )
@@ -51,8 +51,8 @@ func (d *Dataplane) tunnelGuards(f dataplane.Family) []policy.TunnelGuard {
 
 // tunnelSets returns the members of the sets that tunnelGuards name, by their ids: the outer addresses of other nodes. It
 // has the sets of all kinds, whether there is such a tunnel or not.
-func (d *Dataplane) tunnelSets(f dataplane.Family) map[string][]ipset.Member {
-	sets := map[string][]ipset.Member{}
+func (d *Dataplane) tunnelSets(f dataplane.Family) map[string][]filter.Member {
+	sets := map[string][]filter.Member{}
 	for _, guard := range guards {
 		sets[guard.Nodes] = nil
 	}
@@ -60,7 +60,7 @@ func (d *Dataplane) tunnelSets(f dataplane.Family) map[string][]ipset.Member {
 		id := guards[t.Kind].Nodes
 		for _, peer := range t.Peers {
 			if dataplane.FamilyOf(peer.Outer) == f {
-				sets[id] = append(sets[id], ipset.Member{Net: netip.PrefixFrom(peer.Outer, peer.Outer.BitLen())})
+				sets[id] = append(sets[id], filter.Member{Net: netip.PrefixFrom(peer.Outer, peer.Outer.BitLen())})
 			}
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 	"github.com/maneki-net/maneki/felix/dataplane/monitor"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
@@ -156,7 +157,7 @@ func TestDriversRepair(t *testing.T) {
 	})
 	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.0.2/32"), Protocol: 80, Hops: []route.Hop{{Device: "cali1"}}})
 	routes.Complete()
-	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: iptables.NFT, Runner: iptables.Exec{}})
+	table := newRules(t, iptables.Exec{})
 	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Accept{}}}})
 	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
 
@@ -226,6 +227,39 @@ func TestDriversRepair(t *testing.T) {
 	}
 }
 
+// rules is a backend of rules as a driver of the chain cali-FORWARD.
+type rules struct {
+	*iptables.Backend
+	next filter.Commit
+}
+
+func newRules(t *testing.T, runner iptables.Runner) *rules {
+	t.Helper()
+	sets, err := ipset.Dial(dataplane.IPv4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sets.Close() })
+	return &rules{Backend: iptables.New(iptables.Config{Family: dataplane.IPv4, Variant: iptables.NFT, Runner: runner, Sets: sets})}
+}
+
+func (r *rules) Set(c filter.Chain) {
+	c.Table = filter.Filter
+	r.next.Chains = append(r.next.Chains, c)
+}
+
+func (r *rules) Hook(hooks map[filter.Hook]filter.HookRules) {
+	r.next.Hooks = map[filter.Table]map[filter.Hook]filter.HookRules{filter.Filter: hooks}
+}
+
+func (r *rules) Apply(ctx context.Context) error {
+	c := r.next
+	r.next = filter.Commit{}
+	return r.Commit(ctx, c)
+}
+
+func (r *rules) Resync() { r.ResyncChains() }
+
 // numbered notes the process ids of the commands that change rules.
 type numbered struct {
 	iptables.Exec
@@ -248,7 +282,7 @@ func (n *numbered) Start(ctx context.Context, c iptables.Command) func() ([]byte
 func TestSameProcessID(t *testing.T) {
 	m := start(t)
 	n := &numbered{}
-	table := iptables.New(iptables.Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: iptables.NFT, Runner: n})
+	table := newRules(t, n)
 	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}}}})
 	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
 	if err := table.Apply(t.Context()); err != nil {

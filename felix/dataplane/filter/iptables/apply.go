@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,51 +9,44 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
-// RefusedError means that chains have their fallback form, or that chains to be deleted stay, empty. Apart from that
-// the table is as desired. Each Apply tries again what the kernel refused.
-type RefusedError struct {
-	Table filter.Table
-	Errs  []error // one a chain
+// prepare is load and begin.
+func (t *table) prepare(ctx context.Context) (*transaction, error) {
+	if err := t.load(ctx); err != nil {
+		return nil, err
+	}
+	return t.begin(), nil
 }
 
-func (e *RefusedError) Error() string { return errors.Join(e.Errs...).Error() }
+// begin returns the transaction that makes the table as desired, without what is known to be refused.
+func (t *table) begin() *transaction {
+	t.retried, t.stillHeld = slices.Sorted(maps.Keys(t.refused)), t.whatIsHeld()
+	return t.transaction(t.dead())
+}
 
-// Apply makes the table match in one transaction. If the kernel refuses it, Apply splits it, so that a change that is
-// refused stops no other. Chains with a fallback get the fallback. A chain to be deleted that another program's rule
-// names is emptied. A *RefusedError names both kinds of chains.
-func (t *Table) Apply(ctx context.Context) error { return t.Start(ctx)() }
+// repair makes the table as desired in parts after a transaction failed, so that a change that is refused stops no
+// other. Chains with a fallback get the fallback. A chain to be deleted that another program's rule names is emptied.
+func (t *table) repair(ctx context.Context) error {
+	t.resync()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return t.apart(ctx)
+}
 
-// Start begins what Apply does; finish does the rest. Until then the Table is not used otherwise.
-func (t *Table) Start(ctx context.Context) (finish func() error) {
-	if err := t.load(ctx); err != nil {
-		return func() error { return err }
-	}
-	retried, held := slices.Sorted(maps.Keys(t.refused)), t.stillHeld()
-	wait := t.begin(ctx, t.transaction(t.dead()))
-	return func() error {
-		if err := wait(); err != nil {
-			t.Resync()
-			if ctx.Err() != nil {
-				return err
-			}
-			if err := t.apart(ctx); err != nil {
-				return err
-			}
-		}
-		t.retry(ctx, retried)
-		t.letGo(ctx, held)
-		return t.refusals()
-	}
+// again tries what was refused before, after the rest was done.
+func (t *table) again(ctx context.Context) {
+	t.someOf(t.retried, t.refused, func(some []string) error { return t.try(ctx, some) })
+	t.someOf(t.stillHeld, t.held, func(some []string) error { return t.restore(ctx, t.transaction(some)) })
 }
 
 // dead returns the chains to be deleted, without those that are held.
-func (t *Table) dead() []string {
+func (t *table) dead() []string {
 	_, dead := t.chains.Pending()
 	return slices.DeleteFunc(dead, func(name string) bool { return t.held[name] != nil })
 }
 
-// stillHeld returns the held chains, and forgets those that are gone or no longer empty.
-func (t *Table) stillHeld() []string {
+// whatIsHeld returns the held chains, and forgets those that are gone or no longer empty.
+func (t *table) whatIsHeld() []string {
 	for name := range t.held {
 		if rules, there := t.chains.Actual(name); !there || len(rules) > 0 {
 			delete(t.held, name)
@@ -63,30 +55,30 @@ func (t *Table) stillHeld() []string {
 	return slices.Sorted(maps.Keys(t.held))
 }
 
-// refusals returns an error that names the chains in their fallback form and the held chains.
-func (t *Table) refusals() error {
-	if len(t.refused)+len(t.held) == 0 {
-		return nil
+// refusals returns an error for each chain in its fallback form and for each held chain.
+func (t *table) refusals() []error {
+	var errs []error
+	refuse := func(name string, err error) {
+		errs = append(errs, &filter.Error{Table: t.name, Chain: name, Closed: true, Err: err})
 	}
-	refused := &RefusedError{Table: t.cfg.Table}
 	for _, name := range slices.Sorted(maps.Keys(t.refused)) {
-		refused.Errs = append(refused.Errs, fmt.Errorf("%s denies, chain %s was refused: %w", t.closable[name].about, name, t.refused[name]))
+		refuse(name, fmt.Errorf("%s denies, the kernel refused the chain: %w", t.closable[name].about, t.refused[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.held)) {
-		refused.Errs = append(refused.Errs, fmt.Errorf("chain %s of table %s is not needed and stays, empty: "+
-			"remove the rules of others that name it: %w", name, t.cfg.Table, t.held[name]))
+		refuse(name, fmt.Errorf("the chain is not needed and stays, empty: remove the rules of others that name it: %w",
+			t.held[name]))
 	}
-	return refused
+	return errs
 }
 
 // apart does what a refused transaction was to do in parts.
-func (t *Table) apart(ctx context.Context) error {
+func (t *table) apart(ctx context.Context) error {
 	if err := t.load(ctx); err != nil {
 		return err
 	}
 	if err := t.restore(ctx, t.transaction(nil)); err != nil {
 		if err := t.isolate(ctx, err); err != nil {
-			t.Resync()
+			t.resync()
 			return err
 		}
 	}
@@ -102,7 +94,7 @@ func (t *Table) apart(ctx context.Context) error {
 		return nil
 	}
 	if err := t.restore(ctx, t.emptying(slices.Sorted(maps.Keys(failed)))); err != nil {
-		t.Resync()
+		t.resync()
 		return err
 	}
 	maps.Copy(t.held, failed)
@@ -111,7 +103,7 @@ func (t *Table) apart(ctx context.Context) error {
 
 // isolate finds the chains that the kernel refuses, and puts their fallbacks in their places. First everything else is
 // done; meanwhile a chain that is there stays as it is, and a new one has its fallback.
-func (t *Table) isolate(ctx context.Context, cause error) error {
+func (t *table) isolate(ctx context.Context, cause error) error {
 	wanted, _ := t.chains.Pending()
 	suspects := slices.DeleteFunc(wanted, func(name string) bool { _, can := t.closable[name]; return !can })
 	if len(suspects) == 0 {
@@ -140,7 +132,7 @@ func (t *Table) isolate(ctx context.Context, cause error) error {
 
 // narrow programs chains that may be refused, and those that are in their fallback. Its error is that not even that
 // could be done.
-func (t *Table) narrow(ctx context.Context, suspects []string) error {
+func (t *table) narrow(ctx context.Context, suspects []string) error {
 	cause := t.try(ctx, suspects)
 	switch {
 	case cause == nil:
@@ -161,7 +153,7 @@ func (t *Table) narrow(ctx context.Context, suspects []string) error {
 }
 
 // try programs chains as they ought to be, or leaves them.
-func (t *Table) try(ctx context.Context, names []string) error {
+func (t *table) try(ctx context.Context, names []string) error {
 	former := map[string][]line{}
 	for _, name := range names {
 		former[name], _ = t.chains.Desired(name)
@@ -176,18 +168,8 @@ func (t *Table) try(ctx context.Context, names []string) error {
 	return err
 }
 
-// retry tries chains that were refused before.
-func (t *Table) retry(ctx context.Context, names []string) {
-	t.again(names, t.refused, func(some []string) error { return t.try(ctx, some) })
-}
-
-// letGo tries to delete chains that were held before.
-func (t *Table) letGo(ctx context.Context, names []string) {
-	t.again(names, t.held, func(some []string) error { return t.restore(ctx, t.transaction(some)) })
-}
-
-// again tries the failed names: all of them, and if that fails, one of them, another one each time.
-func (t *Table) again(names []string, failed map[string]error, try func([]string) error) {
+// someOf tries the failed names: all of them, and if that fails, one of them, another one each time.
+func (t *table) someOf(names []string, failed map[string]error, try func([]string) error) {
 	names = slices.DeleteFunc(names, func(name string) bool { return failed[name] == nil })
 	if len(names) == 0 {
 		return

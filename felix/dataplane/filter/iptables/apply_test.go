@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,13 +16,13 @@ func closing(name string, rules ...filter.Rule) filter.Chain {
 	return filter.Chain{Name: name, Rules: rules, Fallback: []filter.Rule{{Action: filter.Drop{}}}, About: "policy of " + name}
 }
 
-// TestIsolation: what the kernel refuses of one chain denies there and holds up nothing else, in whatever order it comes, and
-// is tried again.
+// TestIsolation: what the kernel refuses of one chain denies there and holds up nothing else, in whatever order it
+// comes, and is tried again.
 func TestIsolation(t *testing.T) {
 	missing := filter.Rule{Action: filter.Jump{Chain: "cali-missing"}} // as a set or a match that the kernel lacks
 	eachWorld(t, func(t *testing.T, w world) {
 		w.byHand(t, ":cali-old - [0:0]", ":cali-in-use - [0:0]", "-A OUTPUT -j cali-in-use")
-		table := New(w.Config)
+		table := newDriver(w.Config)
 		for i := range 9 {
 			table.Set(closing(fmt.Sprint("cali-", i), marks(uint32(i+1))))
 		}
@@ -34,7 +33,7 @@ func TestIsolation(t *testing.T) {
 		expect := func(what string, refused []string, chains ...string) {
 			t.Helper()
 			err := table.Apply(t.Context())
-			if e, ok := errors.AsType[*RefusedError](err); ok != (len(refused) > 0) || err != nil && !ok || ok && len(e.Errs) != len(refused) {
+			if len(refusedIn(err)) != len(refused) || !filter.Enforced(err) {
 				t.Errorf("%s: Apply: %v", what, err)
 			}
 			for _, name := range refused {
@@ -75,33 +74,33 @@ func TestIsolation(t *testing.T) {
 	})
 }
 
-// TestIsolationHasLimits: a chain without a fallback that is refused is the table's error, and those with one are as they ought to be
-// once it is gone.
+// TestIsolationHasLimits: a chain without a fallback that is refused is the table's error, and those with one are as
+// they ought to be once it is gone.
 func TestIsolationHasLimits(t *testing.T) {
 	fake := NewFake()
-	table := New(Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: NFT, Runner: fake})
+	table := newDriver(Config{Family: dataplane.IPv4, Variant: NFT, Runner: fake, Sets: fake.Sets})
 	table.Set(filter.Chain{Name: "cali-static", Rules: []filter.Rule{{Action: filter.Jump{Chain: "cali-missing"}}}})
 	table.Set(closing("cali-a", marks(1)))
 	err := table.Apply(t.Context())
-	if _, isolated := errors.AsType[*RefusedError](err); err == nil || isolated {
+	if err == nil || filter.Enforced(err) {
 		t.Errorf("Apply: %v", err)
 	}
 	table.Remove("cali-static")
 	apply(t, table)
-	world{Config: table.cfg, restores: &fake.Restores}.expect(t, "without it", ":cali-a", "cali-a -j MARK --set-xmark 0x1/0xf")
+	world{Config: Config{Family: dataplane.IPv4, Variant: NFT, Runner: fake}, restores: &fake.Restores}.expect(t, "without it", ":cali-a", "cali-a -j MARK --set-xmark 0x1/0xf")
 }
 
 // TestNothingIsMade: a table that nothing is wanted of is not made, through which packets would pass.
 func TestNothingIsMade(t *testing.T) {
-	for _, b := range []Backend{NFT, Legacy} {
+	for _, b := range []Variant{NFT, Legacy} {
 		kerneltest.Enter(t)
-		table := New(Config{Family: dataplane.IPv4, Table: filter.Raw, Backend: b, Runner: Exec{}})
+		table := newDriverOf(Config{Family: dataplane.IPv4, Variant: b, Runner: Exec{}, Sets: dial(t, dataplane.IPv4)}, filter.Raw)
 		apply(t, table)
 		if out := kerneltest.Run(t, command(dataplane.IPv4, b, "save")); strings.Contains(out, "*raw") {
 			t.Errorf("iptables-%s has a table that nobody asked for:\n%s", b, out)
 		}
 		kerneltest.Run(t, "iptables-"+string(b)+" -t raw -N cali-old")
-		table.Resync()
+		table.ResyncChains()
 		apply(t, table)
 		if out := kerneltest.Run(t, command(dataplane.IPv4, b, "save")); strings.Contains(out, "cali-old") {
 			t.Errorf("what an earlier process left stays:\n%s", out)

@@ -14,7 +14,7 @@ import (
 // TestCounts: each count moves by what is done, and by no more.
 func TestCounts(t *testing.T) {
 	fake := NewFake()
-	table := New(Config{Family: dataplane.IPv4, Table: filter.Filter, Backend: NFT, Runner: fake})
+	table := newDriver(Config{Family: dataplane.IPv4, Variant: NFT, Runner: fake, Sets: fake.Sets})
 	failing := ""
 	fake.Fail = func(c Command) error {
 		if failing != "" && strings.HasSuffix(c.Name, failing) {
@@ -28,9 +28,9 @@ func TestCounts(t *testing.T) {
 	}
 	check := func(after string, want counts) {
 		t.Helper()
-		c := table.Counts()
-		got := counts{c.Saves.Load(), c.SaveErrors.Load(), c.Restores.Load(), c.RestoreErrors.Load(), c.Lines.Load(),
-			c.Chains.Load(), c.Rules.Load()}
+		c, of := table.Counts(), table.TableCounts(filter.Filter)
+		got := counts{c.Saves.Load(), c.SaveErrors.Load(), c.Restores.Load(), c.RestoreErrors.Load(), of.Lines.Load(),
+			of.Chains.Load(), of.Rules.Load()}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", after, diff)
 		}

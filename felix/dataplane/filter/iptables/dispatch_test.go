@@ -3,9 +3,13 @@ package iptables
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
@@ -67,5 +71,53 @@ func TestDispatch(t *testing.T) {
 		if chain, _ := walk(t, chains, d.Name, name); chain != "" {
 			t.Errorf("%s comes to %s", name, chain)
 		}
+	}
+}
+
+// TestDispatchChanges: after each of many changes of one name, the chains that were changed and those that went make
+// the tree that a new dispatch of the same names has.
+func TestDispatchChanges(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	names := manyNames()
+	d := newDispatch(filter.Dispatch{Name: "cali-from-wl-dispatch", Targets: map[string]string{},
+		Default: []filter.Rule{{Action: filter.Drop{}}}})
+	have := map[string]filter.Chain{}
+	for _, c := range d.chains() {
+		have[c.Name] = c
+	}
+	most := 0
+	for i := range 3000 {
+		name, chain := names[r.IntN(len(names))], ""
+		if grow := i/500%2 == 0; r.IntN(4) > 0 == grow { // many names, then few
+			chain = fmt.Sprint("cali-fw-", r.IntN(2), name)
+		}
+		if i%100 == 0 {
+			names = append(names, fmt.Sprint("x", i)) // which changes what all names have in common
+		}
+		changed, gone := d.change(name, chain)
+		for _, name := range gone {
+			if _, there := have[name]; !there {
+				t.Fatalf("chain %s goes, and was not there", name)
+			}
+			delete(have, name)
+		}
+		for _, c := range changed {
+			have[c.Name] = c
+		}
+		fresh := d.Dispatch
+		fresh.Targets = maps.Clone(d.Targets)
+		want := map[string]filter.Chain{}
+		for _, c := range newDispatch(fresh).chains() {
+			want[c.Name] = c
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Fatalf("after %d changes, the last of %s to %q (-want +got):\n%s", i+1, name, chain, diff)
+		}
+		most = max(most, len(have))
+	}
+	if most < 20 {
+		t.Errorf("at most %d chains: the test proves little", most)
 	}
 }

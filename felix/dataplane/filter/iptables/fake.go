@@ -7,15 +7,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 )
 
-// Fake is a Runner that behaves like the save and restore commands and the kernel behind them, for
-// tests. It refuses what they refuse: a jump to a chain that does not exist, the deletion of a chain that is
-// not empty or that a rule names, the deletion of a rule that is not there. A refused restore changes nothing.
-// It does not judge matches.
+// Fake is a Runner that behaves like the save and restore commands and the kernel behind them, for tests. It refuses
+// what they refuse: a jump to a chain that does not exist, the deletion of a chain that is not empty or that a rule
+// names, the deletion of a rule that is not there, a rule that names a missing set. Of a refused restore the table that
+// was refused does not change. It does not check other matches.
 type Fake struct {
+	// Sets are the kernel's sets. A set that a rule names cannot be destroyed.
+	Sets *ipset.Fake
 	// Fail, when set, is asked before each command; what it returns is the command's error.
 	Fail func(Command) error
+	// Committed, when set, is called after each change of a table.
+	Committed func()
 	// Restores counts the restore commands that ran.
 	Restores int
 
@@ -24,9 +30,41 @@ type Fake struct {
 }
 
 // NewFake returns a Fake whose tables have the kernel's chains only.
-func NewFake() *Fake { return &Fake{tables: map[string]*fakeTable{}, pid: 1000} }
+func NewFake() *Fake {
+	f := &Fake{Sets: ipset.NewFake(), tables: map[string]*fakeTable{}, pid: 1000}
+	f.Sets.Named = f.named
+	return f
+}
+
+// named counts the rules that name a set.
+func (f *Fake) named(set string) int {
+	n := 0
+	for _, t := range f.tables {
+		for _, rules := range t.rules {
+			for _, rule := range rules {
+				if slices.Contains(setsOf(rule), set) {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// setsOf returns the sets that a rule names.
+func setsOf(rule string) []string {
+	var sets []string
+	words := strings.Fields(rule)
+	for i, word := range words[:max(len(words)-1, 0)] {
+		if word == "--match-set" {
+			sets = append(sets, words[i+1])
+		}
+	}
+	return sets
+}
 
 type fakeTable struct {
+	sets  *ipset.Fake
 	order []string
 	rules map[string][]string
 }
@@ -38,8 +76,8 @@ var kernelChains = map[string][]string{
 	"raw":    {"PREROUTING", "OUTPUT"},
 }
 
-func newFakeTable(name string) *fakeTable {
-	t := &fakeTable{rules: map[string][]string{}}
+func newFakeTable(name string, sets *ipset.Fake) *fakeTable {
+	t := &fakeTable{sets: sets, rules: map[string][]string{}}
 	for _, chain := range kernelChains[name] {
 		t.create(chain)
 	}
@@ -116,12 +154,15 @@ func (f *Fake) restore(family, input string) error {
 		case strings.HasPrefix(l, "*"):
 			name = l[1:]
 			key = family + "/" + name
-			t = newFakeTable(name)
+			t = newFakeTable(name, f.Sets)
 			if old, ok := f.tables[key]; ok {
 				t = old.clone()
 			}
 		case l == "COMMIT":
 			f.tables[key] = t
+			if f.Committed != nil {
+				f.Committed()
+			}
 		default:
 			err = t.execute(name, l)
 		}
@@ -133,7 +174,7 @@ func (f *Fake) restore(family, input string) error {
 }
 
 func (t *fakeTable) clone() *fakeTable {
-	c := &fakeTable{order: slices.Clone(t.order), rules: map[string][]string{}}
+	c := &fakeTable{sets: t.sets, order: slices.Clone(t.order), rules: map[string][]string{}}
 	for chain, rules := range t.rules {
 		c.rules[chain] = slices.Clone(rules)
 	}
@@ -181,6 +222,11 @@ func (t *fakeTable) execute(table, l string) error {
 func (t *fakeTable) insert(chain string, at int, rule string) error {
 	if target := targetOf(rule); strings.ToUpper(target) != target && t.rules[target] == nil {
 		return fmt.Errorf("chain %s does not exist", target)
+	}
+	for _, set := range setsOf(rule) {
+		if _, exists := t.sets.Has(set); !exists {
+			return fmt.Errorf("set %s doesn't exist", set)
+		}
 	}
 	t.rules[chain] = slices.Insert(t.rules[chain], at, rule)
 	return nil

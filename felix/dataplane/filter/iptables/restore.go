@@ -14,8 +14,10 @@ const waitSeconds = 10
 
 // transaction is the input of one restore command, and what is so once it succeeded.
 type transaction struct {
+	table *table
 	text  bytes.Buffer
 	lines uint64
+	rules int // by how many our rules become more
 	done  []func()
 }
 
@@ -26,8 +28,8 @@ func (x *transaction) add(format string, args ...any) {
 
 // transaction returns the commands from what there is to what is desired. Of the chains that should go only
 // those in dead go.
-func (t *Table) transaction(dead []string) *transaction {
-	x := &transaction{}
+func (t *table) transaction(dead []string) *transaction {
+	x := &transaction{table: t}
 	wanted, _ := t.chains.Pending()
 	slices.Sort(wanted)
 	dead = slices.Sorted(slices.Values(dead))
@@ -43,21 +45,26 @@ func (t *Table) transaction(dead []string) *transaction {
 		desired, _ := t.chains.Desired(name)
 		actual, _ := t.chains.Actual(name)
 		x.edit(name, actual, desired)
+		x.rules += len(desired) - len(actual)
 		x.done = append(x.done, func() { t.chains.Observe(name, desired) })
 	}
 	t.editHooks(x)
 	for _, name := range dead {
 		x.add("-X %s", name)
+		actual, _ := t.chains.Actual(name)
+		x.rules -= len(actual)
 		x.done = append(x.done, func() { t.chains.Forget(name) })
 	}
 	return x
 }
 
 // emptying returns the commands that empty chains that are to be deleted.
-func (t *Table) emptying(names []string) *transaction {
-	x := &transaction{}
+func (t *table) emptying(names []string) *transaction {
+	x := &transaction{table: t}
 	for _, name := range names {
 		x.add(":%s - [0:0]", name)
+		actual, _ := t.chains.Actual(name)
+		x.rules -= len(actual)
 		x.done = append(x.done, func() { t.chains.Observe(name, nil) })
 	}
 	return x
@@ -88,7 +95,7 @@ func (x *transaction) edit(name string, actual, desired []line) {
 
 // editHooks puts our rules of other chains where they belong. There they are deleted by content:
 // between reading and writing, somebody may have moved them.
-func (t *Table) editHooks(x *transaction) {
+func (t *table) editHooks(x *transaction) {
 	names := map[string]bool{}
 	for name := range t.hooks {
 		names[name] = true
@@ -111,6 +118,7 @@ func (t *Table) editHooks(x *transaction) {
 		for _, r := range h.append {
 			x.add("-A %s %s", name, r.args)
 		}
+		x.rules += len(h.insert) + len(h.append) - len(mine)
 		now := slices.Concat(h.insert, make([]line, len(actual)-len(mine)), h.append)
 		x.done = append(x.done, func() { t.foreign[name] = now })
 	}
@@ -123,34 +131,22 @@ func (h hooks) inPlace(actual []line) bool {
 		len(ours(actual)) == len(h.insert)+len(h.append)
 }
 
-// restore executes a transaction.
-func (t *Table) restore(ctx context.Context, x *transaction) error { return t.begin(ctx, x)() }
+// restore executes a transaction of one table.
+func (t *table) restore(ctx context.Context, x *transaction) error {
+	return t.commands.restore(ctx, []*transaction{x})()
+}
 
-// begin starts a transaction, whose end finish waits for.
-func (t *Table) begin(ctx context.Context, x *transaction) (finish func() error) {
-	if x.text.Len() == 0 {
-		return func() error { return nil }
+// finish is called when the process of that id has executed a transaction.
+func (t *table) finish(x *transaction, pid int) {
+	if t.commands.variant == NFT {
+		t.own[uint32(pid)]++
 	}
-	stdin := "*" + string(t.cfg.Table) + "\n" + x.text.String() + "COMMIT\n"
-	command := t.command("restore", []byte(stdin), "--noflush", fmt.Sprintf("--wait=%d", waitSeconds))
-	wait := t.cfg.Runner.Start(ctx, command)
-	return func() error {
-		_, pid, err := wait()
-		t.counts.Restores.Add(1)
-		if err != nil {
-			t.counts.RestoreErrors.Add(1)
-			return fmt.Errorf("change table %s: %w%s", t.cfg.Table, err, culprit(stdin, err))
-		}
-		if t.cfg.Backend == NFT {
-			t.own[uint32(pid)]++
-		}
-		for _, done := range x.done {
-			done()
-		}
-		t.counts.Lines.Add(x.lines)
-		t.recount()
-		return nil
+	for _, done := range x.done {
+		done()
 	}
+	t.counts.Lines.Add(x.lines)
+	t.rules += x.rules
+	t.count()
 }
 
 // culprit quotes the line of the input that an error of the restore command names by number.

@@ -8,7 +8,7 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
 
-// saved is what a table contains, as far as we care; see Table.
+// saved is what a table contains, as far as we care; see table.
 type saved struct {
 	chains  map[string][]line
 	foreign map[string][]line
@@ -16,18 +16,16 @@ type saved struct {
 
 // save reads the table. One that nothing is wanted of is read with all others: the command makes a table that it is
 // asked for by name, through which packets would pass from then on.
-func (t *Table) save(ctx context.Context) (saved, error) {
-	args := []string{"-t", string(t.cfg.Table)}
+func (t *table) save(ctx context.Context) (saved, error) {
+	args := []string{"-t", string(t.name)}
 	if len(t.chains.AllDesired())+len(t.hooks) == 0 {
 		args = nil
 	}
-	out, _, err := Run(ctx, t.cfg.Runner, t.command("save", nil, args...))
-	t.counts.Saves.Add(1)
+	out, err := t.commands.run(ctx, "save", nil, args...)
 	if err != nil {
-		t.counts.SaveErrors.Add(1)
-		return saved{}, fmt.Errorf("read table %s: %w", t.cfg.Table, err)
+		return saved{}, fmt.Errorf("read table %s: %w", t.name, err)
 	}
-	return parse(section(string(out), string(t.cfg.Table))), nil
+	return parse(section(string(out), string(t.name))), nil
 }
 
 // section returns the part of the save command's output that is about a table.

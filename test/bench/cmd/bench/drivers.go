@@ -9,6 +9,7 @@ import (
 	"os/exec"
 
 	"github.com/maneki-net/maneki/felix/dataplane"
+	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/felix/dataplane/ipset"
 	"github.com/maneki-net/maneki/felix/dataplane/route"
 	"github.com/maneki-net/maneki/test/bench"
@@ -26,10 +27,10 @@ func host(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4(b), 32)
 }
 
-func members(n int) []ipset.Member {
-	all := make([]ipset.Member, n)
+func members(n int) []filter.Member {
+	all := make([]filter.Member, n)
 	for i := range all {
-		all[i] = ipset.Member{Net: host(i)}
+		all[i] = filter.Member{Net: host(i)}
 	}
 	return all
 }
@@ -88,7 +89,7 @@ func growSet(ctx context.Context) (bench.Pair, error) {
 		Candidate: bench.Subject{Name: "felix ipset driver",
 			Run: func(ctx context.Context) error {
 				next++
-				sets.AddMembers(name, ipset.Member{Net: host(next)})
+				sets.AddMembers(name, filter.Member{Net: host(next)})
 				return sets.Apply(ctx)
 			}},
 		Cleanup: func() { _ = sets.Close() },
