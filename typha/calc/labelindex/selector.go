@@ -78,8 +78,8 @@ func (x *Index) Acquire(want spec.Selector) *Selector {
 	return s
 }
 
-// Release gives a selector up. If it was the last use, the observers are not told of the groups that the selector no
-// longer selects. Sweep forgets these.
+// Release gives a selector up. After the last use the selector is no longer found, and the observers are not called for
+// the groups that it selected: nobody uses it. Sweep removes it from these groups.
 func (x *Index) Release(s *Selector) {
 	s.users--
 	if s.users > 0 {

@@ -5,7 +5,7 @@
 // or from the Service. What happens to them between two calls of Flush is counted, so that a change costs the same in a
 // set of ten members as in one of a million. A member that two items contribute stays until neither does.
 //
-// Sets follows a labelindex.Index as its Observer, and is told of EndpointSlices by SetSlice. It knows neither policies
+// Sets follows a labelindex.Index as its Observer. EndpointSlices come by SetSlice. The package knows neither policies
 // nor nodes: who needs a set acquires it. Flush returns new sets whole and the others as deltas.
 //
 // The package is pure: no I/O, no clock, no goroutine, no logger. The goroutine that owns the calc.Engine calls it;
