@@ -36,7 +36,7 @@ var mutants = []mutant{
 	{"what leaves a group stays in sets", "sets/follow.go", "\t\ts.countNetwork(from, net, -1)\n", ""},
 	{"the last item of a group is lost", "labelindex/group.go", `g.items[it.at], last.at = last, it.at`,
 		`g.items[it.at] = last`},
-	{"a pod is where a host endpoint is", "labelindex/origin.go", `originKey{it.kind, `, `originKey{0, `},
+	{"a workload has the profiles of a pod", "labelindex/origin.go", `if it.kind != Pod {`, `if it.kind > Host {`},
 	{"a Profile's rules reach nobody", "profile.go", "\t\te.decideProfileRules(g)\n", "\t\t_ = g\n"},
 	{"the youngest policy comes first", "tenant.go", `cmp.Compare(a.created, b.created)`, `cmp.Compare(b.created, a.created)`},
 	{"members of a group that grows are not counted", "labelindex/group.go", "\tg.networks += int32(n)\n", ""},
