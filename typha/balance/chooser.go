@@ -92,7 +92,8 @@ type Pause struct {
 // Pause returns the wait before the next attempt. last is the replica that was tried last; empty if there was none.
 func (c *Chooser) Pause(last string) Pause {
 	p := Pause{For: rand.N(Spread), changed: c.leaving.replicas.Changed()}
-	if c.roundOver(last) {
+	over := c.roundOver(last)
+	if over {
 		p.For = c.backoff/2 + rand.N(c.backoff)
 		c.backoff = min(2*c.backoff, LastBackoff)
 	}
@@ -115,7 +116,8 @@ func (c *Chooser) roundOver(last string) bool {
 
 // Wait waits until the pause is over, the replicas have changed, or ctx ends.
 func (c *Chooser) Wait(ctx context.Context, p Pause) {
-	if sleep(ctx, p.For, p.changed) {
+	changed := sleep(ctx, p.For, p.changed)
+	if changed {
 		c.backoff = FirstBackoff
 		sleep(ctx, rand.N(Spread), nil)
 	}

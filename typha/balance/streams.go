@@ -77,7 +77,8 @@ func (s *Streams) Add(node string, end context.CancelCauseFunc) (remove func(), 
 	}
 	added := &stream{node: node, end: end}
 	s.open[added] = struct{}{}
-	if s.handovers.opened(node, time.Now()) {
+	returned := s.handovers.opened(node, time.Now())
+	if returned {
 		s.opts.Returned()
 		s.opts.Logger.Info("a node came back that was handed over: other replicas may be out of its reach",
 			"node", node, "wait", s.handovers.wait)

@@ -101,7 +101,8 @@ func (h *Hub) Run(ctx context.Context) error {
 			due.Reset(wait)
 			continue
 		}
-		if h.flush() { // there is more to compute; requests are served in between
+		more := h.flush()
+		if more { // requests are served before the next flush
 			due.Reset(time.Until(h.nextFlush))
 		}
 	}
@@ -208,9 +209,7 @@ func (h *Hub) distribute(delta calc.Delta) {
 	served := 0
 	for _, s := range touched {
 		s.pending.queued = false
-		if s.serve(true) {
-			served++
-		}
+		served += count(s.serve(true))
 	}
 	clear(touched)
 	h.nextFlush = time.Now().Add(min(time.Duration(served)*pacePerSession, maxPace))
@@ -219,7 +218,8 @@ func (h *Hub) distribute(delta calc.Delta) {
 // noteProblems logs problems, counts them, and passes them to the observers.
 func (h *Hub) noteProblems(problems []calc.Problem) {
 	for _, p := range problems {
-		if more := h.observers.noteProblem(p); more != 0 {
+		more := h.observers.noteProblem(p)
+		if more != 0 {
 			h.opts.Metrics.unusable.WithLabelValues(p.Kind).Add(float64(more))
 		}
 		log := h.opts.Logger.With("kind", p.Kind, "namespace", p.Namespace, "name", p.Name)

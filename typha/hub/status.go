@@ -88,7 +88,8 @@ func (s *sessionStatus) behind(now time.Time) time.Duration {
 func (s *Session) Report(r wire.Report) {
 	r = r.Shortened()
 	s.hub.post(func() {
-		if s.status.update(r) {
+		news := s.status.update(r)
+		if news {
 			s.hub.observers.nodeChanged(s.node.name)
 		}
 	})
@@ -120,7 +121,8 @@ func (h *Hub) inspect() {
 	now := time.Now()
 	var counts sessionCounts
 	for s := range h.store.eachSession {
-		if s.status.updateLag(now) {
+		changed := s.status.updateLag(now)
+		if changed {
 			h.observers.nodeChanged(s.node.name)
 		}
 		counts.add(s, now)

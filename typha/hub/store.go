@@ -134,7 +134,8 @@ func (st *store) changeNeeds(name string, change needs.Interest) {
 // mark marks a change of an object in the sessions of a node, from one revision to another. Revision 0 is no object.
 func (st *store) mark(n *node, id wire.ID, from, to uint64) {
 	for _, s := range n.sessions {
-		if s.pending.mark(id, from, to) && !s.pending.queued {
+		marked := s.pending.mark(id, from, to)
+		if marked && !s.pending.queued {
 			s.pending.queued = true
 			st.touched = append(st.touched, s)
 		}

@@ -24,7 +24,7 @@ type remote struct {
 	silent  atomic.Bool
 	refuse  atomic.Bool
 	without atomic.Value // string: the ID of a kind
-	probed   atomic.Int32 // lists of tiers
+	probed  atomic.Int32 // lists of tiers
 }
 
 func (r *remote) err(kind datastore.Kind) error {
