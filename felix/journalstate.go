@@ -11,7 +11,6 @@ import (
 	"github.com/maneki-net/maneki/felix/journal"
 	"github.com/maneki-net/maneki/felix/node"
 	"github.com/maneki-net/maneki/felix/routing"
-	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
@@ -55,12 +54,12 @@ func FactsOf(kernel node.Interfaces, known journal.State, name string, mtu *rege
 func sourcesOf(local []config.Source, configs map[string]*wire.Config, node string) []config.Source {
 	sources := slices.Clone(local)
 	names := slices.DeleteFunc(slices.Sorted(maps.Keys(configs)), func(name string) bool {
-		return !strings.HasPrefix(name, calc.SelectedConfig)
+		return !strings.HasPrefix(name, wire.SelectedConfig)
 	})
-	for _, name := range append(append([]string{calc.NodeConfig(node)}, names...), calc.GlobalConfig) {
+	for _, name := range append(append([]string{wire.NodeConfig(node)}, names...), wire.GlobalConfig) {
 		if c := configs[name]; c != nil {
-			resource := strings.TrimPrefix(name, calc.SelectedConfig)
-			if name == calc.GlobalConfig {
+			resource := strings.TrimPrefix(name, wire.SelectedConfig)
+			if name == wire.GlobalConfig {
 				resource = "default"
 			}
 			sources = append(sources, config.Source{Name: "FelixConfiguration " + resource, Values: c.Values, Resource: true})

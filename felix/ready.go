@@ -3,7 +3,7 @@ package felix
 import (
 	"errors"
 
-	"github.com/maneki-net/maneki/typha/calc"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // errNotReady is the answer to an ADD while the datastore is not ready. Nobody computes the pod's policy then.
@@ -16,6 +16,6 @@ const noticeNotReady = "ClusterInformation default says datastoreReady: false: t
 
 // datastoreReady reports whether the stream goes on. An administrator stops it for a migration of the datastore.
 func (a *Agent) datastoreReady() bool {
-	c := a.state.configs[calc.ClusterConfig]
-	return c == nil || c.Values[calc.SettingDatastoreReady] != "false"
+	c := a.state.configs[wire.ClusterConfig]
+	return c == nil || c.Values[wire.SettingDatastoreReady] != "false"
 }

@@ -41,3 +41,11 @@ type ClusterInformationSpec struct {
 	// Variant names the distribution.
 	Variant string `json:"variant,omitempty"`
 }
+
+// ClusterInformationName is the name of the only ClusterInformation that counts.
+const ClusterInformationName = "default"
+
+// IsDatastoreReady reports whether the datastore may be used. It may if the spec does not say otherwise.
+func (s *ClusterInformationSpec) IsDatastoreReady() bool {
+	return s.DatastoreReady == nil || *s.DatastoreReady
+}

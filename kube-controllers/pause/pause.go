@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/calc"
 )
 
 // Again is how long after a request that had to wait it is looked at again.
@@ -27,11 +26,11 @@ func While(cached client.Reader, log *slog.Logger, next reconcile.Reconciler) re
 	paused := false // a controller has one worker
 	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 		info := &v3.ClusterInformation{}
-		err := cached.Get(ctx, types.NamespacedName{Name: calc.ClusterInformationName}, info)
+		err := cached.Get(ctx, types.NamespacedName{Name: v3.ClusterInformationName}, info)
 		if client.IgnoreNotFound(err) != nil {
-			return reconcile.Result{}, fmt.Errorf("read ClusterInformation %s: %w", calc.ClusterInformationName, err)
+			return reconcile.Result{}, fmt.Errorf("read ClusterInformation %s: %w", v3.ClusterInformationName, err)
 		}
-		ready := err != nil || calc.DatastoreReady(info)
+		ready := err != nil || info.Spec.IsDatastoreReady()
 		if paused == ready {
 			if paused = !ready; paused {
 				log.Warn("paused: ClusterInformation default says datastoreReady: false")

@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"typha/calc/compile":    {"api", "typha/calc/spec", "typha/wire"},
 	"typha/calc/internal":   {},
 	"typha/calc/labelindex": {"api/selector", "api/v3", "typha/calc/internal", "typha/calc/spec"},
+	"typha/calc/nodeconfig": {"api", "typha/wire", "typha/calc/internal"},
 	"typha/calc/owner":      {"typha/calc/internal"},
 	"typha/calc/topology":   {"api", "typha/wire", "typha/calc/internal", "typha/calc/owner"},
 	"typha/calc/sets":       {"typha/calc/internal", "typha/calc/labelindex", "typha/calc/spec", "typha/wire"},
@@ -175,8 +176,8 @@ func TestBackendsAreHidden(t *testing.T) {
 
 // pure lists the packages that compute and do nothing else, and impure what they therefore do not import.
 var (
-	pure = []string{"typha/calc/bgp", "typha/calc/compile", "typha/calc/labelindex", "typha/calc/needs", "typha/calc/owner",
-		"typha/calc/sets", "typha/calc/spec", "typha/calc/topology"}
+	pure = []string{"typha/calc/bgp", "typha/calc/compile", "typha/calc/labelindex", "typha/calc/needs",
+		"typha/calc/nodeconfig", "typha/calc/owner", "typha/calc/sets", "typha/calc/spec", "typha/calc/topology"}
 	impure = []string{"context", "log", "log/slog", "net", "net/http", "os", "sync"}
 )
 

@@ -25,16 +25,6 @@ func (d Delta) Empty() bool {
 	return len(d.Upserts)+len(d.Deletes)+len(d.Sets)+len(d.Interest)+len(d.Problems) == 0
 }
 
-// GlobalConfig is the name of the Config object of all nodes.
-const GlobalConfig = "global"
-
-// NodeConfig returns the name of the Config object of one node.
-func NodeConfig(node string) string { return "node." + node }
-
-// SelectedConfig begins the names of the Config objects that have nodes by their labels. The rest is the name of the
-// FelixConfiguration. A node needs at most one.
-const SelectedConfig = "selected."
-
 // ForEveryNode says that every node needs the object. The others go to the nodes that
 // Delta.Interest names.
 func ForEveryNode(id wire.ID) bool {
@@ -42,7 +32,7 @@ func ForEveryNode(id wire.ID) bool {
 	case wire.KindPool, wire.KindIPAM, wire.KindHost, wire.KindTunnelEndpoint, wire.KindRoute:
 		return true
 	case wire.KindConfig:
-		return id.Name == GlobalConfig || id.Name == ClusterConfig
+		return id.Name == wire.GlobalConfig || id.Name == wire.ClusterConfig
 	}
 	return false
 }

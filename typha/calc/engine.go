@@ -8,6 +8,7 @@ import (
 	"github.com/maneki-net/maneki/typha/calc/compile"
 	"github.com/maneki-net/maneki/typha/calc/labelindex"
 	"github.com/maneki-net/maneki/typha/calc/needs"
+	"github.com/maneki-net/maneki/typha/calc/nodeconfig"
 	"github.com/maneki-net/maneki/typha/calc/owner"
 	"github.com/maneki-net/maneki/typha/calc/sets"
 	"github.com/maneki-net/maneki/typha/calc/topology"
@@ -34,8 +35,6 @@ type Engine struct {
 	backlog  backlog
 
 	network network
-	felix   felixConfigs
-	asks    statusRequests
 
 	changed  changed // what the next Flush decides again
 	out      output
@@ -52,6 +51,7 @@ type network struct {
 	owners   *owner.Table
 	topology *topology.Topology
 	bgp      *bgp.Resolver
+	nodes    *nodeconfig.Nodes
 	// poolsByNamespace is set while a pool selects namespaces by their labels.
 	poolsByNamespace bool
 }
@@ -78,9 +78,7 @@ func NewWithin(budget compile.Budget) *Engine {
 		budget:   budget.WithDefaults(),
 		tenants:  newTenants(),
 		backlog:  newBacklog(),
-		network:  network{bgp: bgp.New()},
-		felix:    newFelixConfigs(),
-		asks:     newStatusRequests(),
+		network:  network{bgp: bgp.New(), nodes: nodeconfig.New()},
 		out:      newOutput(),
 		needs:    needs.New(),
 		problems: newProblems(),
@@ -120,7 +118,6 @@ func (e *Engine) Step(limit int) (d Delta, more bool) {
 	e.flushItems()
 	d.Sets = e.flushSets()
 	e.index.Sweep(limit)
-	e.flushFelix()
 	d.Upserts, d.Deletes = e.out.flush()
 	d.Interest = e.needs.Flush()
 	d.Problems = e.problems.flush()

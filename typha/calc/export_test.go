@@ -23,8 +23,7 @@ func (e *Engine) Residue() map[string]int {
 		"tenants":  len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty),
 		"jobs":     len(e.backlog.jobs) + len(e.backlog.lines),
 		"topology": e.network.topology.Size(), "owners": e.network.owners.Size(),
-		"felix": len(e.felix.stored) + len(e.felix.nodes) + len(e.felix.dirty) + len(e.felix.changed),
-		"BGP":   e.network.bgp.Size(),
+		"node configurations": e.network.nodes.Size(), "BGP": e.network.bgp.Size(),
 	}
 	for l := range e.lists.tiers {
 		if e.lists.byKey.Get(l.key) != l {

@@ -14,9 +14,10 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// This file passes nodes, and the resources of the network between them, to the packages topology and bgp.
+// This file passes nodes, their configuration and the resources of the network between them to the packages topology, bgp
+// and nodeconfig.
 
-// upsertNetwork adds or changes a resource of the network. It ignores other objects.
+// upsertNetwork adds or changes a resource of the network or of the configuration of nodes. It ignores other objects.
 func (e *Engine) upsertNetwork(object metav1.Object) {
 	switch o := object.(type) {
 	case *v3.IPPool:
@@ -35,10 +36,18 @@ func (e *Engine) upsertNetwork(object metav1.Object) {
 		if err := e.network.bgp.SetPeer(o); err != nil { // Flush finds what else is wrong with it
 			e.problems.set(KindBGPPeer, "", o.Name, err.Error())
 		}
+	case *v3.FelixConfiguration:
+		e.network.nodes.SetFelix(o)
+	case *v3.CalicoNodeStatus:
+		e.network.nodes.SetStatus(o)
+	case *v3.ClusterInformation:
+		if o.Name == v3.ClusterInformationName {
+			e.network.nodes.SetClusterInformation(o)
+		}
 	}
 }
 
-// deleteNetwork removes a resource of the network. It ignores other kinds.
+// deleteNetwork reverses upsertNetwork. It ignores other kinds.
 func (e *Engine) deleteNetwork(kind, name string) {
 	switch kind {
 	case KindIPPool:
@@ -56,6 +65,14 @@ func (e *Engine) deleteNetwork(kind, name string) {
 		e.network.bgp.DeleteFilter(name)
 	case KindBGPPeer:
 		e.network.bgp.DeletePeer(name)
+	case KindFelixConfiguration:
+		e.network.nodes.DeleteFelix(name)
+	case KindCalicoNodeStatus:
+		e.network.nodes.DeleteStatus(name)
+	case KindClusterInformation:
+		if name == v3.ClusterInformationName {
+			e.network.nodes.SetClusterInformation(nil)
+		}
 	}
 }
 
@@ -95,7 +112,7 @@ func (e *Engine) setNode(kind string, o *corev1.Node) {
 		e.needs.Count(&e.needs.EveryNode, needs.NodeNamed(o.Name), 1)
 	}
 	e.network.bgp.SetNode(e.network.topology.SetNode(kind, o), own.Labels)
-	e.felix.setNode(o.Name, own.Labels)
+	e.network.nodes.SetNode(o.Name, own.Labels)
 	e.setNodeItem(own, nodeAddresses(o))
 }
 
@@ -105,7 +122,7 @@ func (e *Engine) deleteNode(name string) {
 	}
 	e.network.topology.DeleteNode(name)
 	e.network.bgp.DeleteNode(name)
-	e.felix.removeNode(name)
+	e.network.nodes.DeleteNode(name)
 	e.removeNodeObject(name, wire.ID{Kind: wire.KindNode, Name: name})
 	e.needs.Count(&e.needs.EveryNode, needs.NodeNamed(name), -1)
 	e.removeItem(labelindex.Key{Kind: labelindex.Node, Name: name})
@@ -136,6 +153,21 @@ func (e *Engine) flushNetwork() {
 	}
 	e.applyOwners()
 	e.flushNamespaceSelectors()
+	e.flushNodeConfigs()
+}
+
+// flushNodeConfigs outputs what changed in the configuration of nodes.
+func (e *Engine) flushNodeConfigs() {
+	changes := e.network.nodes.Flush()
+	for id, object := range changes.Objects {
+		e.out.replace(id, object)
+	}
+	for _, n := range changes.Needs {
+		e.own(n.Node, n.ID, n.Needed)
+	}
+	for name, reason := range changes.Problems {
+		e.problems.set(KindFelixConfiguration, "", name, reason)
+	}
 }
 
 // flushBGP outputs the BGP configurations that changed, and passes on the ports, which every node has to know.

@@ -103,3 +103,15 @@ func equal(a, b wire.Object) bool { return reflect.DeepEqual(a, b) }
 func (e *Engine) own(node string, id wire.ID, owned bool) {
 	e.needs.Own(needs.NodeNamed(node), id, owned)
 }
+
+// setNodeObject sets an object that one node needs.
+func (e *Engine) setNodeObject(node string, o wire.Object) {
+	e.own(node, o.ID(), true)
+	e.out.set(o)
+}
+
+// removeNodeObject is the reverse of setNodeObject.
+func (e *Engine) removeNodeObject(node string, id wire.ID) {
+	e.own(node, id, false)
+	e.out.remove(id)
+}

@@ -87,12 +87,6 @@ func (e *Engine) upsertCalico(object metav1.Object) {
 		e.upsertProfile(o)
 	case *v3.Node:
 		e.upsertCalicoNode(o)
-	case *v3.FelixConfiguration:
-		e.felix.set(o)
-	case *v3.CalicoNodeStatus:
-		e.askForStatus(o.Name, statusRequestOf(o))
-	case *v3.ClusterInformation:
-		setReadiness(&e.out, o.Name, o)
 	default:
 		e.upsertNetwork(o)
 	}
@@ -141,12 +135,6 @@ func (e *Engine) Delete(kind, ns, name string) {
 		e.removeItem(labelindex.Key{Kind: labelindex.Workload, Namespace: ns, Name: name})
 	case KindProfile:
 		e.deleteProfile(name)
-	case KindFelixConfiguration:
-		e.felix.remove(name)
-	case KindCalicoNodeStatus:
-		e.askForStatus(name, nil)
-	case KindClusterInformation:
-		setReadiness(&e.out, name, nil)
 	default:
 		e.deleteNetwork(kind, name)
 	}

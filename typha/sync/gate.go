@@ -7,8 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	v3 "github.com/maneki-net/maneki/api/v3"
 	"github.com/maneki-net/maneki/datastore"
-	"github.com/maneki-net/maneki/typha/calc"
 	"github.com/maneki-net/maneki/typha/hub"
 )
 
@@ -70,11 +70,12 @@ func (g *gate) see(u hub.Update) {
 	}
 	ready, known := true, u.Listed
 	for _, o := range u.Upserts {
-		if o.GetName() == calc.ClusterInformationName {
-			ready, known = calc.DatastoreReady(o), true
+		if o.GetName() == v3.ClusterInformationName {
+			info, is := o.(*v3.ClusterInformation)
+			ready, known = !is || info.Spec.IsDatastoreReady(), true
 		}
 	}
-	name := hub.Name{Name: calc.ClusterInformationName}
+	name := hub.Name{Name: v3.ClusterInformationName}
 	_, refused := u.Refused[name]
 	if known || refused || slices.Contains(u.Deletes, name) {
 		g.set(ready)

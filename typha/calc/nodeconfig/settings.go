@@ -1,4 +1,4 @@
-package calc
+package nodeconfig
 
 import (
 	"encoding/json"
@@ -12,25 +12,9 @@ import (
 	"time"
 
 	v3 "github.com/maneki-net/maneki/api/v3"
-	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// setNodeObject sets an object that belongs to one node, or with an empty name to all.
-func (e *Engine) setNodeObject(node string, o wire.Object) {
-	if node != "" {
-		e.own(node, o.ID(), true)
-	}
-	e.out.set(o)
-}
-
-func (e *Engine) removeNodeObject(node string, id wire.ID) {
-	if node != "" {
-		e.own(node, id, false)
-	}
-	e.out.remove(id)
-}
-
-// Settings whose name is not that of the resource's field with a capital letter.
+// settingNames are the settings whose name is not that of the resource's field with a capital letter.
 var settingNames = map[string]string{
 	"netlinkTimeout":                 "NetlinkTimeoutSecs",
 	"iptablesLockProbeInterval":      "IptablesLockProbeIntervalMillis",
@@ -47,8 +31,8 @@ var settingNames = map[string]string{
 	"wireguardKeepAlive":             "WireguardPersistentKeepAlive",
 }
 
-// Fields that hold a duration ("90s"), whose setting is a number: of seconds, but for
-// iptablesLockProbeInterval, which is in milliseconds.
+// durationFields are the fields with a duration ("90s") whose setting is a number: of seconds, and for
+// iptablesLockProbeInterval of milliseconds.
 var durationFields = []string{
 	"bpfIPFragTimeout", "bpfKubeProxyMinSyncPeriod", "dataplaneWatchdogTimeout", "debugSimulateCalcGraphHangAfter",
 	"debugSimulateDataplaneApplyDelay", "debugSimulateDataplaneHangAfter", "endpointReportingDelay", "flowLogsFlushInterval",
@@ -58,8 +42,8 @@ var durationFields = []string{
 	"usageReportingInitialDelay", "usageReportingInterval", "wireguardKeepAlive", "xdpRefreshInterval",
 }
 
-// settings returns the fields that are set, by setting name and in the text form of the FELIX_
-// variables. Fields that cannot be read are left out and reported.
+// settings returns the fields that are set, by the names of their settings, as the texts that the FELIX_ variables have.
+// Fields that cannot be read are left out; the error names them.
 func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
 	data, err := json.Marshal(spec)
 	if err != nil {

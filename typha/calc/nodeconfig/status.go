@@ -1,4 +1,4 @@
-package calc
+package nodeconfig
 
 import (
 	"slices"
@@ -10,19 +10,30 @@ import (
 // defaultStatusPeriod is that of a CalicoNodeStatus that has none, in seconds.
 const defaultStatusPeriod = 10
 
-// statusRequests are what CalicoNodeStatuses ask nodes for, by name and by the names of the nodes.
-type statusRequests struct {
+// requests are what CalicoNodeStatuses ask of nodes, by their names and by the names of the nodes.
+type requests struct {
 	named map[string]*wire.StatusRequest
 	of    map[string]map[string]*wire.StatusRequest
 }
 
-func newStatusRequests() statusRequests {
-	return statusRequests{named: map[string]*wire.StatusRequest{}, of: map[string]map[string]*wire.StatusRequest{}}
+func newRequests() requests {
+	return requests{named: map[string]*wire.StatusRequest{}, of: map[string]map[string]*wire.StatusRequest{}}
 }
 
-// statusRequestOf returns what a CalicoNodeStatus asks for; nil is nothing. One with a period of 0 asks until it has a
-// status.
-func statusRequestOf(o *v3.CalicoNodeStatus) *wire.StatusRequest {
+// SetStatus adds or changes a CalicoNodeStatus.
+func (n *Nodes) SetStatus(o *v3.CalicoNodeStatus) { n.requestChanged(o.Name, requestOf(o)) }
+
+// DeleteStatus removes a CalicoNodeStatus.
+func (n *Nodes) DeleteStatus(name string) { n.requestChanged(name, nil) }
+
+func (n *Nodes) requestChanged(name string, r *wire.StatusRequest) {
+	for _, node := range n.requests.set(name, r) {
+		n.changedRequests[node] = struct{}{}
+	}
+}
+
+// requestOf returns what a CalicoNodeStatus asks for; nil is nothing. One with a period of 0 asks until it has a status.
+func requestOf(o *v3.CalicoNodeStatus) *wire.StatusRequest {
 	r := &wire.StatusRequest{Node: o.Spec.Node, PeriodSeconds: defaultStatusPeriod,
 		Agent:  slices.Contains(o.Spec.Classes, v3.NodeStatusClassTypeAgent),
 		BGP:    slices.Contains(o.Spec.Classes, v3.NodeStatusClassTypeBGP),
@@ -38,8 +49,8 @@ func statusRequestOf(o *v3.CalicoNodeStatus) *wire.StatusRequest {
 	return r
 }
 
-// set takes in what a CalicoNodeStatus asks for, nil if nothing, and returns the nodes whose request changes with it.
-func (s *statusRequests) set(name string, r *wire.StatusRequest) (nodes []string) {
+// set stores what a CalicoNodeStatus asks for; nil is nothing. It returns the nodes of which something else is asked now.
+func (s *requests) set(name string, r *wire.StatusRequest) (nodes []string) {
 	before := s.named[name]
 	if before == nil && r == nil || before != nil && r != nil && *before == *r {
 		return nil
@@ -47,7 +58,8 @@ func (s *statusRequests) set(name string, r *wire.StatusRequest) (nodes []string
 	if before != nil {
 		nodes = append(nodes, before.Node)
 		delete(s.named, name)
-		if delete(s.of[before.Node], name); len(s.of[before.Node]) == 0 {
+		delete(s.of[before.Node], name)
+		if len(s.of[before.Node]) == 0 {
 			delete(s.of, before.Node)
 		}
 	}
@@ -62,8 +74,8 @@ func (s *statusRequests) set(name string, r *wire.StatusRequest) (nodes []string
 	return nodes
 }
 
-// to returns what a node is asked for by all together; nil is nothing.
-func (s *statusRequests) to(node string) *wire.StatusRequest {
+// to returns what all CalicoNodeStatuses together ask of a node; nil is nothing.
+func (s *requests) to(node string) *wire.StatusRequest {
 	var all *wire.StatusRequest
 	for _, r := range s.of[node] {
 		if all == nil {
@@ -73,15 +85,4 @@ func (s *statusRequests) to(node string) *wire.StatusRequest {
 		all.PeriodSeconds = min(all.PeriodSeconds, r.PeriodSeconds)
 	}
 	return all
-}
-
-// askForStatus takes in what a CalicoNodeStatus asks for; nil is nothing.
-func (e *Engine) askForStatus(name string, r *wire.StatusRequest) {
-	for _, node := range e.asks.set(name, r) {
-		if all := e.asks.to(node); all != nil {
-			e.setNodeObject(node, all)
-		} else {
-			e.removeNodeObject(node, wire.ID{Kind: wire.KindStatusRequest, Name: node})
-		}
-	}
 }
