@@ -46,47 +46,22 @@ type Config struct {
 	Advertisements []wire.BGPAdvertisement
 }
 
-// Peer is one session. Two Peers that differ only in Name and Global are the same session.
+// Peer is a session of the stream, or of the node-to-node mesh, with what only this node knows of it. Its Port and
+// MaxRestartSeconds are set, also where the stream leaves them to the speaker; the name of a session of the mesh is
+// "Mesh_<node>". Two Peers that differ only in Name and Global are the same session. The family of Addr is the family of the
+// routes exchanged. Within the pools, the Node at the other end may announce what Config.Confirmed has; outside the pools,
+// what Import accepts.
 type Peer struct {
-	// Name of the BGPPeer resource, or "Mesh_<node>" for a session of the node-to-node mesh.
-	Name string
-	// Addr is the peer's address; its family is the family of the routes exchanged.
-	Addr netip.Addr
+	wire.BGPPeer
 	// LocalAddr is the node's own end; the zero Addr leaves it to the kernel.
 	LocalAddr netip.Addr
-	Port      uint16
-	ASNumber  uint32
-	// LocalASNumber replaces the node's AS number on this session; 0 is the node's.
-	LocalASNumber uint32
-	// Mesh marks a session of the node-to-node mesh, Global one of a BGPPeer that is for every node.
-	Mesh, Global bool
-	// Node is the cluster's node at the other end; it is empty for a router outside. Within the pools, a node may
-	// announce what Config.Confirmed has; outside the pools, what Import accepts.
-	Node string
+	// Mesh marks a session of the node-to-node mesh.
+	Mesh bool
 	// Reflector is set if Node passes on what others announce. Confirmed does not apply to it.
 	Reflector bool
-	// KeepNextHop leaves the next hop of routes passed on to an eBGP peer as it was learned; NextHopSelf makes it the
-	// node's own end, also towards an iBGP peer.
-	KeepNextHop, NextHopSelf bool
-	// AllowedLocalAS is how often our own AS number may be in the path of a route from the peer.
-	AllowedLocalAS uint8
-	// ReflectorClient: routes are reflected to this peer (RFC 4456) with ClusterID, a dotted quad.
-	ReflectorClient bool
-	ClusterID       string
-	// TTLSecurity is the number of hops a packet of the session may have taken (RFC 5082), 1, for a peer on the link,
-	// to 254; 0 is off.
-	TTLSecurity uint8
-	// RestartTime is how long the peer is asked to keep routes while this speaker restarts;
-	// whole seconds up to 4095 (RFC 4724).
-	RestartTime time.Duration
-	// Keepalive is the time between keepalive messages, whole seconds, and a third of the hold time; 0 is 30 s.
-	Keepalive time.Duration
 	// MaxPrefixes is how many routes the peer may announce; with one more the session is closed for a while. 0 is any
 	// number.
 	MaxPrefixes uint32
-	// Import and Export are asked, in order, for each route that the peer sends and that is sent to it, before the
-	// speaker's own rules.
-	Import, Export []wire.BGPRule
 }
 
 // Route is the best way, or several equally good ones, to a destination that a peer announced.

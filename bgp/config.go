@@ -122,16 +122,9 @@ func explicitPeers(config *wire.BGP, self *wire.Host, hosts map[string]*wire.Hos
 				p.Addr))
 			continue
 		}
-		peer := Peer{
-			Name: p.Name, Addr: p.Addr, LocalAddr: local, Port: cmp.Or(p.Port, DefaultPort),
-			ASNumber: p.ASNumber, LocalASNumber: p.LocalASNumber,
-			KeepNextHop: p.KeepNextHop, NextHopSelf: p.NextHopSelf, AllowedLocalAS: p.AllowedLocalAS,
-			ReflectorClient: p.RouteReflectorPeer, ClusterID: p.ClusterID,
-			TTLSecurity: p.TTLSecurity,
-			RestartTime: restartTime(p.MaxRestartSeconds),
-			Keepalive:   time.Duration(p.KeepaliveSeconds) * time.Second,
-			Import:      p.Import, Export: p.Export, Global: p.Global,
-		}
+		peer := Peer{BGPPeer: p, LocalAddr: local}
+		peer.Port = cmp.Or(p.Port, DefaultPort)
+		peer.MaxRestartSeconds = cmp.Or(p.MaxRestartSeconds, defaultRestartSeconds)
 		if p.Node != "" {
 			peer.setNode(self, cmp.Or(hosts[p.Node], &wire.Host{Name: p.Node}))
 		}
@@ -140,9 +133,8 @@ func explicitPeers(config *wire.BGP, self *wire.Host, hosts map[string]*wire.Hos
 	return peers, errors.Join(errs...)
 }
 
-func restartTime(seconds uint32) time.Duration {
-	return cmp.Or(time.Duration(seconds)*time.Second, DefaultRestartTime)
-}
+// defaultRestartSeconds is DefaultRestartTime as the stream has it.
+const defaultRestartSeconds = uint32(DefaultRestartTime / time.Second)
 
 // meshPeers returns the sessions to every other node of the mesh, one for each IP family in which a pool needs it. If
 // there are none, off is the reason.
@@ -165,12 +157,11 @@ func meshPeers(in Input, self *wire.Host) (peers []Peer, off string) {
 			if !prefix.IsValid() || !local.IsValid() || prefix.Addr().Is4() && !v4 || prefix.Addr().Is6() && !v6 {
 				continue
 			}
-			peer := Peer{
-				Name: "Mesh_" + host.Name, Addr: prefix.Addr(), LocalAddr: local,
-				Port:     cmp.Or(host.BGPPort, DefaultPort),
-				ASNumber: cmp.Or(host.ASNumber, in.BGP.ASNumber), Mesh: true,
-				RestartTime: restartTime(in.BGP.MeshMaxRestartSeconds),
-			}
+			peer := Peer{LocalAddr: local, Mesh: true, BGPPeer: wire.BGPPeer{
+				Name: "Mesh_" + host.Name, Addr: prefix.Addr(), Port: cmp.Or(host.BGPPort, DefaultPort),
+				ASNumber:          cmp.Or(host.ASNumber, in.BGP.ASNumber),
+				MaxRestartSeconds: cmp.Or(in.BGP.MeshMaxRestartSeconds, defaultRestartSeconds),
+			}}
 			peer.setNode(self, host)
 			peers = append(peers, peer)
 		}

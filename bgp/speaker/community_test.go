@@ -21,7 +21,7 @@ func TestCommunitiesAreSentOnce(t *testing.T) {
 	c1, c2 := config(1, 64512, "10.244.1.0/26"), config(2, 64512, "10.244.2.0/26", "fd00:244:2::/122")
 	c1.PassOn = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}
 	for _, peer := range peers(1, 2, 64512) {
-		peer.ReflectorClient, peer.ClusterID = true, "1.0.0.1"
+		peer.RouteReflectorPeer, peer.ClusterID = true, "1.0.0.1"
 		c1.Peers = append(c1.Peers, peer)
 	}
 	outside := peers(1, 3, 65003)

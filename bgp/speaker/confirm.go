@@ -9,6 +9,7 @@ import (
 	api "github.com/osrg/gobgp/v3/api"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // The import policy decides what a peer may announce. It runs before the best path is chosen, so a refused path hides
@@ -39,7 +40,7 @@ func (p *policies) forNobody() (statements []*api.Statement) {
 		statements = append(statements, decision(name, api.RouteAction_REJECT, &api.Conditions{
 			PrefixSet: p.prefixes(name, networksOf(nowhere, family, within)...)}))
 	}
-	anchor := p.neighbors("anchor", bgp.Peer{Addr: anchorAddr})
+	anchor := p.neighbors("anchor", bgp.Peer{BGPPeer: wire.BGPPeer{Addr: anchorAddr}})
 	return append(statements, decision("anchor", api.RouteAction_REJECT, &api.Conditions{NeighborSet: anchor}))
 }
 

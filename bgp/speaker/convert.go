@@ -2,7 +2,6 @@ package speaker
 
 import (
 	"net/netip"
-	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"google.golang.org/protobuf/proto"
@@ -24,11 +23,14 @@ const (
 // blocks; one second is the least that GoBGP can be told.
 const firstUpdate = 1
 
+// maxRestartSeconds is the longest graceful restart time that a message has room for (RFC 4724).
+const maxRestartSeconds = 4095
+
 // session is the peer as GoBGP wants it.
 func (e *embedded) session(peer bgp.Peer) *api.Peer {
 	keepalive, hold := uint64(keepaliveInterval), uint64(holdTime)
-	if peer.Keepalive > 0 {
-		keepalive = uint64(peer.Keepalive / time.Second)
+	if peer.KeepaliveSeconds > 0 {
+		keepalive = uint64(peer.KeepaliveSeconds)
 		hold = 3 * keepalive
 	}
 	p := &api.Peer{
@@ -46,7 +48,7 @@ func (e *embedded) session(peer bgp.Peer) *api.Peer {
 			PassiveMode: peer.Mesh && peer.LocalAddr.Less(peer.Addr),
 		},
 		GracefulRestart: &api.GracefulRestart{
-			Enabled: true, RestartTime: uint32(min(peer.RestartTime, 4095*time.Second) / time.Second),
+			Enabled: true, RestartTime: min(peer.MaxRestartSeconds, maxRestartSeconds),
 			DeferralTime: firstUpdate, LocalRestarting: e.restarting,
 		},
 		AfiSafis: []*api.AfiSafi{{
@@ -66,7 +68,7 @@ func (e *embedded) session(peer bgp.Peer) *api.Peer {
 		// As in Calico, an external peer may be any number of hops away.
 		p.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: 255}
 	}
-	if peer.ReflectorClient {
+	if peer.RouteReflectorPeer {
 		p.RouteReflector = &api.RouteReflector{RouteReflectorClient: true, RouteReflectorClusterId: peer.ClusterID}
 	}
 	return p

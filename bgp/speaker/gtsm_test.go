@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // TestTTLRules: neighbours share a rule, and no rule is for an address that may send packets with a lower TTL.
@@ -34,7 +35,7 @@ func TestTTLRules(t *testing.T) {
 		var peers []bgp.Peer
 		for _, s := range strings.Fields(c.peers) {
 			addr, hops, _ := strings.Cut(s, "/")
-			p := bgp.Peer{Addr: netip.MustParseAddr(addr)}
+			p := bgp.Peer{BGPPeer: wire.BGPPeer{Addr: netip.MustParseAddr(addr)}}
 			fmt.Sscan(hops, &p.TTLSecurity)
 			peers = append(peers, p)
 		}

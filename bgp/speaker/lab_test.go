@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/maneki-net/maneki/bgp"
+	"github.com/maneki-net/maneki/typha/wire"
 )
 
 // patience is how long a test waits for something that BGP's timers allow to take seconds.
@@ -408,10 +409,10 @@ func config(host int, asn uint32, announce ...string) bgp.Config {
 func peers(host, to int, asn uint32) []bgp.Peer {
 	var list []bgp.Peer
 	for _, family := range []byte{4, 6} {
-		list = append(list, bgp.Peer{
-			Name: fmt.Sprintf("peer-%d", to), Addr: hostAddr(to, family), LocalAddr: hostAddr(host, family),
-			Port: 179, ASNumber: asn, RestartTime: 30 * time.Second,
-		})
+		list = append(list, bgp.Peer{LocalAddr: hostAddr(host, family), BGPPeer: wire.BGPPeer{
+			Name: fmt.Sprintf("peer-%d", to), Addr: hostAddr(to, family),
+			Port: 179, ASNumber: asn, MaxRestartSeconds: 30,
+		}})
 	}
 	return list
 }

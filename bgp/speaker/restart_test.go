@@ -65,7 +65,7 @@ func newPair(t *testing.T, kind string) *pair {
 		c.Confirmed = everyBlock()
 		if kind == "reflector" && host == 2 {
 			c.PassOn = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
-			c.Peers[0].ReflectorClient, c.Peers[0].ClusterID = true, "1.0.0.1"
+			c.Peers[0].RouteReflectorPeer, c.Peers[0].ClusterID = true, "1.0.0.1"
 		}
 		p.configs[host], p.speakers[host] = c, p.l.speaker(host)
 		p.speakers[host].configure(c)
@@ -190,7 +190,7 @@ func TestPeerThatStaysAway(t *testing.T) {
 	p := newPair(t, "mesh")
 	c := p.configs[1]
 	c.Peers = []bgp.Peer{c.Peers[0]}
-	c.Peers[0].RestartTime = 4 * time.Second
+	c.Peers[0].MaxRestartSeconds = 4
 	p.speakers[1].configure(c)
 	// The session starts anew with the shorter time.
 	p.speakers[2].wait("the session is down", func(r report) bool { return r.Status.Peers[0].State != bgp.Established })

@@ -39,8 +39,8 @@ func TestExchangeWithBIRD(t *testing.T) {
 	// A new block, a new peer and a block that goes away leave the sessions alone.
 	before := router.show("show protocols v4") + router.show("show protocols v6")
 	c.Announce = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/26"), netip.MustParsePrefix("fd00:244::/122")}
-	c.Peers = append(c.Peers, bgp.Peer{Name: "nobody", Addr: netip.MustParseAddr("10.91.0.99"),
-		LocalAddr: hostAddr(1, 4), Port: 179, ASNumber: 65099, RestartTime: bgp.DefaultRestartTime})
+	c.Peers = append(c.Peers, bgp.Peer{LocalAddr: hostAddr(1, 4), BGPPeer: wire.BGPPeer{Name: "nobody",
+		Addr: netip.MustParseAddr("10.91.0.99"), Port: 179, ASNumber: 65099, MaxRestartSeconds: 120}})
 	node.configure(c)
 	router.waitRoute("10.244.1.0/26", "10.91.0.1")
 	router.wait("the old block is withdrawn", "show route 10.244.0.0/26",
@@ -108,7 +108,7 @@ func TestRouteReflector(t *testing.T) {
 	c1, c2 := config(1, 64512), config(2, 64512, "10.244.2.0/26")
 	c1.PassOn = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}
 	for _, peer := range []bgp.Peer{peers(1, 2, 64512)[0], peers(1, 3, 64512)[0]} {
-		peer.ReflectorClient, peer.ClusterID = true, "1.0.0.1"
+		peer.RouteReflectorPeer, peer.ClusterID = true, "1.0.0.1"
 		c1.Peers = append(c1.Peers, peer)
 	}
 	c2.Peers = peers(2, 1, 64512)[:1]

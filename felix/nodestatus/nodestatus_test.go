@@ -30,7 +30,8 @@ func input() Input {
 			{Addr: router, State: bgp.Active, Since: at},
 			{Addr: other, State: bgp.Established, Since: at}}},
 		Subnets: []Subnet{{prefix("172.30.0.1/24"), "eth0"}},
-		Peers:   []bgp.Peer{{Addr: mesh, Mesh: true}, {Addr: router, Global: true}, {Addr: other}},
+		Peers: []bgp.Peer{{BGPPeer: wire.BGPPeer{Addr: mesh}, Mesh: true},
+			{BGPPeer: wire.BGPPeer{Addr: router, Global: true}}, {BGPPeer: wire.BGPPeer{Addr: other}}},
 		Learned: []bgp.Route{
 			{Dst: prefix("10.244.2.0/26"), NextHops: []netip.Addr{mesh}, Peer: mesh},
 			{Dst: prefix("172.31.0.0/24"), NextHops: []netip.Addr{addr("192.0.2.1"), addr("192.0.2.2")}, Peer: router}},
