@@ -58,6 +58,8 @@ func New() *Kernel {
 	for key, value := range globalSettings {
 		k.sysctl[key] = value
 	}
+	k.addSettings("all")
+	k.addSettings("default")
 	lo := &netlink.Device{LinkAttrs: netlink.NewLinkAttrs()}
 	lo.Name, lo.MTU = loopback, 65536
 	if err := k.LinkAdd(lo); err != nil {

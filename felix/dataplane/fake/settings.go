@@ -9,17 +9,12 @@ import (
 
 // globalSettings are the settings that are not a device's, with the values of a new namespace.
 var globalSettings = map[string]string{
-	"net/ipv4/ip_forward":                "0",
-	"net/ipv4/ip_local_port_range":       "32768\t60999",
-	"net/ipv6/conf/all/forwarding":       "0",
-	"net/ipv6/conf/all/disable_ipv6":     "0",
-	"net/ipv6/conf/default/disable_ipv6": "0",
-	"net/ipv4/conf/all/rp_filter":        "0",
-	"net/ipv4/conf/default/rp_filter":    "0",
-	"net/ipv4/conf/all/src_valid_mark":   "0",
+	"net/ipv4/ip_forward":          "0",
+	"net/ipv4/ip_local_port_range": "32768\t60999",
 }
 
-// deviceSettings are the settings of each device, and their first values.
+// deviceSettings are the settings of each device, and of what stands for all of them and for later ones, with their first
+// values.
 var deviceSettings = map[string]string{
 	"net/ipv4/conf/*/proxy_arp":               "0",
 	"net/ipv4/conf/*/rp_filter":               "0",
