@@ -16,8 +16,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// endpoints joins what the stream says of the node's endpoints with the workloads that have their interfaces: those that
-// CNI made, and those that the datastore tells of. A change of an endpoint costs that endpoint, however many there are.
+// endpoints joins what the stream says of the node's endpoints with the workloads that have their interfaces: those
+// that CNI made, and those that the datastore tells of. A change of an endpoint costs that endpoint, however many there
+// are.
 type endpoints struct {
 	state      *state
 	interfaces Interfaces
@@ -92,7 +93,8 @@ func (e *endpoints) configure(c *config.Config) {
 	e.interfacesChanged()
 }
 
-// interfacesChanged looks at the workloads again that the datastore tells of: CNI itself says when it made an interface.
+// interfacesChanged looks at the workloads again that the datastore tells of: CNI itself says when it made an
+// interface.
 func (e *endpoints) interfacesChanged() {
 	for device := range e.state.external {
 		e.stale[device] = true
@@ -167,8 +169,8 @@ func (e *endpoints) update(device string) {
 	}
 }
 
-// replace records a workload as that of its interface. For workloads that the datastore tells of it ends the connections
-// that add's and remove's callers end for those of CNI.
+// replace records a workload as that of its interface. For workloads that the datastore tells of it ends the
+// connections that add's and remove's callers end for those of CNI.
 func (e *endpoints) replace(device string, w cniserver.Workload, desired bool) {
 	former, had := e.current[device]
 	wasExternal := e.external[device]
@@ -263,8 +265,8 @@ func isWorkload(c *config.Config, device string) bool {
 // mostNoticed is how many workloads a notice is about; one more says how many there are beside them.
 const mostNoticed = 5
 
-// ignoredSources says which workloads ask to send from further networks in vain. dropped returns why the kernel drops what
-// they send from there, or nothing.
+// ignoredSources says which workloads ask to send from further networks in vain. dropped returns why the kernel drops
+// what they send from there, or nothing.
 func (e *endpoints) ignoredSources(dropped func() string) (notices []string) {
 	if len(e.asking) == 0 {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// guard closes the host endpoints that the journal has, until the stream delivers something. So a starting node is not open
-// while Typha or the node's address is missing. Everything else waits.
+// guard closes the host endpoints that the journal has, until the stream delivers something. So a starting node is not
+// open while Typha or the node's address is missing. Everything else waits.
 func (a *Agent) guard(ctx context.Context) {
 	s := a.start
 	if s.heard || len(a.state.hostEndpoints) == 0 {
@@ -53,9 +53,10 @@ func (a *Agent) endGuard() {
 // that name.
 const loopback = "/loopback"
 
-// closed returns the host endpoints of a state that is not known to be current, with the workloads and nothing else. The
-// policies and profiles that they name are missing, and so deny. "*" does not close the loopback interface: probes of the
-// control plane come that way, and without them there may be no Typha. All of the state has still to be handed over.
+// closed returns the host endpoints of a state that is not known to be current, with the workloads and nothing else.
+// The policies and profiles that they name are missing, and so deny. "*" does not close the loopback interface: probes
+// of the control plane come that way, and without them there may be no Typha. All of the state has still to be handed
+// over.
 func (a *Agent) closed() boundary.Desired {
 	settings := a.settingsNow()
 	d := boundary.Desired{Whole: true, Settings: &settings, Networks: &boundary.Networks{}}

@@ -19,8 +19,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// network is the desired routes and tunnels, and what keeps destinations from being reached. The routes to workloads are in
-// the same tables; endpoints sets them.
+// network is the desired routes and tunnels, and what keeps destinations from being reached. The routes to workloads
+// are in the same tables; endpoints sets them.
 type network struct {
 	opts   *Options
 	tables map[dataplane.Family]*routing.Table
@@ -50,8 +50,8 @@ type view struct {
 	programming bool
 }
 
-// compute makes routes, tunnels and the networks that rules name desired, and returns the latter two. If the kernel's own
-// routes cannot be read it marks the routes as dirty, so that the loop asks again.
+// compute makes routes, tunnels and the networks that rules name desired, and returns the latter two. If the kernel's
+// own routes cannot be read it marks the routes as dirty, so that the loop asks again.
 func (n *network) compute(v view) (boundary.Delta[string, tunnel.Device], *boundary.Networks) {
 	unresolved, refused := n.unresolved, n.refused
 	n.problems, n.unresolved, n.refused = nil, nil, nil

@@ -12,8 +12,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// startTimeout bounds two waits of a start: that for the stream, after which the agent programs the journal's state, and
-// that for the node's addresses, after which it programs without them, which removes the routes of an earlier process.
+// startTimeout bounds two waits of a start: that for the stream, after which the agent programs the journal's state,
+// and that for the node's addresses, after which it programs without them, which removes the routes of an earlier
+// process.
 const startTimeout = 10 * time.Second
 
 // start decides what a node may program while the stream has not delivered everything, and keeps the journal.
@@ -64,8 +65,8 @@ func (s *start) completed(c wire.Commit) wire.Commit {
 	return c
 }
 
-// checkJournal logs when the journal becomes stale and when it is no longer stale, and sets the metric. It reports whether
-// either happened.
+// checkJournal logs when the journal becomes stale and when it is no longer stale, and sets the metric. It reports
+// whether either happened.
 func (s *start) checkJournal() bool {
 	stale := s.journal.Stale()
 	reason := ""

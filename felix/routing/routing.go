@@ -92,7 +92,8 @@ type Output struct {
 	Unresolved, Refused []string
 }
 
-// Compute makes the desired state, but for the routes to the node's workloads: a Table has those. It is the same for the same input, in the same order.
+// Compute makes the desired state, but for the routes to the node's workloads: a Table has those. It is the same for
+// the same input, in the same order.
 func Compute(in Input) Output {
 	c := computation{Input: in, taken: map[netip.Prefix]bool{}}
 	if len(in.Learned) > 0 {

@@ -103,8 +103,8 @@ func (t *Table) route(dst netip.Prefix) (route.Route, bool) {
 	return r, has
 }
 
-// Changes returns what changed since it was last called: the routes that are desired now, and the keys of those that are
-// not any more.
+// Changes returns what changed since it was last called: the routes that are desired now, and the keys of those that
+// are not any more.
 func (t *Table) Changes() (upserts []route.Route, deletes []route.Key) {
 	for dst := range t.changed {
 		if r, desired := t.route(dst); desired {

@@ -15,8 +15,8 @@ import (
 	"github.com/maneki-net/maneki/felix/routing"
 )
 
-// TestTableChanges makes random changes: what Changes returns, applied one after the other, is always what a Table that was
-// made at once has.
+// TestTableChanges makes random changes: what Changes returns, applied one after the other, is always what a Table that
+// was made at once has.
 func TestTableChanges(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -1,10 +1,10 @@
-// Package boundary is what the agent and a dataplane say to each other. It speaks of endpoints, host endpoints, policies,
-// sets, routes, tunnels, address translation and settings, and never of chains, tables or maps of the kernel.
+// Package boundary is what the agent and a dataplane say to each other. It speaks of endpoints, host endpoints,
+// policies, sets, routes, tunnels, address translation and settings, and never of chains, tables or maps of the kernel.
 //
-// The agent decides what is desired and hands over what has changed. The dataplane decides how the kernel is told: in which
-// order, what a failure holds up, and what is tried again. It remembers what it was handed, so an Apply costs what changed.
-// felix/dataplane/linux implements Dataplane with the drivers of the Linux kernel; docs/design/dataplane.md says how another
-// one would.
+// The agent decides what is desired and hands over what has changed. The dataplane decides how the kernel is told: in
+// which order, what a failure holds up, and what is tried again. It remembers what it was handed, so an Apply costs
+// what changed. felix/dataplane/linux implements Dataplane with the drivers of the Linux kernel;
+// docs/design/dataplane.md says how another one would.
 //
 // The package holds values and does no I/O. The agent's goroutine calls a Dataplane; nothing else does.
 package boundary
@@ -33,8 +33,8 @@ type Dataplane interface {
 	Check(ctx context.Context) (bool, error)
 	// Resync makes the next Apply read a part of the kernel's state back before it compares.
 	Resync(part Part)
-	// InPlace reports whether, after the last Apply, the kernel enforces all of an endpoint: its policy, its routes and the
-	// settings of its interface.
+	// InPlace reports whether, after the last Apply, the kernel enforces all of an endpoint: its policy, its routes and
+	// the settings of its interface.
 	InPlace(endpoint string) bool
 	// RouteInPlace reports whether the kernel has the desired route of a key.
 	RouteInPlace(key route.Key) bool
@@ -100,8 +100,8 @@ type Settings struct {
 	Config *config.Config
 	// BGPPort is the TCP port of the nodes' BGP speakers, or 0 for the default.
 	BGPPort uint16
-	// IPVS is set if the node's kube-proxy is in IPVS mode. Own are then the node's own networks, without the addresses of
-	// Services, which are on an interface of the node too.
+	// IPVS is set if the node's kube-proxy is in IPVS mode. Own are then the node's own networks, without the addresses
+	// of Services, which are on an interface of the node too.
 	IPVS bool
 	Own  []netip.Prefix
 }
@@ -117,8 +117,8 @@ type Endpoint struct {
 	Present bool
 }
 
-// SetChange is what changed of a set: first Whole takes the place of its members if it is not nil, then Changes apply in
-// their order.
+// SetChange is what changed of a set: first Whole takes the place of its members if it is not nil, then Changes apply
+// in their order.
 type SetChange struct {
 	Whole   *wire.IPSet
 	Changes []wire.SetDelta

@@ -8,8 +8,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/filter/iptables"
 )
 
-// Clean removes everything that the drivers made in the present network namespace: rules, sets, routes and tunnels of both
-// families and both variants of iptables. What it could not do is its error; repeating it is harmless.
+// Clean removes everything that the drivers made in the present network namespace: rules, sets, routes and tunnels of
+// both families and both variants of iptables. What it could not do is its error; repeating it is harmless.
 func Clean(ctx context.Context, c config.Config) error {
 	c.Ipv6Support, c.IptablesBackend = true, string(iptables.NFT)
 	k, err := Open(ctx, &c)

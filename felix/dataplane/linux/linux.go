@@ -3,8 +3,8 @@
 //
 // It owns the order in which the drivers are applied, what a failure of one holds up, and what is remembered of the
 // desired state between two calls. It renders rules by package policy. It decides nothing about the network: what is
-// desired comes from the agent, in the terms of package boundary. It does not log and has no goroutine; the agent's calls
-// it. Open makes the drivers, and Clean removes what they made.
+// desired comes from the agent, in the terms of package boundary. It does not log and has no goroutine; the agent's
+// calls it. Open makes the drivers, and Clean removes what they made.
 package linux
 
 import (
@@ -45,8 +45,8 @@ type Dataplane struct {
 
 var _ boundary.Dataplane = (*Dataplane)(nil)
 
-// New returns the Dataplane of drivers. marks are the bits of packet marks that rules may use. failed is called with the
-// name of each driver that could not do what it was to; nil is nobody.
+// New returns the Dataplane of drivers. marks are the bits of packet marks that rules may use. failed is called with
+// the name of each driver that could not do what it was to; nil is nobody.
 func New(drivers Drivers, marks policy.Marks, failed func(driver string)) *Dataplane {
 	if failed == nil {
 		failed = func(string) {}

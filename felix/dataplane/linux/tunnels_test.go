@@ -21,8 +21,8 @@ func TestTunnelRows(t *testing.T) {
 	}
 }
 
-// TestTunnelFamilies: of a tunnel of IPv4 packets in IPv6 packets, the guard and its set are of IPv6, and the device that
-// packets of the node leave by is of IPv4.
+// TestTunnelFamilies: of a tunnel of IPv4 packets in IPv6 packets, the guard and its set are of IPv6, and the device
+// that packets of the node leave by is of IPv4.
 func TestTunnelFamilies(t *testing.T) {
 	addr := netip.MustParseAddr
 	device := tunnel.Device{Name: "vxlan4in6", Kind: encap.VXLAN, Family: dataplane.IPv4, Port: 4790,
