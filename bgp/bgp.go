@@ -48,9 +48,9 @@ type Config struct {
 
 // Peer is a session of the stream, or of the node-to-node mesh, with what only this node knows of it. Its Port and
 // MaxRestartSeconds are set, also where the stream leaves them to the speaker; the name of a session of the mesh is
-// "Mesh_<node>". Two Peers that differ only in Name and Global are the same session. The family of Addr is the family of the
-// routes exchanged. Within the pools, the Node at the other end may announce what Config.Confirmed has; outside the pools,
-// what Import accepts.
+// "Mesh_<node>". Two Peers that differ only in Name and Global are the same session. The family of Addr is the family
+// of the routes exchanged. Within the pools, the Node at the other end may announce what Config.Confirmed has; outside
+// the pools, what Import accepts.
 type Peer struct {
 	wire.BGPPeer
 	// LocalAddr is the node's own end; the zero Addr leaves it to the kernel.

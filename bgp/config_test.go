@@ -42,7 +42,8 @@ var (
 )
 
 func mesh(name, local, peer string) Peer {
-	return Peer{LocalAddr: addr(local), Mesh: true, BGPPeer: wire.BGPPeer{Name: "Mesh_" + name, Addr: addr(peer), Port: 179,
+	return Peer{LocalAddr: addr(local), Mesh: true, BGPPeer: wire.BGPPeer{Name: "Mesh_" + name, Addr: addr(peer),
+		Port:     179,
 		ASNumber: 64512, Node: name, TTLSecurity: 1, MaxRestartSeconds: 120}}
 }
 
@@ -77,7 +78,8 @@ func TestConfigFor(t *testing.T) {
 				host("n2", "10.0.0.2/24", "", func(h *wire.Host) { h.ASNumber, h.BGPPort = 65002, 2790 }),
 			}},
 		want: Config{ASNumber: 65001, RouterID: addr("10.0.0.1"), ListenPort: 1790, Peers: []Peer{{
-			LocalAddr: addr("10.0.0.1"), Mesh: true, BGPPeer: wire.BGPPeer{Name: "Mesh_n2", Addr: addr("10.0.0.2"), Port: 2790,
+			LocalAddr: addr("10.0.0.1"), Mesh: true, BGPPeer: wire.BGPPeer{Name: "Mesh_n2", Addr: addr("10.0.0.2"),
+				Port:     2790,
 				ASNumber: 65002, Node: "n2", TTLSecurity: 1, MaxRestartSeconds: 300},
 		}}},
 	}, {
@@ -102,7 +104,8 @@ func TestConfigFor(t *testing.T) {
 			}},
 		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.9"), ListenPort: 179,
 			PassOn: prefixes("10.1.0.0/16", "10.3.0.0/16"),
-			Peers: []Peer{{LocalAddr: addr("10.0.0.9"), BGPPeer: wire.BGPPeer{Name: "clients-n1", Addr: addr("10.0.0.1"), Port: 179,
+			Peers: []Peer{{LocalAddr: addr("10.0.0.9"), BGPPeer: wire.BGPPeer{Name: "clients-n1",
+				Addr: addr("10.0.0.1"), Port: 179,
 				ASNumber: 64512, RouteReflectorPeer: true, ClusterID: "1.0.0.1", MaxRestartSeconds: 120}}}},
 	}, {
 		name: "a BGPPeer keeps its settings and replaces the mesh session to its address",
@@ -112,7 +115,8 @@ func TestConfigFor(t *testing.T) {
 				KeepNextHop: true, TTLSecurity: 2, MaxRestartSeconds: 30,
 			}}}},
 		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
-			LocalAddr: addr("10.0.0.1"), BGPPeer: wire.BGPPeer{Name: "special", Addr: addr("10.0.0.2"), Port: 1179, ASNumber: 65000,
+			LocalAddr: addr("10.0.0.1"), BGPPeer: wire.BGPPeer{Name: "special", Addr: addr("10.0.0.2"), Port: 1179,
+				ASNumber:      65000,
 				LocalASNumber: 65010, KeepNextHop: true, TTLSecurity: 2, MaxRestartSeconds: 30},
 		}}},
 	}, {
@@ -122,7 +126,8 @@ func TestConfigFor(t *testing.T) {
 				{Name: "any", Addr: addr("fd00::9"), ASNumber: 65000, AnySource: true, NextHopSelf: true,
 					AllowedLocalAS: 3}}}},
 		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
-			BGPPeer: wire.BGPPeer{Name: "any", Addr: addr("fd00::9"), Port: 179, ASNumber: 65000, AnySource: true, NextHopSelf: true,
+			BGPPeer: wire.BGPPeer{Name: "any", Addr: addr("fd00::9"), Port: 179, ASNumber: 65000, AnySource: true,
+				NextHopSelf:    true,
 				AllowedLocalAS: 3, MaxRestartSeconds: 120},
 		}}},
 	}, {
@@ -150,7 +155,8 @@ func TestConfigFor(t *testing.T) {
 				{Name: "six", Addr: addr("fd00::7"), ASNumber: 65001},
 			}}},
 		want: Config{ASNumber: 64512, RouterID: addr("10.0.0.1"), ListenPort: 179, Peers: []Peer{{
-			LocalAddr: addr("10.0.0.1"), BGPPeer: wire.BGPPeer{Name: "a", Addr: addr("10.0.0.7"), Port: 179, ASNumber: 65000,
+			LocalAddr: addr("10.0.0.1"), BGPPeer: wire.BGPPeer{Name: "a", Addr: addr("10.0.0.7"), Port: 179,
+				ASNumber:          65000,
 				MaxRestartSeconds: 120}}}},
 		err: "BGP peer six (fd00::7): the node has no address of that IP family\nBGP peer b: 10.0.0.7 is already " +
 			"the peer of a",

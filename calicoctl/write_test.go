@@ -138,7 +138,8 @@ func TestValidate(t *testing.T) {
 	if code != 1 || out != "IPPool a valid\n" {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	for _, want := range []string{`IPPool b (standard input:7): spec.cidr: Invalid value: "10.300.0.0/16": must be a network, for example`,
+	for _, want := range []string{
+		`IPPool b (standard input:7): spec.cidr: Invalid value: "10.300.0.0/16": must be a network, for example`,
 		"IPPool c (standard input:12): line 15: spec.x: unknown field", "Error: failed to validate 2 of 3 resources"} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("validate says\n%s\nwithout %q", errs, want)

@@ -104,10 +104,12 @@ func TestAddNamesWhatItWaitedFor(t *testing.T) {
 		r.commit(pool)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := r.agent.Add(ctx, workload); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod shop/web") {
+		if err := r.agent.Add(ctx, workload); !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), "pod shop/web") {
 			t.Errorf("ADD of a pod without policy: %v", err)
 		}
-		if _, err := r.agent.Endpoint(ctx, "shop", "web", "1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "pod shop/web") {
+		if _, err := r.agent.Endpoint(ctx, "shop", "web", "1"); !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), "pod shop/web") {
 			t.Errorf("annotations of a pod that is not known: %v", err)
 		}
 		r.commit(endpoint, deny)
@@ -117,8 +119,8 @@ func TestAddNamesWhatItWaitedFor(t *testing.T) {
 	})
 }
 
-// TestTwoPodsOneAddress: the ADD of a second pod that has a pod's address, or its interface, fails and says so. A new sandbox
-// of the same pod takes its place, and a removal that comes late does not touch it.
+// TestTwoPodsOneAddress: the ADD of a second pod that has a pod's address, or its interface, fails and says so. A new
+// sandbox of the same pod takes its place, and a removal that comes late does not touch it.
 func TestTwoPodsOneAddress(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -129,12 +131,15 @@ func TestTwoPodsOneAddress(t *testing.T) {
 		if err := r.agent.Add(t.Context(), workload); err != nil {
 			t.Fatal(err)
 		}
-		other := cniserver.Workload{Namespace: "shop", Pod: "vault", UID: "2", ContainerID: "d", HostIface: "cali2", Addrs: workload.Addrs}
-		if err := r.agent.Add(t.Context(), other); err == nil || !strings.Contains(err.Error(), "address 10.65.0.2 is that of pod shop/web") {
+		other := cniserver.Workload{Namespace: "shop", Pod: "vault", UID: "2", ContainerID: "d", HostIface: "cali2",
+			Addrs: workload.Addrs}
+		if err := r.agent.Add(t.Context(), other); err == nil ||
+			!strings.Contains(err.Error(), "address 10.65.0.2 is that of pod shop/web") {
 			t.Errorf("a second pod with the address: %v", err)
 		}
 		other.HostIface, other.Addrs = "cali1", []netip.Addr{netip.MustParseAddr("10.65.0.3")}
-		if err := r.agent.Add(t.Context(), other); err == nil || !strings.Contains(err.Error(), "interface cali1 is that of pod shop/web") {
+		if err := r.agent.Add(t.Context(), other); err == nil ||
+			!strings.Contains(err.Error(), "interface cali1 is that of pod shop/web") {
 			t.Errorf("a second pod with the interface: %v", err)
 		}
 		r.agent.Remove(other)
@@ -145,7 +150,8 @@ func TestTwoPodsOneAddress(t *testing.T) {
 			}
 			return list
 		}
-		if got := routed(); !slices.Equal(got, []string{"10.65.0.2/32 cali1"}) || !r.hasChain("cali-tw-cali1") || r.hasChain("cali-tw-cali2") {
+		if got := routed(); !slices.Equal(got, []string{"10.65.0.2/32 cali1"}) || !r.hasChain("cali-tw-cali1") ||
+			r.hasChain("cali-tw-cali2") {
 			t.Errorf("routes %v, chains %v", got, slices.Collect(maps.Keys(r.chains)))
 		}
 		sandbox := workload
@@ -242,13 +248,15 @@ func TestHostEndpointsAtStart(t *testing.T) {
 			t.Errorf("at once (-want +got):\n%s", diff)
 		}
 		if !r.hasChain("cali-fh-eth0") || r.hasChain("cali-fh-eth1") || r.sets["all-ipam-pools"] != 1 {
-			t.Errorf("chains of eth0 %v, of eth1, which has no address yet, %v; sets %v", r.hasChain("cali-fh-eth0"), r.hasChain("cali-fh-eth1"), r.sets)
+			t.Errorf("chains of eth0 %v, of eth1, which has no address yet, %v; sets %v", r.hasChain("cali-fh-eth0"),
+				r.hasChain("cali-fh-eth1"), r.sets)
 		}
 		r.log = nil
 		r.addrs[addr] = "eth1"
 		r.events <- dataplane.Event{Kind: dataplane.EventAddr}
 		synctest.Wait()
-		if !r.hasChain("cali-fh-eth1") || !slices.Contains(r.log, "guard") || slices.Contains(r.log, "routes") || r.agent.Ready() == nil {
+		if !r.hasChain("cali-fh-eth1") || !slices.Contains(r.log, "guard") || slices.Contains(r.log, "routes") ||
+			r.agent.Ready() == nil {
 			t.Errorf("an address came: chains of eth1 %v, %v, %v", r.hasChain("cali-fh-eth1"), r.log, r.agent.Ready())
 		}
 		r.log = nil
@@ -260,7 +268,8 @@ func TestHostEndpointsAtStart(t *testing.T) {
 		r.later(t, time.Minute) // the journal is taken for the stream
 		r.commit(pool, &wire.HostEndpoint{Name: "named", Node: "n1", Interface: "eth0"})
 		if !r.hasChain("cali-fh-eth0") || r.hasChain("cali-fh-eth1") || r.agent.Ready() != nil {
-			t.Errorf("in sync: chains of eth0 %v, of eth1 %v, %v", r.hasChain("cali-fh-eth0"), r.hasChain("cali-fh-eth1"), r.agent.Ready())
+			t.Errorf("in sync: chains of eth0 %v, of eth1 %v, %v", r.hasChain("cali-fh-eth0"),
+				r.hasChain("cali-fh-eth1"), r.agent.Ready())
 		}
 	})
 }
@@ -314,8 +323,8 @@ func TestUnknownAddress(t *testing.T) {
 	})
 }
 
-// TestPoolFollowsLabels: a pod's address comes out of the pools that select the node's labels, as the stream says both. Where the
-// stream says no labels, what the node itself found out counts.
+// TestPoolFollowsLabels: a pod's address comes out of the pools that select the node's labels, as the stream says both.
+// Where the stream says no labels, what the node itself found out counts.
 func TestPoolFollowsLabels(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		labelled := func(rack string) *wire.Node {
@@ -325,7 +334,8 @@ func TestPoolFollowsLabels(t *testing.T) {
 			return &wire.Pool{Name: name, CIDR: netip.MustParsePrefix(cidr), BlockSize: 26, NodeSelector: selector}
 		}
 		east, west := pool("east", "10.65.0.0/16", "rack == 'a'"), pool("west", "10.66.0.0/16", "rack == 'b'")
-		r := newRigWith(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"},
+		r := newRigWith(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"),
+			Device: "eth0"},
 			Labels: map[string]string{"rack": "a"}}, east, west, labelled("b"))
 		client, pods := ipam.New(memory.New()), 0
 		expect := func(what, want string) {
@@ -366,7 +376,8 @@ func TestLimitsOfAssignment(t *testing.T) {
 		r := newRig(t, &wire.IPAM{Cooldown: 20})
 		expect := func(what string, want ipam.Limits) {
 			t.Helper()
-			if diff := cmp.Diff(want, r.agent.CNIState().Limits, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(want, r.agent.CNIState().Limits,
+				cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", what, diff)
 			}
 		}

@@ -36,7 +36,8 @@ func (r *answerer) turn(a *Agent) {
 		return
 	}
 	r.last, r.said = answer.Status, time.Now()
-	if answer.Status, err = wire.PackStatus(answer.Status); err != nil {
+	answer.Status, err = wire.PackStatus(answer.Status)
+	if err != nil {
 		a.opts.Log.Error("status not reported", "error", err)
 		return
 	}
@@ -44,7 +45,8 @@ func (r *answerer) turn(a *Agent) {
 }
 
 func (r *answerer) input(a *Agent, asked wire.StatusRequest) nodestatus.Input {
-	in := nodestatus.Input{Asked: asked, Version: r.version, Speaker: a.opts.Speaker.Status(), Peers: a.network.bgp.Peers}
+	in := nodestatus.Input{Asked: asked, Version: r.version, Speaker: a.opts.Speaker.Status(),
+		Peers: a.network.bgp.Peers}
 	for _, f := range a.opts.Dataplane.Families() {
 		if own := a.facts.Of(f); own.Addr.IsValid() {
 			in.Subnets = append(in.Subnets, nodestatus.Subnet{CIDR: own.Addr, Device: own.Device})

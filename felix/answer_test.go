@@ -47,22 +47,27 @@ func TestStatusIsReportedWhenAsked(t *testing.T) {
 		r.commit(&wire.StatusRequest{Node: "n1", BGP: true, Routes: true, PeriodSeconds: 10})
 		r.later(t, 2*time.Second)
 		s, n := r.lastAnswer(t)
-		blackhole := v3.CalicoNodeRoute{Type: "FIB", Destination: "10.65.0.0/26", Gateway: "N/A", Interface: "blackhole",
+		blackhole := v3.CalicoNodeRoute{Type: "FIB", Destination: "10.65.0.0/26", Gateway: "N/A",
+			Interface:   "blackhole",
 			LearnedFrom: v3.CalicoNodeRouteLearnedFrom{SourceType: "Static"}}
-		if n != 1 || s.BGP.NumberNotEstablishedV4 != 1 || !slices.Contains(s.Routes.RoutesV4, blackhole) || s.Agent.BIRDV4.State != "" {
+		if n != 1 || s.BGP.NumberNotEstablishedV4 != 1 || !slices.Contains(s.Routes.RoutesV4, blackhole) ||
+			s.Agent.BIRDV4.State != "" {
 			t.Errorf("%d answers, the last is %+v", n, s)
 		}
 		r.later(t, 30*time.Second)
-		if _, n = r.lastAnswer(t); n != 3 {
+		_, n = r.lastAnswer(t)
+		if n != 3 {
 			t.Errorf("%d answers in 30 s without a change", n)
 		}
 		r.speaker.status.Peers = []bgp.PeerStatus{{Addr: peer, State: bgp.Established}}
 		r.later(t, 1500*time.Millisecond)
-		if s, n = r.lastAnswer(t); n != 1 || s.BGP.NumberEstablishedV4 != 1 {
+		s, n = r.lastAnswer(t)
+		if n != 1 || s.BGP.NumberEstablishedV4 != 1 {
 			t.Errorf("%d answers after a change, the last is %+v", n, s)
 		}
 
-		r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{{Kind: wire.KindStatusRequest, Name: "n1"}}}
+		r.source.commits <- wire.Commit{Number: 9, InSync: true,
+			Deletes: []wire.ID{{Kind: wire.KindStatusRequest, Name: "n1"}}}
 		synctest.Wait()
 		r.lastAnswer(t)
 		r.later(t, time.Minute)

@@ -52,7 +52,8 @@ func BenchmarkChange(b *testing.B) {
 		kernel := &instant{}
 		s := &reporting{source: source{commits: make(chan wire.Commit)}, reports: make(chan wire.Report, 16)}
 		agent := felix.NewAgent(felix.Options{Node: "n1", Source: s, Whole: true, Dataplane: kernel,
-			Journal: journal.Open(filepath.Join(b.TempDir(), "stream")), Speaker: &speaker{changes: make(chan struct{})},
+			Journal:    journal.Open(filepath.Join(b.TempDir(), "stream")),
+			Speaker:    &speaker{changes: make(chan struct{})},
 			Interfaces: ifaces{newFake()}, Facts: nothing{}, Config: resolved(b), FirstFacts: node.Facts{Name: "n1",
 				IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
 			Underlay: map[dataplane.Family]felix.Underlay{dataplane.IPv4: underlay{}},
@@ -93,7 +94,8 @@ func BenchmarkChange(b *testing.B) {
 					change(i)
 				}
 				if kernel.endpoints > 2*b.N || kernel.routes > 2*b.N {
-					b.Errorf("%d changes: %d endpoints and %d routes were handed over", b.N, kernel.endpoints, kernel.routes)
+					b.Errorf("%d changes: %d endpoints and %d routes were handed over", b.N, kernel.endpoints,
+						kernel.routes)
 				}
 			})
 		}

@@ -19,7 +19,8 @@ func (n *network) configureBGP(v view, routes []*wire.Route) {
 	if v.state.hosts[n.opts.Node] == nil && v.state.bgp != nil {
 		return
 	}
-	c, err := bgp.ConfigFor(bgp.Input{Node: n.opts.Node, BGP: v.state.bgp, Hosts: slices.Collect(maps.Values(v.state.hosts)),
+	c, err := bgp.ConfigFor(bgp.Input{Node: n.opts.Node, BGP: v.state.bgp,
+		Hosts: slices.Collect(maps.Values(v.state.hosts)),
 		Pools: v.state.sortedPools(), Routes: routes, MaxPrefixes: uint32(v.config.BGPMaxPrefixes)})
 	if err != nil {
 		n.problems = append(n.problems, strings.Split(err.Error(), "\n")...)

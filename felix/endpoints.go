@@ -44,9 +44,12 @@ type endpoints struct {
 }
 
 func newEndpoints(s *state, opts *Options) *endpoints {
-	e := &endpoints{state: s, interfaces: opts.Interfaces, config: opts.Config, tables: map[dataplane.Family]*routing.Table{},
-		made: map[string]cniserver.Workload{}, pods: map[string]map[string]bool{}, current: map[string]cniserver.Workload{},
-		owners: map[netip.Addr]map[string]bool{}, external: map[string]bool{}, misnamed: map[string]bool{}, asking: map[string]bool{}, stale: map[string]bool{}}
+	e := &endpoints{state: s, interfaces: opts.Interfaces, config: opts.Config,
+		tables: map[dataplane.Family]*routing.Table{},
+		made:   map[string]cniserver.Workload{}, pods: map[string]map[string]bool{},
+		current: map[string]cniserver.Workload{},
+		owners:  map[netip.Addr]map[string]bool{}, external: map[string]bool{}, misnamed: map[string]bool{},
+		asking: map[string]bool{}, stale: map[string]bool{}}
 	for _, f := range opts.Dataplane.Families() {
 		e.tables[f] = routing.NewTable(f)
 	}
@@ -73,7 +76,8 @@ func (e *endpoints) remove(device string) {
 	}
 	pod := wire.EndpointName(w.Namespace, w.Pod)
 	delete(e.made, device)
-	if delete(e.pods[pod], device); len(e.pods[pod]) == 0 {
+	delete(e.pods[pod], device)
+	if len(e.pods[pod]) == 0 {
 		delete(e.pods, pod)
 	}
 	e.update(device)
@@ -205,7 +209,8 @@ func (e *endpoints) replace(device string, w cniserver.Workload, desired bool) {
 
 func (e *endpoints) disown(w cniserver.Workload) {
 	for _, addr := range w.Addrs {
-		if delete(e.owners[addr], w.HostIface); len(e.owners[addr]) == 0 {
+		delete(e.owners[addr], w.HostIface)
+		if len(e.owners[addr]) == 0 {
 			delete(e.owners, addr)
 		}
 	}

@@ -36,7 +36,8 @@ func (a *Agent) guard(ctx context.Context) {
 		return
 	}
 	err := errors.Join(interfaces, failed(result))
-	if s.guardStands = err == nil; err != nil {
+	s.guardStands = err == nil
+	if err != nil {
 		a.opts.Log.Error("host endpoints not closed, will retry", "error", err)
 		a.retry.later()
 	}

@@ -26,7 +26,8 @@ var (
 		Tiers: []wire.Tier{{Name: "default", Ingress: []string{"allow"}, DefaultAction: wire.Deny}}}
 	allow = &wire.Policy{Name: "allow", Tier: "default",
 		Ingress: []wire.Rule{{Action: wire.Allow, Src: wire.Match{Sets: []string{"s"}}}}}
-	profile = &wire.Policy{Name: "open", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}}
+	profile = &wire.Policy{Name: "open", Ingress: []wire.Rule{{Action: wire.Allow}},
+		Egress: []wire.Rule{{Action: wire.Allow}}}
 	peering = &wire.BGP{ASNumber: 64512}
 	n1      = node.Facts{Name: "n1",
 		IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}
@@ -106,7 +107,8 @@ func TestGuardStaleBoot(t *testing.T) {
 func TestGuardOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := journal.Open(filepath.Join(t.TempDir(), "stream"))
-		j.Append(wire.Commit{Upserts: []wire.Object{pool, hostOpen, peering, &wire.Host{Name: "n1", IPv4: n1.IPv4.Addr}}})
+		j.Append(wire.Commit{Upserts: []wire.Object{pool, hostOpen, peering,
+			&wire.Host{Name: "n1", IPv4: n1.IPv4.Addr}}})
 		r := newRigOn(t, newFake(), nil, n1, j)
 		for range 3 { // each asks the agent for something
 			r.later(t, time.Second)

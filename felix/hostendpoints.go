@@ -57,7 +57,8 @@ func assign(all map[string]*wire.HostEndpoint, interfaces Interfaces, c *config.
 		case h.Interface == policy.AnyInterface:
 			give(h, h.Interface)
 		case !policy.ValidInterface(h.Interface) || isWorkload(c, h.Interface):
-			unusable = append(unusable, fmt.Sprintf("host endpoint %s: %q cannot be an interface of the host", h.Name, h.Interface))
+			unusable = append(unusable, fmt.Sprintf("host endpoint %s: %q cannot be an interface of the host", h.Name,
+				h.Interface))
 		default:
 			give(h, h.Interface)
 		}

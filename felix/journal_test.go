@@ -35,12 +35,13 @@ func staleJournal(t *testing.T, known ...wire.Object) string {
 	return path
 }
 
-// TestStaleJournal: with a journal that may lack a commit the kernel stays as it is until the stream is there, and others are told why.
-// What it says otherwise TestJournal shows.
+// TestStaleJournal: with a journal that may lack a commit the kernel stays as it is until the stream is there, and
+// others are told why. What it says otherwise TestJournal shows.
 func TestStaleJournal(t *testing.T) {
 	path := staleJournal(t, pool, set, deny, endpoint)
 	bubble(t, func(t *testing.T) {
-		r := newRigOf(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, journal.Open(path))
+		r := newRigOf(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"),
+			Device: "eth0"}}, journal.Open(path))
 		synctest.Wait()
 		r.later(t, time.Minute)
 		if len(r.log) > 0 {
@@ -50,7 +51,8 @@ func TestStaleJournal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if told := strings.Join(status.Problems, " "); !strings.Contains(told, path) || !strings.Contains(told, "not what was written") {
+		if told := strings.Join(status.Problems, " "); !strings.Contains(told, path) ||
+			!strings.Contains(told, "not what was written") {
 			t.Errorf("the status tells of %q", status.Problems)
 		}
 		r.commit(pool, set, deny, endpoint)

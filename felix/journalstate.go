@@ -62,7 +62,8 @@ func sourcesOf(local []config.Source, configs map[string]*wire.Config, node stri
 			if name == wire.GlobalConfig {
 				resource = "default"
 			}
-			sources = append(sources, config.Source{Name: "FelixConfiguration " + resource, Values: c.Values, Resource: true})
+			sources = append(sources, config.Source{Name: "FelixConfiguration " + resource, Values: c.Values,
+				Resource: true})
 		}
 	}
 	return sources

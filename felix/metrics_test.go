@@ -46,8 +46,10 @@ func TestMetrics(t *testing.T) {
 		r := newRig(t)
 		profile := &wire.Policy{Name: wire.ProfilePrefix + "kns.shop"}
 		host := &wire.HostEndpoint{Name: "eth0", Node: "n1", Interface: "eth0"}
-		r.commit(pool, set, deny, profile, endpoint, host, &wire.Host{Name: "n1"}, &wire.Node{Name: "n1"}, &wire.Host{Name: "n2"},
-			&wire.Config{Name: "global"}, &wire.BGP{Node: "n1"}, &wire.Route{Dst: pool.CIDR, Node: "n2"}, &wire.TunnelEndpoint{Node: "n2"})
+		r.commit(pool, set, deny, profile, endpoint, host, &wire.Host{Name: "n1"}, &wire.Node{Name: "n1"},
+			&wire.Host{Name: "n2"},
+			&wire.Config{Name: "global"}, &wire.BGP{Node: "n1"}, &wire.Route{Dst: pool.CIDR, Node: "n2"},
+			&wire.TunnelEndpoint{Node: "n2"})
 		added := make(chan error, 1)
 		go func() { added <- r.agent.Add(t.Context(), workload) }()
 		r.later(t, time.Second)
@@ -82,8 +84,9 @@ func TestMetrics(t *testing.T) {
 		r.events <- dataplane.Event{Kind: dataplane.EventAddr, Family: dataplane.IPv4}
 		r.later(t, time.Second)
 		got = figures(t, r.registry, "felix_int_dataplane_")
-		for name, n := range map[string]string{`messages{type="IPSetRemove"}`: "1", `messages{type="ActiveProfileRemove"}`: "1",
-			`messages{type="InSync"}`: "1", "msg_batch_size": "2 15"} {
+		for name, n := range map[string]string{`messages{type="IPSetRemove"}`: "1",
+			`messages{type="ActiveProfileRemove"}`: "1",
+			`messages{type="InSync"}`:              "1", "msg_batch_size": "2 15"} {
 			if got[name] != n {
 				t.Errorf("%s is %q, want %s", name, got[name], n)
 			}

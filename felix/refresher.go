@@ -28,7 +28,8 @@ func (r *refresher) adjust(c *config.Config) {
 	}
 	r.config = c
 	set := func(t *time.Ticker, interval time.Duration) {
-		if t.Stop(); interval > 0 {
+		t.Stop()
+		if interval > 0 {
 			t.Reset(interval)
 		}
 	}

@@ -30,8 +30,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// fake is every driver at once: it records what is applied, in order, and fails what it is told to. The test touches it only
-// when the agent waits; see rig.later.
+// fake is every driver at once: it records what is applied, in order, and fails what it is told to. The test touches it
+// only when the agent waits; see rig.later.
 type fake struct {
 	log    []string
 	fail   map[string]error
@@ -173,7 +173,8 @@ func (i ifaces) Observe(e dataplane.Event) bool {
 	return e.Kind == dataplane.EventAddr || e.Kind == dataplane.EventLink
 }
 func (r routes) InPlace(k route.Key) bool {
-	return r.fail["routes"] == nil && slices.ContainsFunc(r.fake.routes, func(have route.Route) bool { return have.Dst == k.Dst })
+	return r.fail["routes"] == nil && slices.ContainsFunc(r.fake.routes,
+		func(have route.Route) bool { return have.Dst == k.Dst })
 }
 
 // source hands out commits.
@@ -233,7 +234,8 @@ type rig struct {
 
 func newRig(t *testing.T, known ...wire.Object) *rig {
 	t.Helper()
-	return newRigWith(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, known...)
+	return newRigWith(t, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"),
+		Device: "eth0"}}, known...)
 }
 
 func newRigWith(t *testing.T, facts node.Facts, known ...wire.Object) *rig {
@@ -258,14 +260,16 @@ func newRigSet(t *testing.T, settings map[string]string, facts node.Facts, j *jo
 }
 
 func newFake() *fake {
-	return &fake{fail: map[string]error{}, sets: map[string]int{}, chains: map[string]filter.Chain{}, addrs: map[netip.Addr]string{}}
+	return &fake{fail: map[string]error{}, sets: map[string]int{}, chains: map[string]filter.Chain{},
+		addrs: map[netip.Addr]string{}}
 }
 
 // newRigOn starts on a kernel that may have something.
 func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node.Facts, j *journal.Journal) *rig {
 	t.Helper()
 	r := &rig{fake: kernel, source: &source{commits: make(chan wire.Commit)},
-		speaker: &speaker{changes: make(chan struct{})}, events: make(chan dataplane.Event), ended: make(chan error, 1), registry: prometheus.NewRegistry()}
+		speaker: &speaker{changes: make(chan struct{})}, events: make(chan dataplane.Event), ended: make(chan error, 1),
+		registry: prometheus.NewRegistry()}
 	local := []config.Source{{Name: "test", Values: settings}}
 	c, err := config.Resolve(local...)
 	if err != nil {
@@ -277,7 +281,8 @@ func newRigOn(t *testing.T, kernel *fake, settings map[string]string, facts node
 	}
 	drivers := linux.Drivers{Tunnels: links{r.fake}, Sysctls: sysctls{r.fake}, Families: []linux.FamilyDrivers{{
 		Family: dataplane.IPv4, Filter: rules{r.fake}, Routes: routes{r.fake}, Connections: connections{r.fake}}}}
-	r.agent = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: r.speaker, Facts: nothing{},
+	r.agent = felix.NewAgent(felix.Options{Node: "n1", Source: r.source, Whole: true, Journal: j, Speaker: r.speaker,
+		Facts:     nothing{},
 		Dataplane: linux.New(drivers, marks, nil), Interfaces: ifaces{r.fake},
 		Underlay: map[dataplane.Family]felix.Underlay{dataplane.IPv4: underlay{}},
 		Events:   r.events, FirstFacts: facts,
@@ -298,8 +303,8 @@ func (r *rig) commit(objects ...wire.Object) {
 	synctest.Wait()
 }
 
-// later lets time pass, and the agent end what it then does. The agent is asked for something first, so that what the test did
-// to the fake happens before what a timer makes the agent do.
+// later lets time pass, and the agent end what it then does. The agent is asked for something first, so that what the
+// test did to the fake happens before what a timer makes the agent do.
 func (r *rig) later(t *testing.T, d time.Duration) {
 	t.Helper()
 	if _, err := r.agent.Status(t.Context()); err != nil {
@@ -323,5 +328,6 @@ var (
 	deny     = &wire.Policy{Name: "deny", Tier: "default"}
 	endpoint = &wire.Endpoint{Namespace: "shop", Pod: "web", UID: "1", Node: "n1",
 		Tiers: []wire.Tier{{Name: "default", Ingress: []string{"deny"}, DefaultAction: wire.Deny}}}
-	workload = cniserver.Workload{Namespace: "shop", Pod: "web", UID: "1", ContainerID: "c", HostIface: "cali1", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}}
+	workload = cniserver.Workload{Namespace: "shop", Pod: "web", UID: "1", ContainerID: "c", HostIface: "cali1",
+		Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}}
 )

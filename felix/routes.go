@@ -67,7 +67,8 @@ func (n *network) compute(v view) (boundary.Delta[string, tunnel.Device], *bound
 		settings := routeSettings(v, f)
 		out := routing.Compute(routing.Input{
 			Family: f, Self: v.facts.Self(f), Settings: settings, Hosts: v.state.hosts, Endpoints: v.state.tunnels,
-			Pools: v.state.pools, Routes: routes, Learned: learned, Relays: n.relays(), Underlay: n.readUnderlay(v.state, f, learned),
+			Pools: v.state.pools, Routes: routes, Learned: learned, Relays: n.relays(),
+			Underlay: n.readUnderlay(v.state, f, learned),
 		})
 		n.tables[f].Configure(settings)
 		n.tables[f].SetNetwork(out.Routes)

@@ -22,14 +22,17 @@ import (
 func TestSetChanges(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		more := wire.SetDelta{Name: "s", AddedNets: []netip.Prefix{netip.MustParsePrefix("10.65.0.8/32"), netip.MustParsePrefix("10.65.0.7/32")}}
-		r.source.commits <- wire.Commit{Number: 1, Upserts: []wire.Object{pool, set, deny, endpoint}, Sets: []wire.SetDelta{more}, InSync: true}
+		more := wire.SetDelta{Name: "s", AddedNets: []netip.Prefix{netip.MustParsePrefix("10.65.0.8/32"),
+			netip.MustParsePrefix("10.65.0.7/32")}}
+		r.source.commits <- wire.Commit{Number: 1, Upserts: []wire.Object{pool, set, deny, endpoint},
+			Sets: []wire.SetDelta{more}, InSync: true}
 		synctest.Wait()
 		if r.sets["s"] != 3 {
 			t.Errorf("%d members, want 3", r.sets["s"])
 		}
 		rendered := r.rendered
-		r.source.commits <- wire.Commit{Number: 2, InSync: true, Sets: []wire.SetDelta{{Name: "s", RemovedNets: more.AddedNets}, {Name: "unknown"}}}
+		r.source.commits <- wire.Commit{Number: 2, InSync: true,
+			Sets: []wire.SetDelta{{Name: "s", RemovedNets: more.AddedNets}, {Name: "unknown"}}}
 		synctest.Wait()
 		if r.sets["s"] != 1 || r.rendered != rendered {
 			t.Errorf("%d members, want 1; %d chains rendered for it", r.sets["s"], r.rendered-rendered)
@@ -99,7 +102,8 @@ func TestIPVS(t *testing.T) {
 		r.events <- dataplane.Event{Kind: dataplane.EventLink, Device: "kube-ipvs0"}
 		synctest.Wait()
 		if !r.hasChain("cali-forward-check") || r.sets["this-host"] != 4 {
-			t.Errorf("with IPVS: chains %v, %d networks of the node, want 4", r.hasChain("cali-forward-check"), r.sets["this-host"])
+			t.Errorf("with IPVS: chains %v, %d networks of the node, want 4", r.hasChain("cali-forward-check"),
+				r.sets["this-host"])
 		}
 		if got, isMark := r.chains["filter cali-sm-cali1"].Rules[0].Action.(filter.SetMark); !isMark || got.Value == 0 {
 			t.Errorf("the workload's mark is %+v", got)
@@ -121,11 +125,14 @@ func TestIPVS(t *testing.T) {
 func TestNotices(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRigSet(t, map[string]string{"DefaultEndpointToHostAction": "ACCEPT"}, node.Facts{Name: "n1",
-			IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, journal.Open(filepath.Join(t.TempDir(), "stream")))
+			IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
+			journal.Open(filepath.Join(t.TempDir(), "stream")))
 		for action, want := range map[string]int{"Drop": 1, "Accept": 0} {
-			r.commit(pool, &wire.Config{Name: "global", Values: map[string]string{"DefaultEndpointToHostAction": action}})
+			r.commit(pool, &wire.Config{Name: "global",
+				Values: map[string]string{"DefaultEndpointToHostAction": action}})
 			last := r.source.reports[len(r.source.reports)-1]
-			if len(last.Notices) != want || len(last.Errors) != 0 || want == 1 && !strings.Contains(last.Notices[0], "defaultEndpointToHostAction") {
+			if len(last.Notices) != want || len(last.Errors) != 0 || want == 1 &&
+				!strings.Contains(last.Notices[0], "defaultEndpointToHostAction") {
 				t.Errorf("with %s in the resource: report %+v, want %d notices", action, last, want)
 			}
 		}
@@ -137,7 +144,8 @@ func TestNotices(t *testing.T) {
 func TestProtectionThatIsNotThere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRigSet(t, map[string]string{"BPFENABLED": "true", "LogSeverityScreen": "DEBUG"}, node.Facts{Name: "n1",
-			IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}}, journal.Open(filepath.Join(t.TempDir(), "stream")))
+			IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
+			journal.Open(filepath.Join(t.TempDir(), "stream")))
 		local := []string{`BPFEnabled "true" has no effect yet: `}
 		for _, c := range []struct {
 			values          map[string]string
@@ -155,8 +163,10 @@ func TestProtectionThatIsNotThere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for what, got := range map[string][2][]string{"errors": {last.Errors, c.errors}, "notices": {last.Notices, c.notices},
-				"problems of the status": {status.Problems, c.errors}, "notices of the status": {status.Notices, c.notices}} {
+			for what, got := range map[string][2][]string{"errors": {last.Errors, c.errors},
+				"notices":                {last.Notices, c.notices},
+				"problems of the status": {status.Problems, c.errors},
+				"notices of the status":  {status.Notices, c.notices}} {
 				ok := len(got[0]) == len(got[1])
 				for i := range got[1] {
 					ok = ok && strings.Contains(got[0][i], got[1][i])
@@ -166,12 +176,14 @@ func TestProtectionThatIsNotThere(t *testing.T) {
 				}
 			}
 			if last.Applied == 0 || r.agent.Ready() != nil {
-				t.Errorf("with %v: applied %d, %v: what does nothing must not stop the node", c.values, last.Applied, r.agent.Ready())
+				t.Errorf("with %v: applied %d, %v: what does nothing must not stop the node", c.values, last.Applied,
+					r.agent.Ready())
 			}
 		}
 		r.agent.WithoutEffect([]string{"CNI configuration: a key"})
 		synctest.Wait()
-		if last := r.source.reports[len(r.source.reports)-1]; !slices.Contains(last.Notices, "CNI configuration: a key") {
+		if last := r.source.reports[len(r.source.reports)-1]; !slices.Contains(last.Notices,
+			"CNI configuration: a key") {
 			t.Errorf("of the CNI configuration the node says %q", last.Notices)
 		}
 	})
@@ -181,7 +193,8 @@ func TestProtectionThatIsNotThere(t *testing.T) {
 // pods, and says why.
 func TestIPVSWithoutMarks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRigSet(t, map[string]string{"IptablesMarkMask": "0xf"}, node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
+		r := newRigSet(t, map[string]string{"IptablesMarkMask": "0xf"},
+			node.Facts{Name: "n1", IPv4: node.Addresses{Addr: netip.MustParsePrefix("172.30.0.11/24"), Device: "eth0"}},
 			journal.Open(filepath.Join(t.TempDir(), "stream")))
 		r.commit(pool)
 		if err := r.agent.CNIState().NotReady; err != nil {
@@ -192,7 +205,8 @@ func TestIPVSWithoutMarks(t *testing.T) {
 		synctest.Wait()
 		state := r.agent.CNIState()
 		report := r.source.reports[len(r.source.reports)-1]
-		if state.Refused == nil || state.NotReady == nil || len(report.Errors) != 1 || !strings.Contains(report.Errors[0], "iptablesMarkMask") {
+		if state.Refused == nil || state.NotReady == nil || len(report.Errors) != 1 ||
+			!strings.Contains(report.Errors[0], "iptablesMarkMask") {
 			t.Errorf("refused %v, not ready %v, report %+v", state.Refused, state.NotReady, report)
 		}
 	})
@@ -208,19 +222,22 @@ func TestHostEndpoints(t *testing.T) {
 		r.commit(pool,
 			&wire.HostEndpoint{Name: "b-named", Node: "n1", Interface: "eth0"},
 			&wire.HostEndpoint{Name: "a-by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.0.11")}},
-			&wire.HostEndpoint{Name: "c-by-address", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.9.9"), addr("172.30.1.11")}},
+			&wire.HostEndpoint{Name: "c-by-address", Node: "n1",
+				ExpectedIPs: []netip.Addr{addr("172.30.9.9"), addr("172.30.1.11")}},
 			&wire.HostEndpoint{Name: "d-nowhere", Node: "n1", ExpectedIPs: []netip.Addr{addr("172.30.2.11")}},
 			&wire.HostEndpoint{Name: "e-pod", Node: "n1", Interface: "cali1"},
 			&wire.HostEndpoint{Name: "f-strange", Node: "n1", Interface: "eth+"},
 			&wire.HostEndpoint{Name: "g-any", Node: "n1", Interface: "*"})
-		for chain, want := range map[string]bool{"cali-fh-eth0": true, "cali-th-eth1": true, "cali-fh-any-interface-at-all": true,
-			"cali-fh-eth2": false, "cali-fh-cali1": false, "cali-fh-eth+": false} {
+		for chain, want := range map[string]bool{"cali-fh-eth0": true, "cali-th-eth1": true,
+			"cali-fh-any-interface-at-all": true,
+			"cali-fh-eth2":                 false, "cali-fh-cali1": false, "cali-fh-eth+": false} {
 			if r.hasChain(chain) != want {
 				t.Errorf("chain %s: %v, want %v", chain, !want, want)
 			}
 		}
 		problems := strings.Join(r.source.reports[len(r.source.reports)-1].Errors, "\n")
-		for _, name := range []string{"a-by-address: interface eth0 has host endpoint b-named", "d-nowhere", "e-pod", "f-strange"} {
+		for _, name := range []string{"a-by-address: interface eth0 has host endpoint b-named", "d-nowhere", "e-pod",
+			"f-strange"} {
 			if !strings.Contains(problems, "host endpoint "+name) {
 				t.Errorf("nothing said of %s in:\n%s", name, problems)
 			}
@@ -231,8 +248,10 @@ func TestHostEndpoints(t *testing.T) {
 		if !r.hasChain("cali-fh-eth2") {
 			t.Error("an interface that gets its address has no policy")
 		}
-		for _, name := range []string{"a-by-address", "b-named", "c-by-address", "d-nowhere", "e-pod", "f-strange", "g-any"} {
-			r.source.commits <- wire.Commit{Number: 9, InSync: true, Deletes: []wire.ID{{Kind: wire.KindHostEndpoint, Name: name}}}
+		for _, name := range []string{"a-by-address", "b-named", "c-by-address", "d-nowhere", "e-pod", "f-strange",
+			"g-any"} {
+			r.source.commits <- wire.Commit{Number: 9, InSync: true,
+				Deletes: []wire.ID{{Kind: wire.KindHostEndpoint, Name: name}}}
 		}
 		synctest.Wait()
 		for name := range r.chains {
@@ -247,9 +266,11 @@ func TestHostEndpoints(t *testing.T) {
 func TestExternalWorkload(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		external := &wire.Endpoint{Namespace: "vm", Pod: "vm-1", Node: "n1", Interface: "tap1", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.30")}}
+		external := &wire.Endpoint{Namespace: "vm", Pod: "vm-1", Node: "n1", Interface: "tap1",
+			Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.30")}}
 		r.commit(pool, external)
-		if errs := r.source.reports[0].Errors; r.hasChain("cali-tw-tap1") || len(errs) != 1 || !strings.Contains(errs[0], "InterfacePrefix") {
+		if errs := r.source.reports[0].Errors; r.hasChain("cali-tw-tap1") || len(errs) != 1 ||
+			!strings.Contains(errs[0], "InterfacePrefix") {
 			t.Errorf("an interface that is no workload's has rules, or nothing is said of it: %v", errs)
 		}
 		r.commit(&wire.Config{Name: "global", Values: map[string]string{"InterfacePrefix": "tap"}})
@@ -318,8 +339,8 @@ func TestBrokenSet(t *testing.T) {
 	})
 }
 
-// TestSetsBeyondTheKernelsRoom: where a node has no room for all sets, the policies of the namespace with too many deny, and those of
-// others are enforced; with room again, all are.
+// TestSetsBeyondTheKernelsRoom: where a node has no room for all sets, the policies of the namespace with too many
+// deny, and those of others are enforced; with room again, all are.
 func TestSetsBeyondTheKernelsRoom(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -338,7 +359,8 @@ func TestSetsBeyondTheKernelsRoom(t *testing.T) {
 		}
 		modest, greedy := uses("knp.default/modest/p", "s"), uses("knp.default/greedy/p", many...)
 		both := *endpoint
-		both.Tiers = []wire.Tier{{Name: "default", Ingress: []string{modest.Name, greedy.Name}, DefaultAction: wire.Deny}}
+		both.Tiers = []wire.Tier{{Name: "default", Ingress: []string{modest.Name, greedy.Name},
+			DefaultAction: wire.Deny}}
 		r.commit(append(objects, modest, greedy, &both)...)
 		if err := r.agent.Add(t.Context(), workload); err != nil {
 			t.Error(err)
@@ -349,7 +371,8 @@ func TestSetsBeyondTheKernelsRoom(t *testing.T) {
 				if strings.HasPrefix(name, "filter cali-pi-") {
 					all++
 					if slices.ContainsFunc(chain.Rules, func(rule filter.Rule) bool {
-						return slices.ContainsFunc(rule.Match.Source.Sets, func(id string) bool { return r.withheld[id] != nil })
+						return slices.ContainsFunc(rule.Match.Source.Sets,
+							func(id string) bool { return r.withheld[id] != nil })
 					}) {
 						n++
 					}

@@ -45,7 +45,8 @@ func (s *start) timedOut() {
 	}
 	if stale := s.journal.Stale(); stale != nil {
 		// The kernel may have rules that the journal lacks. A pod that is not programmed has no network anyway.
-		s.log.Error("no stream yet, and the journal is not what the last run knew: nothing of it is programmed until there is one",
+		s.log.Error("no stream yet, and the journal is not what the last run knew: nothing of it is programmed "+
+			"until there is one",
 			"error", stale)
 		return
 	}

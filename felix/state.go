@@ -52,7 +52,8 @@ type dirty struct {
 }
 
 func (d *dirty) any() bool {
-	return d.config || d.routes || d.hosts || d.settings || len(d.pods)+len(d.external) > 0 || !d.policies.Empty() || !d.sets.Empty()
+	return d.config || d.routes || d.hosts || d.settings || len(d.pods)+len(d.external) > 0 || !d.policies.Empty() ||
+		!d.sets.Empty()
 }
 
 func newState() *state {
@@ -61,8 +62,10 @@ func newState() *state {
 		tunnels: map[string]*wire.TunnelEndpoint{},
 		routes:  map[netip.Prefix]*wire.Route{}, sets: map[string]bool{},
 		policies: map[string]*wire.Policy{}, endpoints: map[string]*wire.Endpoint{},
-		external: map[string]*wire.Endpoint{}, naming: map[string]map[string]bool{}, hostEndpoints: map[string]*wire.HostEndpoint{},
-		dirty: dirty{config: true, routes: true, hosts: true, settings: true, pods: map[string]bool{}, external: map[string]bool{}},
+		external: map[string]*wire.Endpoint{}, naming: map[string]map[string]bool{},
+		hostEndpoints: map[string]*wire.HostEndpoint{},
+		dirty: dirty{config: true, routes: true, hosts: true, settings: true, pods: map[string]bool{},
+			external: map[string]bool{}},
 	}
 }
 

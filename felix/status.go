@@ -29,7 +29,8 @@ type Status struct {
 	Problems []string `json:"problems,omitempty"`
 	// Notices are facts that are as configured, but may surprise a user.
 	Notices []string `json:"notices,omitempty"`
-	// Settings are those that a source gives, with the value that applies and the source; the others have their defaults.
+	// Settings are those that a source gives, with the value that applies and the source; the others have their
+	// defaults.
 	Settings  []config.Given   `json:"settings,omitempty"`
 	Facts     node.Facts       `json:"facts"`
 	Endpoints []EndpointStatus `json:"endpoints"`
@@ -70,8 +71,10 @@ func (a *Agent) Status(ctx context.Context) (Status, error) {
 
 func (a *Agent) status() Status {
 	a.endpoints.refresh()
-	s := Status{Node: a.opts.Node, InSync: a.start.inSync, Programming: a.start.programming, Ready: a.shared.live.Load(),
-		Commit: a.report.commit, Error: a.report.complaint, Problems: append(a.failures(), a.settings.ignored.unprotected...),
+	s := Status{Node: a.opts.Node, InSync: a.start.inSync, Programming: a.start.programming,
+		Ready:  a.shared.live.Load(),
+		Commit: a.report.commit, Error: a.report.complaint, Problems: append(a.failures(),
+			a.settings.ignored.unprotected...),
 		Facts: a.facts, Policies: len(a.state.policies), IPSets: len(a.state.sets), IPVS: a.settings.ipvs,
 		Notices: a.notices(), Settings: a.settings.given, Routes: len(a.state.routes), BGP: a.opts.Speaker.Status(),
 		Learned: a.opts.Speaker.Routes(), Unresolved: a.network.unresolved, Refused: a.network.refused,

@@ -34,13 +34,15 @@ func (l lagging) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.lags.Load() && strings.HasSuffix(r.URL.Path, "/"+datastore.ClusterNetworkPolicies.Plural) {
 		l.asked.Add(1)
 		r = r.Clone(r.Context())
-		r.URL.Path = "/apis/policy.networking.k8s.io/v0/" + datastore.ClusterNetworkPolicies.Plural // 404, in the server's own words
+		// 404, in the server's own words
+		r.URL.Path = "/apis/policy.networking.k8s.io/v0/" + datastore.ClusterNetworkPolicies.Plural
 	}
 	return l.RoundTripper.RoundTrip(r)
 }
 
-// TestPoliciesOfAnOptionalKind follows a ClusterNetworkPolicy of a real API server through the life of its CRD: there is none,
-// it is installed while a Typha runs, another Typha starts behind an API server that lags, and both the policy and the CRD go.
+// TestPoliciesOfAnOptionalKind follows a ClusterNetworkPolicy of a real API server through the life of its CRD: there
+// is none, it is installed while a Typha runs, another Typha starts behind an API server that lags, and both the policy
+// and the CRD go.
 func TestPoliciesOfAnOptionalKind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: starts an API server")
@@ -88,16 +90,20 @@ func TestPoliciesOfAnOptionalKind(t *testing.T) {
 	lags.Store(false)
 	fresh := held{}
 	fresh.until(t, young.Source("n1"), func() bool { return len(fresh) > 0 })
-	if h = fresh; !enforced() {
+	h = fresh
+	if !enforced() {
 		t.Errorf("the first that a node gets is %v, without the policy", h.names())
 	}
 
 	removeCRD() // and the policies with it
-	for name, replica := range map[string]*typha.Local{"former": former, "young": young, "started since": start(t, store)} {
+	for name, replica := range map[string]*typha.Local{"former": former, "young": young,
+		"started since": start(t, store)} {
 		var s *hub.Session
 		waitFor(t, name+" accepts a node that applied the policy", func() bool {
 			var err error
-			if s, err = replica.Hub().Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: applied}); err != nil && !errors.Is(err, hub.ErrBehind) {
+			s, err = replica.Hub().Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(),
+				Applied: applied})
+			if err != nil && !errors.Is(err, hub.ErrBehind) {
 				t.Fatal(err)
 			}
 			return err == nil
@@ -120,12 +126,14 @@ func waitFor(t *testing.T, what string, is func() bool) {
 // guardOf creates a policy once its CRD is served.
 func guardOf(t *testing.T, store datastore.Store) *policyv1alpha2.ClusterNetworkPolicy {
 	t.Helper()
-	policy := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "guard"}, Spec: policyv1alpha2.ClusterNetworkPolicySpec{
-		Tier: policyv1alpha2.AdminTier, Priority: 1,
-		Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
-		Ingress: []policyv1alpha2.ClusterNetworkPolicyIngressRule{{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionDeny,
-			From: []policyv1alpha2.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}}},
-	}}
+	policy := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "guard"},
+		Spec: policyv1alpha2.ClusterNetworkPolicySpec{
+			Tier: policyv1alpha2.AdminTier, Priority: 1,
+			Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
+			Ingress: []policyv1alpha2.ClusterNetworkPolicyIngressRule{
+				{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionDeny,
+					From: []policyv1alpha2.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}}},
+		}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {

@@ -22,7 +22,8 @@ import (
 // accepts says whether a node that has applied this is served.
 func accepts(t *testing.T, replica *typha.Local, identity string, applied map[string]string) bool {
 	t.Helper()
-	s, err := replica.Hub().Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: applied, Datastore: identity})
+	s, err := replica.Hub().Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(),
+		Applied: applied, Datastore: identity})
 	switch {
 	case err == nil:
 		s.Close()

@@ -52,7 +52,8 @@ func create[T datastore.Object](t *testing.T, store datastore.Store, object T) T
 
 func remove(t *testing.T, store datastore.Store, kind datastore.Kind, ns, name string) {
 	t.Helper()
-	if err := store.Delete(t.Context(), kind, datastore.Key{Namespace: ns, Name: name}, datastore.Preconditions{}); err != nil {
+	if err := store.Delete(t.Context(), kind, datastore.Key{Namespace: ns, Name: name},
+		datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -113,7 +114,8 @@ func TestFromTheDatastoreToANode(t *testing.T) {
 	create(t, store, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 	for name, ip := range map[string]string{"n1": "172.30.0.11", "n2": "172.30.0.12"} {
 		create(t, store, &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{"projectcalico.org/IPv4Address": ip + "/24"}},
+			ObjectMeta: metav1.ObjectMeta{Name: name,
+				Annotations: map[string]string{"projectcalico.org/IPv4Address": ip + "/24"}},
 		})
 	}
 	pool := create(t, store, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "pods"},
@@ -130,7 +132,8 @@ func TestFromTheDatastoreToANode(t *testing.T) {
 	source, h := start(t, store).Source("n1"), held{}
 	h.until(t, source, func() bool { return len(h) > 0 })
 	block := netip.PrefixFrom(addr, 26).Masked()
-	want := []string{"BGP/n1", "Endpoint/shop/web", "Host/n1", "Host/n2", "Node/n1", "Policy/knp.default/shop/web", "Policy/profile/kns.", "Pool/pods", "Route/" + block.String()}
+	want := []string{"BGP/n1", "Endpoint/shop/web", "Host/n1", "Host/n2", "Node/n1", "Policy/knp.default/shop/web",
+		"Policy/profile/kns.", "Pool/pods", "Route/" + block.String()}
 	if diff := cmp.Diff(want, h.names()); diff != "" {
 		t.Errorf("n1 holds (-want +got):\n%s", diff)
 	}
@@ -167,7 +170,8 @@ func assign(t *testing.T, store datastore.Store, from *v3.IPPool, p *corev1.Pod)
 	}
 	results := ipam.New(store).Assign(t.Context(), ipam.Host{Name: p.Spec.NodeName}, []ipam.Pool{pool}, []ipam.Request{{
 		Handle: "k8s-pod-network." + p.Name, Families: []ipam.Family{ipam.IPv4},
-		Attributes: map[string]string{ipam.AttrNamespace: p.Namespace, ipam.AttrPod: p.Name, ipam.AttrUID: string(p.UID)},
+		Attributes: map[string]string{ipam.AttrNamespace: p.Namespace, ipam.AttrPod: p.Name,
+			ipam.AttrUID: string(p.UID)},
 	}})
 	if results[0].Err != nil {
 		t.Fatal(results[0].Err)

@@ -20,8 +20,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestStoredWithoutJudgement: of what got into a real API server's store behind its back, or under a CRD that is not the one we know, a
-// rule that cannot be read denies, the rest of its policy counts, an object that means nothing is left out, and a metric counts each.
+// TestStoredWithoutJudgement: of what got into a real API server's store behind its back, or under a CRD that is not
+// the one we know, a rule that cannot be read denies, the rest of its policy counts, an object that means nothing is
+// left out, and a metric counts each.
 func TestStoredWithoutJudgement(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: starts an API server")
@@ -31,14 +32,18 @@ func TestStoredWithoutJudgement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	create(t, store, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{v3.NodeIPv4Address: "172.30.0.11/24"}}})
-	create(t, store, &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"host": "n1"}},
+	create(t, store, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
+		Annotations: map[string]string{v3.NodeIPv4Address: "172.30.0.11/24"}}})
+	create(t, store, &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "n1",
+		Labels: map[string]string{"host": "n1"}},
 		Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "*"}})
 	create(t, store, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "half"}})
-	create(t, store, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "nothing"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}})
+	create(t, store, &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "nothing"},
+		Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}})
 	const object = `{"apiVersion":"projectcalico.org/v3","kind":"%KIND","metadata":{"name":"%NAME"},"spec":%SPEC}`
 	for _, o := range []struct{ kind, plural, name, spec string }{
-		{"GlobalNetworkPolicy", "globalnetworkpolicies", "half", `{"selector":"has(host)","types":["Ingress"],"ingress":[
+		{"GlobalNetworkPolicy", "globalnetworkpolicies", "half",
+			`{"selector":"has(host)","types":["Ingress"],"ingress":[
 			{"action":"Deny","protocol":"TCP","destination":{"ports":[{}]}},{"action":"Allow","protocol":"UDP"}]}`},
 		{"IPPool", "ippools", "nothing", `7`},
 	} {
@@ -50,13 +55,15 @@ func TestStoredWithoutJudgement(t *testing.T) {
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "web", Image: "web"}}}})
 	ready, done := context.WithTimeout(t.Context(), time.Minute)
 	defer done()
-	for _, err := store.List(ready, datastore.ClusterNetworkPolicies, datastore.ListOptions{}); err != nil; { // until the CRD is served
+	for _, err := store.List(ready, datastore.ClusterNetworkPolicies, datastore.ListOptions{}); err != nil; {
+		// until the CRD is served
 		if ready.Err() != nil {
 			t.Fatal(err)
 		}
 		_, err = store.List(ready, datastore.ClusterNetworkPolicies, datastore.ListOptions{})
 	}
-	server.Create(t, "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", `{"apiVersion": "policy.networking.k8s.io/v1alpha2",
+	server.Create(t, "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+		`{"apiVersion": "policy.networking.k8s.io/v1alpha2",
 		"kind": "ClusterNetworkPolicy", "metadata": {"name": "metadata-service"}, "spec": {"tier": "Admin", "priority": "10",
 		"subject": {"namespaces": {}}, "egress": [{"action": "Deny", "to": [{"networks": ["169.254.169.254/32"]}]}]}}`)
 
@@ -79,7 +86,8 @@ func TestStoredWithoutJudgement(t *testing.T) {
 	if r := policies["metadata-service"].Egress; len(r) != 1 || r[0].Action != wire.Deny || len(r[0].Dst.Nets) != 1 {
 		t.Errorf("the rules of the ClusterNetworkPolicy are %+v, want the one that denies", r)
 	}
-	if r := policies["half"].Ingress; len(r) != 2 || r[0].Action != wire.Deny || r[1].Action != wire.Allow || r[1].Protocol != 17 {
+	if r := policies["half"].Ingress; len(r) != 2 || r[0].Action != wire.Deny || r[1].Action != wire.Allow ||
+		r[1].Protocol != 17 {
 		t.Errorf("the policy's rules are %+v, want one that denies and the one that was right", r)
 	}
 	families, err := registry.Gather()

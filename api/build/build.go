@@ -1,5 +1,5 @@
-// Package build says what a program was built from, as the Go toolchain recorded it in the program. Every program of the
-// product names its version by it. It imports nothing of this module.
+// Package build says what a program was built from, as the Go toolchain recorded it in the program. Every program of
+// the product names its version by it. It imports nothing of this module.
 package build
 
 import "runtime/debug"

@@ -21,7 +21,8 @@ func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, 
 		return nil, err
 	}
 	if netns == nil {
-		return nil, &protocol.Error{Code: protocol.CodeInvalidEnvironment, Msg: "no network namespace came with the request"}
+		return nil, &protocol.Error{Code: protocol.CodeInvalidEnvironment,
+			Msg: "no network namespace came with the request"}
 	}
 	r := record{Network: c.Name, ContainerID: request.ContainerID, IfName: request.IfName, NetNS: request.NetNS,
 		Namespace: pod.Namespace, Pod: pod.Pod, UID: pod.UID, State: stateAdding}
@@ -29,7 +30,8 @@ func (s *Server) add(ctx context.Context, request *protocol.Request, c *config, 
 	if err := s.settle(ctx, r); err != nil {
 		return nil, err
 	}
-	if r, err = s.records.reserve(r); err != nil {
+	r, err = s.records.reserve(r)
+	if err != nil {
 		return nil, err
 	}
 	err = s.connect(ctx, &r, c, netns)
@@ -101,7 +103,8 @@ func (r record) awaitRelease(ctx context.Context) error {
 	case <-r.released:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait until the former addresses of pod %s/%s are released: %w", r.Namespace, r.Pod, ctx.Err())
+		return fmt.Errorf("wait until the former addresses of pod %s/%s are released: %w", r.Namespace, r.Pod,
+			ctx.Err())
 	}
 }
 
@@ -136,7 +139,8 @@ func (s *Server) connect(ctx context.Context, r *record, c *config, netns *os.Fi
 	for _, lease := range leases {
 		r.Addrs = append(r.Addrs, lease.Addr)
 	}
-	if r.MTU = c.MTU; r.MTU == 0 {
+	r.MTU = c.MTU
+	if r.MTU == 0 {
 		r.MTU = state.MTU
 	}
 	if err := s.records.put(*r); err != nil {

@@ -50,7 +50,8 @@ type release struct {
 }
 
 func newAssigner(client IPAM, node string, log *slog.Logger) *assigner {
-	return &assigner{ipam: client, node: node, log: log, retry: backoff.Backoff{First: firstReleaseRetry, Last: maxReleaseRetry},
+	return &assigner{ipam: client, node: node, log: log, retry: backoff.Backoff{First: firstReleaseRetry,
+		Last: maxReleaseRetry},
 		assigns: make(chan assignment, maxConnections), tasks: make(chan func()), wake: make(chan struct{}, 1)}
 }
 

@@ -33,7 +33,8 @@ func (s *Server) check(ctx context.Context, request *protocol.Request, netns *os
 
 func (s *Server) status() error {
 	if err := s.opts.State().NotReady; err != nil {
-		return &protocol.Error{Code: protocol.CodeNotAvailable, Msg: "the node cannot network pods yet", Details: err.Error()}
+		return &protocol.Error{Code: protocol.CodeNotAvailable, Msg: "the node cannot network pods yet",
+			Details: err.Error()}
 	}
 	return nil
 }
@@ -45,7 +46,8 @@ func (s *Server) collect(ctx context.Context, c *config) error {
 		IfName      string `json:"ifname"`
 	}
 	if err := json.Unmarshal(c.ValidAttachments, &list); err != nil { // a list that is missing is one
-		return invalidConfig("cni.dev/valid-attachments", string(c.ValidAttachments), "must list the attachments that are to stay")
+		return invalidConfig("cni.dev/valid-attachments", string(c.ValidAttachments),
+			"must list the attachments that are to stay")
 	}
 	valid := map[attachment]bool{}
 	for _, a := range list {
@@ -55,7 +57,8 @@ func (s *Server) collect(ctx context.Context, c *config) error {
 		if r.Network != c.Name || valid[r.key()] || r.State != stateReady {
 			continue // an ADD may be under way whose attachment the runtime did not know yet
 		}
-		s.opts.Log.Info("collecting a pod interface that the runtime does not list", "namespace", r.Namespace, "pod", r.Pod)
+		s.opts.Log.Info("collecting a pod interface that the runtime does not list", "namespace", r.Namespace, "pod",
+			r.Pod)
 		if err := s.del(ctx, &protocol.Request{ContainerID: r.ContainerID, IfName: r.IfName}, ""); err != nil {
 			return err
 		}

@@ -52,7 +52,8 @@ func (f *flag) UnmarshalJSON(data []byte) error {
 func parseConfig(raw []byte) (*config, error) {
 	c := &config{}
 	if err := json.Unmarshal(raw, c); err != nil {
-		return nil, &protocol.Error{Code: protocol.CodeDecode, Msg: "network configuration cannot be read", Details: err.Error()}
+		return nil, &protocol.Error{Code: protocol.CodeDecode, Msg: "network configuration cannot be read",
+			Details: err.Error()}
 	}
 	if t := c.IPAM.Type; t != "" && t != "calico-ipam" {
 		return nil, invalidConfig("ipam.type", t, `must be "calico-ipam" or absent: Felix itself assigns the addresses`)
@@ -61,7 +62,8 @@ func parseConfig(raw []byte) (*config, error) {
 		return nil, invalidConfig("mtu", strconv.Itoa(c.MTU), "must be from 68 to 65535, or 0 for the default")
 	}
 	var err error
-	if c.withoutEffect, err = keysWithoutEffect(raw); err != nil {
+	c.withoutEffect, err = keysWithoutEffect(raw)
+	if err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -98,7 +100,8 @@ func parseArgs(args string) (podArgs, error) {
 		}
 	}
 	if problems := validation.IsDNS1123Label(pod.Namespace); problems != nil {
-		return podArgs{}, invalidArgs(fmt.Sprintf("K8S_POD_NAMESPACE=%q must be a namespace: %s", pod.Namespace, problems[0]))
+		return podArgs{}, invalidArgs(fmt.Sprintf("K8S_POD_NAMESPACE=%q must be a namespace: %s", pod.Namespace,
+			problems[0]))
 	}
 	if problems := validation.IsDNS1123Subdomain(pod.Pod); problems != nil {
 		return podArgs{}, invalidArgs(fmt.Sprintf("K8S_POD_NAME=%q must be a pod's name: %s", pod.Pod, problems[0]))
@@ -107,7 +110,8 @@ func parseArgs(args string) (podArgs, error) {
 }
 
 func invalidArgs(details string) error {
-	return &protocol.Error{Code: protocol.CodeInvalidEnvironment, Msg: "environment variable CNI_ARGS is invalid", Details: details}
+	return &protocol.Error{Code: protocol.CodeInvalidEnvironment, Msg: "environment variable CNI_ARGS is invalid",
+		Details: details}
 }
 
 // addressRequest says which addresses a pod is to get: by annotation, else by the network
@@ -126,7 +130,8 @@ func addressRequest(c *config, annotations map[string]string, state State) (ipam
 		}
 		var items []string
 		if err := json.Unmarshal([]byte(value), &items); err != nil {
-			return ipam.Request{}, invalidAnnotation(name, value, `must be a JSON list of strings, for example ["a", "b"]`)
+			return ipam.Request{}, invalidAnnotation(name, value,
+				`must be a JSON list of strings, for example ["a", "b"]`)
 		}
 		take(items)
 	}
@@ -146,7 +151,8 @@ func addressRequest(c *config, annotations map[string]string, state State) (ipam
 }
 
 func fixedAddresses(value string, addrs []string) (ipam.Request, error) {
-	invalid := invalidAnnotation(wire.AnnotationAddrs, value, "must be a JSON list of at most one IPv4 and one IPv6 address")
+	invalid := invalidAnnotation(wire.AnnotationAddrs, value,
+		"must be a JSON list of at most one IPv4 and one IPv6 address")
 	var request ipam.Request
 	for _, text := range addrs {
 		addr, err := netip.ParseAddr(text)

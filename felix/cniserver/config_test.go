@@ -32,7 +32,8 @@ func TestParseConfigRefuses(t *testing.T) {
 }
 
 func TestParseArgs(t *testing.T) {
-	got, err := parseArgs("IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0.x;K8S_POD_UID=1-2;K8S_POD_INFRA_CONTAINER_ID=c")
+	got, err := parseArgs("IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0.x;" +
+		"K8S_POD_UID=1-2;K8S_POD_INFRA_CONTAINER_ID=c")
 	if want := (podArgs{"shop", "web-0.x", "1-2"}); err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
@@ -42,7 +43,8 @@ func TestParseArgs(t *testing.T) {
 		"K8S_POD_NAMESPACE=a/b;K8S_POD_NAME=web": `K8S_POD_NAMESPACE="a/b"`,
 		"K8S_POD_NAMESPACE":                      "KEY=VALUE",
 	} {
-		if _, err := parseArgs(args); codeOf(err) != protocol.CodeInvalidEnvironment || !strings.Contains(err.Error(), want) {
+		if _, err := parseArgs(args); codeOf(err) != protocol.CodeInvalidEnvironment ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want an error with %q", args, err, want)
 		}
 	}
@@ -51,7 +53,8 @@ func TestParseArgs(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("K8S_POD_NAMESPACE=a;K8S_POD_NAME=b", `{"ipam":{"assign_ipv6":"true"},"mtu":1500}`)
 	f.Fuzz(func(t *testing.T, args, config string) {
-		if pod, err := parseArgs(args); err == nil && (pod.Pod == "" || strings.ContainsAny(pod.Namespace+pod.Pod, "/ ;=")) {
+		if pod, err := parseArgs(args); err == nil && (pod.Pod == "" ||
+			strings.ContainsAny(pod.Namespace+pod.Pod, "/ ;=")) {
 			t.Errorf("accepted %+v", pod)
 		}
 		if c, err := parseConfig([]byte(config)); (c == nil) == (err == nil) {
@@ -64,7 +67,8 @@ func TestAddressRequest(t *testing.T) {
 	pool4 := ipam.Pool{Name: "four", CIDR: netip.MustParsePrefix("10.0.0.0/16")}
 	pool6 := ipam.Pool{Name: "six", CIDR: netip.MustParsePrefix("fd00::/64")}
 	manual := ipam.Pool{Name: "manual", CIDR: netip.MustParsePrefix("10.1.0.0/16"), Manual: true}
-	tunnels := ipam.Pool{Name: "tunnels", CIDR: netip.MustParsePrefix("fd01::/64"), AllowedUses: []ipam.Use{ipam.Tunnel}}
+	tunnels := ipam.Pool{Name: "tunnels", CIDR: netip.MustParsePrefix("fd01::/64"),
+		AllowedUses: []ipam.Use{ipam.Tunnel}}
 	dual := &wire.Host{IPv4: netip.MustParsePrefix("172.30.0.1/24"), IPv6: netip.MustParsePrefix("fd02::1/64")}
 	tests := []struct {
 		name        string
@@ -74,30 +78,45 @@ func TestAddressRequest(t *testing.T) {
 		want        ipam.Request
 		err         string
 	}{
-		{name: "IPv4 pool", state: State{Pools: []ipam.Pool{pool4}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4}}},
-		{name: "both, and a node with both", state: State{Pools: []ipam.Pool{pool6, pool4}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4, 6}}},
-		{name: "both, and a node without IPv6", state: State{Pools: []ipam.Pool{pool4, pool6}, Host: &wire.Host{IPv4: dual.IPv4}}, want: ipam.Request{Families: []ipam.Family{4}}},
-		{name: "both, and Felix programs no IPv6", state: State{Pools: []ipam.Pool{pool4, pool6}, Host: dual, NoIPv6: true}, want: ipam.Request{Families: []ipam.Family{4}}},
-		{name: "IPv6 by configuration, and Felix programs none", config: `{"ipam":{"type":"calico-ipam","assign_ipv6":true}}`,
-			state: State{Pools: []ipam.Pool{pool4, pool6}, Host: dual, NoIPv6: true}, err: "programs no IPv6"},
-		{name: "IPv6 by annotation, and Felix programs none", annotations: map[string]string{wire.AnnotationAddrs: `["fd00::7"]`},
-			state: State{Pools: []ipam.Pool{pool4, pool6}, Host: dual, NoIPv6: true}, err: "programs no IPv6"},
-		{name: "IPv6 alone", state: State{Pools: []ipam.Pool{pool6}, Host: dual}, want: ipam.Request{Families: []ipam.Family{6}}},
-		{name: "a pool for tunnels is none for pods", state: State{Pools: []ipam.Pool{pool4, tunnels}, Host: dual}, want: ipam.Request{Families: []ipam.Family{4}}},
+		{name: "IPv4 pool", state: State{Pools: []ipam.Pool{pool4}, Host: dual},
+			want: ipam.Request{Families: []ipam.Family{4}}},
+		{name: "both, and a node with both", state: State{Pools: []ipam.Pool{pool6, pool4}, Host: dual},
+			want: ipam.Request{Families: []ipam.Family{4, 6}}},
+		{name: "both, and a node without IPv6", state: State{Pools: []ipam.Pool{pool4, pool6},
+			Host: &wire.Host{IPv4: dual.IPv4}}, want: ipam.Request{Families: []ipam.Family{4}}},
+		{name: "both, and Felix programs no IPv6", state: State{Pools: []ipam.Pool{pool4, pool6}, Host: dual,
+			NoIPv6: true}, want: ipam.Request{Families: []ipam.Family{4}}},
+		{name: "IPv6 by configuration, and Felix programs none",
+			config: `{"ipam":{"type":"calico-ipam","assign_ipv6":true}}`,
+			state:  State{Pools: []ipam.Pool{pool4, pool6}, Host: dual, NoIPv6: true}, err: "programs no IPv6"},
+		{name: "IPv6 by annotation, and Felix programs none",
+			annotations: map[string]string{wire.AnnotationAddrs: `["fd00::7"]`},
+			state:       State{Pools: []ipam.Pool{pool4, pool6}, Host: dual, NoIPv6: true}, err: "programs no IPv6"},
+		{name: "IPv6 alone", state: State{Pools: []ipam.Pool{pool6}, Host: dual},
+			want: ipam.Request{Families: []ipam.Family{6}}},
+		{name: "a pool for tunnels is none for pods", state: State{Pools: []ipam.Pool{pool4, tunnels}, Host: dual},
+			want: ipam.Request{Families: []ipam.Family{4}}},
 		{name: "no pool", want: ipam.Request{Families: []ipam.Family{4}}},
 		{name: "by configuration", config: `{"ipam":{"type":"calico-ipam","assign_ipv4":"false","assign_ipv6":true}}`,
 			state: State{Pools: []ipam.Pool{pool4, pool6}}, want: ipam.Request{Families: []ipam.Family{6}}},
-		{name: "pools by annotation, name or CIDR", annotations: map[string]string{wire.AnnotationPool4: `["manual","10.0.0.0/16"]`},
-			state: State{Pools: []ipam.Pool{pool4, manual, pool6}, Host: dual},
-			want:  ipam.Request{Families: []ipam.Family{4, 6}, Pools: []string{"four", "manual", "six"}}},
-		{name: "pools by configuration", config: `{"ipam":{"ipv4_pools":["manual"]}}`, state: State{Pools: []ipam.Pool{pool4, manual}},
-			want: ipam.Request{Families: []ipam.Family{4}, Pools: []string{"manual"}}},
-		{name: "unknown pool", annotations: map[string]string{wire.AnnotationPool4: `["x"]`}, state: State{Pools: []ipam.Pool{pool4}}, err: "no IPv4 pool"},
+		{name: "pools by annotation, name or CIDR",
+			annotations: map[string]string{wire.AnnotationPool4: `["manual","10.0.0.0/16"]`},
+			state:       State{Pools: []ipam.Pool{pool4, manual, pool6}, Host: dual},
+			want:        ipam.Request{Families: []ipam.Family{4, 6}, Pools: []string{"four", "manual", "six"}}},
+		{name: "pools by configuration", config: `{"ipam":{"ipv4_pools":["manual"]}}`,
+			state: State{Pools: []ipam.Pool{pool4, manual}},
+			want:  ipam.Request{Families: []ipam.Family{4}, Pools: []string{"manual"}}},
+		{name: "unknown pool", annotations: map[string]string{wire.AnnotationPool4: `["x"]`},
+			state: State{Pools: []ipam.Pool{pool4}}, err: "no IPv4 pool"},
 		{name: "fixed addresses", annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0.7","fd00::7"]`},
-			want: ipam.Request{Families: []ipam.Family{4, 6}, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("fd00::7")}}},
-		{name: "two fixed of one family", annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0.7","10.0.0.8"]`}, err: "at most one IPv4"},
-		{name: "fixed, no address", annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0"]`}, err: wire.AnnotationAddrs},
-		{name: "not a list", annotations: map[string]string{wire.AnnotationPool6: `x`}, err: wire.AnnotationPool6 + `: "x" is invalid: must be a JSON list`},
+			want: ipam.Request{Families: []ipam.Family{4, 6},
+				Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("fd00::7")}}},
+		{name: "two fixed of one family",
+			annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0.7","10.0.0.8"]`}, err: "at most one IPv4"},
+		{name: "fixed, no address", annotations: map[string]string{wire.AnnotationAddrs: `["10.0.0"]`},
+			err: wire.AnnotationAddrs},
+		{name: "not a list", annotations: map[string]string{wire.AnnotationPool6: `x`},
+			err: wire.AnnotationPool6 + `: "x" is invalid: must be a JSON list`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -154,7 +173,8 @@ func TestResultOfEachVersion(t *testing.T) {
 
 func TestRecordSurvivesTheDisk(t *testing.T) {
 	n := newNode(t)
-	want := record{Network: "k8s-pod-network", ContainerID: strings.Repeat("long", 100), IfName: "eth0", Namespace: "shop", Pod: "web", UID: "u",
+	want := record{Network: "k8s-pod-network", ContainerID: strings.Repeat("long", 100), IfName: "eth0",
+		Namespace: "shop", Pod: "web", UID: "u",
 		NetNS: "/run/netns/x", HostIface: derive.HostInterface("shop", "web"), MAC: "02:00:00:00:00:01", MTU: 1450,
 		Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, State: stateReady}
 	if err := n.records.put(want); err != nil {
@@ -162,7 +182,8 @@ func TestRecordSurvivesTheDisk(t *testing.T) {
 	}
 	n.restart(t)
 	got, found := n.records.get(want.key())
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(record{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" || !found {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(record{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" ||
+		!found {
 		t.Errorf("record differs (-want +got):\n%s", diff)
 	}
 	wantWorkload := Workload{Namespace: "shop", Pod: "web", UID: "u", ContainerID: want.ContainerID,

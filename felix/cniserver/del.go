@@ -20,7 +20,8 @@ func (s *Server) del(ctx context.Context, request *protocol.Request, spooled str
 		return nil
 	}
 	defer s.pods.lock(r.pod())()
-	if r, found = s.records.get(r.key()); !found {
+	r, found = s.records.get(r.key())
+	if !found {
 		return nil // while it waited for the lock
 	}
 	if _, err := os.Lstat(spooled); spooled != "" && errors.Is(err, fs.ErrNotExist) {
@@ -45,7 +46,8 @@ func (s *Server) remove(ctx context.Context, r record) error {
 			return err
 		}
 	}
-	s.opts.Log.Info("pod disconnected", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "container", r.ContainerID)
+	s.opts.Log.Info("pod disconnected", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "container",
+		r.ContainerID)
 	released := make(chan struct{})
 	r.released = released
 	if err := s.records.put(r); err != nil {
@@ -89,7 +91,8 @@ func (s *Server) recover(ctx context.Context) {
 			err = s.remove(ctx, r)
 		}
 		if err != nil {
-			s.opts.Log.Warn("pod interface not recovered", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface, "error", err)
+			s.opts.Log.Warn("pod interface not recovered", "namespace", r.Namespace, "pod", r.Pod, "iface", r.HostIface,
+				"error", err)
 		}
 	}
 	s.drainSpool(ctx)

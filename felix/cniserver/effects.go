@@ -11,8 +11,8 @@ import (
 	"github.com/maneki-net/maneki/api/effects"
 )
 
-// dataplaneOptions choose a dataplane other than the kernel's. Pods would not be connected as the configuration asks, so
-// it is refused.
+// dataplaneOptions choose a dataplane other than the kernel's. Pods would not be connected as the configuration asks,
+// so it is refused.
 const dataplaneOptions = "dataplane_options"
 
 // keysWithoutEffect returns the keys of a network configuration that ask for what is missing, a sentence each.
@@ -38,8 +38,8 @@ func keysWithoutEffect(raw []byte) ([]string, error) {
 	return keys, nil
 }
 
-// textAt returns the value at a path of names with dots between, which can be within names, too. It is empty if there is
-// none, or one that asks for nothing.
+// textAt returns the value at a path of names with dots between, which can be within names, too. It is empty if there
+// is none, or one that asks for nothing.
 func textAt(given map[string]any, path string) string {
 	for at := range len(path) + 1 {
 		if at < len(path) && path[at] != '.' {

@@ -34,7 +34,8 @@ func TestKeysWithoutEffect(t *testing.T) {
 	expect(map[string]any{"log_level": "info", "nodename": "n1", "datastore_type": "kubernetes", "mtu": 0,
 		"container_settings": map[string]any{"allow_ip_forwarding": false}, "policy": map[string]any{"type": "k8s"},
 		"ipam":            map[string]any{"type": "calico-ipam"},
-		"feature_control": map[string]any{"floating_ips": false}, "kubernetes": map[string]any{"kubeconfig": "/etc/cni/net.d/k"}})
+		"feature_control": map[string]any{"floating_ips": false},
+		"kubernetes":      map[string]any{"kubeconfig": "/etc/cni/net.d/k"}})
 	expect(forwarding, `CNI configuration: container_settings.allow_ip_forwarding "true"`)
 	expect(map[string]any{"num_queues": 4, "args": map[string]any{"org.apache.mesos": map[string]any{"a": "b"}}},
 		`args.org.apache.mesos "{\"a\":\"b\"}"`, `num_queues "4"`)

@@ -251,7 +251,8 @@ func newNode(t *testing.T) *node {
 func (n *node) restart(t *testing.T) {
 	t.Helper()
 	var err error
-	if n.Server, err = New(n.opts); err != nil {
+	n.Server, err = New(n.opts)
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -297,7 +298,8 @@ func (n *node) netns(t *testing.T, container string) *os.File {
 }
 
 // do carries out a command with the namespace of its container.
-func (n *node) do(t *testing.T, ctx context.Context, r *protocol.Request) (result, error) { //nolint:revive // t first, as everywhere in tests
+func (n *node) do(t *testing.T, ctx context.Context, r *protocol.Request) (result,
+	error) { //nolint:revive // t first, as everywhere in tests
 	t.Helper()
 	var res result
 	output, err := n.handle(ctx, r, n.netns(t, r.ContainerID))

@@ -91,7 +91,8 @@ func (routes) Add(_ context.Context, w Workload) error {
 		return err
 	}
 	for _, addr := range w.Addrs {
-		if _, err := kerneltest.Try(fmt.Sprintf("ip route replace %s dev %s scope link", addr, w.HostIface)); err != nil {
+		if _, err := kerneltest.Try(fmt.Sprintf("ip route replace %s dev %s scope link", addr,
+			w.HostIface)); err != nil {
 			return err
 		}
 	}
@@ -122,7 +123,8 @@ func newHost(t *testing.T) *host {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the plugin: %v\n%s", err, output)
 	}
-	state := State{Host: &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.1/24"), IPv6: netip.MustParsePrefix("fd00:1::1/64")}}
+	state := State{Host: &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.1/24"),
+		IPv6: netip.MustParsePrefix("fd00:1::1/64")}}
 	for name, cidr := range map[string]string{"four": "10.244.0.0/16", "six": "fd00:2::/64"} {
 		pool := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.IPPoolSpec{CIDR: cidr}}
 		if _, err := h.store.Store.Create(t.Context(), datastore.IPPools, pool); err != nil {
@@ -133,7 +135,8 @@ func newHost(t *testing.T) *host {
 	h.opts = Options{Node: "n1", Socket: dir + "/felix.sock", Spool: dir + "/spool", Records: dir + "/records",
 		Endpoints: routes{}, State: func() State { return state }, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	// The way out, without which the kernel does not answer ARP for others.
-	for _, line := range []string{"ip link set lo up", "ip link add up0 type veth peer name up1", "ip link set up0 up", "ip link set up1 up",
+	for _, line := range []string{"ip link set lo up", "ip link add up0 type veth peer name up1", "ip link set up0 up",
+		"ip link set up1 up",
 		"ip addr add 172.30.0.1/24 dev up0", "ip addr add fd00:1::1/64 dev up0 nodad",
 		"ip route add default via 172.30.0.254", "ip -6 route add default via fd00:1::fe"} {
 		kerneltest.Run(t, line)
@@ -202,7 +205,8 @@ func (h *host) cni(command, container, pod, netns string, fields map[string]any)
 	}
 	cmd := exec.Command(h.plugin)
 	cmd.Stdin = strings.NewReader(string(input))
-	cmd.Env = []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
+	cmd.Env = []string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + container, "CNI_NETNS=" + netns,
+		"CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=" + pod}
 	output, err := cmd.Output()
 	if err != nil {
@@ -278,7 +282,8 @@ func TestPodIsConnected(t *testing.T) {
 			t.Errorf("eth0 lacks %q:\n%s", part, shown)
 		}
 	}
-	if routes := kerneltest.Run(t, inPod+"ip route"); !strings.Contains(routes, "default via "+res.IPs[0].Gateway.String()) {
+	if routes := kerneltest.Run(t, inPod+"ip route"); !strings.Contains(routes,
+		"default via "+res.IPs[0].Gateway.String()) {
 		t.Errorf("no default route by the gateway of the result:\n%s", routes)
 	}
 	kerneltest.Run(t, inPod+"ping -c 1 -W 5 172.30.0.1")
@@ -355,13 +360,15 @@ func TestRemoveInterfaces(t *testing.T) {
 
 func TestNoPoolLeft(t *testing.T) {
 	h := newHost(t)
-	fields := map[string]any{"ipam": map[string]any{"type": "calico-ipam", "ipv4_pools": []string{"four"}, "assign_ipv6": "false"}}
+	fields := map[string]any{"ipam": map[string]any{"type": "calico-ipam", "ipv4_pools": []string{"four"},
+		"assign_ipv6": "false"}}
 	state := h.opts.State()
 	for i := range state.Pools {
 		state.Pools[i].Disabled = true
 	}
 	_, err := h.cni("ADD", "c1", "web", sandbox(t), fields)
-	if codeOf(err) != protocol.CodeNoAddress || !strings.Contains(err.Error(), "four") || !strings.Contains(err.Error(), "disabled") {
+	if codeOf(err) != protocol.CodeNoAddress || !strings.Contains(err.Error(), "four") ||
+		!strings.Contains(err.Error(), "disabled") {
 		t.Errorf("got %v, want code 101 that names the pool and why", err)
 	}
 }
@@ -373,7 +380,8 @@ func TestPoolFollowsTheNodesLabels(t *testing.T) {
 	state := h.opts.State()
 	state.Pools = nil
 	for name, cidr := range map[string]string{"a": "10.101.0.0/16", "b": "10.102.0.0/16"} {
-		state.Pools = append(state.Pools, ipam.Pool{Name: name, CIDR: netip.MustParsePrefix(cidr), NodeSelector: "rack == '" + name + "'"})
+		state.Pools = append(state.Pools, ipam.Pool{Name: name, CIDR: netip.MustParsePrefix(cidr),
+			NodeSelector: "rack == '" + name + "'"})
 	}
 	h.stop()
 	h.opts.State = func() State { return *now.Load() }
@@ -392,7 +400,8 @@ func TestPoolFollowsTheNodesLabels(t *testing.T) {
 			}
 		case err != nil:
 			t.Errorf("rack %s: %v", rack, err)
-		case len(res.IPs) != 1 || !strings.HasPrefix(res.IPs[0].Address, map[string]string{"a": "10.101.", "b": "10.102."}[rack]):
+		case len(res.IPs) != 1 || !strings.HasPrefix(res.IPs[0].Address,
+			map[string]string{"a": "10.101.", "b": "10.102."}[rack]):
 			t.Errorf("rack %s: the pod has %v", rack, res.IPs)
 		default:
 			h.must(t, "DEL", container, "web-"+rack, "")

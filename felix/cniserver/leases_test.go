@@ -53,11 +53,13 @@ func TestLeasesAreLookedAt(t *testing.T) {
 		if diff := cmp.Diff([][]string{runs}, n.ipam.asserted); diff != "" {
 			t.Errorf("looked at (-want +got):\n%s", diff)
 		}
-		n.ipam.conflicts = map[string]error{"k8s-pod-network.c-twice": fmt.Errorf("%w by pod bank/vault", block.ErrInUse)}
+		n.ipam.conflicts = map[string]error{"k8s-pod-network.c-twice": fmt.Errorf("%w by pod bank/vault",
+			block.ErrInUse)}
 		time.Sleep(leaseInterval)
 		synctest.Wait()
 		told := func() string { return strings.Join(n.endpoints.conflicts, "\n") }
-		if got := told(); !strings.Contains(got, "shop/twice") || !strings.Contains(got, "bank/vault") || strings.Contains(got, "shop/runs") {
+		if got := told(); !strings.Contains(got, "shop/twice") || !strings.Contains(got, "bank/vault") ||
+			strings.Contains(got, "shop/runs") {
 			t.Errorf("the agent is told %q", got)
 		}
 		n.ipam.failWith(errors.New("datastore unavailable"))
@@ -103,14 +105,15 @@ func (h *host) lose(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, item := range list.Items {
-		if err := h.store.Delete(t.Context(), datastore.IPAMBlocks, datastore.KeyOf(item), datastore.Preconditions{}); err != nil {
+		if err := h.store.Delete(t.Context(), datastore.IPAMBlocks, datastore.KeyOf(item),
+			datastore.Preconditions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// TestLostLeases: the blocks of a node are deleted while its pods run. New pods get other addresses, the next start writes
-// the leases again, and a lease that another node has taken meanwhile is told.
+// TestLostLeases: the blocks of a node are deleted while its pods run. New pods get other addresses, the next start
+// writes the leases again, and a lease that another node has taken meanwhile is told.
 func TestLostLeases(t *testing.T) {
 	h := newHost(t)
 	told := &witness{}
@@ -152,7 +155,8 @@ func TestLostLeases(t *testing.T) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	if released, err := other.Release(t.Context(), "n2", "theirs"); err != nil || len(released) != 1 || released[0].Addr != taken[0] {
+	if released, err := other.Release(t.Context(), "n2", "theirs"); err != nil || len(released) != 1 ||
+		released[0].Addr != taken[0] {
 		t.Errorf("the new owner had %v, %v", released, err)
 	}
 }

@@ -30,7 +30,8 @@ func RemoveInterfaces(ctx context.Context, dir string) error {
 	var errs []error
 	for _, r := range records.all() {
 		if err := veth.Open().Delete(ctx, r.HostIface); err != nil {
-			errs = append(errs, fmt.Errorf("remove interface %s of pod %s/%s: %w", r.HostIface, r.Namespace, r.Pod, err))
+			errs = append(errs, fmt.Errorf("remove interface %s of pod %s/%s: %w", r.HostIface, r.Namespace, r.Pod,
+				err))
 		}
 	}
 	return errors.Join(errs...)

@@ -13,7 +13,8 @@ import (
 // tenant's. His pod gets another name, and nothing that is done to it touches the other one.
 func TestInterfaceNameThatAnotherPodHas(t *testing.T) {
 	name := derive.HostInterface("shop", "web")
-	victim := record{Network: "k8s-pod-network", ContainerID: "v1", IfName: "eth0", Namespace: "bank", Pod: "vault", UID: "u",
+	victim := record{Network: "k8s-pod-network", ContainerID: "v1", IfName: "eth0", Namespace: "bank", Pod: "vault",
+		UID:       "u",
 		HostIface: name, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.200")}, State: stateReady}
 	for _, state := range []state{stateReady, stateAdding, stateDeleting} {
 		t.Run(string(state), func(t *testing.T) {
@@ -23,7 +24,8 @@ func TestInterfaceNameThatAnotherPodHas(t *testing.T) {
 			if err := n.records.put(victim); err != nil {
 				t.Fatal(err)
 			}
-			made, err := n.links.Pairs.Create(t.Context(), veth.Pair{Host: name, Netns: n.netns(t, "v1"), Pod: "eth0", Addrs: victim.Addrs})
+			made, err := n.links.Pairs.Create(t.Context(), veth.Pair{Host: name, Netns: n.netns(t, "v1"), Pod: "eth0",
+				Addrs: victim.Addrs})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +39,8 @@ func TestInterfaceNameThatAnotherPodHas(t *testing.T) {
 				harm := n.links.Check(t.Context(), pair)
 				if !found || r.State != state || harm != nil ||
 					n.endpoints.added[name].ContainerID != "v1" || n.ipam.held[victim.handle()] == nil {
-					t.Errorf("after %s: record %+v, interface %v, endpoint %+v", after, r, harm, n.endpoints.added[name])
+					t.Errorf("after %s: record %+v, interface %v, endpoint %+v", after, r, harm,
+						n.endpoints.added[name])
 				}
 			}
 			first := n.must(t, request(t, "ADD", "c1", "web", nil))
@@ -47,7 +50,8 @@ func TestInterfaceNameThatAnotherPodHas(t *testing.T) {
 			unharmed("ADD")
 			again := n.must(t, request(t, "ADD", "c1", "web", nil))
 			if again.Interfaces[0] != first.Interfaces[0] || n.links.created != 1 {
-				t.Errorf("the repeated ADD answers %v, the first %v; %d interfaces were made", again.Interfaces[0], first.Interfaces[0], n.links.created)
+				t.Errorf("the repeated ADD answers %v, the first %v; %d interfaces were made", again.Interfaces[0],
+					first.Interfaces[0], n.links.created)
 			}
 			n.must(t, request(t, "CHECK", "c1", "web", nil))
 			n.must(t, request(t, "ADD", "c2", "web", nil)) // another sandbox
@@ -67,7 +71,8 @@ func TestInterfaceNameThatAnotherPodHas(t *testing.T) {
 	}
 }
 
-// TestLateAddOfAFormerPod: a pod was made anew under its name, and the runtime still tries the sandbox of the one before.
+// TestLateAddOfAFormerPod: a pod was made anew under its name, and the runtime still tries the sandbox of the one
+// before.
 func TestLateAddOfAFormerPod(t *testing.T) {
 	n := newNode(t)
 	defer n.start(t)()
@@ -80,7 +85,9 @@ func TestLateAddOfAFormerPod(t *testing.T) {
 	}
 	n.settle(t)
 	name := derive.HostInterface("shop", "web")
-	if len(n.links.names()) != 1 || n.links.created != 1 || n.endpoints.added[name].ContainerID != "new" || n.ipam.handles()[0] != "k8s-pod-network.new" {
-		t.Errorf("interfaces %v, endpoint %+v, addresses of %v", n.links.names(), n.endpoints.added[name], n.ipam.handles())
+	if len(n.links.names()) != 1 || n.links.created != 1 || n.endpoints.added[name].ContainerID != "new" ||
+		n.ipam.handles()[0] != "k8s-pod-network.new" {
+		t.Errorf("interfaces %v, endpoint %+v, addresses of %v", n.links.names(), n.endpoints.added[name],
+			n.ipam.handles())
 	}
 }

@@ -240,7 +240,8 @@ func (k *keyedLocks) lock(key string) (unlock func()) {
 		l.Unlock()
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		if l.users--; l.users == 0 {
+		l.users--
+		if l.users == 0 {
 			delete(k.locks, key)
 		}
 	}

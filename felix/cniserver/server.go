@@ -195,7 +195,8 @@ func listen(path string) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("listen for the CNI plugin: %w", err)
 	}
 	listener.SetUnlinkOnClose(false) // the name may belong to a successor by then
-	if err = os.Chmod(temporary, 0o600); err == nil {
+	err = os.Chmod(temporary, 0o600)
+	if err == nil {
 		err = os.Rename(temporary, path)
 	}
 	if err != nil {

@@ -23,7 +23,8 @@ func TestAddAndDelAreIdempotent(t *testing.T) {
 	defer n.start(t)()
 	first := n.must(t, request(t, "ADD", "c1", "web", nil))
 	again := n.must(t, request(t, "ADD", "c1", "web", nil))
-	if diff := cmp.Diff(first, again, cmp.Comparer(func(a, b resultIP) bool { return a == b }), cmp.Comparer(func(a, b resultRoute) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(first, again, cmp.Comparer(func(a, b resultIP) bool { return a == b }),
+		cmp.Comparer(func(a, b resultRoute) bool { return a == b })); diff != "" {
 		t.Errorf("the repeated ADD answers differently (-first +again):\n%s", diff)
 	}
 	if n.links.created != 1 {
@@ -56,7 +57,8 @@ func TestFailedAddLeavesNothing(t *testing.T) {
 			n.ipam.failWith(nil)
 			n.settle(t)
 			if len(n.links.names())+len(n.ipam.handles())+len(n.records.all()) != 0 {
-				t.Errorf("left behind: interfaces %v, addresses %v, records %v", n.links.names(), n.ipam.handles(), n.records.all())
+				t.Errorf("left behind: interfaces %v, addresses %v, records %v", n.links.names(), n.ipam.handles(),
+					n.records.all())
 			}
 		})
 	}
@@ -91,7 +93,8 @@ func TestAddIsRefused(t *testing.T) {
 	refused := state
 	refused.Refused = errors.New("kube-proxy is in IPVS mode")
 	n.Server.opts.State = func() State { return refused }
-	if _, err := n.do(t, t.Context(), request(t, "ADD", "c1", "web", nil)); err == nil || !strings.Contains(err.Error(), "IPVS mode") {
+	if _, err := n.do(t, t.Context(), request(t, "ADD", "c1", "web", nil)); err == nil ||
+		!strings.Contains(err.Error(), "IPVS mode") {
 		t.Errorf("ADD: %v", err)
 	}
 	if handles := n.ipam.handles(); len(handles) > 0 {
@@ -142,7 +145,8 @@ func TestANewSandboxReplacesTheOldOne(t *testing.T) {
 	if diff := cmp.Diff([]string{"k8s-pod-network.new"}, n.ipam.handles()); diff != "" {
 		t.Errorf("handles differ (-want +got):\n%s", diff)
 	}
-	if w := n.endpoints.added[derive.HostInterface("shop", "web")]; w.ContainerID != "new" || len(n.links.names()) != 1 {
+	if w := n.endpoints.added[derive.HostInterface("shop", "web")]; w.ContainerID != "new" ||
+		len(n.links.names()) != 1 {
 		t.Errorf("endpoint %+v, interfaces %v: the late DEL took the new sandbox's", w, n.links.names())
 	}
 }
@@ -185,7 +189,10 @@ func TestSecondInterfaceIsRefused(t *testing.T) {
 func TestCrash(t *testing.T) {
 	steps := map[string]func(*node){
 		"while programming": func(n *node) { n.endpoints.block = true },
-		"while assigning":   func(n *node) { n.ipam.entered, n.ipam.block = make(chan struct{}, 1), make(chan struct{}) },
+		"while assigning": func(n *node) {
+			n.ipam.entered, n.ipam.block = make(chan struct{}, 1),
+				make(chan struct{})
+		},
 	}
 	for name, at := range steps {
 		for _, reboot := range []bool{false, true} {
@@ -309,7 +316,8 @@ func TestASpooledDelThatAnAddCarriedOutIsOff(t *testing.T) {
 	n := newNode(t)
 	defer n.start(t)()
 	n.must(t, request(t, "ADD", "c1", "web", nil)) // removed the file after drainSpool had read it
-	if err := n.del(t.Context(), request(t, "DEL", "c1", "web", nil), filepath.Join(n.opts.Spool, "gone.json")); err != nil {
+	if err := n.del(t.Context(), request(t, "DEL", "c1", "web", nil),
+		filepath.Join(n.opts.Spool, "gone.json")); err != nil {
 		t.Fatal(err)
 	}
 	if len(n.links.names()) != 1 {
@@ -322,7 +330,8 @@ func TestCheck(t *testing.T) {
 	defer n.start(t)()
 	n.must(t, request(t, "ADD", "c1", "web", nil))
 	n.must(t, request(t, "CHECK", "c1", "web", nil))
-	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c2", "web", nil)); codeOf(err) != protocol.CodeUnknownContainer {
+	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c2", "web",
+		nil)); codeOf(err) != protocol.CodeUnknownContainer {
 		t.Errorf("unknown container: got %v", err)
 	}
 	adding, _ := n.records.get(attachment{"c1", "eth0"})
@@ -330,7 +339,8 @@ func TestCheck(t *testing.T) {
 	if err := n.records.put(adding); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c3", "web", nil)); codeOf(err) != protocol.CodeUnknownContainer {
+	if _, err := n.do(t, t.Context(), request(t, "CHECK", "c3", "web",
+		nil)); codeOf(err) != protocol.CodeUnknownContainer {
 		t.Errorf("container whose ADD did not succeed: got %v", err)
 	}
 	n.links.reboot()
@@ -381,7 +391,8 @@ func testWhoWaitsTogetherSharesAWrite(t *testing.T) {
 	const waiting = 20
 	failed := make(chan error)
 	add := func(container string) {
-		_, err := n.assigner.assign(t.Context(), assignment{request: ipam.Request{Handle: container, Families: []ipam.Family{ipam.IPv4}}})
+		_, err := n.assigner.assign(t.Context(), assignment{request: ipam.Request{Handle: container,
+			Families: []ipam.Family{ipam.IPv4}}})
 		failed <- err
 	}
 	go add("first")

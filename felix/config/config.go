@@ -106,7 +106,8 @@ func Resolve(sources ...Source) (*Config, error) {
 				continue
 			}
 			if err := s.set(c, value); err != nil {
-				problems = append(problems, fmt.Sprintf("%s of %s: %q cannot be used: %v", s.Name, source.Name, value, err))
+				problems = append(problems, fmt.Sprintf("%s of %s: %q cannot be used: %v", s.Name, source.Name, value,
+					err))
 				continue
 			}
 			break
@@ -202,7 +203,8 @@ func Environment(environ []string) Source {
 // apply where neither a FelixConfiguration nor another source has a value. With them, an installation sets defaults
 // that users may change in the resource.
 func Defaults(environ []string) Source {
-	return Source{Name: "the defaults of the installation", Values: withPrefix("FELIXDEFAULT_", environ), Fallback: true}
+	return Source{Name: "the defaults of the installation", Values: withPrefix("FELIXDEFAULT_", environ),
+		Fallback: true}
 }
 
 func withPrefix(prefix string, environ []string) map[string]string {

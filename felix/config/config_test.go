@@ -33,7 +33,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.VXLANPort != 4789 || c.IptablesMarkMask != 0xffff0000 || c.RouteRefreshInterval != 90*time.Second || !c.Ipv6Support ||
+	if c.VXLANPort != 4789 || c.IptablesMarkMask != 0xffff0000 || c.RouteRefreshInterval != 90*time.Second ||
+		!c.Ipv6Support ||
 		c.DefaultEndpointToHostAction != "DROP" || c.IptablesBackend != "auto" {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -58,7 +59,8 @@ func TestPrecedence(t *testing.T) {
 // TestInstallationDefaults: what an installation sets as a default holds where nothing else says otherwise, wherever
 // it stands.
 func TestInstallationDefaults(t *testing.T) {
-	defaults := config.Defaults([]string{"FELIXDEFAULT_VXLANPORT=1", "felixdefault_LogPrefix=d", "FELIXDEFAULT_VXLANVNI=none", "FELIX_VXLANMTU=5"})
+	defaults := config.Defaults([]string{"FELIXDEFAULT_VXLANPORT=1", "felixdefault_LogPrefix=d",
+		"FELIXDEFAULT_VXLANVNI=none", "FELIX_VXLANMTU=5"})
 	c, err := config.Resolve(defaults, resource("global", "VXLANPort", "4"))
 	if got := []any{int(c.VXLANPort), c.LogPrefix, c.VXLANVNI, c.VXLANMTU}; !cmp.Equal(got, []any{4, "d", 4096, 0}) {
 		t.Errorf("got %v", got)
@@ -71,10 +73,13 @@ func TestInstallationDefaults(t *testing.T) {
 // TestHidden: a field of a resource that the environment or the file takes the effect from is named, with what holds.
 func TestHidden(t *testing.T) {
 	got := config.Hidden(
-		config.Environment([]string{"FELIX_VXLANPORT=4790", "FELIX_VXLANVNI=x", "FELIX_LOGPREFIX=e", "FELIX_TYPHAADDR=a:1"}),
+		config.Environment([]string{"FELIX_VXLANPORT=4790", "FELIX_VXLANVNI=x", "FELIX_LOGPREFIX=e",
+			"FELIX_TYPHAADDR=a:1"}),
 		source("the file", "VXLANMTU", "1400"),
-		resource("FelixConfiguration node.n1", "VXLANPort", "4790", "VXLANVNI", "7", "VXLANMTU", "1300", "LogPrefix", "n", "RouteRefreshInterval", "90s"),
-		resource("FelixConfiguration default", "VXLANPort", "4791", "VXLANVNI", "8", "VXLANMTU", "many", "RouteRefreshInterval", "60", "TyphaAddr", "b:1"),
+		resource("FelixConfiguration node.n1", "VXLANPort", "4790", "VXLANVNI", "7", "VXLANMTU", "1300", "LogPrefix",
+			"n", "RouteRefreshInterval", "90s"),
+		resource("FelixConfiguration default", "VXLANPort", "4791", "VXLANVNI", "8", "VXLANMTU", "many",
+			"RouteRefreshInterval", "60", "TyphaAddr", "b:1"),
 		config.Defaults([]string{"FELIXDEFAULT_VXLANPORT=1", "FELIXDEFAULT_MAXIPSETSIZE=7"}))
 	want := []string{
 		`FelixConfiguration node.n1: logPrefix "n" does not hold on this node: the environment says e`,
@@ -129,7 +134,8 @@ func TestValues(t *testing.T) {
 			switch {
 			case err == nil && test.problem != "":
 				t.Error("no error")
-			case err != nil && (test.problem == "" || !strings.Contains(err.Error(), test.name+" of r") || !strings.Contains(err.Error(), test.problem)):
+			case err != nil && (test.problem == "" || !strings.Contains(err.Error(), test.name+" of r") ||
+				!strings.Contains(err.Error(), test.problem)):
 				t.Error(err)
 			}
 		})
@@ -138,7 +144,8 @@ func TestValues(t *testing.T) {
 
 // TestUnusable: a value that cannot be used counts as not given.
 func TestUnusable(t *testing.T) {
-	c, err := config.Resolve(source("environment", "VXLANPort", "x"), source("file", "VXLANPort", "5", "LogPrefix", "p"))
+	c, err := config.Resolve(source("environment", "VXLANPort", "x"),
+		source("file", "VXLANPort", "5", "LogPrefix", "p"))
 	if err == nil || c.VXLANPort != 5 || c.LogPrefix != "p" {
 		t.Errorf("got port %d, %v", c.VXLANPort, err)
 	}
@@ -170,7 +177,8 @@ func TestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := config.ReadFile(path)
-	if diff := cmp.Diff(map[string]string{"VXLANPort": "5", "logprefix": "a = b"}, got.Values); diff != "" || err != nil {
+	if diff := cmp.Diff(map[string]string{"VXLANPort": "5", "logprefix": "a = b"}, got.Values); diff != "" ||
+		err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	if err := os.WriteFile(path, []byte("VXLANPort\n"), 0o600); err != nil {
@@ -181,14 +189,17 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestMissing: Calico's other settings are accepted. Of those that ask for what is missing, the most important source is
-// named, with the reason, and those that ask for protection stand apart.
+// TestMissing: Calico's other settings are accepted. Of those that ask for what is missing, the most important source
+// is named, with the reason, and those that ask for protection stand apart.
 func TestMissing(t *testing.T) {
 	sources := []config.Source{
-		config.Environment([]string{"FELIX_WIREGUARDENABLED=no", "FELIX_DATAPLANEDRIVER=/bin/other", "FELIX_BPFENABLED=1", "FELIX_VXLANPORT=1"}),
+		config.Environment([]string{"FELIX_WIREGUARDENABLED=no", "FELIX_DATAPLANEDRIVER=/bin/other",
+			"FELIX_BPFENABLED=1", "FELIX_VXLANPORT=1"}),
 		source("the file", "ChainInsertMode", "Append", "UsageReportingEnabled", "0"),
-		resource("FelixConfiguration node.n1", "WireguardEnabledV6", "true", "ChainInsertMode", "Insert", "BPFEnabled", "false"),
-		resource("FelixConfiguration default", "WireguardEnabled", "true", "WireguardEnabledV6", "false", "PrometheusMetricsKeyFile", "/key"),
+		resource("FelixConfiguration node.n1", "WireguardEnabledV6", "true", "ChainInsertMode", "Insert", "BPFEnabled",
+			"false"),
+		resource("FelixConfiguration default", "WireguardEnabled", "true", "WireguardEnabledV6", "false",
+			"PrometheusMetricsKeyFile", "/key"),
 	}
 	if _, err := config.Resolve(sources...); err != nil {
 		t.Error(err)
@@ -206,10 +217,12 @@ func TestMissing(t *testing.T) {
 			}
 		}
 	}
-	check("protection", got.Protection, `the environment: BPFEnabled "true"`, `FelixConfiguration node.n1: wireguardEnabledV6 "true"`,
+	check("protection", got.Protection, `the environment: BPFEnabled "true"`,
+		`FelixConfiguration node.n1: wireguardEnabledV6 "true"`,
 		`FelixConfiguration default: prometheusMetricsKeyFile "/key"`)
 	check("others", got.Others, `the environment: DataplaneDriver "/bin/other"`, `the file: ChainInsertMode "Append"`)
-	if sound := config.MissingOf(source("s", "WireguardEnabled", "F", "LogSeverityScreen", "DEBUG", "BPFEnabled", "")); len(sound.Protection)+len(sound.Others) > 0 {
+	if sound := config.MissingOf(source("s", "WireguardEnabled", "F", "LogSeverityScreen", "DEBUG", "BPFEnabled",
+		"")); len(sound.Protection)+len(sound.Others) > 0 {
 		t.Errorf("of settings that ask for nothing that is missing: %+v", sound)
 	}
 }
@@ -225,6 +238,7 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, written, _ := strings.Cut(string(page), "\n\n|"); "|"+written != table.String() {
-		t.Errorf("docs/felix.md does not end with the table that `felix settings` prints (-want +got):\n%s", cmp.Diff(table.String(), "|"+written))
+		t.Errorf("docs/felix.md does not end with the table that `felix settings` prints (-want +got):\n%s",
+			cmp.Diff(table.String(), "|"+written))
 	}
 }

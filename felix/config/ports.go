@@ -27,10 +27,11 @@ func (p ProtoPorts) All() []ProtoPort {
 }
 
 func protoPorts() kind[ProtoPorts] {
-	return kind[ProtoPorts]{"a list such as tcp:22,udp:10.0.0.0/8:53,tcp:[fd00::/8]:443, or none", func(s string) (ProtoPorts, error) {
-		_, err := readPorts(s)
-		return ProtoPorts(s), err
-	}}
+	return kind[ProtoPorts]{"a list such as tcp:22,udp:10.0.0.0/8:53,tcp:[fd00::/8]:443, or none",
+		func(s string) (ProtoPorts, error) {
+			_, err := readPorts(s)
+			return ProtoPorts(s), err
+		}}
 }
 
 // readPorts reads [protocol:[network:]]port, separated by commas. Without a protocol it is TCP, as in Calico.

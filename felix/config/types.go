@@ -140,13 +140,14 @@ func port() kind[uint16] {
 }
 
 func bitmask() kind[uint32] {
-	return kind[uint32]{"a 32-bit mask with at least 4 bits set, for example 0xffff0000", func(s string) (uint32, error) {
-		n, err := strconv.ParseUint(s, 0, 32)
-		if err == nil && bits.OnesCount64(n) < 4 {
-			err = errValue
-		}
-		return uint32(n), err
-	}}
+	return kind[uint32]{"a 32-bit mask with at least 4 bits set, for example 0xffff0000",
+		func(s string) (uint32, error) {
+			n, err := strconv.ParseUint(s, 0, 32)
+			if err == nil && bits.OnesCount64(n) < 4 {
+				err = errValue
+			}
+			return uint32(n), err
+		}}
 }
 
 func address() kind[netip.Addr] {
@@ -160,19 +161,20 @@ func address() kind[netip.Addr] {
 
 // seconds reads a number of seconds as the environment has it, or a duration as the resource has it.
 func seconds() kind[time.Duration] {
-	return kind[time.Duration]{"a number of seconds, or a duration such as 90s or 1m30s; 0 is off", func(s string) (time.Duration, error) {
-		if n, err := strconv.ParseFloat(s, 64); err == nil {
-			if n < 0 || n > 1e9 {
-				return 0, errValue
+	return kind[time.Duration]{"a number of seconds, or a duration such as 90s or 1m30s; 0 is off",
+		func(s string) (time.Duration, error) {
+			if n, err := strconv.ParseFloat(s, 64); err == nil {
+				if n < 0 || n > 1e9 {
+					return 0, errValue
+				}
+				return time.Duration(n * float64(time.Second)), nil
 			}
-			return time.Duration(n * float64(time.Second)), nil
-		}
-		d, err := time.ParseDuration(s)
-		if err == nil && d < 0 {
-			err = errValue
-		}
-		return d, err
-	}}
+			d, err := time.ParseDuration(s)
+			if err == nil && d < 0 {
+				err = errValue
+			}
+			return d, err
+		}}
 }
 
 // podPrefix begins the names of the host's ends of all pods, as derive.HostInterface has it.

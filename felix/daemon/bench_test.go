@@ -19,7 +19,10 @@ func BenchmarkChange(b *testing.B) {
 		p := startAgent(b, workloads)
 		p.enforce(b, wire.Commit{Upserts: objects})
 		for name, change := range map[string]func(i uint64) wire.Commit{
-			"rule": func(i uint64) wire.Commit { return wire.Commit{Upserts: []wire.Object{benchPolicy(0, uint16(i))}} },
+			"rule": func(i uint64) wire.Commit {
+				return wire.Commit{Upserts: []wire.Object{benchPolicy(0,
+					uint16(i))}}
+			},
 			"endpoint": func(i uint64) wire.Commit {
 				return wire.Commit{Upserts: []wire.Object{benchEndpoint(1, 3+int(i%2))}}
 			},
@@ -42,7 +45,8 @@ func BenchmarkChange(b *testing.B) {
 
 func benchPolicy(i int, port uint16) *wire.Policy {
 	return &wire.Policy{Name: fmt.Sprint("p", i), Tier: "default", Ingress: []wire.Rule{
-		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Sets: []string{"peers"}}, Dst: wire.Match{Ports: []wire.PortRange{{First: port, Last: port}}}},
+		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Sets: []string{"peers"}},
+			Dst: wire.Match{Ports: []wire.PortRange{{First: port, Last: port}}}},
 		{Action: wire.Allow, Protocol: 17, Dst: wire.Match{Ports: []wire.PortRange{{First: 53, Last: 53}}}}}}
 }
 
@@ -51,7 +55,8 @@ func benchEndpoint(i, policies int) *wire.Endpoint {
 	for j := range policies {
 		tier.Ingress = append(tier.Ingress, fmt.Sprint("p", 4*i+j))
 	}
-	return &wire.Endpoint{Namespace: "shop", Pod: fmt.Sprint("pod", i), UID: fmt.Sprint(i), Node: "n1", Tiers: []wire.Tier{tier}}
+	return &wire.Endpoint{Namespace: "shop", Pod: fmt.Sprint("pod", i), UID: fmt.Sprint(i), Node: "n1",
+		Tiers: []wire.Tier{tier}}
 }
 
 // benchPods makes the interfaces of pods, and gives what the stream says of them.
@@ -63,7 +68,8 @@ func benchPods(b *testing.B, pods int) (objects []wire.Object, workloads []cnise
 		device, addr := fmt.Sprintf("cali%d", i), netip.AddrFrom4([4]byte{10, 65, byte(i >> 8), byte(i)})
 		kerneltest.Run(b, "ip link add "+device+" type bridge")
 		kerneltest.Run(b, "ip link set "+device+" up")
-		workloads = append(workloads, cniserver.Workload{Namespace: "shop", Pod: fmt.Sprint("pod", i), UID: fmt.Sprint(i), HostIface: device, Addrs: []netip.Addr{addr}})
+		workloads = append(workloads, cniserver.Workload{Namespace: "shop", Pod: fmt.Sprint("pod", i),
+			UID: fmt.Sprint(i), HostIface: device, Addrs: []netip.Addr{addr}})
 		peers.Nets = append(peers.Nets, netip.PrefixFrom(addr, 32))
 		objects = append(objects, benchEndpoint(i, 4))
 		for n := range 4 {

@@ -94,7 +94,8 @@ func TestBootWithStaleJournal(t *testing.T) {
 		return err
 	}
 	l.create(t, datastore.HostEndpoints, &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "n1-eth0"},
-		Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0", Profiles: []string{"projectcalico-default-allow"}}})
+		Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0",
+			Profiles: []string{"projectcalico-default-allow"}}})
 	eventually(t, func() error {
 		if !strings.Contains(snapshot(t, n1), "cali-fh-eth0") {
 			return errors.New("no rules of the host endpoint")

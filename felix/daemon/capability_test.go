@@ -26,12 +26,14 @@ var capabilities = []struct {
 	work func(context.Context) error
 }{
 	{"net_admin", func(ctx context.Context) error {
-		kernel, err := linux.Open(ctx, &config.Config{IptablesBackend: string(iptables.NFT), MaxIpsetSize: 1024, IptablesMarkMask: 0xffff0000})
+		kernel, err := linux.Open(ctx, &config.Config{IptablesBackend: string(iptables.NFT), MaxIpsetSize: 1024,
+			IptablesMarkMask: 0xffff0000})
 		if err != nil {
 			return err
 		}
 		defer kernel.Close()
-		rules, err := iptables.Open(iptables.Config{Family: dataplane.IPv4, Variant: iptables.NFT, Runner: iptables.Exec{}})
+		rules, err := iptables.Open(iptables.Config{Family: dataplane.IPv4, Variant: iptables.NFT,
+			Runner: iptables.Exec{}})
 		if err != nil {
 			return err
 		}
@@ -43,7 +45,8 @@ var capabilities = []struct {
 		return err
 	}},
 	{"sys_admin", func(ctx context.Context) error { // the pod's network namespace is inherited
-		_, err := veth.Open().Create(ctx, veth.Pair{Host: "cali1", Pod: "eth0", Netns: os.NewFile(3, "netns"), Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}})
+		_, err := veth.Open().Create(ctx, veth.Pair{Host: "cali1", Pod: "eth0", Netns: os.NewFile(3, "netns"),
+			Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2")}})
 		return err
 	}},
 	{"net_bind_service", func(ctx context.Context) error {

@@ -48,8 +48,9 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 		}
 		return err
 	}
-	root := &cobra.Command{Use: "felix", Short: "The node agent: programs the kernel of this node with routes and policy",
-		RunE: run, SilenceErrors: true, SilenceUsage: true}
+	root := &cobra.Command{Use: "felix",
+		Short: "The node agent: programs the kernel of this node with routes and policy",
+		RunE:  run, SilenceErrors: true, SilenceUsage: true}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	add := func(use, short string, do func(context.Context) error) {
@@ -72,15 +73,23 @@ func command(stdout, stderr io.Writer) *cobra.Command {
 		_, err = stdout.Write(status)
 		return err
 	})
-	add("ready", "Succeed if the running agent is ready", func(ctx context.Context) error { return probe(ctx, "readiness") })
-	add("live", "Succeed if the running agent is alive", func(ctx context.Context) error { return probe(ctx, "liveness") })
+	add("ready", "Succeed if the running agent is ready", func(ctx context.Context) error {
+		return probe(ctx,
+			"readiness")
+	})
+	add("live", "Succeed if the running agent is alive", func(ctx context.Context) error {
+		return probe(ctx,
+			"liveness")
+	})
 	add("cleanup", "Remove the rules, sets, routes and tunnels that Felix made; stop the agent first", Cleanup)
-	add("remove-state", "Remove the files that Felix and the CNI plugin keep on this node; clean up first", func(context.Context) error { return removeState("/") })
+	add("remove-state", "Remove the files that Felix and the CNI plugin keep on this node; clean up first",
+		func(context.Context) error { return removeState("/") })
 	add("version", "Show the version", func(context.Context) error {
 		_, err := fmt.Fprintln(stdout, build.Version())
 		return err
 	})
-	add("settings", "Show every setting as a table in Markdown", func(context.Context) error { return config.WriteDoc(stdout) })
+	add("settings", "Show every setting as a table in Markdown",
+		func(context.Context) error { return config.WriteDoc(stdout) })
 	strict(root, stderr)
 	return root
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/veth"
 )
 
-// TestSecondPodOfAnAddress: a pod that comes with the address of one that runs is refused, and the traffic of the one that
-// runs goes on to it.
+// TestSecondPodOfAnAddress: a pod that comes with the address of one that runs is refused, and the traffic of the one
+// that runs goes on to it.
 func TestSecondPodOfAnAddress(t *testing.T) {
 	l := newLab(t)
 	n1 := l.addNode(t, "n1", "lan0", "172.30.0.11", "fd00:30::11")
@@ -37,7 +37,8 @@ func TestSecondPodOfAnAddress(t *testing.T) {
 	}
 	ns := kerneltest.New(t)
 	n1.do(t, func() {
-		if _, err := veth.Open().Create(ctx, veth.Pair{Host: w.HostIface, Netns: ns, Pod: "eth0", Addrs: w.Addrs}); err != nil {
+		if _, err := veth.Open().Create(ctx, veth.Pair{Host: w.HostIface, Netns: ns, Pod: "eth0",
+			Addrs: w.Addrs}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -110,7 +110,8 @@ func newProcess(log *slog.Logger) (*process, error) {
 	for _, unused := range unusedVariables(os.Getenv) {
 		log.Warn("environment variable has no effect", "name", unused.Name, "reason", unused.Why)
 	}
-	if p.node, err = nodeName(own); err != nil {
+	p.node, err = nodeName(own)
+	if err != nil {
 		return nil, err
 	}
 	p.journal = journal.Open(journalPath)
@@ -195,15 +196,17 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	client := ipam.New(store)
-	watcher := node.NewWatcher(node.Options{Node: p.node, Store: nodeStore(store), IPAM: client, Interfaces: kernel.Links,
-		Families: kernel.Dataplane.Families(), MTUPattern: mtu, Written: writtenFile, Log: p.log})
+	watcher := node.NewWatcher(node.Options{Node: p.node, Store: nodeStore(store), IPAM: client,
+		Interfaces: kernel.Links,
+		Families:   kernel.Dataplane.Families(), MTUPattern: mtu, Written: writtenFile, Log: p.log})
 	bgpSpeaker := speaker.New(p.log, speaker.Options{})
 	agent := felix.NewAgent(onKernel(kernel, felix.Options{
 		Node: p.node, Source: source.Source, Whole: source.whole, Journal: p.journal, Events: events.Events(),
 		Speaker: bgpSpeaker, Facts: watcher, FirstFacts: p.firstFacts(kernel, mtu), Learned: learned,
 		Local: p.local, Config: p.config, Configured: p.setLevel, Metrics: felix.NewMetrics(registry), Log: p.log,
 	}))
-	cni, err := cniserver.New(cniserver.Options{Node: p.node, IPAM: client, Endpoints: agent, State: agent.CNIState, Log: p.log})
+	cni, err := cniserver.New(cniserver.Options{Node: p.node, IPAM: client, Endpoints: agent, State: agent.CNIState,
+		Log: p.log})
 	if err != nil {
 		return err
 	}
@@ -214,9 +217,11 @@ func (p *process) run(ctx context.Context, store *connect.Datastore) error {
 		return err
 	}
 	agent.Restore(workloads)
-	p.log.Info("felix starts", "node", p.node, "version", build.Version(), "workloads", len(workloads), "iptables", kernel.Variant)
+	p.log.Info("felix starts", "node", p.node, "version", build.Version(), "workloads", len(workloads), "iptables",
+		kernel.Variant)
 	group, ctx := errgroup.WithContext(ctx)
-	for _, part := range []func(context.Context) error{source.run, watcher.Run, bgpSpeaker.Run, events.Run, cni.Run, agent.Run,
+	for _, part := range []func(context.Context) error{source.run, watcher.Run, bgpSpeaker.Run, events.Run, cni.Run,
+		agent.Run,
 		func(ctx context.Context) error { return p.serveHealth(ctx, agent) },
 		func(ctx context.Context) error { return p.serveMetrics(ctx, registry) },
 		func(ctx context.Context) error { return serveDebug(ctx, agent) },

@@ -14,11 +14,14 @@ func TestDatastoreIsThatOfTheSettings(t *testing.T) {
 		environment map[string]string
 		err         string
 	}{
-		"settings":           {settings: config.Config{DatastoreType: "etcdv3", EtcdEndpoints: "http://127.0.0.1:2379"}},
-		"environment":        {settings: config.Config{DatastoreType: "kubernetes"}, environment: map[string]string{"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": "http://127.0.0.1:2379"}},
-		"no endpoint":        {settings: config.Config{DatastoreType: "etcdv3"}, err: "ETCD_ENDPOINTS"},
-		"half a certificate": {settings: config.Config{DatastoreType: "etcdv3", EtcdEndpoints: "https://127.0.0.1:2379", EtcdKeyFile: "k"}, err: "ETCD_CERT_FILE"},
-		"another":            {environment: map[string]string{"DATASTORE_TYPE": "consul"}, err: "consul"},
+		"settings": {settings: config.Config{DatastoreType: "etcdv3",
+			EtcdEndpoints: "http://127.0.0.1:2379"}},
+		"environment": {settings: config.Config{DatastoreType: "kubernetes"},
+			environment: map[string]string{"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": "http://127.0.0.1:2379"}},
+		"no endpoint": {settings: config.Config{DatastoreType: "etcdv3"}, err: "ETCD_ENDPOINTS"},
+		"half a certificate": {settings: config.Config{DatastoreType: "etcdv3", EtcdEndpoints: "https://127.0.0.1:2379",
+			EtcdKeyFile: "k"}, err: "ETCD_CERT_FILE"},
+		"another": {environment: map[string]string{"DATASTORE_TYPE": "consul"}, err: "consul"},
 	} {
 		store, err := openDatastore(&tt.settings, func(name string) string { return tt.environment[name] })
 		switch {

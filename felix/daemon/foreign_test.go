@@ -21,12 +21,15 @@ func TestForeignRule(t *testing.T) {
 	l := newLab(t)
 	n1 := l.addNode(t, "n1", "lan0", "172.30.0.11", "fd00:30::11")
 	a, b, c := n1.addPod(t, "a"), n1.addPod(t, "b"), n1.addPod(t, "c")
-	l.create(t, datastore.NetworkPolicies, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "b-from-a-and-c"},
+	l.create(t, datastore.NetworkPolicies, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop",
+		Name: "b-from-a-and-c"},
 		Spec: networkingv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "b"}},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
-			Ingress: []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{
-				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"a", "c"}}}}}}}},
+			Ingress: []networkingv1.NetworkPolicyIngressRule{
+				{From: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{
+					MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: metav1.LabelSelectorOpIn,
+						Values: []string{"a", "c"}}}}}}}},
 		}})
 	members := func() (list string) {
 		n1.do(t, func() { list = kerneltest.Run(t, "ipset save") })
@@ -49,7 +52,8 @@ func TestForeignRule(t *testing.T) {
 	})
 	n1.agent.Remove(cniserver.Workload{Namespace: "shop", Pod: "c", ContainerID: "c", HostIface: iface})
 	n1.do(t, func() { kerneltest.Run(t, "ip link del "+iface) })
-	if err := l.store.Delete(t.Context(), datastore.Pods, datastore.Key{Namespace: "shop", Name: "c"}, datastore.Preconditions{}); err != nil {
+	if err := l.store.Delete(t.Context(), datastore.Pods, datastore.Key{Namespace: "shop", Name: "c"},
+		datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.ipam.Release(t.Context(), "n1", "c"); err != nil {

@@ -41,7 +41,8 @@ func TestWithoutIPv6(t *testing.T) {
 	for _, p := range []*pod{before, during} {
 		n1.do(t, func() {
 			iface := derive.HostInterface("shop", p.name)
-			if got := kerneltest.Run(t, "sysctl -n net.ipv6.conf."+iface+".disable_ipv6"); strings.TrimSpace(got) != "1" {
+			if got := kerneltest.Run(t, "sysctl -n net.ipv6.conf."+iface+
+				".disable_ipv6"); strings.TrimSpace(got) != "1" {
 				t.Errorf("disable_ipv6 of pod %s is %s, want 1", p.name, got)
 			}
 		})

@@ -56,7 +56,8 @@ func misconnected(t *testing.T, pods []*pod, allowed func(from, to string) bool)
 	return errors.Join(wrong...)
 }
 
-// checkMatrix is for what has to hold at this moment: after a change on one node that leaves the connections as they were.
+// checkMatrix is for what has to hold at this moment: after a change on one node that leaves the connections as they
+// were.
 func checkMatrix(t *testing.T, pods []*pod, allowed func(from, to string) bool) {
 	t.Helper()
 	if err := misconnected(t, pods, allowed); err != nil {
@@ -64,7 +65,8 @@ func checkMatrix(t *testing.T, pods []*pod, allowed func(from, to string) bool) 
 	}
 }
 
-// awaitMatrix is for what comes with the stream: each node, and each family of it, programs the change at a time of its own.
+// awaitMatrix is for what comes with the stream: each node, and each family of it, programs the change at a time of its
+// own.
 func awaitMatrix(t *testing.T, pods []*pod, allowed func(from, to string) bool) {
 	t.Helper()
 	eventually(t, func() error { return misconnected(t, pods, allowed) })
@@ -85,13 +87,16 @@ func TestTwoSubnets(t *testing.T) {
 
 	t.Run("Routes", func(t *testing.T) {
 		n1.do(t, func() {
-			if got := kerneltest.Run(t, "ip route get "+c.addrs[0].String()); !strings.Contains(got, "via 172.30.0.12 dev eth0") {
+			if got := kerneltest.Run(t, "ip route get "+c.addrs[0].String()); !strings.Contains(got,
+				"via 172.30.0.12 dev eth0") {
 				t.Errorf("route within the subnet: %s", got)
 			}
-			if got := kerneltest.Run(t, "ip route get "+d.addrs[0].String()); !strings.Contains(got, "dev vxlan.calico") {
+			if got := kerneltest.Run(t, "ip route get "+d.addrs[0].String()); !strings.Contains(got,
+				"dev vxlan.calico") {
 				t.Errorf("route to the other subnet: %s", got)
 			}
-			if got := kerneltest.Run(t, "ip -6 route get "+d.addrs[1].String()); !strings.Contains(got, "dev vxlan-v6.calico") {
+			if got := kerneltest.Run(t, "ip -6 route get "+d.addrs[1].String()); !strings.Contains(got,
+				"dev vxlan-v6.calico") {
 				t.Errorf("IPv6 route to the other subnet: %s", got)
 			}
 		})
@@ -141,13 +146,15 @@ func testCleanup(t *testing.T, m *machine) {
 				t.Error(err)
 			}
 		}
-		for command, ours := range map[string]string{"iptables-nft-save": "cali", "ip6tables-nft-save": "cali", "ipset save": "cali",
-			"ip route": "proto 80", "ip -6 route": "proto 80", "ip -o link": "vxlan"} {
+		for command, ours := range map[string]string{"iptables-nft-save": "cali", "ip6tables-nft-save": "cali",
+			"ipset save": "cali",
+			"ip route":   "proto 80", "ip -6 route": "proto 80", "ip -o link": "vxlan"} {
 			if left := kerneltest.Run(t, command); strings.Contains(left, ours) {
 				t.Errorf("%s after the cleanup:\n%s", command, left)
 			}
 		}
-		if !strings.Contains(kerneltest.Run(t, "iptables-nft-save"), "foreign0") || !strings.Contains(kerneltest.Run(t, "ipset save"), "foreign") {
+		if !strings.Contains(kerneltest.Run(t, "iptables-nft-save"), "foreign0") ||
+			!strings.Contains(kerneltest.Run(t, "ipset save"), "foreign") {
 			t.Error("the cleanup took a stranger's rule or set")
 		}
 	})
@@ -157,7 +164,8 @@ func testCleanup(t *testing.T, m *machine) {
 func policed(from, to string) bool { return from == "a" || to != "b" && to != "d" }
 
 func testPolicy(t *testing.T, l *lab, pods []*pod) {
-	l.create(t, datastore.NetworkPolicies, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a-only"},
+	l.create(t, datastore.NetworkPolicies, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop",
+		Name: "a-only"},
 		Spec: networkingv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 				{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"b", "d"}}}},
@@ -176,7 +184,8 @@ func snapshot(t *testing.T, m *machine) string {
 	t.Helper()
 	var all strings.Builder
 	m.do(t, func() {
-		for _, command := range []string{"nft -a -s list ruleset", "ip route", "ip -6 route", "ip -d -o link", "bridge fdb", "ip -4 neigh show nud permanent",
+		for _, command := range []string{"nft -a -s list ruleset", "ip route", "ip -6 route", "ip -d -o link",
+			"bridge fdb", "ip -4 neigh show nud permanent",
 			"ipset save"} {
 			all.WriteString(kerneltest.Run(t, command))
 		}
@@ -205,7 +214,8 @@ func sorted(s string) string {
 }
 
 func testRepair(t *testing.T, m *machine, pods []*pod) {
-	for _, damage := range []string{"iptables-nft -F cali-FORWARD", "ip6tables-nft -F cali-to-wl-dispatch", "iptables-nft -D FORWARD 1",
+	for _, damage := range []string{"iptables-nft -F cali-FORWARD", "ip6tables-nft -F cali-to-wl-dispatch",
+		"iptables-nft -D FORWARD 1",
 		"ip route flush proto 80", "ip link del vxlan.calico", "ipset flush"} {
 		before := sorted(snapshot(t, m))
 		m.do(t, func() { kerneltest.Run(t, damage) })

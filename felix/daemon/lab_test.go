@@ -154,7 +154,8 @@ func (l *lab) addNode(t *testing.T, name, bridge, v4, v6 string) *machine {
 		kerneltest.Run(t, "ip addr add "+v4+"/24 dev eth0")
 		kerneltest.Run(t, "ip addr add "+v6+"/64 dev eth0 nodad")
 		kerneltest.Run(t, "ip route add default via "+netip.MustParsePrefix(v4+"/24").Masked().Addr().Next().String())
-		kerneltest.Run(t, "ip -6 route add default via "+netip.MustParsePrefix(v6+"/64").Masked().Addr().Next().String())
+		kerneltest.Run(t, "ip -6 route add default via "+netip.MustParsePrefix(v6+
+			"/64").Masked().Addr().Next().String())
 	})
 	l.create(t, datastore.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name},
 		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
@@ -268,7 +269,8 @@ type pod struct {
 func (m *machine) addPod(t *testing.T, name string, annotations ...string) *pod {
 	t.Helper()
 	p := &pod{name: name, on: m, ns: kerneltest.New(t)}
-	meta := metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": name}, UID: types.UID("uid-" + name)}
+	meta := metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"app": name},
+		UID: types.UID("uid-" + name)}
 	for i := 0; i < len(annotations); i += 2 {
 		metav1.SetMetaDataAnnotation(&meta, annotations[i], annotations[i+1])
 	}
@@ -285,15 +287,18 @@ func (m *machine) addPod(t *testing.T, name string, annotations ...string) *pod 
 	if _, err := m.agent.Endpoint(ctx, "shop", name, uid); err != nil {
 		t.Fatal(err)
 	}
-	result := m.ipam.Assign(ctx, ipam.Host{Name: m.name}, m.pools, []ipam.Request{{Handle: name, Families: []ipam.Family{ipam.IPv4, ipam.IPv6},
-		Attributes: map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: name, ipam.AttrUID: uid}}})[0]
+	result := m.ipam.Assign(ctx, ipam.Host{Name: m.name}, m.pools,
+		[]ipam.Request{{Handle: name, Families: []ipam.Family{ipam.IPv4, ipam.IPv6},
+			Attributes: map[string]string{ipam.AttrNamespace: "shop", ipam.AttrPod: name, ipam.AttrUID: uid}}})[0]
 	if result.Err != nil {
 		t.Fatal(result.Err)
 	}
 	p.addrs = result.Addrs()
-	w := cniserver.Workload{Namespace: "shop", Pod: name, UID: uid, ContainerID: name, HostIface: derive.HostInterface("shop", name), Addrs: p.addrs}
+	w := cniserver.Workload{Namespace: "shop", Pod: name, UID: uid, ContainerID: name,
+		HostIface: derive.HostInterface("shop", name), Addrs: p.addrs}
 	m.do(t, func() {
-		if _, err := veth.Open().Create(ctx, veth.Pair{Host: w.HostIface, Netns: p.ns, Pod: "eth0", MTU: m.agent.CNIState().MTU, Addrs: p.addrs}); err != nil {
+		if _, err := veth.Open().Create(ctx, veth.Pair{Host: w.HostIface, Netns: p.ns, Pod: "eth0",
+			MTU: m.agent.CNIState().MTU, Addrs: p.addrs}); err != nil {
 			t.Error(err)
 		}
 	})

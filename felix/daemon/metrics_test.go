@@ -49,7 +49,8 @@ func exposition(registry *prometheus.Registry) string {
 	return w.Body.String()
 }
 
-// TestDataplaneMetrics: each figure of the kernel's state moves when its cause happens, by Calico's name, labels and values.
+// TestDataplaneMetrics: each figure of the kernel's state moves when its cause happens, by Calico's name, labels and
+// values.
 func TestDataplaneMetrics(t *testing.T) {
 	kerneltest.Enter(t)
 	neighbour(t)
@@ -66,21 +67,27 @@ func TestDataplaneMetrics(t *testing.T) {
 		}
 		before = now
 	}
-	set := &wire.IPSet{Name: "s", Type: wire.SetNet, Nets: []netip.Prefix{netip.MustParsePrefix("10.65.0.9/32"), netip.MustParsePrefix("fd00::9/128")}}
-	allow := &wire.Policy{Name: "allow", Tier: "default", Ingress: []wire.Rule{{Action: wire.Allow, Src: wire.Match{Sets: []string{"s"}}}}}
+	set := &wire.IPSet{Name: "s", Type: wire.SetNet, Nets: []netip.Prefix{netip.MustParsePrefix("10.65.0.9/32"),
+		netip.MustParsePrefix("fd00::9/128")}}
+	allow := &wire.Policy{Name: "allow", Tier: "default", Ingress: []wire.Rule{{Action: wire.Allow,
+		Src: wire.Match{Sets: []string{"s"}}}}}
 	addrs := []netip.Addr{netip.MustParseAddr("10.65.0.30")}
 	vm := &wire.Endpoint{Namespace: "vms", Pod: "vm-1", Node: "n1", Interface: "tap1", Addrs: addrs,
 		Tiers: []wire.Tier{{Name: "default", Ingress: []string{"allow"}, DefaultAction: wire.Deny}}}
-	p.enforce(t, wire.Commit{Upserts: []wire.Object{&wire.Pool{Name: "p", CIDR: netip.MustParsePrefix("10.65.0.0/16")}}})
-	first := []string{"felix_exec_time_micros_sum", "felix_exec_time_micros_count", "felix_route_table_list_seconds_count",
-		"felix_route_table_resync_seconds_sum", "felix_iptables_save_calls", "felix_iptables_restore_calls", "felix_ipset_calls",
+	p.enforce(t, wire.Commit{Upserts: []wire.Object{&wire.Pool{Name: "p",
+		CIDR: netip.MustParsePrefix("10.65.0.0/16")}}})
+	first := []string{"felix_exec_time_micros_sum", "felix_exec_time_micros_count",
+		"felix_route_table_list_seconds_count",
+		"felix_route_table_resync_seconds_sum", "felix_iptables_save_calls", "felix_iptables_restore_calls",
+		"felix_ipset_calls",
 		"felix_ipset_lines_executed", "felix_ipsets_total"}
 	for _, version := range []string{"4", "6"} {
 		first = append(first, fmt.Sprintf(`felix_ipsets_calico{ip_version="%s"}`, version),
 			fmt.Sprintf(`felix_route_table_num_ifaces{table="IPv%s:254"}`, version))
 		for _, table := range []string{"raw", "filter", "nat"} { // mangle has nothing yet
 			for _, name := range []string{"chains", "rules", "lines_executed"} {
-				first = append(first, fmt.Sprintf(`felix_iptables_%s{ip_version="%s",table="%s"}`, name, version, table))
+				first = append(first, fmt.Sprintf(`felix_iptables_%s{ip_version="%s",table="%s"}`, name, version,
+					table))
 			}
 		}
 	}
@@ -101,7 +108,8 @@ func TestDataplaneMetrics(t *testing.T) {
 		return nil
 	})
 	moved("a workload", scrape(t, p.registry), `felix_iptables_chains{ip_version="4",table="filter"}`,
-		`felix_iptables_rules{ip_version="6",table="filter"}`, `felix_ipsets_calico{ip_version="4"}`, `felix_ipsets_calico{ip_version="6"}`,
+		`felix_iptables_rules{ip_version="6",table="filter"}`, `felix_ipsets_calico{ip_version="4"}`,
+		`felix_ipsets_calico{ip_version="6"}`,
 		"felix_ipset_lines_executed", "felix_iptables_restore_calls", `felix_route_table_num_routes{table="IPv4:254"}`)
 
 	p.enforce(t, wire.Commit{Deletes: []wire.ID{vm.ID(), allow.ID(), set.ID()}})
@@ -167,8 +175,8 @@ func TestClusterMetrics(t *testing.T) {
 	}
 }
 
-// TestDashboards: Calico's dashboards for Felix find what they ask for, except what the table of effects names, and what
-// Typha has.
+// TestDashboards: Calico's dashboards for Felix find what they ask for, except what the table of effects names, and
+// what Typha has.
 func TestDashboards(t *testing.T) {
 	kerneltest.Enter(t)
 	p := startAgent(t, nil)
@@ -188,7 +196,8 @@ func TestDashboards(t *testing.T) {
 		}
 		row, _ := effects.Lookup(effects.Metric, "felix", name)
 		if got := q.Answers(samples); (len(got) > 0) != (row.State == effects.Works) {
-			t.Errorf("%s, %s: %d samples of %s %v; the row is %q", q.Dashboard, q.Panel, len(got), q.Series, q.Matchers, row.State)
+			t.Errorf("%s, %s: %d samples of %s %v; the row is %q", q.Dashboard, q.Panel, len(got), q.Series, q.Matchers,
+				row.State)
 		}
 		filled += map[bool]int{true: 1}[row.State == effects.Works]
 	}

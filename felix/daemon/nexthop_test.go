@@ -56,14 +56,16 @@ func newRouted(t *testing.T) *routed {
 	t.Helper()
 	r := &routed{lab: newLab(t)}
 	for _, pool := range []string{"v4", "v6"} {
-		if _, err := datastore.Modify(t.Context(), r.store, datastore.IPPools, datastore.Key{Name: pool}, func(p *v3.IPPool) error {
-			p.Spec.VXLANMode = v3.VXLANModeNever
-			return nil
-		}); err != nil {
+		if _, err := datastore.Modify(t.Context(), r.store, datastore.IPPools, datastore.Key{Name: pool},
+			func(p *v3.IPPool) error {
+				p.Spec.VXLANMode = v3.VXLANModeNever
+				return nil
+			}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	nodes := []struct{ name, bridge, v4, v6 string }{{"n1", "lan0", "172.30.0.11", "fd00:30::11"}, {"n2", "lan0", "172.30.0.12", "fd00:30::12"},
+	nodes := []struct{ name, bridge, v4, v6 string }{{"n1", "lan0", "172.30.0.11", "fd00:30::11"},
+		{"n2", "lan0", "172.30.0.12", "fd00:30::12"},
 		{"n3", "lan1", "172.31.0.13", "fd00:31::13"}}
 	r.speakers = map[string]felix.Speaker{}
 	speakers := make([]*taught, len(nodes))
@@ -92,14 +94,17 @@ func newRouted(t *testing.T) *routed {
 	return r
 }
 
-// way waits until n1's routes to a pod's blocks have these parts, one a family; an empty part is that there is no route.
+// way waits until n1's routes to a pod's blocks have these parts, one a family; an empty part is that there is no
+// route.
 func (r *routed) way(t *testing.T, to *pod, parts ...string) {
 	t.Helper()
 	eventually(t, func() (wrong error) {
 		r.nodes[0].do(t, func() {
 			for f, block := range blocks(t, to) {
-				got := strings.Join(strings.Fields(kerneltest.Run(t, []string{"ip -4", "ip -6"}[f]+" route show "+block.String())), " ")
-				if !strings.Contains(got, parts[f]) || parts[f] == "" && got != "" || parts[f] != "" && !strings.Contains(got, "proto bird") {
+				got := strings.Join(strings.Fields(kerneltest.Run(t,
+					[]string{"ip -4", "ip -6"}[f]+" route show "+block.String())), " ")
+				if !strings.Contains(got, parts[f]) || parts[f] == "" && got != "" || parts[f] != "" &&
+					!strings.Contains(got, "proto bird") {
 					wrong = fmt.Errorf("route to %s: %q, want %q", block, got, parts[f])
 				}
 			}
@@ -117,8 +122,8 @@ func (r *routed) on1(t *testing.T, commands ...string) {
 	})
 }
 
-// passes says whether n1's pod reaches another by both families, either all or nothing. A connection may take a while: the
-// neighbours of a new way have to be found first.
+// passes says whether n1's pod reaches another by both families, either all or nothing. A connection may take a while:
+// the neighbours of a new way have to be found first.
 func (r *routed) passes(t *testing.T, to *pod, want bool) {
 	t.Helper()
 	for _, addr := range to.addrs {
@@ -131,8 +136,8 @@ func (r *routed) passes(t *testing.T, to *pod, want bool) {
 	}
 }
 
-// TestNextHopBehindRouter: routes that BGP learned from a node in another subnet go by the gateway that the kernel has for
-// it, and follow it; those of the subnet's own nodes stay as they are throughout.
+// TestNextHopBehindRouter: routes that BGP learned from a node in another subnet go by the gateway that the kernel has
+// for it, and follow it; those of the subnet's own nodes stay as they are throughout.
 func TestNextHopBehindRouter(t *testing.T) {
 	r := newRouted(t)
 	near, far := r.pods[1], r.pods[2]
@@ -154,18 +159,23 @@ func TestNextHopBehindRouter(t *testing.T) {
 		commands []string
 		far      []string // parts of the routes by family; empty without a route
 	}{
-		{"another gateway", []string{"ip route replace default via 172.30.0.2", "ip -6 route replace default via fd00:30::2"},
+		{"another gateway", []string{"ip route replace default via 172.30.0.2", "ip -6 route replace default via " +
+			"fd00:30::2"},
 			[]string{"via 172.30.0.2 dev eth0", "via fd00:30::2 dev eth0"}},
 		{"no gateway", []string{"ip route del default", "ip -6 route del default"}, []string{"", ""}},
-		{"a longer prefix", []string{"ip route add 172.31.0.0/16 via 172.30.0.2", "ip -6 route add fd00:31::/32 via fd00:30::2"},
+		{"a longer prefix", []string{"ip route add 172.31.0.0/16 via 172.30.0.2", "ip -6 route add fd00:31::/32 via " +
+			"fd00:30::2"},
 			[]string{"via 172.30.0.2 dev eth0", "via fd00:30::2 dev eth0"}},
-		{"the default route beside it", []string{"ip route add default via 172.30.0.1", "ip -6 route add default via fd00:30::1"},
+		{"the default route beside it", []string{"ip route add default via 172.30.0.1", "ip -6 route add default " +
+			"via fd00:30::1"},
 			[]string{"via 172.30.0.2 dev eth0", "via fd00:30::2 dev eth0"}},
 		{"the longer prefix goes", []string{"ip route del 172.31.0.0/16", "ip -6 route del fd00:31::/32"}, byRouter},
 		{"two gateways", []string{"ip route replace default nexthop via 172.30.0.1 nexthop via 172.30.0.2",
 			"ip -6 route replace default nexthop via fd00:30::1 nexthop via fd00:30::2"},
-			[]string{"nexthop via 172.30.0.1 dev eth0 weight 1 nexthop via 172.30.0.2 dev eth0", "nexthop via fd00:30::1 dev eth0 weight 1 nexthop via fd00:30::2 dev eth0"}},
-		{"one gateway again", []string{"ip route replace default via 172.30.0.1", "ip -6 route replace default via fd00:30::1"}, byRouter},
+			[]string{"nexthop via 172.30.0.1 dev eth0 weight 1 nexthop via 172.30.0.2 dev eth0",
+				"nexthop via fd00:30::1 dev eth0 weight 1 nexthop via fd00:30::2 dev eth0"}},
+		{"one gateway again", []string{"ip route replace default via 172.30.0.1", "ip -6 route replace default via " +
+			"fd00:30::1"}, byRouter},
 	}
 	for _, step := range steps {
 		r.on1(t, step.commands...)
@@ -196,7 +206,8 @@ func (r *routed) reported(t *testing.T, unresolved bool) {
 // followDevice leads the way over a second uplink, which then goes down without a word of its routes.
 func (r *routed) followDevice(t *testing.T, far *pod, without []string) {
 	t.Helper()
-	r.on1(t, "ip link add eth1 type veth peer name eth1p", "ip link set eth1p up", "ip link set eth1 up", "ip addr add 192.0.2.1/24 dev eth1", "ip addr add 2001:db8::1/64 dev eth1 nodad")
+	r.on1(t, "ip link add eth1 type veth peer name eth1p", "ip link set eth1p up", "ip link set eth1 up",
+		"ip addr add 192.0.2.1/24 dev eth1", "ip addr add 2001:db8::1/64 dev eth1 nodad")
 	r.on1(t, "ip route add 172.31.0.0/16 via 192.0.2.2", "ip -6 route add fd00:31::/32 via 2001:db8::2")
 	r.way(t, far, "via 192.0.2.2 dev eth1", "via 2001:db8::2 dev eth1")
 	r.on1(t, "ip link set eth1 down")

@@ -47,9 +47,9 @@ const (
 	ownAddress = "172.16.255.254" // in one subnet with the other nodes
 )
 
-// BenchmarkNode is what the cluster costs one node of 30 pods: octets on the wire, resident memory and CPU of an agent that programs a
-// real kernel, in a process of its own. The cluster grows in three ways: elsewhere only; by pods that the node's policies allow; by
-// nodes, to which there are routes.
+// BenchmarkNode is what the cluster costs one node of 30 pods: octets on the wire, resident memory and CPU of an agent
+// that programs a real kernel, in a process of its own. The cluster grows in three ways: elsewhere only; by pods that
+// the node's policies allow; by nodes, to which there are routes.
 func BenchmarkNode(b *testing.B) {
 	for _, shape := range []struct {
 		name        string
@@ -57,8 +57,10 @@ func BenchmarkNode(b *testing.B) {
 		open        bool
 	}{
 		{"peers fixed/pods=100", 10, 100, false}, {"peers fixed/pods=100000", 10, 100_000, false},
-		{"peers growing/pods=100", 10, 100, true}, {"peers growing/pods=10000", 10, 10_000, true}, {"peers growing/pods=100000", 10, 100_000, true},
-		{"routes growing/nodes=10", 10, 100, false}, {"routes growing/nodes=1000", 1000, 100, false}, {"routes growing/nodes=5000", 5000, 100, false},
+		{"peers growing/pods=100", 10, 100, true}, {"peers growing/pods=10000", 10, 10_000, true},
+		{"peers growing/pods=100000", 10, 100_000, true},
+		{"routes growing/nodes=10", 10, 100, false}, {"routes growing/nodes=1000", 1000, 100, false},
+		{"routes growing/nodes=5000", 5000, 100, false},
 	} {
 		b.Run(shape.name, func(b *testing.B) {
 			kerneltest.RequireRoot(b)
@@ -69,7 +71,8 @@ func BenchmarkNode(b *testing.B) {
 	}
 }
 
-// nodeCluster is a cluster of other nodes and their pods, and the node with its pods and policies. open lets the pods of every namespace in.
+// nodeCluster is a cluster of other nodes and their pods, and the node with its pods and policies. open lets the pods
+// of every namespace in.
 func nodeCluster(nodes, pods int, open bool) iter.Seq[metav1.Object] {
 	return func(yield func(metav1.Object) bool) {
 		for o := range scale.Cluster(nodes, pods, pods/10) {
@@ -91,12 +94,14 @@ func nodeCluster(nodes, pods int, open bool) iter.Seq[metav1.Object] {
 			peer.NamespaceSelector = &metav1.LabelSelector{}
 		}
 		for i := range 3 {
-			yield(&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ownSpace, Name: fmt.Sprint("policy-", i)}, Spec: networkingv1.NetworkPolicySpec{
+			yield(&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: ownSpace,
+				Name: fmt.Sprint("policy-", i)}, Spec: networkingv1.NetworkPolicySpec{
 				PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"third": fmt.Sprint(i)}},
 				Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{peer}}}}})
 		}
 		for i := range ownPods {
-			yield(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ownSpace, Name: fmt.Sprint("pod", i), UID: types.UID(fmt.Sprint(i)),
+			yield(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ownSpace, Name: fmt.Sprint("pod", i),
+				UID:    types.UID(fmt.Sprint(i)),
 				Labels: map[string]string{"third": fmt.Sprint(i % 3)}}, Spec: corev1.PodSpec{NodeName: ownName},
 				Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: ownPodAddress(i).String()}}}})
 		}
@@ -149,7 +154,8 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 	counted := &countingListener{Listener: listener}
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan struct{}, 2)
-	for _, run := range []func() error{func() error { return h.Run(ctx) }, func() error { return server.Serve(ctx, counted) }} {
+	for _, run := range []func() error{func() error { return h.Run(ctx) },
+		func() error { return server.Serve(ctx, counted) }} {
 		go func() { defer func() { ended <- struct{}{} }(); _ = run() }()
 	}
 	defer func() { cancel(); <-ended; <-ended }()
@@ -193,7 +199,8 @@ func benchNode(b *testing.B, cluster iter.Seq[metav1.Object]) {
 	sent := counted.sent.Load()
 	for i := range elsewhere {
 		p := scale.ClusterPod(i/2%100, 0)
-		p.Name, p.Status.PodIPs = fmt.Sprint("change-", i/2), []corev1.PodIP{{IP: netip.AddrFrom4([4]byte{10, 254, byte(i >> 9), byte(i >> 1)}).String()}}
+		p.Name, p.Status.PodIPs = fmt.Sprint("change-", i/2),
+			[]corev1.PodIP{{IP: netip.AddrFrom4([4]byte{10, 254, byte(i >> 9), byte(i >> 1)}).String()}}
 		u := hub.Update{Kind: calc.KindPod, Upserts: []metav1.Object{p}}
 		if i%2 == 1 {
 			u.Upserts, u.Deletes = nil, []hub.Name{{Namespace: p.Namespace, Name: p.Name}}
@@ -223,7 +230,8 @@ func awaitEnforced(b *testing.B, h *hub.Hub) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(nodes) == 1 && nodes[0].Applied > 0 && nodes[0].Unread == 0 && !nodes[0].Lagging() && nodes[0].Applied == nodes[0].Commit {
+		if len(nodes) == 1 && nodes[0].Applied > 0 && nodes[0].Unread == 0 && !nodes[0].Lagging() &&
+			nodes[0].Applied == nodes[0].Commit {
 			if len(nodes[0].Errors) > 0 {
 				b.Fatal(nodes[0].Errors)
 			}
@@ -272,14 +280,16 @@ func TestBenchmarkedNode(t *testing.T) {
 		device := fmt.Sprint("cali", i)
 		kerneltest.Run(t, "ip link add "+device+" type bridge")
 		kerneltest.Run(t, "ip link set "+device+" up")
-		workloads = append(workloads, cniserver.Workload{Namespace: ownSpace, Pod: fmt.Sprint("pod", i), UID: fmt.Sprint(i),
+		workloads = append(workloads, cniserver.Workload{Namespace: ownSpace, Pod: fmt.Sprint("pod", i),
+			UID:       fmt.Sprint(i),
 			HostIface: device, Addrs: []netip.Addr{ownPodAddress(i)}})
 	}
 	agent := startAgentAt(t, netip.MustParsePrefix(ownAddress+"/16"), workloads)
 	files := tlsFiles(dir, "node:"+ownName)
 	files.PeerCN = "typha"
-	client, err := transport.NewClient(transport.ClientOptions{Node: ownName, TLS: files, Replicas: balance.Fixed(address),
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	client, err := transport.NewClient(transport.ClientOptions{Node: ownName, TLS: files,
+		Replicas: balance.Fixed(address),
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +317,8 @@ func TestBenchmarkedNode(t *testing.T) {
 	}()
 	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
 		debug.FreeOSMemory()
-		cost := nodeCost{Resident: residentKB(t), CPU: cpuUsed(t), Routes: strings.Count(kerneltest.Run(t, "ip route"), "\n")}
+		cost := nodeCost{Resident: residentKB(t), CPU: cpuUsed(t),
+			Routes: strings.Count(kerneltest.Run(t, "ip route"), "\n")}
 		if err := json.NewEncoder(os.Stdout).Encode(cost); err != nil {
 			t.Fatal(err)
 		}

@@ -96,7 +96,8 @@ func listenAndServe(ctx context.Context, network, address string, handler http.H
 
 // fetchStatus reads the agent's status from the debug socket of the running process.
 func fetchStatus(ctx context.Context) ([]byte, error) {
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+		error) {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, "unix", debugSocket)
 	}}}

@@ -29,7 +29,8 @@ type source struct {
 func (p *process) openSource(store *connect.Datastore, registry prometheus.Registerer) (source, error) {
 	c, syncing := p.config, newSyncMetrics(registry)
 	if c.TyphaAddr == "" && c.TyphaK8sServiceName == "" {
-		local := typha.NewLocal(typha.LocalOptions{Store: store, View: sync.NewView(kinds(store.Type)), Logger: p.log, Metrics: hub.NewMetrics(registry)})
+		local := typha.NewLocal(typha.LocalOptions{Store: store, View: sync.NewView(kinds(store.Type)), Logger: p.log,
+			Metrics: hub.NewMetrics(registry)})
 		registry.MustRegister(clusterMetrics(local.Hub().Cluster))
 		syncing.syncing(transport.Resyncing)
 		return source{&localSource{Source: local.Source(p.node), metrics: syncing}, true, local.Run}, nil
@@ -37,7 +38,8 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 	run, replicas := []func(context.Context) error(nil), balance.Replicas(balance.Fixed(c.TyphaAddr))
 	if c.TyphaAddr == "" {
 		if store.API == nil {
-			return source{}, fmt.Errorf("find Typha: a Service (TyphaK8sServiceName) needs Kubernetes, and the datastore is %s: set TyphaAddr", store.Type)
+			return source{}, fmt.Errorf("find Typha: a Service (TyphaK8sServiceName) needs Kubernetes, and the "+
+				"datastore is %s: set TyphaAddr", store.Type)
 		}
 		// Not the Service's own address: that needs kube-proxy, which may need this node's routes.
 		watcher, err := discovery.New(discovery.Options{API: store.API, Namespace: c.TyphaK8sNamespace,
@@ -47,7 +49,8 @@ func (p *process) openSource(store *connect.Datastore, registry prometheus.Regis
 		}
 		run, replicas = append(run, watcher.Run), watcher
 	}
-	files := auth.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile, PeerCN: c.TyphaCN, PeerURISAN: c.TyphaURISAN}
+	files := auth.TLS{CAFile: c.TyphaCAFile, CertFile: c.TyphaCertFile, KeyFile: c.TyphaKeyFile, PeerCN: c.TyphaCN,
+		PeerURISAN: c.TyphaURISAN}
 	registry.MustRegister(auth.NewExpiry("felix", files))
 	known := p.journal.State()
 	client, err := transport.NewClient(transport.ClientOptions{

@@ -74,7 +74,8 @@ func isMounted(path string) (bool, error) {
 	}
 	if stat.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 {
 		return false, fmt.Errorf(
-			"look at %s: the kernel does not say whether something is mounted there: Linux 5.8 or newer is needed", path)
+			"look at %s: the kernel does not say whether something is mounted there: Linux 5.8 or newer is needed",
+			path)
 	}
 	return stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/maneki-net/maneki/felix/dataplane/kerneltest"
 )
 
-// TestRemoveState: the files of ours go, those of others stay, and so does what is mounted among ours, even of the same file system.
+// TestRemoveState: the files of ours go, those of others stay, and so does what is mounted among ours, even of the same
+// file system.
 func TestRemoveState(t *testing.T) {
 	kerneltest.RequireRoot(t)
 	root := t.TempDir()
@@ -50,7 +51,8 @@ func TestRemoveState(t *testing.T) {
 	if err := os.Mkdir(mount, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(root, "precious"), filepath.Join(root, "/var/lib/calico/felix/workloads/link")); err != nil {
+	if err := os.Symlink(filepath.Join(root, "precious"), filepath.Join(root,
+		"/var/lib/calico/felix/workloads/link")); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount(filepath.Join(root, "precious"), mount, "", unix.MS_BIND, ""); err != nil {

@@ -117,9 +117,12 @@ func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workloa
 	j := journal.Open(filepath.Join(t.TempDir(), "stream"))
 	p := &pipe{commits: make(chan wire.Commit), reports: make(chan wire.Report, 16), registry: prometheus.NewRegistry()}
 	p.registry.MustRegister(k.Metrics)
-	agent := felix.NewAgent(onKernel(k, felix.Options{Node: "n1", Source: p, Whole: true, Journal: j, Events: events.Events(),
-		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1", IPv4: node.Addresses{Addr: addr, Device: "eth0"}},
-		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(p.registry), Log: slog.New(slog.DiscardHandler)}))
+	agent := felix.NewAgent(onKernel(k, felix.Options{Node: "n1", Source: p, Whole: true, Journal: j,
+		Events:  events.Events(),
+		Speaker: noSpeaker{}, Facts: noFacts{}, FirstFacts: node.Facts{Name: "n1",
+			IPv4: node.Addresses{Addr: addr, Device: "eth0"}},
+		Local: []config.Source{local}, Config: c, Metrics: felix.NewMetrics(p.registry),
+		Log: slog.New(slog.DiscardHandler)}))
 	agent.Restore(workloads)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{}, 2)
@@ -147,7 +150,8 @@ func startAgentAt(t testing.TB, addr netip.Prefix, workloads []cniserver.Workloa
 func neighbour(t *testing.T) *os.File {
 	t.Helper()
 	ns := kerneltest.New(t)
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "uplink", PeerNamespace: netlink.NsFd(ns.Fd())}); err != nil {
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "uplink",
+		PeerNamespace: netlink.NsFd(ns.Fd())}); err != nil {
 		t.Fatal(err)
 	}
 	kerneltest.Run(t, "ip link set eth0 up")
@@ -159,23 +163,27 @@ func neighbour(t *testing.T) *os.File {
 	return ns
 }
 
-// TestWithoutCNI: a workload that the datastore tells of, and a host endpoint that is known by its address, are enforced as
-// soon as their interfaces are there, whoever made them, and no longer than they are wanted.
+// TestWithoutCNI: a workload that the datastore tells of, and a host endpoint that is known by its address, are
+// enforced as soon as their interfaces are there, whoever made them, and no longer than they are wanted.
 func TestWithoutCNI(t *testing.T) {
 	kerneltest.Enter(t)
 	outside := neighbour(t)
-	p := startAgent(t, nil, "InterfacePrefix", "tap", "IptablesFilterDenyAction", "REJECT", "FailsafeInboundHostPorts", "tcp:8081")
+	p := startAgent(t, nil, "InterfacePrefix", "tap", "IptablesFilterDenyAction", "REJECT", "FailsafeInboundHostPorts",
+		"tcp:8081")
 	addrs := []netip.Addr{netip.MustParseAddr("10.65.0.30")}
 	vm := &wire.Endpoint{Namespace: "vms", Pod: "vm-1", Node: "n1", Interface: "tap1", Addrs: addrs,
 		Tiers: []wire.Tier{{Name: "default", Ingress: []string{"web"}, DefaultAction: wire.Deny}}}
 	host := &wire.HostEndpoint{Name: "n1", Node: "n1", ExpectedIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
-	errs := p.enforce(t, wire.Commit{Upserts: []wire.Object{&wire.Pool{Name: "p", CIDR: netip.MustParsePrefix("10.65.0.0/16")}, vm, host,
-		&wire.Policy{Name: "web", Tier: "default", Ingress: []wire.Rule{{Action: wire.Allow, Protocol: 6, Dst: wire.Match{Ports: []wire.PortRange{{First: 8080, Last: 8080}}}}}}}})
+	errs := p.enforce(t, wire.Commit{Upserts: []wire.Object{&wire.Pool{Name: "p",
+		CIDR: netip.MustParsePrefix("10.65.0.0/16")}, vm, host,
+		&wire.Policy{Name: "web", Tier: "default", Ingress: []wire.Rule{{Action: wire.Allow, Protocol: 6,
+			Dst: wire.Match{Ports: []wire.PortRange{{First: 8080, Last: 8080}}}}}}}})
 	if len(errs) != 1 || !strings.Contains(errs[0], "host endpoint n1: no interface") {
 		t.Errorf("before the host has the address: %q", errs)
 	}
 	machine := kerneltest.New(t)
-	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "tap1", Netns: machine, Pod: "eth0", Addrs: addrs}); err != nil {
+	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "tap1", Netns: machine, Pod: "eth0",
+		Addrs: addrs}); err != nil {
 		t.Fatal(err)
 	}
 	kerneltest.Run(t, "ip addr add 192.0.2.1/24 dev eth0")
@@ -215,7 +223,8 @@ func reach(t *testing.T, from *os.File, to string, want bool) error {
 	var err error
 	kerneltest.Do(t, from, func() {
 		var conn net.Conn
-		if conn, err = net.DialTimeout("tcp", to, time.Second); err == nil {
+		conn, err = net.DialTimeout("tcp", to, time.Second)
+		if err == nil {
 			conn.Close()
 		}
 	})

@@ -56,7 +56,8 @@ func (l *localSource) Next(ctx context.Context) (wire.Commit, error) {
 type clusterMetrics func() (wire.Cluster, bool)
 
 var (
-	clusterPolicies = prometheus.NewDesc("felix_cluster_num_policies", "Policies of the cluster, of all kinds.", nil, nil)
+	clusterPolicies = prometheus.NewDesc("felix_cluster_num_policies", "Policies of the cluster, of all kinds.", nil,
+		nil)
 	clusterTiers    = prometheus.NewDesc("felix_cluster_num_tiers", "Tiers of the cluster.", nil, nil)
 	clusterProfiles = prometheus.NewDesc("felix_cluster_num_profiles",
 		"Profiles of the cluster; each namespace and each service account has one.", nil, nil)

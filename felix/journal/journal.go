@@ -273,7 +273,8 @@ func (j *Journal) Keep() {
 	}
 	select {
 	case err := <-j.syncing:
-		if j.syncing = nil; err != nil && j.stale == nil {
+		j.syncing = nil
+		if err != nil && j.stale == nil {
 			j.fail(err)
 		}
 	default:
@@ -336,7 +337,8 @@ func (j *Journal) replace() {
 func (j *Journal) write() (file *os.File, size int64, sum uint32, err error) {
 	j.State()
 	record, sum, err := encode(wire.Commit{
-		Upserts: slices.Collect(maps.Values(j.state.Objects)), Versions: j.state.Versions, Datastore: j.state.Datastore}, 0)
+		Upserts: slices.Collect(maps.Values(j.state.Objects)), Versions: j.state.Versions,
+		Datastore: j.state.Datastore}, 0)
 	if err != nil {
 		return nil, 0, 0, err
 	}
@@ -344,7 +346,8 @@ func (j *Journal) write() (file *os.File, size int64, sum uint32, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, 0, err
 	}
-	if file, err = os.OpenFile(j.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
+	file, err = os.OpenFile(j.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
 		return nil, 0, 0, err
 	}
 	data := append(append([]byte(magic), complete), record...)

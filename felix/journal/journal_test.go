@@ -46,10 +46,13 @@ func compare(t *testing.T, want, got journal.State) {
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "felix", "stream")
 	j := open(t, path)
-	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.1/24"), host("n2", "10.0.0.2/24")}, Versions: map[string]string{"Node": "5"}})
-	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.9/24")}, Deletes: []wire.ID{{Kind: wire.KindHost, Name: "n2"}},
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.1/24"), host("n2", "10.0.0.2/24")},
+		Versions: map[string]string{"Node": "5"}})
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{host("n1", "10.0.0.9/24")},
+		Deletes:  []wire.ID{{Kind: wire.KindHost, Name: "n2"}},
 		Versions: map[string]string{"Node": "6"}})
-	want := journal.State{Objects: map[wire.ID]wire.Object{{Kind: wire.KindHost, Name: "n1"}: host("n1", "10.0.0.9/24")},
+	want := journal.State{Objects: map[wire.ID]wire.Object{{Kind: wire.KindHost, Name: "n1"}: host("n1",
+		"10.0.0.9/24")},
 		Versions: map[string]string{"Node": "6"}}
 	compare(t, want, j.State())
 	compare(t, want, open(t, path).State())
@@ -77,7 +80,8 @@ func TestSetChanges(t *testing.T) {
 		{Name: "s", AddedNets: nets("10.0.0.2/32", "10.0.0.0/8"), RemovedNets: nets("10.0.0.3/32")},
 		{Name: "p", AddedPorts: []wire.PortMember{port(81)}, RemovedPorts: []wire.PortMember{port(80), port(443)}},
 		{Name: "gone", AddedNets: nets("10.0.0.2/32")}}})
-	appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{{Name: "s", AddedNets: nets("10.0.0.3/32"), RemovedNets: nets("10.0.0.2/32")}},
+	appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{{Name: "s", AddedNets: nets("10.0.0.3/32"),
+		RemovedNets: nets("10.0.0.2/32")}},
 		Deletes: []wire.ID{{Kind: wire.KindIPSet, Name: "gone"}}})
 	s := &wire.IPSet{Name: "s", Type: wire.SetNet, Nets: nets("10.0.0.0/8", "10.0.0.1/32", "10.0.0.3/32", "fd00::/64")}
 	p := &wire.IPSet{Name: "p", Type: wire.SetPort, Ports: []wire.PortMember{port(81)}}
@@ -86,8 +90,10 @@ func TestSetChanges(t *testing.T) {
 	compare(t, want, j.State())
 	compare(t, want, again.State())
 	for range 3 { // each is more than the slack: the file is replaced
-		appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{{Name: "s", AddedNets: nets("10.0.0.2/32")}, {Name: "s", RemovedNets: nets("10.0.0.2/32")}},
-			Upserts: []wire.Object{&wire.Config{Name: "global", Values: map[string]string{"LogPrefix": string(make([]byte, 2<<20))}}},
+		appendTo(t, j, wire.Commit{Sets: []wire.SetDelta{{Name: "s", AddedNets: nets("10.0.0.2/32")},
+			{Name: "s", RemovedNets: nets("10.0.0.2/32")}},
+			Upserts: []wire.Object{&wire.Config{Name: "global",
+				Values: map[string]string{"LogPrefix": string(make([]byte, 2<<20))}}},
 			Deletes: []wire.ID{wire.ID{Kind: wire.KindConfig, Name: "global"}}})
 	}
 	compare(t, want, open(t, path).State())
@@ -115,10 +121,12 @@ func TestSize(t *testing.T) {
 	if info.Size() > 2<<20 {
 		t.Errorf("the file has %d octets after 1000 commits of one set", info.Size())
 	}
-	compare(t, journal.State{Objects: map[wire.ID]wire.Object{set.ID(): set}, Versions: map[string]string{}}, open(t, path).State())
+	compare(t, journal.State{Objects: map[wire.ID]wire.Object{set.ID(): set}, Versions: map[string]string{}},
+		open(t, path).State())
 }
 
-// TestLaterRelease: what a later release wrote and this one would not understand whole is not held, nor what it takes the place of.
+// TestLaterRelease: what a later release wrote and this one would not understand whole is not held, nor what it takes
+// the place of.
 func TestLaterRelease(t *testing.T) {
 	type entry struct {
 		Kind  wire.Kind `cbor:"1,keyasint"`
@@ -163,7 +171,8 @@ func TestLaterRelease(t *testing.T) {
 func TestNeedsAreWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stream")
 	j := open(t, path)
-	appendTo(t, j, wire.Commit{Upserts: []wire.Object{&wire.Policy{Name: "p", Ingress: []wire.Rule{{Action: wire.Allow, NotICMP: &wire.ICMP{Type: 8}}}}}})
+	appendTo(t, j, wire.Commit{Upserts: []wire.Object{&wire.Policy{Name: "p",
+		Ingress: []wire.Rule{{Action: wire.Allow, NotICMP: &wire.ICMP{Type: 8}}}}}})
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -176,8 +185,8 @@ func TestNeedsAreWritten(t *testing.T) {
 	}
 }
 
-// TestDatastore: the versions are those of one datastore, after a restart and in a file that was replaced too. Records of an earlier
-// release do not say of which.
+// TestDatastore: the versions are those of one datastore, after a restart and in a file that was replaced too. Records
+// of an earlier release do not say of which.
 func TestDatastore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stream")
 	j := open(t, path)
@@ -197,7 +206,8 @@ func TestDatastore(t *testing.T) {
 	is("of another", "new", map[string]string{"Node": "5"})
 	big := &wire.Config{Name: "global", Values: map[string]string{"LogPrefix": string(make([]byte, 2<<20))}}
 	for range 3 { // each is more than the slack: the file is replaced
-		appendTo(t, j, wire.Commit{Upserts: []wire.Object{big}, Deletes: []wire.ID{big.ID()}, Versions: map[string]string{"Node": "6"}, Datastore: "new"})
+		appendTo(t, j, wire.Commit{Upserts: []wire.Object{big}, Deletes: []wire.ID{big.ID()},
+			Versions: map[string]string{"Node": "6"}, Datastore: "new"})
 		is("of a file that was replaced", "new", map[string]string{"Node": "6"})
 	}
 	appendTo(t, j, wire.Commit{Versions: map[string]string{"Node": "7"}})

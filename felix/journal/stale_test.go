@@ -40,8 +40,8 @@ func overwrite(t *testing.T, path string, data []byte) {
 	}
 }
 
-// TestDamaged: a journal in which any one bit flipped, that ends anywhere but between two records, or that lacks a record, is stale, and
-// what is good of it is a state that there was.
+// TestDamaged: a journal in which any one bit flipped, that ends anywhere but between two records, or that lacks a
+// record, is stale, and what is good of it is a state that there was.
 func TestDamaged(t *testing.T) {
 	path, data := written(t, 3)
 	check := func(what string, damaged []byte) {
@@ -85,8 +85,8 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// TestDamagedIsMendedByTheStream: what comes before the stream is in sync makes no truth of what was damaged, and then all is
-// written anew.
+// TestDamagedIsMendedByTheStream: what comes before the stream is in sync makes no truth of what was damaged, and then
+// all is written anew.
 func TestDamagedIsMendedByTheStream(t *testing.T) {
 	path, data := written(t, 3)
 	data[len(data)-1] ^= 1
@@ -144,7 +144,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	again := open(t, path)
 	if again.Stale() == nil || len(again.State().Objects) != 1 {
-		t.Errorf("after a restart: %v, %d objects, want the host in a stale journal", again.Stale(), len(again.State().Objects))
+		t.Errorf("after a restart: %v, %d objects, want the host in a stale journal", again.Stale(),
+			len(again.State().Objects))
 	}
 	if left, err := filepath.Glob(path + "*"); err != nil || len(left) != 1 {
 		t.Errorf("in the directory are %v, %v", left, err)
@@ -156,7 +157,8 @@ func TestFullDisk(t *testing.T) {
 		j.Keep()
 	}
 	if again := open(t, path); j.Stale() != nil || again.Stale() != nil || len(again.State().Objects) != 2 {
-		t.Errorf("with room again: %v; after a restart: %v, %d objects", j.Stale(), again.Stale(), len(again.State().Objects))
+		t.Errorf("with room again: %v; after a restart: %v, %d objects", j.Stale(), again.Stale(),
+			len(again.State().Objects))
 	}
 }
 

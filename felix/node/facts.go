@@ -153,7 +153,8 @@ func (f *Facts) connected(kernel Interfaces, l netlink.Link, family dataplane.Fa
 	for _, addr := range addrs {
 		ip, ok := netip.AddrFromSlice(addr.IP)
 		ones, _ := addr.Mask.Size()
-		if ip = ip.Unmap(); !ok || ip.IsLinkLocalUnicast() {
+		ip = ip.Unmap()
+		if !ok || ip.IsLinkLocalUnicast() {
 			continue
 		}
 		a := f.Of(family)

@@ -72,7 +72,8 @@ type Watcher struct {
 
 // NewWatcher makes a Watcher; Run does the work.
 func NewWatcher(opts Options) *Watcher {
-	return &Watcher{opts: opts, pools: make(chan TunnelPools, 1), check: make(chan struct{}, 1), facts: make(chan Facts)}
+	return &Watcher{opts: opts, pools: make(chan TunnelPools, 1), check: make(chan struct{}, 1),
+		facts: make(chan Facts)}
 }
 
 // TunnelPools are the pools that use tunnels, by the tunnel's kind.
@@ -110,7 +111,8 @@ func (w *Watcher) Facts() <-chan Facts { return w.facts }
 // Run works until ctx ends, and returns nil then.
 func (w *Watcher) Run(ctx context.Context) error {
 	var err error
-	if w.written, err = readWritten(w.opts.Written); err != nil {
+	w.written, err = readWritten(w.opts.Written)
+	if err != nil {
 		w.opts.Log.Warn("addresses that differ from the Node's are taken for a user's", "error", err)
 	}
 	retries := backoff.Backoff{First: firstRetry, Last: lastRetry}
@@ -169,7 +171,8 @@ func (w *Watcher) update(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if facts.Refused, err = w.written.note(annotations(&facts), &facts); err != nil {
+	facts.Refused, err = w.written.note(annotations(&facts), &facts)
+	if err != nil {
 		return err
 	}
 	facts.Labels = node.Labels
@@ -187,7 +190,8 @@ func (w *Watcher) internalAddrs(node *corev1.Node) []netip.Addr {
 	var addrs []netip.Addr
 	for _, a := range node.Status.Addresses {
 		addr, err := netip.ParseAddr(a.Address)
-		if a.Type == corev1.NodeInternalIP && err == nil && slices.Contains(w.opts.Families, dataplane.FamilyOf(addr.Unmap())) {
+		if a.Type == corev1.NodeInternalIP && err == nil && slices.Contains(w.opts.Families,
+			dataplane.FamilyOf(addr.Unmap())) {
 			addrs = append(addrs, addr.Unmap())
 		}
 	}
@@ -288,10 +292,11 @@ func (w *Watcher) annotate(ctx context.Context, said, values map[string]string) 
 	if maps.Equal(said, merged(said, values)) {
 		return nil
 	}
-	_, err := datastore.Modify(ctx, w.opts.Store, datastore.Nodes, datastore.Key{Name: w.opts.Node}, func(node *corev1.Node) error {
-		node.Annotations = merged(node.Annotations, values)
-		return nil
-	})
+	_, err := datastore.Modify(ctx, w.opts.Store, datastore.Nodes, datastore.Key{Name: w.opts.Node},
+		func(node *corev1.Node) error {
+			node.Annotations = merged(node.Annotations, values)
+			return nil
+		})
 	if err != nil {
 		return fmt.Errorf("annotate own Node: %w", err)
 	}
@@ -306,7 +311,8 @@ func merged(annotations, values map[string]string) map[string]string {
 		all = map[string]string{}
 	}
 	for key, value := range values {
-		if all[key] = value; value == "" {
+		all[key] = value
+		if value == "" {
 			delete(all, key)
 		}
 	}

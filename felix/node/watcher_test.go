@@ -83,7 +83,8 @@ func annotations(t *testing.T, store datastore.Store) map[string]string {
 // TestWatcher follows a node from its first facts over a tunnel address to the end of the pool's VXLAN, with
 // a datastore that fails in between.
 func TestWatcher(t *testing.T) {
-	for name, failure := range map[string]error{"no failure": nil, "conflict": datastore.ErrConflict, "unavailable": errors.Join(datastore.ErrUnavailable)} {
+	for name, failure := range map[string]error{"no failure": nil, "conflict": datastore.ErrConflict,
+		"unavailable": errors.Join(datastore.ErrUnavailable)} {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testWatcher(t, failure) }) })
 	}
 }
@@ -93,9 +94,12 @@ func testWatcher(t *testing.T, failure error) {
 	if failure != nil {
 		store.times = 3
 	}
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"rack": "1"}, Annotations: map[string]string{"other": "stays"}},
-		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "172.30.0.11"}}}}
-	resource := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.IPPoolSpec{CIDR: "10.65.0.0/16", VXLANMode: v3.VXLANModeAlways}}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"rack": "1"},
+		Annotations: map[string]string{"other": "stays"}},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n1"},
+			{Type: corev1.NodeInternalIP, Address: "172.30.0.11"}}}}
+	resource := &v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"},
+		Spec: v3.IPPoolSpec{CIDR: "10.65.0.0/16", VXLANMode: v3.VXLANModeAlways}}
 	for kind, object := range map[datastore.Kind]datastore.Object{datastore.Nodes: n, datastore.IPPools: resource} {
 		if _, err := store.Create(t.Context(), kind, object); err != nil {
 			t.Fatal(err)
@@ -105,14 +109,17 @@ func testWatcher(t *testing.T, failure error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := node.NewWatcher(node.Options{Node: "n1", Store: store, IPAM: ipam.New(store), Interfaces: interfaces{"172.30.0.11/24", "fd00::1/64"},
-		Families: []dataplane.Family{dataplane.IPv4}, MTUPattern: regexp.MustCompile("^eth"), Log: slog.New(slog.DiscardHandler)})
+	w := node.NewWatcher(node.Options{Node: "n1", Store: store, IPAM: ipam.New(store),
+		Interfaces: interfaces{"172.30.0.11/24", "fd00::1/64"},
+		Families:   []dataplane.Family{dataplane.IPv4}, MTUPattern: regexp.MustCompile("^eth"),
+		Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
 
 	first := <-w.Facts()
-	if first.IPv4.Addr != netip.MustParsePrefix("172.30.0.11/24") || first.IPv4.Device != "eth0" || first.MTU != 1400 || first.Labels["rack"] != "1" {
+	if first.IPv4.Addr != netip.MustParsePrefix("172.30.0.11/24") || first.IPv4.Device != "eth0" || first.MTU != 1400 ||
+		first.Labels["rack"] != "1" {
 		t.Errorf("first facts: %+v", first)
 	}
 	if first.IPv6.Addr.IsValid() {
@@ -123,7 +130,8 @@ func testWatcher(t *testing.T, failure error) {
 	if !pool.CIDR.Contains(tunnelled.IPv4.Tunnels[encap.VXLAN]) {
 		t.Errorf("tunnel address %s is not of the pool", tunnelled.IPv4.Tunnels[encap.VXLAN])
 	}
-	if got := w.Leases(); !slices.Equal(got, []block.Lease{{Handle: "vxlan-tunnel-addr-n1", Addr: tunnelled.IPv4.Tunnels[encap.VXLAN]}}) {
+	if got := w.Leases(); !slices.Equal(got, []block.Lease{{Handle: "vxlan-tunnel-addr-n1",
+		Addr: tunnelled.IPv4.Tunnels[encap.VXLAN]}}) {
 		t.Errorf("leases %v", got)
 	}
 	time.Sleep(time.Minute) // of the bubble's clock: what failed was tried again
@@ -152,7 +160,8 @@ func testWatcher(t *testing.T, failure error) {
 }
 
 func TestDiscoverForeignAddress(t *testing.T) {
-	_, err := node.Discover(interfaces{"172.30.0.11/24"}, "n1", []netip.Addr{netip.MustParseAddr("172.30.0.99")}, regexp.MustCompile("^eth"))
+	_, err := node.Discover(interfaces{"172.30.0.11/24"}, "n1", []netip.Addr{netip.MustParseAddr("172.30.0.99")},
+		regexp.MustCompile("^eth"))
 	if err == nil {
 		t.Error("an address that no interface carries is accepted")
 	}

@@ -40,7 +40,8 @@ func readWritten(path string) (*written, error) {
 	var err error
 	if path != "" {
 		var content []byte
-		if content, err = os.ReadFile(path); err == nil {
+		content, err = os.ReadFile(path)
+		if err == nil {
 			err = json.Unmarshal(content, w)
 		}
 	}
@@ -87,7 +88,8 @@ func (w *written) own(facts *Facts, node *corev1.Node, internal []netip.Addr, fa
 		if text == w.Felix[key] {
 			delete(w.Before, key)
 		}
-		felixs := text == w.Felix[key] || slices.Contains(w.Before[key], text) || felix.IsValid() && text == felix.String()
+		felixs := text == w.Felix[key] || slices.Contains(w.Before[key], text) || felix.IsValid() &&
+			text == felix.String()
 		if text == "" || felixs {
 			if text == "" {
 				delete(w.Refused, key)

@@ -90,8 +90,9 @@ func agent(in Input) v3.CalicoNodeAgentStatus {
 		for _, s := range in.Subnets {
 			if running && s.CIDR.Addr().Is4() == is4 {
 				return v3.BGPDaemonStatus{State: v3.BGPDaemonStateReady, Version: in.Version,
-					RouterID:     in.Speaker.RouterID.String(),
-					LastBootTime: timeText(in.Speaker.Started), LastReconfigurationTime: timeText(in.Speaker.Configured)}
+					RouterID:                in.Speaker.RouterID.String(),
+					LastBootTime:            timeText(in.Speaker.Started),
+					LastReconfigurationTime: timeText(in.Speaker.Configured)}
 			}
 		}
 		return v3.BGPDaemonStatus{State: v3.BGPDaemonStateNotReady}

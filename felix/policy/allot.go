@@ -47,7 +47,8 @@ func Allot(policies map[string]*wire.Policy, sizes map[string]int, room Room) ma
 	}
 	names := slices.SortedFunc(maps.Keys(needs), func(x, y string) int {
 		return cmp.Or(
-			cmp.Compare(needs[x].Sets, needs[y].Sets), cmp.Compare(needs[x].Members, needs[y].Members), strings.Compare(x, y))
+			cmp.Compare(needs[x].Sets, needs[y].Sets), cmp.Compare(needs[x].Members, needs[y].Members),
+			strings.Compare(x, y))
 	})
 	for i, ns := range names {
 		room = room.less(a.allot(byNamespace[ns], room.share(len(names)-i)))
@@ -96,7 +97,8 @@ func (a *allotment) sets(p *wire.Policy) []string {
 	var list []string
 	for _, rule := range slices.Concat(p.Ingress, p.Egress) {
 		for _, end := range [...]wire.Match{rule.Src, rule.Dst} {
-			list = append(append(append(append(list, end.Sets...), end.NotSets...), end.PortSets...), end.NotPortSets...)
+			list = append(append(append(append(list, end.Sets...), end.NotSets...), end.PortSets...),
+				end.NotPortSets...)
 		}
 	}
 	slices.Sort(list)

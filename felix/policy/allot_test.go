@@ -27,7 +27,8 @@ func TestOneNamespaceDoesNotUseUpTheSets(t *testing.T) {
 	for _, p := range []*wire.Policy{
 		naming("gnp.default/all", "admin", "shared"),
 		naming("knp.default/a/p", "a", "shared"), naming("np.t1/b/p", "b"),
-		naming("knp.default/hog/1", hog[:4]...), naming("knp.default/hog/2", hog[4:]...), naming("knp.default/hog/3", "shared", "a"),
+		naming("knp.default/hog/1", hog[:4]...), naming("knp.default/hog/2", hog[4:]...),
+		naming("knp.default/hog/3", "shared", "a"),
 		naming("knp.default/big/p", "large"),
 	} {
 		all[p.Name] = p

@@ -153,11 +153,13 @@ func (t *table) toHost() []filter.Rule {
 		rules = append(rules, filter.Rule{
 			Match: filter.Match{Dest: filter.End{Nets: []netip.Prefix{loopback}},
 				NotState: filter.Related | filter.Established | filter.Translated},
-			Action: filter.Drop{}, Comment: "Drop packets from workloads to the node's loopback that nothing translated"})
+			Action:  filter.Drop{},
+			Comment: "Drop packets from workloads to the node's loopback that nothing translated"})
 	}
 	rules = append(rules, filter.Rule{Action: filter.Jump{Chain: chainFrom}})
 	if t.AllowReturns { // else it was accepted there
-		rules = append(rules, filter.Rule{Match: known, Action: filter.Return{}, Comment: "Answers to what the node asked"})
+		rules = append(rules, filter.Rule{Match: known, Action: filter.Return{}, Comment: "Answers to what the node " +
+			"asked"})
 	}
 	return append(rules, filter.Rule{Action: t.ToHost, Comment: "Configured DefaultEndpointToHostAction"})
 }
@@ -260,7 +262,8 @@ func (t *table) decide(s stages) []filter.Rule {
 		}
 	}
 	for _, name := range s.profiles {
-		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Pass}}, // as a tier or a profile left it
+		// as a tier or a profile left it
+		rules = append(rules, filter.Rule{Action: filter.ClearMark{Mask: t.Marks.Pass}},
 			filter.Rule{Action: filter.Jump{Chain: profileChain(name, s.ingress)}},
 			filter.Rule{Match: accepted, Action: filter.Return{}, Comment: "Return if profile accepted"})
 	}

@@ -45,12 +45,15 @@ func TestBGPPortOfNodes(t *testing.T) {
 			"PREROUTING -p tcp -d fd98::1 --dport 2 -j DNAT --to-destination [fd01:2::2]:179")
 		translate(t, nat, "PREROUTING -p tcp -d 10.98.0.1 --dport 179 -j DNAT --to-destination 10.1.0.1:80",
 			"PREROUTING -p tcp -d fd98::1 --dport 179 -j DNAT --to-destination [fd01:1::1]:80")
-		translate(t, nat, "POSTROUTING -s 10.65.0.0/16 -o eth1 -j MASQUERADE", "POSTROUTING -s fd00:65::/64 -o eth1 -j MASQUERADE")
+		translate(t, nat, "POSTROUTING -s 10.65.0.0/16 -o eth1 -j MASQUERADE", "POSTROUTING -s fd00:65::/64 -o eth1 "+
+			"-j MASQUERADE")
 		service := []string{"10.98.0.1", "fd98::1"}
 		w.check(t, "BGP", []flow{
-			pass("pod", "host", tcpTo(80)), stop("pod", "host", tcpTo(179)), stop("pod", "host", tcpTo(1790)), pass("pod", "host", udpTo(179)),
+			pass("pod", "host", tcpTo(80)), stop("pod", "host", tcpTo(179)), stop("pod", "host", tcpTo(1790)),
+			pass("pod", "host", udpTo(179)),
 			pass("pod", "other", tcpTo(80)), stop("pod", "other", tcpTo(179)), stop("pod", "other", tcpTo(1790)),
-			stop("pod", "host", tcpTo(1), service...), stop("pod", "other", tcpTo(2), service...), pass("pod", "host", tcpTo(179), service...),
+			stop("pod", "host", tcpTo(1), service...), stop("pod", "other", tcpTo(2), service...),
+			pass("pod", "host", tcpTo(179), service...),
 			pass("outside", "host", tcpTo(179)), pass("other", "host", tcpTo(179)), pass("host", "other", tcpTo(179)),
 			pass("pod", "outside", tcpTo(179)),
 		})
@@ -75,7 +78,8 @@ func TestLoopbackOfTheNode(t *testing.T) {
 			p    probe
 			dst  string
 			want bool
-		}{{tcpTo(80), "10.1.0.1", true}, {tcpTo(80), "127.0.0.1", false}, {udpTo(80), "127.0.0.1", false}, {tcpTo(9000), "10.1.0.1", true}} {
+		}{{tcpTo(80), "10.1.0.1", true}, {tcpTo(80), "127.0.0.1", false}, {udpTo(80), "127.0.0.1", false},
+			{tcpTo(9000), "10.1.0.1", true}} {
 			if got := passes(t, pod, host, f.p, netip.MustParseAddr(f.dst)); got != f.want {
 				t.Errorf("pod to %s of the node, %v: let through %v, want %v", f.dst, f.p, got, f.want)
 			}
@@ -96,7 +100,8 @@ func TestForwardedVXLAN(t *testing.T) {
 			pass("outside", "other", udpTo(30002), served...), stop("outside", "other", udpTo(30001), served...),
 			stop("outside", "other", udpTo(4789)), pass("outside", "other", udpTo(4790)),
 			stop("pod", "other", udpTo(4789)), pass("pod", "other", udpTo(4790)),
-			pass("host", "other", udpTo(4789)), pass("other", "host", udpTo(4789)), stop("outside", "host", udpTo(4789)),
+			pass("host", "other", udpTo(4789)), pass("other", "host", udpTo(4789)),
+			stop("outside", "host", udpTo(4789)),
 			pass("other", "outside", udpTo(4789)),
 		})
 	})
@@ -111,7 +116,8 @@ func TestForged(t *testing.T) {
 			kerneltest.Run(t, "ip addr add 10.65.9.9/32 dev lo")
 			kerneltest.Run(t, "ip addr add fd00:65::99/128 dev lo nodad")
 		})
-		kerneltest.Run(t, "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.cali0.rp_filter=0") // which would drop it by itself
+		// which would drop it by itself
+		kerneltest.Run(t, "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.cali0.rp_filter=0")
 		for family, addr := range map[int]netip.Addr{4: other.addrs[0], 6: other.addrs[1]} {
 			other.bind(t, addr)
 			for _, to := range []string{"host", "outside"} {
@@ -123,7 +129,8 @@ func TestForged(t *testing.T) {
 					t.Errorf("pod to %s: gets through under the address %s", dst, addr)
 				}
 			}
-			flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(map[int]int{4: netlink.FAMILY_V4, 6: netlink.FAMILY_V6}[family]))
+			flows, err := netlink.ConntrackTableList(netlink.ConntrackTable,
+				netlink.InetFamily(map[int]int{4: netlink.FAMILY_V4, 6: netlink.FAMILY_V6}[family]))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,7 +40,8 @@ func newHostWorld(t *testing.T, backend iptables.Variant) *hostWorld {
 	addr := netip.MustParseAddr
 	for i, name := range []string{"outside", "other"} {
 		ns, device := kerneltest.New(t), fmt.Sprint("eth", i)
-		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: device}, PeerName: "uplink", PeerNamespace: netlink.NsFd(ns.Fd())}
+		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: device}, PeerName: "uplink",
+			PeerNamespace: netlink.NsFd(ns.Fd())}
 		if err := netlink.LinkAdd(pair); err != nil {
 			t.Fatal(err)
 		}
@@ -49,8 +50,10 @@ func newHostWorld(t *testing.T, backend iptables.Variant) *hostWorld {
 		kerneltest.Run(t, "ip addr add "+v6+"1/64 dev "+device+" nodad")
 		kerneltest.Run(t, "ip link set "+device+" up")
 		kerneltest.Do(t, ns, func() {
-			for _, line := range []string{"ip link set lo up", "ip link set dev uplink up", "ip addr add " + v4 + "2/24 dev uplink",
-				"ip addr add " + v6 + "2/64 dev uplink nodad", "ip route add default via " + v4 + "1", "ip route add default via " + v6 + "1"} {
+			for _, line := range []string{"ip link set lo up", "ip link set dev uplink up",
+				"ip addr add " + v4 + "2/24 dev uplink",
+				"ip addr add " + v6 + "2/64 dev uplink nodad", "ip route add default via " + v4 + "1",
+				"ip route add default via " + v6 + "1"} {
 				kerneltest.Run(t, line)
 			}
 		})
@@ -61,16 +64,22 @@ func newHostWorld(t *testing.T, backend iptables.Variant) *hostWorld {
 	}
 	w.stations["host"] = newStation(t, "host", kerneltest.Current(t), addr("10.1.0.1"), addr("fd01:1::1"))
 	w.addPod(t)
-	w.node = newNode(t, backend, &wire.IPSet{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")},
+	w.node = newNode(t, backend, &wire.IPSet{Name: policy.SetAllHosts,
+		Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")},
 		&wire.IPSet{Name: vxlanGuard.Nodes, Nets: prefixes("10.2.0.2/32", "fd01:2::2/128")},
-		&wire.IPSet{Name: policy.SetThisHost, Nets: prefixes("127.0.0.0/8", "10.1.0.1/32", "10.2.0.1/32", "::1/128", "fd01:1::1/128", "fd01:2::1/128", "fe80::/10")})
+		&wire.IPSet{Name: policy.SetThisHost, Nets: prefixes("127.0.0.0/8", "10.1.0.1/32", "10.2.0.1/32", "::1/128",
+			"fd01:1::1/128", "fd01:2::1/128", "fe80::/10")})
 	// What the node serves for the pod, and a service of its own: its address leads to eth1, what is behind it to eth0.
-	for _, rule := range []string{"PREROUTING -p tcp -d 10.1.0.1 --dport 8000:8999 -j DNAT --to-destination 10.65.0.1:80",
-		"OUTPUT -p tcp -d 10.99.0.1 --dport 1 -j DNAT --to-destination 10.1.0.2:81", "OUTPUT -p tcp -d 10.99.0.1 --dport 2 -j DNAT --to-destination 10.1.0.2:82"} {
+	for _, rule := range []string{"PREROUTING -p tcp -d 10.1.0.1 --dport 8000:8999 -j DNAT --to-destination " +
+		"10.65.0.1:80",
+		"OUTPUT -p tcp -d 10.99.0.1 --dport 1 -j DNAT --to-destination 10.1.0.2:81",
+		"OUTPUT -p tcp -d 10.99.0.1 --dport 2 -j DNAT --to-destination 10.1.0.2:82"} {
 		kerneltest.Run(t, "iptables-"+string(backend)+" -t nat -A "+rule)
 	}
-	for _, rule := range []string{"PREROUTING -p tcp -d fd01:1::1 --dport 8000:8999 -j DNAT --to-destination [fd00:65::1]:80",
-		"OUTPUT -p tcp -d fd99::1 --dport 1 -j DNAT --to-destination [fd01:1::2]:81", "OUTPUT -p tcp -d fd99::1 --dport 2 -j DNAT --to-destination [fd01:1::2]:82"} {
+	for _, rule := range []string{"PREROUTING -p tcp -d fd01:1::1 --dport 8000:8999 -j DNAT --to-destination " +
+		"[fd00:65::1]:80",
+		"OUTPUT -p tcp -d fd99::1 --dport 1 -j DNAT --to-destination [fd01:1::2]:81",
+		"OUTPUT -p tcp -d fd99::1 --dport 2 -j DNAT --to-destination [fd01:1::2]:82"} {
 		kerneltest.Run(t, "ip6tables-"+string(backend)+" -t nat -A "+rule)
 	}
 	kerneltest.Run(t, "ip route add 10.99.0.1 dev eth1")
@@ -81,8 +90,10 @@ func newHostWorld(t *testing.T, backend iptables.Variant) *hostWorld {
 func (w *hostWorld) addPod(t *testing.T) {
 	t.Helper()
 	ns := kerneltest.New(t)
-	w.pod = policy.Endpoint{Interface: "cali0", Addrs: podAddrs[0], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}
-	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali0", Netns: ns, Pod: "eth0", Addrs: podAddrs[0]}); err != nil {
+	w.pod = policy.Endpoint{Interface: "cali0", Addrs: podAddrs[0],
+		Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}
+	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali0", Netns: ns, Pod: "eth0",
+		Addrs: podAddrs[0]}); err != nil {
 		t.Fatal(err)
 	}
 	kerneltest.Run(t, "sysctl -qw net.ipv4.conf.cali0.proxy_arp=1 net.ipv4.neigh.cali0.proxy_delay=0")
@@ -97,7 +108,8 @@ func (w *hostWorld) addPod(t *testing.T) {
 func (w *hostWorld) apply(t *testing.T, hosts map[string]*wire.HostEndpoint, policies ...*wire.Policy) {
 	t.Helper()
 	everything := []wire.Rule{{Action: wire.Allow}}
-	in := input{Endpoints: []policy.Endpoint{w.pod}, Policies: map[string]*wire.Policy{"kns.all": {Name: "kns.all", Ingress: everything, Egress: everything}}}
+	in := input{Endpoints: []policy.Endpoint{w.pod}, Policies: map[string]*wire.Policy{"kns.all": {Name: "kns.all",
+		Ingress: everything, Egress: everything}}}
 	for _, p := range policies {
 		in.Policies[p.Name] = p
 	}
@@ -109,7 +121,8 @@ func (w *hostWorld) apply(t *testing.T, hosts map[string]*wire.HostEndpoint, pol
 	w.node.apply(t, func(family dataplane.Family) *policy.Renderer {
 		r := renderer(family)
 		r.Tunnels = nil
-		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 6, Port: marker.port}, {Protocol: 6, Port: 23, Net: prefixes("10.2.0.0/16")[0]}}
+		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 6, Port: marker.port},
+			{Protocol: 6, Port: 23, Net: prefixes("10.2.0.0/16")[0]}}
 		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Port: 53}, {Protocol: 6, Port: marker.port}}
 		if w.options != nil {
 			w.options(r)
@@ -121,7 +134,8 @@ func (w *hostWorld) apply(t *testing.T, hosts map[string]*wire.HostEndpoint, pol
 // findNeighbours lets every station be reached at once from now on.
 func (w *hostWorld) findNeighbours(t *testing.T) {
 	t.Helper()
-	for _, pair := range [][2]string{{"outside", "host"}, {"host", "outside"}, {"other", "host"}, {"pod", "outside"}, {"other", "pod"}, {"host", "pod"}} {
+	for _, pair := range [][2]string{{"outside", "host"}, {"host", "outside"}, {"other", "host"}, {"pod", "outside"},
+		{"other", "pod"}, {"host", "pod"}} {
 		for _, dst := range w.stations[pair[1]].addrs { // finds the neighbours
 			tag := nextTag()
 			w.stations[pair[0]].send(t, udpTo(1), tag, dst)
@@ -182,60 +196,84 @@ func toPort(action wire.Action, protocol uint8, port uint16) wire.Rule {
 }
 
 var hostPolicies = []*wire.Policy{
-	{Name: "web", Tier: "default", Ingress: []wire.Rule{toPort(wire.Allow, 6, 80)}, Egress: []wire.Rule{toPort(wire.Allow, 6, 81)}},
+	{Name: "web", Tier: "default", Ingress: []wire.Rule{toPort(wire.Allow, 6, 80)},
+		Egress: []wire.Rule{toPort(wire.Allow, 6, 81)}},
 	{Name: "no-8001", Tier: "default", Ingress: []wire.Rule{toPort(wire.Deny, 6, 8001), toPort(wire.Allow, 6, 90)}},
-	{Name: "nothing", Tier: "default", Ingress: []wire.Rule{{Action: wire.Deny}}, Egress: []wire.Rule{{Action: wire.Deny}}},
+	{Name: "nothing", Tier: "default", Ingress: []wire.Rule{{Action: wire.Deny}},
+		Egress: []wire.Rule{{Action: wire.Deny}}},
 	{Name: "echo", Tier: "default", Ingress: []wire.Rule{toPort(wire.Allow, 17, 7), toPort(wire.Deny, 17, 8)},
 		Egress: []wire.Rule{toPort(wire.Allow, 17, 7), toPort(wire.Deny, 17, 8)}},
 }
 
 // unaffected are flows that a host endpoint without policies for forwarded traffic leaves alone.
-var unaffected = []flow{pass("outside", "pod", tcpTo(22)), pass("outside", "pod", tcpTo(80)), pass("pod", "outside", udpTo(80)),
-	pass("outside", "other", tcpTo(80)), pass("pod", "host", tcpTo(80)), pass("host", "pod", tcpTo(80)), pass("outside", "pod", tcpTo(8001), served...)}
+var unaffected = []flow{pass("outside", "pod", tcpTo(22)), pass("outside", "pod", tcpTo(80)),
+	pass("pod", "outside", udpTo(80)),
+	pass("outside", "other", tcpTo(80)), pass("pod", "host", tcpTo(80)), pass("host", "pod", tcpTo(80)),
+	pass("outside", "pod", tcpTo(8001), served...)}
 
 var hostCases = []struct {
 	name  string
 	hosts map[string]*wire.HostEndpoint
 	flows []flow
 }{
-	{"none", nil, append(unaffected, pass("outside", "host", tcpTo(80)), pass("host", "outside", tcpTo(80)), pass("host", "outside", tcpTo(2), service...))},
+	{"none", nil, append(unaffected, pass("outside", "host", tcpTo(80)), pass("host", "outside", tcpTo(80)),
+		pass("host", "outside", tcpTo(2), service...))},
 	{"without policy", map[string]*wire.HostEndpoint{"eth0": {}}, append(unaffected,
-		stop("outside", "host", tcpTo(80)), pass("outside", "host", tcpTo(22)), stop("outside", "host", udpTo(22)), stop("outside", "host", tcpTo(23)),
+		stop("outside", "host", tcpTo(80)), pass("outside", "host", tcpTo(22)), stop("outside", "host", udpTo(22)),
+		stop("outside", "host", tcpTo(23)),
 		stop("outside", "host", icmpOf(8, 0)), stop("outside", "host", icmp6Of(128, 0)),
-		stop("host", "outside", tcpTo(80)), pass("host", "outside", udpTo(53)), stop("host", "outside", tcpTo(53)), pass("other", "host", tcpTo(80)))},
+		stop("host", "outside", tcpTo(80)), pass("host", "outside", udpTo(53)), stop("host", "outside", tcpTo(53)),
+		pass("other", "host", tcpTo(80)))},
 	{"profile", map[string]*wire.HostEndpoint{"eth0": {Profiles: []string{"kns.all"}}}, append(unaffected,
-		pass("outside", "host", tcpTo(80)), pass("host", "outside", tcpTo(80)), pass("host", "outside", tcpTo(2), service...))},
-	{"policy", map[string]*wire.HostEndpoint{"eth0": {Tiers: tier("web"), Profiles: []string{"kns.all"}}}, append(unaffected,
-		pass("outside", "host", tcpTo(80)), stop("outside", "host", tcpTo(81)), pass("outside", "host", tcpTo(22)),
-		pass("host", "outside", tcpTo(81)), stop("host", "outside", tcpTo(80)), pass("host", "outside", udpTo(53)),
-		pass("host", "outside", tcpTo(1), service...), stop("host", "outside", tcpTo(2), service...))},
-	{"policy of one direction", map[string]*wire.HostEndpoint{"eth0": {Tiers: ingressTier("web"), Profiles: []string{"kns.all"}}}, append(unaffected,
+		pass("outside", "host", tcpTo(80)), pass("host", "outside", tcpTo(80)),
+		pass("host", "outside", tcpTo(2), service...))},
+	{"policy", map[string]*wire.HostEndpoint{"eth0": {Tiers: tier("web"), Profiles: []string{"kns.all"}}},
+		append(unaffected,
+			pass("outside", "host", tcpTo(80)), stop("outside", "host", tcpTo(81)), pass("outside", "host", tcpTo(22)),
+			pass("host", "outside", tcpTo(81)), stop("host", "outside", tcpTo(80)), pass("host", "outside", udpTo(53)),
+			pass("host", "outside", tcpTo(1), service...), stop("host", "outside", tcpTo(2), service...))},
+	{"policy of one direction", map[string]*wire.HostEndpoint{"eth0": {Tiers: ingressTier("web"),
+		Profiles: []string{"kns.all"}}}, append(unaffected,
 		pass("outside", "host", tcpTo(80)), stop("outside", "host", tcpTo(81)), pass("host", "outside", tcpTo(80)))},
-	{"failsafe despite policy", map[string]*wire.HostEndpoint{"eth0": {Tiers: tier("nothing"), PreDNAT: ingressTier("nothing"), Untracked: tier("nothing")}}, []flow{
-		stop("outside", "host", tcpTo(80)), pass("outside", "host", tcpTo(22)), stop("host", "outside", tcpTo(80)), pass("host", "outside", udpTo(53))}},
+	{"failsafe despite policy", map[string]*wire.HostEndpoint{"eth0": {Tiers: tier("nothing"),
+		PreDNAT: ingressTier("nothing"), Untracked: tier("nothing")}}, []flow{
+		stop("outside", "host", tcpTo(80)), pass("outside", "host", tcpTo(22)), stop("host", "outside", tcpTo(80)),
+		pass("host", "outside", udpTo(53))}},
 	{"forward", map[string]*wire.HostEndpoint{"eth0": {Forward: tier("web")}}, []flow{
 		pass("outside", "pod", tcpTo(80)), stop("outside", "pod", tcpTo(81)), stop("outside", "pod", tcpTo(22)),
-		pass("outside", "other", tcpTo(80)), stop("outside", "other", tcpTo(81)), pass("pod", "outside", tcpTo(81)), stop("pod", "outside", tcpTo(80)),
-		pass("other", "outside", tcpTo(81)), stop("other", "outside", tcpTo(80)), pass("other", "pod", tcpTo(81)), pass("pod", "other", tcpTo(80)),
-		pass("outside", "pod", tcpTo(8001), served...), stop("outside", "host", tcpTo(80)), pass("pod", "host", tcpTo(81))}},
+		pass("outside", "other", tcpTo(80)), stop("outside", "other", tcpTo(81)), pass("pod", "outside", tcpTo(81)),
+		stop("pod", "outside", tcpTo(80)),
+		pass("other", "outside", tcpTo(81)), stop("other", "outside", tcpTo(80)), pass("other", "pod", tcpTo(81)),
+		pass("pod", "other", tcpTo(80)),
+		pass("outside", "pod", tcpTo(8001), served...), stop("outside", "host", tcpTo(80)),
+		pass("pod", "host", tcpTo(81))}},
 	{"forward, one direction", map[string]*wire.HostEndpoint{"eth0": {Forward: ingressTier("web")}}, []flow{
 		pass("outside", "pod", tcpTo(80)), stop("outside", "pod", tcpTo(81)), pass("pod", "outside", tcpTo(80))}},
-	{"before translation", map[string]*wire.HostEndpoint{"eth0": {PreDNAT: ingressTier("no-8001"), Tiers: tier("web"), Forward: ingressTier("web")}}, []flow{
-		stop("outside", "pod", tcpTo(8001), served...), pass("outside", "pod", tcpTo(8002), served...), pass("outside", "host", tcpTo(22)),
+	{"before translation", map[string]*wire.HostEndpoint{"eth0": {PreDNAT: ingressTier("no-8001"), Tiers: tier("web"),
+		Forward: ingressTier("web")}}, []flow{
+		stop("outside", "pod", tcpTo(8001), served...), pass("outside", "pod", tcpTo(8002), served...),
+		pass("outside", "host", tcpTo(22)),
 		pass("outside", "host", tcpTo(90)), pass("outside", "host", tcpTo(80)), stop("outside", "host", tcpTo(91)),
-		pass("outside", "pod", tcpTo(90)), stop("outside", "pod", tcpTo(91)), pass("host", "outside", tcpTo(81)), stop("host", "outside", tcpTo(80))}},
+		pass("outside", "pod", tcpTo(90)), stop("outside", "pod", tcpTo(91)), pass("host", "outside", tcpTo(81)),
+		stop("host", "outside", tcpTo(80))}},
 	{"untracked", map[string]*wire.HostEndpoint{"eth0": {Untracked: tier("echo"), Tiers: tier("web")}}, []flow{
-		pass("outside", "host", udpTo(7)), pass("host", "outside", udpTo(7)), stop("outside", "host", udpTo(8)), stop("host", "outside", udpTo(8)),
-		stop("outside", "host", udpTo(9)), pass("outside", "host", tcpTo(80)), pass("host", "outside", tcpTo(81)), pass("outside", "host", tcpTo(22)),
+		pass("outside", "host", udpTo(7)), pass("host", "outside", udpTo(7)), stop("outside", "host", udpTo(8)),
+		stop("host", "outside", udpTo(8)),
+		stop("outside", "host", udpTo(9)), pass("outside", "host", tcpTo(80)), pass("host", "outside", tcpTo(81)),
+		pass("outside", "host", tcpTo(22)),
 		stop("outside", "pod", udpTo(8)), pass("outside", "pod", udpTo(9)), pass("outside", "other", udpTo(9))}},
 	{"any", map[string]*wire.HostEndpoint{policy.AnyInterface: {}}, append(unaffected,
-		stop("outside", "host", tcpTo(80)), pass("outside", "host", tcpTo(22)), stop("other", "host", tcpTo(80)), stop("host", "outside", tcpTo(80)),
+		stop("outside", "host", tcpTo(80)), pass("outside", "host", tcpTo(22)), stop("other", "host", tcpTo(80)),
+		stop("host", "outside", tcpTo(80)),
 		stop("host", "host", tcpTo(80)), stop("host", "outside", tcpTo(1), service...))},
-	{"any, and one of its own", map[string]*wire.HostEndpoint{policy.AnyInterface: {Tiers: tier("web")}, "eth1": {Profiles: []string{"kns.all"}}}, append(unaffected,
-		pass("outside", "host", tcpTo(80)), stop("outside", "host", tcpTo(81)), pass("other", "host", tcpTo(81)), pass("host", "outside", tcpTo(81)),
+	{"any, and one of its own", map[string]*wire.HostEndpoint{policy.AnyInterface: {Tiers: tier("web")},
+		"eth1": {Profiles: []string{"kns.all"}}}, append(unaffected,
+		pass("outside", "host", tcpTo(80)), stop("outside", "host", tcpTo(81)), pass("other", "host", tcpTo(81)),
+		pass("host", "outside", tcpTo(81)),
 		pass("host", "outside", tcpTo(1), service...), stop("host", "outside", tcpTo(2), service...))},
 	{"any, forward", map[string]*wire.HostEndpoint{policy.AnyInterface: {Forward: ingressTier("web")}}, []flow{
-		pass("outside", "pod", tcpTo(80)), stop("outside", "pod", tcpTo(81)), pass("pod", "outside", tcpTo(80)), stop("pod", "outside", tcpTo(81)), pass("pod", "host", tcpTo(81))}},
+		pass("outside", "pod", tcpTo(80)), stop("outside", "pod", tcpTo(81)), pass("pod", "outside", tcpTo(80)),
+		stop("pod", "outside", tcpTo(81)), pass("pod", "host", tcpTo(81))}},
 	{"none again", nil, append(unaffected, pass("outside", "host", tcpTo(80)), pass("host", "outside", tcpTo(80)))},
 }
 
@@ -259,7 +297,8 @@ func checkHostEndpoints(t *testing.T, backend iptables.Variant) {
 	kerneltest.OneCPU(t)
 	w.checkHostEndpoints(t)
 	for _, command := range []string{"iptables", "ip6tables"} {
-		if out := kerneltest.Run(t, command+"-"+string(backend)+"-save -t mangle"); strings.Contains(out, filter.ChainPrefix) {
+		if out := kerneltest.Run(t, command+"-"+string(backend)+"-save -t mangle"); strings.Contains(out,
+			filter.ChainPrefix) {
 			t.Errorf("without host endpoints table mangle has chains of ours:\n%s", out)
 		}
 	}
@@ -278,7 +317,8 @@ func (w *hostWorld) checkHostEndpoints(t *testing.T) {
 // TestTracking: what doNotTrack allows has no connection, everything else does, and its answers pass by it.
 func TestTracking(t *testing.T) {
 	w := newHostWorld(t, iptables.NFT)
-	w.apply(t, map[string]*wire.HostEndpoint{"eth0": {Untracked: tier("echo"), Tiers: ingressTier("web")}}, hostPolicies...)
+	w.apply(t, map[string]*wire.HostEndpoint{"eth0": {Untracked: tier("echo"), Tiers: ingressTier("web")}},
+		hostPolicies...)
 	listener, err := net.Listen("tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
@@ -323,7 +363,8 @@ func TestTracking(t *testing.T) {
 			})
 		}
 		if !has(6, 80) || has(17, 7) {
-			t.Errorf("family %d: tracked: TCP to 80 %v, want true; UDP to 7 %v, want false", family, has(6, 80), has(17, 7))
+			t.Errorf("family %d: tracked: TCP to 80 %v, want true; UDP to 7 %v, want false", family, has(6, 80),
+				has(17, 7))
 		}
 	}
 }
@@ -331,7 +372,8 @@ func TestTracking(t *testing.T) {
 // TestNeighbours: a node that policy closes still finds its IPv6 neighbours, without which failsafe ports are none.
 func TestNeighbours(t *testing.T) {
 	w := newHostWorld(t, iptables.NFT)
-	w.apply(t, map[string]*wire.HostEndpoint{policy.AnyInterface: {Tiers: tier("nothing"), PreDNAT: ingressTier("nothing")},
+	w.apply(t, map[string]*wire.HostEndpoint{policy.AnyInterface: {Tiers: tier("nothing"),
+		PreDNAT: ingressTier("nothing")},
 		"eth0": {Tiers: tier("nothing"), Untracked: tier("nothing")}}, hostPolicies...)
 	kerneltest.Run(t, "ip -6 neigh flush dev eth0")
 	kerneltest.Do(t, w.outside, func() { kerneltest.Run(t, "ip -6 neigh flush dev uplink") })

@@ -30,10 +30,13 @@ func TestIPVS(t *testing.T) {
 	in := input{Endpoints: endpoints, Policies: shopPolicies}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		in.Hosts = nil
-		golden(t, "ipvs-"+family.String(), only(show(t, family, filter.Filter, render(ipvsRenderer(family), in)), "INPUT", "OUTPUT", "forward", "mark", "sm"))
+		golden(t, "ipvs-"+family.String(), only(show(t, family, filter.Filter, render(ipvsRenderer(family), in)),
+			"INPUT", "OUTPUT", "forward", "mark", "sm"))
 		in.Hosts = []policy.HostEndpoint{{Interface: policy.AnyInterface, Policy: &wire.HostEndpoint{Name: "any"}},
-			{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth0"}, Mark: 4}, {Interface: "eth1", Policy: &wire.HostEndpoint{Name: "eth1"}}}
-		golden(t, "ipvs-hosts-"+family.String(), only(show(t, family, filter.Filter, render(ipvsRenderer(family), in)), "forward", "mark"))
+			{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth0"}, Mark: 4},
+			{Interface: "eth1", Policy: &wire.HostEndpoint{Name: "eth1"}}}
+		golden(t, "ipvs-hosts-"+family.String(), only(show(t, family, filter.Filter, render(ipvsRenderer(family), in)),
+			"forward", "mark"))
 	}
 }
 
@@ -96,7 +99,8 @@ type model struct {
 }
 
 func newModel(t *testing.T, c filter.Commit) *model {
-	m := &model{t: t, chains: map[string]filter.Chain{}, hooks: c.Hooks[filter.Filter], sets: map[string]func(netip.Addr, modelPacket) bool{}}
+	m := &model{t: t, chains: map[string]filter.Chain{}, hooks: c.Hooks[filter.Filter],
+		sets: map[string]func(netip.Addr, modelPacket) bool{}}
 	for _, chain := range c.Chains {
 		if chain.Table == filter.Filter {
 			m.chains[chain.Name] = chain
@@ -236,9 +240,11 @@ var (
 
 func newIPVSWorld(t *testing.T, family int, c filter.Commit) *ipvsWorld {
 	w := &ipvsWorld{newModel(t, c), family}
-	w.addSets(append([]*wire.IPSet{portSet, {Name: vxlanGuard.Nodes}, {Name: policy.SetThisHost, Nets: append(prefixes("127.0.0.0/8", "::1/128"),
-		netip.PrefixFrom(hostAddrs[family], hostAddrs[family].BitLen()))},
-		{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")}}, someSets...)...)
+	w.addSets(append([]*wire.IPSet{portSet, {Name: vxlanGuard.Nodes},
+		{Name: policy.SetThisHost, Nets: append(prefixes("127.0.0.0/8", "::1/128"),
+			netip.PrefixFrom(hostAddrs[family], hostAddrs[family].BitLen()))},
+		{Name: policy.SetAllHosts, Nets: prefixes("10.1.0.1/32", "10.2.0.2/32", "fd01:1::1/128", "fd01:2::2/128")}},
+		someSets...)...)
 	w.local = []netip.Addr{serviceAddrs[family], hostAddrs[family]}
 	return w
 }
@@ -280,7 +286,8 @@ func TestIPVSDecidesAsForward(t *testing.T) {
 		policies := map[string]*wire.Policy{}
 		in := input{Policies: policies}
 		for i, addrs := range podAddrs {
-			in.Endpoints = append(in.Endpoints, policy.Endpoint{Interface: fmt.Sprint("cali", i), Addrs: addrs, Mark: uint32(3 + i),
+			in.Endpoints = append(in.Endpoints, policy.Endpoint{Interface: fmt.Sprint("cali", i), Addrs: addrs,
+				Mark:   uint32(3 + i),
 				Policy: randomEndpoint(r, fmt.Sprint(i), policies)})
 		}
 		for i, device := range []string{policy.AnyInterface, "eth0"} {
@@ -308,9 +315,11 @@ func TestIPVSDecidesAsForward(t *testing.T) {
 			for _, to := range devices {
 				for _, port := range append(serverPorts, 179) {
 					want := w.forwards(from, to, port)
-					for service, servicePort := range map[netip.Addr]uint16{serviceAddrs[family]: 1, hostAddrs[family]: 30001} {
+					for service, servicePort := range map[netip.Addr]uint16{serviceAddrs[family]: 1,
+						hostAddrs[family]: 30001} {
 						if got := w.byService(from, to, port, service, servicePort); got != want {
-							t.Fatalf("%s to %s port %d by %s:%d: let through %v, want %v as without a Service\n%+v\n%s", from, to, port, service, servicePort,
+							t.Fatalf("%s to %s port %d by %s:%d: let through %v, want %v as without a Service\n%+v\n%s",
+								from, to, port, service, servicePort,
 								got, want, in.Endpoints, dump(policies))
 						}
 						if !want && without.byService(from, to, port, service, servicePort) {
@@ -327,7 +336,8 @@ func TestIPVSDecidesAsForward(t *testing.T) {
 		}
 	}
 	if open < 100 || shut < 100 || bypassed == 0 {
-		t.Errorf("%d let through and %d not, of which %d pass where IPVS is not known: the test proves little", open, shut, bypassed)
+		t.Errorf("%d let through and %d not, of which %d pass where IPVS is not known: the test proves little", open,
+			shut, bypassed)
 	}
 }
 
@@ -335,8 +345,10 @@ func TestIPVSDecidesAsForward(t *testing.T) {
 func TestIPVSWithoutMarks(t *testing.T) {
 	r := ipvsRenderer(dataplane.IPv4)
 	r.Marks.Endpoint = 0
-	w := newIPVSWorld(t, 0, render(r, input{Endpoints: []policy.Endpoint{{Interface: "cali0", Addrs: podAddrs[0], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}},
-		Policies: map[string]*wire.Policy{"kns.all": {Name: "kns.all", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}}}}))
+	w := newIPVSWorld(t, 0, render(r, input{Endpoints: []policy.Endpoint{{Interface: "cali0", Addrs: podAddrs[0],
+		Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}},
+		Policies: map[string]*wire.Policy{"kns.all": {Name: "kns.all", Ingress: []wire.Rule{{Action: wire.Allow}},
+			Egress: []wire.Rule{{Action: wire.Allow}}}}}))
 	if w.byService("eth0", "cali0", 80, serviceAddrs[0], 1) || !w.forwards("eth0", "cali0", 80) {
 		t.Error("by a Service it is let through, or without one it is not")
 	}
@@ -344,9 +356,13 @@ func TestIPVSWithoutMarks(t *testing.T) {
 
 // TestIPVSLeavesTheRest: what is not IPVS's is decided as ever: to the node itself, and from it to a Service.
 func TestIPVSLeavesTheRest(t *testing.T) {
-	in := input{Policies: map[string]*wire.Policy{"closed": {Name: "closed"}, "kns.all": {Name: "kns.all", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}}},
-		Hosts: []policy.HostEndpoint{{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth0", Tiers: tier("closed")}, Mark: 9}},
-		Endpoints: []policy.Endpoint{{Interface: "cali0", Addrs: podAddrs[0], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}, Mark: 3},
+	in := input{Policies: map[string]*wire.Policy{"closed": {Name: "closed"},
+		"kns.all": {Name: "kns.all", Ingress: []wire.Rule{{Action: wire.Allow}},
+			Egress: []wire.Rule{{Action: wire.Allow}}}},
+		Hosts: []policy.HostEndpoint{{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth0",
+			Tiers: tier("closed")}, Mark: 9}},
+		Endpoints: []policy.Endpoint{{Interface: "cali0", Addrs: podAddrs[0],
+			Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}, Mark: 3},
 			{Interface: "cali1", Addrs: podAddrs[1], Policy: &wire.Endpoint{Tiers: tier("closed")}, Mark: 4},
 			{Interface: "cali2", Addrs: podAddrs[2], Policy: &wire.Endpoint{Profiles: []string{"kns.all"}}}}}
 	w := newIPVSWorld(t, 0, render(ipvsRenderer(dataplane.IPv4), in))
@@ -370,7 +386,8 @@ func TestIPVSLeavesTheRest(t *testing.T) {
 	} {
 		p := &modelPacket{in: c.in, out: c.out, src: c.src, dst: c.dst, protocol: 6, port: c.port}
 		if got := w.hook(c.hook, p); got != c.want {
-			t.Errorf("%s from %s%s to %s port %d: let through %v, want %v", c.hook, c.in, c.src, c.dst, c.port, got, c.want)
+			t.Errorf("%s from %s%s to %s port %d: let through %v, want %v", c.hook, c.in, c.src, c.dst, c.port, got,
+				c.want)
 		}
 	}
 }

@@ -40,8 +40,10 @@ var (
 	portSet = &wire.IPSet{Name: "http", Type: wire.SetPort, Ports: []wire.PortMember{
 		{Addr: podAddrs[2][0], Protocol: 6, Port: 80}, {Addr: podAddrs[2][1], Protocol: 6, Port: 443}}}
 	serviceSet = &wire.IPSet{Name: "services", Type: wire.SetPort, Ports: []wire.PortMember{
-		{Addr: podAddrs[2][0], Protocol: 6, Port: 80}, {Addr: podAddrs[2][1], Protocol: 6, Port: 80}, {Addr: podAddrs[2][0], Protocol: 17, Port: 53},
-		{Addr: podAddrs[2][1], Protocol: 17, Port: 53}, {Addr: podAddrs[2][0], Protocol: 132, Port: 36412}, {Addr: podAddrs[2][1], Protocol: 132, Port: 36412}}}
+		{Addr: podAddrs[2][0], Protocol: 6, Port: 80}, {Addr: podAddrs[2][1], Protocol: 6, Port: 80},
+		{Addr: podAddrs[2][0], Protocol: 17, Port: 53},
+		{Addr: podAddrs[2][1], Protocol: 17, Port: 53}, {Addr: podAddrs[2][0], Protocol: 132, Port: 36412},
+		{Addr: podAddrs[2][1], Protocol: 132, Port: 36412}}}
 	somePorts = ports(80, 80, 443, 8080, 1, 79, 0, 65535, 8080, 8080)
 )
 
@@ -74,8 +76,11 @@ func randomMatch(r *rand.Rand, ported, destination bool) wire.Match {
 	var m wire.Match
 	if r.IntN(2) == 0 {
 		m.Nets, m.NotNets = pick(r, someNets, 4), pick(r, append(someNets[4:6:6], someNets[3]), 2)
-	} else if m.Sets = names(); r.IntN(3) == 0 {
-		m.NotSets = names()
+	} else {
+		m.Sets = names()
+		if r.IntN(3) == 0 {
+			m.NotSets = names()
+		}
 	}
 	if ported && destination {
 		m.Ports = pick(r, somePorts, 3)
@@ -115,7 +120,8 @@ func matches(rule wire.Rule, p packet) bool {
 	if p.src.Is4() {
 		family = 4
 	}
-	return (rule.Family == 0 || rule.Family == family) && (rule.Protocol == 0 || rule.Protocol == 6) && rule.NotProtocol != 6 &&
+	return (rule.Family == 0 || rule.Family == family) && (rule.Protocol == 0 || rule.Protocol == 6) &&
+		rule.NotProtocol != 6 &&
 		matchesEnd(rule.Src, p.src, 0) && matchesEnd(rule.Dst, p.dst, p.port)
 }
 
@@ -205,7 +211,8 @@ func newWorld(t *testing.T) *world {
 	kerneltest.Run(t, "sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
 	for i, addrs := range podAddrs {
 		name, ns := fmt.Sprint("cali", i), kerneltest.New(t)
-		if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: name, Netns: ns, Pod: "eth0", Addrs: addrs}); err != nil {
+		if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: name, Netns: ns, Pod: "eth0",
+			Addrs: addrs}); err != nil {
 			t.Fatal(err)
 		}
 		kerneltest.Run(t, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf."+name+
@@ -252,12 +259,14 @@ func newNode(t *testing.T, variant iptables.Variant, sets ...*wire.IPSet) *node 
 			whole.Type = filter.SetPorts
 		}
 		for _, p := range s.Ports {
-			whole.Members = append(whole.Members, filter.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+			whole.Members = append(whole.Members, filter.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()),
+				Protocol: p.Protocol, Port: p.Port})
 		}
 		known[s.Name] = true
 		n.sets = append(n.sets, filter.SetChange{ID: s.Name, Whole: whole})
 	}
-	for _, id := range []string{policy.SetAllHosts, policy.SetAllPools, policy.SetMasqPools, vxlanGuard.Nodes, policy.SetThisHost} {
+	for _, id := range []string{policy.SetAllHosts, policy.SetAllPools, policy.SetMasqPools, vxlanGuard.Nodes,
+		policy.SetThisHost} {
 		if !known[id] {
 			n.sets = append(n.sets, filter.SetChange{ID: id, Whole: &filter.Set{}})
 		}
@@ -323,7 +332,8 @@ func TestVerdicts(t *testing.T) {
 				for family, dst := range podAddrs[2] {
 					for _, port := range serverPorts {
 						p := packet{podAddrs[client][family], dst, port}
-						want := allowed(w.endpoints[client].Policy, policies, false, p) && allowed(w.endpoints[2].Policy, policies, true, p)
+						want := allowed(w.endpoints[client].Policy, policies, false, p) &&
+							allowed(w.endpoints[2].Policy, policies, true, p)
 						err := dial(dst, port, want)
 						if err == nil {
 							open++
@@ -390,7 +400,8 @@ func randomEndpoint(r *rand.Rand, prefix string, policies map[string]*wire.Polic
 			p.Ingress, p.Egress = append(p.Ingress, randomRule(r)), append(p.Egress, randomRule(r))
 		}
 		if r.IntN(4) > 0 {
-			p.Ingress, p.Egress = append(p.Ingress, wire.Rule{Action: wire.Allow}), append(p.Egress, wire.Rule{Action: wire.Allow})
+			p.Ingress, p.Egress = append(p.Ingress, wire.Rule{Action: wire.Allow}),
+				append(p.Egress, wire.Rule{Action: wire.Allow})
 		}
 		policies[p.Name], e.Profiles = p, append(e.Profiles, p.Name)
 	}

@@ -48,7 +48,8 @@ func renderer(family dataplane.Family) *policy.Renderer {
 	if err != nil {
 		panic(err)
 	}
-	return &policy.Renderer{Family: family, Marks: marks, InterfacePrefixes: []string{"cali"}, ToHost: filter.Accept{}, Deny: filter.Drop{},
+	return &policy.Renderer{Family: family, Marks: marks, InterfacePrefixes: []string{"cali"}, ToHost: filter.Accept{},
+		Deny:    filter.Drop{},
 		Tunnels: []policy.TunnelGuard{vxlanGuard}, LogPrefix: "calico-packet"}
 }
 
@@ -115,7 +116,8 @@ func withSets(c filter.Commit) filter.Commit {
 func show(t *testing.T, family dataplane.Family, table filter.Table, desired filter.Commit) string {
 	t.Helper()
 	fake := iptables.NewFake()
-	backend := iptables.New(iptables.Config{Family: family, Variant: iptables.NFT, Runner: fake, Sets: fake.Sets, Scratch: 0xc0000})
+	backend := iptables.New(iptables.Config{Family: family, Variant: iptables.NFT, Runner: fake, Sets: fake.Sets,
+		Scratch: 0xc0000})
 	if err := backend.Commit(t.Context(), withSets(desired)); err != nil {
 		t.Fatal(err)
 	}
@@ -155,18 +157,23 @@ func golden(t *testing.T, name, got string) {
 
 var shopPolicies = map[string]*wire.Policy{
 	"knp.default/shop/web": {Name: "knp.default/shop/web", Tier: "default", Ingress: []wire.Rule{
-		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Sets: []string{"s:frontend"}}, Dst: wire.Match{Ports: ports(80, 80, 8000, 8999)}},
-		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Nets: prefixes("10.1.0.0/16", "fd00:1::/32"), NotNets: prefixes("10.1.1.0/24", "10.1.2.0/24", "fd00:1:1::/48")}},
+		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Sets: []string{"s:frontend"}},
+			Dst: wire.Match{Ports: ports(80, 80, 8000, 8999)}},
+		{Action: wire.Allow, Protocol: 6, Src: wire.Match{Nets: prefixes("10.1.0.0/16", "fd00:1::/32"),
+			NotNets: prefixes("10.1.1.0/24", "10.1.2.0/24", "fd00:1:1::/48")}},
 		{Action: wire.Allow, Dst: wire.Match{PortSets: []string{"n:http"}}},
 	}, Egress: []wire.Rule{
-		{Action: wire.Allow, Protocol: 17, Dst: wire.Match{Nets: prefixes("10.2.0.0/16", "10.3.0.0/16"), Ports: ports(53, 53), PortSets: []string{"n:dns"}}},
+		{Action: wire.Allow, Protocol: 17, Dst: wire.Match{Nets: prefixes("10.2.0.0/16", "10.3.0.0/16"),
+			Ports: ports(53, 53), PortSets: []string{"n:dns"}}},
 	}},
-	"kns.shop": {Name: "kns.shop", Ingress: []wire.Rule{{Action: wire.Allow}}, Egress: []wire.Rule{{Action: wire.Allow}}},
+	"kns.shop": {Name: "kns.shop", Ingress: []wire.Rule{{Action: wire.Allow}},
+		Egress: []wire.Rule{{Action: wire.Allow}}},
 	"icmp": {Name: "icmp", Tier: "platform", Ingress: []wire.Rule{
 		{Action: wire.Log, Protocol: 1, ICMP: &wire.ICMP{Type: 8}},
 		{Action: wire.Pass, Protocol: 1, ICMP: &wire.ICMP{Type: 3, Code: 4, HasCode: true}},
 		{Action: wire.Deny, Protocol: 58, NotICMP: &wire.ICMP{Type: 128}},
-		{Action: wire.Deny, NotProtocol: 6, Src: wire.Match{NotSets: []string{"s:frontend"}, NotPortSets: []string{"n:http"}}},
+		{Action: wire.Deny, NotProtocol: 6, Src: wire.Match{NotSets: []string{"s:frontend"},
+			NotPortSets: []string{"n:http"}}},
 		{Action: wire.Allow, Family: 6},
 		{Action: wire.Allow, Dst: wire.Match{Ports: ports(1, 1)}},
 		{Action: wire.Deny, Dst: wire.Match{Ports: ports(2, 2)}},
@@ -176,14 +183,20 @@ var shopPolicies = map[string]*wire.Policy{
 }
 
 var shopEndpoints = []policy.Endpoint{
-	{Interface: "cali11111111111", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2"), netip.MustParseAddr("fd00:65::2")},
+	{Interface: "cali11111111111", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.2"),
+		netip.MustParseAddr("fd00:65::2")},
 		Policy: &wire.Endpoint{Tiers: []wire.Tier{
 			{Name: "platform", Ingress: []string{"icmp"}, DefaultAction: wire.Pass},
-			{Name: "default", Ingress: []string{"knp.default/shop/web"}, Egress: []string{"knp.default/shop/web"}, DefaultAction: wire.Deny},
+			{Name: "default", Ingress: []string{"knp.default/shop/web"}, Egress: []string{"knp.default/shop/web"},
+				DefaultAction: wire.Deny},
 		}, Profiles: []string{"kns.shop", "ksa.shop.a-long-name-of-a-service-account"}}},
-	{Interface: "cali22222222222", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.3")}, Policy: &wire.Endpoint{Profiles: []string{"kns.shop"}}},
+	{Interface: "cali22222222222", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.3")},
+		Policy: &wire.Endpoint{Profiles: []string{"kns.shop"}}},
 	{Interface: "cali33333333333", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.4")}},
-	{Interface: "cali44444444444", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.5"), netip.MustParseAddr("10.65.0.6")}, Sources: prefixes("10.66.0.0/24", "fd00:66::/64"), Policy: &wire.Endpoint{Tiers: []wire.Tier{{Name: "default", Egress: []string{"missing"}, DefaultAction: wire.Deny}}}},
+	{Interface: "cali44444444444", Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.5"),
+		netip.MustParseAddr("10.65.0.6")}, Sources: prefixes("10.66.0.0/24", "fd00:66::/64"),
+		Policy: &wire.Endpoint{Tiers: []wire.Tier{{Name: "default", Egress: []string{"missing"},
+			DefaultAction: wire.Deny}}}},
 }
 
 func TestFilter(t *testing.T) {
@@ -208,15 +221,18 @@ func TestHosts(t *testing.T) {
 		return []wire.Tier{{Name: "default", Ingress: []string{name}, Egress: []string{name}, DefaultAction: wire.Deny}}
 	}
 	in := input{Endpoints: shopEndpoints[1:2], Policies: shopPolicies, Hosts: []policy.HostEndpoint{
-		{Interface: policy.AnyInterface, Policy: &wire.HostEndpoint{Name: "any", Tiers: tiers("icmp"), Untracked: tiers("icmp"), Profiles: []string{"kns.shop"}}},
+		{Interface: policy.AnyInterface, Policy: &wire.HostEndpoint{Name: "any", Tiers: tiers("icmp"),
+			Untracked: tiers("icmp"), Profiles: []string{"kns.shop"}}},
 		{Interface: "eth0", Policy: &wire.HostEndpoint{Name: "eth", Tiers: tiers("local"), Forward: tiers("forward"),
 			PreDNAT: []wire.Tier{{Name: "default", Ingress: []string{"early"}}}, Untracked: tiers("untracked")}},
 	}}
 	for _, family := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		r := renderer(family)
 		r.Tunnels, r.Deny = nil, filter.Reject{}
-		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22}, {Protocol: 17, Net: prefixes("10.0.0.0/8")[0], Port: 68}}
-		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Net: prefixes("fd00::/8")[0], Port: 53}, {Protocol: 6, Port: 443}}
+		r.FailsafeIn = []policy.Failsafe{{Protocol: 6, Port: 22},
+			{Protocol: 17, Net: prefixes("10.0.0.0/8")[0], Port: 68}}
+		r.FailsafeOut = []policy.Failsafe{{Protocol: 17, Net: prefixes("fd00::/8")[0], Port: 53},
+			{Protocol: 6, Port: 443}}
 		for _, table := range []filter.Table{filter.Filter, filter.Mangle, filter.Raw} {
 			golden(t, "host-"+string(table)+"-"+family.String(), show(t, family, table, render(r, in)))
 		}
@@ -242,7 +258,8 @@ func TestNAT(t *testing.T) {
 
 func TestMarks(t *testing.T) {
 	got, err := policy.MarksOf(0xff010)
-	if want := (policy.Marks{Accept: 0x10, Pass: 0x1000, Scratch: 0x6000, Endpoint: 0xf8000}); err != nil || got != want {
+	if want := (policy.Marks{Accept: 0x10, Pass: 0x1000, Scratch: 0x6000, Endpoint: 0xf8000}); err != nil ||
+		got != want {
 		t.Errorf("marks %+v, %v, want %+v", got, err, want)
 	}
 	if _, err := policy.MarksOf(0x7); err == nil {

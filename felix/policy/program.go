@@ -199,7 +199,8 @@ func (p *Program) name(list []reference, n int) {
 			p.dirty.chains[r] = true
 		case p.users[r] == 0:
 			delete(p.users, r)
-			if delete(p.chains[r.policy], r); len(p.chains[r.policy]) == 0 {
+			delete(p.chains[r.policy], r)
+			if len(p.chains[r.policy]) == 0 {
 				delete(p.chains, r.policy)
 			}
 			p.dirty.chains[r] = true

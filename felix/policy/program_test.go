@@ -70,7 +70,8 @@ func TestCommitsAddUp(t *testing.T) {
 			have.apply(p.Commit())
 			want := newState()
 			want.apply(render(settings, now))
-			if diff := cmp.Diff(want, have, cmp.AllowUnexported(state{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			if diff := cmp.Diff(want, have, cmp.AllowUnexported(state{}),
+				cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 				t.Fatalf("(-want +got):\n%s", diff)
 			}
 		}
@@ -81,7 +82,8 @@ func TestCommitsAddUp(t *testing.T) {
 func change(r *rand.Rand, in *input, settings **policy.Renderer, family dataplane.Family) {
 	names := []string{"a", "b", "c", "kns.x"}
 	tiers := func() []wire.Tier {
-		return []wire.Tier{{Name: "default", Ingress: pick(r, names[:3], 2), Egress: pick(r, names[:3], 2), DefaultAction: wire.Deny}}
+		return []wire.Tier{{Name: "default", Ingress: pick(r, names[:3], 2), Egress: pick(r, names[:3], 2),
+			DefaultAction: wire.Deny}}
 	}
 	switch r.IntN(6) {
 	case 0, 1:
@@ -98,7 +100,8 @@ func change(r *rand.Rand, in *input, settings **policy.Renderer, family dataplan
 		name := names[r.IntN(len(names))]
 		delete(in.Policies, name)
 		if r.IntN(3) > 0 {
-			in.Policies[name] = &wire.Policy{Name: name, Ingress: []wire.Rule{randomRule(r)}, Egress: []wire.Rule{randomRule(r)}}
+			in.Policies[name] = &wire.Policy{Name: name, Ingress: []wire.Rule{randomRule(r)},
+				Egress: []wire.Rule{randomRule(r)}}
 		}
 	case 3:
 		in.Hosts = nil
@@ -172,7 +175,8 @@ func TestCostOfOneEndpoint(t *testing.T) {
 	few, fewOctets := cost(10)
 	many, octets := cost(5000)
 	if few != many || octets > 2*fewOctets {
-		t.Errorf("one endpoint more: %d chains and %d octets with 10 endpoints, %d and %d with 5000", few, fewOctets, many, octets)
+		t.Errorf("one endpoint more: %d chains and %d octets with 10 endpoints, %d and %d with 5000", few, fewOctets,
+			many, octets)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestLearnedAgainstIPAM: which learned routes are programmed, by their next hops. n2 is at 172.30.0.12, n3 at 172.31.0.13
-// behind a router, 172.30.0.1, and n4, at 172.30.0.14, is a route reflector without a block.
+// TestLearnedAgainstIPAM: which learned routes are programmed, by their next hops. n2 is at 172.30.0.12, n3 at
+// 172.31.0.13 behind a router, 172.30.0.1, and n4, at 172.30.0.14, is a route reflector without a block.
 func TestLearnedAgainstIPAM(t *testing.T) {
 	const direct, routed = " via 172.30.0.12 dev eth0", " via 172.30.0.1 dev eth0"
 	for _, c := range []struct {
@@ -28,13 +28,16 @@ func TestLearnedAgainstIPAM(t *testing.T) {
 		{"the node's block", "10.65.2.0/26", []string{"172.30.0.12"}, direct, ""},
 		{"the block of a node behind a router", "10.65.3.0/26", []string{"172.31.0.13"}, routed, ""},
 		{"a block by way of a router", "10.65.3.0/26", []string{"172.30.0.1"}, routed, ""},
-		{"another node's block", "10.65.3.0/26", []string{"172.30.0.12"}, "", "IPAM has it on node n3 and not on the one with the next hop 172.30.0.12"},
+		{"another node's block", "10.65.3.0/26", []string{"172.30.0.12"}, "",
+			"IPAM has it on node n3 and not on the one with the next hop 172.30.0.12"},
 		{"both say that it is theirs", "10.65.2.0/26", []string{"172.30.0.12", "172.31.0.13"}, direct, ""},
 		{"a reflector's next hop", "10.65.2.0/26", []string{"172.30.0.14"}, "", "IPAM has it on node n2"},
 		{"a borrowed address", "10.65.1.9/32", []string{"172.30.0.12"}, direct, ""},
 		{"a borrowed address elsewhere", "10.65.1.9/32", []string{"172.31.0.13"}, "", "IPAM has it on node n2"},
-		{"an address of the node's own block", "10.65.1.10/32", []string{"172.30.0.12"}, "", "it is part of a block and IPAM has it on no node"},
-		{"an address of another block, from a router", "10.65.2.7/32", []string{"172.30.0.1"}, "", "it is part of a block"},
+		{"an address of the node's own block", "10.65.1.10/32", []string{"172.30.0.12"}, "",
+			"it is part of a block and IPAM has it on no node"},
+		{"an address of another block, from a router", "10.65.2.7/32", []string{"172.30.0.1"}, "",
+			"it is part of a block"},
 		{"half a block", "10.65.2.0/27", []string{"172.30.0.12"}, "", "it is part of a block"},
 		{"a block that nobody has", "10.65.9.0/26", []string{"172.30.0.12"}, "", "IPAM has it on no node"},
 		{"a block that nobody has, from a router", "10.65.9.0/26", []string{"172.30.0.1"}, routed, ""},
@@ -43,7 +46,8 @@ func TestLearnedAgainstIPAM(t *testing.T) {
 		{"beside the pools", "192.0.2.0/24", []string{"172.30.0.12"}, direct, ""},
 		{"more than the pools", "10.0.0.0/8", []string{"172.30.0.1"}, routed, ""},
 		{"by way of a pod", "192.0.2.0/24", []string{"10.65.2.7"}, "", "the next hop 10.65.2.7 is an address of pods"},
-		{"a pool by way of a pod", "10.65.0.0/16", []string{"10.65.2.7"}, "", "the next hop 10.65.2.7 is an address of pods"},
+		{"a pool by way of a pod", "10.65.0.0/16", []string{"10.65.2.7"}, "",
+			"the next hop 10.65.2.7 is an address of pods"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := input(wire.Pool{})
@@ -56,7 +60,8 @@ func TestLearnedAgainstIPAM(t *testing.T) {
 			}
 			in.Learned = []bgp.Route{learned}
 			out := routing.Compute(in)
-			got := slices.DeleteFunc(show(table(in, out, own).Routes()), func(line string) bool { return slices.Contains(local, line) })
+			got := slices.DeleteFunc(show(table(in, out, own).Routes()),
+				func(line string) bool { return slices.Contains(local, line) })
 			var want []string
 			if c.want != "" {
 				want = []string{c.dst + c.want + " proto 12"}
@@ -90,7 +95,8 @@ func TestListsAreBounded(t *testing.T) {
 	for i := range 1000 {
 		in.Learned = append(in.Learned,
 			bgp.Route{Dst: prefix(fmt.Sprintf("10.65.%d.%d/32", 2, i%64)), NextHops: []netip.Addr{addr("172.30.0.1")}},
-			bgp.Route{Dst: prefix(fmt.Sprintf("192.0.%d.%d/32", i/256, i%256)), NextHops: []netip.Addr{addr("172.31.0.13")}})
+			bgp.Route{Dst: prefix(fmt.Sprintf("192.0.%d.%d/32", i/256, i%256)),
+				NextHops: []netip.Addr{addr("172.31.0.13")}})
 	}
 	out := routing.Compute(in)
 	for name, list := range map[string][]string{"refused": out.Refused, "unresolved": out.Unresolved} {

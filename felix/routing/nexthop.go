@@ -45,7 +45,8 @@ func (c *computation) learned(r bgp.Route) {
 		}
 	}
 	if len(hops) == 0 {
-		c.out.Unresolved = append(c.out.Unresolved, fmt.Sprintf("route %s: the node has no route to a next hop of %v", r.Dst, trusted))
+		c.out.Unresolved = append(c.out.Unresolved, fmt.Sprintf("route %s: the node has no route to a next hop of %v",
+			r.Dst, trusted))
 		return
 	}
 	c.add(route.Route{Dst: r.Dst, Protocol: route.ProtocolBGP, Hops: hops, Yields: true})
@@ -56,7 +57,8 @@ func (c *computation) learned(r bgp.Route) {
 // nothing is resolved through the product's devices, so that no route depends on itself.
 func (c *computation) resolve(next netip.Addr) []route.Hop {
 	switch {
-	case !next.IsValid(), next.IsUnspecified(), next.IsLoopback(), next.IsMulticast(), slices.Contains(c.Self.Own, next):
+	case !next.IsValid(), next.IsUnspecified(), next.IsLoopback(), next.IsMulticast(),
+		slices.Contains(c.Self.Own, next):
 		return nil
 	case next.IsLinkLocalUnicast():
 		return c.neighbour(next)

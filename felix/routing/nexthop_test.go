@@ -48,28 +48,39 @@ func TestNextHops(t *testing.T) {
 		{"on the link", []route.Route{link, gateway}, []string{onLink}, " via 172.30.0.12 dev eth0"},
 		{"by the default route", []route.Route{link, gateway}, []string{far}, " via 172.30.0.1 dev eth0"},
 		{"no default route", []route.Route{link}, []string{far}, ""},
-		{"the longest prefix", []route.Route{via("172.31.0.0/16", "via 192.0.2.1 dev eth1"), gateway}, []string{far}, " via 192.0.2.1 dev eth1"},
-		{"a prefix beside it", []route.Route{via("172.32.0.0/16", "via 192.0.2.1 dev eth1"), gateway}, []string{far}, " via 172.30.0.1 dev eth0"},
-		{"the least metric, which comes first", []route.Route{gateway, via("0.0.0.0/0", "via 192.0.2.1 dev eth1")}, []string{far}, " via 172.30.0.1 dev eth0"},
-		{"a gateway that no subnet has", []route.Route{via("0.0.0.0/0", "via 169.254.1.1 dev eth0 onlink")}, []string{far}, " via 169.254.1.1 dev eth0 onlink"},
-		{"a point-to-point link", []route.Route{via("172.31.0.13/32", "dev ppp0"), gateway}, []string{far}, " via 172.31.0.13 dev ppp0"},
-		{"several gateways", []route.Route{via("0.0.0.0/0", "via 172.30.0.1 dev eth0", "via 192.0.2.1 dev eth1")}, []string{far},
+		{"the longest prefix", []route.Route{via("172.31.0.0/16", "via 192.0.2.1 dev eth1"), gateway}, []string{far},
+			" via 192.0.2.1 dev eth1"},
+		{"a prefix beside it", []route.Route{via("172.32.0.0/16", "via 192.0.2.1 dev eth1"), gateway}, []string{far},
+			" via 172.30.0.1 dev eth0"},
+		{"the least metric, which comes first", []route.Route{gateway, via("0.0.0.0/0", "via 192.0.2.1 dev eth1")},
+			[]string{far}, " via 172.30.0.1 dev eth0"},
+		{"a gateway that no subnet has", []route.Route{via("0.0.0.0/0", "via 169.254.1.1 dev eth0 onlink")},
+			[]string{far}, " via 169.254.1.1 dev eth0 onlink"},
+		{"a point-to-point link", []route.Route{via("172.31.0.13/32", "dev ppp0"), gateway}, []string{far},
+			" via 172.31.0.13 dev ppp0"},
+		{"several gateways", []route.Route{via("0.0.0.0/0", "via 172.30.0.1 dev eth0", "via 192.0.2.1 dev eth1")},
+			[]string{far},
 			" via 172.30.0.1 dev eth0 via 192.0.2.1 dev eth1"},
-		{"several next hops", []route.Route{link, gateway}, []string{onLink, far}, " via 172.30.0.12 dev eth0 via 172.30.0.1 dev eth0"},
-		{"several next hops of one gateway", []route.Route{link, gateway}, []string{far, other}, " via 172.30.0.1 dev eth0"},
+		{"several next hops", []route.Route{link, gateway}, []string{onLink, far},
+			" via 172.30.0.12 dev eth0 via 172.30.0.1 dev eth0"},
+		{"several next hops of one gateway", []route.Route{link, gateway}, []string{far, other},
+			" via 172.30.0.1 dev eth0"},
 		{"one of several next hops", []route.Route{link}, []string{onLink, far}, " via 172.30.0.12 dev eth0"},
 		{"dropped", []route.Route{drop, gateway}, []string{far}, ""},
 		{"down", []route.Route{via("172.31.0.0/16"), gateway}, []string{far}, ""},
 		{"a pod's interface", []route.Route{via("172.31.0.0/16", "dev cali12345"), gateway}, []string{far}, ""},
-		{"the tunnel", []route.Route{via("172.31.0.0/16", "via 10.65.3.0 dev vxlan.calico onlink"), gateway}, []string{far}, ""},
+		{"the tunnel", []route.Route{via("172.31.0.0/16", "via 10.65.3.0 dev vxlan.calico onlink"), gateway},
+			[]string{far}, ""},
 		{"the node itself", []route.Route{link, gateway}, []string{"172.30.0.11"}, ""},
 		{"no unicast address", []route.Route{gateway}, []string{"0.0.0.0", "127.0.0.1", "224.0.0.5"}, ""},
 		{"of another link", []route.Route{gateway}, []string{"169.254.1.1"}, ""},
-		{"a gateway of another link", []route.Route{via("0.0.0.0/0", "via 169.254.1.1 dev eth0 onlink")}, []string{"169.254.1.1"}, " via 169.254.1.1 dev eth0 onlink"},
+		{"a gateway of another link", []route.Route{via("0.0.0.0/0", "via 169.254.1.1 dev eth0 onlink")},
+			[]string{"169.254.1.1"}, " via 169.254.1.1 dev eth0 onlink"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			for family, write := range map[dataplane.Family]func(string) string{dataplane.IPv4: strings.Clone, dataplane.IPv6: inIPv6} {
+			for family, write := range map[dataplane.Family]func(string) string{dataplane.IPv4: strings.Clone,
+				dataplane.IPv6: inIPv6} {
 				learned := bgp.Route{Dst: prefix(write("10.99.0.0/16"))}
 				for _, next := range test.next {
 					learned.NextHops = append(learned.NextHops, addr(write(next)))
@@ -84,7 +95,8 @@ func TestNextHops(t *testing.T) {
 					}
 					underlay = append(underlay, r)
 				}
-				out := routing.Compute(routing.Input{Family: family, Self: routing.Self{Own: []netip.Addr{addr(write("172.30.0.11"))}},
+				out := routing.Compute(routing.Input{Family: family,
+					Self:    routing.Self{Own: []netip.Addr{addr(write("172.30.0.11"))}},
 					Learned: []bgp.Route{learned}, Underlay: underlay})
 				var want []string
 				if test.want != "" {

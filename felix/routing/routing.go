@@ -136,7 +136,8 @@ func ofFamily(p netip.Prefix, f dataplane.Family) bool {
 
 // add makes a route desired unless its destination has one.
 func (c *computation) add(r route.Route) {
-	if r.Dst = r.Dst.Masked(); c.taken[r.Dst] {
+	r.Dst = r.Dst.Masked()
+	if c.taken[r.Dst] {
 		return
 	}
 	c.taken[r.Dst] = true

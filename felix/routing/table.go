@@ -88,7 +88,8 @@ func (t *Table) claim(addr netip.Addr, claims []Workload) {
 	if len(claims) > 1 {
 		t.shared[addr] = true
 	}
-	if t.claims[addr] = claims; len(claims) == 0 {
+	t.claims[addr] = claims
+	if len(claims) == 0 {
 		delete(t.claims, addr)
 	}
 }

@@ -42,7 +42,8 @@ func TestTableChanges(t *testing.T) {
 			changing.RemoveWorkload(iface)
 		case 2:
 			network = nil
-			for dst, kind := range map[netip.Prefix]route.Type{host(): route.Blackhole, prefix("10.65.0.0/16"): route.Unicast} {
+			for dst, kind := range map[netip.Prefix]route.Type{host(): route.Blackhole,
+				prefix("10.65.0.0/16"): route.Unicast} {
 				network = append(network, route.Route{Dst: dst, Type: kind})
 			}
 			changing.SetNetwork(network)
@@ -66,7 +67,8 @@ func TestTableChanges(t *testing.T) {
 		slices.SortFunc(got, func(a, b route.Route) int { return strings.Compare(a.Dst.String(), b.Dst.String()) })
 		want := whole.Routes()
 		slices.SortFunc(want, func(a, b route.Route) int { return strings.Compare(a.Dst.String(), b.Dst.String()) })
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(),
+			cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 			t.Fatalf("seed %d, step %d (-want +got):\n%s", seed, step, diff)
 		}
 		if diff := cmp.Diff(whole.Problems(), changing.Problems()); diff != "" {

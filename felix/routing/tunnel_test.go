@@ -21,7 +21,8 @@ var compareAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 func TestTunnelDevice(t *testing.T) {
 	in := input(wire.Pool{VXLAN: wire.EncapAlways})
 	want := []tunnel.Device{{Name: "vxlan.calico", Kind: encap.VXLAN, Family: dataplane.IPv4, Parent: "eth0",
-		Local: addr("172.30.0.11"), Addr: addr("10.65.1.0"), MTU: 1450, MAC: wire.TunnelMAC("n1", 4), VNI: 4096, Port: 4789,
+		Local: addr("172.30.0.11"), Addr: addr("10.65.1.0"), MTU: 1450, MAC: wire.TunnelMAC("n1", 4), VNI: 4096,
+		Port: 4789,
 		Peers: []tunnel.Peer{
 			{Addr: addr("10.65.2.0"), MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, Outer: addr("172.30.0.12")},
 			{Addr: addr("10.65.3.0"), MAC: net.HardwareAddr{2, 0, 0, 0, 0, 3}, Outer: addr("172.31.0.13")},
@@ -31,8 +32,8 @@ func TestTunnelDevice(t *testing.T) {
 	}
 }
 
-// TestAnotherKind: a kind that Felix does not support today, with an outer family that differs from the inner one, needs
-// nothing but a row: device, peers and routes follow from it.
+// TestAnotherKind: a kind that Felix does not support today, with an outer family that differs from the inner one,
+// needs nothing but a row: device, peers and routes follow from it.
 func TestAnotherKind(t *testing.T) {
 	in := input(wire.Pool{IPIP: wire.EncapCrossSubnet})
 	row := routing.Tunnel{Kind: encap.IPIP, Inner: dataplane.IPv4, Outer: dataplane.IPv6, Device: "tunl0"}
@@ -40,13 +41,16 @@ func TestAnotherKind(t *testing.T) {
 	in.Self.Tunnels[encap.IPIP] = addr("10.65.1.1")
 	in.Self.Uplinks[dataplane.IPv6] = routing.Uplink{Addr: prefix("fd00::11/64"), Device: "eth1"}
 	for i, outer := range []string{"fd00::11", "fd00::12", "fd00::13"} {
-		end := &wire.TunnelEndpoint{Node: fmt.Sprint("n", i+1), Kind: encap.IPIP, Addr: addr(fmt.Sprintf("10.65.%d.1", i+1)), Outer: addr(outer)}
+		end := &wire.TunnelEndpoint{Node: fmt.Sprint("n", i+1), Kind: encap.IPIP,
+			Addr: addr(fmt.Sprintf("10.65.%d.1", i+1)), Outer: addr(outer)}
 		in.Endpoints[end.ID().Name] = end
 	}
 	out := routing.Compute(in)
-	want := []tunnel.Device{{Name: "tunl0", Kind: encap.IPIP, Family: dataplane.IPv4, Parent: "eth1", Local: addr("fd00::11"),
-		Addr: addr("10.65.1.1"), MTU: 1460,
-		Peers: []tunnel.Peer{{Addr: addr("10.65.2.1"), Outer: addr("fd00::12")}, {Addr: addr("10.65.3.1"), Outer: addr("fd00::13")}}}}
+	want := []tunnel.Device{{Name: "tunl0", Kind: encap.IPIP, Family: dataplane.IPv4, Parent: "eth1",
+		Local: addr("fd00::11"),
+		Addr:  addr("10.65.1.1"), MTU: 1460,
+		Peers: []tunnel.Peer{{Addr: addr("10.65.2.1"), Outer: addr("fd00::12")},
+			{Addr: addr("10.65.3.1"), Outer: addr("fd00::13")}}}}
 	if diff := cmp.Diff(want, out.Tunnels, compareAddrs); diff != "" {
 		t.Errorf("devices (-want +got):\n%s", diff)
 	}
@@ -60,12 +64,14 @@ func TestAnotherKind(t *testing.T) {
 	}
 
 	// An endpoint whose outer address is of the other family is none of this tunnel.
-	in.Endpoints["n3/ipip/4"] = &wire.TunnelEndpoint{Node: "n3", Kind: encap.IPIP, Addr: addr("10.65.3.1"), Outer: addr("172.31.0.13")}
+	in.Endpoints["n3/ipip/4"] = &wire.TunnelEndpoint{Node: "n3", Kind: encap.IPIP, Addr: addr("10.65.3.1"),
+		Outer: addr("172.31.0.13")}
 	out = routing.Compute(in)
 	if got := len(out.Tunnels[0].Peers); got != 1 {
 		t.Errorf("%d peers, want 1", got)
 	}
-	if diff := cmp.Diff(append(append([]string{}, local...), n2Direct), show(table(in, out, own).Routes())); diff != "" {
+	if diff := cmp.Diff(append(append([]string{}, local...), n2Direct),
+		show(table(in, out, own).Routes())); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
 	}
 }

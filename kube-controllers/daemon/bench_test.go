@@ -32,7 +32,8 @@ func BenchmarkPolicies(b *testing.B) {
 		return nil
 	})
 	w.reroute(b)
-	w.create(b, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: spared, Labels: map[string]string{spared: "yes"}}})
+	w.create(b, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: spared,
+		Labels: map[string]string{spared: "yes"}}})
 	w.spare(b, false)
 	port, named := intstr.FromInt32(8080), intstr.FromString("http")
 	w.comparePolicies(b, "plain", port)
@@ -54,13 +55,15 @@ func (w *world) spare(b *testing.B, ask bool) {
 		w.client.List(b.Context(), &policies), w.client.List(b.Context(), &completing)}
 	for i := range validating.Webhooks {
 		webhook := &validating.Webhooks[i]
-		if webhook.NamespaceSelector = others; ask {
+		webhook.NamespaceSelector = others
+		if ask {
 			webhook.MatchConditions = nil
 		}
 	}
 	for i := range mutating.Webhooks {
 		webhook := &mutating.Webhooks[i]
-		if webhook.NamespaceSelector = others; ask {
+		webhook.NamespaceSelector = others
+		if ask {
 			webhook.MatchConditions = nil
 		}
 	}

@@ -22,11 +22,12 @@ func addCertificates(mgr ctrl.Manager, config Config, hook *admission.Server, lo
 	kept := config.certificates()
 	if hook != nil {
 		service := config.WebhookService + "." + config.PodNamespace
-		kept = append(kept, certificates.Certificate{Secret: config.WebhookSecret, Use: hook.Use, Name: certificates.Name{
-			Common: service + ".svc",
-			DNS:    []string{service + ".svc", service, service + ".svc.cluster.local"},
-			Usage:  x509.ExtKeyUsageServerAuth,
-		}})
+		kept = append(kept, certificates.Certificate{Secret: config.WebhookSecret, Use: hook.Use,
+			Name: certificates.Name{
+				Common: service + ".svc",
+				DNS:    []string{service + ".svc", service, service + ".svc.cluster.local"},
+				Usage:  x509.ExtKeyUsageServerAuth,
+			}})
 	}
 	if len(kept) == 0 {
 		return nil

@@ -88,35 +88,47 @@ func (c *Config) settings() []setting {
 		{"ENABLED_CONTROLLERS", &c.EnabledControllers, "what to run, with commas between"},
 		{"KUBECONFIG", &c.Kubeconfig, "kubeconfig file; empty is the pod's own service account"},
 		{"POD_NAMESPACE", &c.PodNamespace, "namespace of the program's Lease and Service, and of the Secrets"},
-		{"LOG_LEVEL", &c.LogLevel, "debug, info, warning, error or none; empty is logSeverityScreen of the KubeControllersConfiguration"},
-		{"METRICS_ADDRESS", &c.MetricsAddress, "where to serve /healthz, /readyz, and /metrics unless prometheusMetricsPort says another port"},
+		{"LOG_LEVEL", &c.LogLevel,
+			"debug, info, warning, error or none; empty is logSeverityScreen of the KubeControllersConfiguration"},
+		{"METRICS_ADDRESS", &c.MetricsAddress,
+			"where to serve /healthz, /readyz, and /metrics unless prometheusMetricsPort says another port"},
 		{"HEALTH_ENABLED", &c.HealthEnabled, "false: probes are always told that all is well"},
 		{"LEADER_ELECTION", &c.LeaderElection, "let one of several replicas run the controllers"},
-		{"LEAK_GRACE_PERIOD", &c.LeakGracePeriod, "how long an address is seen without its pod before it is released; 0 releases none"},
+		{"LEAK_GRACE_PERIOD", &c.LeakGracePeriod,
+			"how long an address is seen without its pod before it is released; 0 releases none"},
 		{"NODE_GRACE_PERIOD", &c.NodeGracePeriod, "how long a node is missing before its addresses are released"},
 		{"RECONCILER_PERIOD", &c.ReconcilerPeriod, "longest time between two looks at all addresses"},
-		{"AUTO_HOST_ENDPOINTS", &c.AutoHostEndpoints, "enabled or disabled: whether each node has a host endpoint for all interfaces; empty leaves it to the KubeControllersConfiguration"},
+		{"AUTO_HOST_ENDPOINTS", &c.AutoHostEndpoints,
+			"enabled or disabled: whether each node has a host endpoint for all interfaces; empty leaves it to the " +
+				"KubeControllersConfiguration"},
 		{"DATASTORE_TYPE", &c.DatastoreType, "kubernetes: there are no controllers for etcdv3"},
-		{"TYPHA_DEPLOYMENT", &c.TyphaDeployment, "Deployment of Typha to scale with the number of nodes; empty scales none"},
-		{"TYPHA_K8SSERVICENAME", &c.TyphaService, "Service of Typha's replicas, whose words status writes into the API; empty writes none"},
+		{"TYPHA_DEPLOYMENT", &c.TyphaDeployment,
+			"Deployment of Typha to scale with the number of nodes; empty scales none"},
+		{"TYPHA_K8SSERVICENAME", &c.TyphaService,
+			"Service of Typha's replicas, whose words status writes into the API; empty writes none"},
 		{"TYPHA_K8SNAMESPACE", &c.TyphaNamespace, "namespace of that Service; empty is POD_NAMESPACE"},
 		{"TYPHA_CAFILE", &c.TyphaTLS.CAFile, "PEM file of the authorities that sign Typha's certificate"},
 		{"TYPHA_CERTFILE", &c.TyphaTLS.CertFile, "PEM file of our certificate for Typha"},
 		{"TYPHA_KEYFILE", &c.TyphaTLS.KeyFile, "PEM file of our key for Typha"},
 		{"TYPHA_CN", &c.TyphaTLS.PeerCN, "common name that Typha's certificate must have"},
-		{"TYPHA_URISAN", &c.TyphaTLS.PeerURISAN, "URI that Typha's certificate must have, unless the common name agrees"},
+		{"TYPHA_URISAN", &c.TyphaTLS.PeerURISAN,
+			"URI that Typha's certificate must have, unless the common name agrees"},
 		{"TYPHA_TOKENFILE", &c.TyphaTokenFile, "our service-account token for the audience typha; empty presents none"},
 		{"AUTHORITY_SECRET", &c.Authority, "Secret to keep the installation's authority in; it exists"},
-		{"AUTHORITY_OVERLAP", &c.AuthorityOverlap, "how long an authority is trusted before it signs, and after; at least 3m"},
+		{"AUTHORITY_OVERLAP", &c.AuthorityOverlap,
+			"how long an authority is trusted before it signs, and after; at least 3m"},
 		{"TYPHA_SECRET", &c.TyphaSecret, "Secret to keep Typha's certificate in; empty makes none"},
 		{"NODE_SECRET", &c.NodeSecret, "Secret to keep the certificate in that nodes have for Typha; empty makes none"},
-		{"OWN_CERTIFICATE_DIR", &c.OwnCertificateDir, "folder to write our own certificate for Typha into, as ca.crt and tls.pem; empty writes none"},
-		{"TYPHA_POLICYMAXRULES", &c.Budget.PolicyRules, "Typha's setting of that name: admission warns of a policy that has more rules"},
+		{"OWN_CERTIFICATE_DIR", &c.OwnCertificateDir,
+			"folder to write our own certificate for Typha into, as ca.crt and tls.pem; empty writes none"},
+		{"TYPHA_POLICYMAXRULES", &c.Budget.PolicyRules,
+			"Typha's setting of that name: admission warns of a policy that has more rules"},
 		{"TYPHA_POLICYMAXSETS", &c.Budget.PolicySets, "likewise, of one whose rules name more"},
 		{"WEBHOOK_PORT", &c.WebhookPort, "port of the admission webhook"},
 		{"WEBHOOK_SERVICE", &c.WebhookService, "Service that routes port 443 to the webhook"},
 		{"WEBHOOK_SECRET", &c.WebhookSecret, "Secret to keep the webhook's certificate in; it exists"},
-		{"WEBHOOK_CONFIGURATION", &c.WebhookConfiguration, "ValidatingWebhookConfiguration and MutatingWebhookConfiguration whose caBundles to write; they exist"},
+		{"WEBHOOK_CONFIGURATION", &c.WebhookConfiguration,
+			"ValidatingWebhookConfiguration and MutatingWebhookConfiguration whose caBundles to write; they exist"},
 	}
 }
 
@@ -204,7 +216,8 @@ func (c *Config) give(variable, value string) {
 func (c *Config) validate() error {
 	for _, name := range c.enabled() {
 		if !slices.Contains(controllers, name) && !slices.Contains(foreign, name) {
-			return fmt.Errorf("ENABLED_CONTROLLERS: there is no controller %q; there are %s", name, strings.Join(controllers, ", "))
+			return fmt.Errorf("ENABLED_CONTROLLERS: there is no controller %q; there are %s", name,
+				strings.Join(controllers, ", "))
 		}
 	}
 	if c.AuthorityOverlap < certificates.MinOverlap {
@@ -212,13 +225,15 @@ func (c *Config) validate() error {
 			c.AuthorityOverlap, certificates.MinOverlap)
 	}
 	if c.TyphaService != "" && c.TyphaTLS.PeerCN == "" && c.TyphaTLS.PeerURISAN == "" {
-		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities would pass for Typha")
+		return errors.New("TYPHA_CN or TYPHA_URISAN has to be set: any server with a certificate of the authorities " +
+			"would pass for Typha")
 	}
 	if !slices.Contains([]string{"", "kubernetes", "kdd", "k8s"}, strings.ToLower(c.DatastoreType)) {
 		return fmt.Errorf("DATASTORE_TYPE: %q: there are controllers for the datastore kubernetes only; on etcd, "+
 			"leave this program out", c.DatastoreType)
 	}
-	for name, d := range map[string]time.Duration{"LEAK_GRACE_PERIOD": c.LeakGracePeriod, "RECONCILER_PERIOD": c.ReconcilerPeriod} {
+	for name, d := range map[string]time.Duration{"LEAK_GRACE_PERIOD": c.LeakGracePeriod,
+		"RECONCILER_PERIOD": c.ReconcilerPeriod} {
 		if d < 0 {
 			return fmt.Errorf("%s: %s must not be negative, write for example 5m", name, d)
 		}
@@ -243,13 +258,14 @@ func (c *Config) enabled() []string {
 	return names
 }
 
-// calicos are the variables that Calico's kube-controllers has, and LEAK_GRACE_PERIOD: those that decide over fields of the
-// KubeControllersConfiguration.
-var calicos = []string{"AUTO_HOST_ENDPOINTS", "DATASTORE_TYPE", "ENABLED_CONTROLLERS", "HEALTH_ENABLED", "LEAK_GRACE_PERIOD",
+// calicos are the variables that Calico's kube-controllers has, and LEAK_GRACE_PERIOD: those that decide over fields of
+// the KubeControllersConfiguration.
+var calicos = []string{"AUTO_HOST_ENDPOINTS", "DATASTORE_TYPE", "ENABLED_CONTROLLERS", "HEALTH_ENABLED",
+	"LEAK_GRACE_PERIOD",
 	"LOG_LEVEL", "RECONCILER_PERIOD"}
 
-// environment returns what the settings say in place of the KubeControllersConfiguration. A setting says something if it
-// was given, or if a program made it other than its default.
+// environment returns what the settings say in place of the KubeControllersConfiguration. A setting says something if
+// it was given, or if a program made it other than its default.
 func (c *Config) environment() runconfig.Environment {
 	defaults, env := Defaults(), runconfig.Environment{Given: map[string]string{}, LogSeverity: c.LogLevel}
 	for _, name := range calicos {

@@ -27,13 +27,15 @@ func (w *world) configure(t *testing.T, spec string) {
 	t.Helper()
 	config := &v3.KubeControllersConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	eventually(t, "a change of the KubeControllersConfiguration", func() error {
-		return w.client.Patch(context.WithoutCancel(t.Context()), config, client.RawPatch(types.MergePatchType, []byte(`{"spec": `+spec+`}`)))
+		return w.client.Patch(context.WithoutCancel(t.Context()), config,
+			client.RawPatch(types.MergePatchType, []byte(`{"spec": `+spec+`}`)))
 	})
 }
 
 // defaultConfigurations: what users' commands presuppose is there, and comes back.
 func (w *world) defaultConfigurations(t *testing.T) {
-	for _, o := range []client.Object{&v3.KubeControllersConfiguration{}, &v3.FelixConfiguration{}, &v3.BGPConfiguration{}} {
+	for _, o := range []client.Object{&v3.KubeControllersConfiguration{}, &v3.FelixConfiguration{},
+		&v3.BGPConfiguration{}} {
 		kind := reflect.TypeOf(o).Elem().Name()
 		var first types.UID
 		for _, when := range []string{"at the start", "after it was deleted"} {
@@ -55,7 +57,8 @@ func (w *world) defaultConfigurations(t *testing.T) {
 		}
 	}
 	// As every tutorial does.
-	if out, ok := w.kubectl(t, "patch", "felixconfiguration", "default", "--type=merge", "-p", `{"spec":{"logSeverityScreen":"Info"}}`); !ok {
+	if out, ok := w.kubectl(t, "patch", "felixconfiguration", "default", "--type=merge", "-p",
+		`{"spec":{"logSeverityScreen":"Info"}}`); !ok {
 		t.Errorf("kubectl patch: %s", out)
 	}
 	out, ok := w.calicoctl(t, "", "get", "felixconfig", "default", "-o", "yaml", "--export")
@@ -88,9 +91,11 @@ func (w *world) configuration(t *testing.T) {
 		here, elsewhere, profiles bool
 	}{
 		{`{}`, slog.LevelInfo, true, false, false},
-		{fmt.Sprintf(`{"logSeverityScreen": "Debug", "prometheusMetricsPort": %d, "debugProfilePort": %d}`, metrics, profiles),
+		{fmt.Sprintf(`{"logSeverityScreen": "Debug", "prometheusMetricsPort": %d, "debugProfilePort": %d}`, metrics,
+			profiles),
 			slog.LevelDebug, false, true, true},
-		{`{"logSeverityScreen": null, "prometheusMetricsPort": 0, "debugProfilePort": 0}`, slog.LevelInfo, false, false, false},
+		{`{"logSeverityScreen": null, "prometheusMetricsPort": 0, "debugProfilePort": 0}`, slog.LevelInfo, false, false,
+			false},
 		{`{"prometheusMetricsPort": null, "debugProfilePort": null}`, slog.LevelInfo, true, false, false},
 	} {
 		w.configure(t, step.spec)

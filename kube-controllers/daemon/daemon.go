@@ -112,7 +112,8 @@ func Run(ctx context.Context, cluster *rest.Config, config Config, log *slog.Log
 		case slices.Contains(foreign, name):
 			log.Warn("there is no such controller", "reason", whyNot(name))
 		case name == controllerAdmission:
-			if hook, err = addAdmission(mgr, config, log); err == nil {
+			hook, err = addAdmission(mgr, config, log)
+			if err == nil {
 				ready = hook.Ready
 			}
 		default:
@@ -161,8 +162,9 @@ func newManager(cluster *rest.Config, config Config, log *slog.Logger) (ctrl.Man
 				&v3.CalicoNodeStatus{}: {Transform: status.TrimNodeStatus},
 			},
 		},
-		Metrics:                       metricsserver.Options{BindAddress: "0"}, // serve has limits that its server lacks
-		HealthProbeBindAddress:        "0",                                     // health is served beside the metrics
+		// serve has limits that its server lacks
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:        "0", // health is served beside the metrics
 		LeaderElection:                config.LeaderElection,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       config.PodNamespace,
@@ -214,7 +216,8 @@ func add(mgr ctrl.Manager, name string, config Config, running *runconfig.Runnin
 			log.Info("no deployment of typha to scale")
 			return nil
 		}
-		return typhascale.Add(mgr, types.NamespacedName{Namespace: config.PodNamespace, Name: config.TyphaDeployment}, log)
+		return typhascale.Add(mgr, types.NamespacedName{Namespace: config.PodNamespace, Name: config.TyphaDeployment},
+			log)
 	case controllerStatus:
 		if config.TyphaService == "" {
 			log.Info("no typha to follow")
@@ -236,7 +239,8 @@ func addStatus(mgr ctrl.Manager, config Config, log *slog.Logger) error {
 		return err
 	}
 	observe := func(ctx context.Context, address string, each func(hub.Observed)) error {
-		return transport.Observe(ctx, transport.ObserverOptions{Address: address, TLS: config.TyphaTLS, TokenFile: config.TyphaTokenFile}, each)
+		return transport.Observe(ctx, transport.ObserverOptions{Address: address, TLS: config.TyphaTLS,
+			TokenFile: config.TyphaTokenFile}, each)
 	}
 	return status.Add(mgr, status.Options{Replicas: replicas, Observe: observe, Store: store, Log: log})
 }

@@ -52,10 +52,11 @@ const within = time.Minute
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
 	last := errors.New("never looked")
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, within, true, func(context.Context) (bool, error) {
-		last = check()
-		return last == nil, nil
-	})
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, within, true,
+		func(context.Context) (bool, error) {
+			last = check()
+			return last == nil, nil
+		})
 	if err != nil {
 		t.Fatalf("%s: %v", what, last)
 	}
@@ -102,7 +103,8 @@ func start(t testing.TB) *world {
 	w.config.give("LEAK_GRACE_PERIOD", "1s")
 	w.config.Level = &slog.LevelVar{}
 	w.config.TyphaDeployment = "calico-typha"
-	w.config.TyphaSecret, w.config.NodeSecret, w.config.OwnCertificateDir = "calico-typha-tls", "calico-node-tls", t.TempDir()
+	w.config.TyphaSecret, w.config.NodeSecret, w.config.OwnCertificateDir = "calico-typha-tls", "calico-node-tls",
+		t.TempDir()
 	w.metrics = "http://" + w.config.MetricsAddress
 	w.install(t)
 	w.own = w.token(t, "calico-kube-controllers")
@@ -233,7 +235,8 @@ func (w *world) unreadable(t *testing.T) {
 	if err := w.client.Create(t.Context(), pool("beside", "10.78.0.0/16"), client.DryRunAll); err != nil {
 		t.Errorf("a pool beside one that cannot be read: %v", err)
 	}
-	if err := w.client.Create(t.Context(), pool("overlapping", "10.0.1.0/24"), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "first") {
+	if err := w.client.Create(t.Context(), pool("overlapping", "10.0.1.0/24"), client.DryRunAll); err == nil ||
+		!strings.Contains(err.Error(), "first") {
 		t.Errorf("a pool that overlaps another: %v", err)
 	}
 	w.create(t, pool("after", "10.79.0.0/16"))
@@ -276,7 +279,8 @@ func (w *world) secret(t *testing.T, name string) *corev1.Secret {
 func (w *world) certificates(t *testing.T) {
 	eventually(t, "certificates", func() error {
 		for _, name := range []string{"calico-typha-tls", "calico-node-tls", "maneki-webhook-tls", "maneki-ca"} {
-			if data := w.secret(t, name).Data; len(data["tls.crt"]) == 0 || len(data["tls.key"]) == 0 || len(data["ca.crt"]) == 0 {
+			if data := w.secret(t, name).Data; len(data["tls.crt"]) == 0 || len(data["tls.key"]) == 0 ||
+				len(data["ca.crt"]) == 0 {
 				return fmt.Errorf("Secret %s has %d keys", name, len(data))
 			}
 		}
@@ -293,7 +297,8 @@ func (w *world) certificates(t *testing.T) {
 
 func (w *world) twoAuthorities(t *testing.T) {
 	eventually(t, "two authorities", func() error {
-		if trusted := bytes.Count(w.secret(t, "calico-node-tls").Data["ca.crt"], []byte("BEGIN CERTIFICATE")); trusted != 2 {
+		if trusted := bytes.Count(w.secret(t, "calico-node-tls").Data["ca.crt"],
+			[]byte("BEGIN CERTIFICATE")); trusted != 2 {
 			return fmt.Errorf("%d are trusted", trusted)
 		}
 		return nil
@@ -312,7 +317,8 @@ func (w *world) reroute(t testing.TB) {
 	var validating registration.ValidatingWebhookConfiguration
 	var mutating registration.MutatingWebhookConfiguration
 	key := client.ObjectKey{Name: "maneki"}
-	if err := errors.Join(w.client.Get(t.Context(), key, &validating), w.client.Get(t.Context(), key, &mutating)); err != nil {
+	if err := errors.Join(w.client.Get(t.Context(), key, &validating),
+		w.client.Get(t.Context(), key, &mutating)); err != nil {
 		t.Fatal(err)
 	}
 	port := int32(w.config.WebhookPort)
@@ -330,7 +336,8 @@ func (w *world) reroute(t testing.TB) {
 	for i := range mutating.Webhooks {
 		direct(&mutating.Webhooks[i].ClientConfig)
 	}
-	if err := errors.Join(w.client.Update(t.Context(), &validating), w.client.Update(t.Context(), &mutating)); err != nil {
+	if err := errors.Join(w.client.Update(t.Context(), &validating),
+		w.client.Update(t.Context(), &mutating)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -378,7 +385,8 @@ func (w *world) policyDefaults(t *testing.T) {
 		if err := w.client.Create(t.Context(), p, client.DryRunAll); err != nil {
 			return err
 		}
-		if len(p.Spec.Types) != 1 || p.Spec.Types[0] != v3.PolicyTypeEgress || p.Spec.Tier != "default" || p.Labels["projectcalico.org/tier"] != "default" {
+		if len(p.Spec.Types) != 1 || p.Spec.Types[0] != v3.PolicyTypeEgress || p.Spec.Tier != "default" ||
+			p.Labels["projectcalico.org/tier"] != "default" {
 			return fmt.Errorf("got labels %v, spec %+v", p.Labels, p.Spec)
 		}
 		return nil
@@ -396,14 +404,16 @@ func (w *world) tiers(t *testing.T) {
 			if !meta.IsStatusConditionTrue(tier.Status.Conditions, "Ready") {
 				return fmt.Errorf("conditions %+v", tier.Status.Conditions)
 			}
-			if err := w.client.Delete(t.Context(), tier); err == nil || !strings.Contains(err.Error(), "tier "+name+" cannot be deleted: it always exists") {
+			if err := w.client.Delete(t.Context(), tier); err == nil ||
+				!strings.Contains(err.Error(), "tier "+name+" cannot be deleted: it always exists") {
 				t.Errorf("deletion of tier %s: %v", name, err)
 			}
 			return nil
 		})
 	}
 	ops := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: "ops"}}
-	policy := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v3.GlobalNetworkPolicySpec{Tier: "ops"}}
+	policy := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"},
+		Spec: v3.GlobalNetworkPolicySpec{Tier: "ops"}}
 	w.create(t, ops, policy)
 	if err := w.client.Delete(t.Context(), ops); err == nil || !strings.Contains(err.Error(), "GlobalNetworkPolicy p") {
 		t.Errorf("deletion of a tier with a policy: %v", err)
@@ -415,8 +425,9 @@ func (w *world) tiers(t *testing.T) {
 
 // hostEndpoints: a node gets one when the configuration asks for it, and loses it with the node.
 func (w *world) hostEndpoints(t *testing.T) {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"rack": "a"}, Annotations: map[string]string{
-		v3.NodeIPv4Address: "192.0.2.7/24"}}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"rack": "a"},
+		Annotations: map[string]string{
+			v3.NodeIPv4Address: "192.0.2.7/24"}}}
 	w.configure(t, `{"controllers": {"node": {"hostEndpoint": {"autoCreate": "Enabled"}}}}`)
 	w.create(t, node)
 	key := client.ObjectKey{Name: "edge-auto-hep"}
@@ -445,7 +456,8 @@ func (w *world) hostEndpoints(t *testing.T) {
 // the node.
 func (w *world) addresses(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
-		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady,
+			Status: corev1.ConditionTrue}}}}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
@@ -466,13 +478,15 @@ func (w *world) addresses(t *testing.T) {
 		}
 	}
 	silent := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"},
-		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}}}
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady,
+			Status: corev1.ConditionUnknown}}}}
 	w.create(t, silent)
 	forgotten := []ipam.Request{request("forgotten", "gone-too", "u")}
 	if r := ipam.New(store).Assign(t.Context(), ipam.Host{Name: "n2"}, pools, forgotten)[0]; r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	if r := ipam.New(store).Assign(t.Context(), ipam.Host{Name: "n1"}, pools, []ipam.Request{request("later", "gone", "u")})[0]; r.Err != nil {
+	if r := ipam.New(store).Assign(t.Context(), ipam.Host{Name: "n1"}, pools,
+		[]ipam.Request{request("later", "gone", "u")})[0]; r.Err != nil {
 		t.Fatal(r.Err)
 	}
 	eventually(t, "release of leaked addresses", func() error { return w.handles(t, "forgotten live") })
@@ -480,17 +494,20 @@ func (w *world) addresses(t *testing.T) {
 	if err := w.client.Status().Update(t.Context(), silent); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "release of what leaked on a node that is heard of again", func() error { return w.handles(t, "live") })
+	eventually(t, "release of what leaked on a node that is heard of again",
+		func() error { return w.handles(t, "live") })
 	if err := w.client.Delete(t.Context(), silent); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(w.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)), w.client.Delete(t.Context(), node)); err != nil {
+	if err := errors.Join(w.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)),
+		w.client.Delete(t.Context(), node)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "release of the node", func() error {
 		var blocks v3.IPAMBlockList
 		var affinities v3.BlockAffinityList
-		if err := errors.Join(w.client.List(t.Context(), &blocks), w.client.List(t.Context(), &affinities)); err != nil {
+		if err := errors.Join(w.client.List(t.Context(), &blocks),
+			w.client.List(t.Context(), &affinities)); err != nil {
 			return err
 		}
 		if len(blocks.Items)+len(affinities.Items) > 0 {
@@ -503,11 +520,13 @@ func (w *world) addresses(t *testing.T) {
 // typhaScale adds nodes after the Deployment was made.
 func (w *world) typhaScale(t *testing.T) {
 	for i := range 3 {
-		w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("linux-", i), Labels: map[string]string{corev1.LabelOSStable: "linux"}}})
+		w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("linux-", i),
+			Labels: map[string]string{corev1.LabelOSStable: "linux"}}})
 	}
 	typha := &appsv1.Deployment{}
 	eventually(t, "two replicas for three nodes", func() error {
-		if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "calico-typha"}, typha); err != nil {
+		if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "calico-typha"},
+			typha); err != nil {
 			return err
 		}
 		if *typha.Spec.Replicas != 2 {
@@ -542,14 +561,18 @@ func (w *world) handles(t *testing.T, want string) error {
 
 // TestTrimNode: what the controllers read of a Node stays, and what changes every few minutes goes.
 func TestTrimNode(t *testing.T) {
-	ours := corev1.NodeCondition{Type: status.ConditionProgrammed, Status: corev1.ConditionTrue, Reason: status.ReasonProgrammed}
+	ours := corev1.NodeCondition{Type: status.ConditionProgrammed, Status: corev1.ConditionTrue,
+		Reason: status.ReasonProgrammed}
 	addresses := []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.7"}}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24", "other": "x"}},
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n",
+		Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24", "other": "x"}},
 		Status: corev1.NodeStatus{Addresses: addresses, Images: make([]corev1.ContainerImage, 50),
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}, ours}}}
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue,
+				Reason: "KubeletReady"}, ours}}}
 	off := corev1.Taint{Key: corev1.TaintNodeOutOfService, Effect: corev1.TaintEffectNoExecute}
 	node.Spec.Taints = []corev1.Taint{{Key: "other"}, off}
-	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24"}},
+	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n",
+		Annotations: map[string]string{v3.NodeIPv4Address: "192.0.2.7/24"}},
 		Spec: corev1.NodeSpec{Taints: []corev1.Taint{off}}, Status: corev1.NodeStatus{Addresses: addresses,
 			Conditions: []corev1.NodeCondition{ours, {Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 	if got, err := trimNode(node); err != nil || !reflect.DeepEqual(got, want) {
@@ -573,7 +596,8 @@ func TestTrimKeepsWhatHasNoEffect(t *testing.T) {
 		annotations, labels []string
 	}{
 		"Pod": {&corev1.Pod{ObjectMeta: meta}, trimPod,
-			[]string{"cni.projectcalico.org/hwAddr", "cni.projectcalico.org/ipFamilies"}, []string{"istio.io/dataplane-mode"}},
+			[]string{"cni.projectcalico.org/hwAddr", "cni.projectcalico.org/ipFamilies"},
+			[]string{"istio.io/dataplane-mode"}},
 		"Namespace": {metadata("Namespace"), trimMetadata,
 			[]string{"cni.projectcalico.org/ipFamilies"}, []string{"istio.io/dataplane-mode"}},
 		"Service": {metadata("Service"), trimMetadata, []string{"projectcalico.org/natExcludeService"}, nil},
@@ -584,7 +608,8 @@ func TestTrimKeepsWhatHasNoEffect(t *testing.T) {
 			t.Fatalf("%s: %v, %v", kind, got, err)
 		}
 		annotations, labels := slices.Sorted(maps.Keys(o.GetAnnotations())), slices.Sorted(maps.Keys(o.GetLabels()))
-		if !slices.Equal(annotations, c.annotations) || !slices.Equal(labels, c.labels) || len(o.GetManagedFields()) > 0 {
+		if !slices.Equal(annotations, c.annotations) || !slices.Equal(labels, c.labels) ||
+			len(o.GetManagedFields()) > 0 {
 			t.Errorf("%s keeps %q, %q, %v", kind, annotations, labels, o.GetManagedFields())
 		}
 		for _, value := range o.GetAnnotations() {
@@ -601,20 +626,29 @@ func TestParseConfig(t *testing.T) {
 		check         func(Config) bool
 		err           string
 	}{
-		"defaults":           {nil, nil, func(c Config) bool { return reflect.DeepEqual(c, Defaults()) }, ""},
-		"environment":        {[]string{"LEAK_GRACE_PERIOD=1m", "LEADER_ELECTION=false"}, nil, func(c Config) bool { return c.LeakGracePeriod == time.Minute && !c.LeaderElection }, ""},
-		"flag wins":          {[]string{"WEBHOOK_PORT=1"}, []string{"--webhook-port=2"}, func(c Config) bool { return c.WebhookPort == 2 }, ""},
-		"Calico's setting":   {[]string{"ENABLED_CONTROLLERS=policy,namespace,serviceaccount,workloadendpoint,node,loadbalancer"}, nil, func(c Config) bool { return len(c.enabled()) == 7 }, ""},
-		"unknown controller": {[]string{"ENABLED_CONTROLLERS=nodes"}, nil, nil, `no controller "nodes"; there are node, ippool`},
-		"etcd":               {[]string{"DATASTORE_TYPE=etcdv3"}, nil, nil, `DATASTORE_TYPE: "etcdv3": there are controllers for the datastore kubernetes only`},
-		"host endpoints":     {[]string{"AUTO_HOST_ENDPOINTS=yes"}, nil, nil, `AUTO_HOST_ENDPOINTS: "yes" is neither enabled nor disabled`},
-		"negative":           {[]string{"LEAK_GRACE_PERIOD=-1s"}, nil, nil, "LEAK_GRACE_PERIOD: -1s must not be negative"},
-		"bad value":          {[]string{"NODE_GRACE_PERIOD=5"}, nil, nil, `NODE_GRACE_PERIOD="5"`},
-		"Typha":              {[]string{"TYPHA_K8SSERVICENAME=calico-typha", "TYPHA_CN=typha-server"}, nil, func(c Config) bool { return c.TyphaTLS.PeerCN == "typha-server" }, ""},
-		"any Typha":          {[]string{"TYPHA_K8SSERVICENAME=calico-typha"}, nil, nil, "TYPHA_CN or TYPHA_URISAN"},
-		"short overlap":      {[]string{"AUTHORITY_OVERLAP=1m"}, nil, nil, "AUTHORITY_OVERLAP: 1m0s is shorter"},
-		"bad level":          {[]string{"LOG_LEVEL=loud"}, nil, nil, "none of debug"},
-		"bad argument":       {nil, []string{"start"}, nil, `argument "start"`},
+		"defaults": {nil, nil, func(c Config) bool { return reflect.DeepEqual(c, Defaults()) }, ""},
+		"environment": {[]string{"LEAK_GRACE_PERIOD=1m", "LEADER_ELECTION=false"}, nil,
+			func(c Config) bool { return c.LeakGracePeriod == time.Minute && !c.LeaderElection }, ""},
+		"flag wins": {[]string{"WEBHOOK_PORT=1"}, []string{"--webhook-port=2"},
+			func(c Config) bool { return c.WebhookPort == 2 }, ""},
+		"Calico's setting": {[]string{
+			"ENABLED_CONTROLLERS=policy,namespace,serviceaccount,workloadendpoint,node,loadbalancer"}, nil,
+			func(c Config) bool { return len(c.enabled()) == 7 }, ""},
+		"unknown controller": {[]string{"ENABLED_CONTROLLERS=nodes"}, nil, nil,
+			`no controller "nodes"; there are node, ippool`},
+		"etcd": {[]string{"DATASTORE_TYPE=etcdv3"}, nil, nil,
+			`DATASTORE_TYPE: "etcdv3": there are controllers for the datastore kubernetes only`},
+		"host endpoints": {[]string{"AUTO_HOST_ENDPOINTS=yes"}, nil, nil,
+			`AUTO_HOST_ENDPOINTS: "yes" is neither enabled nor disabled`},
+		"negative": {[]string{"LEAK_GRACE_PERIOD=-1s"}, nil, nil,
+			"LEAK_GRACE_PERIOD: -1s must not be negative"},
+		"bad value": {[]string{"NODE_GRACE_PERIOD=5"}, nil, nil, `NODE_GRACE_PERIOD="5"`},
+		"Typha": {[]string{"TYPHA_K8SSERVICENAME=calico-typha", "TYPHA_CN=typha-server"}, nil,
+			func(c Config) bool { return c.TyphaTLS.PeerCN == "typha-server" }, ""},
+		"any Typha":     {[]string{"TYPHA_K8SSERVICENAME=calico-typha"}, nil, nil, "TYPHA_CN or TYPHA_URISAN"},
+		"short overlap": {[]string{"AUTHORITY_OVERLAP=1m"}, nil, nil, "AUTHORITY_OVERLAP: 1m0s is shorter"},
+		"bad level":     {[]string{"LOG_LEVEL=loud"}, nil, nil, "none of debug"},
+		"bad argument":  {nil, []string{"start"}, nil, `argument "start"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -622,7 +656,8 @@ func TestParseConfig(t *testing.T) {
 			switch {
 			case test.err == "" && (err != nil || !test.check(c)):
 				t.Errorf("got %+v, %v", c, err)
-			case test.err != "" && (err == nil || errors.Is(err, flag.ErrHelp) || !strings.Contains(err.Error(), test.err)):
+			case test.err != "" && (err == nil || errors.Is(err, flag.ErrHelp) ||
+				!strings.Contains(err.Error(), test.err)):
 				t.Errorf("error %v, want %q", err, test.err)
 			}
 		})

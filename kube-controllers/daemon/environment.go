@@ -12,13 +12,14 @@ import (
 type problem struct{ name, reason string }
 
 // ours are the beginnings of the names of variables that Maneki's and Calico's programs read.
-var ours = []string{"TYPHA_", "FELIX_", "FELIXDEFAULT_", "CALICO_", "ETCD_", "KUBE_CONTROLLERS_", "WEBHOOK_", "AUTHORITY_"}
+var ours = []string{"TYPHA_", "FELIX_", "FELIXDEFAULT_", "CALICO_", "ETCD_", "KUBE_CONTROLLERS_", "WEBHOOK_",
+	"AUTHORITY_"}
 
 // ofService matches the variables that Kubernetes sets for each Service of the namespace.
 var ofService = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_[A-Z]+(_PROTO|_PORT|_ADDR)?)?)$`)
 
-// unusedVariables returns the variables of an environment ("NAME=value" each) that somebody set for this program and that do
-// nothing: Calico's, and names that are misspelt. It is sorted.
+// unusedVariables returns the variables of an environment ("NAME=value" each) that somebody set for this program and
+// that do nothing: Calico's, and names that are misspelt. It is sorted.
 func unusedVariables(environ []string) []problem {
 	var c Config
 	var known []string

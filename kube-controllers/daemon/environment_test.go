@@ -11,10 +11,12 @@ import (
 func TestUnusedVariables(t *testing.T) {
 	got := map[string]string{}
 	for _, p := range unusedVariables([]string{
-		"PATH=/bin", "HOME=/", "HOSTNAME=n1", "KUBERNETES_SERVICE_HOST=10.96.0.1", "CALICO_TYPHA_PORT_5473_TCP_ADDR=10.96.0.2",
+		"PATH=/bin", "HOME=/", "HOSTNAME=n1", "KUBERNETES_SERVICE_HOST=10.96.0.1",
+		"CALICO_TYPHA_PORT_5473_TCP_ADDR=10.96.0.2",
 		"CALICO_TYPHA_SERVICE_PORT_CALICO_TYPHA=5473", "MANEKI_WEBHOOK_PORT=tcp://10.96.0.3:443", "LOG_LEVEL=info",
 		"SYNC_NODE_LABELS=true", "COMPACTION_PERIOD=10m", "DATASTORE_TYPE=kubernetes", "ETCD_ENDPOINTS=",
-		"SYNC_NODE_LABELS=false", "LOG_LEVL=debug", "ENABLED_CONTROLERS=node", "LEAK_GRACE_PERIODS=1m", "TYPHA_LOGSEVERITYSCREEN=debug",
+		"SYNC_NODE_LABELS=false", "LOG_LEVL=debug", "ENABLED_CONTROLERS=node", "LEAK_GRACE_PERIODS=1m",
+		"TYPHA_LOGSEVERITYSCREEN=debug",
 		"ETCD_ENDPOINTS=http://127.0.0.1:2379",
 	}) {
 		got[p.name] = p.reason

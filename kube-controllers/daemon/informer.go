@@ -27,7 +27,8 @@ func informers(store datastore.Store, scheme *runtime.Scheme, log *slog.Logger) 
 		if o, ok := of.(datastore.Object); ok {
 			kind, err := datastore.KindOf(o)
 			if err == nil && kind.GroupVersion() == v3.GroupVersion {
-				lw = itemwise{ListerWatcher: lw, store: store, scheme: scheme, kind: kind, log: log.With("kind", kind.String())}
+				lw = itemwise{ListerWatcher: lw, store: store, scheme: scheme, kind: kind,
+					log: log.With("kind", kind.String())}
 			}
 		}
 		return toolscache.NewSharedIndexInformer(lw, of, resync, by)

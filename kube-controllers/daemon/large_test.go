@@ -32,14 +32,16 @@ func (a *author) HandleWarningHeader(_ int, _, text string) { a.warnings = appen
 func (w *world) author(t *testing.T) *author {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), policyv1alpha2.Install(scheme), v3.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), policyv1alpha2.Install(scheme),
+		v3.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	a := &author{}
 	config := rest.CopyConfig(w.server.Config)
 	config.WarningHandler = a
 	var err error
-	if a.Client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+	a.Client, err = client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -56,7 +58,8 @@ func (a *author) tries(t *testing.T, o client.Object, opts ...client.CreateOptio
 }
 
 // kubePolicy is a NetworkPolicy with an ingress rule for each list of peers, all with the same ports.
-func kubePolicy(ports []networkingv1.NetworkPolicyPort, rules ...[]networkingv1.NetworkPolicyPeer) *networkingv1.NetworkPolicy {
+func kubePolicy(ports []networkingv1.NetworkPolicyPort,
+	rules ...[]networkingv1.NetworkPolicyPeer) *networkingv1.NetworkPolicy {
 	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "p-"}}
 	for _, peers := range rules {
 		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: peers, Ports: ports})
@@ -81,7 +84,8 @@ func ofPods(i int) networkingv1.NetworkPolicyPeer {
 }
 
 func ofBlock(i int) networkingv1.NetworkPolicyPeer {
-	return networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("10.%d.%d.0/24", i/256, i%256)}}
+	return networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("10.%d.%d.0/24", i/256,
+		i%256)}}
 }
 
 // numbered and named give many ports.
@@ -126,7 +130,8 @@ func (w *world) smallPolicies(t *testing.T) {
 		"many values for pods": kubePolicy(nil, []networkingv1.NetworkPolicyPeer{{PodSelector: wide(1, 8)}}),
 	} {
 		for range 3 {
-			if a.tries(t, p.DeepCopy(), client.DryRunAll); len(a.warnings) > 0 {
+			a.tries(t, p.DeepCopy(), client.DryRunAll)
+			if len(a.warnings) > 0 {
 				t.Errorf("%s: warnings %q", name, a.warnings)
 			}
 		}
@@ -136,8 +141,8 @@ func (w *world) smallPolicies(t *testing.T) {
 	}
 }
 
-// largePolicies: one beyond the budget is stored, and its author is told. API servers find the largest objects that they
-// take, too, and those that are as costly to look at as can be.
+// largePolicies: one beyond the budget is stored, and its author is told. API servers find the largest objects that
+// they take, too, and those that are as costly to look at as can be.
 func (w *world) largePolicies(t *testing.T) {
 	a := w.author(t)
 	stored := kubePolicy(numbered(101), peers(100, ofBlock))
@@ -151,7 +156,8 @@ func (w *world) largePolicies(t *testing.T) {
 		t.Errorf("no warning of what is stored, but %q", a.warnings)
 	}
 	found := &networkingv1.NetworkPolicy{}
-	if err := a.Get(t.Context(), client.ObjectKeyFromObject(stored), found); err != nil || len(found.Spec.Ingress) != 1 {
+	if err := a.Get(t.Context(), client.ObjectKeyFromObject(stored), found); err != nil ||
+		len(found.Spec.Ingress) != 1 {
 		t.Errorf("found %+v, %v", found.Spec, err)
 	}
 	a.warnings = nil
@@ -180,8 +186,9 @@ func (w *world) largePolicies(t *testing.T) {
 	alone.Spec.PodSelector = *wide(1, 3000)
 	lastOfMany := slices.Concat(peers(251, ofBlock), peers(248, costly), of(wide(1, 3000)))
 	for name, p := range map[string]*networkingv1.NetworkPolicy{
-		"rules":                     kubePolicy(nil, make([][]networkingv1.NetworkPolicyPeer, 200_000)...),
-		"rules with peers":          kubePolicy(nil, slices.Repeat([][]networkingv1.NetworkPolicyPeer{peers(1, ofPods)}, 20_000)...),
+		"rules": kubePolicy(nil, make([][]networkingv1.NetworkPolicyPeer, 200_000)...),
+		"rules with peers": kubePolicy(nil, slices.Repeat([][]networkingv1.NetworkPolicyPeer{peers(1, ofPods)},
+			20_000)...),
 		"peers":                     kubePolicy(nil, peers(25_000, ofPods)),
 		"networks":                  kubePolicy(nil, peers(25_000, ofBlock)),
 		"ports":                     kubePolicy(numbered(30_000)),
@@ -214,7 +221,8 @@ func randomPolicy(r *rand.Rand) client.Object {
 	}
 	count := func(most int) int { return r.IntN(1 + r.IntN(most)) }
 	var ports []networkingv1.NetworkPolicyPort
-	if ports = numbered(r.IntN(4)); r.IntN(3) == 0 {
+	ports = numbered(r.IntN(4))
+	if r.IntN(3) == 0 {
 		ports = append(ports, named(1+count(6))...)
 	}
 	meta := metav1.ObjectMeta{GenerateName: "p-"}
@@ -228,12 +236,14 @@ func randomPolicy(r *rand.Rand) client.Object {
 			}
 		}
 		for range count(90) {
-			rule := policyv1alpha2.ClusterNetworkPolicyEgressRule{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionAccept, Protocols: protocols}
+			rule := policyv1alpha2.ClusterNetworkPolicyEgressRule{
+				Action: policyv1alpha2.ClusterNetworkPolicyRuleActionAccept, Protocols: protocols}
 			for range 1 + count(14) {
 				peer := policyv1alpha2.ClusterNetworkPolicyEgressPeer{Namespaces: selector()}
 				switch r.IntN(3) {
 				case 0:
-					peer = policyv1alpha2.ClusterNetworkPolicyEgressPeer{Networks: slices.Repeat([]policyv1alpha2.CIDR{"10.0.0.0/8"}, 1+count(200))}
+					peer = policyv1alpha2.ClusterNetworkPolicyEgressPeer{Networks: slices.Repeat(
+						[]policyv1alpha2.CIDR{"10.0.0.0/8"}, 1+count(200))}
 				case 1:
 					peer = policyv1alpha2.ClusterNetworkPolicyEgressPeer{Pods: &policyv1alpha2.NamespacedPod{
 						NamespaceSelector: *selector(), PodSelector: *selector()}}
@@ -269,7 +279,10 @@ func randomPolicy(r *rand.Rand) client.Object {
 func (w *world) randomPolicies(t *testing.T) {
 	defer w.server.OfferClusterNetworkPolicies(t)()
 	a := w.author(t)
-	eventually(t, "ClusterNetworkPolicies", func() error { return a.List(t.Context(), &policyv1alpha2.ClusterNetworkPolicyList{}) })
+	eventually(t, "ClusterNetworkPolicies", func() error {
+		return a.List(t.Context(),
+			&policyv1alpha2.ClusterNetworkPolicyList{})
+	})
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	before, verdicts := w.asked(t, "/warn"), map[bool]int{}

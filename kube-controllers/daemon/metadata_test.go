@@ -60,7 +60,8 @@ var slips = []slip{
 	{"long label key", set("labels", map[string]any{strings.Repeat("b", 64): "a"}), "metadata.labels"},
 	{"list of labels", set("labels", []any{"a"}), "metadata.labels"},
 	{"annotation key", set("annotations", map[string]any{"a/b/c": "d"}), "metadata.annotations"},
-	{"large annotations", set("annotations", map[string]any{"a": strings.Repeat("b", 256<<10)}), "metadata.annotations"},
+	{"large annotations", set("annotations", map[string]any{"a": strings.Repeat("b", 256<<10)}),
+		"metadata.annotations"},
 	{"finalizer", set("finalizers", []any{"example.org/hold"}), ""},
 	{"wrong finalizer", set("finalizers", []any{"a b"}), "metadata.finalizers"},
 	{"owner", owners(map[string]any{"kind": "Pod", "name": "p", "uid": "u"}), ""},
@@ -138,10 +139,12 @@ func (w *world) sameOfAll(t *testing.T) {
 			said  string
 			taken bool
 		}{
-			"apply": {byCluster, takenByCluster}, "validate": {byItself, takenByItself}, "apply on etcd": {byEtcd, takenByEtcd},
+			"apply": {byCluster, takenByCluster}, "validate": {byItself, takenByItself},
+			"apply on etcd": {byEtcd, takenByEtcd},
 		} {
 			if verdict.taken != (complaint == "") || !verdict.taken && !strings.Contains(verdict.said, all[i].field) {
-				t.Errorf("%s: calicoctl %s says %q, kubectl %q, want %q named", m, name, verdict.said, complaint, all[i].field)
+				t.Errorf("%s: calicoctl %s says %q, kubectl %q, want %q named", m, name, verdict.said, complaint,
+					all[i].field)
 			}
 		}
 	}
@@ -169,7 +172,8 @@ func (w *world) emptied(t *testing.T) {
 		{"IPPool", "emptied", "{cidr: 10.77.0.0/24, nodeSelector: %s}", "spec.nodeSelector"},
 		{"BGPPeer", "emptied", "{peerIP: 192.0.2.9, asNumber: 65001, nodeSelector: %s}", "spec.nodeSelector"},
 		{"GlobalNetworkPolicy", "emptied", "{selector: %s, types: [Egress]}", "spec.selector"},
-		{"GlobalNetworkPolicy", "emptied", "{selector: a == 'b', ingress: [{action: Allow, source: {notSelector: %s}}]}",
+		{"GlobalNetworkPolicy", "emptied",
+			"{selector: a == 'b', ingress: [{action: Allow, source: {notSelector: %s}}]}",
 			"spec.ingress[0].source.notSelector"},
 		{"NetworkPolicy", "emptied", "{ingress: [{action: Allow, source: {namespaceSelector: %s}}]}",
 			"spec.ingress[0].source.namespaceSelector"},
@@ -180,7 +184,8 @@ func (w *world) emptied(t *testing.T) {
 			"spec.controllers.node.hostEndpoint.templates[0].nodeSelector"},
 	} {
 		for selector, warned := range map[string]bool{"!has(a) ": true, `""`: true, "'!has(a)'": false} {
-			text := fmt.Sprintf("apiVersion: projectcalico.org/v3\nkind: %s\nmetadata: {name: %s}\nspec: ", tt.kind, tt.name) +
+			text := fmt.Sprintf("apiVersion: projectcalico.org/v3\nkind: %s\nmetadata: {name: %s}\nspec: ", tt.kind,
+				tt.name) +
 				fmt.Sprintf(tt.spec, selector)
 			out, ok := w.kubectl(t, "apply", "--dry-run=server", "-f", folder(t, []validatetest.Manifest{{YAML: text}}))
 			want := "Warning: " + tt.field + ": is empty"

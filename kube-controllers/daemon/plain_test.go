@@ -22,7 +22,8 @@ import (
 func (w *world) asked(t testing.TB, path string) int {
 	t.Helper()
 	_, body := w.get(t, "/metrics")
-	counter := regexp.MustCompile(`controller_runtime_webhook_requests_total\{code="200",webhook="` + path + `"\} (\d+)`)
+	counter := regexp.MustCompile(`controller_runtime_webhook_requests_total\{code="200",webhook="` + path +
+		`"\} (\d+)`)
 	found := counter.FindStringSubmatch(body)
 	if found == nil {
 		return 0
@@ -45,8 +46,8 @@ func policy(complete bool, rule v3.Rule) *v3.NetworkPolicy {
 	return p
 }
 
-// completesAlone waits until the API server knows the MutatingAdmissionPolicy, which it learns of some time after it was
-// made. Until then it asks the webhook what policies lack.
+// completesAlone waits until the API server knows the MutatingAdmissionPolicy, which it learns of some time after it
+// was made. Until then it asks the webhook what policies lack.
 func (w *world) completesAlone(t *testing.T) {
 	eventually(t, "policies that the API server completes by itself", func() error {
 		before := w.asked(t, "/default")
@@ -71,15 +72,19 @@ func (w *world) plainPolicies(t *testing.T) {
 		asked bool
 	}{
 		"empty": {v3.Rule{Action: v3.Allow}, false},
-		"ports and a selector": {v3.Rule{Action: v3.Allow, Protocol: &tcp, Source: v3.EntityRule{Selector: `role in {'db', "cache"} && !has(old)`},
+		"ports and a selector": {v3.Rule{Action: v3.Allow, Protocol: &tcp,
+			Source:      v3.EntityRule{Selector: `role in {'db', "cache"} && !has(old)`},
 			Destination: v3.EntityRule{Ports: []intstr.IntOrString{port}}}, false},
-		"networks and a namespace": {v3.Rule{Action: v3.Deny, Source: v3.EntityRule{Nets: []string{"10.0.0.0/8", "192.0.2.1/32"},
-			NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"}}, false},
-		"protocol by number":      {v3.Rule{Action: v3.Allow, Protocol: &number}, true},
-		"port by name":            {v3.Rule{Action: v3.Allow, Protocol: &tcp, Destination: v3.EntityRule{Ports: []intstr.IntOrString{named}}}, true},
+		"networks and a namespace": {v3.Rule{Action: v3.Deny,
+			Source: v3.EntityRule{Nets: []string{"10.0.0.0/8", "192.0.2.1/32"},
+				NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"}}, false},
+		"protocol by number": {v3.Rule{Action: v3.Allow, Protocol: &number}, true},
+		"port by name": {v3.Rule{Action: v3.Allow, Protocol: &tcp,
+			Destination: v3.EntityRule{Ports: []intstr.IntOrString{named}}}, true},
 		"selector in parentheses": {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Selector: "(a == 'b')"}}, true},
 		"IPv6":                    {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Nets: []string{"fd00::/8"}}}, true},
-		"annotations":             {v3.Rule{Action: v3.Allow, Metadata: &v3.RuleMetadata{Annotations: map[string]string{"a": "b"}}}, true},
+		"annotations": {v3.Rule{Action: v3.Allow,
+			Metadata: &v3.RuleMetadata{Annotations: map[string]string{"a": "b"}}}, true},
 		"service account": {v3.Rule{Action: v3.Allow, Source: v3.EntityRule{
 			ServiceAccounts: &v3.ServiceAccountMatch{Names: []string{"x"}}}}, true},
 	} {
@@ -157,7 +162,8 @@ func (w *world) nearlyPlain(t *testing.T) {
 	}
 	ports := func() (list []intstr.IntOrString) {
 		for _, port := range []intstr.IntOrString{
-			intstr.FromInt32(80), intstr.FromInt32(0), intstr.FromInt32(65535), intstr.FromInt32(65536), intstr.FromString("80:90"), intstr.FromString("90:80"), intstr.FromString("http")} {
+			intstr.FromInt32(80), intstr.FromInt32(0), intstr.FromInt32(65535), intstr.FromInt32(65536),
+			intstr.FromString("80:90"), intstr.FromString("90:80"), intstr.FromString("http")} {
 			if r.IntN(10) == 0 {
 				list = append(list, port)
 			}

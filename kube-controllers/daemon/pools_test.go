@@ -24,10 +24,12 @@ import (
 // keeps no pool. A pool that nobody uses goes at once.
 func (w *world) deletedPools(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "keeper"},
-		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady,
+			Status: corev1.ConditionTrue}}}}
 	user := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "user"},
 		Spec: corev1.PodSpec{NodeName: "keeper", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
-	w.create(t, node, user, pool("used", "10.60.0.0/24"), pool("tunnels", "10.61.0.0/24"), pool("unused", "10.62.0.0/24"))
+	w.create(t, node, user, pool("used", "10.60.0.0/24"), pool("tunnels", "10.61.0.0/24"),
+		pool("unused", "10.62.0.0/24"))
 	w.held(t, "first", "used", "tunnels", "unused")
 	store, err := kubernetes.New(w.server.Config)
 	if err != nil {
@@ -36,7 +38,8 @@ func (w *world) deletedPools(t *testing.T) {
 	assigner, host := ipam.New(store), ipam.Host{Name: "keeper"}
 	used := ipam.Pool{Name: "used", CIDR: netip.MustParsePrefix("10.60.0.0/24")}
 	request := ipam.Request{Handle: "user", Families: []ipam.Family{ipam.IPv4},
-		Attributes: map[string]string{ipam.AttrNamespace: "default", ipam.AttrPod: "user", ipam.AttrUID: string(user.UID)}}
+		Attributes: map[string]string{ipam.AttrNamespace: "default", ipam.AttrPod: "user",
+			ipam.AttrUID: string(user.UID)}}
 	result := assigner.Assign(t.Context(), host, []ipam.Pool{used}, []ipam.Request{request})[0]
 	if result.Err != nil {
 		t.Fatal(result.Err)
@@ -44,7 +47,8 @@ func (w *world) deletedPools(t *testing.T) {
 	for _, p := range []ipam.Pool{used, {Name: "tunnels", CIDR: netip.MustParsePrefix("10.61.0.0/24")}} {
 		host.Name = "tunnel-of-" + p.Name
 		w.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: host.Name}})
-		if _, err := assigner.EnsureTunnelAddress(t.Context(), host, []ipam.Pool{p}, encap.VXLAN, ipam.IPv4); err != nil {
+		if _, err := assigner.EnsureTunnelAddress(t.Context(), host, []ipam.Pool{p}, encap.VXLAN,
+			ipam.IPv4); err != nil {
 			t.Fatal(err)
 		}
 	}

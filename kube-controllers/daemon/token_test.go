@@ -68,8 +68,9 @@ func scaled(replicas int32) func(context.Context, client.Client) error {
 	scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
 	typha := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "calico-typha"}}
 	return func(ctx context.Context, c client.Client) error {
-		return c.SubResource("scale").Update(ctx, typha, client.WithSubResourceBody(scale), &client.SubResourceUpdateOptions{
-			UpdateOptions: client.UpdateOptions{DryRun: []string{metav1.DryRunAll}}})
+		return c.SubResource("scale").Update(ctx, typha, client.WithSubResourceBody(scale),
+			&client.SubResourceUpdateOptions{
+				UpdateOptions: client.UpdateOptions{DryRun: []string{metav1.DryRunAll}}})
 	}
 }
 
@@ -132,11 +133,13 @@ func (w *world) writesToCluster() []write {
 	return []write{
 		{"caBundle", patched(mutating, webhook(`"clientConfig":{"caBundle":"eA=="}`)), ""},
 		{"rules of the mutating webhook", patched(mutating,
-			webhook(`"rules":[{"apiGroups":["*"],"apiVersions":["*"],"operations":["*"],"resources":["*"]}]`)), onlyBundle},
+			webhook(`"rules":[{"apiGroups":["*"],"apiVersions":["*"],"operations":["*"],"resources":["*"]}]`)),
+			onlyBundle},
 		{"where the webhook is", patched(mutating,
 			webhook(`"clientConfig":{"service":null,"url":"https://evil.example.org"}`)), onlyBundle},
 		{"port of the webhook", patched(mutating,
-			webhook(`"clientConfig":{"service":{"namespace":"calico-system","name":"maneki-webhook","port":8443}}`)), onlyBundle},
+			webhook(`"clientConfig":{"service":{"namespace":"calico-system","name":"maneki-webhook","port":8443}}`)),
+			onlyBundle},
 		{"a condition of the webhook", patched(mutating,
 			webhook(`"matchConditions":[{"name":"n","expression":"false"}]`)), onlyBundle},
 		{"another webhook", patched(mutating,
@@ -147,7 +150,8 @@ func (w *world) writesToCluster() []write {
 		{"failure policy", patched(validating,
 			`{"webhooks":[{"name":"validate.projectcalico.org","failurePolicy":"Fail"}]}`), onlyBundle},
 		{"owner of the webhooks", patched(validating,
-			`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Namespace","name":"gone","uid":"u"}]}}`), onlyBundle},
+			`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Namespace","name":"gone","uid":"u"}]}}`),
+			onlyBundle},
 		{"webhooks of another", created(other), byRole},
 		{"deletion of the webhooks", deleted(validating), byRole},
 		{"condition of a node", patchedStatus(node,
@@ -198,7 +202,8 @@ func (w *world) writesToResources() []write {
 	largest := &v3.IPAMBlock{ObjectMeta: name("10-10-0-0-20")}
 	const first = `{"handle_id":"handle-0","secondary":{"node":"victim"}}`
 	affinity := &v3.BlockAffinity{ObjectMeta: name("victim-10-9-0-0-30")}
-	const labelled, back, asking = "only host endpoints that it has made", "free addresses and blocks", "that ask for nothing"
+	const labelled, back, asking = "only host endpoints that it has made", "free addresses and blocks",
+		"that ask for nothing"
 	const onlyFinalizer = "nothing of an IPPool but its finalizer"
 	return []write{
 		{"a host endpoint of its own", created(&v3.HostEndpoint{
@@ -210,9 +215,11 @@ func (w *world) writesToResources() []write {
 		{"a tier", created(&v3.Tier{ObjectMeta: name("ops")}), "only the tiers"},
 		{"a change of a tier", w.updated(&v3.Tier{ObjectMeta: name("kube-admin")}, `{"spec":{"order":1}}`), byRole},
 		{"another FelixConfiguration", created(&v3.FelixConfiguration{ObjectMeta: name("node.victim")}), asking},
-		{"a KubeControllersConfiguration that frees all at once", created(&v3.KubeControllersConfiguration{ObjectMeta: name("default"),
-			Spec: v3.KubeControllersConfigurationSpec{Controllers: v3.ControllersConfig{Node: &v3.NodeControllerConfig{
-				LeakGracePeriod: &metav1.Duration{Duration: time.Second}}}}}), asking},
+		{"a KubeControllersConfiguration that frees all at once",
+			created(&v3.KubeControllersConfiguration{ObjectMeta: name("default"),
+				Spec: v3.KubeControllersConfigurationSpec{
+					Controllers: v3.ControllersConfig{Node: &v3.NodeControllerConfig{
+						LeakGracePeriod: &metav1.Duration{Duration: time.Second}}}}}), asking},
 		{"version of the cluster", w.updated(info, `{"spec":{"calicoVersion":"v9"}}`), ""},
 		{"datastoreReady", w.updated(info, `{"spec":{"datastoreReady":false}}`), "only the ClusterInformation"},
 		{"GUID of the cluster", w.updated(info, `{"spec":{"clusterGUID":""}}`), "only the ClusterInformation"},
@@ -233,7 +240,8 @@ func (w *world) writesToResources() []write {
 		{"the affinity of another node", w.updated(affinity,
 			`{"spec":{"node":"other"}}`), "only the state of a BlockAffinity"},
 		{"a block", created(&v3.IPAMBlock{ObjectMeta: name("10-9-0-4-30")}), byRole},
-		{"the finalizer of a pool", mergedInto("first", `{"metadata":{"finalizers":["projectcalico.org/ippool-finalizer"]}}`), ""},
+		{"the finalizer of a pool",
+			mergedInto("first", `{"metadata":{"finalizers":["projectcalico.org/ippool-finalizer"]}}`), ""},
 		{"no finalizer of a pool", mergedInto("first", `{"metadata":{"finalizers":null}}`), ""},
 		{"another finalizer of a pool", mergedInto("first", `{"metadata":{"finalizers":["x.y/z"]}}`), onlyFinalizer},
 		{"a pool", mergedInto("first", `{"spec":{"disabled":true}}`), onlyFinalizer},

@@ -36,14 +36,16 @@ func trimNode(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	trimmed := &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta), Status: corev1.NodeStatus{Addresses: node.Status.Addresses}}
+	trimmed := &corev1.Node{ObjectMeta: trimMeta(node.ObjectMeta),
+		Status: corev1.NodeStatus{Addresses: node.Status.Addresses}}
 	trimmed.Labels = node.Labels
 	if condition := status.Condition(node); condition != nil {
 		trimmed.Status.Conditions = []corev1.NodeCondition{*condition}
 	}
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {
-			trimmed.Status.Conditions = append(trimmed.Status.Conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+			trimmed.Status.Conditions = append(trimmed.Status.Conditions,
+				corev1.NodeCondition{Type: c.Type, Status: c.Status})
 		}
 	}
 	for _, taint := range node.Spec.Taints {
@@ -72,5 +74,6 @@ func trimMetadata(obj any) (any, error) {
 }
 
 func trimMeta(meta metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name, UID: meta.UID, ResourceVersion: meta.ResourceVersion}
+	return metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name, UID: meta.UID,
+		ResourceVersion: meta.ResourceVersion}
 }

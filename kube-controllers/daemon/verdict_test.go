@@ -20,7 +20,8 @@ import (
 // kubectl runs the real program.
 func (w *world) kubectl(t *testing.T, args ...string) (output string, ok bool) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), w.server.Kubectl, append([]string{"--kubeconfig=" + w.server.Kubeconfig}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), w.server.Kubectl,
+		append([]string{"--kubeconfig=" + w.server.Kubeconfig}, args...)...).CombinedOutput()
 	return string(out), err == nil
 }
 
@@ -120,19 +121,24 @@ func (w *world) verdicts(t *testing.T) {
 func (w *world) changes(t *testing.T) {
 	const manifest = `{apiVersion: projectcalico.org/v3, kind: %s, metadata: {name: %s}, spec: %s}`
 	for _, tt := range []struct{ kind, name, spec, want string }{
-		{"IPPool", "first", "{cidr: 10.64.0.0/16, natOutgoing: true}", "spec.cidr: Invalid value: \"10.64.0.0/16\": cannot be changed"},
-		{"IPPool", "first", "{cidr: 10.0.0.0/16, natOutgoing: true, blockSize: 27}", "cannot be changed: make another pool"},
-		{"Tier", "default", "{order: 7, defaultAction: Deny}", "spec.order: Invalid value: 7: must be 1000000 in the tier default"},
+		{"IPPool", "first", "{cidr: 10.64.0.0/16, natOutgoing: true}",
+			"spec.cidr: Invalid value: \"10.64.0.0/16\": cannot be changed"},
+		{"IPPool", "first", "{cidr: 10.0.0.0/16, natOutgoing: true, blockSize: 27}",
+			"cannot be changed: make another pool"},
+		{"Tier", "default", "{order: 7, defaultAction: Deny}",
+			"spec.order: Invalid value: 7: must be 1000000 in the tier default"},
 		{"Tier", "kube-admin", "{defaultAction: Pass}", "must be 1000 in the tier kube-admin"},
 		{"IPPool", "first", "{cidr: 10.0.0.0/16, natOutgoing: false, blockSize: 26}", ""},
-		{"Tier", "default", "{order: 1000000, defaultAction: Pass}", "spec.defaultAction: Invalid value: \"Pass\": must be Deny in the tier default"},
+		{"Tier", "default", "{order: 1000000, defaultAction: Pass}",
+			"spec.defaultAction: Invalid value: \"Pass\": must be Deny in the tier default"},
 		{"Tier", "default", "{order: 1000000, defaultAction: Deny}", ""},
 	} {
 		input := fmt.Sprintf(manifest, tt.kind, tt.name, tt.spec)
 		file := filepath.Join(folder(t, []validatetest.Manifest{{YAML: input}}), "000.yaml")
 		byKubectl, ok1 := w.kubectl(t, "replace", "--dry-run=server", "-f", file)
 		byCalicoctl, ok2 := w.calicoctl(t, input, "replace", "--dry-run=server", "-f", "-")
-		if ok1 != (tt.want == "") || ok2 != ok1 || !strings.Contains(byKubectl, tt.want) || !strings.Contains(byCalicoctl, tt.want) {
+		if ok1 != (tt.want == "") || ok2 != ok1 || !strings.Contains(byKubectl, tt.want) ||
+			!strings.Contains(byCalicoctl, tt.want) {
 			t.Errorf("%s\n  kubectl: %s\ncalicoctl: %s\n     want: %s", input, byKubectl, byCalicoctl, tt.want)
 		}
 	}

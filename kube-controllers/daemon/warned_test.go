@@ -22,13 +22,18 @@ func (w *world) withoutEffect(t *testing.T) {
 		object client.Object
 		want   []string
 	}{
-		"encryption": {&v3.FelixConfiguration{ObjectMeta: ofNode, Spec: v3.FelixConfigurationSpec{WireguardEnabled: new(true)}},
+		"encryption": {&v3.FelixConfiguration{ObjectMeta: ofNode,
+			Spec: v3.FelixConfigurationSpec{WireguardEnabled: new(true)}},
 			[]string{"spec.wireguardEnabled: has no effect yet: traffic between nodes is not encrypted"}},
-		"no encryption": {&v3.FelixConfiguration{ObjectMeta: ofNode, Spec: v3.FelixConfigurationSpec{WireguardEnabled: new(false)}}, nil},
-		"annotations of a rule": {&v3.NetworkPolicy{ObjectMeta: inNamespace, Spec: v3.NetworkPolicySpec{Ingress: []v3.Rule{annotated}}},
+		"no encryption": {&v3.FelixConfiguration{ObjectMeta: ofNode,
+			Spec: v3.FelixConfigurationSpec{WireguardEnabled: new(false)}}, nil},
+		"annotations of a rule": {&v3.NetworkPolicy{ObjectMeta: inNamespace,
+			Spec: v3.NetworkPolicySpec{Ingress: []v3.Rule{annotated}}},
 			[]string{"spec.ingress[].metadata: has no effect: no rule of the kernel carries it"}},
-		"a policy":        {&v3.NetworkPolicy{ObjectMeta: inNamespace, Spec: v3.NetworkPolicySpec{Selector: "all()"}}, nil},
-		"a staged policy": {&v3.StagedNetworkPolicy{ObjectMeta: inNamespace, Spec: v3.StagedNetworkPolicySpec{Selector: "all()"}}, []string{staged}},
+		"a policy": {&v3.NetworkPolicy{ObjectMeta: inNamespace, Spec: v3.NetworkPolicySpec{Selector: "all()"}},
+			nil},
+		"a staged policy": {&v3.StagedNetworkPolicy{ObjectMeta: inNamespace,
+			Spec: v3.StagedNetworkPolicySpec{Selector: "all()"}}, []string{staged}},
 		"a staged policy of the cluster": {&v3.StagedGlobalNetworkPolicy{ObjectMeta: named,
 			Spec: v3.StagedGlobalNetworkPolicySpec{Selector: "all()"}}, []string{staged}},
 	} {

@@ -32,7 +32,8 @@ func While(cached client.Reader, log *slog.Logger, next reconcile.Reconciler) re
 		}
 		ready := err != nil || info.Spec.IsDatastoreReady()
 		if paused == ready {
-			if paused = !ready; paused {
+			paused = !ready
+			if paused {
 				log.Warn("paused: ClusterInformation default says datastoreReady: false")
 			} else {
 				log.Info("goes on: the datastore is ready")

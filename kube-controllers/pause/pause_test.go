@@ -46,7 +46,8 @@ func TestWhile(t *testing.T) {
 					Spec: v3.ClusterInformationSpec{DatastoreReady: test.ready}})
 			}
 			if test.err != nil {
-				b = b.WithInterceptorFuncs(interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey,
+				b = b.WithInterceptorFuncs(interceptor.Funcs{Get: func(context.Context, client.WithWatch,
+					client.ObjectKey,
 					client.Object, ...client.GetOption) error {
 					return test.err
 				}})

@@ -75,8 +75,9 @@ func TrimNodeStatus(obj any) (any, error) {
 		return obj, nil
 	}
 	return &v3.CalicoNodeStatus{TypeMeta: o.TypeMeta, Spec: o.Spec,
-		ObjectMeta: metav1.ObjectMeta{Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion, Generation: o.Generation},
-		Status:     v3.CalicoNodeStatusStatus{LastUpdated: o.Status.LastUpdated, Agent: o.Status.Agent}}, nil
+		ObjectMeta: metav1.ObjectMeta{Name: o.Name, UID: o.UID, ResourceVersion: o.ResourceVersion,
+			Generation: o.Generation},
+		Status: v3.CalicoNodeStatusStatus{LastUpdated: o.Status.LastUpdated, Agent: o.Status.Agent}}, nil
 }
 
 // Reconcile writes the status of a CalicoNodeStatus if that is due, and says when it is due again.

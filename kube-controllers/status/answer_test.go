@@ -40,7 +40,8 @@ func newReport(t *testing.T, period uint32, classes ...v3.NodeStatusClassType) *
 	r := &report{t: t}
 	o := &v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: "s", Generation: 1},
 		Spec: v3.CalicoNodeStatusSpec{Node: "n", Classes: classes, UpdatePeriodSeconds: &period}}
-	patched := func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+	patched := func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+		opts ...client.SubResourcePatchOption) error {
 		r.writes++
 		return c.SubResource(sub).Patch(ctx, o, p, opts...)
 	}
@@ -55,7 +56,8 @@ func (r *report) start() {
 	p := newPicture()
 	p.list(map[string]bool{"r": true})
 	p.take("r", hub.Observed{Whole: true})
-	r.reconciler = &answerReconciler{cached: r.client, client: r.client, picture: p, log: slog.New(slog.DiscardHandler), asked: map[string]*asked{}}
+	r.reconciler = &answerReconciler{cached: r.client, client: r.client, picture: p, log: slog.New(slog.DiscardHandler),
+		asked: map[string]*asked{}}
 }
 
 // packed is a status as nodes report it.
@@ -81,7 +83,8 @@ func (r *report) says(s *v3.CalicoNodeStatusStatus, omitted int) {
 	r.reconciler.picture.take("r", hub.Observed{Nodes: []hub.NodeStatus{{Node: "n"}}, Answers: []hub.NodeAnswer{a}})
 }
 
-// during has the reconciler called as its queue would call it, for a time, in which the node says the same every second.
+// during has the reconciler called as its queue would call it, for a time, in which the node says the same every
+// second.
 func (r *report) during(d time.Duration, alive bool) {
 	r.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -115,7 +118,8 @@ func (r *report) object() *v3.CalicoNodeStatus {
 	return o
 }
 
-// expect compares the status without its time, which has to be at most age old, and the number of writes since the last call.
+// expect compares the status without its time, which has to be at most age old, and the number of writes since the last
+// call.
 func (r *report) expect(what string, want v3.CalicoNodeStatusStatus, age time.Duration, least, most int) {
 	r.t.Helper()
 	got := r.object().Status
@@ -143,14 +147,17 @@ func (r *report) change(change func(*v3.CalicoNodeStatus)) {
 }
 
 var (
-	readyAgent = v3.CalicoNodeAgentStatus{BIRDV4: v3.BGPDaemonStatus{State: "Ready", RouterID: "10.0.0.1"}, BIRDV6: v3.BGPDaemonStatus{State: "NotReady"}}
-	oneSession = v3.CalicoNodeBGPStatus{NumberEstablishedV4: 1, PeersV4: []v3.CalicoNodePeer{{PeerIP: "10.0.0.2", State: "Established", Type: "NodeMesh"}}}
-	twoRoutes  = v3.CalicoNodeBGPRouteStatus{RoutesV4: []v3.CalicoNodeRoute{{Destination: "10.1.0.0/26", Type: "FIB"}, {Destination: "10.2.0.0/26", Type: "RIB"}}}
+	readyAgent = v3.CalicoNodeAgentStatus{BIRDV4: v3.BGPDaemonStatus{State: "Ready", RouterID: "10.0.0.1"},
+		BIRDV6: v3.BGPDaemonStatus{State: "NotReady"}}
+	oneSession = v3.CalicoNodeBGPStatus{NumberEstablishedV4: 1,
+		PeersV4: []v3.CalicoNodePeer{{PeerIP: "10.0.0.2", State: "Established", Type: "NodeMesh"}}}
+	twoRoutes = v3.CalicoNodeBGPRouteStatus{RoutesV4: []v3.CalicoNodeRoute{{Destination: "10.1.0.0/26", Type: "FIB"},
+		{Destination: "10.2.0.0/26", Type: "RIB"}}}
 	everything = v3.CalicoNodeStatusStatus{Agent: readyAgent, BGP: oneSession, Routes: twoRoutes}
 )
 
-// TestStatusIsWrittenByItsPeriod: the classes that are asked for and no others, as often as asked for, also when nothing
-// has changed; a session that goes down is seen after a period at most.
+// TestStatusIsWrittenByItsPeriod: the classes that are asked for and no others, as often as asked for, also when
+// nothing has changed; a session that goes down is seen after a period at most.
 func TestStatusIsWrittenByItsPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReport(t, 20, v3.NodeStatusClassTypeBGP, v3.NodeStatusClassTypeAgent)
@@ -162,7 +169,8 @@ func TestStatusIsWrittenByItsPeriod(t *testing.T) {
 		r.during(100*time.Second, true)
 		r.expect("unchanged", want, 21*time.Second, 4, 5)
 		down := everything
-		down.BGP = v3.CalicoNodeBGPStatus{NumberNotEstablishedV4: 1, PeersV4: []v3.CalicoNodePeer{{PeerIP: "10.0.0.2", State: "Active", Type: "NodeMesh"}}}
+		down.BGP = v3.CalicoNodeBGPStatus{NumberNotEstablishedV4: 1,
+			PeersV4: []v3.CalicoNodePeer{{PeerIP: "10.0.0.2", State: "Active", Type: "NodeMesh"}}}
 		r.says(&down, 0)
 		r.during(21*time.Second, true)
 		want.BGP = down.BGP
@@ -172,7 +180,9 @@ func TestStatusIsWrittenByItsPeriod(t *testing.T) {
 		r.says(&down, 0)
 		r.during(15*time.Second, true)
 		r.expect("another leader waits for the period", want, 21*time.Second, 0, 1)
-		r.change(func(o *v3.CalicoNodeStatus) { o.Spec.Classes = []v3.NodeStatusClassType{v3.NodeStatusClassTypeRoutes} })
+		r.change(func(o *v3.CalicoNodeStatus) {
+			o.Spec.Classes = []v3.NodeStatusClassType{v3.NodeStatusClassTypeRoutes}
+		})
 		r.during(5*time.Second, true)
 		r.expect("another class is asked for", v3.CalicoNodeStatusStatus{Routes: twoRoutes}, 5*time.Second, 1, 1)
 	})
@@ -244,7 +254,8 @@ func TestSilentNode(t *testing.T) {
 		r := newReport(t, 10, v3.NodeStatusClassTypeAgent)
 		r.during(2*time.Minute, false)
 		notReady := v3.BGPDaemonStatus{State: "NotReady"}
-		if got := r.object().Status; got.Agent.BIRDV4 != notReady || got.Agent.BIRDV6 != notReady || !got.LastUpdated.IsZero() || r.writes != 1 {
+		if got := r.object().Status; got.Agent.BIRDV4 != notReady || got.Agent.BIRDV6 != notReady ||
+			!got.LastUpdated.IsZero() || r.writes != 1 {
 			t.Errorf("a node that never came: %+v, %d writes", got, r.writes)
 		}
 	})
@@ -269,7 +280,8 @@ func TestTruncatedStatus(t *testing.T) {
 // reports are written to a real API server, which refuses a state that the API does not have.
 func (w *world) reports(t *testing.T) {
 	w.t = t
-	classes := []v3.NodeStatusClassType{v3.NodeStatusClassTypeAgent, v3.NodeStatusClassTypeBGP, v3.NodeStatusClassTypeRoutes}
+	classes := []v3.NodeStatusClassType{v3.NodeStatusClassTypeAgent, v3.NodeStatusClassTypeBGP,
+		v3.NodeStatusClassTypeRoutes}
 	for name, node := range map[string]string{"good": "n1", "bad": "n2"} {
 		w.create(&v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.CalicoNodeStatusSpec{
 			Node: node, Classes: classes, UpdatePeriodSeconds: new(uint32(5))}})
@@ -321,7 +333,8 @@ func (w *world) reports(t *testing.T) {
 		return nil
 	})
 	for _, name := range []string{"good", "bad"} {
-		if err := w.client.Delete(t.Context(), &v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		if err := w.client.Delete(t.Context(),
+			&v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			t.Fatal(err)
 		}
 	}

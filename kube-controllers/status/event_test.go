@@ -28,8 +28,10 @@ func TestEventsAreMadeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := strings.Repeat("a", 240) + ".p"
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "u"}}).Build()
-	r := &resourceReconciler{client: c, picture: newPicture(), log: slog.New(slog.DiscardHandler), told: map[resource]string{}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+		&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "u"}}).Build()
+	r := &resourceReconciler{client: c, picture: newPicture(), log: slog.New(slog.DiscardHandler),
+		told: map[resource]string{}}
 	r.picture.take("a", hub.Observed{Whole: true})
 	expect := func(name, reason string, reconciled bool, want ...string) {
 		t.Helper()
@@ -49,7 +51,8 @@ func TestEventsAreMadeOnce(t *testing.T) {
 		var got []string
 		for _, e := range list.Items {
 			got = append(got, fmt.Sprint(e.Reason, " ", e.Count))
-			if errs := validation.IsDNS1123Subdomain(e.Name); len(errs) > 0 || e.Namespace != "default" || e.InvolvedObject.UID != "u" || len(e.Message) > 1100 {
+			if errs := validation.IsDNS1123Subdomain(e.Name); len(errs) > 0 || e.Namespace != "default" ||
+				e.InvolvedObject.UID != "u" || len(e.Message) > 1100 {
 				t.Errorf("event %+v: %v", e, errs)
 			}
 		}

@@ -106,7 +106,8 @@ func (f *follower) follow(ctx context.Context, name string) {
 			if o.Whole {
 				retries.Reset()
 				complaint = ""
-				f.log.Info("observing typha", "replica", name, "address", address, "nodes", len(o.Nodes), "unusable", len(o.Problems))
+				f.log.Info("observing typha", "replica", name, "address", address, "nodes", len(o.Nodes), "unusable",
+					len(o.Problems))
 			}
 			f.say(ctx, f.picture.take(name, o))
 		})

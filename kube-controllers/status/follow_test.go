@@ -136,7 +136,8 @@ func TestEveryReplicaIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newTyphas(), newPicture()
 		ctx, cancel := context.WithCancel(t.Context())
-		f := &follower{replicas: s, observe: s.observe, picture: p, say: func(context.Context, change) {}, log: slog.New(slog.DiscardHandler), followed: map[string]bool{}}
+		f := &follower{replicas: s, observe: s.observe, picture: p, say: func(context.Context, change) {},
+			log: slog.New(slog.DiscardHandler), followed: map[string]bool{}}
 		ended := make(chan error, 1)
 		go func() { ended <- f.run(ctx) }()
 		expect := func(what, want string) {
@@ -146,7 +147,8 @@ func TestEveryReplicaIsFollowed(t *testing.T) {
 			var got []string
 			for _, n := range []string{"n1", "n2", "n3"} {
 				_, connected, known := p.node(n)
-				got = append(got, map[bool]string{true: "connected", false: map[bool]string{true: "not", false: "?"}[known]}[connected])
+				got = append(got, map[bool]string{true: "connected",
+					false: map[bool]string{true: "not", false: "?"}[known]}[connected])
 			}
 			if fmt.Sprint(got) != want {
 				t.Errorf("%s: nodes %v, want %s", what, got, want)
@@ -194,7 +196,8 @@ func (s *typhas) waiting(address string) chan hub.Observed {
 func TestPolicyIsHeardFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said []resource
-		p := &policies{say: func(_ context.Context, c change) { said = append(said, c.resources...) }, known: map[string]generation{}}
+		p := &policies{say: func(_ context.Context, c change) { said = append(said, c.resources...) },
+			known: map[string]generation{}}
 		due := func(what string, number int64, want time.Duration) {
 			t.Helper()
 			if got := p.due("p", number); got != want {

@@ -7,7 +7,8 @@ import (
 
 var (
 	nodesByState = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kube_controllers_nodes",
-		Help: "Nodes that Felix runs on, by the reason that their condition has, or is about to have."}, []string{"state"})
+		Help: "Nodes that Felix runs on, by the reason that their condition has, or is about to have."},
+		[]string{"state"})
 	unusableByKind = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kube_controllers_unusable_resources",
 		Help: "Resources that cannot be used, in whole or in part."}, []string{"kind"})
 )

@@ -116,7 +116,8 @@ func (r *nodeReconciler) judge(name string, have *corev1.NodeCondition, now time
 	case connected:
 		next = judgeConnected(status)
 	case known && (last != nil || have != nil):
-		next = &nodeState{status: corev1.ConditionUnknown, reason: ReasonNotConnected, message: "no replica of Typha has a connection of the node"}
+		next = &nodeState{status: corev1.ConditionUnknown, reason: ReasonNotConnected,
+			message: "no replica of Typha has a connection of the node"}
 	default:
 		return nil
 	}
@@ -137,8 +138,9 @@ func judgeConnected(s hub.NodeStatus) *nodeState {
 		return &nodeState{status: corev1.ConditionFalse, reason: ReasonLagging,
 			message: "the node has not applied what it was handed out a while ago"}
 	case len(lacks) > 0:
-		return &nodeState{status: corev1.ConditionFalse, reason: ReasonOutdated, message: "the node's Felix does not understand " +
-			strings.Join(lacks, ", ") + ": what needs it is handed out in a form that closes"}
+		return &nodeState{status: corev1.ConditionFalse, reason: ReasonOutdated,
+			message: "the node's Felix does not understand " +
+				strings.Join(lacks, ", ") + ": what needs it is handed out in a form that closes"}
 	case s.Applied == 0:
 		return &nodeState{reason: reasonStarting}
 	}
@@ -172,7 +174,8 @@ func hold(s *nodeState) time.Duration {
 // write changes this condition alone: the API server merges conditions by their type.
 func (r *nodeReconciler) write(ctx context.Context, name string, have *corev1.NodeCondition, state *nodeState) error {
 	now := metav1.Now()
-	condition := corev1.NodeCondition{Type: ConditionProgrammed, Status: state.status, Reason: state.reason, Message: state.message,
+	condition := corev1.NodeCondition{Type: ConditionProgrammed, Status: state.status, Reason: state.reason,
+		Message:           state.message,
 		LastHeartbeatTime: now, LastTransitionTime: now}
 	if have != nil && have.Status == state.status {
 		condition.LastTransitionTime = have.LastTransitionTime
@@ -182,10 +185,12 @@ func (r *nodeReconciler) write(ctx context.Context, name string, have *corev1.No
 		return fmt.Errorf("write status of Node %s: %w", name, err)
 	}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if err := r.client.Status().Patch(ctx, node, client.RawPatch(types.StrategicMergePatchType, body)); client.IgnoreNotFound(err) != nil {
+	if err := r.client.Status().Patch(ctx, node, client.RawPatch(types.StrategicMergePatchType,
+		body)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write status of Node %s: %w", name, err)
 	}
-	r.log.Info("wrote condition of node", "node", name, "status", state.status, "reason", state.reason, "message", state.message)
+	r.log.Info("wrote condition of node", "node", name, "status", state.status, "reason", state.reason, "message",
+		state.message)
 	return nil
 }
 

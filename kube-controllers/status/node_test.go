@@ -31,10 +31,12 @@ type field struct {
 
 func newField(t *testing.T, conditions ...corev1.NodeCondition) *field {
 	f := &field{t: t, picture: newPicture()}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: corev1.NodeStatus{Conditions: append([]corev1.NodeCondition{
-		{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}}, conditions...)}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"},
+		Status: corev1.NodeStatus{Conditions: append([]corev1.NodeCondition{
+			{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}}, conditions...)}}
 	f.client = fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithStatusSubresource(node).WithObjects(node).
-		WithInterceptorFuncs(interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+		WithInterceptorFuncs(interceptor.Funcs{SubResourcePatch: func(ctx context.Context, c client.Client, sub string,
+			o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 			f.writes++
 			return c.SubResource(sub).Patch(ctx, o, p, opts...)
 		}}).Build()
@@ -46,7 +48,8 @@ func newField(t *testing.T, conditions ...corev1.NodeCondition) *field {
 func (f *field) start() {
 	f.picture = newPicture()
 	f.picture.list(map[string]bool{"r": true})
-	f.reconciler = &nodeReconciler{cached: f.client, client: f.client, picture: f.picture, log: slog.New(slog.DiscardHandler), states: map[string]*nodeState{}}
+	f.reconciler = &nodeReconciler{cached: f.client, client: f.client, picture: f.picture,
+		log: slog.New(slog.DiscardHandler), states: map[string]*nodeState{}}
 	r := f.reconciler
 	f.t.Cleanup(func() { r.set("n", nil) }) // the metric is one for all tests
 }
@@ -82,7 +85,8 @@ func (f *field) expect(want string, writes int) corev1.NodeCondition {
 	if err := f.client.Get(f.t.Context(), client.ObjectKey{Name: "n"}, node); err != nil {
 		f.t.Fatal(err)
 	}
-	if !slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Reason == "KubeletReady" }) || len(node.Status.Conditions) > 2 {
+	if !slices.ContainsFunc(node.Status.Conditions,
+		func(c corev1.NodeCondition) bool { return c.Reason == "KubeletReady" }) || len(node.Status.Conditions) > 2 {
 		f.t.Errorf("with the kubelet's, the conditions are %+v", node.Status.Conditions)
 	}
 	got, condition := "", corev1.NodeCondition{}
@@ -106,17 +110,27 @@ func TestConditionSaysHowTheNodeIs(t *testing.T) {
 		"fine":                      {fine, "True Programmed", "has applied"},
 		"a commit is under way":     {hub.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 3}, "True Programmed", ""},
 		"has yet to apply anything": {hub.NodeStatus{Commit: 1, BehindSeconds: 3}, "", ""},
-		"behind":                    {hub.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 11}, "False Lagging", "has not applied"},
-		"behind from the start":     {hub.NodeStatus{Commit: 1, BehindSeconds: 11}, "False Lagging", ""},
-		"errors":                    {hub.NodeStatus{Commit: 2, Applied: 2, Errors: []string{"one", "two"}}, "False Failing", "one; two"},
-		"many errors":               {hub.NodeStatus{Errors: []string{"one", "two", "three", "four", "five"}}, "False Failing", "one; two; three; and 2 more: see felix status on the node"},
-		"a long error":              {hub.NodeStatus{Errors: []string{strings.Repeat("é", 600)}}, "False Failing", strings.Repeat("é", 500) + "…"},
-		"errors and behind":         {hub.NodeStatus{BehindSeconds: 11, Errors: []string{"one"}}, "False Failing", "one"},
-		"an older Felix":            {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "not-icmp"}}, "False Outdated", "does not understand not-icmp:"},
-		"a notice":                  {hub.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"kube-proxy is in IPVS mode"}}, "True Programmed", "was handed out. kube-proxy is in IPVS mode"},
-		"a notice and an error":     {hub.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"n"}, Errors: []string{"one"}}, "False Failing", "one"},
-		"lacks what closes nothing": {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "set-pieces"}}, "True Programmed", ""},
-		"lacks what is unknown":     {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"flying"}}, "True Programmed", ""},
+		"behind": {hub.NodeStatus{Commit: 9, Applied: 2, BehindSeconds: 11}, "False Lagging",
+			"has not applied"},
+		"behind from the start": {hub.NodeStatus{Commit: 1, BehindSeconds: 11}, "False Lagging", ""},
+		"errors": {hub.NodeStatus{Commit: 2, Applied: 2, Errors: []string{"one", "two"}},
+			"False Failing", "one; two"},
+		"many errors": {hub.NodeStatus{Errors: []string{"one", "two", "three", "four", "five"}},
+			"False Failing", "one; two; three; and 2 more: see felix status on the node"},
+		"a long error": {hub.NodeStatus{Errors: []string{strings.Repeat("é", 600)}}, "False Failing",
+			strings.Repeat("é", 500) + "…"},
+		"errors and behind": {hub.NodeStatus{BehindSeconds: 11, Errors: []string{"one"}}, "False Failing",
+			"one"},
+		"an older Felix": {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "not-icmp"}},
+			"False Outdated", "does not understand not-icmp:"},
+		"a notice": {hub.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"kube-proxy is in " +
+			"IPVS mode"}}, "True Programmed", "was handed out. kube-proxy is in IPVS mode"},
+		"a notice and an error": {hub.NodeStatus{Commit: 2, Applied: 2, Notices: []string{"n"},
+			Errors: []string{"one"}}, "False Failing", "one"},
+		"lacks what closes nothing": {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"deflate", "set-pieces"}},
+			"True Programmed", ""},
+		"lacks what is unknown": {hub.NodeStatus{Commit: 2, Applied: 2, Lacks: []string{"flying"}},
+			"True Programmed", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -185,8 +199,10 @@ func TestMessagesAloneAreWrittenSeldom(t *testing.T) {
 			f.says(hub.NodeStatus{Errors: []string{time.Now().String()}})
 			f.during(10 * time.Second)
 		}
-		if got := f.expect("False Failing", f.writes); f.writes < 4 || f.writes > 7 || !got.LastTransitionTime.Equal(&first.LastTransitionTime) {
-			t.Errorf("%d writes in 5 minutes, transition at %s, at first %s", f.writes, got.LastTransitionTime, first.LastTransitionTime)
+		if got := f.expect("False Failing", f.writes); f.writes < 4 || f.writes > 7 ||
+			!got.LastTransitionTime.Equal(&first.LastTransitionTime) {
+			t.Errorf("%d writes in 5 minutes, transition at %s, at first %s", f.writes, got.LastTransitionTime,
+				first.LastTransitionTime)
 		}
 		f.during(2 * time.Minute) // the last message comes in the end
 		if got := f.expect("False Failing", f.writes); got.Message != f.reconciler.states["n"].message {
@@ -264,7 +280,8 @@ func TestMetricCountsNodes(t *testing.T) {
 		}
 		f.says(fine)
 		f.during(0)
-		if failing, fine := gauge(t, "kube_controllers_nodes", ReasonFailing), gauge(t, "kube_controllers_nodes", ReasonProgrammed); failing != 0 || fine != 1 {
+		if failing, fine := gauge(t, "kube_controllers_nodes", ReasonFailing),
+			gauge(t, "kube_controllers_nodes", ReasonProgrammed); failing != 0 || fine != 1 {
 			t.Errorf("%g nodes fail and %g are fine", failing, fine)
 		}
 		if err := f.client.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}); err != nil {

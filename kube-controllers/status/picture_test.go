@@ -40,20 +40,25 @@ func TestProblemsOfReplicasAreOne(t *testing.T) {
 			{"a", whole("p=bad"), "p=bad inherited"}, {"b", whole("p=bad"), "p=bad inherited"},
 			{"a", news("p="), "p=bad inherited"}, {"b", news("p="), ""}},
 		"one that starts has said nothing yet": {
-			{"a", whole("p=bad"), "p=bad inherited"}, {"b", news("p="), "p=bad inherited"}, {"b", whole(), "p=bad inherited"},
+			{"a", whole("p=bad"), "p=bad inherited"}, {"b", news("p="), "p=bad inherited"},
+			{"b", whole(), "p=bad inherited"},
 			{"a", news("p="), ""}},
 		"the one that knows more is heard second": {{"a", whole(), ""}, {"b", whole("p=bad"), "p=bad"}},
 		"of two reasons the latest news": {
-			{"a", whole("p=old"), "p=old inherited"}, {"b", whole("p=old"), "p=old inherited"}, {"b", news("p=new"), "p=new"},
+			{"a", whole("p=old"), "p=old inherited"}, {"b", whole("p=old"), "p=old inherited"},
+			{"b", news("p=new"), "p=new"},
 			{"a", nil, "p=new"}, {"a", whole("p=old"), "p=new"}, {"a", news("p=new"), "p=new"}},
 		"of two that are no news always the same": {
-			{"a", whole("p=x"), "p=x inherited"}, {"b", whole("p=y"), "p=y"}, {"b", nil, "p=x"}, {"b", whole("p=y"), "p=y"}},
+			{"a", whole("p=x"), "p=x inherited"}, {"b", whole("p=y"), "p=y"}, {"b", nil, "p=x"},
+			{"b", whole("p=y"), "p=y"}},
 		"while none is observed all stand": {
-			{"a", whole("p=bad", "q=bad"), "p=bad inherited, q=bad inherited"}, {"a", nil, "p=bad inherited, q=bad inherited"},
+			{"a", whole("p=bad", "q=bad"), "p=bad inherited, q=bad inherited"},
+			{"a", nil, "p=bad inherited, q=bad inherited"},
 			{"b", whole("q=bad"), "q=bad inherited"}},
 		"what only the lost one said goes": {
 			{"a", whole("p=bad"), "p=bad inherited"}, {"b", whole(), "p=bad inherited"}, {"a", nil, ""}},
-		"a whole voids what was said before": {{"a", whole("p=bad"), "p=bad inherited"}, {"a", whole("q=bad"), "q=bad"}},
+		"a whole voids what was said before": {{"a", whole("p=bad"), "p=bad inherited"},
+			{"a", whole("q=bad"), "q=bad"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, before := newPicture(), ""
@@ -86,7 +91,8 @@ func standing(p *picture) string {
 	return strings.Join(all, ", ")
 }
 
-// TestNodesAreOne: where it is connected counts, and that it is nowhere is known only when every replica that is ready was heard.
+// TestNodesAreOne: where it is connected counts, and that it is nowhere is known only when every replica that is ready
+// was heard.
 func TestNodesAreOne(t *testing.T) {
 	p := newPicture()
 	expect := func(want string) {
@@ -152,7 +158,8 @@ func TestOnlyWhatMattersIsLookedAt(t *testing.T) {
 		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"one"}}, true},
 		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}}, true},
 		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}, Lacks: []string{"not-icmp"}}, true},
-		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}, Lacks: []string{"not-icmp"}, Connected: time.Now()}, true},
+		{hub.NodeStatus{Commit: 9, Applied: 9, Errors: []string{"two"}, Lacks: []string{"not-icmp"},
+			Connected: time.Now()}, true},
 	} {
 		step.status.Node = "n"
 		if c := p.take("a", hub.Observed{Nodes: []hub.NodeStatus{step.status}}); (len(c.nodes) > 0) != step.looked {

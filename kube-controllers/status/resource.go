@@ -60,7 +60,8 @@ func (r *resourceReconciler) Reconcile(ctx context.Context, key resource) (recon
 	kind, known := kinds[key.Kind]
 	switch {
 	case !known:
-		r.log.Info("typha judges a kind that this release does not know", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name)
+		r.log.Info("typha judges a kind that this release does not know", "kind", key.Kind, "namespace", key.Namespace,
+			"name", key.Name)
 		return reconcile.Result{}, nil
 	case key.Kind == calc.KindIPPool || key.Kind == calc.KindTier: // they have controllers that write their conditions
 		return reconcile.Result{}, nil
@@ -72,7 +73,8 @@ func (r *resourceReconciler) Reconcile(ctx context.Context, key resource) (recon
 }
 
 // accept writes the condition of a ClusterNetworkPolicy, or gives when that is due.
-func (r *resourceReconciler) accept(ctx context.Context, kind datastore.Kind, key resource) (wait time.Duration, err error) {
+func (r *resourceReconciler) accept(ctx context.Context, kind datastore.Kind, key resource) (wait time.Duration,
+	err error) {
 	v, judged := r.picture.problem(key)
 	if !judged {
 		return 0, nil // everything is looked at again when a replica is there
@@ -90,7 +92,8 @@ func (r *resourceReconciler) accept(ctx context.Context, kind datastore.Kind, ke
 	condition := metav1.Condition{Type: ConditionAccepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted,
 		Message: "all of the policy is used", ObservedGeneration: policy.GetGeneration()}
 	if v.reason != "" {
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonUnusable, events.Short(v.reason)
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonUnusable,
+			events.Short(v.reason)
 	}
 	if !meta.SetStatusCondition(&after, condition) {
 		return 0, nil
@@ -99,7 +102,8 @@ func (r *resourceReconciler) accept(ctx context.Context, kind datastore.Kind, ke
 }
 
 // apply writes one condition, and leaves those of others alone.
-func (r *resourceReconciler) apply(ctx context.Context, policy *unstructured.Unstructured, condition metav1.Condition) error {
+func (r *resourceReconciler) apply(ctx context.Context, policy *unstructured.Unstructured,
+	condition metav1.Condition) error {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&condition)
 	if err != nil {
 		return fmt.Errorf("encode condition of %s %s: %w", policy.GetKind(), policy.GetName(), err)

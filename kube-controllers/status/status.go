@@ -69,18 +69,23 @@ func Add(mgr ctrl.Manager, options Options) error {
 	// of their own.
 	config := rest.CopyConfig(mgr.GetConfig())
 	config.QPS, config.Burst = requestsPerSecond, burst
-	direct, err := client.New(config, client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient(), Mapper: mgr.GetRESTMapper()})
+	direct, err := client.New(config, client.Options{Scheme: mgr.GetScheme(), HTTPClient: mgr.GetHTTPClient(),
+		Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return fmt.Errorf("make a client for status: %w", err)
 	}
-	c := &controllers{Options: options, picture: newPicture(), nodes: make(chan []reconcile.Request), resources: make(chan []resource), cached: mgr.GetClient()}
+	c := &controllers{Options: options, picture: newPicture(), nodes: make(chan []reconcile.Request),
+		resources: make(chan []resource), cached: mgr.GetClient()}
 	c.policies = &policies{say: c.say, known: map[string]generation{}}
-	nodes := &nodeReconciler{cached: c.cached, client: direct, picture: c.picture, log: options.Log, states: map[string]*nodeState{}}
-	resources := &resourceReconciler{client: direct, picture: c.picture, policies: c.policies, log: options.Log, told: map[resource]string{}}
+	nodes := &nodeReconciler{cached: c.cached, client: direct, picture: c.picture, log: options.Log,
+		states: map[string]*nodeState{}}
+	resources := &resourceReconciler{client: direct, picture: c.picture, policies: c.policies, log: options.Log,
+		told: map[resource]string{}}
 	err = errors.Join(
 		ctrl.NewControllerManagedBy(mgr).
 			Named("status-nodes").
-			Watches(&corev1.Node{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: conditionChanged})).
+			Watches(&corev1.Node{}, &handler.EnqueueRequestForObject{},
+				builder.WithPredicates(predicate.Funcs{UpdateFunc: conditionChanged})).
 			WatchesRawSource(from(c.nodes)).
 			Complete(nodes),
 		builder.TypedControllerManagedBy[resource](mgr).
@@ -123,7 +128,8 @@ func conditionChanged(e event.UpdateEvent) bool {
 
 // run follows the replicas and the policies until ctx ends.
 func (c *controllers) run(ctx context.Context) error {
-	f := &follower{replicas: c.Replicas, observe: c.Observe, picture: c.picture, say: c.say, log: c.Log, followed: map[string]bool{}}
+	f := &follower{replicas: c.Replicas, observe: c.Observe, picture: c.picture, say: c.say, log: c.Log,
+		followed: map[string]bool{}}
 	g, working := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.Replicas.Run(working) })
 	g.Go(func() error { return f.run(working) })

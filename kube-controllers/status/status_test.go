@@ -44,18 +44,22 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	server := apiserver.Start(t)
-	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
+	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}",
+		"sigs.k8s.io/network-policy-api").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	crd := filepath.Join(strings.TrimSpace(string(module)), "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml")
+	crd := filepath.Join(strings.TrimSpace(string(module)),
+		"config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml")
 	for _, args := range [][]string{{"create", "-f", crd}, {"wait", "-f", crd, "--for=condition=Established"}} {
-		if out, err := exec.CommandContext(t.Context(), server.Kubectl, append(args, "--kubeconfig="+server.Kubeconfig)...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), server.Kubectl,
+			append(args, "--kubeconfig="+server.Kubeconfig)...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v3.AddToScheme(scheme), policyv1alpha2.Install(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v3.AddToScheme(scheme),
+		policyv1alpha2.Install(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	c, err := client.New(server.Config, client.Options{Scheme: scheme})
@@ -72,7 +76,8 @@ func (w *world) lead() (stop func()) {
 	if err := errors.Join(corev1.AddToScheme(scheme), v3.AddToScheme(scheme)); err != nil {
 		w.t.Fatal(err)
 	}
-	mgr, err := ctrl.NewManager(w.server.Config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"},
+	mgr, err := ctrl.NewManager(w.server.Config, ctrl.Options{Scheme: scheme,
+		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: new(true)}})
 	if err != nil {
 		w.t.Fatal(err)
@@ -108,24 +113,27 @@ func (w *world) create(objects ...client.Object) {
 func (w *world) eventually(what string, check func() error) {
 	w.t.Helper()
 	last := errors.New("never looked")
-	err := wait.PollUntilContextTimeout(w.t.Context(), 100*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		last = check()
-		return last == nil, nil
-	})
+	err := wait.PollUntilContextTimeout(w.t.Context(), 100*time.Millisecond, time.Minute, true,
+		func(context.Context) (bool, error) {
+			last = check()
+			return last == nil, nil
+		})
 	if err != nil {
 		w.t.Fatalf("%s: %v", what, last)
 	}
 }
 
 // accepted waits for the condition of a ClusterNetworkPolicy.
-func (w *world) accepted(name string, status metav1.ConditionStatus, message string) (p policyv1alpha2.ClusterNetworkPolicy) {
+func (w *world) accepted(name string, status metav1.ConditionStatus,
+	message string) (p policyv1alpha2.ClusterNetworkPolicy) {
 	w.t.Helper()
 	w.eventually("condition of "+name, func() error {
 		if err := w.client.Get(w.t.Context(), client.ObjectKey{Name: name}, &p); err != nil {
 			return err
 		}
 		c := meta.FindStatusCondition(p.Status.Conditions, ConditionAccepted)
-		if c == nil || c.Status != status || !strings.Contains(c.Message, message) || c.ObservedGeneration != p.Generation {
+		if c == nil || c.Status != status || !strings.Contains(c.Message, message) ||
+			c.ObservedGeneration != p.Generation {
 			return fmt.Errorf("generation %d, conditions %+v", p.Generation, p.Status.Conditions)
 		}
 		return nil
@@ -142,7 +150,8 @@ func (w *world) events(kind, name string) string {
 	}
 	found := map[string]string{}
 	for _, e := range list.Items {
-		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.InvolvedObject.UID != "" && e.Source.Component == events.Owner {
+		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.InvolvedObject.UID != "" &&
+			e.Source.Component == events.Owner {
 			found[e.Type] += fmt.Sprintf("%s %s %d %q; ", e.Type, e.Reason, e.Count, e.Message)
 		}
 	}
@@ -161,8 +170,10 @@ func (w *world) expectEvents(kind, name, want string) {
 }
 
 func clusterPolicy(name string) *policyv1alpha2.ClusterNetworkPolicy {
-	return &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: policyv1alpha2.ClusterNetworkPolicySpec{
-		Tier: policyv1alpha2.AdminTier, Priority: 10, Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}}}}
+	return &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: policyv1alpha2.ClusterNetworkPolicySpec{
+			Tier: policyv1alpha2.AdminTier, Priority: 10,
+			Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}}}}
 }
 
 func globalPolicy(name string) *v3.GlobalNetworkPolicy {
@@ -175,16 +186,20 @@ func TestWhatIsWritten(t *testing.T) {
 		t.Skip("SKIPPED: starts an API server")
 	}
 	w := newWorld(t)
-	w.create(clusterPolicy("names"), clusterPolicy("good"), globalPolicy("half"), globalPolicy("marker"), globalPolicy("going"),
+	w.create(clusterPolicy("names"), clusterPolicy("good"), globalPolicy("half"), globalPolicy("marker"),
+		globalPolicy("going"),
 		&v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "pool"}, Spec: v3.IPPoolSpec{CIDR: "10.0.0.0/16"}},
 		&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
-	first := hub.Observed{Whole: true, Nodes: []hub.NodeStatus{{Node: "n1", Commit: 1, Applied: 1}}, Problems: []calc.Problem{
-		{Kind: calc.KindClusterNetworkPolicy, Name: "names", Reason: "no names"},
-		{Kind: kindGNP, Name: "half", Reason: "bad rule"}, {Kind: kindGNP, Name: "going", Reason: "bad rule"}, {Kind: kindGNP, Name: "ghost", Reason: "bad rule"},
-		{Kind: calc.KindNetworkPolicy, Namespace: "default", Name: "web", Reason: "bad port"},
-		{Kind: calc.KindIPPool, Name: "pool", Reason: "bad mode"}, {Kind: calc.KindNode, Name: "n1", Reason: "bad address"},
-		{Kind: "Surprise.example.org", Name: "x", Reason: "of a later release"}}}
+	first := hub.Observed{Whole: true, Nodes: []hub.NodeStatus{{Node: "n1", Commit: 1, Applied: 1}},
+		Problems: []calc.Problem{
+			{Kind: calc.KindClusterNetworkPolicy, Name: "names", Reason: "no names"},
+			{Kind: kindGNP, Name: "half", Reason: "bad rule"}, {Kind: kindGNP, Name: "going", Reason: "bad rule"},
+			{Kind: kindGNP, Name: "ghost", Reason: "bad rule"},
+			{Kind: calc.KindNetworkPolicy, Namespace: "default", Name: "web", Reason: "bad port"},
+			{Kind: calc.KindIPPool, Name: "pool", Reason: "bad mode"},
+			{Kind: calc.KindNode, Name: "n1", Reason: "bad address"},
+			{Kind: "Surprise.example.org", Name: "x", Reason: "of a later release"}}}
 	w.typhas.up("r", first)
 	w.typhas.list("r@r")
 	stop := w.lead()
@@ -203,7 +218,8 @@ func (w *world) atFirst(t *testing.T) {
 	w.expectEvents("GlobalNetworkPolicy", "going", `Warning Unusable 1 "bad rule"; `)
 	w.expectEvents("NetworkPolicy", "web", `Warning Unusable 1 "bad port"; `)
 	w.expectEvents("Node", "n1", `Warning Unusable 1 "bad address"; `)
-	for _, none := range [][2]string{{"GlobalNetworkPolicy", "ghost"}, {"IPPool", "pool"}, {"GlobalNetworkPolicy", "marker"}, {"ClusterNetworkPolicy", "names"}} {
+	for _, none := range [][2]string{{"GlobalNetworkPolicy", "ghost"}, {"IPPool", "pool"},
+		{"GlobalNetworkPolicy", "marker"}, {"ClusterNetworkPolicy", "names"}} {
 		if got := w.events(none[0], none[1]); got != "" {
 			t.Errorf("%v has events %s", none, got)
 		}
@@ -221,7 +237,8 @@ func (w *world) atFirst(t *testing.T) {
 		}
 		return nil
 	})
-	if out, err := exec.CommandContext(t.Context(), w.server.Kubectl, "--kubeconfig="+w.server.Kubeconfig, "describe", "globalnetworkpolicies.projectcalico.org", "half").CombinedOutput(); err != nil ||
+	if out, err := exec.CommandContext(t.Context(), w.server.Kubectl, "--kubeconfig="+w.server.Kubeconfig, "describe",
+		"globalnetworkpolicies.projectcalico.org", "half").CombinedOutput(); err != nil ||
 		!strings.Contains(string(out), "bad rule") {
 		t.Errorf("kubectl describe does not show the event: %v\n%s", err, out)
 	}
@@ -232,7 +249,8 @@ func (w *world) news(t *testing.T) {
 	// Someone else has a condition there, too.
 	foreign := []byte(`{"apiVersion":"policy.networking.k8s.io/v1alpha2","kind":"ClusterNetworkPolicy","metadata":{"name":"names"},"status":{"conditions":[` +
 		`{"type":"Other","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`)
-	if err := w.client.Status().Patch(t.Context(), clusterPolicy("names"), client.RawPatch(types.ApplyPatchType, foreign), client.FieldOwner("other")); err != nil {
+	if err := w.client.Status().Patch(t.Context(), clusterPolicy("names"),
+		client.RawPatch(types.ApplyPatchType, foreign), client.FieldOwner("other")); err != nil {
 		t.Fatal(err)
 	}
 	say := func(kind, name, reason string) {
@@ -272,7 +290,8 @@ func (w *world) nextLeader(t *testing.T, first hub.Observed) {
 		var events corev1.EventList
 		var policies policyv1alpha2.ClusterNetworkPolicyList
 		var nodes corev1.NodeList
-		if err := errors.Join(w.client.List(t.Context(), &events), w.client.List(t.Context(), &policies), w.client.List(t.Context(), &nodes)); err != nil {
+		if err := errors.Join(w.client.List(t.Context(), &events), w.client.List(t.Context(), &policies),
+			w.client.List(t.Context(), &nodes)); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range events.Items {
@@ -297,7 +316,8 @@ func (w *world) nextLeader(t *testing.T, first hub.Observed) {
 		return nil
 	})
 	w.create(globalPolicy("last"), clusterPolicy("last"))
-	w.typhas.say(t.Context(), "r", hub.Observed{Problems: []calc.Problem{{Kind: kindGNP, Name: "last", Reason: "marks"}}})
+	w.typhas.say(t.Context(), "r", hub.Observed{Problems: []calc.Problem{{Kind: kindGNP, Name: "last",
+		Reason: "marks"}}})
 	w.expectEvents("GlobalNetworkPolicy", "last", `Warning Unusable 1 "marks"; `)
 	w.accepted("last", metav1.ConditionTrue, "") // in its turn after the others
 	var after []string

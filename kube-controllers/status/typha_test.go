@@ -40,14 +40,16 @@ func (s site) tls(name, peer string) auth.TLS {
 	if err := s.authority.Write(dir, pair); err != nil {
 		s.t.Fatal(err)
 	}
-	return auth.TLS{CAFile: dir + "/" + pki.CAFile, CertFile: dir + "/" + pki.CertFile, KeyFile: dir + "/" + pki.KeyFile, PeerCN: peer}
+	return auth.TLS{CAFile: dir + "/" + pki.CAFile, CertFile: dir + "/" + pki.CertFile,
+		KeyFile: dir + "/" + pki.KeyFile, PeerCN: peer}
 }
 
 // typha runs a real replica over a store until stop is called.
 func (s site) typha(store datastore.Store) (address string, stop func()) {
 	s.t.Helper()
 	local := typha.NewLocal(typha.LocalOptions{Store: store})
-	server, err := transport.NewServer(transport.ServerOptions{Hub: local.Hub(), TLS: s.tls("typha", ""), ObserveInterval: time.Millisecond})
+	server, err := transport.NewServer(transport.ServerOptions{Hub: local.Hub(), TLS: s.tls("typha", ""),
+		ObserveInterval: time.Millisecond})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -76,14 +78,16 @@ func TestRealTyphas(t *testing.T) {
 		}
 	}
 	create(datastore.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
-	create(datastore.GlobalNetworkPolicies, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "bad"}, Spec: v3.GlobalNetworkPolicySpec{Selector: "role == "}})
+	create(datastore.GlobalNetworkPolicies, &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "bad"},
+		Spec: v3.GlobalNetworkPolicySpec{Selector: "role == "}})
 	a, stopA := s.typha(store)
 	b, stopB := s.typha(store)
 	defer stopB()
 
 	replicas, p := newTyphas(), newPicture()
 	looked := make(chan struct{}, 1)
-	f := &follower{replicas: replicas, picture: p, log: slog.New(slog.NewTextHandler(t.Output(), nil)), followed: map[string]bool{},
+	f := &follower{replicas: replicas, picture: p, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		followed: map[string]bool{},
 		say: func(context.Context, change) {
 			select {
 			case looked <- struct{}{}:
@@ -91,7 +95,8 @@ func TestRealTyphas(t *testing.T) {
 			}
 		},
 		observe: func(ctx context.Context, address string, each func(hub.Observed)) error {
-			return transport.Observe(ctx, transport.ObserverOptions{Address: address, TLS: s.tls("observer:kube-controllers", "typha")}, each)
+			return transport.Observe(ctx, transport.ObserverOptions{Address: address,
+				TLS: s.tls("observer:kube-controllers", "typha")}, each)
 		}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -105,7 +110,8 @@ func TestRealTyphas(t *testing.T) {
 			case <-looked:
 			case <-deadline:
 				status, connected, known := p.node("n1")
-				t.Fatalf("%s: problems %v, node %+v, connected %t, known %t", what, p.problems, status, connected, known)
+				t.Fatalf("%s: problems %v, node %+v, connected %t, known %t", what, p.problems, status, connected,
+					known)
 			}
 		}
 	}
@@ -121,7 +127,8 @@ func TestRealTyphas(t *testing.T) {
 	until("nobody has the node", state("false true Starting"))
 
 	connect := func(address string) (report func(errs ...string), stop func()) {
-		client, err := transport.NewClient(transport.ClientOptions{Node: "n1", Replicas: balance.Fixed(address), TLS: s.tls("node:n1", "typha")})
+		client, err := transport.NewClient(transport.ClientOptions{Node: "n1", Replicas: balance.Fixed(address),
+			TLS: s.tls("node:n1", "typha")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +138,8 @@ func TestRealTyphas(t *testing.T) {
 		if _, err := client.Next(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		return func(errs ...string) { client.Report(wire.Report{Applied: 1, Errors: errs}) }, func() { cancel(); <-ended }
+		return func(errs ...string) { client.Report(wire.Report{Applied: 1, Errors: errs}) },
+			func() { cancel(); <-ended }
 	}
 	report, leave := connect(a)
 	until("it has yet to apply", state("true true Starting"))
@@ -148,7 +156,8 @@ func TestRealTyphas(t *testing.T) {
 
 	stopA()
 	replicas.list("b@" + b)
-	if err := store.Delete(t.Context(), datastore.GlobalNetworkPolicies, datastore.Key{Name: "bad"}, datastore.Preconditions{}); err != nil {
+	if err := store.Delete(t.Context(), datastore.GlobalNetworkPolicies, datastore.Key{Name: "bad"},
+		datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
 	until("the policy has gone", func() bool { v, judged := p.problem(bad); return v.reason == "" && judged })

@@ -59,10 +59,12 @@ func Add(mgr ctrl.Manager, deployment types.NamespacedName, log *slog.Logger) er
 func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	again := reconcile.Result{RequeueAfter: period}
 	var nodes corev1.NodeList
-	if err := c.client.List(ctx, &nodes, client.MatchingLabels{corev1.LabelOSStable: string(corev1.Linux)}); err != nil {
+	if err := c.client.List(ctx, &nodes,
+		client.MatchingLabels{corev1.LabelOSStable: string(corev1.Linux)}); err != nil {
 		return reconcile.Result{}, fmt.Errorf("count nodes: %w", err)
 	}
-	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: c.deployment.Namespace, Name: c.deployment.Name}}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: c.deployment.Namespace,
+		Name: c.deployment.Name}}
 	scale := &autoscalingv1.Scale{}
 	switch err := c.client.SubResource("scale").Get(ctx, deployment, scale); {
 	case apierrors.IsNotFound(err):
@@ -78,7 +80,8 @@ func (c *Controller) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err := c.client.SubResource("scale").Update(ctx, deployment, client.WithSubResourceBody(scale)); err != nil {
 		return reconcile.Result{}, fmt.Errorf("write scale of Deployment %s: %w", c.deployment, err)
 	}
-	c.log.Info("scaled typha", "deployment", c.deployment.String(), "nodes", len(nodes.Items), "before", before, "replicas", wanted)
+	c.log.Info("scaled typha", "deployment", c.deployment.String(), "nodes", len(nodes.Items), "before", before,
+		"replicas", wanted)
 	return again, nil
 }
 

@@ -16,7 +16,8 @@ import (
 )
 
 func TestReplicas(t *testing.T) {
-	for nodes, want := range map[int]int32{0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 199: 3, 399: 3, 400: 4, 1000: 7, 2000: 12, 3600: 20} {
+	for nodes, want := range map[int]int32{0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 199: 3, 399: 3, 400: 4, 1000: 7,
+		2000: 12, 3600: 20} {
 		if got := Replicas(nodes); got != want {
 			t.Errorf("%d nodes have %d replicas, want %d", nodes, got, want)
 		}
@@ -57,7 +58,8 @@ func TestFollowsTheNodes(t *testing.T) {
 	}
 	for _, name := range []string{"calico-typha", "other"} {
 		replicas := int32(9)
-		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: appsv1.DeploymentSpec{Replicas: &replicas}}
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name},
+			Spec: appsv1.DeploymentSpec{Replicas: &replicas}}
 		if err := c.Create(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}

@@ -94,7 +94,8 @@ func once(ctx context.Context, s Subject) (time.Duration, error) {
 func summarise(name string, durations []time.Duration) Stats {
 	slices.Sort(durations)
 	n := len(durations)
-	return Stats{Subject: name, Min: durations[0], Median: (durations[(n-1)/2] + durations[n/2]) / 2, Max: durations[n-1]}
+	return Stats{Subject: name, Min: durations[0], Median: (durations[(n-1)/2] + durations[n/2]) / 2,
+		Max: durations[n-1]}
 }
 
 // Print writes a result as a table for reading.

@@ -43,7 +43,8 @@ func TestMeasureReportsMediansAndTheirRatio(t *testing.T) {
 }
 
 func TestMeasureNamesTheSideThatFailed(t *testing.T) {
-	pair := Pair{Name: "p", Baseline: Subject{Name: "base", Run: func(context.Context) error { return errors.New("boom") }},
+	pair := Pair{Name: "p", Baseline: Subject{Name: "base",
+		Run: func(context.Context) error { return errors.New("boom") }},
 		Candidate: Subject{Name: "ours", Run: func(context.Context) error { return nil }}}
 	_, err := Measure(t.Context(), pair, 1)
 	if err == nil || !strings.Contains(err.Error(), "p: base: boom") {

@@ -51,7 +51,8 @@ func find[T any](t *testing.T, objects []*unstructured.Unstructured, kind, name 
 	var typed T
 	for _, o := range objects {
 		if o.GetKind() == kind && o.GetName() == name {
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, &typed, true); err != nil {
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, &typed,
+				true); err != nil {
 				t.Fatalf("%s %s: %v", kind, name, err)
 			}
 			return typed, true
@@ -77,7 +78,8 @@ func TestLint(t *testing.T) {
 }
 
 func TestCRDsAreTheGeneratedOnes(t *testing.T) {
-	generated, chart := filepath.Join(root, "api", "crds"), filepath.Join(filepath.Join(root, "charts", "maneki"), "crds")
+	generated, chart := filepath.Join(root, "api", "crds"), filepath.Join(filepath.Join(root, "charts", "maneki"),
+		"crds")
 	want := folder(t, generated)
 	if *update {
 		for name, content := range want {
@@ -215,7 +217,8 @@ func environment(t *testing.T, pods map[string]corev1.PodTemplateSpec, workload 
 
 func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	pods := workloads(t, render(t, "node.logLevel=debug", "typha.logLevel=warning", "node.env.FELIX_VXLANPORT=4790",
-		"typha.env.TYPHA_HEALTHPORT=9198", "typha.env.TYPHA_POLICYMAXRULES=77", "kubeControllers.env.LEAK_GRACE_PERIOD=1m"))
+		"typha.env.TYPHA_HEALTHPORT=9198", "typha.env.TYPHA_POLICYMAXRULES=77",
+		"kubeControllers.env.LEAK_GRACE_PERIOD=1m"))
 	// An unknown setting and a value that cannot be used are errors of Resolve.
 	environ := environment(t, pods, "DaemonSet calico-node")
 	if _, err := felixconfig.Resolve(felixconfig.Environment(environ), felixconfig.Defaults(environ)); err != nil {
@@ -227,10 +230,12 @@ func TestComponentsUnderstandTheirEnvironment(t *testing.T) {
 	}
 	controllers, err := controllersdaemon.ParseConfig(environment(t, pods, "Deployment calico-kube-controllers"), nil)
 	if err != nil || controllers.LeakGracePeriod != time.Minute {
-		t.Errorf("kube-controllers reads its environment as grace period %v, %v; want 1m", controllers.LeakGracePeriod, err)
+		t.Errorf("kube-controllers reads its environment as grace period %v, %v; want 1m", controllers.LeakGracePeriod,
+			err)
 	}
 	if typha.Budget.PolicyRules != 77 || controllers.Budget.PolicyRules != 77 {
-		t.Errorf("a policy may have %d rules for Typha, and %d for admission; want 77", typha.Budget.PolicyRules, controllers.Budget.PolicyRules)
+		t.Errorf("a policy may have %d rules for Typha, and %d for admission; want 77", typha.Budget.PolicyRules,
+			controllers.Budget.PolicyRules)
 	}
 }
 
@@ -240,7 +245,8 @@ func TestFelixConfigurationHolds(t *testing.T) {
 	environ := environment(t, workloads(t, render(t)), "DaemonSet calico-node")
 	resource := felixconfig.Source{Name: "FelixConfiguration default", Resource: true, Values: map[string]string{}}
 	for _, s := range felixconfig.Table {
-		if other := map[string]string{"ACCEPT": "DROP", "true": "false", "false": "true", "info": "DEBUG", "9091": "9092"}; !s.Local {
+		if other := map[string]string{"ACCEPT": "DROP", "true": "false", "false": "true", "info": "DEBUG",
+			"9091": "9092"}; !s.Local {
 			for _, entry := range environ {
 				name, value, _ := strings.Cut(entry, "=")
 				if strings.EqualFold(name, "FELIX_"+s.Name) || strings.EqualFold(name, "FELIXDEFAULT_"+s.Name) {
@@ -251,15 +257,18 @@ func TestFelixConfigurationHolds(t *testing.T) {
 	}
 	sources := []felixconfig.Source{felixconfig.Environment(environ), felixconfig.Defaults(environ)}
 	c, err := felixconfig.Resolve(sources...)
-	if err != nil || c.DefaultEndpointToHostAction != "ACCEPT" || !c.PrometheusMetricsEnabled || len(resource.Values) != 5 {
+	if err != nil || c.DefaultEndpointToHostAction != "ACCEPT" || !c.PrometheusMetricsEnabled ||
+		len(resource.Values) != 5 {
 		t.Errorf("without a FelixConfiguration: %+v, %v; the chart sets %v", c, err, resource.Values)
 	}
 	sources = append(sources, resource)
 	c, err = felixconfig.Resolve(sources...)
-	if err != nil || c.DefaultEndpointToHostAction != "DROP" || c.PrometheusMetricsEnabled || c.PrometheusMetricsPort != 9092 || c.LogSeverityScreen != "DEBUG" {
+	if err != nil || c.DefaultEndpointToHostAction != "DROP" || c.PrometheusMetricsEnabled ||
+		c.PrometheusMetricsPort != 9092 || c.LogSeverityScreen != "DEBUG" {
 		t.Errorf("with a FelixConfiguration: %+v, %v", c, err)
 	}
-	if hidden := felixconfig.Hidden(sources...); len(hidden) != 1 || !strings.Contains(hidden[0], "healthEnabled") || !c.HealthEnabled {
+	if hidden := felixconfig.Hidden(sources...); len(hidden) != 1 || !strings.Contains(hidden[0], "healthEnabled") ||
+		!c.HealthEnabled {
 		t.Errorf("hidden: %q, want healthEnabled alone", hidden)
 	}
 }
@@ -277,16 +286,19 @@ func TestReplicasOfTypha(t *testing.T) {
 		t.Run(value, func(t *testing.T) {
 			objects := render(t, value)
 			typha, found := find[appsv1.Deployment](t, objects, "Deployment", "calico-typha")
-			if replicas := typha.Spec.Replicas; found && (replicas == nil) != (want.replicas == nil) || replicas != nil && *replicas != *want.replicas {
+			if replicas := typha.Spec.Replicas; found && (replicas == nil) != (want.replicas == nil) ||
+				replicas != nil && *replicas != *want.replicas {
 				t.Errorf("the Deployment has replicas %v", replicas)
 			}
-			controllers, err := controllersdaemon.ParseConfig(environment(t, workloads(t, objects), "Deployment calico-kube-controllers"), nil)
+			controllers, err := controllersdaemon.ParseConfig(environment(t, workloads(t, objects),
+				"Deployment calico-kube-controllers"), nil)
 			if err != nil || (controllers.TyphaDeployment == "calico-typha") != want.controlled {
 				t.Errorf("kube-controllers scales %q, %v", controllers.TyphaDeployment, err)
 			}
 			role := mustFind[rbacv1.Role](t, objects, "Role", "calico-kube-controllers")
 			allowed := slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool {
-				return slices.Contains(r.Resources, "deployments/scale") && slices.Equal(r.ResourceNames, []string{"calico-typha"})
+				return slices.Contains(r.Resources, "deployments/scale") &&
+					slices.Equal(r.ResourceNames, []string{"calico-typha"})
 			})
 			if allowed != want.controlled {
 				t.Errorf("kube-controllers may scale Typha: %t", allowed)
@@ -295,14 +307,15 @@ func TestReplicasOfTypha(t *testing.T) {
 	}
 }
 
-// TestControllersHearTypha: where there is one, kube-controllers may follow it, as a client and not as a server, and write what it
-// says; without one it may neither.
+// TestControllersHearTypha: where there is one, kube-controllers may follow it, as a client and not as a server, and
+// write what it says; without one it may neither.
 func TestControllersHearTypha(t *testing.T) {
 	for _, typha := range []bool{true, false} {
 		t.Run(fmt.Sprintf("typha %t", typha), func(t *testing.T) {
 			objects := render(t, fmt.Sprintf("typha.enabled=%t", typha))
 			pods := workloads(t, objects)
-			controllers, err := controllersdaemon.ParseConfig(environment(t, pods, "Deployment calico-kube-controllers"), nil)
+			controllers, err := controllersdaemon.ParseConfig(environment(t, pods,
+				"Deployment calico-kube-controllers"), nil)
 			if err != nil || (controllers.TyphaService == "calico-typha") != typha {
 				t.Errorf("it follows %q, %v", controllers.TyphaService, err)
 			}
@@ -316,20 +329,26 @@ func TestControllersHearTypha(t *testing.T) {
 					switch {
 					case volume.EmptyDir != nil:
 						files[controllers.OwnCertificateDir+"/"+certificates.TrustedFile] = true
-						files[controllers.OwnCertificateDir+"/"+certificates.PairFile] = mount.MountPath == controllers.OwnCertificateDir && !mount.ReadOnly
+						files[controllers.OwnCertificateDir+"/"+
+							certificates.PairFile] = mount.MountPath == controllers.OwnCertificateDir && !mount.ReadOnly
 					case volume.Projected != nil && volume.Projected.Sources[0].ServiceAccountToken.Audience == "typha":
 						files[mount.MountPath+"/"+volume.Projected.Sources[0].ServiceAccountToken.Path] = true
 					}
 				}
 			}
 			tls := controllers.TyphaTLS
-			want := map[string]bool{tls.CAFile: true, tls.CertFile: true, tls.KeyFile: true, controllers.TyphaTokenFile: true}
+			want := map[string]bool{tls.CAFile: true, tls.CertFile: true, tls.KeyFile: true,
+				controllers.TyphaTokenFile: true}
 			if typha && !maps.Equal(files, want) || !typha && len(files) > 0 {
 				t.Errorf("it has the files %v, want %v", files, want)
 			}
 			role := mustFind[rbacv1.ClusterRole](t, objects, "ClusterRole", "calico-kube-controllers")
 			for _, resource := range []string{"nodes/status", "clusternetworkpolicies/status"} {
-				if allowed := slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, resource) }); allowed != typha {
+				if allowed := slices.ContainsFunc(role.Rules,
+					func(r rbacv1.PolicyRule) bool {
+						return slices.Contains(r.Resources,
+							resource)
+					}); allowed != typha {
 					t.Errorf("it may write %s: %t", resource, allowed)
 				}
 			}
@@ -345,8 +364,10 @@ func TestTyphaHasTimeToHandNodesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	grace := time.Duration(*pods["Deployment calico-typha"].Spec.TerminationGracePeriodSeconds) * time.Second
-	if typha.ConnectionRebalancingMode != typhadaemon.RebalanceKubernetes || typha.K8sNamespace != namespace || typha.ShutdownTimeout >= grace {
-		t.Errorf("rebalancing %s in namespace %s, %s to end of %s", typha.ConnectionRebalancingMode, typha.K8sNamespace, typha.ShutdownTimeout, grace)
+	if typha.ConnectionRebalancingMode != typhadaemon.RebalanceKubernetes || typha.K8sNamespace != namespace ||
+		typha.ShutdownTimeout >= grace {
+		t.Errorf("rebalancing %s in namespace %s, %s to end of %s", typha.ConnectionRebalancingMode, typha.K8sNamespace,
+			typha.ShutdownTimeout, grace)
 	}
 }
 
@@ -369,7 +390,8 @@ func TestCleanupWaitsForFelix(t *testing.T) {
 
 func TestObjectsBelongToTheRelease(t *testing.T) {
 	cluster := []string{"ClusterRole", "ClusterRoleBinding", "IPPool", "BGPConfiguration", "FelixConfiguration",
-		"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+		"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "MutatingAdmissionPolicy",
+		"MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 	for _, o := range render(t) {
 		if want := map[bool]string{false: namespace}[slices.Contains(cluster, o.GetKind())]; o.GetNamespace() != want {
 			t.Errorf("%s %s is in namespace %q, want %q", o.GetKind(), o.GetName(), o.GetNamespace(), want)
@@ -377,7 +399,8 @@ func TestObjectsBelongToTheRelease(t *testing.T) {
 	}
 }
 
-// TestWebhooksAreStatic: the chart says which kinds are judged, and that none which it installs itself waits for the judge.
+// TestWebhooksAreStatic: the chart says which kinds are judged, and that none which it installs itself waits for the
+// judge.
 func TestWebhooksAreStatic(t *testing.T) {
 	var judged, completed []string
 	for _, kind := range datastore.CalicoKinds() {
@@ -392,8 +415,10 @@ func TestWebhooksAreStatic(t *testing.T) {
 	for _, policy := range []registration.FailurePolicyType{registration.Ignore, registration.Fail} {
 		objects := render(t, "felixConfiguration.bpfEnabled=false", "bgpConfiguration.asNumber=64999",
 			fmt.Sprintf("kubeControllers.webhookFailurePolicy=%s", policy))
-		validating := mustFind[registration.ValidatingWebhookConfiguration](t, objects, "ValidatingWebhookConfiguration", "maneki")
-		mutating := mustFind[registration.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration", "maneki")
+		validating := mustFind[registration.ValidatingWebhookConfiguration](t, objects,
+			"ValidatingWebhookConfiguration", "maneki")
+		mutating := mustFind[registration.MutatingWebhookConfiguration](t, objects, "MutatingWebhookConfiguration",
+			"maneki")
 		policies := map[string]registration.FailurePolicyType{} // by resource
 		for _, w := range validating.Webhooks {
 			if w.Name == budgetWebhook {
@@ -409,10 +434,13 @@ func TestWebhooksAreStatic(t *testing.T) {
 		}
 		for resource, got := range policies {
 			installed := slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool {
-				return strings.HasPrefix(o.GetAPIVersion(), "projectcalico.org/") && strings.ToLower(o.GetKind())+"s" == resource
+				return strings.HasPrefix(o.GetAPIVersion(), "projectcalico.org/") &&
+					strings.ToLower(o.GetKind())+"s" == resource
 			})
-			if want := map[bool]registration.FailurePolicyType{true: registration.Ignore, false: policy}[installed]; got != want {
-				t.Errorf("failure policy of %s, which the chart installs (%t), is %s, want %s", resource, installed, got, want)
+			if want := map[bool]registration.FailurePolicyType{true: registration.Ignore,
+				false: policy}[installed]; got != want {
+				t.Errorf("failure policy of %s, which the chart installs (%t), is %s, want %s", resource, installed,
+					got, want)
 			}
 		}
 		for _, w := range mutating.Webhooks {
@@ -428,8 +456,8 @@ func TestWebhooksAreStatic(t *testing.T) {
 // budgetWebhook is asked about policies of Kubernetes itself.
 const budgetWebhook = "budget.projectcalico.org"
 
-// TestPoliciesOfKubernetesWaitForNobody: whatever the values say, the webhook for policies of Kubernetes is let go when it
-// does not answer at once. It is asked about those that are beyond the budget which Typha is given.
+// TestPoliciesOfKubernetesWaitForNobody: whatever the values say, the webhook for policies of Kubernetes is let go when
+// it does not answer at once. It is asked about those that are beyond the budget which Typha is given.
 func TestPoliciesOfKubernetesWaitForNobody(t *testing.T) {
 	defaults := compile.DefaultBudget()
 	for name, test := range map[string]struct {
@@ -438,18 +466,22 @@ func TestPoliciesOfKubernetesWaitForNobody(t *testing.T) {
 	}{
 		"defaults": {nil, defaults.PolicyRules, defaults.PolicySets},
 		"no env":   {[]string{"typha.env=null"}, defaults.PolicyRules, defaults.PolicySets},
-		"set":      {[]string{"typha.env.TYPHA_POLICYMAXRULES=1234567", "typha.env.TYPHA_POLICYMAXSETS=78"}, 1234567, 78},
+		"set": {[]string{"typha.env.TYPHA_POLICYMAXRULES=1234567", "typha.env.TYPHA_POLICYMAXSETS=78"}, 1234567,
+			78},
 	} {
 		objects := render(t, append(test.set, "kubeControllers.webhookFailurePolicy=Fail")...)
-		validating := mustFind[registration.ValidatingWebhookConfiguration](t, objects, "ValidatingWebhookConfiguration", "maneki")
-		i := slices.IndexFunc(validating.Webhooks, func(w registration.ValidatingWebhook) bool { return w.Name == budgetWebhook })
+		validating := mustFind[registration.ValidatingWebhookConfiguration](t, objects,
+			"ValidatingWebhookConfiguration", "maneki")
+		i := slices.IndexFunc(validating.Webhooks,
+			func(w registration.ValidatingWebhook) bool { return w.Name == budgetWebhook })
 		if i < 0 {
 			t.Fatalf("there is no webhook %s", budgetWebhook)
 		}
 		w := validating.Webhooks[i]
 		checkService(t, objects, w.ClientConfig, "/warn")
 		resources := resourcesOf(w.Rules, registration.Create, registration.Update)
-		if want := []string{"networkpolicies", "clusternetworkpolicies"}; !slices.Equal(resources, want) || len(w.Rules) != len(want) {
+		if want := []string{"networkpolicies", "clusternetworkpolicies"}; !slices.Equal(resources, want) ||
+			len(w.Rules) != len(want) {
 			t.Errorf("%s: asked about are %v, want %v alone", name, w.Rules, want)
 		}
 		if *w.FailurePolicy != registration.Ignore || *w.TimeoutSeconds > 2 {
@@ -467,7 +499,8 @@ func TestPoliciesOfKubernetesWaitForNobody(t *testing.T) {
 }
 
 // resourcesOf gives the resources of the rules that have these operations and no others.
-func resourcesOf(rules []registration.RuleWithOperations, operations ...registration.OperationType) (resources []string) {
+func resourcesOf(rules []registration.RuleWithOperations,
+	operations ...registration.OperationType) (resources []string) {
 	for _, rule := range rules {
 		if slices.Equal(rule.Operations, operations) {
 			resources = append(resources, rule.Resources...)
@@ -479,7 +512,8 @@ func resourcesOf(rules []registration.RuleWithOperations, operations ...registra
 // checkService: a webhook is called at the Service of kube-controllers, and has no caBundle yet.
 func checkService(t *testing.T, objects []*unstructured.Unstructured, c registration.WebhookClientConfig, path string) {
 	t.Helper()
-	if c.URL != nil || c.Service == nil || c.Service.Namespace != namespace || *c.Service.Path != path || len(c.CABundle) > 0 {
+	if c.URL != nil || c.Service == nil || c.Service.Namespace != namespace || *c.Service.Path != path ||
+		len(c.CABundle) > 0 {
 		t.Errorf("the webhook is called at %+v", c)
 		return
 	}
@@ -497,7 +531,8 @@ func TestSecretsAreOfOneEach(t *testing.T) {
 	}
 	objects := render(t)
 	for _, o := range objects {
-		if o.GetKind() == "Secret" && (o.Object["data"] != nil || o.Object["stringData"] != nil || o.Object["type"] != "Opaque") {
+		if o.GetKind() == "Secret" && (o.Object["data"] != nil || o.Object["stringData"] != nil ||
+			o.Object["type"] != "Opaque") {
 			t.Errorf("Secret %s is not empty", o.GetName())
 		}
 	}
@@ -513,11 +548,13 @@ func TestSecretsAreOfOneEach(t *testing.T) {
 			}
 		}
 	}
-	want := map[string][]string{"calico-typha-tls": {"Deployment calico-typha"}, "calico-node-tls": {"DaemonSet calico-node"}}
+	want := map[string][]string{"calico-typha-tls": {"Deployment calico-typha"},
+		"calico-node-tls": {"DaemonSet calico-node"}}
 	if !maps.EqualFunc(mounted, want, slices.Equal) {
 		t.Errorf("Secrets are mounted by %v, want %v", mounted, want)
 	}
-	readable := map[string][]string{"Role calico-kube-controllers": {"calico-node-tls", "calico-typha-tls", "maneki-ca", "maneki-webhook-tls"}}
+	readable := map[string][]string{"Role calico-kube-controllers": {"calico-node-tls", "calico-typha-tls", "maneki-ca",
+		"maneki-webhook-tls"}}
 	if got := rulesOnSecrets(t, objects); !maps.EqualFunc(got, readable, slices.Equal) {
 		t.Errorf("Secrets may be read by %v, want %v", got, readable)
 	}
@@ -551,11 +588,13 @@ func rulesOnSecrets(t *testing.T, objects []*unstructured.Unstructured) map[stri
 
 func TestControllersPreferTheControlPlane(t *testing.T) {
 	affinity := workloads(t, render(t))["Deployment calico-kube-controllers"].Spec.Affinity
-	if affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+	if affinity == nil || affinity.NodeAffinity == nil ||
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
 		t.Fatalf("affinity %+v, want one that prefers and does not require", affinity)
 	}
 	preferred := affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution
-	if len(preferred) != 1 || preferred[0].Preference.MatchExpressions[0].Key != "node-role.kubernetes.io/control-plane" {
+	const controlPlane = "node-role.kubernetes.io/control-plane"
+	if len(preferred) != 1 || preferred[0].Preference.MatchExpressions[0].Key != controlPlane {
 		t.Errorf("prefers %+v", preferred)
 	}
 }
@@ -641,7 +680,8 @@ func TestEveryValueIsDocumented(t *testing.T) {
 
 // TestOlderKubernetesCompletesByTheWebhook: before 1.36 there is no MutatingAdmissionPolicy.
 func TestOlderKubernetesCompletesByTheWebhook(t *testing.T) {
-	for version, want := range map[string]bool{"1.32.0": false, "1.35.9": false, "1.36.0": true, "v1.36.2-gke.1": true} {
+	for version, want := range map[string]bool{"1.32.0": false, "1.35.9": false, "1.36.0": true,
+		"v1.36.2-gke.1": true} {
 		out, stderr, err := helm(t, append(templateArgs(t, namespace, nil), "--kube-version="+version)...)
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", version, err, stderr)

@@ -24,7 +24,8 @@ import (
 // within bounds every wait; a machine under load needs most of it.
 const within = time.Minute
 
-// installed is an API server that has the chart's roles and admission policies, and nodes with a pod of calico-node each.
+// installed is an API server that has the chart's roles and admission policies, and nodes with a pod of calico-node
+// each.
 type installed struct {
 	client.Client // an administrator's
 	server        *apiserver.Server
@@ -55,7 +56,8 @@ func install(t *testing.T, nodes []string, set ...string) *installed {
 			t.Fatal(err)
 		}
 		in.create(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "calico-node-" + name},
-			Spec: corev1.PodSpec{NodeName: name, ServiceAccountName: "calico-node", Containers: []corev1.Container{{Name: "calico-node", Image: "x"}}}})
+			Spec: corev1.PodSpec{NodeName: name, ServiceAccountName: "calico-node",
+				Containers: []corev1.Container{{Name: "calico-node", Image: "x"}}}})
 	}
 	return in
 }
@@ -110,10 +112,11 @@ func (in *installed) nodeToken(t *testing.T, node string) *rest.Config {
 func (in *installed) enforced(t *testing.T, refused func(context.Context) error) {
 	t.Helper()
 	last := errors.New("never looked")
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		last = refused(ctx)
-		return last != nil && strings.Contains(last.Error(), "ValidatingAdmissionPolicy"), nil
-	})
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, within, true,
+		func(ctx context.Context) (bool, error) {
+			last = refused(ctx)
+			return last != nil && strings.Contains(last.Error(), "ValidatingAdmissionPolicy"), nil
+		})
 	if err != nil {
 		t.Fatalf("the admission policies are not enforced: %v", last)
 	}
@@ -170,6 +173,7 @@ func deleted(what string, object client.Object, refusal string) attempt {
 // patched gives the attempt of a JSON merge patch.
 func patched(what string, object client.Object, patch, refusal string) attempt {
 	return attempt{what, func(ctx context.Context, as client.Client) error {
-		return as.Patch(ctx, object.DeepCopyObject().(client.Object), client.RawPatch("application/merge-patch+json", []byte(patch)), client.DryRunAll)
+		return as.Patch(ctx, object.DeepCopyObject().(client.Object),
+			client.RawPatch("application/merge-patch+json", []byte(patch)), client.DryRunAll)
 	}, refusal}
 }

@@ -87,7 +87,8 @@ func (in *installed) installControllers(t *testing.T, objects []*unstructured.Un
 	for _, o := range objects {
 		var err error
 		switch o.GetKind() {
-		case "BGPConfiguration", "FelixConfiguration", "Secret", "Deployment", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration":
+		case "BGPConfiguration", "FelixConfiguration", "Secret", "Deployment", "ValidatingWebhookConfiguration",
+			"MutatingWebhookConfiguration":
 			err = client.IgnoreAlreadyExists(in.Create(t.Context(), o))
 		case "ClusterRole", "Role":
 			if o.GetName() == "calico-kube-controllers" {
@@ -134,7 +135,8 @@ func (in *installed) changeResources(t *testing.T, r *recorder) {
 	in.change(t, info, func() { info.Spec.CalicoVersion = "v0" })
 	meta := metav1.ObjectMeta{Name: "default"}
 	r.await(t, "POST .*/kubecontrollersconfigurations", "PUT .*/kubecontrollersconfigurations/default/status")
-	for _, o := range []client.Object{&v3.FelixConfiguration{ObjectMeta: meta}, &v3.BGPConfiguration{ObjectMeta: meta}} {
+	for _, o := range []client.Object{&v3.FelixConfiguration{ObjectMeta: meta},
+		&v3.BGPConfiguration{ObjectMeta: meta}} {
 		if err := in.Delete(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -226,8 +228,8 @@ func (in *installed) writeWithoutEffect(t *testing.T, r *recorder) {
 	r.await(t, "PATCH .*/namespaces/default/events/")
 }
 
-// list lists what controllers have informers of metadata for. They list where an API server does not begin a watch with what
-// there is: that of the test does, and that of Kubernetes 1.33 does not.
+// list lists what controllers have informers of metadata for. They list where an API server does not begin a watch with
+// what there is: that of the test does, and that of Kubernetes 1.33 does not.
 func (in *installed) list(t *testing.T, r *recorder) {
 	t.Helper()
 	for _, list := range []client.ObjectList{&corev1.NodeList{}, &corev1.NamespaceList{}, &corev1.ServiceList{},

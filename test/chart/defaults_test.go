@@ -9,13 +9,15 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// TestDefaultConfigurations: the chart makes the FelixConfiguration and the BGPConfiguration default. It leaves one alone
-// that a user had made before, and what users write into the others stays, whatever becomes of Helm's annotations.
+// TestDefaultConfigurations: the chart makes the FelixConfiguration and the BGPConfiguration default. It leaves one
+// alone that a user had made before, and what users write into the others stays, whatever becomes of Helm's
+// annotations.
 func TestDefaultConfigurations(t *testing.T) {
 	in := install(t, nil)
 	release := in.helm(t)
 	as := uint32(64999)
-	in.create(t, &v3.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v3.BGPConfigurationSpec{ASNumber: &as}})
+	in.create(t, &v3.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"},
+		Spec: v3.BGPConfigurationSpec{ASNumber: &as}})
 	felix := func() *v3.FelixConfiguration { return fetch(t, in, &v3.FelixConfiguration{}) }
 	bgp := func() *v3.BGPConfiguration { return fetch(t, in, &v3.BGPConfiguration{}) }
 
@@ -33,12 +35,15 @@ func TestDefaultConfigurations(t *testing.T) {
 	}
 	release("upgrade", "typha.replicas=2")
 	release("upgrade", "felixConfiguration.prometheusMetricsPort=9095")
-	if spec := felix().Spec; *spec.LogSeverityScreen != debug || spec.PrometheusMetricsPort == nil || *spec.PrometheusMetricsPort != 9095 {
-		t.Errorf("after two upgrades: logSeverityScreen %v, prometheusMetricsPort %v", *spec.LogSeverityScreen, spec.PrometheusMetricsPort)
+	if spec := felix().Spec; *spec.LogSeverityScreen != debug || spec.PrometheusMetricsPort == nil ||
+		*spec.PrometheusMetricsPort != 9095 {
+		t.Errorf("after two upgrades: logSeverityScreen %v, prometheusMetricsPort %v", *spec.LogSeverityScreen,
+			spec.PrometheusMetricsPort)
 	}
 	release("upgrade", "typha.replicas=2")
 	if spec := felix().Spec; *spec.LogSeverityScreen != debug || spec.PrometheusMetricsPort != nil {
-		t.Errorf("after the value went: logSeverityScreen %v, prometheusMetricsPort %v", *spec.LogSeverityScreen, spec.PrometheusMetricsPort)
+		t.Errorf("after the value went: logSeverityScreen %v, prometheusMetricsPort %v", *spec.LogSeverityScreen,
+			spec.PrometheusMetricsPort)
 	}
 	if got := bgp(); *got.Spec.ASNumber != as {
 		t.Errorf("after three upgrades the user's BGPConfiguration is %+v", got)

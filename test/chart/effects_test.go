@@ -51,7 +51,8 @@ func TestKeysWithoutEffect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		content = append([]byte("# Made of api/effects: go test ./test/chart -run TestKeysWithoutEffect -update\n"), content...)
+		content = append([]byte("# Made of api/effects: go test ./test/chart -run TestKeysWithoutEffect -update\n"),
+			content...)
 		if err := os.WriteFile(file, content, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -65,6 +66,7 @@ func TestKeysWithoutEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("api/effects and %s differ (-want +got): go test ./test/chart -run TestKeysWithoutEffect -update\n%s", file, diff)
+		t.Errorf("api/effects and %s differ (-want +got): go test ./test/chart -run TestKeysWithoutEffect -update\n%s",
+			file, diff)
 	}
 }

@@ -19,15 +19,18 @@ type privileges struct {
 	host []string
 }
 
-// TestPrivileges: no container has a privilege that it does not use. What each capability of calico-node is for, test/e2e shows.
+// TestPrivileges: no container has a privilege that it does not use. What each capability of calico-node is for,
+// test/e2e shows.
 func TestPrivileges(t *testing.T) {
 	want := map[string]privileges{
 		"DaemonSet calico-node: install-cni": {true, nil, []string{"/etc/cni/net.d", "/opt/cni/bin"}},
-		"DaemonSet calico-node: calico-node": {true, []corev1.Capability{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SYS_ADMIN"},
+		"DaemonSet calico-node: calico-node": {true, []corev1.Capability{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW",
+			"SYS_ADMIN"},
 			[]string{"/proc/sys/net", "/run/xtables.lock", "/var/lib/calico", "/var/run/calico"}},
 		"Deployment calico-typha: typha":                              {},
 		"Deployment calico-kube-controllers: calico-kube-controllers": {},
-		"DaemonSet maneki-cleanup: uninstall-cni":                     {true, nil, []string{"/etc/cni/net.d", "/opt/cni/bin"}},
+		"DaemonSet maneki-cleanup: uninstall-cni": {true, nil,
+			[]string{"/etc/cni/net.d", "/opt/cni/bin"}},
 		"DaemonSet maneki-cleanup: felix-cleanup": {true, []corev1.Capability{"NET_ADMIN", "NET_RAW"},
 			[]string{"/run/xtables.lock", "/var/lib/calico", "/var/run/calico"}},
 		"DaemonSet maneki-cleanup: remove-state": {true, nil, []string{"/var/lib/calico", "/var/run/calico"}},
@@ -92,12 +95,14 @@ func privilegesOf(t *testing.T, id string, c corev1.Container, paths map[string]
 func TestDigests(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0123456789abcdef", 4)
 	images := map[string]bool{}
-	for _, pod := range workloads(t, render(t, "image.registry=example.org/x", "image.tag=v9", "image.digest.node="+digest, "image.digest.kube-controllers="+digest)) {
+	for _, pod := range workloads(t, render(t, "image.registry=example.org/x", "image.tag=v9",
+		"image.digest.node="+digest, "image.digest.kube-controllers="+digest)) {
 		for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 			images[c.Image] = true
 		}
 	}
-	for _, want := range []string{"example.org/x/node@" + digest, "example.org/x/kube-controllers@" + digest, "example.org/x/typha:v9"} {
+	for _, want := range []string{"example.org/x/node@" + digest, "example.org/x/kube-controllers@" + digest,
+		"example.org/x/typha:v9"} {
 		if !images[want] {
 			t.Errorf("no container has the image %s", want)
 		}
@@ -106,7 +111,8 @@ func TestDigests(t *testing.T) {
 	if len(images) > 0 {
 		t.Errorf("and there are %v", images)
 	}
-	if _, stderr, err := template(t, "image.digest.node=sha256:123"); err == nil || !strings.Contains(stderr, "/image/digest/node") {
+	if _, stderr, err := template(t, "image.digest.node=sha256:123"); err == nil ||
+		!strings.Contains(stderr, "/image/digest/node") {
 		t.Errorf("a digest that is none: %v, %s", err, stderr)
 	}
 }

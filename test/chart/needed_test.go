@@ -49,8 +49,8 @@ import (
 // request is one that a component made.
 type request struct{ method, uri, contentType, body string }
 
-// recorder passes requests on to an API server, with the token of an account, and keeps each once. Its clients need none, which
-// many would not send to a server without TLS.
+// recorder passes requests on to an API server, with the token of an account, and keeps each once. Its clients need
+// none, which many would not send to a server without TLS.
 type recorder struct {
 	client    *rest.Config
 	as        *rest.Config
@@ -115,16 +115,20 @@ func (r *recorder) awaitWatches(t *testing.T, resources []string) {
 func (r *recorder) await(t *testing.T, wanted ...string) {
 	t.Helper()
 	missing := ""
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, within, true, func(context.Context) (bool, error) {
-		requests := r.requests()
-		for _, missing = range wanted {
-			like := regexp.MustCompile("(?s)^" + missing)
-			if !slices.ContainsFunc(requests, func(q request) bool { return like.MatchString(q.method + " " + q.uri + " " + q.body) }) {
-				return false, nil
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, within, true,
+		func(context.Context) (bool, error) {
+			requests := r.requests()
+			for _, missing = range wanted {
+				like := regexp.MustCompile("(?s)^" + missing)
+				if !slices.ContainsFunc(requests, func(q request) bool {
+					return like.MatchString(q.method + " " + q.uri +
+						" " + q.body)
+				}) {
+					return false, nil
+				}
 			}
-		}
-		return true, nil
-	})
+			return true, nil
+		})
 	if err != nil {
 		t.Fatalf("nobody asks for %s", missing)
 	}
@@ -236,24 +240,27 @@ func (in *installed) removeEach(t *testing.T, r *recorder, role client.Object, r
 		write(slices.Delete(slices.Clone(all), i, i+1))
 		var refused *request
 		// Where nothing needs the right this lasts as long as it may.
-		_ = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 5*time.Second, true, func(context.Context) (bool, error) {
-			for _, q := range requests {
-				if gone.concerns(q) && r.forbidden(t, in.server.Config, q) {
-					refused = &q
-					return true, nil
+		_ = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 5*time.Second, true,
+			func(context.Context) (bool, error) {
+				for _, q := range requests {
+					if gone.concerns(q) && r.forbidden(t, in.server.Config, q) {
+						refused = &q
+						return true, nil
+					}
 				}
-			}
-			return false, nil
-		})
+				return false, nil
+			})
 		write(all)
 		if refused == nil {
-			t.Errorf("%T %s: nothing is refused without %+v: remove it from the chart, or have the test do what needs it",
+			t.Errorf("%T %s: nothing is refused without %+v: remove it from the chart, or have the test do what "+
+				"needs it",
 				role, role.GetName(), gone)
 			continue
 		}
-		err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, within, true, func(context.Context) (bool, error) {
-			return !r.forbidden(t, in.server.Config, *refused), nil
-		})
+		err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, within, true,
+			func(context.Context) (bool, error) {
+				return !r.forbidden(t, in.server.Config, *refused), nil
+			})
 		if err != nil {
 			t.Fatalf("%s %s stays refused: %v", refused.method, refused.uri, err)
 		}
@@ -261,7 +268,8 @@ func (in *installed) removeEach(t *testing.T, r *recorder, role client.Object, r
 	t.Logf("%T %s: looked for each of %d rights among %d requests", role, role.GetName(), len(all), len(requests))
 }
 
-// TestEveryRightOfNodesAndTyphaIsNeeded: without any one right of the roles, something that the component does is refused.
+// TestEveryRightOfNodesAndTyphaIsNeeded: without any one right of the roles, something that the component does is
+// refused.
 func TestEveryRightOfNodesAndTyphaIsNeeded(t *testing.T) {
 	t.Run("with Typha", func(t *testing.T) {
 		in := install(t, []string{"n1", "n2"})
@@ -335,7 +343,8 @@ func (in *installed) work(t *testing.T, config *rest.Config) {
 	host, pool := ipam.Host{Name: "n1"}, ipam.Pool{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/28"), BlockSize: 28}
 	assign := func(c *ipam.Client) {
 		t.Helper()
-		r := c.Assign(ctx, host, []ipam.Pool{pool}, []ipam.Request{{Handle: "h", Families: []ipam.Family{ipam.IPv4}}})[0]
+		r := c.Assign(ctx, host, []ipam.Pool{pool}, []ipam.Request{{Handle: "h",
+			Families: []ipam.Family{ipam.IPv4}}})[0]
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
@@ -355,8 +364,10 @@ func (in *installed) work(t *testing.T, config *rest.Config) {
 		t.Fatalf("release: %v, %v", freed, err)
 	}
 
-	watcher := node.NewWatcher(node.Options{Node: "n1", Store: store, IPAM: addresses, Interfaces: card(address(0) + "/24"),
-		Families: []dataplane.Family{dataplane.IPv4}, MTUPattern: regexp.MustCompile("eth"), Log: slog.New(slog.DiscardHandler)})
+	watcher := node.NewWatcher(node.Options{Node: "n1", Store: store, IPAM: addresses,
+		Interfaces: card(address(0) + "/24"),
+		Families:   []dataplane.Family{dataplane.IPv4}, MTUPattern: regexp.MustCompile("eth"),
+		Log: slog.New(slog.DiscardHandler)})
 	inBackground(t, watcher.Run)
 	for {
 		select {
@@ -421,7 +432,8 @@ func findTypha(t *testing.T, r *recorder) {
 // ClusterNetworkPolicies, and with them.
 func (in *installed) compute(t *testing.T, r *recorder, start func(), more ...datastore.Kind) {
 	t.Helper()
-	if _, err := storeOf(t, r.client).List(t.Context(), datastore.ClusterNetworkPolicies, datastore.ListOptions{}); err != nil {
+	if _, err := storeOf(t, r.client).List(t.Context(), datastore.ClusterNetworkPolicies,
+		datastore.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	in.server.OfferClusterNetworkPolicies(t)
@@ -460,7 +472,8 @@ func runTypha(t *testing.T, config *rest.Config) {
 		t.Fatal(err)
 	}
 	parsed, err := typhadaemon.ParseConfig([]string{"TYPHA_KUBECONFIG=" + kubeconfig, "TYPHA_CAFILE=" + dir + "/ca.crt",
-		"TYPHA_SERVERCERTFILE=" + dir + "/tls.crt", "TYPHA_SERVERKEYFILE=" + dir + "/tls.key", "TYPHA_CLIENTCN=typha-client",
+		"TYPHA_SERVERCERTFILE=" + dir + "/tls.crt", "TYPHA_SERVERKEYFILE=" + dir + "/tls.key",
+		"TYPHA_CLIENTCN=typha-client",
 		"TYPHA_CLIENTSERVICEACCOUNTS=" + namespace + ":calico-node",
 		fmt.Sprint("TYPHA_SERVERPORT=", ports[0]), "TYPHA_SERVERHOST=127.0.0.1"}, nil)
 	if err != nil {

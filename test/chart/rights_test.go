@@ -17,7 +17,8 @@ import (
 // TestRights compares what each account may do with a list that somebody has read.
 func TestRights(t *testing.T) {
 	var text strings.Builder
-	for _, variant := range []struct{ name, set string }{{"with Typha", "typha.enabled=true"}, {"without Typha", "typha.enabled=false"}} {
+	for _, variant := range []struct{ name, set string }{{"with Typha", "typha.enabled=true"},
+		{"without Typha", "typha.enabled=false"}} {
 		for _, account := range []string{"calico-kube-controllers", "calico-node", "calico-typha"} {
 			if lines := rights(t, render(t, variant.set), account); len(lines) > 0 {
 				fmt.Fprintf(&text, "%s, %s:\n  %s\n\n", account, variant.name, strings.Join(lines, "\n  "))
@@ -35,7 +36,8 @@ func TestRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(text.String(), "\n")); diff != "" {
-		t.Errorf("an account may do other things than %s says (-want +got). Is each of them needed, and docs/security.md still true? "+
+		t.Errorf("an account may do other things than %s says (-want +got). Is each of them needed, and "+
+			"docs/security.md still true? "+
 			"If so: go test ./test/chart -run TestRights -update\n%s", golden, diff)
 	}
 }
@@ -45,7 +47,10 @@ func rights(t *testing.T, objects []*unstructured.Unstructured, account string) 
 	t.Helper()
 	verbs := map[string][]string{} // by what they are done to
 	of := func(where string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
-		if !slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool { return s.Kind == "ServiceAccount" && s.Name == account }) {
+		if !slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool {
+			return s.Kind == "ServiceAccount" &&
+				s.Name == account
+		}) {
 			return
 		}
 		var rules []rbacv1.PolicyRule
@@ -58,7 +63,8 @@ func rights(t *testing.T, objects []*unstructured.Unstructured, account string) 
 			objects := slices.Clone(r.NonResourceURLs)
 			for _, group := range r.APIGroups {
 				for _, resource := range r.Resources {
-					object := strings.Join(append([]string{strings.TrimPrefix(group+"/"+resource, "/")}, r.ResourceNames...), " ")
+					object := strings.Join(append([]string{strings.TrimPrefix(group+"/"+resource, "/")},
+						r.ResourceNames...), " ")
 					objects = append(objects, object+where)
 				}
 			}

@@ -26,7 +26,8 @@ func allocated(cidr, affinity string, nodes ...string) *v3.IPAMBlock {
 	prefix := netip.MustParsePrefix(cidr)
 	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(prefix)}, Spec: v3.IPAMBlockSpec{
 		CIDR: cidr, Affinity: affinity, SequenceNumber: sequence, Attributes: []v3.AllocationAttribute{},
-		Allocations: make([]*int, 1<<(prefix.Addr().BitLen()-prefix.Bits())), SequenceNumberForAllocation: map[string]uint64{}}}
+		Allocations:                 make([]*int, 1<<(prefix.Addr().BitLen()-prefix.Bits())),
+		SequenceNumberForAllocation: map[string]uint64{}}}
 	for i, node := range nodes {
 		if node != "" {
 			give(b, i, node)
@@ -39,8 +40,10 @@ func allocated(cidr, affinity string, nodes ...string) *v3.IPAMBlock {
 // give allocates an address to a pod of a node.
 func give(b *v3.IPAMBlock, ordinal int, node string) {
 	index, handle := len(b.Spec.Attributes), fmt.Sprintf("k8s-pod-network.%s-%d", node, ordinal)
-	b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{HandleID: &handle, ActiveOwnerAttrs: map[string]string{
-		ipam.AttrNode: node, ipam.AttrNamespace: "shop", ipam.AttrPod: fmt.Sprintf("pod-%d", ordinal), ipam.AttrUID: "u"}})
+	b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{HandleID: &handle,
+		ActiveOwnerAttrs: map[string]string{
+			ipam.AttrNode: node, ipam.AttrNamespace: "shop", ipam.AttrPod: fmt.Sprintf("pod-%d", ordinal),
+			ipam.AttrUID: "u"}})
 	b.Spec.Allocations[ordinal] = &index
 	if b.Spec.SequenceNumberForAllocation == nil { // as it comes back when it was empty
 		b.Spec.SequenceNumberForAllocation = map[string]uint64{}
@@ -109,10 +112,12 @@ func stolenBlocks(t *testing.T, in *installed, as client.Client) {
 	resting := allocated("10.244.8.0/28", "host:n2", "n2")
 	letRest(resting, 1, 0)
 	in.create(t, others, own, ownAlone, orphan, free, provisional, resting)
-	const addresses, affinity, fields = "only addresses of its own node", "may take the affinity of a block that has none", "may change of a block only"
+	const addresses, affinity, fields = "only addresses of its own node",
+		"may take the affinity of a block that has none", "may change of a block only"
 	nothing := func(*v3.IPAMBlock) {}
 	judge(t, as, []attempt{
-		changed("n2's block: assign a free address to n1 (borrow)", others, func(b *v3.IPAMBlock) { give(b, 5, "n1") }, ""),
+		changed("n2's block: assign a free address to n1 (borrow)", others, func(b *v3.IPAMBlock) { give(b, 5, "n1") },
+			""),
 		changed("n2's block: release what n1 borrowed", others, func(b *v3.IPAMBlock) { take(b, 1) }, ""),
 		changed("n2's block: let what n1 borrowed rest", others, func(b *v3.IPAMBlock) { letRest(b, 1, 0) }, ""),
 		changed("n2's block: let n2's address rest", others, func(b *v3.IPAMBlock) { letRest(b, 0, 0) }, addresses),
@@ -120,9 +125,11 @@ func stolenBlocks(t *testing.T, in *installed, as client.Client) {
 		changed("resting: free it", resting, func(b *v3.IPAMBlock) { take(b, 1) }, ""),
 		changed("resting: assign it to n1", resting, func(b *v3.IPAMBlock) { give(b, 1, "n1") }, ""),
 		changed("resting: assign it to n2", resting, func(b *v3.IPAMBlock) { give(b, 1, "n2") }, addresses),
-		changed("resting: let it rest for longer", resting, func(b *v3.IPAMBlock) { letRest(b, 1, time.Hour) }, addresses),
+		changed("resting: let it rest for longer", resting, func(b *v3.IPAMBlock) { letRest(b, 1, time.Hour) },
+			addresses),
 		changed("n2's block: release n2's address", others, func(b *v3.IPAMBlock) { take(b, 0) }, addresses),
-		changed("n2's block: assign a free address to n2", others, func(b *v3.IPAMBlock) { give(b, 5, "n2") }, addresses),
+		changed("n2's block: assign a free address to n2", others, func(b *v3.IPAMBlock) { give(b, 5, "n2") },
+			addresses),
 		changed("n2's block: assign a free address to no node", others, func(b *v3.IPAMBlock) {
 			give(b, 5, "n1")
 			delete(b.Spec.Attributes[2].ActiveOwnerAttrs, ipam.AttrNode)
@@ -135,8 +142,10 @@ func stolenBlocks(t *testing.T, in *installed, as client.Client) {
 		changed("n2's block: name another pod in n2's attribute", others, func(b *v3.IPAMBlock) {
 			b.Spec.Attributes[0].ActiveOwnerAttrs[ipam.AttrPod] = "other"
 		}, addresses),
-		changed("n2's block: another handle in n2's attribute", others, func(b *v3.IPAMBlock) { *b.Spec.Attributes[0].HandleID = "other" }, addresses),
-		changed("n2's block: point n2's address at n1's attribute", others, func(b *v3.IPAMBlock) { *b.Spec.Allocations[0] = 1 }, addresses),
+		changed("n2's block: another handle in n2's attribute", others,
+			func(b *v3.IPAMBlock) { *b.Spec.Attributes[0].HandleID = "other" }, addresses),
+		changed("n2's block: point n2's address at n1's attribute", others,
+			func(b *v3.IPAMBlock) { *b.Spec.Allocations[0] = 1 }, addresses),
 		changed("n2's block: exchange the attributes, and what points at them", others, func(b *v3.IPAMBlock) {
 			b.Spec.Attributes[0], b.Spec.Attributes[1] = b.Spec.Attributes[1], b.Spec.Attributes[0]
 			*b.Spec.Allocations[0], *b.Spec.Allocations[1] = 1, 0
@@ -144,19 +153,25 @@ func stolenBlocks(t *testing.T, in *installed, as client.Client) {
 		changed("n2's block: exchange the attributes alone", others, func(b *v3.IPAMBlock) {
 			b.Spec.Attributes[0], b.Spec.Attributes[1] = b.Spec.Attributes[1], b.Spec.Attributes[0]
 		}, addresses),
-		changed("n2's block: an attribute that does not exist", others, func(b *v3.IPAMBlock) { *b.Spec.Allocations[0] = 9 }, "index out of bounds"),
-		changed("n2's block: fewer addresses", others, func(b *v3.IPAMBlock) { b.Spec.Allocations = b.Spec.Allocations[:8] }, addresses),
+		changed("n2's block: an attribute that does not exist", others,
+			func(b *v3.IPAMBlock) { *b.Spec.Allocations[0] = 9 }, "index out of bounds"),
+		changed("n2's block: fewer addresses", others,
+			func(b *v3.IPAMBlock) { b.Spec.Allocations = b.Spec.Allocations[:8] }, addresses),
 		changed("n2's block: another sequence number of n2's address", others, func(b *v3.IPAMBlock) {
 			b.Spec.SequenceNumberForAllocation["0"]++
 		}, "only the sequence numbers of its own"),
 		changed("n2's block: no sequence number of n2's address", others, func(b *v3.IPAMBlock) {
 			delete(b.Spec.SequenceNumberForAllocation, "0")
 		}, "only the sequence numbers of its own"),
-		changed("n2's block: the sequence number leaps", others, func(b *v3.IPAMBlock) { b.Spec.SequenceNumber = 1 << 62 }, "increases its sequence number by one"),
-		changed("n2's block: the sequence number goes back", others, func(b *v3.IPAMBlock) { b.Spec.SequenceNumber -= 3 }, "increases its sequence number by one"),
-		changed("n2's block: take its affinity", others, func(b *v3.IPAMBlock) { b.Spec.Affinity = "host:n1" }, affinity),
+		changed("n2's block: the sequence number leaps", others,
+			func(b *v3.IPAMBlock) { b.Spec.SequenceNumber = 1 << 62 }, "increases its sequence number by one"),
+		changed("n2's block: the sequence number goes back", others,
+			func(b *v3.IPAMBlock) { b.Spec.SequenceNumber -= 3 }, "increases its sequence number by one"),
+		changed("n2's block: take its affinity", others, func(b *v3.IPAMBlock) { b.Spec.Affinity = "host:n1" },
+			affinity),
 		changed("n2's block: take its affinity away", others, func(b *v3.IPAMBlock) { b.Spec.Affinity = "" }, affinity),
-		changed("n2's block: make it a load balancer's", others, func(b *v3.IPAMBlock) { b.Spec.Affinity = "virtual:x" }, affinity),
+		changed("n2's block: make it a load balancer's", others,
+			func(b *v3.IPAMBlock) { b.Spec.Affinity = "virtual:x" }, affinity),
 		changed("n2's block: another CIDR", others, func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.244.9.0/28" }, fields),
 		changed("n2's block: mark it as deleted", others, func(b *v3.IPAMBlock) { b.Spec.Deleted = true }, fields),
 		changed("n2's block: strict affinity", others, func(b *v3.IPAMBlock) { b.Spec.StrictAffinity = true }, fields),
@@ -179,14 +194,20 @@ func stolenBlocks(t *testing.T, in *installed, as client.Client) {
 		changed("its own block: release", own, func(b *v3.IPAMBlock) { take(b, 0) }, ""),
 		changed("its own block: release what n2 borrowed", own, func(b *v3.IPAMBlock) { take(b, 1) }, addresses),
 		changed("its own block: mark it as deleted", own, func(b *v3.IPAMBlock) { b.Spec.Deleted = true }, fields),
-		changed("its own block: give up the affinity", own, func(b *v3.IPAMBlock) { b.Spec.Affinity, b.Spec.AffinityClaimTime = "", nil }, ""),
-		changed("its own block: give the affinity to n2", own, func(b *v3.IPAMBlock) { b.Spec.Affinity = "host:n2" }, affinity),
+		changed("its own block: give up the affinity", own, func(b *v3.IPAMBlock) {
+			b.Spec.Affinity,
+				b.Spec.AffinityClaimTime = "", nil
+		}, ""),
+		changed("its own block: give the affinity to n2", own, func(b *v3.IPAMBlock) { b.Spec.Affinity = "host:n2" },
+			affinity),
 		deleted("its own block, from which n2 borrowed: delete it", own, addresses),
 		deleted("its own block, from which nobody borrowed: delete it", ownAlone, ""),
 
 		changed("a block without affinity: take it", orphan, func(b *v3.IPAMBlock) { b.Spec.Affinity = "host:n1" }, ""),
-		changed("a block without affinity: give it to n2", orphan, func(b *v3.IPAMBlock) { b.Spec.Affinity = "host:n2" }, affinity),
-		changed("a block without affinity: release n2's address", orphan, func(b *v3.IPAMBlock) { take(b, 0) }, addresses),
+		changed("a block without affinity: give it to n2", orphan,
+			func(b *v3.IPAMBlock) { b.Spec.Affinity = "host:n2" }, affinity),
+		changed("a block without affinity: release n2's address", orphan, func(b *v3.IPAMBlock) { take(b, 0) },
+			addresses),
 		deleted("a block without affinity that has n2's address: delete it", orphan, addresses),
 		deleted("a block without affinity and addresses: delete it", free, ""),
 
@@ -199,7 +220,8 @@ func stolenBlocks(t *testing.T, in *installed, as client.Client) {
 		created("a new block of n2", allocated("10.244.5.0/28", "host:n2"), affinity),
 		created("a new block of nobody", allocated("10.244.5.0/28", ""), affinity),
 		created("a new block with an address of n2", allocated("10.244.5.0/28", "host:n1", "n1", "n2"), addresses),
-		created("a new block of the name of another", renamed(allocated("10.244.5.0/28", "host:n1"), "10-244-6-0-28"), fields),
+		created("a new block of the name of another", renamed(allocated("10.244.5.0/28", "host:n1"), "10-244-6-0-28"),
+			fields),
 		created("a new block that is larger than the largest", allocated("10.245.0.0/19", "host:n1"), addresses),
 		created("a new block with a sequence number near the end", func() client.Object {
 			b := allocated("10.244.5.0/28", "host:n1")
@@ -223,7 +245,8 @@ func renamed[T client.Object](object T, name string) T {
 
 func stolenAffinities(t *testing.T, in *installed, as client.Client) {
 	claim := func(node, cidr string) *v3.BlockAffinity {
-		return &v3.BlockAffinity{ObjectMeta: metav1.ObjectMeta{Name: ipam.AffinityName(node, netip.MustParsePrefix(cidr))},
+		return &v3.BlockAffinity{ObjectMeta: metav1.ObjectMeta{Name: ipam.AffinityName(node,
+			netip.MustParsePrefix(cidr))},
 			Spec: v3.BlockAffinitySpec{Node: node, CIDR: cidr, State: v3.StatePending, Type: "host"}}
 	}
 	own, others := claim("n1", "10.244.0.0/28"), claim("n2", "10.244.1.0/28")
@@ -232,7 +255,8 @@ func stolenAffinities(t *testing.T, in *installed, as client.Client) {
 	judge(t, as, []attempt{
 		updated("its own: confirm it", own, func(a *v3.BlockAffinity) { a.Spec.State = v3.StateConfirmed }, ""),
 		updated("its own: give it to n2", own, func(a *v3.BlockAffinity) { a.Spec.Node = "n2" }, refusal),
-		updated("its own: a finalizer", own, func(a *v3.BlockAffinity) { a.Finalizers = []string{"x.y/z"} }, "neither finalizers nor owners"),
+		updated("its own: a finalizer", own, func(a *v3.BlockAffinity) { a.Finalizers = []string{"x.y/z"} },
+			"neither finalizers nor owners"),
 		deleted("its own: delete it", own, ""),
 		updated("n2's: confirm it", others, func(a *v3.BlockAffinity) { a.Spec.State = v3.StateConfirmed }, refusal),
 		updated("n2's: take it", others, func(a *v3.BlockAffinity) { a.Spec.Node = "n1" }, refusal),
@@ -245,11 +269,13 @@ func stolenAffinities(t *testing.T, in *installed, as client.Client) {
 			a.Spec.Type = "virtual"
 			return a
 		}(), refusal),
-		created("a new one that takes n2's name", renamed(claim("n1", "10.244.2.0/28"), "n2-10-244-2-0-28"), "has to be named n1-10-244-2-0-28"),
+		created("a new one that takes n2's name", renamed(claim("n1", "10.244.2.0/28"), "n2-10-244-2-0-28"),
+			"has to be named n1-10-244-2-0-28"),
 	})
 	judge(t, in.client(t, in.nodeToken(t, longName)), []attempt{
 		created("a new one of a node with a long name", claim(longName, "10.244.2.0/28"), ""),
-		created("a new one that takes another's name", renamed(claim(longName, "10.244.2.0/28"), "n2-10-244-2-0-28"), "has to be named"),
+		created("a new one that takes another's name", renamed(claim(longName, "10.244.2.0/28"), "n2-10-244-2-0-28"),
+			"has to be named"),
 	})
 }
 
@@ -258,15 +284,18 @@ func stolenNodes(t *testing.T, in *installed, as client.Client) {
 	annotation := func(key, value string) string {
 		return fmt.Sprintf(`{"metadata": {"annotations": {%q: %q}}}`, key, value)
 	}
-	const own, addresses, rest = "no Node but its own", "only with addresses that the Node's status has", "nothing but annotations of its Node"
+	const own, addresses, rest = "no Node but its own", "only with addresses that the Node's status has",
+		"nothing but annotations of its Node"
 	judge(t, as, []attempt{
 		patched("its own: its address", node("n1"), annotation(v3.NodeIPv4Address, "172.30.0.1/24"), ""),
 		patched("its own: its IPv6 address", node("n1"), annotation(v3.NodeIPv6Address, "2001:db8::1/64"), ""),
 		patched("its own: its tunnel's address", node("n1"), annotation(v3.NodeIPv4VXLANTunnelAddr, "10.244.0.1"), ""),
 		patched("its own: n2's address", node("n1"), annotation(v3.NodeIPv4Address, "172.30.0.2/24"), addresses),
-		patched("its own: an address that is none", node("n1"), annotation(v3.NodeIPv4Address, "x"), "ValidatingAdmissionPolicy"),
+		patched("its own: an address that is none", node("n1"), annotation(v3.NodeIPv4Address, "x"),
+			"ValidatingAdmissionPolicy"),
 		patched("its own: its AS number", node("n1"), annotation(v3.NodeASNumber, "64999"), "not "+v3.NodeASNumber),
-		patched("its own: an annotation of others", node("n1"), annotation("kubeadm.alpha.kubernetes.io/cri-socket", "x"), "not kubeadm"),
+		patched("its own: an annotation of others", node("n1"),
+			annotation("kubeadm.alpha.kubernetes.io/cri-socket", "x"), "not kubeadm"),
 		patched("its own: a label", node("n1"), `{"metadata": {"labels": {"zone": "b"}}}`, rest),
 		patched("its own: a taint", node("n1"), `{"spec": {"taints": [{"key": "a", "effect": "NoExecute"}]}}`, rest),
 		patched("its own: unschedulable", node("n1"), `{"spec": {"unschedulable": true}}`, rest),
@@ -282,8 +311,8 @@ func stolenNodes(t *testing.T, in *installed, as client.Client) {
 	})
 }
 
-// assignUnderAdmission: every write of the IPAM library passes, at all sizes of blocks, with borrowing, in blocks that lost their
-// node, and until everything is released.
+// assignUnderAdmission: every write of the IPAM library passes, at all sizes of blocks, with borrowing, in blocks that
+// lost their node, and until everything is released.
 func assignUnderAdmission(t *testing.T, in *installed) {
 	fresh := func(node string) *ipam.Client {
 		t.Helper()
@@ -307,9 +336,11 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 			handles++
 			name := fmt.Sprintf("k8s-pod-network.%064d", handles)
 			names = append(names, name)
-			requests = append(requests, ipam.Request{Handle: name, Families: []ipam.Family{pool.Family()}, Attributes: map[string]string{
-				ipam.AttrNamespace: "shop", ipam.AttrPod: fmt.Sprintf("pod-%d", handles),
-				ipam.AttrUID: "0f3ad1c2-5f5e-4f5e-9d5e-0f3ad1c25f5e", ipam.AttrTimestamp: "2026-11-30 18:00:00 +0000 UTC"}})
+			requests = append(requests, ipam.Request{Handle: name, Families: []ipam.Family{pool.Family()},
+				Attributes: map[string]string{
+					ipam.AttrNamespace: "shop", ipam.AttrPod: fmt.Sprintf("pod-%d", handles),
+					ipam.AttrUID: "0f3ad1c2-5f5e-4f5e-9d5e-0f3ad1c25f5e", ipam.AttrTimestamp: "2026-11-30 18:00:00 " +
+						"+0000 UTC"}})
 		}
 		for _, r := range clients[node].Assign(t.Context(), ipam.Host{Name: node}, []ipam.Pool{pool}, requests) {
 			if r.Err != nil {
@@ -338,7 +369,8 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 		release("n2", second[len(second)/2:])
 		second = append(second[:len(second)/2], assign("n2", pool, 1)...)
 		// n1 goes, and leaves its blocks to n2, as far as n2 has addresses there.
-		if _, err := ipam.New(admin).ReleaseHost(t.Context(), "n1", func(context.Context) (bool, error) { return true, nil }); err != nil {
+		if _, err := ipam.New(admin).ReleaseHost(t.Context(), "n1",
+			func(context.Context) (bool, error) { return true, nil }); err != nil {
 			t.Fatal(err)
 		}
 		second = append(second, assign("n2", pool, 1)...)
@@ -355,7 +387,8 @@ func assignUnderAdmission(t *testing.T, in *installed) {
 	clients["n1"] = fresh("n1")
 	host := ipam.Host{Name: "n1"}
 	pool := ipam.Pool{Name: "t", CIDR: netip.MustParsePrefix("10.3.0.0/26")}
-	if _, err := clients["n1"].EnsureTunnelAddress(t.Context(), host, []ipam.Pool{pool}, encap.VXLAN, ipam.IPv4); err != nil {
+	if _, err := clients["n1"].EnsureTunnelAddress(t.Context(), host, []ipam.Pool{pool}, encap.VXLAN,
+		ipam.IPv4); err != nil {
 		t.Error(err)
 	}
 	if err := clients["n1"].ReleaseTunnelAddress(t.Context(), "n1", encap.VXLAN, ipam.IPv4); err != nil {

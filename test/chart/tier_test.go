@@ -16,10 +16,12 @@ import (
 func (in *installed) grant(t *testing.T, user string, rules ...rbacv1.PolicyRule) client.Client {
 	t.Helper()
 	rules = append(rules, rbacv1.PolicyRule{APIGroups: []string{"projectcalico.org"}, Verbs: []string{"*"},
-		Resources: []string{"networkpolicies", "globalnetworkpolicies", "stagednetworkpolicies", "stagedglobalnetworkpolicies"}})
+		Resources: []string{"networkpolicies", "globalnetworkpolicies", "stagednetworkpolicies",
+			"stagedglobalnetworkpolicies"}})
 	in.create(t,
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: rules},
-		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: user}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: user},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: user},
+			RoleRef:  rbacv1.RoleRef{Kind: "ClusterRole", Name: user},
 			Subjects: []rbacv1.Subject{{Kind: "User", Name: user}}})
 	return in.as(t, user)
 }
@@ -46,10 +48,12 @@ func TestTierRights(t *testing.T) {
 	in := install(t, nil)
 	in.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 	policy := func(tier, name string) *v3.NetworkPolicy {
-		return &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: v3.NetworkPolicySpec{Tier: tier, Selector: "all()"}}
+		return &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+			Spec: v3.NetworkPolicySpec{Tier: tier, Selector: "all()"}}
 	}
 	global := func(tier, name string) *v3.GlobalNetworkPolicy {
-		return &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.GlobalNetworkPolicySpec{Tier: tier, Selector: "all()"}}
+		return &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec: v3.GlobalNetworkPolicySpec{Tier: tier, Selector: "all()"}}
 	}
 	move := func(tier string) func(*v3.NetworkPolicy) { return func(p *v3.NetworkPolicy) { p.Spec.Tier = tier } }
 	reorder := func(p *v3.NetworkPolicy) { p.Spec.Selector = "a == 'b'" }
@@ -59,24 +63,29 @@ func TestTierRights(t *testing.T) {
 	nobody := in.grant(t, "nobody")
 	in.enforced(t, func(ctx context.Context) error { return nobody.Create(ctx, policy("", "x"), client.DryRunAll) })
 	judge(t, nobody, []attempt{
-		created("without rights: into the default tier", policy("", "x"), `cannot create networkpolicies in tier "default"`),
+		created("without rights: into the default tier", policy("", "x"),
+			`cannot create networkpolicies in tier "default"`),
 		created("without rights: into a tier", policy("security", "security.x"), `needs get of tiers "security"`),
 		deleted("without rights: delete", plain, `cannot delete networkpolicies in tier "default"`),
 	})
-	judge(t, in.grant(t, "developer", rule("tiers", "shop", "get"), rule("tier.networkpolicies", "shop.*", "create", "update", "delete"),
+	judge(t, in.grant(t, "developer", rule("tiers", "shop", "get"),
+		rule("tier.networkpolicies", "shop.*", "create", "update", "delete"),
 		rule("tier.stagednetworkpolicies", "shop.*", "create")), []attempt{
 		created("one tier: create in it", policy("shop", "shop.x"), ""),
 		updated("one tier: change in it", shop, reorder, ""),
 		deleted("one tier: delete in it", shop, ""),
-		created("one tier: a staged policy", &v3.StagedNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "shop.x"},
+		created("one tier: a staged policy", &v3.StagedNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop",
+			Name: "shop.x"},
 			Spec: v3.StagedNetworkPolicySpec{Tier: "shop", Selector: "all()"}}, ""),
-		created("one tier: a policy of the cluster", global("shop", "shop.x"), `cannot create globalnetworkpolicies in tier "shop"`),
+		created("one tier: a policy of the cluster", global("shop", "shop.x"),
+			`cannot create globalnetworkpolicies in tier "shop"`),
 		created("one tier: create in another", policy("security", "security.x"), `in tier "security"`),
 		created("one tier: create in the default tier", policy("", "x"), `in tier "default"`),
 		updated("one tier: change in another", security, reorder, `cannot update networkpolicies in tier "security"`),
 		updated("one tier: move a policy into another", shop, move("security"), `in tier "security"`),
 		updated("one tier: move a policy out of another", security, move("shop"), `in tier "security"`),
-		patched("one tier: move a policy out of another, by a patch", security, `{"spec": {"tier": "shop"}}`, `in tier "security"`),
+		patched("one tier: move a policy out of another, by a patch", security, `{"spec": {"tier": "shop"}}`,
+			`in tier "security"`),
 		updated("one tier: move a policy out of the default tier", plain, move("shop"), `in tier "default"`),
 		deleted("one tier: delete in another", security, `in tier "security"`),
 		{"one tier: delete all of another", func(ctx context.Context, as client.Client) error {
@@ -97,11 +106,13 @@ func TestTierRights(t *testing.T) {
 	judge(t, in.grant(t, "blind", rule("tier.networkpolicies", "shop.*", "*")), []attempt{
 		updated("without get of the tier", shop, reorder, `needs get of tiers "shop"`),
 	})
-	judge(t, in.grant(t, "all", rule("tiers", "", "get"), rule("tier.networkpolicies", "", "*"), rule("tier.globalnetworkpolicies", "", "*")), []attempt{
+	judge(t, in.grant(t, "all", rule("tiers", "", "get"), rule("tier.networkpolicies", "", "*"),
+		rule("tier.globalnetworkpolicies", "", "*")), []attempt{
 		updated("all tiers: change", security, reorder, ""),
 		created("all tiers: create", global("security", "security.x"), ""),
 	})
-	judge(t, in.grant(t, "administrator", rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}}), []attempt{
+	judge(t, in.grant(t, "administrator", rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"},
+		Verbs: []string{"*"}}), []attempt{
 		updated("an administrator: move a policy", shop, move("security"), ""),
 		deleted("an administrator: delete", security, ""),
 	})

@@ -80,7 +80,8 @@ var secrets = []string{"maneki-ca", "maneki-webhook-tls", "calico-typha-tls", "c
 
 func (in *installed) patch(t *testing.T, o client.Object, body string) {
 	t.Helper()
-	if err := in.Patch(t.Context(), o, client.RawPatch("application/strategic-merge-patch+json", []byte(body))); err != nil {
+	if err := in.Patch(t.Context(), o, client.RawPatch("application/strategic-merge-patch+json",
+		[]byte(body))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -43,7 +43,8 @@ func run(ctx context.Context, focus, skip string, keep bool) (err error) {
 	if err := shown(build, os.Stdout); err != nil {
 		return fmt.Errorf("build the upstream tests: %w", err)
 	}
-	config := cluster.Config{Name: "conform", Nodes: 2, IP: cluster.Dual, CNI: cluster.CNINone, Root: root, Progress: os.Stdout}
+	config := cluster.Config{Name: "conform", Nodes: 2, IP: cluster.Dual, CNI: cluster.CNINone, Root: root,
+		Progress: os.Stdout}
 	if !keep {
 		// Not ctx: an interrupted run cleans up too.
 		defer func() { err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), config)) }()
@@ -57,15 +58,18 @@ func run(ctx context.Context, focus, skip string, keep bool) (err error) {
 		return err
 	}
 	environ := tools.Environ(c)
-	install := exec.CommandContext(ctx, "bash", "-c", "helm upgrade --install maneki charts/maneki -n calico-system --create-namespace && "+
-		"kubectl rollout status -n calico-system daemonset/calico-node --timeout=150s && kubectl wait node --all --for=condition=Ready --timeout=60s")
+	install := exec.CommandContext(ctx, "bash", "-c",
+		"helm upgrade --install maneki charts/maneki -n calico-system --create-namespace && "+
+			"kubectl rollout status -n calico-system daemonset/calico-node --timeout=150s && kubectl wait node --all "+
+			"--for=condition=Ready --timeout=60s")
 	install.Env = environ
 	if err := shown(install, os.Stdout); err != nil {
 		return fmt.Errorf("install Maneki: %w", err)
 	}
 	start := time.Now()
 	tests := exec.CommandContext(ctx, program, "-test.timeout=0", "-provider=skeleton", "-kubeconfig="+c.Kubeconfig(),
-		"-ginkgo.focus="+focus, "-ginkgo.skip="+skip, "-ginkgo.no-color", "-ginkgo.timeout=2h", "-allowed-not-ready-nodes=0")
+		"-ginkgo.focus="+focus, "-ginkgo.skip="+skip, "-ginkgo.no-color", "-ginkgo.timeout=2h",
+		"-allowed-not-ready-nodes=0")
 	tests.Env = environ
 	log, err := os.Create(filepath.Join(root, ".cache", "conformance.log"))
 	if err != nil {

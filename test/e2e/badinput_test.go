@@ -27,14 +27,20 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"malformed CIDR", pool("bad", "{cidr: 10.300.0.0/16}"), []string{"bad", "cidr"}},
 		{"host bits", pool("bad", "{cidr: 10.99.0.1/16}"), []string{"bad", "cidr"}},
-		{"overlap", pool("bad", "{cidr: 10.244.128.0/17, vxlanMode: Always}"), []string{"bad", "cidr", "overlap", "default-ipv4-ippool"}},
+		{"overlap", pool("bad", "{cidr: 10.244.128.0/17, vxlanMode: Always}"),
+			[]string{"bad", "cidr", "overlap", "default-ipv4-ippool"}},
 		{"smaller than a block", pool("bad", "{cidr: 10.99.0.0/28, blockSize: 26}"), []string{"bad", "blockSize"}},
-		{"two encapsulations", pool("bad", "{cidr: 10.99.0.0/16, ipipMode: Always, vxlanMode: Always}"), []string{"bad", "vxlanMode"}},
-		{"bad selector", pool("bad", "{cidr: 10.99.0.0/16, nodeSelector: 'rack == '}"), []string{"bad", "nodeSelector"}},
+		{"two encapsulations", pool("bad", "{cidr: 10.99.0.0/16, ipipMode: Always, vxlanMode: Always}"),
+			[]string{"bad", "vxlanMode"}},
+		{"bad selector", pool("bad", "{cidr: 10.99.0.0/16, nodeSelector: 'rack == '}"),
+			[]string{"bad", "nodeSelector"}},
 		{"unknown field", pool("bad", "{cidr: 10.99.0.0/16, natOutgoin: true}"), []string{"natOutgoin"}},
-		{"peer without address or selector", peer("bad", "{asNumber: 64513}"), []string{"bad", "peerIP", "peerSelector"}},
-		{"peer with both", peer("bad", "{peerIP: 192.0.2.1, peerSelector: 'all()', asNumber: 64513}"), []string{"bad", "peerIP", "peerSelector"}},
-		{"peer with a malformed address", peer("bad", "{peerIP: 192.0.2.300, asNumber: 64513}"), []string{"bad", "peerIP"}},
+		{"peer without address or selector", peer("bad", "{asNumber: 64513}"),
+			[]string{"bad", "peerIP", "peerSelector"}},
+		{"peer with both", peer("bad", "{peerIP: 192.0.2.1, peerSelector: 'all()', asNumber: 64513}"),
+			[]string{"bad", "peerIP", "peerSelector"}},
+		{"peer with a malformed address", peer("bad", "{peerIP: 192.0.2.300, asNumber: 64513}"),
+			[]string{"bad", "peerIP"}},
 	}
 	before := must(t, "kubectl get ippools,bgppeers -o yaml")
 	for _, c := range cases {
@@ -61,7 +67,8 @@ func TestBadInput(t *testing.T) {
 func TestGoodInput(t *testing.T) {
 	install(t)
 	for _, tool := range []string{"kubectl", "calicoctl"} {
-		for _, m := range []string{pool("good", "{cidr: 10.99.0.0/16, blockSize: 26, natOutgoing: true}"), peer("good", "{peerIP: 192.0.2.1, asNumber: 64513, nodeSelector: \"name == 'nobody'\"}")} {
+		for _, m := range []string{pool("good", "{cidr: 10.99.0.0/16, blockSize: 26, natOutgoing: true}"),
+			peer("good", "{peerIP: 192.0.2.1, asNumber: 64513, nodeSelector: \"name == 'nobody'\"}")} {
 			input(t, tool+" apply -f -", m)
 			input(t, tool+" delete -f -", m)
 		}
@@ -71,15 +78,18 @@ func TestGoodInput(t *testing.T) {
 // TestNoPoolLeft fills a pool and sees the reason in the events of the pod that gets no address.
 func TestNoPoolLeft(t *testing.T) {
 	install(t)
-	input(t, "calicoctl apply -f -", pool("tiny-pool", "{cidr: 10.95.0.0/30, blockSize: 30, assignmentMode: Manual, vxlanMode: Always}"))
+	input(t, "calicoctl apply -f -",
+		pool("tiny-pool", "{cidr: 10.95.0.0/30, blockSize: 30, assignmentMode: Manual, vxlanMode: Always}"))
 	t.Cleanup(func() {
-		_, _ = sh(context.WithoutCancel(t.Context()), "kubectl delete pod -l run=tiny --now; calicoctl delete ippool tiny-pool")
+		_, _ = sh(context.WithoutCancel(t.Context()), "kubectl delete pod -l run=tiny --now; calicoctl delete "+
+			"ippool tiny-pool")
 	})
 	for i := range 5 {
 		must(t, fmt.Sprintf(`kubectl run tiny-%d --labels=run=tiny --image=registry.k8s.io/e2e-test-images/agnhost:2.63.0 --annotations=cni.projectcalico.org/ipv4pools='["tiny-pool"]' --overrides='{"spec":{"terminationGracePeriodSeconds":0}}'`, i))
 	}
 	eventually(t, 60*time.Second, func(ctx context.Context) error {
-		output, err := sh(ctx, "kubectl get events --field-selector reason=FailedCreatePodSandBox -o jsonpath='{.items[*].message}'")
+		output, err := sh(ctx, "kubectl get events --field-selector reason=FailedCreatePodSandBox -o "+
+			"jsonpath='{.items[*].message}'")
 		if err == nil && !strings.Contains(output, "tiny-pool") {
 			err = fmt.Errorf("no event names the pool: %s", output)
 		}

@@ -30,7 +30,8 @@ spec:
   selector: role == 'server'
   ingress:
   - {action: Allow, source: {selector: role == 'client'}}
-`, []policyFlow{{"client", "server", 8080, true}, {"client", "server", 0, true}, {"other", "server", 8080, false}, {"other", "client", 8080, true}}},
+`, []policyFlow{{"client", "server", 8080, true}, {"client", "server", 0, true}, {"other", "server", 8080, false},
+		{"other", "client", 8080, true}}},
 
 	{"a tier that passes what the default tier then judges", "calicoctl", `
 apiVersion: projectcalico.org/v3
@@ -56,7 +57,8 @@ spec:
   selector: role == 'server'
   ingress:
   - {action: Allow, protocol: TCP, source: {selector: role == 'client'}, destination: {ports: ['8000:8080']}}
-`, []policyFlow{{"client", "server", 8080, true}, {"client", "server", 0, false}, {"other", "server", 8080, false}, {"client", "other", 0, true}}},
+`, []policyFlow{{"client", "server", 8080, true}, {"client", "server", 0, false}, {"other", "server", 8080, false},
+		{"client", "other", 0, true}}},
 
 	{"a GlobalNetworkSet", "kubectl", `
 apiVersion: projectcalico.org/v3
@@ -130,11 +132,13 @@ func TestCalicoPolicies(t *testing.T) {
 	install(t)
 	addresses := runPods(t, "policy", "")
 	pods := map[string]string{"client": "policy-node1", "other": "policy-node2", "server": "policy-node3"}
-	targets := map[string]string{"client": addresses["node1"][0], "other": addresses["node2"][0], "server": addresses["node3"][0]}
+	targets := map[string]string{"client": addresses["node1"][0], "other": addresses["node2"][0],
+		"server": addresses["node3"][0]}
 	for role, pod := range pods {
 		must(t, fmt.Sprintf("kubectl label pod %s role=%s", pod, role))
 	}
-	targets["node"] = strings.TrimSpace(must(t, `kubectl get node node3 -o jsonpath='{.status.addresses[?(@.type=="InternalIP")].address}' | cut -d' ' -f1`))
+	targets["node"] = strings.TrimSpace(must(t,
+		`kubectl get node node3 -o jsonpath='{.status.addresses[?(@.type=="InternalIP")].address}' | cut -d' ' -f1`))
 	runOnHost(t, "node3", 9998, 9999)
 	must(t, "kubectl create service clusterip server --tcp=8080 && kubectl set selector service server role=server")
 	t.Cleanup(func() { cleanUp(t, "kubectl delete service server") })
@@ -143,7 +147,10 @@ func TestCalicoPolicies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			// What is denied below must have been possible before.
 			for _, f := range c.flows {
-				eventually(t, 30*time.Second, func(ctx context.Context) error { return attempt(ctx, pods[f.from], targets[f.to], f.port) })
+				eventually(t, 30*time.Second, func(ctx context.Context) error {
+					return attempt(ctx, pods[f.from],
+						targets[f.to], f.port)
+				})
 			}
 			manifest := strings.ReplaceAll(c.manifest, "CLIENT_ADDRESS", targets["client"])
 			input(t, c.tool+" apply -f -", manifest)
@@ -184,7 +191,8 @@ func runOnHost(t *testing.T, node string, ports ...int) {
 func attempt(ctx context.Context, pod, address string, port int) error {
 	line := fmt.Sprintf("kubectl exec %s -- ping -c 1 -W 2 %s", pod, address)
 	if port != 0 {
-		line = fmt.Sprintf("kubectl exec %s -- /agnhost connect --timeout=2s '%s'", pod, net.JoinHostPort(address, fmt.Sprint(port)))
+		line = fmt.Sprintf("kubectl exec %s -- /agnhost connect --timeout=2s '%s'", pod,
+			net.JoinHostPort(address, fmt.Sprint(port)))
 	}
 	_, err := sh(ctx, line)
 	return err

@@ -20,7 +20,8 @@ func TestAuthorityIsReplaced(t *testing.T) {
 	start := time.Now()
 	must(t, "helm upgrade --install maneki charts/maneki -n calico-system --create-namespace -f test/demo/values.yaml"+
 		" --set kubeControllers.env.AUTHORITY_OVERLAP=3m")
-	for _, workload := range []string{"deployment/calico-kube-controllers", "deployment/calico-typha", "daemonset/calico-node"} {
+	for _, workload := range []string{"deployment/calico-kube-controllers", "deployment/calico-typha",
+		"daemonset/calico-node"} {
 		must(t, "kubectl rollout status -n calico-system "+workload+" --timeout=150s")
 		t.Logf("%s is ready after %s", workload, time.Since(start).Round(time.Second))
 	}
@@ -52,7 +53,8 @@ func TestAuthorityIsReplaced(t *testing.T) {
 	})
 	// The webhooks are trusted, too.
 	if output, err := sh(t.Context(), "kubectl create --dry-run=server -f - <<'END'\n"+
-		"apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: wrong}\nspec: {selector: 'role == '}\nEND"); err == nil ||
+		"apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: wrong}\nspec: {selector: "+
+		"'role == '}\nEND"); err == nil ||
 		!strings.Contains(output, "selector") {
 		t.Errorf("a policy that cannot be used: %v, %s", err, output)
 	}

@@ -63,7 +63,8 @@ func TestWhatHasNoEffectIsSaid(t *testing.T) {
 	}
 	for _, manifests := range []string{whatHasEffect, string(inputs), without} {
 		t.Cleanup(func() {
-			cleanUp(t, "kubectl delete --ignore-not-found --wait=false -f - <<'END_OF_INPUT'\n"+manifests+"\nEND_OF_INPUT\n")
+			cleanUp(t, "kubectl delete --ignore-not-found --wait=false -f - <<'END_OF_INPUT'\n"+manifests+
+				"\nEND_OF_INPUT\n")
 		})
 	}
 	if said := input(t, "kubectl apply -f - 2>&1 >/dev/null", whatHasEffect); said != "" {
@@ -71,9 +72,12 @@ func TestWhatHasNoEffectIsSaid(t *testing.T) {
 	}
 	said := input(t, "kubectl apply -f - 2>&1 >/dev/null", string(inputs)+"\n---"+without)
 	for _, warning := range []string{
-		"spec.wireguardEnabled: has no effect", "spec.bpfEnabled: has no effect", `spec.chainInsertMode: "Append" has no effect`,
-		`metadata.name: "log-level" has no effect`, `metadata.name: "service-cidr" has no effect`, "spec.serviceClusterIPs",
-		"spec.allowedUses", "spec.ipipMode", "spec.ingress[].metadata", "annotation cni.projectcalico.org/ipFamilies has no effect",
+		"spec.wireguardEnabled: has no effect", "spec.bpfEnabled: has no effect",
+		`spec.chainInsertMode: "Append" has no effect`,
+		`metadata.name: "log-level" has no effect`, `metadata.name: "service-cidr" has no effect`,
+		"spec.serviceClusterIPs",
+		"spec.allowedUses", "spec.ipipMode", "spec.ingress[].metadata",
+		"annotation cni.projectcalico.org/ipFamilies has no effect",
 		"annotation qos.projectcalico.org/ingressBandwidth has no effect",
 	} {
 		if !strings.Contains(said, warning) {
@@ -93,8 +97,10 @@ func TestWhatHasNoEffectIsSaid(t *testing.T) {
 	} {
 		expectOutput(t, time.Minute, eventsOn(object), reason)
 	}
-	for _, object := range []string{"FelixConfiguration node.node2", "FelixConfiguration default", "BGPConfiguration default",
-		"KubeControllersConfiguration default", "IPPool sound", "IPReservation routers", "NetworkPolicy sound", "Namespace sound",
+	for _, object := range []string{"FelixConfiguration node.node2", "FelixConfiguration default",
+		"BGPConfiguration default",
+		"KubeControllersConfiguration default", "IPPool sound", "IPReservation routers", "NetworkPolicy sound",
+		"Namespace sound",
 		"Pod sound"} {
 		for _, reason := range []string{"NoEffect", "Unprotected"} {
 			if reasons := must(t, eventsOn(object)); strings.Contains(reasons, reason) {

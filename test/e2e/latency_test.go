@@ -60,14 +60,16 @@ func TestPolicyLatency(t *testing.T) {
 		}
 		denied = append(denied, await(t, target, false).Sub(start))
 		start = time.Now()
-		if err := store.Delete(t.Context(), datastore.NetworkPolicies, datastore.KeyOf(deny), datastore.Preconditions{}); err != nil {
+		if err := store.Delete(t.Context(), datastore.NetworkPolicies, datastore.KeyOf(deny),
+			datastore.Preconditions{}); err != nil {
 			t.Fatal(err)
 		}
 		allowed = append(allowed, await(t, target, true).Sub(start))
 	}
 	for what, times := range map[string][]time.Duration{"created → denied": denied, "deleted → allowed": allowed} {
 		slices.Sort(times)
-		fmt.Printf("policy %s: median %s, 90th percentile %s of %d\n", what, times[len(times)/2], times[len(times)*9/10], len(times))
+		fmt.Printf("policy %s: median %s, 90th percentile %s of %d\n", what, times[len(times)/2],
+			times[len(times)*9/10], len(times))
 	}
 }
 

@@ -58,7 +58,8 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	suite.root = root
-	config := cluster.Config{Name: "e2e", Nodes: 3, Subnets: 2, IP: cluster.Dual, CNI: cluster.CNINone, Root: root, Progress: os.Stdout}
+	config := cluster.Config{Name: "e2e", Nodes: 3, Subnets: 2, IP: cluster.Dual, CNI: cluster.CNINone, Root: root,
+		Progress: os.Stdout}
 	// A run that was killed may have left its cluster.
 	if err := cluster.Down(ctx, config); err != nil {
 		log.Printf("remove the cluster of an earlier run: %v", err)
@@ -78,11 +79,13 @@ func run(m *testing.M) (code int) {
 			code = 1
 		}
 	}()
-	if suite.cluster, err = cluster.Up(ctx, config); err != nil {
+	suite.cluster, err = cluster.Up(ctx, config)
+	if err != nil {
 		log.Print(err)
 		return 1
 	}
-	if suite.tools, err = deploy.Prepare(ctx, suite.cluster, root, os.Stdout); err != nil {
+	suite.tools, err = deploy.Prepare(ctx, suite.cluster, root, os.Stdout)
+	if err != nil {
 		log.Print(err)
 		return 1
 	}

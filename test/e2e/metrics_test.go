@@ -26,7 +26,8 @@ func scrape(ctx context.Context) (scrapes, error) {
 		app  string
 		port int
 	}{
-		"felix": {"calico-node", 9091}, "typha": {"calico-typha", 9093}, "kube-controllers": {"calico-kube-controllers", 9094},
+		"felix": {"calico-node", 9091}, "typha": {"calico-typha", 9093},
+		"kube-controllers": {"calico-kube-controllers", 9094},
 	} {
 		pods, err := sh(ctx, `kubectl -n calico-system get pods -l k8s-app=`+at.app+
 			` -o jsonpath='{range .items[*]}{.status.podIP}{"\n"}{end}'`)
@@ -54,8 +55,8 @@ var quiet = []string{"ipam_allocations_gc_candidates", "ipam_allocations_gc_recl
 	"ipam_allocations_borrowed", "ipam_allocations_borrowed_per_node",
 	"felix_int_dataplane_driver_failures", "typha_resource_unusable", "kube_controllers_unusable_resources"}
 
-// TestDashboardsAreFilled: each panel of Calico's dashboards that concerns what exists here has a sample with the labels
-// that it selects; and the table of effects says of each of Calico's metrics what a scrape says.
+// TestDashboardsAreFilled: each panel of Calico's dashboards that concerns what exists here has a sample with the
+// labels that it selects; and the table of effects says of each of Calico's metrics what a scrape says.
 func TestDashboardsAreFilled(t *testing.T) {
 	install(t)
 	eventually(t, 2*time.Minute, func(ctx context.Context) error {

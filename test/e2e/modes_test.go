@@ -21,7 +21,8 @@ func runPods(t *testing.T, name, annotations string) map[string][]string {
 		all = append(all, pod)
 	}
 	t.Cleanup(func() {
-		if output, err := sh(context.WithoutCancel(t.Context()), "kubectl delete pod --now "+strings.Join(all, " ")); err != nil {
+		if output, err := sh(context.WithoutCancel(t.Context()),
+			"kubectl delete pod --now "+strings.Join(all, " ")); err != nil {
 			t.Errorf("remove pods: %v\n%s", err, output)
 		}
 	})
@@ -73,15 +74,18 @@ func TestPoolModes(t *testing.T) {
 		pairs                   [][2]string
 	}{
 		{"default", "Always", "", true, true, [][2]string{{"node1", "node2"}, {"node1", "node3"}, {"node2", "node3"}}},
-		{"default", "CrossSubnet", "", false, true, [][2]string{{"node1", "node2"}, {"node1", "node3"}, {"node2", "node3"}}},
+		{"default", "CrossSubnet", "", false, true, [][2]string{{"node1", "node2"}, {"node1", "node3"},
+			{"node2", "node3"}}},
 		// The nodes know the way by BGP; the router between the subnets is told it.
-		{"routed-pool", "Never", `--annotations=cni.projectcalico.org/ipv4pools='["routed-pool"]'`, false, false, [][2]string{{"node1", "node3"}, {"node1", "node2"}}},
+		{"routed-pool", "Never", `--annotations=cni.projectcalico.org/ipv4pools='["routed-pool"]'`, false, false,
+			[][2]string{{"node1", "node3"}, {"node1", "node2"}}},
 	}
 	for _, c := range cases {
 		t.Run(c.mode, func(t *testing.T) {
 			if c.pool == "default" {
 				for _, pool := range []string{"default-ipv4-ippool", "default-ipv6-ippool"} {
-					must(t, fmt.Sprintf(`kubectl patch ippool %s --type=merge -p '{"spec":{"vxlanMode":"%s"}}'`, pool, c.mode))
+					must(t, fmt.Sprintf(`kubectl patch ippool %s --type=merge -p '{"spec":{"vxlanMode":"%s"}}'`, pool,
+						c.mode))
 				}
 			}
 			addresses := runPods(t, "mode-"+strings.ToLower(c.mode), c.annotations)
@@ -107,11 +111,13 @@ func TestPoolModes(t *testing.T) {
 	}
 }
 
-// tellRouter gives the router between the subnets the way to pods' IPv4 addresses, as a network's own routers have it from BGP.
+// tellRouter gives the router between the subnets the way to pods' IPv4 addresses, as a network's own routers have it
+// from BGP.
 func tellRouter(t *testing.T, addresses map[string][]string) {
 	t.Helper()
 	for node, pod := range addresses {
-		gateway := must(t, `kubectl get node `+node+` -o jsonpath='{.metadata.annotations.projectcalico\.org/IPv4Address}'`)
+		gateway := must(t, `kubectl get node `+node+
+			` -o jsonpath='{.metadata.annotations.projectcalico\.org/IPv4Address}'`)
 		gateway, _, _ = strings.Cut(gateway, "/")
 		router := suite.cluster.Router()
 		if _, err := router.Exec(t.Context(), "ip", "route", "add", pod[0], "via", gateway); err != nil {
@@ -144,7 +150,8 @@ func checkPath(t *testing.T, pod, node, address string, encapsulated bool) {
 		}
 		// Two pings and a connection: other traffic of the node is far less.
 		if sent := tunnelPackets(t, node, device) - before; sent >= 4 != encapsulated {
-			return fmt.Errorf("%s → %s: %d packets went through %s, want the path to be %s", pod, address, sent, device, wanted)
+			return fmt.Errorf("%s → %s: %d packets went through %s, want the path to be %s", pod, address, sent, device,
+				wanted)
 		}
 		return nil
 	})

@@ -9,8 +9,8 @@ import (
 )
 
 // TestDatastoreNotReady: while the ClusterInformation says datastoreReady: false, policy stays as it is, new pods are
-// refused with the reason, a pod can be deleted, and the nodes and kube-controllers say why. When it is true again, everything
-// of that time is done.
+// refused with the reason, a pod can be deleted, and the nodes and kube-controllers say why. When it is true again,
+// everything of that time is done.
 func TestDatastoreNotReady(t *testing.T) {
 	install(t)
 	addresses := runPods(t, "ready", "")
@@ -21,15 +21,19 @@ func TestDatastoreNotReady(t *testing.T) {
 	must(t, "kubectl wait pod leaving --for=condition=Ready --timeout=60s")
 	const set = `kubectl patch clusterinformations.projectcalico.org default --type=merge -p '{"spec": {"datastoreReady": %v}}'`
 	t.Cleanup(func() {
-		cleanUp(t, fmt.Sprintf(set, true)+"; kubectl delete pod late --now --ignore-not-found; kubectl delete globalnetworkpolicies.projectcalico.org closed --ignore-not-found")
+		cleanUp(t, fmt.Sprintf(set, true)+"; kubectl delete pod late --now --ignore-not-found; kubectl delete "+
+			"globalnetworkpolicies.projectcalico.org closed --ignore-not-found")
 	})
 	must(t, fmt.Sprintf(set, false))
 	expectOutput(t, time.Minute, "kubectl describe node node2", "datastoreReady: false")
 
-	input(t, "kubectl apply -f -", "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: closed}\n"+
-		"spec: {selector: \"run == 'ready'\", types: [Ingress]}")
+	input(t, "kubectl apply -f -",
+		"apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: closed}\n"+
+			"spec: {selector: \"run == 'ready'\", types: [Ingress]}")
 	must(t, `kubectl run late --image=registry.k8s.io/e2e-test-images/agnhost:2.63.0 --overrides='{"spec":{"nodeName":"node2","terminationGracePeriodSeconds":0}}'`)
-	expectOutput(t, time.Minute, "kubectl get events --field-selector reason=FailedCreatePodSandBox,involvedObject.name=late -o jsonpath='{.items[*].message}'",
+	expectOutput(t, time.Minute,
+		"kubectl get events --field-selector reason=FailedCreatePodSandBox,involvedObject.name=late -o "+
+			"jsonpath='{.items[*].message}'",
 		"datastoreReady: false")
 	expectOutput(t, time.Minute, "kubectl -n calico-system logs deployment/calico-kube-controllers", "paused")
 	must(t, "kubectl delete pod leaving --now") // DEL works

@@ -19,9 +19,12 @@ func TestRepair(t *testing.T) {
 	cases := []struct{ name, find, remove string }{
 		{"route to a local pod", "ip route show " + addresses["node1"][0], "ip route del " + addresses["node1"][0]},
 		{"route through the tunnel", "ip route show dev vxlan.calico proto 80", "ip route flush dev vxlan.calico"},
-		{"rule of a chain", "iptables -w -S cali-FORWARD | grep -c -- -A | grep -v '^0$'", "iptables -w -F cali-FORWARD"},
-		{"hook into FORWARD", "iptables -w -S FORWARD | grep cali-FORWARD", "iptables -w -S FORWARD | grep cali-FORWARD | sed 's/^-A/-D/' | xargs iptables -w"},
-		{"set member", "ipset list -o save | grep '^add cali40' | head -1", `ipset list -o save | sed -n 's/^add \(cali40[^ ]* [^ ]*\).*/\1/p' | head -1 | xargs ipset del`},
+		{"rule of a chain", "iptables -w -S cali-FORWARD | grep -c -- -A | grep -v '^0$'",
+			"iptables -w -F cali-FORWARD"},
+		{"hook into FORWARD", "iptables -w -S FORWARD | grep cali-FORWARD",
+			"iptables -w -S FORWARD | grep cali-FORWARD | sed 's/^-A/-D/' | xargs iptables -w"},
+		{"set member", "ipset list -o save | grep '^add cali40' | head -1",
+			`ipset list -o save | sed -n 's/^add \(cali40[^ ]* [^ ]*\).*/\1/p' | head -1 | xargs ipset del`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -55,7 +58,8 @@ func TestRepair(t *testing.T) {
 // TestNodeAndPodAddressesAreReleased deletes a pod, and sees its address leave the block.
 func TestPodAddressIsReleased(t *testing.T) {
 	install(t)
-	must(t, "kubectl run leaver --image=registry.k8s.io/e2e-test-images/agnhost:2.63.0 --overrides='{\"spec\":{\"terminationGracePeriodSeconds\":0}}'")
+	must(t, "kubectl run leaver --image=registry.k8s.io/e2e-test-images/agnhost:2.63.0 "+
+		"--overrides='{\"spec\":{\"terminationGracePeriodSeconds\":0}}'")
 	must(t, "kubectl wait pod leaver --for=condition=Ready --timeout=60s")
 	find := `kubectl get ipamblocks -o json | grep -c '"pod": "leaver"' || true`
 	if strings.TrimSpace(must(t, find)) == "0" {

@@ -49,7 +49,8 @@ const (
 		" && kubectl -n calico-system rollout status daemonset/calico-node --timeout=120s"
 )
 
-// TestNodesSayWhetherTheyAreProgrammed: one that can't do something, one that is not connected, and the others, which stay as they are.
+// TestNodesSayWhetherTheyAreProgrammed: one that can't do something, one that is not connected, and the others, which
+// stay as they are.
 func TestNodesSayWhetherTheyAreProgrammed(t *testing.T) {
 	install(t)
 	const fine = "True Programmed"
@@ -57,7 +58,9 @@ func TestNodesSayWhetherTheyAreProgrammed(t *testing.T) {
 	const written = `kubectl get node node1 -o jsonpath='{.status.conditions[?(@.type=="maneki.net/NetworkProgrammed")].lastHeartbeatTime}'`
 	before := must(t, written)
 
-	input(t, "kubectl apply -f -", "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: nowhere}\nspec: {node: node2, expectedIPs: [192.0.2.99]}")
+	input(t, "kubectl apply -f -",
+		"apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: nowhere}\nspec: {node: node2, "+
+			"expectedIPs: [192.0.2.99]}")
 	t.Cleanup(func() { cleanUp(t, "kubectl delete hostendpoints.projectcalico.org nowhere --ignore-not-found") })
 	programmed(t, fine, "False Failing", fine)
 	if output := must(t, "kubectl describe node node2"); !strings.Contains(output, "host endpoint nowhere") {
@@ -102,11 +105,13 @@ spec:
 func TestClusterNetworkPolicySaysWhetherItIsUsed(t *testing.T) {
 	install(t)
 	// Not with must, whose HOME has no modules.
-	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/network-policy-api").Output()
+	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}",
+		"sigs.k8s.io/network-policy-api").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	crd := filepath.Join(strings.TrimSpace(string(module)), "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml")
+	crd := filepath.Join(strings.TrimSpace(string(module)),
+		"config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml")
 	must(t, "kubectl apply --server-side -f "+crd+" && kubectl wait --for=condition=Established --timeout=60s -f "+crd)
 	t.Cleanup(func() { cleanUp(t, "kubectl delete -f "+crd) })
 	input(t, "kubectl apply -f -", clusterPolicies)
@@ -122,16 +127,19 @@ func TestClusterNetworkPolicySaysWhetherItIsUsed(t *testing.T) {
 	expectOutput(t, time.Minute, fmt.Sprintf(condition, "by-name"), "True 2 ")
 }
 
-// TestUnusablePolicyHasAnEvent: one that got in while nobody judged has it when kube-controllers is back, and another when it is mended.
+// TestUnusablePolicyHasAnEvent: one that got in while nobody judged has it when kube-controllers is back, and another
+// when it is mended.
 func TestUnusablePolicyHasAnEvent(t *testing.T) {
 	install(t)
 	const controllers = "kubectl -n calico-system scale deploy/calico-kube-controllers --replicas=%d && " +
 		"kubectl -n calico-system rollout status deploy/calico-kube-controllers --timeout=120s"
 	policy := func(selector string) string {
-		return "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: unjudged}\nspec: {selector: \"role == 'nobody'\", types: [Ingress], " +
+		return "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: unjudged}\nspec: " +
+			"{selector: \"role == 'nobody'\", types: [Ingress], " +
 			"ingress: [{action: Allow, source: {selector: \"" + selector + "\"}}]}"
 	}
-	must(t, fmt.Sprintf(controllers, 0)+" && kubectl -n calico-system wait --for=delete pod -l k8s-app=calico-kube-controllers --timeout=60s")
+	must(t, fmt.Sprintf(controllers, 0)+
+		" && kubectl -n calico-system wait --for=delete pod -l k8s-app=calico-kube-controllers --timeout=60s")
 	t.Cleanup(func() { cleanUp(t, fmt.Sprintf(controllers, 1)) })
 	input(t, "kubectl apply -f -", policy("role == "))
 	t.Cleanup(func() { cleanUp(t, "kubectl delete globalnetworkpolicies.projectcalico.org unjudged") })

@@ -85,7 +85,8 @@ func (c *code) addUses(p *packages.Package) {
 	owners := map[*types.Package]map[*types.Var]string{}
 	note := func(o types.Object, written bool) {
 		field, ok := o.(*types.Var)
-		if !ok || !field.IsField() || field.Pkg() == nil || field.Pkg().Path() != apiPackage && field.Pkg().Path() != settings {
+		if !ok || !field.IsField() || field.Pkg() == nil || field.Pkg().Path() != apiPackage &&
+			field.Pkg().Path() != settings {
 			return
 		}
 		if owners[field.Pkg()] == nil {

@@ -10,10 +10,11 @@ import (
 	"github.com/maneki-net/maneki/api/effects"
 )
 
-// readAllTheSame are fields without effect that the code reads, with the reason. In kinds and paths, * is any text and ?
-// any character.
+// readAllTheSame are fields without effect that the code reads, with the reason. In kinds and paths, * is any text and
+// ? any character.
 var readAllTheSame = []struct{ kind, path, reason string }{
-	{"Staged*", "spec*", "the types are those of policies; staged ones are compiled, so that one that cannot be used is named"},
+	{"Staged*", "spec*", "the types are those of policies; staged ones are compiled, so that one that cannot be " +
+		"used is named"},
 	{"BGPConfiguration", "spec.nodeMeshPassword*", "no session of the mesh is opened"},
 	{"BGPPeer", "spec.password*", "no session is opened"},
 	{"BGPPeer", "spec.localWorkloadSelector", "no session is opened"},
@@ -55,7 +56,8 @@ func TestEffectsOfFields(t *testing.T) {
 			case i >= 0:
 				used[i] = used[i] || len(u.read) > 0
 			case len(u.read) > 0:
-				t.Errorf("%s of %s is said to have no effect, and %s is read by %s: change its row, or say here why not",
+				t.Errorf("%s of %s is said to have no effect, and %s is read by %s: "+
+					"change its row, or say here why not",
 					row.Name, row.On, field, slices.Compact(slices.Sorted(slices.Values(u.read))))
 			}
 		}

@@ -86,7 +86,8 @@ func TestEffectsOfKeys(t *testing.T) {
 			switch in := c.texts[row.Name]; {
 			case row.State == effects.Works && !in:
 				t.Errorf("the %s %s of %s is said to work, and is nowhere in the code", class, row.Name, row.On)
-			case row.State != effects.Works && in && !slices.Contains(row.Unless, effects.AnyValue) && keysAllTheSame[row.Name] == "":
+			case row.State != effects.Works && in && !slices.Contains(row.Unless, effects.AnyValue) &&
+				keysAllTheSame[row.Name] == "":
 				t.Errorf("the %s %s of %s is said to have no effect, and is in the code", class, row.Name, row.On)
 			}
 		}
@@ -118,7 +119,8 @@ func TestEffectsOfCNI(t *testing.T) {
 			t.Errorf("variable %s of the CNI installer is said to work, and is nowhere in the code", row.Name)
 		case row.State != effects.Works:
 			for _, value := range append([]string{"x"}, row.Unless...) {
-				said := cniplugin.IgnoredVariables(func(name string) string { return map[string]string{row.Name: value}[name] })
+				said := cniplugin.IgnoredVariables(
+					func(name string) string { return map[string]string{row.Name: value}[name] })
 				if told := len(said) == 1 && strings.HasSuffix(said[0], ": "+row.Why); told != row.Misses(value) {
 					t.Errorf("with %s=%s the CNI installer says %q", row.Name, value, said)
 				}
@@ -160,7 +162,8 @@ func TestEffectsOfControllers(t *testing.T) {
 			t.Errorf("variable %s of kube-controllers: said to be %q, and it is read: %t", row.Name, row.State, has)
 		}
 	}
-	compare(t, "controller", working(effects.Controller, "controller"), strings.Split(daemon.Defaults().EnabledControllers, ","))
+	compare(t, "controller", working(effects.Controller, "controller"),
+		strings.Split(daemon.Defaults().EnabledControllers, ","))
 }
 
 // TestEffectsOfMetrics: a metric works if and only if its name is in the code, and each there has a row.
@@ -170,7 +173,8 @@ func TestEffectsOfMetrics(t *testing.T) {
 	for _, row := range effects.Rows(effects.Metric) {
 		known[row.Name] = true
 		// The metrics that all programs have begin with the program's name.
-		if in := c.texts[row.Name] || c.texts[strings.TrimPrefix(row.Name, row.On)]; in != (row.State == effects.Works) {
+		if in := c.texts[row.Name] || c.texts[strings.TrimPrefix(row.Name,
+			row.On)]; in != (row.State == effects.Works) {
 			t.Errorf("metric %s: said to be %q, in the code: %t", row.Name, row.State, in)
 		}
 	}
@@ -191,14 +195,16 @@ func TestEffectsOfCommands(t *testing.T) {
 		var complaints bytes.Buffer
 		refused := errors.New("help needs no cluster")
 		calicoctl.Run(context.Background(), calicoctl.Environment{
-			Name: "calicoctl", In: strings.NewReader(""), Out: io.Discard, Err: &complaints, Getenv: func(string) string { return "" },
+			Name: "calicoctl", In: strings.NewReader(""), Out: io.Discard, Err: &complaints,
+			Getenv: func(string) string { return "" },
 			Open:   func(calicoctl.Connection) (datastore.Store, error) { return nil, refused },
 			Agents: func(calicoctl.Connection) (calicoctl.Agents, error) { return nil, refused },
 		}, append(strings.Fields(row.On), strings.Fields("--help "+row.Name)...))
 		// A flag that is there and needs an argument is missed that.
 		has := complaints.Len() == 0 || strings.Contains(complaints.String(), "flag needs an argument")
 		if has != (row.State == effects.Works) {
-			t.Errorf("calicoctl %s %s: said to be %q, in the program: %t %s", row.On, row.Name, row.State, has, &complaints)
+			t.Errorf("calicoctl %s %s: said to be %q, in the program: %t %s", row.On, row.Name, row.State, has,
+				&complaints)
 		}
 	}
 }

@@ -27,14 +27,15 @@ import (
 // inside says that the test runs in namespaces of its own.
 const inside = "MANEKI_TEST_INSIDE"
 
-// TestTyphaAndFelix runs the two programs on an etcd with certificates, without Kubernetes, and looks at what they make of
-// resources that a user wrote: in the kernel, and in etcd.
+// TestTyphaAndFelix runs the two programs on an etcd with certificates, without Kubernetes, and looks at what they make
+// of resources that a user wrote: in the kernel, and in etcd.
 func TestTyphaAndFelix(t *testing.T) {
 	kerneltest.RequireRoot(t)
 	if os.Getenv(inside) == "" {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*limit)
 		defer cancel()
-		again := exec.CommandContext(ctx, "unshare", "--net", "--mount", os.Args[0], "-test.run=^TestTyphaAndFelix$", "-test.v")
+		again := exec.CommandContext(ctx, "unshare", "--net", "--mount", os.Args[0], "-test.run=^TestTyphaAndFelix$",
+			"-test.v")
 		again.Env = append(os.Environ(), inside+"=1")
 		if out, err := again.CombinedOutput(); err != nil {
 			t.Fatalf("in namespaces of its own: %v\n%s", err, out)
@@ -74,12 +75,14 @@ func TestTyphaAndFelix(t *testing.T) {
 			return err
 		}
 		addr, err := netip.ParseAddr(node.Spec.IPv4VXLANTunnelAddr)
-		if err != nil || !netip.MustParsePrefix("10.65.0.0/24").Contains(addr) || node.Spec.BGP.IPv4Address != "192.0.2.1/24" {
+		if err != nil || !netip.MustParsePrefix("10.65.0.0/24").Contains(addr) ||
+			node.Spec.BGP.IPv4Address != "192.0.2.1/24" {
 			return fmt.Errorf("node %+v: %w", node.Spec, err)
 		}
 		return nil
 	})
-	for kind, name := range map[datastore.Kind]string{datastore.FelixConfigurations: "default", datastore.BGPConfigurations: "default",
+	for kind, name := range map[datastore.Kind]string{datastore.FelixConfigurations: "default",
+		datastore.BGPConfigurations:   "default",
 		datastore.ClusterInformations: "default", datastore.Tiers: "kube-baseline"} {
 		eventually(ctx, t, felix, "there is the "+kind.String()+" "+name, func() error {
 			_, err := store.Get(ctx, kind, datastore.Key{Name: name})
@@ -88,13 +91,15 @@ func TestTyphaAndFelix(t *testing.T) {
 	}
 
 	// An object of no use hurts itself alone, and what comes after it counts.
-	if _, err := server.Admin().Put(ctx, "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/broken", `{"spec": 7}`); err != nil {
+	if _, err := server.Admin().Put(ctx, "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/broken",
+		`{"spec": 7}`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := datastore.Modify(ctx, store, datastore.WorkloadEndpoints, datastore.Key{Namespace: "shop", Name: "n1-vm-web-eth0"}, func(e *v3.WorkloadEndpoint) error {
-		e.Spec.IPNetworks = append(e.Spec.IPNetworks, "10.65.0.6/32")
-		return nil
-	}); err != nil {
+	if _, err := datastore.Modify(ctx, store, datastore.WorkloadEndpoints,
+		datastore.Key{Namespace: "shop", Name: "n1-vm-web-eth0"}, func(e *v3.WorkloadEndpoint) error {
+			e.Spec.IPNetworks = append(e.Spec.IPNetworks, "10.65.0.6/32")
+			return nil
+		}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(ctx, t, felix, "a second address is routed", func() error {
@@ -106,10 +111,11 @@ func TestTyphaAndFelix(t *testing.T) {
 	// While the datastore is not ready, the node keeps what it has.
 	setReady := func(ready bool) {
 		t.Helper()
-		_, err := datastore.Modify(ctx, store, datastore.ClusterInformations, datastore.Key{Name: "default"}, func(o *v3.ClusterInformation) error {
-			o.Spec.DatastoreReady = &ready
-			return nil
-		})
+		_, err := datastore.Modify(ctx, store, datastore.ClusterInformations, datastore.Key{Name: "default"},
+			func(o *v3.ClusterInformation) error {
+				o.Spec.DatastoreReady = &ready
+				return nil
+			})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +128,8 @@ func TestTyphaAndFelix(t *testing.T) {
 		}
 		return err
 	})
-	if err := store.Delete(ctx, datastore.WorkloadEndpoints, datastore.Key{Namespace: "shop", Name: "n1-vm-web-eth0"}, datastore.Preconditions{}); err != nil {
+	if err := store.Delete(ctx, datastore.WorkloadEndpoints, datastore.Key{Namespace: "shop", Name: "n1-vm-web-eth0"},
+		datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 100 {
@@ -149,22 +156,27 @@ func binaries(t *testing.T) string {
 	return builder.Dir()
 }
 
-// write makes the resources of a user: a node, a pool, a workload with a profile and a policy, and the node's interface.
+// write makes the resources of a user: a node, a pool, a workload with a profile and a policy, and the node's
+// interface.
 func write(t *testing.T, s datastore.Store) {
 	t.Helper()
 	for _, o := range []datastore.Object{
-		&v3.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: v3.NodeSpec{BGP: &v3.NodeBGPSpec{IPv4Address: "192.0.2.1/24"}}},
+		&v3.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"},
+			Spec: v3.NodeSpec{BGP: &v3.NodeBGPSpec{IPv4Address: "192.0.2.1/24"}}},
 		&v3.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "pool"}, Spec: v3.IPPoolSpec{CIDR: "10.65.0.0/24", BlockSize: 26,
 			VXLANMode: v3.VXLANModeAlways, IPIPMode: v3.IPIPModeNever, NodeSelector: "all()"}},
 		&v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: v3.ProfileSpec{
 			Ingress: []v3.Rule{allow(8080)}, Egress: []v3.Rule{{Action: v3.Allow}}}},
-		&v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "n1-vm-web-eth0", Labels: map[string]string{"app": "web"}},
-			Spec: v3.WorkloadEndpointSpec{Node: "n1", Orchestrator: "vm", Workload: "web", Endpoint: "eth0", InterfaceName: "cali0123",
-				IPNetworks: []string{"10.65.0.5/32"}, Profiles: []string{"web"}}},
+		&v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "n1-vm-web-eth0",
+			Labels: map[string]string{"app": "web"}},
+			Spec: v3.WorkloadEndpointSpec{Node: "n1", Orchestrator: "vm", Workload: "web", Endpoint: "eth0",
+				InterfaceName: "cali0123",
+				IPNetworks:    []string{"10.65.0.5/32"}, Profiles: []string{"web"}}},
 		&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "n1-eth0", Labels: map[string]string{"host": "yes"}},
 			Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0", ExpectedIPs: []string{"192.0.2.1"}}},
 		&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "hosts"}, Spec: v3.GlobalNetworkPolicySpec{
-			Tier: "default", Selector: "host == 'yes'", Types: []v3.PolicyType{v3.PolicyTypeIngress}, Ingress: []v3.Rule{allow(9090)}}},
+			Tier: "default", Selector: "host == 'yes'", Types: []v3.PolicyType{v3.PolicyTypeIngress},
+			Ingress: []v3.Rule{allow(9090)}}},
 	} {
 		kind, err := datastore.KindOf(o)
 		if err != nil {
@@ -203,11 +215,14 @@ func startPrograms(t *testing.T, config etcd.Config) (typha, felix *process.Proc
 	}
 	server, client := certificate("typha"), certificate("node:n1")
 	for name, value := range map[string]string{
-		"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": config.Endpoints, "ETCD_USERNAME": config.Username, "ETCD_PASSWORD": config.Password,
+		"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": config.Endpoints, "ETCD_USERNAME": config.Username,
+		"ETCD_PASSWORD":     config.Password,
 		"ETCD_CA_CERT_FILE": config.CAFile, "ETCD_CERT_FILE": config.CertFile, "ETCD_KEY_FILE": config.KeyFile,
-		"TYPHA_SERVERPORT": fmt.Sprint(ports[0]), "TYPHA_CAFILE": server + pki.CAFile, "TYPHA_SERVERCERTFILE": server + pki.CertFile,
-		"TYPHA_SERVERKEYFILE": server + pki.KeyFile, "TYPHA_CLIENTCN": "node:n1",
-		"FELIX_TYPHAADDR": fmt.Sprintf("127.0.0.1:%d", ports[0]), "FELIX_TYPHACN": "typha", "FELIX_TYPHACAFILE": client + pki.CAFile,
+		"TYPHA_SERVERPORT": fmt.Sprint(ports[0]), "TYPHA_CAFILE": server + pki.CAFile,
+		"TYPHA_SERVERCERTFILE": server + pki.CertFile,
+		"TYPHA_SERVERKEYFILE":  server + pki.KeyFile, "TYPHA_CLIENTCN": "node:n1",
+		"FELIX_TYPHAADDR": fmt.Sprintf("127.0.0.1:%d", ports[0]), "FELIX_TYPHACN": "typha",
+		"FELIX_TYPHACAFILE":   client + pki.CAFile,
 		"FELIX_TYPHACERTFILE": client + pki.CertFile, "FELIX_TYPHAKEYFILE": client + pki.KeyFile,
 		"FELIX_FELIXHOSTNAME": "n1", "FELIX_IPTABLESBACKEND": "nft",
 	} {
@@ -235,7 +250,8 @@ func startPrograms(t *testing.T, config etcd.Config) (typha, felix *process.Proc
 
 func allow(port int32) v3.Rule {
 	tcp := intstr.FromString("TCP")
-	return v3.Rule{Action: v3.Allow, Protocol: &tcp, Destination: v3.EntityRule{Ports: []intstr.IntOrString{intstr.FromInt32(port)}}}
+	return v3.Rule{Action: v3.Allow, Protocol: &tcp,
+		Destination: v3.EntityRule{Ports: []intstr.IntOrString{intstr.FromInt32(port)}}}
 }
 
 // eventually waits for a state that a program brings about.

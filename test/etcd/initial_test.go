@@ -41,7 +41,8 @@ func TestFirstNodes(t *testing.T) {
 		t.Errorf("made (-want +got):\n%s", diff)
 	}
 	info := get[*v3.ClusterInformation](t, open(t, server.Config), datastore.ClusterInformations)
-	if info.UID == "" || len(info.Spec.ClusterGUID) != 32 || info.Spec.CalicoVersion != "v1.2.3" || !*info.Spec.DatastoreReady {
+	if info.UID == "" || len(info.Spec.ClusterGUID) != 32 || info.Spec.CalicoVersion != "v1.2.3" ||
+		!*info.Spec.DatastoreReady {
 		t.Errorf("the ClusterInformation is %+v", info)
 	}
 }

@@ -68,7 +68,8 @@ func TestNeverTwoOwners(t *testing.T) {
 		host := ipam.Host{Name: fmt.Sprint("n", i)}
 		group.Go(func() error {
 			for n := 0; n < 60 || !changed.Load(); n++ {
-				if err := known.step(ctx, client, host, pools, fmt.Sprintf("%s/%d", host.Name, random.IntN(20)), random.IntN(3) == 0); err != nil {
+				if err := known.step(ctx, client, host, pools, fmt.Sprintf("%s/%d", host.Name, random.IntN(20)),
+					random.IntN(3) == 0); err != nil {
 					return err
 				}
 			}
@@ -109,7 +110,8 @@ func TestNeverTwoOwners(t *testing.T) {
 }
 
 // step assigns an address to a handle, or releases it. An answer that is lost is asked for again.
-func (b *book) step(ctx context.Context, client *ipam.Client, host ipam.Host, pools []ipam.Pool, handle string, release bool) error {
+func (b *book) step(ctx context.Context, client *ipam.Client, host ipam.Host, pools []ipam.Pool, handle string,
+	release bool) error {
 	if release {
 		b.mu.Lock()
 		for addr, owner := range b.owners {
@@ -126,7 +128,8 @@ func (b *book) step(ctx context.Context, client *ipam.Client, host ipam.Host, po
 		}
 	}
 	for {
-		result := client.Assign(ctx, host, pools, []ipam.Request{{Handle: handle, Families: []ipam.Family{ipam.IPv4}}})[0]
+		result := client.Assign(ctx, host, pools, []ipam.Request{{Handle: handle,
+			Families: []ipam.Family{ipam.IPv4}}})[0]
 		switch {
 		case errors.Is(result.Err, datastore.ErrUnavailable):
 			continue

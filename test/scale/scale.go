@@ -32,7 +32,8 @@ const markers = 30
 // others in.
 func Labelled(pods, policies, perNode int) Resources {
 	return func(yield func(metav1.Object) bool) {
-		each := all(policies, LabelledPolicy, yield) && all(100, func(i int) *corev1.Namespace { return namespace(fmt.Sprintf("namespace-%d", i), nil) }, yield)
+		each := all(policies, LabelledPolicy, yield) && all(100,
+			func(i int) *corev1.Namespace { return namespace(fmt.Sprintf("namespace-%d", i), nil) }, yield)
 		if each {
 			all(pods, func(i int) *corev1.Pod { return LabelledPod(i, i/perNode) }, yield)
 		}
@@ -64,7 +65,8 @@ func LabelledPolicy(i int) *v3.GlobalNetworkPolicy {
 	p := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("policy-%d", i)}}
 	p.Spec.Selector = "has(" + marker(i) + ")"
 	for j := range 5 {
-		p.Spec.Ingress = append(p.Spec.Ingress, v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Selector: "has(" + marker(i+j) + ")"}})
+		p.Spec.Ingress = append(p.Spec.Ingress, v3.Rule{Action: v3.Allow,
+			Source: v3.EntityRule{Selector: "has(" + marker(i+j) + ")"}})
 	}
 	return p
 }
@@ -82,7 +84,8 @@ func NetworkSets(pods, sets, perNode int) Resources {
 		next := netip.MustParseAddr("100.64.0.0")
 		for i := range sets {
 			name := setName(i)
-			s := &v3.GlobalNetworkSet{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"name": name}}}
+			s := &v3.GlobalNetworkSet{ObjectMeta: metav1.ObjectMeta{Name: name,
+				Labels: map[string]string{"name": name}}}
 			for range setSizes[i%len(setSizes)] {
 				s.Spec.Nets = append(s.Spec.Nets, next.String()+"/32")
 				next = next.Next()
@@ -120,7 +123,8 @@ func Customers(n, perNode int) Resources {
 	return func(yield func(metav1.Object) bool) {
 		for i := range n {
 			name := fmt.Sprintf("customer-%d", i)
-			labels := map[string]string{"namespace-id": text(i, 20), "production": fmt.Sprint(i%2 == 0), "kubernetes.io/metadata.name": name}
+			labels := map[string]string{"namespace-id": text(i, 20), "production": fmt.Sprint(i%2 == 0),
+				"kubernetes.io/metadata.name": name}
 			if !yield(namespace(name, labels)) || !yield(isolation(name)) || !yield(CustomerPod(i, i/perNode)) {
 				return
 			}
@@ -131,9 +135,12 @@ func Customers(n, perNode int) Resources {
 // CustomerPod is the pod of the i-th namespace of Customers.
 func CustomerPod(i, node int) *corev1.Pod {
 	labels := map[string]string{
-		"pod-id": text(5*i, 20), "instance-id": text(5*i+1, 20), "short-id": text(5*i+2, 10), "config-hash": text(5*i+3, 20), "version-tag": text(5*i+4, 8),
-		"enabled": fmt.Sprint(i % 2), "debug": fmt.Sprint(i / 2 % 2), "canary": fmt.Sprint(i / 4 % 2), "managed": fmt.Sprint(i / 8 % 2),
-		"environment": fmt.Sprint("env-", i%3), "tier": fmt.Sprint("tier-", i%4), "region": fmt.Sprint("region-", i%4), "team": fmt.Sprint("team-", i%5),
+		"pod-id": text(5*i, 20), "instance-id": text(5*i+1, 20), "short-id": text(5*i+2, 10),
+		"config-hash": text(5*i+3, 20), "version-tag": text(5*i+4, 8),
+		"enabled": fmt.Sprint(i % 2), "debug": fmt.Sprint(i / 2 % 2), "canary": fmt.Sprint(i / 4 % 2),
+		"managed":     fmt.Sprint(i / 8 % 2),
+		"environment": fmt.Sprint("env-", i%3), "tier": fmt.Sprint("tier-", i%4), "region": fmt.Sprint("region-", i%4),
+		"team":       fmt.Sprint("team-", i%5),
 		"managed-by": "saas-controller", "tenant-id": text(i%5000, 10),
 	}
 	return pod(fmt.Sprintf("customer-%d", i), fmt.Sprintf("app-%09x", i*7+3), i, node, labels)
@@ -159,7 +166,8 @@ func Cluster(nodes, pods, policies int) Resources {
 		spaces := (pods + 99) / 100
 		_ = all(nodes, Node, yield) &&
 			all(spaces, func(i int) *corev1.Namespace { return namespace(fmt.Sprintf("team-%d", i), nil) }, yield) &&
-			all(policies, func(i int) *networkingv1.NetworkPolicy { return applicationPolicy(i%spaces, i/spaces) }, yield) &&
+			all(policies, func(i int) *networkingv1.NetworkPolicy { return applicationPolicy(i%spaces, i/spaces) },
+				yield) &&
 			all(pods, func(i int) *corev1.Pod { return ClusterPod(i, i%nodes) }, yield)
 	}
 }
@@ -168,15 +176,18 @@ func Cluster(nodes, pods, policies int) Resources {
 func ClusterPod(i, node int) *corev1.Pod {
 	space, application := i/100, i/10%10
 	return pod(fmt.Sprintf("team-%d", space), fmt.Sprintf("app-%d-%d", application, i%10), i, node, map[string]string{
-		"app.kubernetes.io/name": fmt.Sprintf("app-%d", application), "app.kubernetes.io/part-of": fmt.Sprintf("team-%d", space),
-		"pod-template-hash": text(i/10, 10)})
+		"app.kubernetes.io/name":    fmt.Sprintf("app-%d", application),
+		"app.kubernetes.io/part-of": fmt.Sprintf("team-%d", space),
+		"pod-template-hash":         text(i/10, 10)})
 }
 
 func applicationPolicy(space, i int) *networkingv1.NetworkPolicy {
 	application := func(i int) *metav1.LabelSelector {
-		return &metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/name": fmt.Sprintf("app-%d", i%10)}}
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/name": fmt.Sprintf("app-%d",
+			i%10)}}
 	}
-	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprintf("team-%d", space), Name: fmt.Sprintf("policy-%d", i)}}
+	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprintf("team-%d", space),
+		Name: fmt.Sprintf("policy-%d", i)}}
 	p.Spec.PodSelector = *application(i)
 	port := intstr.FromInt32(8080)
 	p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{
@@ -203,8 +214,10 @@ func block(i int) *v3.IPAMBlock {
 }
 
 func blockOf(cidr netip.Prefix, node int) *v3.IPAMBlock {
-	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", "/", "-").Replace(cidr.String())}}
-	b.Spec = v3.IPAMBlockSpec{CIDR: cidr.String(), Affinity: "host:" + NodeName(node), Allocations: make([]*int, blockSize)}
+	b := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", "/",
+		"-").Replace(cidr.String())}}
+	b.Spec = v3.IPAMBlockSpec{CIDR: cidr.String(), Affinity: "host:" + NodeName(node),
+		Allocations: make([]*int, blockSize)}
 	return b
 }
 
@@ -215,7 +228,8 @@ const blockSize = 64
 // from.
 func Allocated(pods, policies int) Resources {
 	return func(yield func(metav1.Object) bool) {
-		_ = Until(yield, Labelled(pods, policies, blockSize)) && all((pods+blockSize-1)/blockSize, func(i int) *v3.IPAMBlock { return fullBlock(i, pods) }, yield)
+		_ = Until(yield, Labelled(pods, policies, blockSize)) &&
+			all((pods+blockSize-1)/blockSize, func(i int) *v3.IPAMBlock { return fullBlock(i, pods) }, yield)
 	}
 }
 
@@ -230,16 +244,20 @@ func fullBlock(node, pods int) *v3.IPAMBlock {
 		}
 		p := LabelledPod(i, node)
 		b.Spec.Allocations[place] = &place
-		b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{HandleID: &p.Name, ActiveOwnerAttrs: map[string]string{
-			v3.AttributeNamespace: p.Namespace, v3.AttributePod: p.Name, v3.AttributeUID: string(p.UID), v3.AttributeNode: p.Spec.NodeName}})
+		b.Spec.Attributes = append(b.Spec.Attributes, v3.AllocationAttribute{HandleID: &p.Name,
+			ActiveOwnerAttrs: map[string]string{
+				v3.AttributeNamespace: p.Namespace, v3.AttributePod: p.Name, v3.AttributeUID: string(p.UID),
+				v3.AttributeNode: p.Spec.NodeName}})
 	}
 	return b
 }
 
 // Node is the i-th node of Cluster.
 func Node(i int) *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName(i), Labels: map[string]string{"kubernetes.io/hostname": NodeName(i)}}}
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}).String()}}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName(i),
+		Labels: map[string]string{"kubernetes.io/hostname": NodeName(i)}}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP,
+		Address: netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}).String()}}
 	return n
 }
 

@@ -69,7 +69,8 @@ func sources(t *testing.T, folder string) (files []*ast.File) {
 	return files
 }
 
-// countFields counts the fields of the structs of a declaration, by the name of the type. An embedded field counts as one.
+// countFields counts the fields of the structs of a declaration, by the name of the type. An embedded field counts as
+// one.
 func countFields(d *ast.GenDecl, fields map[string]int) {
 	for _, spec := range d.Specs {
 		named, ok := spec.(*ast.TypeSpec)

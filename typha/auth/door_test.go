@@ -29,7 +29,8 @@ func TestDoor(t *testing.T) {
 			ctx, v.cancel = context.WithCancel(t.Context())
 			t.Cleanup(v.cancel)
 			go func() {
-				if v.leave, v.err = d.Enter(ctx, node); v.err == nil {
+				v.leave, v.err = d.Enter(ctx, node)
+				if v.err == nil {
 					mu.Lock()
 					in[node]++
 					mu.Unlock()

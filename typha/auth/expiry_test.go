@@ -56,7 +56,8 @@ func TestExpiry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]float64{files.CAFile: float64(trusted[0].NotAfter.Unix()), files.CertFile: float64(own.Leaf.NotAfter.Unix())}
+	want := map[string]float64{files.CAFile: float64(trusted[0].NotAfter.Unix()),
+		files.CertFile: float64(own.Leaf.NotAfter.Unix())}
 	if got := ends(t, files); !maps.Equal(got, want) {
 		t.Errorf("ends %v, want %v", got, want)
 	}

@@ -54,18 +54,28 @@ func TestExpiryTimer(t *testing.T) {
 		least       time.Duration // that it lasts, and for up to expirySpread more
 		code        codes.Code
 	}{
-		"nothing":        {least: whole, code: codes.Unauthenticated},
-		"a new token":    {token: func(t *testing.T, i *tokens.Issuer) string { return i.Token("n1", nil) }, least: 50*time.Minute + whole, code: codes.Unauthenticated},
-		"a broken token": {token: func(*testing.T, *tokens.Issuer) string { return "nonsense" }, least: whole, code: codes.Unauthenticated},
+		"nothing": {least: whole, code: codes.Unauthenticated},
+		"a new token": {token: func(t *testing.T, i *tokens.Issuer) string { return i.Token("n1", nil) },
+			least: 50*time.Minute + whole, code: codes.Unauthenticated},
+		"a broken token": {token: func(*testing.T, *tokens.Issuer) string { return "nonsense" }, least: whole,
+			code: codes.Unauthenticated},
 		"an expired token": {token: func(t *testing.T, i *tokens.Issuer) string {
 			return i.Token("n1", func(c map[string]any) { c["exp"] = time.Now().Add(-time.Hour).Unix() })
 		}, least: whole, code: codes.Unauthenticated},
-		"one of an unknown key": {token: func(t *testing.T, i *tokens.Issuer) string { return tokens.NewIssuer(t, "k2").Token("n1", nil) }, least: whole,
+		"one of an unknown key": {token: func(t *testing.T, i *tokens.Issuer) string {
+			return tokens.NewIssuer(t,
+				"k2").Token("n1", nil)
+		}, least: whole,
 			code: codes.Unauthenticated},
-		"one of an observer":     {token: func(t *testing.T, i *tokens.Issuer) string { return i.Token("n1", tokens.ForObserver) }, least: whole, code: codes.Unauthenticated},
-		"one of another node":    {token: func(t *testing.T, i *tokens.Issuer) string { return i.Token("n2", nil) }, code: codes.PermissionDenied},
+		"one of an observer": {token: func(t *testing.T,
+			i *tokens.Issuer) string {
+			return i.Token("n1", tokens.ForObserver)
+		}, least: whole, code: codes.Unauthenticated},
+		"one of another node": {token: func(t *testing.T, i *tokens.Issuer) string { return i.Token("n2", nil) },
+			code: codes.PermissionDenied},
 		"nothing, a certificate": {certificate: true, least: whole, code: codes.Unauthenticated},
-		"a token, a certificate": {token: func(t *testing.T, i *tokens.Issuer) string { return i.Token("n1", nil) }, certificate: true, least: whole, code: codes.Unauthenticated},
+		"a token, a certificate": {token: func(t *testing.T, i *tokens.Issuer) string { return i.Token("n1", nil) },
+			certificate: true, least: whole, code: codes.Unauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -106,7 +116,8 @@ func TestExpiryTimer(t *testing.T) {
 // expired ones, and for a while after it is back. Who has no new one then is ended. None is opened with an expired one.
 func TestOutageLongerThanATokenLasts(t *testing.T) {
 	const outage = 3 * time.Hour
-	for name, renewed := range map[string]time.Duration{"renewed": 5 * time.Minute, "renewed during an interruption": 15 * time.Minute, "not renewed": 0} {
+	for name, renewed := range map[string]time.Duration{"renewed": 5 * time.Minute,
+		"renewed during an interruption": 15 * time.Minute, "not renewed": 0} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				i, began := tokens.NewIssuer(t, "k1"), time.Now()

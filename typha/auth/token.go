@@ -138,7 +138,8 @@ func (t *Tokens) verify(ctx context.Context, token string) (boundClaims, error) 
 		return claims, fmt.Errorf("verify token: %w", err)
 	}
 	for _, key := range keys {
-		if err = parsed.Claims(key.Key, &claims); err == nil {
+		err = parsed.Claims(key.Key, &claims)
+		if err == nil {
 			break
 		}
 	}

@@ -20,12 +20,14 @@ func TestTokens(t *testing.T) {
 	i, stranger := tokens.NewIssuer(t, "k1"), tokens.NewIssuer(t, "k1")
 	past := time.Now().Add(-time.Hour).Unix()
 	for name, c := range map[string]struct{ token, want string }{
-		"good":              {i.Token("n1", nil), ""},
-		"expired":           {i.Token("n1", func(c map[string]any) { c["exp"] = past }), "expired"},
-		"never expires":     {i.Token("n1", func(c map[string]any) { delete(c, "exp") }), "never expires"},
-		"other audience":    {i.Token("n1", func(c map[string]any) { c["aud"] = []string{"api"} }), "audience"},
-		"other account":     {i.Token("n1", func(c map[string]any) { c["sub"] = "system:serviceaccount:default:default" }), "is not one of"},
-		"not bound":         {i.Token("n1", func(c map[string]any) { delete(c, "kubernetes.io") }), "not bound to a node"},
+		"good":           {i.Token("n1", nil), ""},
+		"expired":        {i.Token("n1", func(c map[string]any) { c["exp"] = past }), "expired"},
+		"never expires":  {i.Token("n1", func(c map[string]any) { delete(c, "exp") }), "never expires"},
+		"other audience": {i.Token("n1", func(c map[string]any) { c["aud"] = []string{"api"} }), "audience"},
+		"other account": {i.Token("n1",
+			func(c map[string]any) { c["sub"] = "system:serviceaccount:default:default" }), "is not one of"},
+		"not bound": {i.Token("n1", func(c map[string]any) { delete(c, "kubernetes.io") }),
+			"not bound to a node"},
 		"another signer":    {stranger.Token("n1", nil), "verify token"},
 		"unknown key":       {tokens.NewIssuer(t, "k2").Token("n1", nil), "no key with id"},
 		"not a token":       {"nonsense", "parse token"},
@@ -156,7 +158,8 @@ func TestFetchOutlivesItsStream(t *testing.T) {
 	verifier := &Tokens{Fetch: func(ctx context.Context) ([]byte, error) { return current.Keys(), ctx.Err() }}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := verifier.node(gone, tokens.NewIssuer(t, "unknown").Token("n1", nil)); err == nil || !strings.Contains(err.Error(), "no key with id") {
+	if _, err := verifier.node(gone, tokens.NewIssuer(t, "unknown").Token("n1", nil)); err == nil ||
+		!strings.Contains(err.Error(), "no key with id") {
 		t.Errorf("an unknown key: %v", err)
 	}
 	if _, err := verifier.node(t.Context(), current.Token("n1", nil)); err != nil {

@@ -39,7 +39,8 @@ func (c *crowd) join(node string) {
 		}()
 	}
 	var err error
-	if remove, err = c.streams.Add(node, end); err != nil {
+	remove, err = c.streams.Add(node, end)
+	if err != nil {
 		c.t.Error(err)
 	}
 	close(added)
@@ -141,7 +142,8 @@ func TestNodeThatCameBackIsNotTheNext(t *testing.T) {
 		}
 	}
 	h.begin("n", now)
-	if now = now.Add(returnTime + time.Second); !h.due(now) || h.wait != time.Second || h.opened("n", now) {
+	now = now.Add(returnTime + time.Second)
+	if !h.due(now) || h.wait != time.Second || h.opened("n", now) {
 		t.Errorf("it stayed away, and the wait is %s", h.wait)
 	}
 	if len(h.nodes) > 0 {

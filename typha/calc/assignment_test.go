@@ -18,14 +18,16 @@ func TestAssignmentLimits(t *testing.T) {
 		return &v3.IPReservation{ObjectMeta: meta(name), Spec: v3.IPReservationSpec{ReservedCIDRs: nets}}
 	}
 	cooldown := func(name string, seconds int32) *v3.IPAMConfiguration {
-		return &v3.IPAMConfiguration{ObjectMeta: meta(name), Spec: v3.IPAMConfigurationSpec{IPCooldownSeconds: &seconds}}
+		return &v3.IPAMConfiguration{ObjectMeta: meta(name),
+			Spec: v3.IPAMConfigurationSpec{IPCooldownSeconds: &seconds}}
 	}
 	check := func(step, want string, unusable ...string) {
 		t.Helper()
 		d := e.Flush()
 		w.apply(t, d)
 		for _, v := range d.Problems {
-			if reasons[v.Name] = v.Reason; v.Reason == "" {
+			reasons[v.Name] = v.Reason
+			if v.Reason == "" {
 				delete(reasons, v.Name)
 			}
 		}
@@ -50,7 +52,8 @@ func TestAssignmentLimits(t *testing.T) {
 	e.Upsert(reservation("b", "10.0.0.128/25", "10.0.0.9/32"))
 	check("two", "[10.0.0.0/24 fd00::/64] 0")
 	e.Upsert(reservation("b", "10.0.0.300/32", "10.0.0.128/32"))
-	check("one network of b cannot be read", "[10.0.0.0/25 10.0.0.128/32 fd00::/64] 0", "spec.reservedCIDRs[0]", "10.0.0.300/32")
+	check("one network of b cannot be read", "[10.0.0.0/25 10.0.0.128/32 fd00::/64] 0", "spec.reservedCIDRs[0]",
+		"10.0.0.300/32")
 	e.Refuse(calc.KindIPReservation, "", "a", "cannot be decoded")
 	e.Upsert(reservation("b", "10.0.0.128/32"))
 	check("a cannot be read", "[10.0.0.0/25 10.0.0.128/32 fd00::/64] 0", "cannot be decoded")

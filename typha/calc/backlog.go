@@ -69,7 +69,8 @@ func (e *Engine) propose(c proposal) bool {
 	j := &job{key: key, policy: c.Policy}
 	e.backlog.jobs[key] = j
 	t := e.tenant(key.Namespace)
-	if t.line = append(t.line, j); len(t.line) == 1 {
+	t.line = append(t.line, j)
+	if len(t.line) == 1 {
 		e.backlog.lines = append(e.backlog.lines, t)
 	}
 	return true
@@ -146,7 +147,8 @@ func (e *Engine) work(limit int) bool {
 		e.backlog.lines = e.backlog.lines[1:]
 		limit -= e.advance(t, limit)
 		did = true
-		if t.line = slices.DeleteFunc(t.line, func(j *job) bool { return j.dropped }); len(t.line) > 0 {
+		t.line = slices.DeleteFunc(t.line, func(j *job) bool { return j.dropped })
+		if len(t.line) > 0 {
 			e.backlog.lines = append(e.backlog.lines, t)
 		} else {
 			e.dropTenantIfUnused(t)

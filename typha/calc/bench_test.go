@@ -14,7 +14,8 @@ import (
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
-// shapes are those of Calico's benchmarks of a node's calculation, as test/scale says. Here the whole cluster is computed.
+// shapes are those of Calico's benchmarks of a node's calculation, as test/scale says. Here the whole cluster is
+// computed.
 var shapes = []struct {
 	name      string
 	resources scale.Resources
@@ -69,7 +70,8 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkChange changes one thing in the cluster of 250,000 pods and 10,000 policies by label, or of 100,000 namespaces.
+// BenchmarkChange changes one thing in the cluster of 250,000 pods and 10,000 policies by label, or of 100,000
+// namespaces.
 func BenchmarkChange(b *testing.B) {
 	const pods = 250_000
 	run := func(name string, resources scale.Resources, step func(e *calc.Engine, i int)) {

@@ -36,7 +36,8 @@ func peersOf(t *testing.T, w *world, node string) (addrs []string) {
 
 // The nodes of these tests: a reflector and two others.
 func threeNodes() []metav1.Object {
-	return []metav1.Object{newNode("r", "172.30.0.1", map[string]string{"rr": "true"}), newNode("n2", "172.30.0.2", nil), newNode("n3", "172.30.0.3", nil)}
+	return []metav1.Object{newNode("r", "172.30.0.1", map[string]string{"rr": "true"}),
+		newNode("n2", "172.30.0.2", nil), newNode("n3", "172.30.0.3", nil)}
 }
 
 func bgpPeer(name string, spec v3.BGPPeerSpec) *v3.BGPPeer {
@@ -48,7 +49,8 @@ func secret() *v3.BGPPassword {
 	return &v3.BGPPassword{SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}}
 }
 
-// TestReversePeering: a session that one BGPPeer asks for between nodes is configured at both ends, unless reversePeering is Manual.
+// TestReversePeering: a session that one BGPPeer asks for between nodes is configured at both ends, unless
+// reversePeering is Manual.
 func TestReversePeering(t *testing.T) {
 	for name, c := range map[string]struct {
 		peers []*v3.BGPPeer
@@ -59,7 +61,8 @@ func TestReversePeering(t *testing.T) {
 			map[string][]string{"r": {"172.30.0.2", "172.30.0.3"}, "n2": {"172.30.0.1"}, "n3": {"172.30.0.1"}},
 		},
 		"selectors, Manual": {
-			[]*v3.BGPPeer{bgpPeer("p", v3.BGPPeerSpec{NodeSelector: "!has(rr)", PeerSelector: "has(rr)", ReversePeering: "Manual"})},
+			[]*v3.BGPPeer{bgpPeer("p", v3.BGPPeerSpec{NodeSelector: "!has(rr)", PeerSelector: "has(rr)",
+				ReversePeering: "Manual"})},
 			map[string][]string{"r": nil, "n2": {"172.30.0.1"}, "n3": {"172.30.0.1"}},
 		},
 		"every node with the reflector": {
@@ -68,14 +71,16 @@ func TestReversePeering(t *testing.T) {
 		},
 		"every node with every one, once": {
 			[]*v3.BGPPeer{bgpPeer("p", v3.BGPPeerSpec{PeerSelector: "all()"})},
-			map[string][]string{"r": {"172.30.0.2", "172.30.0.3"}, "n2": {"172.30.0.1", "172.30.0.3"}, "n3": {"172.30.0.1", "172.30.0.2"}},
+			map[string][]string{"r": {"172.30.0.2", "172.30.0.3"}, "n2": {"172.30.0.1", "172.30.0.3"},
+				"n3": {"172.30.0.1", "172.30.0.2"}},
 		},
 		"the address of a node": {
 			[]*v3.BGPPeer{bgpPeer("p", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.3", ASNumber: 64512})},
 			map[string][]string{"r": nil, "n2": {"172.30.0.3"}, "n3": {"172.30.0.2"}},
 		},
 		"the address of a node, Manual": {
-			[]*v3.BGPPeer{bgpPeer("p", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.3", ASNumber: 64512, ReversePeering: "Manual"})},
+			[]*v3.BGPPeer{bgpPeer("p", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.3", ASNumber: 64512,
+				ReversePeering: "Manual"})},
 			map[string][]string{"r": nil, "n2": {"172.30.0.3"}, "n3": nil},
 		},
 		"another speaker at the address of a node": {
@@ -100,14 +105,16 @@ func TestReversePeering(t *testing.T) {
 	}
 }
 
-// TestReverseSession: the reverse end has the settings that go with the forward end's, and gives way to a BGPPeer of its own.
+// TestReverseSession: the reverse end has the settings that go with the forward end's, and gives way to a BGPPeer of
+// its own.
 func TestReverseSession(t *testing.T) {
 	e, w := calc.New(), newWorld()
 	for _, o := range []metav1.Object{
 		newNode("r", "172.30.0.1", map[string]string{"rr": "true"}, "RouteReflectorClusterID", "224.0.0.1"),
 		newNode("n2", "172.30.0.2", nil),
 		&v3.BGPConfiguration{ObjectMeta: meta("node.n2"), Spec: v3.BGPConfigurationSpec{ListenPort: pointer(1790)}},
-		bgpPeer("x", v3.BGPPeerSpec{Node: "n2", PeerSelector: "has(rr)", TTLSecurity: pointer(3), LocalASNumber: pointer[uint32](65009)}),
+		bgpPeer("x", v3.BGPPeerSpec{Node: "n2", PeerSelector: "has(rr)", TTLSecurity: pointer(3),
+			LocalASNumber: pointer[uint32](65009)}),
 	} {
 		e.Upsert(o)
 	}
@@ -122,10 +129,12 @@ func TestReverseSession(t *testing.T) {
 	check(wire.BGPPeer{Name: "x/n2/4", Addr: addr, Node: "n2", Port: 1790, ASNumber: 65009, TTLSecurity: 3})
 
 	// It follows what the other end becomes.
-	e.Upsert(&v3.BGPConfiguration{ObjectMeta: meta("node.n2"), Spec: v3.BGPConfigurationSpec{ListenPort: pointer(1791)}})
+	e.Upsert(&v3.BGPConfiguration{ObjectMeta: meta("node.n2"),
+		Spec: v3.BGPConfigurationSpec{ListenPort: pointer(1791)}})
 	e.Upsert(bgpPeer("x", v3.BGPPeerSpec{Node: "n2", PeerSelector: "has(rr)"}))
 	w.apply(t, e.Flush())
-	client := wire.BGPPeer{Name: "x/n2/4", Addr: addr, Node: "n2", Port: 1791, ASNumber: 64512, RouteReflectorPeer: true, ClusterID: "224.0.0.1"}
+	client := wire.BGPPeer{Name: "x/n2/4", Addr: addr, Node: "n2", Port: 1791, ASNumber: 64512,
+		RouteReflectorPeer: true, ClusterID: "224.0.0.1"}
 	check(client)
 	e.Upsert(newNode("n2", "172.30.0.2", nil, "ASNumber", "65000"))
 	w.apply(t, e.Flush())
@@ -161,7 +170,8 @@ func TestReverseOfAnAddress(t *testing.T) {
 	}
 }
 
-// TestFamiliesOfSessions: nodes with addresses of both families have two sessions, and one where the peer is an address.
+// TestFamiliesOfSessions: nodes with addresses of both families have two sessions, and one where the peer is an
+// address.
 func TestFamiliesOfSessions(t *testing.T) {
 	for _, c := range []struct {
 		spec v3.BGPPeerSpec
@@ -173,7 +183,8 @@ func TestFamiliesOfSessions(t *testing.T) {
 		{v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.1", ASNumber: 64512}, []string{"172.30.0.2"}},
 	} {
 		w, _ := compute(t, newNode("r", "172.30.0.1", map[string]string{"rr": "true"}, "IPv6Address", "fd00::1/64"),
-			newNode("n2", "172.30.0.2", nil, "IPv6Address", "fd00::2/64"), newNode("n3", "172.30.0.3", nil), bgpPeer("p", c.spec))
+			newNode("n2", "172.30.0.2", nil, "IPv6Address", "fd00::2/64"), newNode("n3", "172.30.0.3", nil),
+			bgpPeer("p", c.spec))
 		if got := peersOf(t, w, "r"); !slices.Equal(got, c.want) {
 			t.Errorf("%+v: the other end has %v, want %v", c.spec, got, c.want)
 		}
@@ -198,15 +209,18 @@ func TestNoPeerOfItself(t *testing.T) {
 	}
 }
 
-// TestPortOfANode: a peerIP without a port that is a node's has the port that the node listens on, also when that changes.
+// TestPortOfANode: a peerIP without a port that is a node's has the port that the node listens on, also when that
+// changes.
 func TestPortOfANode(t *testing.T) {
 	e, w := calc.New(), newWorld()
-	for _, o := range append(threeNodes(), bgpPeer("a", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.1", ASNumber: 64512}),
+	for _, o := range append(threeNodes(), bgpPeer("a", v3.BGPPeerSpec{Node: "n2", PeerIP: "172.30.0.1",
+		ASNumber: 64512}),
 		bgpPeer("b", v3.BGPPeerSpec{Node: "n3", PeerIP: "172.30.0.1", ASNumber: 65000})) {
 		e.Upsert(o)
 	}
 	for _, port := range []uint16{1790, 1791} {
-		e.Upsert(&v3.BGPConfiguration{ObjectMeta: meta("node.r"), Spec: v3.BGPConfigurationSpec{ListenPort: pointer(int(port))}})
+		e.Upsert(&v3.BGPConfiguration{ObjectMeta: meta("node.r"),
+			Spec: v3.BGPConfigurationSpec{ListenPort: pointer(int(port))}})
 		w.apply(t, e.Flush())
 		if got := bgpOf(t, w, "n2").Peers; len(got) != 1 || got[0].Port != port {
 			t.Errorf("the peer is %+v, want port %d", got, port)
@@ -241,19 +255,28 @@ func TestASNumberOfANode(t *testing.T) {
 		want    map[string][]end
 		reasons map[string]string
 	}{
-		{"cluster's number", newNode("x", "172.30.0.7", nil), map[string][]end{"n2": {{"172.30.0.1", 64512}}, "r": {{"172.30.0.2", 64512}},
-			"n3": {{"172.30.0.8", 65000}}}, map[string]string{
-			"port":     "spec.asNumber: is needed, because node n3 listens at port 179, not at 1790: no session is opened",
-			"stranger": "spec.asNumber: is needed, because no node has the address 172.30.0.9: no session is opened"}},
-		{"number of the node's configuration", &v3.BGPConfiguration{ObjectMeta: meta("node.r"), Spec: v3.BGPConfigurationSpec{ASNumber: pointer(uint32(65001))}},
-			map[string][]end{"n2": {{"172.30.0.1", 65001}}, "r": {{"172.30.0.2", 64512}}, "n3": {{"172.30.0.8", 65000}}}, nil},
-		{"another number for the cluster", &v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: v3.BGPConfigurationSpec{ASNumber: pointer(uint32(65002))}},
-			map[string][]end{"n2": {{"172.30.0.1", 65001}}, "r": {{"172.30.0.2", 65002}}, "n3": {{"172.30.0.8", 65000}}}, nil},
+		{"cluster's number", newNode("x", "172.30.0.7", nil),
+			map[string][]end{"n2": {{"172.30.0.1", 64512}}, "r": {{"172.30.0.2", 64512}},
+				"n3": {{"172.30.0.8", 65000}}}, map[string]string{
+				"port": "spec.asNumber: is needed, because node n3 listens at port 179, not at 1790: no session is " +
+					"opened",
+				"stranger": "spec.asNumber: is needed, because no node has the address 172.30.0.9: " +
+					"no session is opened"}},
+		{"number of the node's configuration", &v3.BGPConfiguration{ObjectMeta: meta("node.r"),
+			Spec: v3.BGPConfigurationSpec{ASNumber: pointer(uint32(65001))}},
+			map[string][]end{"n2": {{"172.30.0.1", 65001}}, "r": {{"172.30.0.2", 64512}},
+				"n3": {{"172.30.0.8", 65000}}}, nil},
+		{"another number for the cluster", &v3.BGPConfiguration{ObjectMeta: meta("default"),
+			Spec: v3.BGPConfigurationSpec{ASNumber: pointer(uint32(65002))}},
+			map[string][]end{"n2": {{"172.30.0.1", 65001}}, "r": {{"172.30.0.2", 65002}},
+				"n3": {{"172.30.0.8", 65000}}}, nil},
 		{"a node gets the address", newNode("x", "172.30.0.9", nil),
-			map[string][]end{"n3": {{"172.30.0.8", 65000}, {"172.30.0.9", 65002}}, "x": {{"172.30.0.3", 65002}}}, map[string]string{"stranger": ""}},
+			map[string][]end{"n3": {{"172.30.0.8", 65000}, {"172.30.0.9", 65002}}, "x": {{"172.30.0.3", 65002}}},
+			map[string]string{"stranger": ""}},
 		{"and loses it", newNode("x", "172.30.0.7", nil),
 			map[string][]end{"n3": {{"172.30.0.8", 65000}}, "x": nil},
-			map[string]string{"stranger": "spec.asNumber: is needed, because no node has the address 172.30.0.9: no session is opened"}},
+			map[string]string{"stranger": "spec.asNumber: is needed, because no node has the address 172.30.0.9: no " +
+				"session is opened"}},
 	} {
 		e.Upsert(step.change)
 		d := e.Flush()
@@ -302,7 +325,8 @@ func TestPasswordsBar(t *testing.T) {
 		for _, a := range b.Barred {
 			barred = append(barred, a.String())
 		}
-		if got := peersOf(t, w, node); !slices.Equal(got, want.open) || !slices.Equal(barred, want.barred) || b.Mesh != want.mesh {
+		if got := peersOf(t, w, node); !slices.Equal(got, want.open) || !slices.Equal(barred, want.barred) ||
+			b.Mesh != want.mesh {
 			t.Errorf("%s has %v, barred %v, mesh %t, want %+v", node, got, barred, b.Mesh, want)
 		}
 	}
@@ -325,15 +349,18 @@ func checkReasons(t *testing.T, problems []calc.Problem, want map[string]string)
 // TestSettingsOfSessions: each setting of a BGPPeer is applied, or there is a problem on it.
 func TestSettingsOfSessions(t *testing.T) {
 	w, problems := compute(t, newNode("n1", "172.30.0.1", nil),
-		bgpPeer("a", v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 65000, SourceAddress: "None", NextHopMode: "Self", NumAllowedLocalASNumbers: pointer[uint32](2)}),
-		bgpPeer("b", v3.BGPPeerSpec{PeerIP: "172.31.0.2", ASNumber: 65000, SourceAddress: "UseNodeIP", NextHopMode: "Auto", NumAllowedLocalASNumbers: pointer[uint32](1000)}),
+		bgpPeer("a", v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 65000, SourceAddress: "None", NextHopMode: "Self",
+			NumAllowedLocalASNumbers: pointer[uint32](2)}),
+		bgpPeer("b", v3.BGPPeerSpec{PeerIP: "172.31.0.2", ASNumber: 65000, SourceAddress: "UseNodeIP",
+			NextHopMode: "Auto", NumAllowedLocalASNumbers: pointer[uint32](1000)}),
 		bgpPeer("c", v3.BGPPeerSpec{Node: "n1", PeerIP: "172.31.0.3", ASNumber: 65000, ReachableBy: "172.30.0.254"}),
 		bgpPeer("d", v3.BGPPeerSpec{PeerIP: "172.31.0.4", ASNumber: 65000, ReversePeering: "Never"}),
 		bgpPeer("e", v3.BGPPeerSpec{LocalWorkloadSelector: "all()", ASNumber: 65000}),
 	)
 	addr := netip.MustParseAddr
 	want := []wire.BGPPeer{
-		{Name: "a", Addr: addr("172.31.0.1"), ASNumber: 65000, Global: true, AnySource: true, NextHopSelf: true, AllowedLocalAS: 2},
+		{Name: "a", Addr: addr("172.31.0.1"), ASNumber: 65000, Global: true, AnySource: true, NextHopSelf: true,
+			AllowedLocalAS: 2},
 		{Name: "b", Addr: addr("172.31.0.2"), ASNumber: 65000, Global: true, AllowedLocalAS: 255},
 		{Name: "c", Addr: addr("172.31.0.3"), ASNumber: 65000},
 		{Name: "d", Addr: addr("172.31.0.4"), ASNumber: 65000, Global: true},
@@ -341,28 +368,33 @@ func TestSettingsOfSessions(t *testing.T) {
 	if diff := cmp.Diff(want, bgpOf(t, w, "n1").Peers, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("sessions (-want +got):\n%s", diff)
 	}
-	checkReasons(t, problems, map[string]string{"c": "spec.reachableBy: ", "d": "spec.reversePeering: ", "e": "spec.localWorkloadSelector: "})
+	checkReasons(t, problems, map[string]string{"c": "spec.reachableBy: ", "d": "spec.reversePeering: ",
+		"e": "spec.localWorkloadSelector: "})
 }
 
 // TestSettingsOfBGPConfiguration: each setting is applied, or there is a problem on it.
 func TestSettingsOfBGPConfiguration(t *testing.T) {
 	w, problems := compute(t, newNode("n1", "172.30.0.1", nil), newNode("n2", "172.30.0.2", nil),
 		&v3.BGPConfiguration{ObjectMeta: meta("default"), Spec: v3.BGPConfigurationSpec{
-			BindMode: "NodeIP", LogSeverityScreen: "info", IgnoredInterfaces: []string{"eth9"}, ServiceLoadBalancerAggregation: "Enabled",
-			Communities: []v3.Community{{Name: "gold", Value: "65001:100"}, {Name: "broken", Value: "70000:1"}},
+			BindMode: "NodeIP", LogSeverityScreen: "info", IgnoredInterfaces: []string{"eth9"},
+			ServiceLoadBalancerAggregation: "Enabled",
+			Communities: []v3.Community{{Name: "gold", Value: "65001:100"},
+				{Name: "broken", Value: "70000:1"}},
 			PrefixAdvertisements: []v3.PrefixAdvertisement{
 				{CIDR: "10.244.0.1/16", Communities: []string{"gold", "65001:1:70000", "broken"}},
 				{CIDR: "10.245.0.0/16", Communities: []string{"silver"}},
 				{CIDR: "fd00::/64", Communities: []string{"65001:007"}},
 			}}},
 		&v3.BGPConfiguration{ObjectMeta: meta("node.n2"), Spec: v3.BGPConfigurationSpec{
-			BindMode: "None", PrefixAdvertisements: []v3.PrefixAdvertisement{{CIDR: "10.246.0.0/16", Communities: []string{"65001:8"}}}}},
+			BindMode: "None", PrefixAdvertisements: []v3.PrefixAdvertisement{{CIDR: "10.246.0.0/16",
+				Communities: []string{"65001:8"}}}}},
 	)
 	prefix := netip.MustParsePrefix
 	w.ofKind(t, wire.KindBGP,
-		&wire.BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, BindNodeIP: true, Advertisements: []wire.BGPAdvertisement{
-			{CIDR: prefix("10.244.0.0/16"), Communities: []string{"65001:100", "65001:1:70000"}},
-			{CIDR: prefix("fd00::/64"), Communities: []string{"65001:7"}}}},
+		&wire.BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, BindNodeIP: true,
+			Advertisements: []wire.BGPAdvertisement{
+				{CIDR: prefix("10.244.0.0/16"), Communities: []string{"65001:100", "65001:1:70000"}},
+				{CIDR: prefix("fd00::/64"), Communities: []string{"65001:7"}}}},
 		&wire.BGP{Node: "n2", ASNumber: 64512, ListenPort: 179, Mesh: true, Advertisements: []wire.BGPAdvertisement{
 			{CIDR: prefix("10.246.0.0/16"), Communities: []string{"65001:8"}}}})
 	checkReasons(t, problems, map[string]string{"default": `spec.prefixAdvertisements[0].communities[2]: "broken"`})

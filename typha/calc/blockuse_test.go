@@ -14,11 +14,13 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// blockAt makes a block that was created at a time, in seconds, whose first address serves a pod, or nothing if owner is nil.
+// blockAt makes a block that was created at a time, in seconds, whose first address serves a pod, or nothing if owner
+// is nil.
 func blockAt(cidr string, created int64, affinity string, owner map[string]string) *v3.IPAMBlock {
 	prefix := netip.MustParsePrefix(cidr)
 	b := newBlock(affinity, owner)
-	b.ObjectMeta = metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr), CreationTimestamp: at(created)}
+	b.ObjectMeta = metav1.ObjectMeta{Name: strings.NewReplacer(".", "-", ":", "-", "/", "-").Replace(cidr),
+		CreationTimestamp: at(created)}
 	b.Spec.CIDR = cidr
 	allocations := make([]*int, 1<<(prefix.Addr().BitLen()-prefix.Bits()))
 	copy(allocations, b.Spec.Allocations)
@@ -46,7 +48,8 @@ func TestBlocksThatAreNotUsed(t *testing.T) {
 		d := e.Flush()
 		w.apply(t, d)
 		for _, v := range d.Problems {
-			if problems[v.Name] = v.Reason; v.Reason == "" {
+			problems[v.Name] = v.Reason
+			if v.Reason == "" {
 				delete(problems, v.Name)
 			}
 		}
@@ -72,13 +75,15 @@ func TestBlocksThatAreNotUsed(t *testing.T) {
 
 	e.Upsert(blockAt("10.244.0.0/32", 2, "host:evil", nil))
 	e.Upsert(blockAt("10.244.0.0/20", 2, "host:evil", nil))
-	expect("younger blocks within and around", []string{"10-244-0-0-20", "10-244-0-0-32", "8-8-8-8-29"}, "10.244.0.0/29 n1", "10.244.0.0/32 n2")
+	expect("younger blocks within and around", []string{"10-244-0-0-20", "10-244-0-0-32", "8-8-8-8-29"},
+		"10.244.0.0/29 n1", "10.244.0.0/32 n2")
 	e.Delete(calc.KindIPAMBlock, "", "10-244-0-0-29")
 	expect("the older block goes", []string{"10-244-0-0-32", "8-8-8-8-29"}, "10.244.0.0/20 evil")
 	e.Upsert(blockAt("10.244.0.0/29", 3, "host:n1", nil))
 	expect("it is made again", []string{"10-244-0-0-29", "10-244-0-0-32", "8-8-8-8-29"}, "10.244.0.0/20 evil")
 	e.Upsert(blockAt("10.244.0.0/20", 4, "host:evil", nil))
-	expect("the large one is made again", []string{"10-244-0-0-20", "10-244-0-0-29", "8-8-8-8-29"}, "10.244.0.0/32 evil")
+	expect("the large one is made again", []string{"10-244-0-0-20", "10-244-0-0-29", "8-8-8-8-29"},
+		"10.244.0.0/32 evil")
 	e.Delete(calc.KindIPAMBlock, "", "10-244-0-0-32")
 	expect("the small one goes", []string{"10-244-0-0-20", "8-8-8-8-29"}, "10.244.0.0/29 n1")
 
@@ -89,9 +94,11 @@ func TestBlocksThatAreNotUsed(t *testing.T) {
 	expect("pools come", []string{"10-244-0-0-20"}, "10.244.0.0/29 n1", "8.8.8.8/29 evil")
 }
 
-// TestAllocationOfAnotherNodesPod: a node that says that one of its addresses is a pod of another node gets nothing of that pod's.
+// TestAllocationOfAnotherNodesPod: a node that says that one of its addresses is a pod of another node gets nothing of
+// that pod's.
 func TestAllocationOfAnotherNodesPod(t *testing.T) {
-	victim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "u", Labels: map[string]string{"app": "db"}},
+	victim := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "u",
+		Labels: map[string]string{"app": "db"}},
 		Spec: corev1.PodSpec{NodeName: "n1"}}
 	attribute := func(node string) map[string]string {
 		return map[string]string{"namespace": "shop", "pod": "db", "uid": "u", "node": node}
@@ -99,8 +106,10 @@ func TestAllocationOfAnotherNodesPod(t *testing.T) {
 	members := func(resources ...metav1.Object) (nets []netip.Prefix) {
 		resources = append(resources, &v3.IPPool{ObjectMeta: meta("p"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16"}},
 			&corev1.Namespace{ObjectMeta: meta("shop")},
-			&v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "from-db"}, Spec: v3.NetworkPolicySpec{
-				Selector: "all()", Ingress: []v3.Rule{{Action: v3.Allow, Source: v3.EntityRule{Selector: "app == 'db'"}}}}})
+			&v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "from-db"},
+				Spec: v3.NetworkPolicySpec{
+					Selector: "all()", Ingress: []v3.Rule{{Action: v3.Allow,
+						Source: v3.EntityRule{Selector: "app == 'db'"}}}}})
 		w, _ := compute(t, resources...)
 		for _, o := range w.objects {
 			if s, is := o.(*wire.IPSet); is {
@@ -128,11 +137,16 @@ func TestDamagedBlock(t *testing.T) {
 		damage func(*v3.IPAMBlock)
 		says   string
 	}{
-		"no network":          {func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.244.0.0" }, `spec.cidr: "10.244.0.0" has to be 10.244.0.0/29`},
-		"another's network":   {func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.244.0.8/29" }, `spec.cidr: "10.244.0.8/29" has to be 10.244.0.0/29`},
-		"too few allocations": {func(b *v3.IPAMBlock) { b.Spec.Allocations = b.Spec.Allocations[:2] }, "spec.allocations: 2 entries"},
-		"too many":            {func(b *v3.IPAMBlock) { b.Spec.Allocations = append(b.Spec.Allocations, pointer(0)) }, "spec.allocations: 9 entries"},
-		"no such attribute":   {func(b *v3.IPAMBlock) { b.Spec.Allocations[2] = pointer(7) }, "spec.allocations[2]: there is no attribute 7"},
+		"no network": {func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.244.0.0" },
+			`spec.cidr: "10.244.0.0" has to be 10.244.0.0/29`},
+		"another's network": {func(b *v3.IPAMBlock) { b.Spec.CIDR = "10.244.0.8/29" },
+			`spec.cidr: "10.244.0.8/29" has to be 10.244.0.0/29`},
+		"too few allocations": {func(b *v3.IPAMBlock) { b.Spec.Allocations = b.Spec.Allocations[:2] },
+			"spec.allocations: 2 entries"},
+		"too many": {func(b *v3.IPAMBlock) { b.Spec.Allocations = append(b.Spec.Allocations, pointer(0)) },
+			"spec.allocations: 9 entries"},
+		"no such attribute": {func(b *v3.IPAMBlock) { b.Spec.Allocations[2] = pointer(7) },
+			"spec.allocations[2]: there is no attribute 7"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -21,13 +21,14 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// kubePolicy gives a NetworkPolicy that allows ingress to all pods of its namespace from so many peers, each of which is selected
-// by another label.
+// kubePolicy gives a NetworkPolicy that allows ingress to all pods of its namespace from so many peers, each of which
+// is selected by another label.
 func kubePolicy(name string, peers int) *networkingv1.NetworkPolicy {
 	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "namespace-1", Name: name}}
 	rule := networkingv1.NetworkPolicyIngressRule{}
 	for i := range peers {
-		rule.From = append(rule.From, networkingv1.NetworkPolicyPeer{PodSelector: matching(map[string]string{"a": strconv.Itoa(i)})})
+		rule.From = append(rule.From,
+			networkingv1.NetworkPolicyPeer{PodSelector: matching(map[string]string{"a": strconv.Itoa(i)})})
 	}
 	p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{rule}
 	return p
@@ -68,7 +69,8 @@ func TestPolicyBeyondItsBudget(t *testing.T) {
 	}
 	selectors := func(n int) (rules []v3.Rule) {
 		for i := range n {
-			rules = append(rules, v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Selector: fmt.Sprintf("a == '%d'", i)}})
+			rules = append(rules, v3.Rule{Action: v3.Allow, Source: v3.EntityRule{Selector: fmt.Sprintf("a == '%d'",
+				i)}})
 		}
 		return rules
 	}
@@ -78,18 +80,21 @@ func TestPolicyBeyondItsBudget(t *testing.T) {
 			for range size/2 - 1 {
 				p.Spec.Ingress[0].From = append(p.Spec.Ingress[0].From, p.Spec.Ingress[0].From[0])
 			}
-			p.Spec.Ingress[0].Ports = []networkingv1.NetworkPolicyPort{{Port: &intstr.IntOrString{IntVal: 1}}, {Port: &intstr.IntOrString{IntVal: 2}}}
+			p.Spec.Ingress[0].Ports = []networkingv1.NetworkPolicyPort{{Port: &intstr.IntOrString{IntVal: 1}},
+				{Port: &intstr.IntOrString{IntVal: 2}}}
 			return p
 		},
 		"excepted networks": func(size int) metav1.Object {
 			p := kubePolicy("p", 1)
-			p.Spec.Ingress[0].From[0] = networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: "10.0.0.0/8",
-				Except: slices.Repeat([]string{"10.1.0.0/16"}, size-1)}}
+			p.Spec.Ingress[0].From[0] = networkingv1.NetworkPolicyPeer{
+				IPBlock: &networkingv1.IPBlock{CIDR: "10.0.0.0/8",
+					Except: slices.Repeat([]string{"10.1.0.0/16"}, size-1)}}
 			return p
 		},
 		"selectors of a NetworkPolicy": func(size int) metav1.Object { return kubePolicy("p", size/2) },
 		"selectors of a NetworkPolicy, Calico": func(size int) metav1.Object {
-			return &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "namespace-1", Name: "p"}, Spec: v3.NetworkPolicySpec{Ingress: selectors(size / 2)}}
+			return &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "namespace-1", Name: "p"},
+				Spec: v3.NetworkPolicySpec{Ingress: selectors(size / 2)}}
 		},
 		"ports of a GlobalNetworkPolicy": func(size int) metav1.Object {
 			tcp := intstr.FromString("TCP")
@@ -102,15 +107,20 @@ func TestPolicyBeyondItsBudget(t *testing.T) {
 				values = append(values, strconv.Itoa(i))
 			}
 			p := kubePolicy("p", 1)
-			p.Spec.Ingress[0].From[0].PodSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-				{Key: "a", Operator: metav1.LabelSelectorOpIn, Values: values}}}
+			p.Spec.Ingress[0].From[0].PodSelector = &metav1.LabelSelector{
+				MatchExpressions: []metav1.LabelSelectorRequirement{
+					{Key: "a", Operator: metav1.LabelSelectorOpIn, Values: values}}}
 			return p
 		},
 		"networks of a ClusterNetworkPolicy": func(size int) metav1.Object {
-			return &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: policyv1alpha2.ClusterNetworkPolicySpec{
-				Tier: policyv1alpha2.AdminTier, Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
-				Egress: []policyv1alpha2.ClusterNetworkPolicyEgressRule{{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionDeny,
-					To: []policyv1alpha2.ClusterNetworkPolicyEgressPeer{{Networks: slices.Repeat([]policyv1alpha2.CIDR{"10.0.0.0/8"}, size)}}}}}}
+			return &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"},
+				Spec: policyv1alpha2.ClusterNetworkPolicySpec{
+					Tier:    policyv1alpha2.AdminTier,
+					Subject: policyv1alpha2.ClusterNetworkPolicySubject{Namespaces: &metav1.LabelSelector{}},
+					Egress: []policyv1alpha2.ClusterNetworkPolicyEgressRule{
+						{Action: policyv1alpha2.ClusterNetworkPolicyRuleActionDeny,
+							To: []policyv1alpha2.ClusterNetworkPolicyEgressPeer{{Networks: slices.Repeat(
+								[]policyv1alpha2.CIDR{"10.0.0.0/8"}, size)}}}}}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -129,9 +139,11 @@ func TestPolicyBeyondItsBudget(t *testing.T) {
 			if got, _ := reasonIn(d, "p"); reason == "" || got != reason || !strings.Contains(got, "split it") {
 				t.Errorf("more than is allowed: the engine says %q, and before it is taken in it is %q", got, reason)
 			}
-			if i := slices.IndexFunc(d.Upserts, func(o wire.Object) bool { return o.ID().Kind == wire.KindPolicy }); i < 0 {
+			if i := slices.IndexFunc(d.Upserts,
+				func(o wire.Object) bool { return o.ID().Kind == wire.KindPolicy }); i < 0 {
 				t.Error("the policy stays as it was")
-			} else if p := d.Upserts[i].(*wire.Policy); len(p.Ingress)+len(p.Egress) > 2 || allows(p.Ingress) || allows(p.Egress) {
+			} else if p := d.Upserts[i].(*wire.Policy); len(p.Ingress)+len(p.Egress) > 2 || allows(p.Ingress) ||
+				allows(p.Egress) {
 				t.Errorf("the policy is %+v", p)
 			}
 			e.Upsert(fits)
@@ -146,8 +158,8 @@ func allows(rules []wire.Rule) bool {
 	return slices.ContainsFunc(rules, func(r wire.Rule) bool { return r.Action == wire.Allow })
 }
 
-// TestOlderPoliciesOfANamespaceComeFirst: what does not fit is the newest, other namespaces do not notice, and when there is room
-// again the policy is used.
+// TestOlderPoliciesOfANamespaceComeFirst: what does not fit is the newest, other namespaces do not notice, and when
+// there is room again the policy is used.
 func TestOlderPoliciesOfANamespaceComeFirst(t *testing.T) {
 	e := calc.NewWithin(compile.Budget{NamespaceSets: 100})
 	aged := func(namespace, name string, age int) metav1.Object {
@@ -167,7 +179,8 @@ func TestOlderPoliciesOfANamespaceComeFirst(t *testing.T) {
 	}
 	e.Upsert(aged("namespace-1", "middle", 2))
 	d := e.Flush()
-	if reason, _ := reasonIn(d, "young"); len(d.Problems) != 1 || !strings.Contains(reason, "NamespaceMaxSets") || !strings.Contains(reason, "allows nothing") {
+	if reason, _ := reasonIn(d, "young"); len(d.Problems) != 1 || !strings.Contains(reason, "NamespaceMaxSets") ||
+		!strings.Contains(reason, "allows nothing") {
 		t.Errorf("the youngest does not fit any more: %+v", d.Problems)
 	}
 	e.Delete(calc.KindNetworkPolicy, "namespace-1", "old")
@@ -205,8 +218,8 @@ func TestMembersOfAPolicy(t *testing.T) {
 	}
 }
 
-// TestLightChangesDoNotWaitForHeavyPolicies: while a policy that takes long is put in place step by step, what else happens is handed
-// out at once; until it is there, the policy allows nothing.
+// TestLightChangesDoNotWaitForHeavyPolicies: while a policy that takes long is put in place step by step, what else
+// happens is handed out at once; until it is there, the policy allows nothing.
 func TestLightChangesDoNotWaitForHeavyPolicies(t *testing.T) {
 	e, w := calc.New(), newWorld()
 	for i := range 2000 {
@@ -236,13 +249,14 @@ func TestLightChangesDoNotWaitForHeavyPolicies(t *testing.T) {
 	if steps < 10 {
 		t.Errorf("it took %d steps: nothing was put off", steps)
 	}
-	if p := w.objects[wire.ID{Kind: wire.KindPolicy, Name: "knp.default/namespace-1/heavy"}].(*wire.Policy); len(p.Ingress) != 100 {
+	if p := w.objects[wire.ID{Kind: wire.KindPolicy,
+		Name: "knp.default/namespace-1/heavy"}].(*wire.Policy); len(p.Ingress) != 100 {
 		t.Errorf("in the end the policy has %d rules, want 100", len(p.Ingress))
 	}
 }
 
-// TestStagedPoliciesAreMatchedInSteps: a Step matches few classes for a staged policy with many selectors. Explain is right
-// after each Step, and the budget counts the members in the end.
+// TestStagedPoliciesAreMatchedInSteps: a Step matches few classes for a staged policy with many selectors. Explain is
+// right after each Step, and the budget counts the members in the end.
 func TestStagedPoliciesAreMatchedInSteps(t *testing.T) {
 	const pods, selectors, limit = 2000, 100, 20_000
 	e := calc.NewWithin(compile.Budget{PolicyMembers: selectors * 1024})
@@ -253,7 +267,8 @@ func TestStagedPoliciesAreMatchedInSteps(t *testing.T) {
 	}
 	e.Flush()
 	one, two := scale.LabelledPod(1, 0), scale.LabelledPod(2, 0)
-	flow := calc.Flow{Src: netip.MustParseAddr(two.Status.PodIPs[0].IP), Dst: netip.MustParseAddr(one.Status.PodIPs[0].IP), Protocol: 6}
+	flow := calc.Flow{Src: netip.MustParseAddr(two.Status.PodIPs[0].IP),
+		Dst: netip.MustParseAddr(one.Status.PodIPs[0].IP), Protocol: 6}
 	e.Upsert(&v3.StagedKubernetesNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "namespace-1", Name: "heavy"},
 		Spec: v3.StagedKubernetesNetworkPolicySpec{Ingress: widePolicy("heavy", selectors).Spec.Ingress}})
 	steps, reason := 0, ""
@@ -315,8 +330,8 @@ func TestShutPoliciesCostLittle(t *testing.T) {
 	}
 }
 
-// TestMembersAreCountedWhereTheyChange: when a selector selects many more pods than before, the policies that name other
-// selectors are not counted again.
+// TestMembersAreCountedWhereTheyChange: when a selector selects many more pods than before, the policies that name
+// other selectors are not counted again.
 func TestMembersAreCountedWhereTheyChange(t *testing.T) {
 	const others = 1000
 	e := calc.NewWithin(compile.Budget{PolicyMembers: 128})

@@ -14,14 +14,16 @@ import (
 
 // global is a policy with a selector, and without rules.
 func global(name, selector string) *v3.GlobalNetworkPolicy {
-	return &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.GlobalNetworkPolicySpec{Selector: selector}}
+	return &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v3.GlobalNetworkPolicySpec{Selector: selector}}
 }
 
-// TestHostEndpointFollowsWhatItsPoliciesAreFor changes which list of a host endpoint a policy is in. The tiers of a workload
-// that the same policies select stay as they are.
+// TestHostEndpointFollowsWhatItsPoliciesAreFor changes which list of a host endpoint a policy is in. The tiers of a
+// workload that the same policies select stay as they are.
 func TestHostEndpointFollowsWhatItsPoliciesAreFor(t *testing.T) {
 	e, w := calc.New(), newWorld()
-	e.Upsert(&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "h"}, Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0"}})
+	e.Upsert(&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "h"},
+		Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0"}})
 	for _, step := range []struct {
 		name                             string
 		set                              func(*v3.GlobalNetworkPolicySpec)
@@ -29,8 +31,10 @@ func TestHostEndpointFollowsWhatItsPoliciesAreFor(t *testing.T) {
 	}{
 		{"normal", func(*v3.GlobalNetworkPolicySpec) {}, true, false, false, false},
 		{"forwarded", func(s *v3.GlobalNetworkPolicySpec) { s.ApplyOnForward = true }, true, true, false, false},
-		{"untracked", func(s *v3.GlobalNetworkPolicySpec) { s.ApplyOnForward, s.DoNotTrack = true, true }, false, false, false, true},
-		{"before DNAT", func(s *v3.GlobalNetworkPolicySpec) { s.ApplyOnForward, s.PreDNAT = true, true }, false, false, true, false},
+		{"untracked", func(s *v3.GlobalNetworkPolicySpec) { s.ApplyOnForward, s.DoNotTrack = true, true }, false, false,
+			false, true},
+		{"before DNAT", func(s *v3.GlobalNetworkPolicySpec) { s.ApplyOnForward, s.PreDNAT = true, true }, false, false,
+			true, false},
 		{"normal again", func(*v3.GlobalNetworkPolicySpec) {}, true, false, false, false},
 	} {
 		p := global("p", "all()")
@@ -44,7 +48,8 @@ func TestHostEndpointFollowsWhatItsPoliciesAreFor(t *testing.T) {
 		for list, x := range map[string]struct {
 			tiers []wire.Tier
 			want  bool
-		}{"tiers": {h.Tiers, step.tiers}, "forward": {h.Forward, step.forward}, "preDNAT": {h.PreDNAT, step.preDNAT}, "untracked": {h.Untracked, step.rawTier}} {
+		}{"tiers": {h.Tiers, step.tiers}, "forward": {h.Forward, step.forward}, "preDNAT": {h.PreDNAT, step.preDNAT},
+			"untracked": {h.Untracked, step.rawTier}} {
 			if len(x.tiers) > 0 != x.want {
 				t.Errorf("%s: %s are %v", step.name, list, x.tiers)
 			}
@@ -52,12 +57,15 @@ func TestHostEndpointFollowsWhatItsPoliciesAreFor(t *testing.T) {
 	}
 }
 
-// TestNamespaceStandsBeforeTheProfileOfItsName: while there are both, the labels are the Namespace's and the rules the Profile's.
+// TestNamespaceStandsBeforeTheProfileOfItsName: while there are both, the labels are the Namespace's and the rules the
+// Profile's.
 func TestNamespaceStandsBeforeTheProfileOfItsName(t *testing.T) {
 	e, w := calc.New(), newWorld()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "p"}, Spec: corev1.PodSpec{NodeName: "n1"}}
-	profile := &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: "kns.a"}, Spec: v3.ProfileSpec{LabelsToApply: map[string]string{"pcns.team": "profile"}}}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"team": "namespace"}}}
+	profile := &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: "kns.a"},
+		Spec: v3.ProfileSpec{LabelsToApply: map[string]string{"pcns.team": "profile"}}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a",
+		Labels: map[string]string{"team": "namespace"}}}
 	e.Upsert(pod)
 	e.Upsert(global("profile", "pcns.team == 'profile'"))
 	e.Upsert(global("namespace", "pcns.team == 'namespace'"))
@@ -77,12 +85,14 @@ func TestNamespaceStandsBeforeTheProfileOfItsName(t *testing.T) {
 			{remove(calc.KindNamespace, "a"), "profile", own},
 			{remove(calc.KindProfile, "kns.a"), "", all},
 		} {
-			if step.do(); !flushed { // there and back again, within one flush
+			step.do()
+			if !flushed { // there and back again, within one flush
 				e.Delete(calc.KindPod, "a", "p")
 				e.Upsert(pod)
 			}
 			w.apply(t, e.Flush())
-			got, err := get[*wire.Endpoint](w, "n1", wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName("a", "p")})
+			got, err := get[*wire.Endpoint](w, "n1", wire.ID{Kind: wire.KindEndpoint,
+				Name: wire.EndpointName("a", "p")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,18 +105,20 @@ func TestNamespaceStandsBeforeTheProfileOfItsName(t *testing.T) {
 				policies = append(policies, tier.Ingress...)
 			}
 			if !slices.Equal(policies, want) || !slices.Equal(got.Profiles, []string{step.policy}) {
-				t.Errorf("step %d: policies are %v, want %v; profiles %v, want %s", n, policies, want, got.Profiles, step.policy)
+				t.Errorf("step %d: policies are %v, want %v; profiles %v, want %s", n, policies, want, got.Profiles,
+					step.policy)
 			}
 		}
 	}
 }
 
-// TestItemsThatDifferInOneThingAreToldApart has pairs that only the account, the orchestrator, the profiles, the kind or the
-// ports tell apart.
+// TestItemsThatDifferInOneThingAreToldApart has pairs that only the account, the orchestrator, the profiles, the kind
+// or the ports tell apart.
 func TestItemsThatDifferInOneThingAreToldApart(t *testing.T) {
 	workload := func(name string, set func(*v3.WorkloadEndpointSpec)) *v3.WorkloadEndpoint {
-		w := &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name}, Spec: v3.WorkloadEndpointSpec{Node: "n1", Orchestrator: "cni",
-			InterfaceName: "cali-" + name, Profiles: []string{"one"}}}
+		w := &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name},
+			Spec: v3.WorkloadEndpointSpec{Node: "n1", Orchestrator: "cni",
+				InterfaceName: "cali-" + name, Profiles: []string{"one"}}}
 		set(&w.Spec)
 		return w
 	}
@@ -114,19 +126,26 @@ func TestItemsThatDifferInOneThingAreToldApart(t *testing.T) {
 		selector string
 		set      func(*v3.WorkloadEndpointSpec)
 	}{
-		"account":      {"projectcalico.org/serviceaccount == 'x'", func(s *v3.WorkloadEndpointSpec) { s.ServiceAccountName = "x" }},
-		"orchestrator": {"projectcalico.org/orchestrator == 'x'", func(s *v3.WorkloadEndpointSpec) { s.Orchestrator = "x" }},
-		"profiles":     {"is == 'two'", func(s *v3.WorkloadEndpointSpec) { s.Profiles = []string{"two"} }},
-		"more":         {"is == 'two'", func(s *v3.WorkloadEndpointSpec) { s.Profiles = []string{"one", "two", "two"} }},
+		"account": {"projectcalico.org/serviceaccount == 'x'",
+			func(s *v3.WorkloadEndpointSpec) { s.ServiceAccountName = "x" }},
+		"orchestrator": {"projectcalico.org/orchestrator == 'x'",
+			func(s *v3.WorkloadEndpointSpec) { s.Orchestrator = "x" }},
+		"profiles": {"is == 'two'", func(s *v3.WorkloadEndpointSpec) { s.Profiles = []string{"two"} }},
+		"more": {"is == 'two'", func(s *v3.WorkloadEndpointSpec) {
+			s.Profiles = []string{"one", "two",
+				"two"}
+		}},
 	} {
 		e, w := calc.New(), newWorld()
-		e.Upsert(&v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: "two"}, Spec: v3.ProfileSpec{LabelsToApply: map[string]string{"is": "two"}}})
+		e.Upsert(&v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: "two"},
+			Spec: v3.ProfileSpec{LabelsToApply: map[string]string{"is": "two"}}})
 		e.Upsert(global("p", pair.selector))
 		e.Upsert(workload("plain", func(*v3.WorkloadEndpointSpec) {}))
 		e.Upsert(workload("other", pair.set))
 		w.apply(t, e.Flush())
 		for endpoint, want := range map[string]int{"plain": 0, "other": 1} {
-			got, err := get[*wire.Endpoint](w, "n1", wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName("a", endpoint)})
+			got, err := get[*wire.Endpoint](w, "n1", wire.ID{Kind: wire.KindEndpoint,
+				Name: wire.EndpointName("a", endpoint)})
 			if err != nil || len(got.Tiers) != want {
 				t.Errorf("%s: %s has the tiers %v, want %d: %v", name, endpoint, got.Tiers, want, err)
 			}

@@ -28,7 +28,8 @@ func (e *Engine) upsertHostEndpoint(o *v3.HostEndpoint) {
 		ports = addPort(ports, spec.Child("ports").Index(i), p, &errs)
 	}
 	if o.Spec.InterfaceName == "" && len(nets) == 0 {
-		errs = append(errs, field.Required(spec.Child("interfaceName"), "or else expectedIPs: they say which interface it is"))
+		errs = append(errs, field.Required(spec.Child("interfaceName"), "or else expectedIPs: they say which "+
+			"interface it is"))
 	}
 	if o.Spec.Node == "" {
 		errs = append(errs, field.Required(spec.Child("node"), "the name of the node"))
@@ -60,7 +61,8 @@ func (e *Engine) upsertWorkloadEndpoint(o *v3.WorkloadEndpoint) {
 		}
 	}
 	if _, err := sourcesOf(o.Spec.AllowSpoofedSourcePrefixes); err != nil {
-		errs = append(errs, field.Invalid(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes, err.Error()))
+		errs = append(errs, field.Invalid(spec.Child("allowSpoofedSourcePrefixes"), o.Spec.AllowSpoofedSourcePrefixes,
+			err.Error()))
 	}
 	e.problems.set(KindWorkloadEndpoint, o.Namespace, o.Name, compile.Reason(errs))
 	it.detail = &o.Spec

@@ -236,7 +236,8 @@ func (q *inquiry) tiers(stage string, policies []*policy) wire.Action {
 		}
 		decided := wire.Action(0)
 		for _, p := range policies[:n] {
-			if decided = q.ask(stage, p); decided != 0 {
+			decided = q.ask(stage, p)
+			if decided != 0 {
 				break
 			}
 		}
@@ -298,7 +299,8 @@ func (q *inquiry) matches(p *policy, r *wire.Rule) bool {
 }
 
 func (f *Flow) isICMP(m *wire.ICMP) bool {
-	return (f.Protocol == rule.ICMP || f.Protocol == rule.ICMPv6) && f.ICMPType == m.Type && (!m.HasCode || f.ICMPCode == m.Code)
+	return (f.Protocol == rule.ICMP || f.Protocol == rule.ICMPv6) && f.ICMPType == m.Type &&
+		(!m.HasCode || f.ICMPCode == m.Code)
 }
 
 func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) bool {
@@ -330,7 +332,8 @@ func (q *inquiry) atEnd(p *policy, m *wire.Match, addr netip.Addr, port uint16) 
 			return false
 		}
 	}
-	if len(m.Ports)+len(m.PortSets) > 0 && !slices.ContainsFunc(m.Ports, inRange) && !slices.ContainsFunc(m.PortSets, inSet) {
+	if len(m.Ports)+len(m.PortSets) > 0 && !slices.ContainsFunc(m.Ports, inRange) &&
+		!slices.ContainsFunc(m.PortSets, inSet) {
 		return false
 	}
 	return !slices.ContainsFunc(m.NotPorts, inRange) && !slices.ContainsFunc(m.NotPortSets, inSet)

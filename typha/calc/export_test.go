@@ -17,7 +17,8 @@ func (e *Engine) Residue() map[string]int {
 		"current": len(e.out.current), "pending": len(e.out.pending) + len(e.out.policies),
 		"problems":      len(e.problems.reasons) + len(e.problems.ofServices),
 		"profile rules": len(e.profiles.rules), "counted selectors": len(e.tenants.counted),
-		"policies": e.policies.Len() + len(e.policies.staged), "tiers": len(e.tiers), "policy lists": e.lists.byKey.Len(),
+		"policies": e.policies.Len() + len(e.policies.staged), "tiers": len(e.tiers),
+		"policy lists": e.lists.byKey.Len(),
 		"changed": len(e.changed.items) + len(e.changed.groups) + len(e.lists.changed) + len(e.lists.single) +
 			len(e.profiles.changed),
 		"tenants":  len(e.tenants.byName) + len(e.tenants.unmeasured) + len(e.tenants.dirty),

@@ -74,14 +74,17 @@ func TestNamespaceLabelsFollowTheNamespace(t *testing.T) {
 // TestAnnotationsOfNamespaces: those that name pools are for all pods that have none of their own. Addresses belong to
 // a single pod, so those of a namespace are nobody's.
 func TestAnnotationsOfNamespaces(t *testing.T) {
-	ofNamespace := map[string]string{wire.AnnotationAddrs: `["10.0.0.7"]`, wire.AnnotationPool4: `["a"]`, wire.AnnotationPool6: `["b"]`}
+	ofNamespace := map[string]string{wire.AnnotationAddrs: `["10.0.0.7"]`, wire.AnnotationPool4: `["a"]`,
+		wire.AnnotationPool6: `["b"]`}
 	w, _ := compute(t, newNode("n1", "172.30.0.1", nil), labelledNamespace("shop", nil, ofNamespace),
 		podOn("n1", "shop", "plain", nil),
-		podOn("n1", "shop", "own", map[string]string{wire.AnnotationAddrs: `["10.0.0.8"]`, wire.AnnotationPool4: `["c"]`}),
+		podOn("n1", "shop", "own", map[string]string{wire.AnnotationAddrs: `["10.0.0.8"]`,
+			wire.AnnotationPool4: `["c"]`}),
 		podOn("n1", "shop", "empty", map[string]string{wire.AnnotationAddrs: "", wire.AnnotationPool4: ""}))
 	for name, want := range map[string]map[string]string{
 		"shop/plain": {wire.AnnotationPool4: `["a"]`, wire.AnnotationPool6: `["b"]`},
-		"shop/own":   {wire.AnnotationAddrs: `["10.0.0.8"]`, wire.AnnotationPool4: `["c"]`, wire.AnnotationPool6: `["b"]`},
+		"shop/own": {wire.AnnotationAddrs: `["10.0.0.8"]`, wire.AnnotationPool4: `["c"]`,
+			wire.AnnotationPool6: `["b"]`},
 		"shop/empty": {wire.AnnotationPool4: `["a"]`, wire.AnnotationPool6: `["b"]`},
 	} {
 		if got := endpointIn(t, w, name).Annotations; !maps.Equal(got, want) {

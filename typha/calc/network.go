@@ -14,8 +14,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// This file passes nodes, their configuration and the resources of the network between them to the packages topology, bgp
-// and nodeconfig.
+// This file passes nodes, their configuration and the resources of the network between them to the packages topology,
+// bgp and nodeconfig.
 
 // upsertNetwork adds or changes a resource of the network or of the configuration of nodes. It ignores other objects.
 func (e *Engine) upsertNetwork(object metav1.Object) {
@@ -97,7 +97,8 @@ func (e *Engine) upsertCalicoNode(o *v3.Node) {
 	as.Labels = o.Labels
 	for _, a := range o.Spec.Addresses {
 		address, _, _ := strings.Cut(a.Address, "/")
-		as.Status.Addresses = append(as.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeAddressType(a.Type), Address: address})
+		as.Status.Addresses = append(as.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeAddressType(a.Type),
+			Address: address})
 	}
 	e.setNode(KindCalicoNode, as)
 }

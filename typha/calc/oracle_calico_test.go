@@ -26,13 +26,14 @@ func (o *oracle) calico(at ref, p *v3.NetworkPolicy) *statement {
 	byAccount := o.accountSelector(s, p.Spec.ServiceAccountSelector)
 	o.failClosed(s, readable)
 	s.selects = func(e *entity) bool {
-		return e.workload != "" && e.namespace == p.Namespace && byAccount(e) && (!readable || subject.holds(e.labels, false))
+		return e.workload != "" && e.namespace == p.Namespace && byAccount(e) &&
+			(!readable || subject.holds(e.labels, false))
 	}
 	return s
 }
 
-// global reads a GlobalNetworkPolicy: it "applies to workload endpoint resources in all namespaces, and to host endpoint
-// resources". A namespace selector "selects the namespace(s) to which this policy applies".
+// global reads a GlobalNetworkPolicy: it "applies to workload endpoint resources in all namespaces, and to host
+// endpoint resources". A namespace selector "selects the namespace(s) to which this policy applies".
 func (o *oracle) global(at ref, p *v3.GlobalNetworkPolicy) *statement {
 	s := o.calicoStatement(at, p.Spec.Tier, p.Spec.Order)
 	s.features = append(s.features, "GlobalNetworkPolicy")
@@ -96,7 +97,8 @@ func (o *oracle) failClosed(s *statement, readable bool) {
 	}
 }
 
-// typesOf is the table of defaults: "no rules: Ingress; ingress rules alone: Ingress; egress rules alone: Egress; both: both".
+// typesOf is the table of defaults: "no rules: Ingress; ingress rules alone: Ingress; egress rules alone: Egress; both:
+// both".
 func typesOf(types []v3.PolicyType, ingress, egress int) []v3.PolicyType {
 	switch {
 	case len(types) > 0:
@@ -201,7 +203,8 @@ func (o *oracle) entityParts(er *v3.EntityRule, at end, namespace string, portsA
 	if er.NotSelector != "" {
 		x, readable := o.selectors.read(er.NotSelector)
 		add("notSelector", readable, func(f *flow) bool {
-			return !readable || !slices.ContainsFunc(o.at(at.addr(f)), func(e *entity) bool { return x.holds(e.labels, e.namespace == "") })
+			return !readable || !slices.ContainsFunc(o.at(at.addr(f)),
+				func(e *entity) bool { return x.holds(e.labels, e.namespace == "") })
 		})
 	}
 	if er.Services != nil {
@@ -215,16 +218,18 @@ func (o *oracle) entityParts(er *v3.EntityRule, at end, namespace string, portsA
 	return parts
 }
 
-// selection is what selectors select. Of one that cannot be read nobody knows which it meant, but not more than there is.
+// selection is what selectors select. Of one that cannot be read nobody knows which it meant, but not more than there
+// is.
 type selection struct {
 	feature string
 	broken  bool
 	holds   func(*entity) bool
 }
 
-// selected is selector, namespaceSelector and serviceAccounts together: "When both NamespaceSelector and another selector
-// are defined on the same rule, then only workload endpoints that are matched by both selectors will be selected"; "if not
-// defined then selectors apply to the NetworkPolicy's namespace", in a GlobalNetworkPolicy to all endpoints and network sets.
+// selected is selector, namespaceSelector and serviceAccounts together: "When both NamespaceSelector and another
+// selector are defined on the same rule, then only workload endpoints that are matched by both selectors will be
+// selected"; "if not defined then selectors apply to the NetworkPolicy's namespace", in a GlobalNetworkPolicy to all
+// endpoints and network sets.
 func (o *oracle) selected(er *v3.EntityRule, namespace string) selection {
 	pods, readable := o.selectors.read(er.Selector)
 	spaces, spacesReadable := o.selectors.read(er.NamespaceSelector)
@@ -351,7 +356,8 @@ func (o *oracle) serviceMatches(m *v3.ServiceMatch, at end, namespace string) fu
 				continue
 			}
 			for _, endpoint := range s.Endpoints {
-				if !slices.ContainsFunc(endpoint.Addresses, func(text string) bool { return netip.MustParseAddr(text) == at.addr(f) }) {
+				if !slices.ContainsFunc(endpoint.Addresses,
+					func(text string) bool { return netip.MustParseAddr(text) == at.addr(f) }) {
 					continue
 				}
 				if at == source {

@@ -10,8 +10,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// cluster reads a ClusterNetworkPolicy, in the words of the comments of its API. The tiers Admin and Baseline are Calico's
-// kube-admin and kube-baseline, and the priority is the order.
+// cluster reads a ClusterNetworkPolicy, in the words of the comments of its API. The tiers Admin and Baseline are
+// Calico's kube-admin and kube-baseline, and the priority is the order.
 func (o *oracle) cluster(at ref, p *policyv1alpha2.ClusterNetworkPolicy) *statement {
 	s := &statement{at: at, tier: v3.KubeAdminTier, order: float64(p.Spec.Priority), rules: map[v3.PolicyType][]rule{},
 		features: []string{"ClusterNetworkPolicy " + string(p.Spec.Tier)}}
@@ -28,14 +28,16 @@ func (o *oracle) cluster(at ref, p *policyv1alpha2.ClusterNetworkPolicy) *statem
 		for _, from := range r.From {
 			peers = append(peers, clusterPeer{namespaces: from.Namespaces, pods: from.Pods})
 		}
-		s.rules[v3.PolicyTypeIngress] = append(s.rules[v3.PolicyTypeIngress], o.clusterRule(r.Action, peers, r.Protocols, source))
+		s.rules[v3.PolicyTypeIngress] = append(s.rules[v3.PolicyTypeIngress],
+			o.clusterRule(r.Action, peers, r.Protocols, source))
 	}
 	for _, r := range p.Spec.Egress {
 		var peers []clusterPeer
 		for _, to := range r.To {
 			peers = append(peers, clusterPeer{to.Namespaces, to.Pods, to.Nodes, to.Networks, len(to.DomainNames) > 0})
 		}
-		s.rules[v3.PolicyTypeEgress] = append(s.rules[v3.PolicyTypeEgress], o.clusterRule(r.Action, peers, r.Protocols, destination))
+		s.rules[v3.PolicyTypeEgress] = append(s.rules[v3.PolicyTypeEgress],
+			o.clusterRule(r.Action, peers, r.Protocols, destination))
 	}
 	for _, list := range s.rules {
 		for i := range list {
@@ -79,7 +81,8 @@ func (p *clusterPeer) feature() string {
 	return "peer networks"
 }
 
-func (o *oracle) clusterRule(action policyv1alpha2.ClusterNetworkPolicyRuleAction, peers []clusterPeer, list []policyv1alpha2.ClusterNetworkPolicyProtocol, far end) rule {
+func (o *oracle) clusterRule(action policyv1alpha2.ClusterNetworkPolicyRuleAction, peers []clusterPeer,
+	list []policyv1alpha2.ClusterNetworkPolicyProtocol, far end) rule {
 	out := rule{action: v3.Action(action)}
 	if action == policyv1alpha2.ClusterNetworkPolicyRuleActionAccept {
 		out.action = v3.Allow
@@ -90,7 +93,10 @@ func (o *oracle) clusterRule(action policyv1alpha2.ClusterNetworkPolicyRuleActio
 		out.features = append(out.features, p.feature())
 	}
 	out.parts = append(out.parts, part{"cluster peers", broken, func(f *flow) bool {
-		return broken || slices.ContainsFunc(peers, func(p clusterPeer) bool { return o.clusterPeerMatches(&p, far.addr(f)) })
+		return broken || slices.ContainsFunc(peers, func(p clusterPeer) bool {
+			return o.clusterPeerMatches(&p,
+				far.addr(f))
+		})
 	}})
 	if len(list) == 0 {
 		return out
@@ -99,7 +105,8 @@ func (o *oracle) clusterRule(action policyv1alpha2.ClusterNetworkPolicyRuleActio
 		return p == policyv1alpha2.ClusterNetworkPolicyProtocol{}
 	})
 	out.parts = append(out.parts, part{"cluster protocols", broken, func(f *flow) bool {
-		return broken || slices.ContainsFunc(list, func(p policyv1alpha2.ClusterNetworkPolicyProtocol) bool { return o.clusterProtocolMatches(&p, f) })
+		return broken || slices.ContainsFunc(list,
+			func(p policyv1alpha2.ClusterNetworkPolicyProtocol) bool { return o.clusterProtocolMatches(&p, f) })
 	}})
 	return out
 }
@@ -123,7 +130,10 @@ func (o *oracle) clusterPeerMatches(p *clusterPeer, addr netip.Addr) bool {
 		}
 		return false
 	case len(p.networks) > 0:
-		return slices.ContainsFunc(p.networks, func(c policyv1alpha2.CIDR) bool { return inAny([]string{string(c)}, addr) })
+		return slices.ContainsFunc(p.networks, func(c policyv1alpha2.CIDR) bool {
+			return inAny([]string{string(c)},
+				addr)
+		})
 	}
 	pod := o.podAt(addr)
 	return pod != nil && o.podsMatch(pod, p.namespaces, p.pods)

@@ -39,7 +39,8 @@ func participates(p *corev1.Pod) bool {
 	return !p.Spec.HostNetwork && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded
 }
 
-// leaveBlocksOut leaves out the blocks that no pool contains, while all ranges can be read, and those that an older one overlaps.
+// leaveBlocksOut leaves out the blocks that no pool contains, while all ranges can be read, and those that an older one
+// overlaps.
 func (o *oracle) leaveBlocksOut() {
 	slices.SortFunc(o.blocks, func(a, b *v3.IPAMBlock) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
@@ -51,7 +52,8 @@ func (o *oracle) leaveBlocksOut() {
 			pool, err := netip.ParsePrefix(p.Spec.CIDR)
 			return err != nil || pool.Overlaps(cidr) && pool.Bits() <= cidr.Bits()
 		})
-		if pooled && !slices.ContainsFunc(count, func(older *v3.IPAMBlock) bool { return netip.MustParsePrefix(older.Spec.CIDR).Overlaps(cidr) }) {
+		if pooled && !slices.ContainsFunc(count,
+			func(older *v3.IPAMBlock) bool { return netip.MustParsePrefix(older.Spec.CIDR).Overlaps(cidr) }) {
 			count = append(count, b)
 		}
 	}
@@ -71,7 +73,8 @@ func (o *oracle) owner(addr netip.Addr) *corev1.Pod {
 				attrs := b.Spec.Attributes[*index].ActiveOwnerAttrs
 				for _, p := range o.pods {
 					if p.Namespace == attrs["namespace"] && p.Name == attrs["pod"] && participates(p) &&
-						(attrs["uid"] == "" || attrs["uid"] == string(p.UID)) && (attrs["node"] == "" || attrs["node"] == p.Spec.NodeName) {
+						(attrs["uid"] == "" || attrs["uid"] == string(p.UID)) &&
+						(attrs["node"] == "" || attrs["node"] == p.Spec.NodeName) {
 						return p
 					}
 				}
@@ -162,13 +165,14 @@ func network(text string) (netip.Prefix, bool) {
 	return n.Masked(), err == nil && !n.Addr().Is4In6()
 }
 
-// podEntity: a pod has its labels, and "projectcalico.org/" ones that say where it belongs; those of its namespace and its
-// service account are its own too, behind the prefixes pcns. and pcsa. .
+// podEntity: a pod has its labels, and "projectcalico.org/" ones that say where it belongs; those of its namespace and
+// its service account are its own too, behind the prefixes pcns. and pcsa. .
 func (o *oracle) podEntity(p *corev1.Pod) *entity {
 	if e := o.ofPod[p]; e != nil {
 		return e
 	}
-	e := &entity{pod: p, workload: p.Name, node: p.Spec.NodeName, namespace: p.Namespace, own: p.Labels, account: p.Spec.ServiceAccountName,
+	e := &entity{pod: p, workload: p.Name, node: p.Spec.NodeName, namespace: p.Namespace, own: p.Labels,
+		account:  p.Spec.ServiceAccountName,
 		profiles: []string{"kns." + p.Namespace}}
 	o.inherit(e)
 	e.labels["projectcalico.org/orchestrator"] = "k8s"
@@ -248,7 +252,10 @@ func (o *oracle) apply(e *entity) {
 // notInherited leaves out labels that look like those of a namespace or an account: nobody has these as his own.
 func notInherited(own map[string]string) map[string]string {
 	out := maps.Clone(own)
-	maps.DeleteFunc(out, func(key, _ string) bool { return strings.HasPrefix(key, "pcns.") || strings.HasPrefix(key, "pcsa.") })
+	maps.DeleteFunc(out, func(key, _ string) bool {
+		return strings.HasPrefix(key, "pcns.") ||
+			strings.HasPrefix(key, "pcsa.")
+	})
 	return out
 }
 

@@ -14,10 +14,11 @@ import (
 )
 
 // kubernetes reads a NetworkPolicy of Kubernetes, in the words of
-// https://kubernetes.io/docs/concepts/services-networking/network-policies/ . Calico puts it into the tier default, with
-// order 1000. Peers that cannot be read match nothing: all rules allow.
+// https://kubernetes.io/docs/concepts/services-networking/network-policies/ . Calico puts it into the tier default,
+// with order 1000. Peers that cannot be read match nothing: all rules allow.
 func (o *oracle) kubernetes(at ref, np *networkingv1.NetworkPolicy) *statement {
-	s := &statement{at: at, tier: v3.DefaultTier, order: 1000, rules: map[v3.PolicyType][]rule{}, features: []string{"NetworkPolicy of Kubernetes"}}
+	s := &statement{at: at, tier: v3.DefaultTier, order: 1000, rules: map[v3.PolicyType][]rule{},
+		features: []string{"NetworkPolicy of Kubernetes"}}
 	subject, readable := readableOf(&np.Spec.PodSelector)
 	s.selects = func(e *entity) bool {
 		return e.pod != nil && e.namespace == np.Namespace && selects(subject, e.own)
@@ -31,10 +32,12 @@ func (o *oracle) kubernetes(at ref, np *networkingv1.NetworkPolicy) *statement {
 		return s
 	}
 	for _, r := range np.Spec.Ingress {
-		s.rules[v3.PolicyTypeIngress] = append(s.rules[v3.PolicyTypeIngress], o.kubernetesRule(np, r.From, r.Ports, source))
+		s.rules[v3.PolicyTypeIngress] = append(s.rules[v3.PolicyTypeIngress],
+			o.kubernetesRule(np, r.From, r.Ports, source))
 	}
 	for _, r := range np.Spec.Egress {
-		s.rules[v3.PolicyTypeEgress] = append(s.rules[v3.PolicyTypeEgress], o.kubernetesRule(np, r.To, r.Ports, destination))
+		s.rules[v3.PolicyTypeEgress] = append(s.rules[v3.PolicyTypeEgress],
+			o.kubernetesRule(np, r.To, r.Ports, destination))
 	}
 	return s
 }
@@ -51,7 +54,8 @@ func readableOf(s *metav1.LabelSelector) (*metav1.LabelSelector, bool) {
 	return out, len(out.MatchExpressions) == len(s.MatchExpressions)
 }
 
-func (o *oracle) kubernetesRule(np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, far end) rule {
+func (o *oracle) kubernetesRule(np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer,
+	ports []networkingv1.NetworkPolicyPort, far end) rule {
 	return rule{action: v3.Allow, parts: []part{
 		{feature: "kubernetes peers", holds: func(f *flow) bool { return o.peersMatch(np, peers, far.addr(f)) }},
 		{feature: "kubernetes ports", holds: func(f *flow) bool { return o.portsMatch(ports, f) }},
@@ -89,7 +93,8 @@ func selects(s *metav1.LabelSelector, on map[string]string) bool {
 	return err == nil && selector.Matches(labels.Set(on))
 }
 
-func (o *oracle) peersMatch(np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer, addr netip.Addr) bool {
+func (o *oracle) peersMatch(np *networkingv1.NetworkPolicy, peers []networkingv1.NetworkPolicyPeer,
+	addr netip.Addr) bool {
 	if len(peers) == 0 {
 		return true
 	}
@@ -110,7 +115,8 @@ func (o *oracle) peersMatch(np *networkingv1.NetworkPolicy, peers []networkingv1
 			}
 			continue
 		}
-		if (p.PodSelector == nil || selects(p.PodSelector, pod.own)) && o.spaceSelected(p.NamespaceSelector, pod.namespace) {
+		if (p.PodSelector == nil || selects(p.PodSelector, pod.own)) &&
+			o.spaceSelected(p.NamespaceSelector, pod.namespace) {
 			return true
 		}
 	}
@@ -186,7 +192,8 @@ func (o *oracle) portsMatch(ports []networkingv1.NetworkPolicyPort, f *flow) boo
 				return true
 			}
 		default:
-			if pod := o.podAt(f.dst); pod != nil && slices.Contains(pod.ports, namedPort{p.Port.StrVal, protocol, f.dport}) {
+			if pod := o.podAt(f.dst); pod != nil && slices.Contains(pod.ports,
+				namedPort{p.Port.StrVal, protocol, f.dport}) {
 				return true
 			}
 		}

@@ -108,10 +108,12 @@ func TestPrecedence(t *testing.T) {
 			{op: "starts with", label: "my-label", values: []string{"prod"}},
 			{op: "in", label: "role", values: []string{"frontend", "business"}}}},
 	}}
-	if got, want := x.String(), "!has(my-label) || my-label starts with 'prod' && role in {'frontend', 'business'}"; got != want {
+	const want = "!has(my-label) || my-label starts with 'prod' && role in {'frontend', 'business'}"
+	if got := x.String(); got != want {
 		t.Errorf("written as %s, want %s", got, want)
 	}
-	for labels, want := range map[string]bool{"": true, "prod-1/frontend": true, "prod-1/other": false, "test/frontend": false} {
+	for labels, want := range map[string]bool{"": true, "prod-1/frontend": true, "prod-1/other": false,
+		"test/frontend": false} {
 		on := map[string]string{}
 		if value, role, ok := strings.Cut(labels, "/"); ok {
 			on["my-label"], on["role"] = value, role

@@ -10,9 +10,10 @@ import (
 	"github.com/maneki-net/maneki/typha/calc"
 )
 
-// enforce gives the resources as they would be if a staged policy were in force: "Set adds or replaces the policy of the same
-// name, Delete removes it, Learn and Ignore try nothing". at is the policy that it stands for.
-func enforce(live map[ref]metav1.Object, staged metav1.Object) (then map[ref]metav1.Object, at ref, action v3.StagedAction) {
+// enforce gives the resources as they would be if a staged policy were in force: "Set adds or replaces the policy of
+// the same name, Delete removes it, Learn and Ignore try nothing". at is the policy that it stands for.
+func enforce(live map[ref]metav1.Object, staged metav1.Object) (then map[ref]metav1.Object, at ref,
+	action v3.StagedAction) {
 	var policy metav1.Object
 	meta := metav1.ObjectMeta{Namespace: staged.GetNamespace(), Name: staged.GetName()}
 	switch s := staged.(type) {
@@ -31,7 +32,8 @@ func enforce(live map[ref]metav1.Object, staged metav1.Object) (then map[ref]met
 	case *v3.StagedKubernetesNetworkPolicy:
 		at.kind, action = calc.KindNetworkPolicy, s.Spec.StagedAction
 		policy = &networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: s.Spec.PodSelector, PolicyTypes: s.Spec.PolicyTypes, Ingress: s.Spec.Ingress, Egress: s.Spec.Egress}}
+			PodSelector: s.Spec.PodSelector, PolicyTypes: s.Spec.PolicyTypes, Ingress: s.Spec.Ingress,
+			Egress: s.Spec.Egress}}
 	}
 	at.ns, at.name = meta.Namespace, meta.Name
 	then = maps.Clone(live)

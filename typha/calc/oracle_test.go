@@ -53,7 +53,8 @@ type flow struct {
 }
 
 func (f *flow) String() string {
-	return fmt.Sprintf("%s:%d -> %s:%d protocol %d type %d code %d", f.src, f.sport, f.dst, f.dport, f.protocol, f.icmpType, f.icmpCode)
+	return fmt.Sprintf("%s:%d -> %s:%d protocol %d type %d code %d", f.src, f.sport, f.dst, f.dport, f.protocol,
+		f.icmpType, f.icmpCode)
 }
 
 // The numbers of protocols by the names that policies may use.
@@ -152,8 +153,8 @@ const (
 )
 
 // has says whether a policy is asked in a chain: "applyOnForward indicates to apply the rules in this policy on
-// forwarded traffic as well as to locally terminated traffic"; doNotTrack and preDNAT "are meaningful only when applying
-// policy to a host endpoint".
+// forwarded traffic as well as to locally terminated traffic"; doNotTrack and preDNAT "are meaningful only when
+// applying policy to a host endpoint".
 func (c chain) has(s *statement, e *entity) bool {
 	if e.host == nil {
 		return c == normal
@@ -253,7 +254,8 @@ tiers:
 				for _, p := range r.parts {
 					d.features = append(d.features, p.feature)
 				}
-				d.features = append(append(append(d.features, r.features...), s.features...), "action "+string(r.action), "tier "+stage.tier)
+				d.features = append(append(append(d.features, r.features...), s.features...),
+					"action "+string(r.action), "tier "+stage.tier)
 				switch {
 				case fit == either:
 					d.verdict = unknown
@@ -311,7 +313,8 @@ func (o *oracle) ask(q question, f *flow, d decision) decision {
 }
 
 // profileRules: those of Kubernetes' namespaces allow what policies leave undecided, those of service accounts have no
-// rules, projectcalico-default-allow "consists of allow-all ingress and egress rules". A Profile of the name says otherwise.
+// rules, projectcalico-default-allow "consists of allow-all ingress and egress rules". A Profile of the name says
+// otherwise.
 func (o *oracle) profileRules(of *entity, name string, direction v3.PolicyType) []rule {
 	p := o.profiles[name]
 	if p == nil {
@@ -335,7 +338,8 @@ func newOracle(live map[ref]metav1.Object, s selectors) *oracle {
 	o := &oracle{
 		namespaces: map[string]*corev1.Namespace{}, accounts: map[ref]*corev1.ServiceAccount{},
 		profiles: map[string]*v3.Profile{}, tiers: map[string]*v3.Tier{}, selectors: s,
-		known: map[netip.Addr][]*entity{}, ofPod: map[*corev1.Pod]*entity{}, ofWorkload: map[*v3.WorkloadEndpoint]*entity{}, asked: map[question][]stage{},
+		known: map[netip.Addr][]*entity{}, ofPod: map[*corev1.Pod]*entity{},
+		ofWorkload: map[*v3.WorkloadEndpoint]*entity{}, asked: map[question][]stage{},
 	}
 	for _, object := range live {
 		switch x := object.(type) {

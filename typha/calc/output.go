@@ -19,7 +19,8 @@ type output struct {
 }
 
 func newOutput() output {
-	return output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{}, policies: map[string]policyChange{}}
+	return output{current: map[wire.ID]wire.Object{}, pending: map[wire.ID]wire.Object{},
+		policies: map[string]policyChange{}}
 }
 
 func (o *output) set(object wire.Object) { o.pending[object.ID()] = object }

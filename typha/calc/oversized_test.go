@@ -13,8 +13,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestOversizedServiceClosesItsRules: who may write EndpointSlices opens no policy by making a Service too large. A rule
-// that allows then allows nothing, one that denies or passes denies, and the policy says why until the Service is smaller.
+// TestOversizedServiceClosesItsRules: who may write EndpointSlices opens no policy by making a Service too large. A
+// rule that allows then allows nothing, one that denies or passes denies, and the policy says why until the Service is
+// smaller.
 func TestOversizedServiceClosesItsRules(t *testing.T) {
 	end := v3.EntityRule{Services: &v3.ServiceMatch{Name: "shop", Namespace: "ns"}}
 	policy := global("p", "all()")
@@ -23,7 +24,8 @@ func TestOversizedServiceClosesItsRules(t *testing.T) {
 		{Action: v3.Pass, Source: end}, {Action: v3.Allow}}
 	large, small := endpoints("large", 1000, 200), endpoints("small", 1, 1)
 	for name, order := range map[string][]metav1.Object{
-		"policy first": {policy, small, large}, "policy last": {small, large, policy}, "large first": {large, small, policy},
+		"policy first": {policy, small, large}, "policy last": {small, large, policy},
+		"large first": {large, small, policy},
 	} {
 		for _, each := range []bool{false, true} {
 			e, w, reason := calc.New(), newWorld(), ""
@@ -65,7 +67,8 @@ func TestOversizedServiceClosesItsRules(t *testing.T) {
 				}
 			}
 			for _, o := range order {
-				if e.Upsert(o); each {
+				e.Upsert(o)
+				if each {
 					flush()
 				}
 			}
@@ -79,7 +82,8 @@ func TestOversizedServiceClosesItsRules(t *testing.T) {
 			e.Upsert(large)
 			closed("made again")
 			e.Delete(calc.KindGlobalNetworkPolicy, "", "p")
-			if flush(); reason != "" {
+			flush()
+			if reason != "" {
 				t.Errorf("%s: without the policy: %s", name, reason)
 			}
 			for _, s := range []*discoveryv1.EndpointSlice{large, small} {

@@ -245,7 +245,8 @@ func (e *Engine) attach(p *policy) {
 func (e *Engine) detach(p *policy) {
 	if p.staged != nil {
 		trials := e.policies.staged[p.subject]
-		if trials.Remove(p); trials.Len() == 0 {
+		trials.Remove(p)
+		if trials.Len() == 0 {
 			delete(e.policies.staged, p.subject)
 		} else {
 			e.policies.staged[p.subject] = trials

@@ -68,7 +68,8 @@ func TestPoolThatCannotBeUsedKeepsItsRoutes(t *testing.T) {
 				switch {
 				case is != (tt.fresh || readBefore):
 					t.Errorf("the pool is handed out: %v", is)
-				case is && (!p.Disabled || p.Closed == "" || p.VXLAN != wire.EncapAlways || p.CIDR.String() != "10.244.0.0/16"):
+				case is && (!p.Disabled || p.Closed == "" || p.VXLAN != wire.EncapAlways ||
+					p.CIDR.String() != "10.244.0.0/16"):
 					t.Errorf("the pool is %+v", p)
 				}
 				if q := w.objects[wire.ID{Kind: wire.KindPool, Name: "q"}].(*wire.Pool); q.Disabled {

@@ -37,8 +37,8 @@ func (h *history) aged() {
 	}
 }
 
-// TestBudgetsDoNotDependOnTheOrder: which policies fit follows from what there is, whatever order it came in; and what does not
-// fit leaves nothing.
+// TestBudgetsDoNotDependOnTheOrder: which policies fit follows from what there is, whatever order it came in; and what
+// does not fit leaves nothing.
 func TestBudgetsDoNotDependOnTheOrder(t *testing.T) {
 	reasons := 0
 	eachCluster(t, func(n int, h *history) {
@@ -58,7 +58,8 @@ func TestBudgetsDoNotDependOnTheOrder(t *testing.T) {
 	}
 }
 
-// TestStepsEndWhereAFlushDoes makes a history in small steps, between which more happens, and expects what whole flushes give.
+// TestStepsEndWhereAFlushDoes makes a history in small steps, between which more happens, and expects what whole
+// flushes give.
 func TestStepsEndWhereAFlushDoes(t *testing.T) {
 	steps := 0
 	eachCluster(t, func(n int, h *history) {

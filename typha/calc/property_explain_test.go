@@ -13,8 +13,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestExplain compares what Explain says of flows with the oracle: the verdict of every endpoint at both ends, the tier, policy
-// and rule that gave it, and what they would be if the staged policies were in force.
+// TestExplain compares what Explain says of flows with the oracle: the verdict of every endpoint at both ends, the
+// tier, policy and rule that gave it, and what they would be if the staged policies were in force.
 func TestExplain(t *testing.T) {
 	counts := map[string]int{}
 	eachCluster(t, func(n int, h *history) {
@@ -23,9 +23,11 @@ func TestExplain(t *testing.T) {
 		addrs := inForce.addresses()
 		for range *flows / 3 {
 			f := h.flow(addrs)
-			x := e.Explain(calc.Flow{Src: f.src, Dst: f.dst, Protocol: f.protocol, SrcPort: f.sport, DstPort: f.dport, ICMPType: f.icmpType, ICMPCode: f.icmpCode})
+			x := e.Explain(calc.Flow{Src: f.src, Dst: f.dst, Protocol: f.protocol, SrcPort: f.sport, DstPort: f.dport,
+				ICMPType: f.icmpType, ICMPCode: f.icmpCode})
 			all := true
-			for direction, decisions := range map[v3.PolicyType][]calc.Decision{v3.PolicyTypeEgress: x.Egress, v3.PolicyTypeIngress: x.Ingress} {
+			for direction, decisions := range map[v3.PolicyType][]calc.Decision{v3.PolicyTypeEgress: x.Egress,
+				v3.PolicyTypeIngress: x.Ingress} {
 				end := f.src
 				if direction == v3.PolicyTypeIngress {
 					end = f.dst
@@ -43,11 +45,13 @@ func TestExplain(t *testing.T) {
 				for _, d := range decisions {
 					i := slices.IndexFunc(endpoints, func(en *entity) bool { return isOf(d, en) })
 					if i < 0 {
-						t.Errorf("%s %s: a decision of %s %s/%s, which is not there", f, direction, d.Kind, d.Namespace, d.Name)
+						t.Errorf("%s %s: a decision of %s %s/%s, which is not there", f, direction, d.Kind, d.Namespace,
+							d.Name)
 						return
 					}
 					all = all && d.Action == wire.Allow
-					if err := inForce.compare(d, trial, question{of: endpoints[i], direction: direction}, f, counts); err != nil {
+					if err := inForce.compare(d, trial, question{of: endpoints[i], direction: direction}, f,
+						counts); err != nil {
 						t.Errorf("%s %s: %s %s/%s: %v", f, direction, d.Kind, d.Namespace, d.Name, err)
 						return
 					}
@@ -60,7 +64,8 @@ func TestExplain(t *testing.T) {
 		}
 	})
 	t.Logf("decided by: %v", counts)
-	for _, by := range []string{"rule", "end of a tier", "profile", "end of the profiles", "staged differs", "stage untracked", "stage preDNAT"} {
+	for _, by := range []string{"rule", "end of a tier", "profile", "end of the profiles", "staged differs",
+		"stage untracked", "stage preDNAT"} {
 		if counts[by] == 0 && *only < 0 && *clusters >= 1000 {
 			t.Errorf("nothing was decided by: %s", by)
 		}
@@ -72,7 +77,8 @@ func isOf(d calc.Decision, e *entity) bool {
 	case calc.KindPod:
 		return e.pod != nil && d.Namespace == e.namespace && d.Name == e.workload && d.Node == e.node
 	case calc.KindWorkloadEndpoint:
-		return e.pod == nil && e.workload != "" && d.Namespace == e.namespace && d.Name == e.workload && d.Node == e.node
+		return e.pod == nil && e.workload != "" && d.Namespace == e.namespace && d.Name == e.workload &&
+			d.Node == e.node
 	}
 	return e.host != nil && d.Kind == calc.KindHostEndpoint && d.Name == e.host.Name && d.Node == e.node
 }
@@ -90,7 +96,8 @@ func newTrial(live map[ref]metav1.Object, s selectors, enforced bool) *trial {
 			continue
 		}
 		then, at, action := enforce(live, live[from])
-		if live = then; action == v3.StagedActionSet {
+		live = then
+		if action == v3.StagedActionSet {
 			out.staged[at] = then[from]
 		}
 	}
@@ -104,7 +111,8 @@ func (o *trial) compare(d calc.Decision, trial *trial, q question, f *flow, coun
 	if err := o.differs(d.Outcome, want, ok, counts); err != nil {
 		return err
 	}
-	for _, en := range trial.at(map[v3.PolicyType]end{v3.PolicyTypeIngress: destination, v3.PolicyTypeEgress: source}[q.direction].addr(f)) {
+	for _, en := range trial.at(map[v3.PolicyType]end{v3.PolicyTypeIngress: destination,
+		v3.PolicyTypeEgress: source}[q.direction].addr(f)) {
 		if en.host != q.of.host || en.workload != q.of.workload || en.namespace != q.of.namespace {
 			continue
 		}

@@ -53,7 +53,8 @@ func eachCluster(t *testing.T, try func(n int, h *history)) {
 			continue
 		}
 		h := &history{r: r, live: map[ref]metav1.Object{}, makers: r.makers(), engine: calc.NewBounded}
-		if try(n, h); t.Failed() {
+		try(n, h)
+		if t.Failed() {
 			t.Fatalf("seed %d cluster %d", *seed, n)
 		}
 	}
@@ -109,7 +110,10 @@ var makers = []struct {
 	{both, 100, 1, func(r random) metav1.Object { return r.pool() }},
 	{both, 100, 1, func(r random) metav1.Object { return r.block(r.IntN(4)) }},
 	{both, 100, 1, random.configuration},
-	{kubernetes, 50, 3, func(r random) metav1.Object { return r.policy(r.namespaceName(), fmt.Sprintf("np%d", r.IntN(3))) }},
+	{kubernetes, 50, 3, func(r random) metav1.Object {
+		return r.policy(r.namespaceName(),
+			fmt.Sprintf("np%d", r.IntN(3)))
+	}},
 	{both, 60, 1, func(r random) metav1.Object { return r.tier() }},
 	{both, 50, 3, func(r random) metav1.Object { return r.calicoPolicy() }},
 	{both, 60, 3, func(r random) metav1.Object { return r.globalPolicy() }},
@@ -129,7 +133,8 @@ var makers = []struct {
 func (h *history) step(e *calc.Engine) {
 	o := pick(h.r, h.makers...)()
 	if p, is := o.(*corev1.Pod); is && h.r.chance(45) {
-		if o = h.changedPod(p); o == nil {
+		o = h.changedPod(p)
+		if o == nil {
 			return
 		}
 	}
@@ -246,11 +251,13 @@ func (h *history) flow(addrs []netip.Addr) *flow {
 			}
 		}
 		if !v6 && r.chance(30) { // of nodes, or of Services
-			return netip.AddrFrom4(pick(r, [4]byte{172, 30, 0, byte(r.IntN(3))}, [4]byte{10, 0, 0, byte(1 + r.IntN(2))}))
+			return netip.AddrFrom4(pick(r, [4]byte{172, 30, 0, byte(r.IntN(3))},
+				[4]byte{10, 0, 0, byte(1 + r.IntN(2))}))
 		}
 		return r.addr(v6)
 	}
-	f := &flow{src: draw(), dst: draw(), protocol: protocols[pick(r, "TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "UDPLite", "GRE")]}
+	f := &flow{src: draw(), dst: draw(), protocol: protocols[pick(r, "TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP",
+		"UDPLite", "GRE")]}
 	switch f.protocol {
 	case protocols["ICMP"]:
 		f.icmpType, f.icmpCode = pick[uint8](r, 0, 8), uint8(r.IntN(2))
@@ -279,10 +286,12 @@ func (o *oracle) addresses() []netip.Addr {
 		o.at(netip.AddrFrom4([4]byte{192, 168, 9, byte(last)}))
 		o.at(netip.AddrFrom16([16]byte{0xfd, 13: 9, 15: byte(last)}))
 	}
-	return slices.DeleteFunc(slices.SortedFunc(maps.Keys(o.known), netip.Addr.Compare), func(a netip.Addr) bool { return len(o.known[a]) == 0 })
+	return slices.DeleteFunc(slices.SortedFunc(maps.Keys(o.known), netip.Addr.Compare),
+		func(a netip.Addr) bool { return len(o.known[a]) == 0 })
 }
 
-var compareWorlds = gocmp.Options{gocmp.AllowUnexported(world{}), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})}
+var compareWorlds = gocmp.Options{gocmp.AllowUnexported(world{}),
+	cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})}
 
 // same fails where two things differ. Saying how takes long, so it is asked for only then.
 func same[T any](t *testing.T, what string, a, b T) {
@@ -387,8 +396,8 @@ func needsOf(w *world) map[string]map[wire.ID]bool {
 	return needs
 }
 
-// TestNodesGetNoMoreThanTheyNeed: a node has its endpoints, the policies and profiles that these name, and the sets that those
-// name. A policy that is hinted to be needed on every node may be more.
+// TestNodesGetNoMoreThanTheyNeed: a node has its endpoints, the policies and profiles that these name, and the sets
+// that those name. A policy that is hinted to be needed on every node may be more.
 func TestNodesGetNoMoreThanTheyNeed(t *testing.T) {
 	eachCluster(t, func(n int, h *history) {
 		_, w := h.run(t, 60)

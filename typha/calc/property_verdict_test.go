@@ -76,8 +76,8 @@ func TestVerdictsEqualTheOracles(t *testing.T) {
 	counts.decided(t, wanted())
 }
 
-// questions are what has to be decided about a flow: that its source may send and its destination receive. A host endpoint
-// sees any flow, in one of its chains.
+// questions are what has to be decided about a flow: that its source may send and its destination receive. A host
+// endpoint sees any flow, in one of its chains.
 func (o *oracle) questions(f *flow, hosts []*entity, r random) (qs []question) {
 	if e := o.workloadAt(f.src); e != nil && e.node != "" {
 		qs = append(qs, question{e, v3.PolicyTypeEgress, normal})
@@ -86,11 +86,13 @@ func (o *oracle) questions(f *flow, hosts []*entity, r random) (qs []question) {
 		qs = append(qs, question{e, v3.PolicyTypeIngress, normal})
 	}
 	if len(hosts) > 0 && r.chance(45) {
-		q := question{pick(r, hosts...), pick(r, v3.PolicyTypeIngress, v3.PolicyTypeEgress), pick(r, normal, forward, preDNAT, preDNAT, untracked)}
+		q := question{pick(r, hosts...), pick(r, v3.PolicyTypeIngress, v3.PolicyTypeEgress),
+			pick(r, normal, forward, preDNAT, preDNAT, untracked)}
 		switch {
 		case q.chain == untracked && q.of.host.Spec.InterfaceName == "*": // "… do not support untracked policy."
 		case q.chain == normal && q.direction == v3.PolicyTypeIngress && o.workloadAt(f.dst) != nil,
-			q.chain == normal && q.direction == v3.PolicyTypeEgress && o.workloadAt(f.src) != nil: // is not the host's own
+			// is not the host's own
+			q.chain == normal && q.direction == v3.PolicyTypeEgress && o.workloadAt(f.src) != nil:
 		default:
 			qs = append(qs, q)
 		}
@@ -113,24 +115,29 @@ func (d decision) String() string {
 	return fmt.Sprintf("%s by tier %q, profile %q rule %d", d.verdict, d.tier, d.profile, d.rule)
 }
 
-// wanted are the features each of which has to decide flows: some because it let a packet through to the rule that decided,
-// and some because it alone kept one from a rule.
+// wanted are the features each of which has to decide flows: some because it let a packet through to the rule that
+// decided, and some because it alone kept one from a rule.
 func wanted() (all []string) {
 	parts := []string{"kubernetes peers", "kubernetes ports", "protocol", "notProtocol", "icmp", "notICMP", "ipVersion",
 		"cluster peers", "cluster protocols"}
 	for _, end := range []string{"source ", "destination "} {
-		for _, part := range []string{"nets", "notNets", "ports", "notPorts", "selector", "notSelector", "namespaceSelector", "global()", "serviceAccounts", "services"} {
+		for _, part := range []string{"nets", "notNets", "ports", "notPorts", "selector", "notSelector",
+			"namespaceSelector", "global()", "serviceAccounts", "services"} {
 			parts = append(parts, end+part)
 		}
 		all = append(all, end+"named ports")
 	}
-	all = append(all, "NetworkPolicy of Kubernetes", "NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy Admin", "ClusterNetworkPolicy Baseline",
-		"policy namespaceSelector", "policy serviceAccountSelector", "order", "end Pass", "end Deny", "profile", "no profile",
+	all = append(all, "NetworkPolicy of Kubernetes", "NetworkPolicy", "GlobalNetworkPolicy",
+		"ClusterNetworkPolicy Admin", "ClusterNetworkPolicy Baseline",
+		"policy namespaceSelector", "policy serviceAccountSelector", "order", "end Pass", "end Deny", "profile",
+		"no profile",
 		"tier t1", "tier default", "tier kube-admin", "tier kube-baseline",
 		"action Allow", "action Deny", "action Pass", "action Log",
-		"peer namespaces", "peer pods", "peer nodes", "peer networks", "unusable peer", "unusable protocol", "unusable subject",
+		"peer namespaces", "peer pods", "peer nodes", "peer networks", "unusable peer", "unusable protocol",
+		"unusable subject",
 		"unusable nets", "unusable selector", "unusable ports",
-		"forward allowed", "forward denied", "forward undecided", "preDNAT allowed", "preDNAT denied", "preDNAT undecided",
+		"forward allowed", "forward denied", "forward undecided", "preDNAT allowed", "preDNAT denied",
+		"preDNAT undecided",
 		"untracked allowed", "untracked denied", "untracked undecided")
 	for _, part := range parts {
 		all = append(all, part, "not "+part)

@@ -17,7 +17,8 @@ func (r random) expression(depth int, names ...string) expr {
 	name := pick(r, names...)
 	if depth > 0 && r.chance(45) {
 		a, b := r.expression(depth-1, names...), r.expression(depth-1, names...)
-		return pick(r, expr{op: "&&", parts: []expr{a, b}}, expr{op: "||", parts: []expr{a, b}}, expr{op: "!", parts: []expr{a}})
+		return pick(r, expr{op: "&&", parts: []expr{a, b}}, expr{op: "||", parts: []expr{a, b}},
+			expr{op: "!", parts: []expr{a}})
 	}
 	switch r.IntN(12) {
 	case 0:
@@ -27,7 +28,8 @@ func (r random) expression(depth int, names ...string) expr {
 	case 3:
 		return expr{op: "!", parts: []expr{{op: "has", label: name}}}
 	case 4, 5:
-		return expr{op: pick(r, "contains", "starts with", "ends with"), label: name, values: []string{pick(r, "a", "b", "ab")}}
+		return expr{op: pick(r, "contains", "starts with", "ends with"), label: name,
+			values: []string{pick(r, "a", "b", "ab")}}
 	case 6, 7:
 		return expr{op: pick(r, "in", "not in"), label: name, values: []string{r.value(), r.value()}}
 	case 8:
@@ -62,7 +64,8 @@ func (r random) spaceSelector(global bool) string {
 	x := r.expression(1, "app", "tier", "env")
 	switch {
 	case r.chance(20):
-		x = expr{op: "==", label: pick(r, "projectcalico.org/name", "kubernetes.io/metadata.name"), values: []string{r.namespaceName()}}
+		x = expr{op: "==", label: pick(r, "projectcalico.org/name", "kubernetes.io/metadata.name"),
+			values: []string{r.namespaceName()}}
 	case global && r.chance(30):
 		x = expr{op: "global"}
 	case global && r.chance(15):
@@ -82,18 +85,21 @@ func (r random) accountSelector() string {
 }
 
 func (r random) serviceAccount() *corev1.ServiceAccount {
-	return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespaceName(), Name: pick(r, "sa0", "sa1"), Labels: r.labels()}}
+	return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespaceName(),
+		Name: pick(r, "sa0", "sa1"), Labels: r.labels()}}
 }
 
 func (r random) tier() *v3.Tier {
 	t := &v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: r.tierName()}}
-	t.Spec.Order = pick(r, nil, pointer(500.0), pointer(500.0), pointer(5000.0), pointer(2_000_000.0), pointer(20_000_000.0))
+	t.Spec.Order = pick(r, nil, pointer(500.0), pointer(500.0), pointer(5000.0), pointer(2_000_000.0),
+		pointer(20_000_000.0))
 	t.Spec.DefaultAction = pick(r, nil, pointer(v3.Deny), pointer(v3.Pass), pointer(v3.Pass))
 	return t
 }
 
 func (r random) tierName() string {
-	return pick(r, "t1", "t2", "t3", "t1", "t2", v3.DefaultTier, v3.DefaultTier, v3.DefaultTier, v3.KubeAdminTier, v3.KubeBaselineTier)
+	return pick(r, "t1", "t2", "t3", "t1", "t2", v3.DefaultTier, v3.DefaultTier, v3.DefaultTier, v3.KubeAdminTier,
+		v3.KubeBaselineTier)
 }
 
 // order is never one that another kind of policy has, since ties between kinds are not documented.
@@ -107,7 +113,8 @@ func (r random) types() []v3.PolicyType {
 }
 
 func (r random) calicoPolicy() *v3.NetworkPolicy {
-	p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: r.spaceName(), Name: fmt.Sprintf("cnp%d", r.IntN(3))}}
+	p := &v3.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: r.spaceName(),
+		Name: fmt.Sprintf("cnp%d", r.IntN(3))}}
 	p.Spec.Tier, p.Spec.Order, p.Spec.Types = r.tierName(), r.order(), r.types()
 	if r.chance(75) {
 		p.Spec.Selector = r.selector()
@@ -164,7 +171,8 @@ func (r random) rule(direction v3.PolicyType, namespaced bool) v3.Rule {
 	ports := false
 	switch r.IntN(11) {
 	case 0, 1, 2, 3, 4:
-		rule.Protocol = pointer(pick(r, intstr.FromString("TCP"), intstr.FromString("TCP"), intstr.FromString("UDP"), intstr.FromString("SCTP"), intstr.FromInt32(6), intstr.FromInt32(17)))
+		rule.Protocol = pointer(pick(r, intstr.FromString("TCP"), intstr.FromString("TCP"), intstr.FromString("UDP"),
+			intstr.FromString("SCTP"), intstr.FromInt32(6), intstr.FromInt32(17)))
 		ports = true
 	case 5, 8:
 		r.icmp(&rule)
@@ -250,7 +258,8 @@ func (r random) net() string {
 	if r.chance(2) {
 		return pick(r, "10.0.0.300/8", "nonsense", "10.0.0.0/33", "::ffff:10.0.0.0/123")
 	}
-	return pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.8/29", "192.168.0.2", "fd00::8/125", "172.30.0.0/24", "10.0.0.0/27", "192.168.9.0/31")
+	return pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.8/29", "192.168.0.2",
+		"fd00::8/125", "172.30.0.0/24", "10.0.0.0/27", "192.168.9.0/31")
 }
 
 func (r random) calicoPorts() (ports []intstr.IntOrString) {
@@ -266,20 +275,23 @@ func (r random) calicoPorts() (ports []intstr.IntOrString) {
 }
 
 func (r random) networkSet() *v3.NetworkSet {
-	s := &v3.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: r.spaceName(), Name: fmt.Sprintf("set%d", r.IntN(2)), Labels: r.labels()}}
+	s := &v3.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: r.spaceName(), Name: fmt.Sprintf("set%d", r.IntN(2)),
+		Labels: r.labels()}}
 	s.Spec.Nets = r.setNets()
 	return s
 }
 
 func (r random) globalNetworkSet() *v3.GlobalNetworkSet {
-	s := &v3.GlobalNetworkSet{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("global%d", r.IntN(3)), Labels: r.labels()}}
+	s := &v3.GlobalNetworkSet{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("global%d", r.IntN(3)),
+		Labels: r.labels()}}
 	s.Spec.Nets = r.setNets()
 	return s
 }
 
 func (r random) setNets() (nets []string) {
 	for range r.IntN(3) {
-		nets = append(nets, pick(r, "10.0.0.0/29", "192.168.0.0/30", "192.168.0.1", "fd00::/125", "fd00::3", "172.30.0.0/31", "10.0.1.0/24", "192.168.9.0/31"))
+		nets = append(nets, pick(r, "10.0.0.0/29", "192.168.0.0/30", "192.168.0.1", "fd00::/125", "fd00::3",
+			"172.30.0.0/31", "10.0.1.0/24", "192.168.9.0/31"))
 	}
 	return nets
 }
@@ -295,12 +307,14 @@ func (r random) service() *v3.ServiceMatch {
 // slice gives the endpoints of a Service, one family in each.
 func (r random) slice() *discoveryv1.EndpointSlice {
 	of := r.service()
-	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace, Name: fmt.Sprintf("%s-%d", of.Name, r.IntN(2)),
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace,
+		Name:   fmt.Sprintf("%s-%d", of.Name, r.IntN(2)),
 		Labels: map[string]string{"kubernetes.io/service-name": of.Name}}}
 	s.AddressType = pick(r, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
 	for range 1 + r.IntN(3) {
 		address := r.addr(s.AddressType == discoveryv1.AddressTypeIPv6).String()
-		if s.AddressType == discoveryv1.AddressTypeIPv4 && r.chance(70) { // one that the other slice of the Service has too
+		if s.AddressType == discoveryv1.AddressTypeIPv4 && r.chance(70) {
+			// one that the other slice of the Service has too
 			address = pick(r, "10.0.0.1", "10.0.0.2")
 		}
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{address}})
@@ -342,7 +356,8 @@ func (r random) spaceName() string {
 // workload gives an endpoint as an orchestrator without Kubernetes writes it, with addresses that nothing else has.
 func (r random) workload() *v3.WorkloadEndpoint {
 	n := r.IntN(4)
-	w := &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "etcd", Name: fmt.Sprintf("n1-cni-w%d-eth0", n), Labels: r.labels()}}
+	w := &v3.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "etcd", Name: fmt.Sprintf("n1-cni-w%d-eth0", n),
+		Labels: r.labels()}}
 	w.Spec.Orchestrator = pick(r, "cni", "libnetwork")
 	w.Labels["projectcalico.org/namespace"], w.Labels["projectcalico.org/orchestrator"] = "etcd", w.Spec.Orchestrator
 	w.Spec.Workload, w.Spec.Endpoint = fmt.Sprintf("w%d", n), "eth0"
@@ -350,7 +365,8 @@ func (r random) workload() *v3.WorkloadEndpoint {
 	w.Spec.IPNetworks = []string{fmt.Sprintf("192.168.9.%d/32", n), fmt.Sprintf("fd00::9:%d/128", n)}[:1+r.IntN(2)]
 	w.Spec.Profiles = r.profileNames()
 	for r.chance(30) {
-		w.Spec.Ports = append(w.Spec.Ports, v3.WorkloadEndpointPort{Name: pick(r, "http", "dns"), Port: 80 + uint16(r.IntN(4)),
+		w.Spec.Ports = append(w.Spec.Ports, v3.WorkloadEndpointPort{Name: pick(r, "http", "dns"),
+			Port:     80 + uint16(r.IntN(4)),
 			Protocol: intstr.FromString(pick(r, "TCP", "UDP"))})
 	}
 	return w
@@ -367,7 +383,8 @@ func (r random) profileNames() (names []string) {
 
 // profile gives labels that no other profile gives, since which would win is not documented.
 func (r random) profile() *v3.Profile {
-	p := &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "prof0", "prof0", "prof1", "prof1", "kns.etcd", "kns."+r.namespaceName())}}
+	p := &v3.Profile{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "prof0", "prof0", "prof1", "prof1", "kns.etcd",
+		"kns."+r.namespaceName())}}
 	if r.chance(60) && !strings.HasPrefix(p.Name, "kns.") {
 		p.Spec.LabelsToApply = map[string]string{map[string]string{"prof0": "app", "prof1": "tier"}[p.Name]: r.value()}
 	}
@@ -383,20 +400,23 @@ func (r random) profile() *v3.Profile {
 }
 
 func (r random) stagedAction() v3.StagedAction {
-	return pick(r, "", v3.StagedActionSet, v3.StagedActionSet, v3.StagedActionSet, v3.StagedActionDelete, v3.StagedActionLearn, v3.StagedActionIgnore)
+	return pick(r, "", v3.StagedActionSet, v3.StagedActionSet, v3.StagedActionSet, v3.StagedActionDelete,
+		v3.StagedActionLearn, v3.StagedActionIgnore)
 }
 
 func (r random) stagedPolicy() *v3.StagedNetworkPolicy {
 	p := r.calicoPolicy()
 	return &v3.StagedNetworkPolicy{ObjectMeta: p.ObjectMeta, Spec: v3.StagedNetworkPolicySpec{
-		StagedAction: r.stagedAction(), Tier: p.Spec.Tier, Order: p.Spec.Order, Types: p.Spec.Types, Selector: p.Spec.Selector,
+		StagedAction: r.stagedAction(), Tier: p.Spec.Tier, Order: p.Spec.Order, Types: p.Spec.Types,
+		Selector:               p.Spec.Selector,
 		ServiceAccountSelector: p.Spec.ServiceAccountSelector, Ingress: p.Spec.Ingress, Egress: p.Spec.Egress}}
 }
 
 func (r random) stagedGlobalPolicy() *v3.StagedGlobalNetworkPolicy {
 	p := r.globalPolicy()
 	return &v3.StagedGlobalNetworkPolicy{ObjectMeta: p.ObjectMeta, Spec: v3.StagedGlobalNetworkPolicySpec{
-		StagedAction: r.stagedAction(), Tier: p.Spec.Tier, Order: p.Spec.Order, Types: p.Spec.Types, Selector: p.Spec.Selector,
+		StagedAction: r.stagedAction(), Tier: p.Spec.Tier, Order: p.Spec.Order, Types: p.Spec.Types,
+		Selector:          p.Spec.Selector,
 		NamespaceSelector: p.Spec.NamespaceSelector, ServiceAccountSelector: p.Spec.ServiceAccountSelector,
 		ApplyOnForward: p.Spec.ApplyOnForward, DoNotTrack: p.Spec.DoNotTrack, PreDNAT: p.Spec.PreDNAT,
 		Ingress: p.Spec.Ingress, Egress: p.Spec.Egress}}

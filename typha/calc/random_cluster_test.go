@@ -7,7 +7,8 @@ import (
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 )
 
-// clusterPolicy gives each name a priority of its own: between policies of one priority "the implementation can apply any".
+// clusterPolicy gives each name a priority of its own: between policies of one priority "the implementation can apply
+// any".
 func (r random) clusterPolicy() *policyv1alpha2.ClusterNetworkPolicy {
 	n := r.IntN(4)
 	p := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: []string{"z", "y", "x", "w"}[n]}}
@@ -23,7 +24,8 @@ func (r random) clusterPolicy() *policyv1alpha2.ClusterNetworkPolicy {
 		p.Spec.Subject.Pods = r.namespacedPod()
 	}
 	action := func() policyv1alpha2.ClusterNetworkPolicyRuleAction {
-		return pick(r, policyv1alpha2.ClusterNetworkPolicyRuleActionAccept, policyv1alpha2.ClusterNetworkPolicyRuleActionDeny, policyv1alpha2.ClusterNetworkPolicyRuleActionPass)
+		return pick(r, policyv1alpha2.ClusterNetworkPolicyRuleActionAccept,
+			policyv1alpha2.ClusterNetworkPolicyRuleActionDeny, policyv1alpha2.ClusterNetworkPolicyRuleActionPass)
 	}
 	for r.chance(60) {
 		rule := policyv1alpha2.ClusterNetworkPolicyIngressRule{Action: action(), Protocols: r.clusterProtocols()}
@@ -50,7 +52,8 @@ func (r random) clusterPolicy() *policyv1alpha2.ClusterNetworkPolicy {
 			return p.Namespaces == nil && p.Pods == nil
 		}) {
 			// "You can't use this in a rule that targets resources without named ports (e.g. Nodes or Networks)."
-			rule.Protocols = slices.DeleteFunc(rule.Protocols, func(p policyv1alpha2.ClusterNetworkPolicyProtocol) bool { return p.DestinationNamedPort != "" })
+			rule.Protocols = slices.DeleteFunc(rule.Protocols,
+				func(p policyv1alpha2.ClusterNetworkPolicyProtocol) bool { return p.DestinationNamedPort != "" })
 		}
 		p.Spec.Egress = append(p.Spec.Egress, rule)
 	}
@@ -71,7 +74,8 @@ func (r random) egressPeer() (peer policyv1alpha2.ClusterNetworkPolicyEgressPeer
 	case 4, 5:
 		peer.Nodes = &s
 	default:
-		peer.Networks = []policyv1alpha2.CIDR{policyv1alpha2.CIDR(pick(r, "10.0.0.0/24", "0.0.0.0/0", "fd00::/64", "172.30.0.0/31", "192.168.0.0/31"))}
+		peer.Networks = []policyv1alpha2.CIDR{policyv1alpha2.CIDR(pick(r, "10.0.0.0/24", "0.0.0.0/0", "fd00::/64",
+			"172.30.0.0/31", "192.168.0.0/31"))}
 		if r.chance(5) { // the CRD's rule, isCIDR, refuses it
 			peer.Networks = append(peer.Networks, "::ffff:10.0.0.0/123")
 		}
@@ -85,7 +89,8 @@ func (r random) egressPeer() (peer policyv1alpha2.ClusterNetworkPolicyEgressPeer
 func (r random) clusterProtocols() (list []policyv1alpha2.ClusterNetworkPolicyProtocol) {
 	for r.chance(45) {
 		var p policyv1alpha2.ClusterNetworkPolicyProtocol
-		port := pick(r, nil, &policyv1alpha2.Port{Number: 80 + int32(r.IntN(4))}, &policyv1alpha2.Port{Range: &policyv1alpha2.PortRange{Start: 80, End: 82}})
+		port := pick(r, nil, &policyv1alpha2.Port{Number: 80 + int32(r.IntN(4))},
+			&policyv1alpha2.Port{Range: &policyv1alpha2.PortRange{Start: 80, End: 82}})
 		switch r.IntN(6) {
 		case 0, 1:
 			p.TCP = &policyv1alpha2.ClusterNetworkPolicyProtocolTCP{DestinationPort: port}

@@ -15,7 +15,8 @@ import (
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
 
-// random makes resources from small vocabularies, so that they concern each other, and remembers the selectors that it wrote.
+// random makes resources from small vocabularies, so that they concern each other, and remembers the selectors that it
+// wrote.
 type random struct {
 	*rand.Rand
 	selectors selectors
@@ -49,7 +50,8 @@ func (r random) labelSelector() metav1.LabelSelector {
 	}
 	for r.chance(35) {
 		e := metav1.LabelSelectorRequirement{Key: pick(r, "app", "tier", "env", "none")}
-		e.Operator = pick(r, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist)
+		e.Operator = pick(r, metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists,
+			metav1.LabelSelectorOpDoesNotExist)
 		if e.Operator == metav1.LabelSelectorOpIn || e.Operator == metav1.LabelSelectorOpNotIn {
 			e.Values = []string{pick(r, "aa", "ab"), pick(r, "ab", "bb")}
 		}
@@ -80,7 +82,8 @@ func (r random) addr(v6 bool) netip.Addr {
 
 func (r random) pod(ns, name string) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: ns, Name: name, UID: types.UID(pick(r, "1", "2")), Labels: r.labels(), CreationTimestamp: at(int64(r.IntN(3))),
+		Namespace: ns, Name: name, UID: types.UID(pick(r, "1", "2")), Labels: r.labels(),
+		CreationTimestamp: at(int64(r.IntN(3))),
 	}}
 	if r.chance(85) {
 		p.Spec.NodeName = pick(r, "n1", "n2", "n3")
@@ -106,7 +109,8 @@ func (r random) pod(ns, name string) *corev1.Pod {
 	p.Spec.Containers = []corev1.Container{r.container()}
 	if r.chance(20) {
 		before := r.container()
-		before.RestartPolicy = pick(r, nil, pointer(corev1.ContainerRestartPolicyAlways), pointer(corev1.ContainerRestartPolicyAlways))
+		before.RestartPolicy = pick(r, nil, pointer(corev1.ContainerRestartPolicyAlways),
+			pointer(corev1.ContainerRestartPolicyAlways))
 		p.Spec.InitContainers = []corev1.Container{before}
 	}
 	return p
@@ -122,7 +126,8 @@ func (r random) container() (c corev1.Container) {
 	return c
 }
 
-// block gives a block of 16 addresses, of IPv4 or IPv6, or of 8 that another overlaps, whose allocations name pods that may exist.
+// block gives a block of 16 addresses, of IPv4 or IPv6, or of 8 that another overlaps, whose allocations name pods that
+// may exist.
 func (r random) block(n int) *v3.IPAMBlock {
 	cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n) * 16}), 28)
 	switch n {
@@ -169,10 +174,12 @@ func (r random) policy(ns, name string) *networkingv1.NetworkPolicy {
 		np.Spec.PodSelector.MatchExpressions = append(np.Spec.PodSelector.MatchExpressions, r.nonsense())
 	}
 	in, out := networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
-	np.Spec.PolicyTypes = pick(r, nil, []networkingv1.PolicyType{}, []networkingv1.PolicyType{in}, []networkingv1.PolicyType{out},
+	np.Spec.PolicyTypes = pick(r, nil, []networkingv1.PolicyType{}, []networkingv1.PolicyType{in},
+		[]networkingv1.PolicyType{out},
 		[]networkingv1.PolicyType{in, out})
 	for r.chance(60) {
-		np.Spec.Ingress = append(np.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: r.peers(), Ports: r.ports()})
+		np.Spec.Ingress = append(np.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: r.peers(),
+			Ports: r.ports()})
 	}
 	for r.chance(50) {
 		np.Spec.Egress = append(np.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: r.peers(), Ports: r.ports()})
@@ -182,7 +189,8 @@ func (r random) policy(ns, name string) *networkingv1.NetworkPolicy {
 
 // nonsense cannot be read.
 func (r random) nonsense() metav1.LabelSelectorRequirement {
-	return pick(r, metav1.LabelSelectorRequirement{Key: "app", Operator: "Like"}, metav1.LabelSelectorRequirement{Key: "app", Operator: metav1.LabelSelectorOpIn})
+	return pick(r, metav1.LabelSelectorRequirement{Key: "app", Operator: "Like"},
+		metav1.LabelSelectorRequirement{Key: "app", Operator: metav1.LabelSelectorOpIn})
 }
 
 func (r random) peers() (peers []networkingv1.NetworkPolicyPeer) {
@@ -195,16 +203,19 @@ func (r random) peers() (peers []networkingv1.NetworkPolicyPeer) {
 		case 2:
 			s := r.labelSelector()
 			if r.chance(30) {
-				s = metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": r.namespaceName()}}
+				s = metav1.LabelSelector{
+					MatchLabels: map[string]string{"kubernetes.io/metadata.name": r.namespaceName()}}
 			}
 			p.NamespaceSelector = &s
 		case 3:
 			s, n := r.labelSelector(), r.labelSelector()
 			p.PodSelector, p.NamespaceSelector = &s, &n
 		default:
-			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64", "10.0.0.300/8", "::ffff:10.0.0.0/123")}
+			p.IPBlock = &networkingv1.IPBlock{CIDR: pick(r, "10.0.0.0/24", "0.0.0.0/0", "192.168.0.1/30", "fd00::/64",
+				"10.0.0.300/8", "::ffff:10.0.0.0/123")}
 			if r.chance(40) {
-				p.IPBlock.Except = []string{pick(r, "10.0.0.8/29", "192.168.0.2/32", "fd00::8/125", "nonsense", "::ffff:10.0.0.8/125")}
+				p.IPBlock.Except = []string{pick(r, "10.0.0.8/29", "192.168.0.2/32", "fd00::8/125", "nonsense",
+					"::ffff:10.0.0.8/125")}
 			}
 		}
 		if r.chance(3) {
@@ -237,7 +248,8 @@ func (r random) ports() (ports []networkingv1.NetworkPolicyPort) {
 			}
 		}
 		if r.chance(4) {
-			p = pick(r, networkingv1.NetworkPolicyPort{Protocol: pointer(corev1.Protocol("Carrier"))}, networkingv1.NetworkPolicyPort{EndPort: pointer(int32(90))},
+			p = pick(r, networkingv1.NetworkPolicyPort{Protocol: pointer(corev1.Protocol("Carrier"))},
+				networkingv1.NetworkPolicyPort{EndPort: pointer(int32(90))},
 				networkingv1.NetworkPolicyPort{Port: pointer(intstr.FromInt32(83)), EndPort: pointer(int32(80))})
 		}
 		ports = append(ports, p)
@@ -246,8 +258,10 @@ func (r random) ports() (ports []networkingv1.NetworkPolicyPort) {
 }
 
 func (r random) node() *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "n1", "n2", "n3"), Labels: r.labels(), Annotations: map[string]string{}}}
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("172.30.0.%d", r.IntN(3))}}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: pick(r, "n1", "n2", "n3"), Labels: r.labels(),
+		Annotations: map[string]string{}}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP,
+		Address: fmt.Sprintf("172.30.0.%d", r.IntN(3))}}
 	if r.chance(50) {
 		n.Annotations["projectcalico.org/IPv4Address"] = pick(r, "172.30.0.1/24", "172.30.0.9/24", "nonsense")
 	}

@@ -50,7 +50,8 @@ func TestServiceOfEnormousSize(t *testing.T) {
 				d := e.Flush()
 				w.apply(t, d)
 				for _, v := range d.Problems {
-					if reasons[v.Name] = v.Reason; v.Reason == "" {
+					reasons[v.Name] = v.Reason
+					if v.Reason == "" {
 						delete(reasons, v.Name)
 					}
 				}
@@ -65,7 +66,8 @@ func TestServiceOfEnormousSize(t *testing.T) {
 				}
 				var said []string
 				for name, reason := range reasons {
-					if said = append(said, name); !strings.Contains(reason, "more than 131072") {
+					said = append(said, name)
+					if !strings.Contains(reason, "more than 131072") {
 						t.Errorf("%s: %s: %s", step, name, reason)
 					}
 				}

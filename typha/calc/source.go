@@ -35,7 +35,8 @@ func sourcesOf(texts []string) ([]netip.Prefix, error) {
 	list := make([]netip.Prefix, len(texts))
 	for i, text := range texts {
 		var err error
-		if list[i], err = rule.ParseNet(text); err != nil {
+		list[i], err = rule.ParseNet(text)
+		if err != nil {
 			return nil, fmt.Errorf("%q: %w", text, err)
 		}
 	}

@@ -16,7 +16,8 @@ import (
 func TestCluster(t *testing.T) {
 	e := calc.New()
 	pod := func(name, node string, change func(*corev1.Pod)) *corev1.Pod {
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name}, Spec: corev1.PodSpec{NodeName: node}}
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name},
+			Spec: corev1.PodSpec{NodeName: node}}
 		if change != nil {
 			change(p)
 		}
@@ -36,8 +37,10 @@ func TestCluster(t *testing.T) {
 	e.Upsert(pod("pending", "", nil))
 	e.Upsert(pod("host", "n1", func(p *corev1.Pod) { p.Spec.HostNetwork = true }))
 	e.Upsert(pod("ended", "n1", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }))
-	e.Upsert(&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "eth0"}, Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0"}})
-	e.Upsert(&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "g"}, Spec: v3.GlobalNetworkPolicySpec{Selector: "all()"}})
+	e.Upsert(&v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "eth0"},
+		Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0"}})
+	e.Upsert(&v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "g"},
+		Spec: v3.GlobalNetworkPolicySpec{Selector: "all()"}})
 	e.Upsert(&v3.Tier{ObjectMeta: metav1.ObjectMeta{Name: "first"}})
 	want := wire.Cluster{Policies: 1, Tiers: 2, Profiles: 2, HostEndpoints: 1, WorkloadEndpoints: 1}
 	check("one of each", want)

@@ -13,7 +13,8 @@ import (
 )
 
 func nodeStatus(name, node string, period *uint32, classes ...v3.NodeStatusClassType) *v3.CalicoNodeStatus {
-	return &v3.CalicoNodeStatus{ObjectMeta: meta(name), Spec: v3.CalicoNodeStatusSpec{Node: node, Classes: classes, UpdatePeriodSeconds: period}}
+	return &v3.CalicoNodeStatus{ObjectMeta: meta(name), Spec: v3.CalicoNodeStatusSpec{Node: node, Classes: classes,
+		UpdatePeriodSeconds: period}}
 }
 
 // TestStatusRequests: a node, and no other, is asked for all that CalicoNodeStatuses ask of it, as often as the most
@@ -29,13 +30,19 @@ func TestStatusRequests(t *testing.T) {
 	}{
 		{"one asks", func() { e.Upsert(nodeStatus("a", "n1", nil, v3.NodeStatusClassTypeBGP)) },
 			map[string]*wire.StatusRequest{"n1": {Node: "n1", BGP: true, PeriodSeconds: 10}}},
-		{"another of the same node, once", func() { e.Upsert(nodeStatus("b", "n1", pointer(uint32(0)), v3.NodeStatusClassTypeRoutes)) },
+		{"another of the same node, once", func() {
+			e.Upsert(nodeStatus("b", "n1", pointer(uint32(0)),
+				v3.NodeStatusClassTypeRoutes))
+		},
 			map[string]*wire.StatusRequest{"n1": {Node: "n1", BGP: true, Routes: true, PeriodSeconds: 10}}},
 		{"more often", func() { e.Upsert(nodeStatus("a", "n1", pointer(uint32(3)), v3.NodeStatusClassTypeBGP)) },
 			map[string]*wire.StatusRequest{"n1": {Node: "n1", BGP: true, Routes: true, PeriodSeconds: 3}}},
 		{"the one is written", func() { e.Upsert(written) },
 			map[string]*wire.StatusRequest{"n1": {Node: "n1", BGP: true, PeriodSeconds: 3}}},
-		{"of another node", func() { e.Upsert(nodeStatus("a", "n2", pointer(uint32(60)), v3.NodeStatusClassTypeAgent)) },
+		{"of another node", func() {
+			e.Upsert(nodeStatus("a", "n2", pointer(uint32(60)),
+				v3.NodeStatusClassTypeAgent))
+		},
 			map[string]*wire.StatusRequest{"n2": {Node: "n2", Agent: true, PeriodSeconds: 60}}},
 		{"none", func() { e.Delete(calc.KindCalicoNodeStatus, "", "a"); e.Delete(calc.KindCalicoNodeStatus, "", "b") },
 			map[string]*wire.StatusRequest{}},

@@ -285,10 +285,12 @@ type fitting struct {
 // reason returns why a policy of the namespace does not fit.
 func (f *fitting) reason(t *tenant) string {
 	if f.members > 0 {
-		return fmt.Sprintf("spec: the sets that the rules name have %d members, and those of one policy may have %d (%s); "+
+		return fmt.Sprintf("spec: the sets that the rules name have %d members, and those of one policy may have %d "+
+			"(%s); "+
 			"have the selectors select less", f.members, f.limit, f.setting)
 	}
-	return fmt.Sprintf("the older policies of namespace %s leave less than this one takes of the %d %s that they may have "+
+	return fmt.Sprintf("the older policies of namespace %s leave less than this one takes of the %d %s that they "+
+		"may have "+
 		"together (%s); remove policies, or have their selectors select the same", t.name, f.limit, f.what, f.setting)
 }
 
@@ -314,7 +316,8 @@ func (e *Engine) fit(t *tenant, p *policy, left *limits, seen map[string]struct{
 		if !known {
 			return fitting{}
 		}
-		if all += e.charge(size); !has(seen, specs[i].Name) {
+		all += e.charge(size)
+		if !has(seen, specs[i].Name) {
 			more += e.charge(size)
 		}
 		seen[specs[i].Name] = struct{}{}

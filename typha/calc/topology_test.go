@@ -30,7 +30,8 @@ func newNode(name, internal string, labels map[string]string, annotations ...str
 		n.Annotations["projectcalico.org/"+annotations[i]] = annotations[i+1]
 	}
 	if internal != "" {
-		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}, {Type: corev1.NodeInternalIP, Address: internal}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name},
+			{Type: corev1.NodeInternalIP, Address: internal}}
 	}
 	return n
 }
@@ -66,25 +67,31 @@ func (w *world) ofKind(t *testing.T, kind wire.Kind, want ...wire.Object) {
 
 func TestHostsAndTunnels(t *testing.T) {
 	w, problems := compute(t,
-		newNode("n1", "172.30.0.11", map[string]string{"rack": "a"}, "IPv4Address", "172.30.0.11/24", "ASNumber", "64513",
-			"IPv4VXLANTunnelAddr", "10.244.0.1", "VXLANTunnelMACAddr", "66:40:24:34:6b:4f", // n2's, which nobody believes
+		newNode("n1", "172.30.0.11", map[string]string{"rack": "a"}, "IPv4Address", "172.30.0.11/24", "ASNumber",
+			"64513",
+			// n2's, which nobody believes
+			"IPv4VXLANTunnelAddr", "10.244.0.1", "VXLANTunnelMACAddr", "66:40:24:34:6b:4f",
 			"IPv6Address", "fd00::11/64", "IPv6VXLANTunnelAddr", "fd01::1"),
 		newNode("n2", "172.30.0.12", nil, "IPv4VXLANTunnelAddr", "10.244.1.1"),
 		newNode("n3", "172.30.0.13", nil, "IPv4Address", "172.30.0.300/24", "ASNumber", "0"),
 		newNode("n4", "", nil, "IPv4VXLANTunnelAddr", "10.244.2.1"),
 	)
 	w.ofKind(t, wire.KindHost,
-		&wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
+		&wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"),
+			IPv6:     netip.MustParsePrefix("fd00::11/64"),
 			ASNumber: 64513},
 		&wire.Host{Name: "n2", IPv4: netip.MustParsePrefix("172.30.0.12/32")},
 		&wire.Host{Name: "n3", IPv4: netip.MustParsePrefix("172.30.0.13/32")},
 		&wire.Host{Name: "n4"},
 	)
 	w.ofKind(t, wire.KindTunnelEndpoint,
-		&wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4), Outer: netip.MustParseAddr("172.30.0.11")},
+		&wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.1"),
+			MAC: wire.TunnelMAC("n1", 4), Outer: netip.MustParseAddr("172.30.0.11")},
 		// 66, then what `printf n1-v6 | sha1sum` begins with; n2 likewise.
-		&wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("fd01::1"), MAC: []byte{0x66, 0x46, 0x32, 0x55, 0x72, 0x28}, Outer: netip.MustParseAddr("fd00::11")},
-		&wire.TunnelEndpoint{Node: "n2", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.1.1"), MAC: []byte{0x66, 0x40, 0x24, 0x34, 0x76, 0xfc}, Outer: netip.MustParseAddr("172.30.0.12")},
+		&wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("fd01::1"),
+			MAC: []byte{0x66, 0x46, 0x32, 0x55, 0x72, 0x28}, Outer: netip.MustParseAddr("fd00::11")},
+		&wire.TunnelEndpoint{Node: "n2", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.1.1"),
+			MAC: []byte{0x66, 0x40, 0x24, 0x34, 0x76, 0xfc}, Outer: netip.MustParseAddr("172.30.0.12")},
 	)
 	if len(problems) != 1 || problems[0].Name != "n3" {
 		t.Errorf("problems: %v, want one on n3", problems)
@@ -113,7 +120,8 @@ func TestLabelsAreToldToTheirNodeAlone(t *testing.T) {
 			t.Errorf("%s %v: interest %v, changed (-want +got):\n%s", o.GetName(), o.GetLabels(), interest, diff)
 		}
 	}
-	e.Upsert(&v3.BGPPeer{ObjectMeta: meta("tor"), Spec: v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 64700, NodeSelector: "rack == 'c'"}})
+	e.Upsert(&v3.BGPPeer{ObjectMeta: meta("tor"), Spec: v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 64700,
+		NodeSelector: "rack == 'c'"}})
 	for _, name := range []string{"n1", "n2"} {
 		flush(newNode(name, "172.30.0."+name[1:], map[string]string{"rack": "a"}))
 	}
@@ -132,7 +140,8 @@ func TestLabelsAreToldToTheirNodeAlone(t *testing.T) {
 	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1", Labels: map[string]string{"rack": "b", "beta": "yes"}},
 		&wire.Node{Name: "n2", Labels: map[string]string{"rack": "a"}})
 	expect(newNode("n1", "172.30.0.1", map[string]string{"rack": "c"}), "BGP/n1", "Node/n1") // the peer selects it
-	expect(newNode("n1", "172.30.0.9", map[string]string{"rack": "c"}), "Host/n1")           // which everybody has to know
+	// which everybody has to know
+	expect(newNode("n1", "172.30.0.9", map[string]string{"rack": "c"}), "Host/n1")
 	expect(newNode("n1", "172.30.0.9", map[string]string{"rack": "c"}, "ASNumber", "65000"), "Host/n1", "BGP/n1")
 	expect(newNode("n1", "172.30.0.9", map[string]string{}, "ASNumber", "65000"), "BGP/n1", "Node/n1")
 	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1"}, &wire.Node{Name: "n2", Labels: map[string]string{"rack": "a"}})
@@ -174,8 +183,9 @@ func TestRoutes(t *testing.T) {
 	w.ofKind(t, wire.KindRoute, route("10.244.0.0/29", "n1"), route("10.244.0.2/32", "n2"))
 	w.ofKind(t, wire.KindPool,
 		&wire.Pool{Name: "small", CIDR: netip.MustParsePrefix("10.244.0.0/24"), BlockSize: 26, VXLAN: wire.EncapAlways},
-		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, VXLAN: wire.EncapAlways, Disabled: true,
-			Closed: "10.0.0.0/8 overlaps 10.244.0.0/24 of IPPool small, which is older"})
+		&wire.Pool{Name: "large", CIDR: netip.MustParsePrefix("10.0.0.0/8"), BlockSize: 26, VXLAN: wire.EncapAlways,
+			Disabled: true,
+			Closed:   "10.0.0.0/8 overlaps 10.244.0.0/24 of IPPool small, which is older"})
 	if len(problems) > 0 {
 		t.Errorf("problems: %v", problems)
 	}
@@ -200,10 +210,11 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestPoolThatLoses gives no addresses as long as the older one that it overlaps does. What it gave stays reachable, and a
-// block in both is the winner's.
+// TestPoolThatLoses gives no addresses as long as the older one that it overlaps does. What it gave stays reachable,
+// and a block in both is the winner's.
 func TestPoolThatLoses(t *testing.T) {
-	older := &v3.IPPool{ObjectMeta: meta("older"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16", VXLANMode: v3.VXLANModeAlways}}
+	older := &v3.IPPool{ObjectMeta: meta("older"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16",
+		VXLANMode: v3.VXLANModeAlways}}
 	newer := &v3.IPPool{ObjectMeta: meta("newer"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/24"}}
 	newer.CreationTimestamp = metav1.NewTime(older.CreationTimestamp.Add(time.Minute))
 	off := older.DeepCopy()
@@ -217,7 +228,8 @@ func TestPoolThatLoses(t *testing.T) {
 		closed map[string]string
 		of     string
 	}{
-		"both":                    {older, map[string]string{"older": gives, "newer": "overlaps 10.244.0.0/16 of IPPool older"}, "older"},
+		"both": {older, map[string]string{"older": gives, "newer": "overlaps 10.244.0.0/16 of " +
+			"IPPool older"}, "older"},
 		"the older is disabled":   {off, map[string]string{"older": "disabled", "newer": gives}, "newer"},
 		"the older is terminated": {terminating, map[string]string{"older": "being deleted", "newer": gives}, "newer"},
 		"the older is gone":       {nil, map[string]string{"newer": gives}, "newer"},
@@ -249,7 +261,8 @@ func TestPoolThatLoses(t *testing.T) {
 				switch o := object.(type) {
 				case *wire.Pool:
 					closed := test.closed[o.Name]
-					if o.Disabled != (closed != gives) || closed != "disabled" && !strings.Contains(o.Closed, closed) || closed == gives && o.Closed != "" {
+					if o.Disabled != (closed != gives) || closed != "disabled" && !strings.Contains(o.Closed, closed) ||
+						closed == gives && o.Closed != "" {
 						t.Errorf("pool %s: disabled %t, %q; want %q", o.Name, o.Disabled, o.Closed, closed)
 					}
 					delete(test.closed, o.Name)
@@ -303,8 +316,10 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 			ASNumber: pointer[uint32](64600), NodeToNodeMeshEnabled: pointer(false), ListenPort: pointer(1179)}},
 		&v3.BGPConfiguration{ObjectMeta: meta("node.n1"), Spec: v3.BGPConfigurationSpec{ListenPort: pointer(2179)}},
 		&v3.BGPPeer{ObjectMeta: meta("tor"), Spec: v3.BGPPeerSpec{
-			PeerIP: "172.31.0.1:1790", ASNumber: 64700, NodeSelector: "rack == 'a'", NextHopMode: "Keep", TTLSecurity: pointer(1)}},
-		&v3.BGPPeer{ObjectMeta: meta("rr"), Spec: v3.BGPPeerSpec{NodeSelector: "!has(reflector)", PeerSelector: "has(reflector)"}},
+			PeerIP: "172.31.0.1:1790", ASNumber: 64700, NodeSelector: "rack == 'a'", NextHopMode: "Keep",
+			TTLSecurity: pointer(1)}},
+		&v3.BGPPeer{ObjectMeta: meta("rr"), Spec: v3.BGPPeerSpec{NodeSelector: "!has(reflector)",
+			PeerSelector: "has(reflector)"}},
 		&v3.BGPPeer{ObjectMeta: meta("back"), Spec: v3.BGPPeerSpec{Node: "rr", PeerSelector: "rack == 'a'"}},
 		&v3.BGPPeer{ObjectMeta: meta("nothing")},
 	)
@@ -317,14 +332,16 @@ func TestBGPIsResolvedByNode(t *testing.T) {
 		}},
 		&wire.BGP{Node: "n2", ASNumber: 65000, ListenPort: 1179, Peers: []wire.BGPPeer{toReflector}},
 		&wire.BGP{Node: "rr", ASNumber: 64600, ListenPort: 1179, Peers: []wire.BGPPeer{
-			{Name: "back/n1/4", Addr: addr("172.30.0.1"), Node: "n1", Port: 2179, ASNumber: 64600, RouteReflectorPeer: true, ClusterID: "224.0.0.1"},
+			{Name: "back/n1/4", Addr: addr("172.30.0.1"), Node: "n1", Port: 2179, ASNumber: 64600,
+				RouteReflectorPeer: true, ClusterID: "224.0.0.1"},
 			{Name: "rr/n2/4", Addr: addr("172.30.0.2"), Node: "n2", Port: 1179, ASNumber: 65000},
 		}},
 	)
 	if len(problems) != 1 || problems[0].Name != "nothing" {
 		t.Errorf("problems: %v, want one on the peer that names nobody", problems)
 	}
-	if !w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n1"}] || w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n2"}] {
+	if !w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n1"}] ||
+		w.needs["n1"][wire.ID{Kind: wire.KindBGP, Name: "n2"}] {
 		t.Errorf("n1 needs %v", w.needs["n1"])
 	}
 }
@@ -336,14 +353,16 @@ func TestRestartTimes(t *testing.T) {
 			NodeToNodeMeshEnabled: pointer(true), NodeMeshMaxRestartTime: "5m"}},
 		&v3.BGPConfiguration{ObjectMeta: meta("node.n2"), Spec: v3.BGPConfigurationSpec{
 			ListenPort: pointer(2179), NodeMeshMaxRestartTime: "soon"}},
-		&v3.BGPPeer{ObjectMeta: meta("bad"), Spec: v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 64700, MaxRestartTime: "-1s"}},
+		&v3.BGPPeer{ObjectMeta: meta("bad"), Spec: v3.BGPPeerSpec{PeerIP: "172.31.0.1", ASNumber: 64700,
+			MaxRestartTime: "-1s"}},
 		&v3.BGPPeer{ObjectMeta: meta("tor"), Spec: v3.BGPPeerSpec{
 			Node: "n1", PeerIP: "172.31.0.2", ASNumber: 64700, MaxRestartTime: "90s"}},
 	)
 	w.ofKind(t, wire.KindBGP,
-		&wire.BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, MeshMaxRestartSeconds: 300, Peers: []wire.BGPPeer{
-			{Name: "tor", Addr: netip.MustParseAddr("172.31.0.2"), ASNumber: 64700, MaxRestartSeconds: 90},
-		}},
+		&wire.BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, MeshMaxRestartSeconds: 300,
+			Peers: []wire.BGPPeer{
+				{Name: "tor", Addr: netip.MustParseAddr("172.31.0.2"), ASNumber: 64700, MaxRestartSeconds: 90},
+			}},
 		&wire.BGP{Node: "n2", ASNumber: 64512, ListenPort: 2179, Mesh: true, MeshMaxRestartSeconds: 300},
 	)
 	var judged []string
@@ -365,7 +384,8 @@ func TestReflectorLearnsWhoThePeerIs(t *testing.T) {
 	for _, name := range []string{"n1", "n2"} {
 		e.Upsert(newNode(name, "172.30.0."+name[1:], nil, "RouteReflectorClusterID", "224.0.0.1"))
 	}
-	e.Upsert(&v3.BGPPeer{ObjectMeta: meta("p"), Spec: v3.BGPPeerSpec{Node: "n1", PeerIP: "172.30.0.2", ASNumber: 64512}})
+	e.Upsert(&v3.BGPPeer{ObjectMeta: meta("p"), Spec: v3.BGPPeerSpec{Node: "n1", PeerIP: "172.30.0.2",
+		ASNumber: 64512}})
 	client := func() bool {
 		w.apply(t, e.Flush())
 		return w.objects[wire.ID{Kind: wire.KindBGP, Name: "n1"}].(*wire.BGP).Peers[0].RouteReflectorPeer
@@ -382,10 +402,12 @@ func TestReflectorLearnsWhoThePeerIs(t *testing.T) {
 func TestFelixConfiguration(t *testing.T) {
 	w, problems := compute(t,
 		&v3.FelixConfiguration{ObjectMeta: meta("default"), Spec: v3.FelixConfigurationSpec{
-			VXLANPort: pointer(4790), BPFEnabled: pointer(false), LogSeverityScreen: pointer("Debug"), IPIPMTU: pointer(1400),
-			FailsafeInboundHostPorts: []v3.ProtoPort{{Protocol: "UDP", Port: 68}, {Protocol: "tcp", Net: "fd00::/8", Port: 22}},
-			BPFLogFilters:            map[string]string{"eth0": "x", "all": "y"},
-			ExternalNodesList:        []string{"10.0.0.0/8", "10.1.1.1"},
+			VXLANPort: pointer(4790), BPFEnabled: pointer(false), LogSeverityScreen: pointer("Debug"),
+			IPIPMTU: pointer(1400),
+			FailsafeInboundHostPorts: []v3.ProtoPort{{Protocol: "UDP", Port: 68},
+				{Protocol: "tcp", Net: "fd00::/8", Port: 22}},
+			BPFLogFilters:     map[string]string{"eth0": "x", "all": "y"},
+			ExternalNodesList: []string{"10.0.0.0/8", "10.1.1.1"},
 		}},
 		&v3.FelixConfiguration{ObjectMeta: meta("node.n1"), Spec: v3.FelixConfigurationSpec{VXLANPort: pointer(4791)}},
 		&v3.FelixConfiguration{ObjectMeta: meta("stray"), Spec: v3.FelixConfigurationSpec{VXLANPort: pointer(1)}},
@@ -393,7 +415,8 @@ func TestFelixConfiguration(t *testing.T) {
 	w.ofKind(t, wire.KindConfig,
 		&wire.Config{Name: "global", Values: map[string]string{
 			"VXLANPort": "4790", "BPFEnabled": "false", "LogSeverityScreen": "Debug", "IpInIpMtu": "1400",
-			"FailsafeInboundHostPorts": "udp:68,tcp:[fd00::/8]:22", "BPFLogFilters": "all=y,eth0=x", "ExternalNodesCIDRList": "10.0.0.0/8,10.1.1.1"}},
+			"FailsafeInboundHostPorts": "udp:68,tcp:[fd00::/8]:22", "BPFLogFilters": "all=y,eth0=x",
+			"ExternalNodesCIDRList": "10.0.0.0/8,10.1.1.1"}},
 		&wire.Config{Name: "node.n1", Values: map[string]string{"VXLANPort": "4791"}},
 	)
 	want := []calc.Problem{{Kind: calc.KindFelixConfiguration, Name: "stray",
@@ -410,7 +433,8 @@ func TestFelixConfiguration(t *testing.T) {
 func TestUnusablePolicyIsolates(t *testing.T) {
 	r := seeded(t, 0)
 	p := r.pod("ns0", "p0")
-	p.Labels, p.Spec.NodeName, p.Spec.HostNetwork, p.Status.Phase = map[string]string{"app": "a"}, "n1", false, corev1.PodRunning
+	p.Labels, p.Spec.NodeName, p.Spec.HostNetwork, p.Status.Phase = map[string]string{"app": "a"}, "n1", false,
+		corev1.PodRunning
 	np := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns0", Name: "bad"}}
 	np.Spec.PodSelector = metav1.LabelSelector{MatchLabels: p.Labels,
 		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Like", Values: []string{"x"}}}}
@@ -469,7 +493,8 @@ func TestNodeVerdictNamesAllThatIsWrong(t *testing.T) {
 			t.Fatalf("problems: %v", d.Problems)
 		}
 		lines := strings.Split(d.Problems[0].Reason, "\n")
-		if len(lines) != 3 || !strings.Contains(lines[0], "IPv4Address") || !strings.Contains(lines[1], "IPv6Address") ||
+		if len(lines) != 3 || !strings.Contains(lines[0], "IPv4Address") ||
+			!strings.Contains(lines[1], "IPv6Address") ||
 			!strings.Contains(lines[2], "ASNumber") {
 			t.Fatalf("reason: %q", lines)
 		}
@@ -485,20 +510,25 @@ func namespaceProfile() *wire.Policy {
 // TestNodesWithoutKubernetes: a Node of Calico's says what the annotations of one of Kubernetes do.
 func TestNodesWithoutKubernetes(t *testing.T) {
 	asn := uint32(64513)
-	n := &v3.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"kubernetes.io/os": "linux", "rack": "a"}}}
+	n := &v3.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"kubernetes.io/os": "linux",
+		"rack": "a"}}}
 	n.Spec = v3.NodeSpec{
-		BGP:                 &v3.NodeBGPSpec{ASNumber: &asn, IPv4Address: "172.30.0.11/24", IPv6Address: "fd00::11/64", RouteReflectorClusterID: "224.0.0.1"},
+		BGP: &v3.NodeBGPSpec{ASNumber: &asn, IPv4Address: "172.30.0.11/24", IPv6Address: "fd00::11/64",
+			RouteReflectorClusterID: "224.0.0.1"},
 		IPv4VXLANTunnelAddr: "10.244.0.1", VXLANTunnelMACAddr: "02:00:00:00:00:01",
-		Addresses: []v3.NodeAddress{{Address: "172.30.0.11/24", Type: "CalicoNodeIP"}, {Address: "172.31.0.11", Type: "InternalIP"}},
+		Addresses: []v3.NodeAddress{{Address: "172.30.0.11/24", Type: "CalicoNodeIP"},
+			{Address: "172.31.0.11", Type: "InternalIP"}},
 	}
 	w, problems := compute(t, n)
 	if len(problems) > 0 {
 		t.Errorf("problems: %v", problems)
 	}
-	w.ofKind(t, wire.KindHost, &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"), IPv6: netip.MustParsePrefix("fd00::11/64"),
+	w.ofKind(t, wire.KindHost, &wire.Host{Name: "n1", IPv4: netip.MustParsePrefix("172.30.0.11/24"),
+		IPv6:     netip.MustParsePrefix("fd00::11/64"),
 		ASNumber: 64513, RouteReflectorClusterID: "224.0.0.1"})
 	w.ofKind(t, wire.KindNode, &wire.Node{Name: "n1", Labels: n.Labels})
-	w.ofKind(t, wire.KindTunnelEndpoint, &wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4),
+	w.ofKind(t, wire.KindTunnelEndpoint, &wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN,
+		Addr: netip.MustParseAddr("10.244.0.1"), MAC: wire.TunnelMAC("n1", 4),
 		Outer: netip.MustParseAddr("172.30.0.11")})
 	e := calc.New()
 	e.Upsert(n)

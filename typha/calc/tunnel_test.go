@@ -13,8 +13,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestTunnelAddressOfAnother: a node has the tunnel address that it names unless IPAM gave that to somebody else, whatever
-// comes first.
+// TestTunnelAddressOfAnother: a node has the tunnel address that it names unless IPAM gave that to somebody else,
+// whatever comes first.
 func TestTunnelAddressOfAnother(t *testing.T) {
 	pool := &v3.IPPool{ObjectMeta: meta("p"), Spec: v3.IPPoolSpec{CIDR: "10.244.0.0/16"}}
 	tunnelOf := func(node string) map[string]string {
@@ -22,7 +22,8 @@ func TestTunnelAddressOfAnother(t *testing.T) {
 	}
 	good := newNode("n1", "172.30.0.11", nil, "IPv4VXLANTunnelAddr", "10.244.0.0")
 	evil := newNode("evil", "172.30.0.66", nil, "IPv4VXLANTunnelAddr", "10.244.0.0")
-	own := wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.0"), MAC: wire.TunnelMAC("n1", 4),
+	own := wire.TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: netip.MustParseAddr("10.244.0.0"),
+		MAC:   wire.TunnelMAC("n1", 4),
 		Outer: netip.MustParseAddr("172.30.0.11")}
 	block := blockAt("10.244.0.0/29", 1, "host:n1", tunnelOf("n1"))
 	for name, order := range map[string][]metav1.Object{

@@ -18,13 +18,15 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// TestUnreadablePolicyIsClosed: what a datastore makes of a policy that does not fit its type still denies what that may have denied,
-// at the pods that it may have selected, allows nothing, and is told.
+// TestUnreadablePolicyIsClosed: what a datastore makes of a policy that does not fit its type still denies what that
+// may have denied, at the pods that it may have selected, allows nothing, and is told.
 func TestUnreadablePolicyIsClosed(t *testing.T) {
 	kubernetes := networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy")
-	cluster := schema.GroupVersionKind{Group: policyv1alpha2.GroupVersion.Group, Version: policyv1alpha2.GroupVersion.Version, Kind: "ClusterNetworkPolicy"}
+	cluster := schema.GroupVersionKind{Group: policyv1alpha2.GroupVersion.Group,
+		Version: policyv1alpha2.GroupVersion.Version, Kind: "ClusterNetworkPolicy"}
 	calico, global := v3.GroupVersion.WithKind("NetworkPolicy"), v3.GroupVersion.WithKind("GlobalNetworkPolicy")
-	metadata := wire.Rule{Action: wire.Deny, Dst: wire.Match{Nets: []netip.Prefix{netip.MustParsePrefix("169.254.169.254/32")}}}
+	metadata := wire.Rule{Action: wire.Deny,
+		Dst: wire.Match{Nets: []netip.Prefix{netip.MustParsePrefix("169.254.169.254/32")}}}
 	for name, tt := range map[string]struct {
 		kind schema.GroupVersionKind
 		spec string
@@ -52,7 +54,8 @@ func TestUnreadablePolicyIsClosed(t *testing.T) {
 		"GlobalNetworkPolicy, the order": {kind: global, a: []wire.Rule{metadata},
 			spec: `{"order": "10", "selector": "app == 'a'", "types": ["Egress"],
 				"egress": [{"action": "Allow"}, {"action": "Deny", "destination": {"nets": ["169.254.169.254/32"]}}]}`},
-		"GlobalNetworkPolicy, a rule": {kind: global, a: denyAll, spec: `{"selector": "app == 'a'", "egress": [{"action": "Deny", "protocol": {}}]}`},
+		"GlobalNetworkPolicy, a rule": {kind: global, a: denyAll,
+			spec: `{"selector": "app == 'a'", "egress": [{"action": "Deny", "protocol": {}}]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object := reflect.New(policyTypes[tt.kind].Elem()).Interface().(metav1.Object)
@@ -81,10 +84,12 @@ func TestUnreadablePolicyIsClosed(t *testing.T) {
 var denyAll = []wire.Rule{{Action: wire.Deny}}
 
 var policyTypes = map[schema.GroupVersionKind]reflect.Type{
-	networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"):                                                              reflect.TypeFor[*networkingv1.NetworkPolicy](),
-	{Group: policyv1alpha2.GroupVersion.Group, Version: policyv1alpha2.GroupVersion.Version, Kind: "ClusterNetworkPolicy"}: reflect.TypeFor[*policyv1alpha2.ClusterNetworkPolicy](),
-	v3.GroupVersion.WithKind("NetworkPolicy"):                                                                              reflect.TypeFor[*v3.NetworkPolicy](),
-	v3.GroupVersion.WithKind("GlobalNetworkPolicy"):                                                                        reflect.TypeFor[*v3.GlobalNetworkPolicy](),
+	networkingv1.SchemeGroupVersion.WithKind(
+		"NetworkPolicy"): reflect.TypeFor[*networkingv1.NetworkPolicy](),
+	{Group: policyv1alpha2.GroupVersion.Group, Version: policyv1alpha2.GroupVersion.Version,
+		Kind: "ClusterNetworkPolicy"}: reflect.TypeFor[*policyv1alpha2.ClusterNetworkPolicy](),
+	v3.GroupVersion.WithKind("NetworkPolicy"):       reflect.TypeFor[*v3.NetworkPolicy](),
+	v3.GroupVersion.WithKind("GlobalNetworkPolicy"): reflect.TypeFor[*v3.GlobalNetworkPolicy](),
 }
 
 func namespaceOf(name string) *corev1.Namespace {
@@ -92,7 +97,8 @@ func namespaceOf(name string) *corev1.Namespace {
 }
 
 func labelledPod(name string) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: "u", Labels: map[string]string{"app": name}}}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: "u",
+		Labels: map[string]string{"app": name}}}
 	p.Spec.NodeName, p.Status.Phase = "n1", corev1.PodRunning
 	return p
 }

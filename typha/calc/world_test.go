@@ -213,7 +213,8 @@ func (w *world) decide(q question, f *flow) (verdict, error) {
 		}
 		return v.endpoint(e.Tiers, e.Profiles)
 	}
-	e, err := get[*wire.Endpoint](w, v.node, wire.ID{Kind: wire.KindEndpoint, Name: wire.EndpointName(q.of.namespace, q.of.workload)})
+	e, err := get[*wire.Endpoint](w, v.node, wire.ID{Kind: wire.KindEndpoint,
+		Name: wire.EndpointName(q.of.namespace, q.of.workload)})
 	if err != nil {
 		return "", err
 	}

@@ -105,7 +105,8 @@ func TestUnusableFilesChangeNothing(t *testing.T) {
 			if got := s.presented(t); got != "first" {
 				t.Errorf("key %q: %s is presented", step.key, got)
 			}
-			if err := fmt.Sprint(s.pair.Err()); !strings.Contains(err, step.says) || !strings.Contains(err, pki.KeyFile) {
+			if err := fmt.Sprint(s.pair.Err()); !strings.Contains(err, step.says) ||
+				!strings.Contains(err, pki.KeyFile) {
 				t.Errorf("key %q: error %v does not say %q of the file", step.key, err, step.says)
 			}
 		}
@@ -176,7 +177,8 @@ func TestAuthorities(t *testing.T) {
 			if err != nil || len(certs) != step.trusted {
 				t.Errorf("bundle %q: %d authorities, error %v; want %d", step.bundle, len(certs), err, step.trusted)
 			}
-			if err := s.trusted.Err(); (err == nil) != (step.says == "") || !strings.Contains(fmt.Sprint(err), step.says) {
+			if err := s.trusted.Err(); (err == nil) != (step.says == "") ||
+				!strings.Contains(fmt.Sprint(err), step.says) {
 				t.Errorf("bundle %q: error %v does not say %q", step.bundle, err, step.says)
 			}
 		}

@@ -61,7 +61,8 @@ func (f *files[T]) refresh() {
 	if err == nil {
 		value, err = f.read()
 	}
-	if f.err = err; err == nil {
+	f.err = err
+	if err == nil {
 		f.value, f.usable, f.seen = value, true, current
 	}
 }

@@ -101,9 +101,15 @@ func (c *Config) settings() []setting {
 		{"ServerKeyFile", &c.ServerKeyFile, "PEM file of our key"},
 		{"ClientCN", &c.ClientCN, "common name that the nodes' certificates must have"},
 		{"ClientURISAN", &c.ClientURISAN, "URI that the nodes' certificates must have, unless the common name agrees"},
-		{"ClientIdentity", &c.ClientIdentity, "how a peer proves its name: Token (a service-account token, that of a node bound to it; the default on kubernetes) or Certificate (common name node:<name> or observer:<name>; all that etcdv3 has)"},
-		{"ClientServiceAccounts", &c.ClientServiceAccounts, "service accounts of nodes, <namespace>:<name>, with commas between; in a pod the default is calico-node of its namespace, elsewhere any"},
-		{"ObserverServiceAccounts", &c.ObserverServiceAccounts, "service accounts that may follow what the nodes report, in the same form; in a pod the default is calico-kube-controllers of its namespace, elsewhere none"},
+		{"ClientIdentity", &c.ClientIdentity,
+			"how a peer proves its name: Token (a service-account token, that of a node bound to it; the default on " +
+				"kubernetes) or Certificate (common name node:<name> or observer:<name>; all that etcdv3 has)"},
+		{"ClientServiceAccounts", &c.ClientServiceAccounts,
+			"service accounts of nodes, <namespace>:<name>, with commas between; in a pod the default is " +
+				"calico-node of its namespace, elsewhere any"},
+		{"ObserverServiceAccounts", &c.ObserverServiceAccounts,
+			"service accounts that may follow what the nodes report, in the same form; in a pod the default is " +
+				"calico-kube-controllers of its namespace, elsewhere none"},
 		{"HealthEnabled", &c.HealthEnabled, "serve /liveness, /readiness, /nodes and /datastore"},
 		{"HealthHost", &c.HealthHost, "address to serve health on"},
 		{"HealthPort", &c.HealthPort, "port to serve health on"},
@@ -111,26 +117,38 @@ func (c *Config) settings() []setting {
 		{"PrometheusMetricsHost", &c.PrometheusMetricsHost, "address to serve metrics on; empty is every address"},
 		{"PrometheusMetricsPort", &c.PrometheusMetricsPort, "port to serve metrics on"},
 		{"LogSeverityScreen", &c.LogSeverityScreen, "Debug, Info, Warning or Error"},
-		{"ServerHandshakeTimeoutSecs", &c.ServerHandshakeTimeout, "how long a client may take to say who it is and what it wants"},
+		{"ServerHandshakeTimeoutSecs", &c.ServerHandshakeTimeout,
+			"how long a client may take to say who it is and what it wants"},
 		{"ServerPingIntervalSecs", &c.ServerPingInterval, "how often a node is pinged"},
-		{"ServerMaxFallBehindSecs", &c.ServerMaxFallBehind, "how long a node may leave changes unread before its stream is ended"},
-		{"ServerNewClientFallBehindGracePeriod", &c.ServerNewClientFallBehindGracePeriod, "how long a node that has just connected may leave changes unread"},
-		{"ConnectionRebalancingMode", &c.ConnectionRebalancingMode, "none, or kubernetes: nodes beyond this replica's share, with a fifth on top, are handed over to the other ones"},
+		{"ServerMaxFallBehindSecs", &c.ServerMaxFallBehind,
+			"how long a node may leave changes unread before its stream is ended"},
+		{"ServerNewClientFallBehindGracePeriod", &c.ServerNewClientFallBehindGracePeriod,
+			"how long a node that has just connected may leave changes unread"},
+		{"ConnectionRebalancingMode", &c.ConnectionRebalancingMode,
+			"none, or kubernetes: nodes beyond this replica's share, with a fifth on top, are handed over to the " +
+				"other ones"},
 		{"ConnectionDropIntervalSecs", &c.ConnectionDropInterval, "time between two nodes that are handed over"},
 		{"MaxConnectionsUpperLimit", &c.MaxConnectionsUpperLimit, "the most that the share may be"},
 		{"MaxConnectionsLowerLimit", &c.MaxConnectionsLowerLimit, "the least that the share may be"},
-		{"K8sServicePollIntervalSecs", &c.K8sServicePollInterval, "how often the share is worked out, besides when replicas come and go"},
+		{"K8sServicePollIntervalSecs", &c.K8sServicePollInterval,
+			"how often the share is worked out, besides when replicas come and go"},
 		{"K8sNamespace", &c.K8sNamespace, "namespace of the Service of all replicas"},
 		{"K8sServiceName", &c.K8sServiceName, "name of the Service of all replicas"},
 		{"K8sPortName", &c.K8sPortName, "name of the Service's port for nodes"},
 		{"K8sPodName", &c.K8sPodName, "name of this pod, by which it knows the other replicas from itself"},
-		{"ShutdownTimeoutSecs", &c.ShutdownTimeout, "over how long nodes are handed over to the other replicas when this one ends; not longer than its terminationGracePeriodSeconds"},
-		{"ShutdownConnectionDropIntervalMaxSecs", &c.ShutdownConnectionDropIntervalMax, "the most time between two nodes that are then handed over"},
-		{"PolicyMaxRules", &c.Budget.PolicyRules, "rules that a policy may have, counted once for each peer with each port; see policy.md"},
-		{"PolicyMaxSets", &c.Budget.PolicySets, "different selectors, Services and names of ports that the rules of a policy may name"},
+		{"ShutdownTimeoutSecs", &c.ShutdownTimeout,
+			"over how long nodes are handed over to the other replicas when this one ends; not longer than its " +
+				"terminationGracePeriodSeconds"},
+		{"ShutdownConnectionDropIntervalMaxSecs", &c.ShutdownConnectionDropIntervalMax,
+			"the most time between two nodes that are then handed over"},
+		{"PolicyMaxRules", &c.Budget.PolicyRules,
+			"rules that a policy may have, counted once for each peer with each port; see policy.md"},
+		{"PolicyMaxSets", &c.Budget.PolicySets,
+			"different selectors, Services and names of ports that the rules of a policy may name"},
 		{"PolicyMaxMembers", &c.Budget.PolicyMembers, "addresses and networks that these may stand for"},
 		{"NamespaceMaxRules", &c.Budget.NamespaceRules, "rules that the policies of a namespace may have together"},
-		{"NamespaceMaxSets", &c.Budget.NamespaceSets, "different selectors, Services and names of ports that the policies of a namespace may name together"},
+		{"NamespaceMaxSets", &c.Budget.NamespaceSets,
+			"different selectors, Services and names of ports that the policies of a namespace may name together"},
 		{"NamespaceMaxMembers", &c.Budget.NamespaceMembers, "addresses and networks that these may stand for"},
 	}
 }
@@ -161,8 +179,10 @@ func ParseConfig(environ, args []string) (Config, error) {
 func parse(environ, args []string) (Config, error) {
 	getenv := lookup(environ)
 	c := Config{
-		DatastoreType: cmp.Or(getenv("DATASTORE_TYPE"), string(connect.Kubernetes)), Etcd: etcd.Config{}.FromEnvironment(getenv),
-		ServerPort: 5473, HealthHost: "localhost", HealthPort: 9098, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
+		DatastoreType: cmp.Or(getenv("DATASTORE_TYPE"), string(connect.Kubernetes)),
+		Etcd:          etcd.Config{}.FromEnvironment(getenv),
+		ServerPort:    5473, HealthHost: "localhost", HealthPort: 9098, PrometheusMetricsPort: 9093,
+		LogSeverityScreen:      "Info",
 		ServerHandshakeTimeout: 10 * time.Second, ServerPingInterval: 10 * time.Second,
 		ServerMaxFallBehind: 5 * time.Minute, ServerNewClientFallBehindGracePeriod: 5 * time.Minute,
 		ConnectionRebalancingMode: RebalanceNone, ConnectionDropInterval: time.Second,
@@ -227,16 +247,20 @@ func (c *Config) complete() error {
 	}
 	switch {
 	case c.ClientIdentity != IdentityToken && c.ClientIdentity != IdentityCertificate:
-		return fmt.Errorf("ClientIdentity: %q is neither %s nor %s", c.ClientIdentity, IdentityToken, IdentityCertificate)
+		return fmt.Errorf("ClientIdentity: %q is neither %s nor %s", c.ClientIdentity, IdentityToken,
+			IdentityCertificate)
 	case c.ClientIdentity == IdentityToken && kind == connect.Etcd:
-		return fmt.Errorf("ClientIdentity: tokens are Kubernetes', and the datastore is %s: use %s", kind, IdentityCertificate)
+		return fmt.Errorf("ClientIdentity: tokens are Kubernetes', and the datastore is %s: use %s", kind,
+			IdentityCertificate)
 	}
-	for name, value := range map[string]string{"CAFile": c.CAFile, "ServerCertFile": c.ServerCertFile, "ServerKeyFile": c.ServerKeyFile} {
+	for name, value := range map[string]string{"CAFile": c.CAFile, "ServerCertFile": c.ServerCertFile,
+		"ServerKeyFile": c.ServerKeyFile} {
 		if value == "" {
 			return fmt.Errorf("%s has to be set: nodes are served over mutual TLS only", name)
 		}
 	}
-	for name, port := range map[string]int{"ServerPort": c.ServerPort, "HealthPort": c.HealthPort, "PrometheusMetricsPort": c.PrometheusMetricsPort} {
+	for name, port := range map[string]int{"ServerPort": c.ServerPort, "HealthPort": c.HealthPort,
+		"PrometheusMetricsPort": c.PrometheusMetricsPort} {
 		if port < 0 || port > 65535 {
 			return fmt.Errorf("%s: %d is not a port", name, port)
 		}
@@ -255,11 +279,14 @@ func (c *Config) completeRebalancing() error {
 	c.ConnectionRebalancingMode = strings.ToLower(c.ConnectionRebalancingMode)
 	switch {
 	case c.ConnectionRebalancingMode != RebalanceNone && c.ConnectionRebalancingMode != RebalanceKubernetes:
-		return fmt.Errorf("ConnectionRebalancingMode: %q is neither %s nor %s", c.ConnectionRebalancingMode, RebalanceNone, RebalanceKubernetes)
+		return fmt.Errorf("ConnectionRebalancingMode: %q is neither %s nor %s", c.ConnectionRebalancingMode,
+			RebalanceNone, RebalanceKubernetes)
 	case c.ConnectionRebalancingMode == RebalanceKubernetes && c.DatastoreType != string(connect.Kubernetes):
-		return fmt.Errorf("ConnectionRebalancingMode: %s needs the datastore %s", RebalanceKubernetes, connect.Kubernetes)
+		return fmt.Errorf("ConnectionRebalancingMode: %s needs the datastore %s", RebalanceKubernetes,
+			connect.Kubernetes)
 	case c.MaxConnectionsLowerLimit < 1 || c.MaxConnectionsUpperLimit < c.MaxConnectionsLowerLimit:
-		return fmt.Errorf("MaxConnectionsLowerLimit: %d is not between 1 and MaxConnectionsUpperLimit, %d", c.MaxConnectionsLowerLimit, c.MaxConnectionsUpperLimit)
+		return fmt.Errorf("MaxConnectionsLowerLimit: %d is not between 1 and MaxConnectionsUpperLimit, %d",
+			c.MaxConnectionsLowerLimit, c.MaxConnectionsUpperLimit)
 	}
 	return nil
 }
@@ -303,10 +330,12 @@ func (c *Config) subjects(own string) (nodes, observers []string, err error) {
 	if own != "" {
 		node, observer = cmp.Or(node, own+":calico-node"), cmp.Or(observer, own+":calico-kube-controllers")
 	}
-	if nodes, err = accounts(node); err != nil {
+	nodes, err = accounts(node)
+	if err != nil {
 		return nil, nil, fmt.Errorf("ClientServiceAccounts: %w", err)
 	}
-	if observers, err = accounts(observer); err != nil {
+	observers, err = accounts(observer)
+	if err != nil {
 		return nil, nil, fmt.Errorf("ObserverServiceAccounts: %w", err)
 	}
 	return nodes, observers, nil

@@ -59,7 +59,8 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	level, _ := cfg.level() // validated
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	for _, name := range cfg.Unknown {
-		log.Warn("environment variable has no effect", "name", name, "reason", "Typha has no such setting: see typha -help")
+		log.Warn("environment variable has no effect", "name", name, "reason",
+			"Typha has no such setting: see typha -help")
 	}
 	if err := Run(ctx, cfg, log); err != nil && ctx.Err() == nil {
 		log.Error("typha ends", "error", err)
@@ -71,7 +72,8 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 // Run runs a Typha until ctx ends or something that it cannot do without fails. When ctx ends, the nodes are handed
 // over to the other replicas before Run returns.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := connect.Open(connect.Config{Type: connect.Type(cfg.DatastoreType), Kubeconfig: cfg.Kubeconfig, Etcd: cfg.Etcd})
+	store, err := connect.Open(connect.Config{Type: connect.Type(cfg.DatastoreType), Kubeconfig: cfg.Kubeconfig,
+		Etcd: cfg.Etcd})
 	if err != nil {
 		return err
 	}
@@ -82,12 +84,14 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		kinds = sync.EtcdKinds()
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log = metric.CountLog(log, registry, "typha")
 	view := sync.NewView(kinds)
 	registry.MustRegister(view, auth.NewExpiry("typha", cfg.tls()))
 	local := typha.NewLocal(typha.LocalOptions{Store: store, View: view, Logger: log, Metrics: hub.NewMetrics(registry),
-		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod, Budget: cfg.Budget})
+		MaxFallBehind: cfg.ServerMaxFallBehind, GracePeriod: cfg.ServerNewClientFallBehindGracePeriod,
+		Budget: cfg.Budget})
 	replicas, err := findReplicas(cfg, store, log)
 	if err != nil {
 		return err
@@ -102,7 +106,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("accept nodes: %w", err)
 	}
 	log.Info("accepting nodes", "address", listener.Addr().String())
-	parts := []func(context.Context) error{local.Run, func(ctx context.Context) error { return replicas.run(ctx, server.SetMaxStreams, local.Hub()) }}
+	parts := []func(context.Context) error{local.Run, func(ctx context.Context) error {
+		return replicas.run(ctx,
+			server.SetMaxStreams, local.Hub())
+	}}
 	if cfg.HealthEnabled {
 		parts = append(parts, func(ctx context.Context) error {
 			return serveHTTP(ctx, address(cfg.HealthHost, cfg.HealthPort), health(local.Hub(), view, server.Draining))
@@ -140,18 +147,22 @@ func together(ctx context.Context, serve func(context.Context) error, parts []fu
 }
 
 func (c Config) tls() auth.TLS {
-	return auth.TLS{CAFile: c.CAFile, CertFile: c.ServerCertFile, KeyFile: c.ServerKeyFile, PeerCN: c.ClientCN, PeerURISAN: c.ClientURISAN}
+	return auth.TLS{CAFile: c.CAFile, CertFile: c.ServerCertFile, KeyFile: c.ServerKeyFile, PeerCN: c.ClientCN,
+		PeerURISAN: c.ClientURISAN}
 }
 
 // newServer fills in what the configuration says.
-func newServer(cfg Config, store *connect.Datastore, h *hub.Hub, opts transport.ServerOptions) (*transport.Server, error) {
+func newServer(cfg Config, store *connect.Datastore, h *hub.Hub, opts transport.ServerOptions) (*transport.Server,
+	error) {
 	opts.Hub, opts.TLS = h, cfg.tls()
 	opts.HandshakeTimeout, opts.PingInterval = cfg.ServerHandshakeTimeout, cfg.ServerPingInterval
 	opts.Balance.DropInterval = cfg.ConnectionDropInterval
-	opts.Balance.ShutdownTimeout, opts.Balance.ShutdownInterval = cfg.ShutdownTimeout, cfg.ShutdownConnectionDropIntervalMax
+	opts.Balance.ShutdownTimeout, opts.Balance.ShutdownInterval = cfg.ShutdownTimeout,
+		cfg.ShutdownConnectionDropIntervalMax
 	if cfg.ClientIdentity == IdentityToken {
 		var err error
-		if opts.Tokens, err = tokens(cfg, store.API); err != nil {
+		opts.Tokens, err = tokens(cfg, store.API)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -180,7 +191,8 @@ func tokens(cfg Config, kube *rest.Config) (*auth.Tokens, error) {
 		return nil, err
 	}
 	url := base.JoinPath("/openid/v1/jwks").String()
-	return &auth.Tokens{Subjects: nodes, Observers: observers, Fetch: func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, url) }}, nil
+	return &auth.Tokens{Subjects: nodes, Observers: observers,
+		Fetch: func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, url) }}, nil
 }
 
 // fetchTimeout bounds a request of the keys, during which the connecting node waits.
@@ -203,7 +215,8 @@ func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error)
 		return nil, fmt.Errorf("get %s: %w", url, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get %s: %s; Typha's service account needs the non-resource URL /openid/v1/jwks", url, response.Status)
+		return nil, fmt.Errorf("get %s: %s; Typha's service account needs the non-resource URL /openid/v1/jwks", url,
+			response.Status)
 	}
 	return body, nil
 }

@@ -19,10 +19,13 @@ import (
 	"github.com/maneki-net/maneki/typha/sync"
 )
 
-var required = []string{"TYPHA_CAFILE=/certs/ca.crt", "TYPHA_SERVERCERTFILE=/certs/tls.crt", "TYPHA_SERVERKEYFILE=/certs/tls.key"}
+var required = []string{"TYPHA_CAFILE=/certs/ca.crt", "TYPHA_SERVERCERTFILE=/certs/tls.crt",
+	"TYPHA_SERVERKEYFILE=/certs/tls.key"}
 
 func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
-	environ := append([]string{"TYPHA_HEALTHPORT=1", "TYPHA_CONNECTIONREBALANCINGMODE=Kubernetes", "TYPHA_CONNECTIONDROPINTERVALSECS=0.5", "TYPHA_CLIENTCN=felix", "typha_healthenabled=true", "TYPHA_SOMETHINGELSE=x", "PATH=/bin"}, required...)
+	environ := append([]string{"TYPHA_HEALTHPORT=1", "TYPHA_CONNECTIONREBALANCINGMODE=Kubernetes",
+		"TYPHA_CONNECTIONDROPINTERVALSECS=0.5", "TYPHA_CLIENTCN=felix", "typha_healthenabled=true",
+		"TYPHA_SOMETHINGELSE=x", "PATH=/bin"}, required...)
 	got, err := ParseConfig(environ, []string{"-healthport", "2"})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +34,8 @@ func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
 		Unknown:       []string{"TYPHA_SOMETHINGELSE"},
 		DatastoreType: "kubernetes", ServerPort: 5473, ClientIdentity: "Token", ClientCN: "felix",
 		CAFile: "/certs/ca.crt", ServerCertFile: "/certs/tls.crt", ServerKeyFile: "/certs/tls.key",
-		HealthEnabled: true, HealthHost: "localhost", HealthPort: 2, PrometheusMetricsPort: 9093, LogSeverityScreen: "Info",
+		HealthEnabled: true, HealthHost: "localhost", HealthPort: 2, PrometheusMetricsPort: 9093,
+		LogSeverityScreen:      "Info",
 		ServerHandshakeTimeout: 10 * time.Second, ServerPingInterval: 10 * time.Second,
 		ServerMaxFallBehind: 300 * time.Second, ServerNewClientFallBehindGracePeriod: 300 * time.Second,
 		ConnectionRebalancingMode: "kubernetes", ConnectionDropInterval: 500 * time.Millisecond,
@@ -46,7 +50,8 @@ func TestConfigComesFromDefaultsEnvironmentAndFlags(t *testing.T) {
 }
 
 func TestEtcdComesFromCalicosVariables(t *testing.T) {
-	environ := append([]string{"DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS=https://a:2379", "ETCD_PASSWORD=secret", "ETCD_USERNAME=u",
+	environ := append([]string{"DATASTORE_TYPE=etcdv3", "ETCD_ENDPOINTS=https://a:2379", "ETCD_PASSWORD=secret",
+		"ETCD_USERNAME=u",
 		"ETCD_CA_CERT_FILE=/etcd/ca.crt", "TYPHA_ETCDCAFILE=/typha/ca.crt"}, required...)
 	got, err := ParseConfig(environ, nil)
 	if err != nil {
@@ -60,7 +65,8 @@ func TestEtcdComesFromCalicosVariables(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ClientIdentity") {
 		t.Errorf("tokens without Kubernetes give %v", err)
 	}
-	if err := Run(t.Context(), Config{DatastoreType: "etcdv3"}, nil); err == nil || !strings.Contains(err.Error(), "ETCD_ENDPOINTS") {
+	if err := Run(t.Context(), Config{DatastoreType: "etcdv3"}, nil); err == nil ||
+		!strings.Contains(err.Error(), "ETCD_ENDPOINTS") {
 		t.Errorf("no endpoint gives %v", err)
 	}
 }
@@ -85,7 +91,8 @@ func TestBadConfigIsNamed(t *testing.T) {
 }
 
 func TestSubjects(t *testing.T) {
-	node, observer := "system:serviceaccount:kube-system:calico-node", "system:serviceaccount:kube-system:calico-kube-controllers"
+	node, observer := "system:serviceaccount:kube-system:calico-node",
+		"system:serviceaccount:kube-system:calico-kube-controllers"
 	listed := []string{"system:serviceaccount:a:b", "system:serviceaccount:c:d"}
 	for _, c := range []struct {
 		nodes, observers, own string
@@ -96,7 +103,8 @@ func TestSubjects(t *testing.T) {
 		{"a:b, c:d", "", "kube-system", [2][]string{listed, {observer}}},
 		{"", "a:b, c:d", "kube-system", [2][]string{{node}, listed}},
 	} {
-		nodes, observers, err := (&Config{ClientServiceAccounts: c.nodes, ObserverServiceAccounts: c.observers}).subjects(c.own)
+		nodes, observers, err := (&Config{ClientServiceAccounts: c.nodes,
+			ObserverServiceAccounts: c.observers}).subjects(c.own)
 		if got := [2][]string{nodes, observers}; err != nil || !cmp.Equal(got, c.want) {
 			t.Errorf("%q and %q in %q give %v, %v", c.nodes, c.observers, c.own, got, err)
 		}
@@ -140,10 +148,12 @@ func TestHealth(t *testing.T) {
 	draining := false
 	get := func(path string) int {
 		w := httptest.NewRecorder()
-		health(h, sync.NewView(nil), func() bool { return draining }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		health(h, sync.NewView(nil), func() bool { return draining }).ServeHTTP(w,
+			httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		return w.Code
 	}
-	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
+	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK ||
+		ready != http.StatusServiceUnavailable {
 		t.Errorf("before the lists: %d, %d", live, ready)
 	}
 	if err := h.Update(t.Context(), hub.Update{Kind: "Pod", Listed: true}); err != nil {
@@ -154,7 +164,8 @@ func TestHealth(t *testing.T) {
 		t.Errorf("in sync: %d", ready)
 	}
 	draining = true
-	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK || ready != http.StatusServiceUnavailable {
+	if live, ready := get("/liveness"), get("/readiness"); live != http.StatusOK ||
+		ready != http.StatusServiceUnavailable {
 		t.Errorf("while nodes are handed over: %d, %d", live, ready)
 	}
 	cancel()

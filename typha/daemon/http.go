@@ -34,7 +34,8 @@ func health(h *hub.Hub, view *sync.View, draining func() bool) http.Handler {
 			case draining():
 				http.Error(w, "handing nodes over to other replicas", http.StatusServiceUnavailable)
 			case silence > sync.StaleAfter:
-				http.Error(w, fmt.Sprintf("the datastore has not been heard of for %s", silence.Round(time.Second)), http.StatusServiceUnavailable)
+				http.Error(w, fmt.Sprintf("the datastore has not been heard of for %s", silence.Round(time.Second)),
+					http.StatusServiceUnavailable)
 			}
 		default:
 			http.Error(w, "not in sync with the datastore yet", http.StatusServiceUnavailable)

@@ -25,8 +25,9 @@ func findReplicas(cfg Config, store *connect.Datastore, log *slog.Logger) (*repl
 		return r, nil
 	}
 	var err error
-	r.watcher, err = discovery.New(discovery.Options{API: store.API, Namespace: cfg.K8sNamespace, Service: cfg.K8sServiceName,
-		Port: cfg.K8sPortName, Log: log})
+	r.watcher, err = discovery.New(discovery.Options{API: store.API, Namespace: cfg.K8sNamespace,
+		Service: cfg.K8sServiceName,
+		Port:    cfg.K8sPortName, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("watch the replicas of Typha: %w", err)
 	}

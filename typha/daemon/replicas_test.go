@@ -74,7 +74,8 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 	nodes := hub.Update{Kind: "Node", Listed: true}
 	for i := range 100 {
 		nodes.Upserts = append(nodes.Upserts, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i)},
-			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprint("198.51.100.", i)}}}})
+			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP,
+				Address: fmt.Sprint("198.51.100.", i)}}}})
 	}
 	changed := r.watcher.Changed()
 	if _, known := r.watcher.Replicas(); !known {
@@ -92,7 +93,8 @@ func TestShareFollowsReplicasAndNodes(t *testing.T) {
 		event string
 		share int
 		alone bool
-	}{{"", 121, true}, {slice("me", "other"), 61, false}, {slice("me", "other", "third"), 41, false}, {slice("other"), 121, false}, {slice(), 121, true}} {
+	}{{"", 121, true}, {slice("me", "other"), 61, false}, {slice("me", "other", "third"), 41, false},
+		{slice("other"), 121, false}, {slice(), 121, true}} {
 		if step.event != "" {
 			events <- step.event
 		}

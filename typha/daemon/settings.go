@@ -54,7 +54,8 @@ func WriteDoc(w io.Writer) error {
 		if value != "" {
 			value = "`" + value + "`"
 		}
-		text += fmt.Sprintf("| `%s` | %s | %s | %s |\n", s.environment(), value, s.values(), placeholder.ReplaceAllString(s.doc, "`$0`"))
+		text += fmt.Sprintf("| `%s` | %s | %s | %s |\n", s.environment(), value, s.values(),
+			placeholder.ReplaceAllString(s.doc, "`$0`"))
 	}
 	_, err = io.WriteString(w, text)
 	return err

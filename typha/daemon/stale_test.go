@@ -48,7 +48,8 @@ func TestReplicaThatLostItsDatastoreIsNotReady(t *testing.T) {
 		go func() { ended <- view.Run(ctx, store, h, slog.New(slog.DiscardHandler)) }()
 		get := func(path string) (int, string) {
 			w := httptest.NewRecorder()
-			health(h, view, func() bool { return false }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+			health(h, view, func() bool { return false }).ServeHTTP(w,
+				httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 			return w.Code, w.Body.String()
 		}
 		told := func() string {
@@ -71,10 +72,12 @@ func TestReplicaThatLostItsDatastoreIsNotReady(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		ready, text := get("/readiness")
-		if live, _ := get("/liveness"); live != http.StatusOK || ready != http.StatusServiceUnavailable || !strings.Contains(text, "not been heard of for 2m") {
+		if live, _ := get("/liveness"); live != http.StatusOK || ready != http.StatusServiceUnavailable ||
+			!strings.Contains(text, "not been heard of for 2m") {
 			t.Errorf("after 150 s without the datastore: %d, %d %s", live, ready, text)
 		}
-		if got := told(); !strings.Contains(got, "last heard of 2m") || !strings.Contains(got, "Pod, Tier.projectcalico.org") {
+		if got := told(); !strings.Contains(got, "last heard of 2m") ||
+			!strings.Contains(got, "Pod, Tier.projectcalico.org") {
 			t.Errorf("typha status says %q", got)
 		}
 		cancel()
@@ -98,7 +101,8 @@ func TestStatusTellsOfOldData(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out, errs bytes.Buffer
-		code := Main(t.Context(), []string{"TYPHA_HEALTHHOST=" + host, "TYPHA_HEALTHPORT=" + port}, []string{"status"}, &out, &errs)
+		code := Main(t.Context(), []string{"TYPHA_HEALTHHOST=" + host, "TYPHA_HEALTHPORT=" + port}, []string{"status"},
+			&out, &errs)
 		server.Close()
 		if told := strings.Contains(errs.String(), "may be 2m30s old: Pod\n"); code != want || told != (want == 3) {
 			t.Errorf("%d s: exit status %d, %s", seconds, code, errs.String())

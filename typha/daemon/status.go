@@ -104,13 +104,15 @@ func ask(ctx context.Context, environ []string, path string, answer any) (body [
 		return nil, fmt.Errorf("%w: is TYPHA_HEALTHENABLED true, and its port as here?", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if body, err = io.ReadAll(response.Body); err != nil {
+	body, err = io.ReadAll(response.Body)
+	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", url, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("get %s: %s: %s", url, response.Status, body)
 	}
-	if err = json.Unmarshal(body, answer); err != nil {
+	err = json.Unmarshal(body, answer)
+	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", url, err)
 	}
 	return body, nil
@@ -121,7 +123,8 @@ func printNodes(w io.Writer, nodes []hub.NodeStatus, now time.Time) {
 	_, _ = fmt.Fprintln(table, "NODE\tCONNECTED\tCOMMIT\tAPPLIED\tBEHIND\tERRORS")
 	for _, n := range nodes {
 		behind := time.Duration(n.BehindSeconds * float64(time.Second)).Round(time.Second)
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%d\n", n.Node, now.Sub(n.Connected).Round(time.Second), n.Commit, n.Applied, behind, len(n.Errors))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%d\n", n.Node, now.Sub(n.Connected).Round(time.Second), n.Commit,
+			n.Applied, behind, len(n.Errors))
 	}
 	_ = table.Flush()
 	for _, n := range nodes {

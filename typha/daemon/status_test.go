@@ -104,7 +104,8 @@ func TestPartsOutliveTheServer(t *testing.T) {
 	}
 	broken := errors.New("broken")
 	waits := func(ctx context.Context) error { <-ctx.Done(); return nil }
-	if err := together(t.Context(), waits, []func(context.Context) error{func(context.Context) error { return broken }}); !errors.Is(err, broken) {
+	if err := together(t.Context(), waits,
+		[]func(context.Context) error{func(context.Context) error { return broken }}); !errors.Is(err, broken) {
 		t.Errorf("a part that fails gives %v", err)
 	}
 }
@@ -127,8 +128,8 @@ func TestFailuresOfTheLogAreCounted(t *testing.T) {
 	}
 }
 
-// TestMetricsHaveCalicosNames: dashboards made for Calico's Typha find every figure. Those of one of its streams have the label
-// syncer, and the others no label.
+// TestMetricsHaveCalicosNames: dashboards made for Calico's Typha find every figure. Those of one of its streams have
+// the label syncer, and the others no label.
 func TestMetricsHaveCalicosNames(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	hub.NewMetrics(registry)
@@ -144,9 +145,11 @@ func TestMetricsHaveCalicosNames(t *testing.T) {
 	for _, s := range samples {
 		of[dashboard.Metric(s.Series)] = s.Labels["syncer"]
 	}
-	want := map[string]string{"connections_accepted": "", "connections_active": "", "connections_dropped": "", "log_errors": "",
+	want := map[string]string{"connections_accepted": "", "connections_active": "", "connections_dropped": "",
+		"log_errors":   "",
 		"logs_dropped": ""}
-	for _, name := range strings.Fields(`breadcrumb_block breadcrumb_non_block breadcrumb_seq_number breadcrumb_size cache_size
+	for _, name := range strings.Fields(
+		`breadcrumb_block breadcrumb_non_block breadcrumb_seq_number breadcrumb_size cache_size
 		client_latency_secs client_snapshot_send_secs client_write_latency_secs connections_grace_used connections_streaming
 		kvs_per_msg next_breadcrumb_latency_secs ping_latency snapshot_compressed_bytes snapshot_raw_bytes snapshots_generated
 		snapshots_reused updates_skipped updates_total`) {

@@ -32,17 +32,21 @@ func TestOnARealAPIServer(t *testing.T) {
 	replica := func(name, service, address, zone string) *discoveryv1.EndpointSlice {
 		port, yes := int32(5473), true
 		return &discoveryv1.EndpointSlice{
-			ObjectMeta:  metav1.ObjectMeta{Namespace: "kube-system", Name: name, Labels: map[string]string{"kubernetes.io/service-name": service}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: name,
+				Labels: map[string]string{"kubernetes.io/service-name": service}},
 			AddressType: discoveryv1.AddressTypeIPv4,
-			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address}, Zone: &zone, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
-			Ports:       []discoveryv1.EndpointPort{{Port: &port}},
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{address}, Zone: &zone,
+				Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
+			Ports: []discoveryv1.EndpointPort{{Port: &port}},
 		}
 	}
-	create(datastore.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"topology.kubernetes.io/zone": "east"}}})
+	create(datastore.Nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
+		Labels: map[string]string{"topology.kubernetes.io/zone": "east"}}})
 	create(datastore.EndpointSlices, replica("other", "other", "192.0.2.9", "east"))
 	create(datastore.EndpointSlices, replica("west", "calico-typha", "192.0.2.1", "west"))
 
-	w, err := New(Options{API: server.Config, Namespace: "kube-system", Service: "calico-typha", Port: "calico-typha", Node: "n1"})
+	w, err := New(Options{API: server.Config, Namespace: "kube-system", Service: "calico-typha", Port: "calico-typha",
+		Node: "n1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +79,8 @@ func TestOnARealAPIServer(t *testing.T) {
 
 	server.Restart(t)
 	until("after a restart", "192.0.2.2:5473", "192.0.2.1:5473")
-	if err := store.Delete(t.Context(), datastore.EndpointSlices, datastore.Key{Namespace: "kube-system", Name: "west"}, datastore.Preconditions{}); err != nil {
+	if err := store.Delete(t.Context(), datastore.EndpointSlices, datastore.Key{Namespace: "kube-system", Name: "west"},
+		datastore.Preconditions{}); err != nil {
 		t.Fatal(err)
 	}
 	until("one less", "192.0.2.2:5473")

@@ -108,7 +108,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if !listed {
 			w.recall()
 		}
-		if listed && time.Since(began) > lastBackoff { // otherwise each node would list and list where no watch is let be
+		if listed && time.Since(began) > lastBackoff {
+			// otherwise each node would list and list where no watch is let be
 			retries.Reset()
 			complaint = ""
 		}
@@ -131,7 +132,8 @@ func (w *Watcher) follow(ctx context.Context) (listed bool, err error) {
 		w.opts.Log.Info("zone of this node not known", "error", err)
 	}
 	var list discoveryv1.EndpointSliceList
-	if err := w.ask(ctx, askTime, w.slices(url.Values{}), func(d *json.Decoder) error { return d.Decode(&list) }); err != nil {
+	if err := w.ask(ctx, askTime, w.slices(url.Values{}),
+		func(d *json.Decoder) error { return d.Decode(&list) }); err != nil {
 		return false, fmt.Errorf("list endpoints of Service %s/%s: %w", w.opts.Namespace, w.opts.Service, err)
 	}
 	byName := map[string]discoveryv1.EndpointSlice{}
@@ -210,7 +212,8 @@ func (w *Watcher) findZone(ctx context.Context) error {
 		return nil
 	}
 	var node metav1.PartialObjectMetadata
-	err := w.ask(ctx, askTime, w.server.JoinPath("api/v1/nodes", w.opts.Node), func(d *json.Decoder) error { return d.Decode(&node) })
+	err := w.ask(ctx, askTime, w.server.JoinPath("api/v1/nodes", w.opts.Node),
+		func(d *json.Decoder) error { return d.Decode(&node) })
 	if err != nil {
 		return fmt.Errorf("get Node %s: %w", w.opts.Node, err)
 	}

@@ -15,8 +15,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// api plays the part of the API server: list answers lists, and what is written to events is what a watch sends; a watch
-// ends when it is sent an empty string.
+// api plays the part of the API server: list answers lists, and what is written to events is what a watch sends; a
+// watch ends when it is sent an empty string.
 type api struct {
 	*httptest.Server
 	list   string
@@ -77,7 +77,8 @@ func (a *api) send(t *testing.T, event string) {
 // start runs a Watcher until it has replicas; change may spoil its options.
 func start(t *testing.T, a *api, change func(*Options)) *Watcher {
 	t.Helper()
-	opts := Options{API: &rest.Config{Host: a.URL}, Namespace: "kube-system", Service: "calico-typha", Port: "calico-typha"}
+	opts := Options{API: &rest.Config{Host: a.URL}, Namespace: "kube-system", Service: "calico-typha",
+		Port: "calico-typha"}
 	if change != nil {
 		change(&opts)
 	}
@@ -124,7 +125,8 @@ func become(t *testing.T, w *Watcher, want ...string) {
 	for {
 		changed := w.Changed()
 		got, _ := w.Addresses()
-		if slices.Sort(got); slices.Equal(got, want) {
+		slices.Sort(got)
+		if slices.Equal(got, want) {
 			return
 		}
 		await(t, changed)
@@ -154,7 +156,8 @@ func TestReplicasAreFollowed(t *testing.T) {
 		{"", []string{"172.30.0.12:5473", "[fd00::1]:5473"}, []string{"p", "q"}}, // it lists again
 		{`{"type":"ADDED","object":{"metadata":{"name":"v6"},"ports":[{"port":5473}],"endpoints":[{"addresses":["fd00::2"],"targetRef":{"name":"p"}}]}}`,
 			[]string{"172.30.0.12:5473", "[fd00::1]:5473", "[fd00::2]:5473"}, []string{"p", "q"}},
-		{`{"type":"ERROR","object":{"kind":"Status","code":410}}`, []string{"172.30.0.12:5473", "[fd00::1]:5473"}, []string{"p", "q"}},
+		{`{"type":"ERROR","object":{"kind":"Status","code":410}}`, []string{"172.30.0.12:5473", "[fd00::1]:5473"},
+			[]string{"p", "q"}},
 	} {
 		changed := w.Changed()
 		a.send(t, step.event)
@@ -179,7 +182,8 @@ func TestReplicasThatAreNotReadyAreTheLastResort(t *testing.T) {
 	} {
 		a.send(t, `{"type":"DELETED","object":{"metadata":{"name":"b"}}}`)
 		a.send(t, `{"type":"MODIFIED","object":{"metadata":{"name":"a"},"ports":[{"port":5473}],"endpoints":[
-			{"addresses":["172.30.0.12"],"conditions":{"ready":`+step.ready+`}},{"addresses":["172.30.0.13"],"conditions":{"ready":false}}]}}`)
+			{"addresses":["172.30.0.12"],"conditions":{"ready":`+step.ready+
+			`}},{"addresses":["172.30.0.13"],"conditions":{"ready":false}}]}}`)
 		become(t, w, step.want...)
 		if ready, _ := w.Endpoints(); len(ready) != len(step.want)%2 {
 			t.Errorf("%v count as ready", ready)
@@ -220,7 +224,8 @@ func TestOwnZoneComesFirst(t *testing.T) {
 	}
 }
 
-// TestReplicasAreSpreadByChance: fewer than 400 of 1000 are as likely as a coin that falls on one side 9 times in a billion.
+// TestReplicasAreSpreadByChance: fewer than 400 of 1000 are as likely as a coin that falls on one side 9 times in a
+// billion.
 func TestReplicasAreSpreadByChance(t *testing.T) {
 	w, first := start(t, newAPI(t, two), nil), map[string]int{}
 	for range 1000 {
@@ -237,7 +242,8 @@ func TestReplicasAreSpreadByChance(t *testing.T) {
 	}
 }
 
-// TestRefusedWatchIsAskedForLessAndLess: every node has a Watcher, and an API server that lists but lets nobody watch is asked by all.
+// TestRefusedWatchIsAskedForLessAndLess: every node has a Watcher, and an API server that lists but lets nobody watch
+// is asked by all.
 func TestRefusedWatchIsAskedForLessAndLess(t *testing.T) {
 	lists := make(chan time.Time, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -13,7 +13,8 @@ func TestCatalogIsSortedAndShared(t *testing.T) {
 	want := map[wire.ID]*Object{}
 	var before catalog
 	for i := range 3000 {
-		id := (&wire.Route{Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i * 7 % 11), byte(i * 31 % 251), 0}), 26)}).ID()
+		id := (&wire.Route{Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i * 7 % 11), byte(i * 31 % 251), 0}),
+			26)}).ID()
 		if i%5 == 4 {
 			c = c.without(id)
 			delete(want, id)

@@ -30,7 +30,8 @@ const (
 // namespace makes, edits and removes policies that are as large as an API server takes, or as the budget allows.
 func BenchmarkLatencyBesideHostilePolicies(b *testing.B) {
 	for b.Loop() {
-		h := hub.New(hub.Options{Kinds: []string{calc.KindPod, calc.KindNetworkPolicy, calc.KindStagedKubernetesNetworkPolicy}})
+		h := hub.New(hub.Options{Kinds: []string{calc.KindPod, calc.KindNetworkPolicy,
+			calc.KindStagedKubernetesNetworkPolicy}})
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- h.Run(ctx) }()
@@ -67,15 +68,17 @@ func ms(sorted []time.Duration, percent int) float64 {
 }
 
 func hostilePod(i, generation int) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprintf("ns-%d", i%hostileNodes), Name: fmt.Sprint("pod-", i),
-		UID: types.UID(fmt.Sprint(generation)), Labels: map[string]string{"app": fmt.Sprint("app-", i)}}}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprintf("ns-%d", i%hostileNodes),
+		Name: fmt.Sprint("pod-", i),
+		UID:  types.UID(fmt.Sprint(generation)), Labels: map[string]string{"app": fmt.Sprint("app-", i)}}}
 	p.Spec.NodeName = fmt.Sprintf("node-%d", i%hostileNodes)
 	p.Status.PodIPs = []corev1.PodIP{{IP: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)}}
 	return p
 }
 
 func hand(b *testing.B, h *hub.Hub, kind string, objects ...metav1.Object) {
-	if err := h.Update(b.Context(), hub.Update{Kind: kind, Upserts: objects, Changed: "1", Seen: "1", Listed: true}); err != nil {
+	if err := h.Update(b.Context(), hub.Update{Kind: kind, Upserts: objects, Changed: "1", Seen: "1",
+		Listed: true}); err != nil {
 		b.Error(err)
 	}
 }
@@ -125,9 +128,11 @@ func latencies(b *testing.B, h *hub.Hub, arrived <-chan string, from int) []time
 func beHostile(b *testing.B, h *hub.Hub, stop <-chan struct{}) (made int) {
 	shapes := []func(string) *networkingv1.NetworkPolicy{
 		func(name string) *networkingv1.NetworkPolicy { return hostilePolicy(name, 60_000, false) }, // 926 KiB
-		func(name string) *networkingv1.NetworkPolicy { return hostilePolicy(name, 1_000, true) },   // 10,000,000 members
-		func(name string) *networkingv1.NetworkPolicy { return hostilePolicy(name, 250, true) },     // too many members
-		func(name string) *networkingv1.NetworkPolicy { return hostilePolicy(name, 60, true) },      // as many as are allowed
+		// 10,000,000 members
+		func(name string) *networkingv1.NetworkPolicy { return hostilePolicy(name, 1_000, true) },
+		func(name string) *networkingv1.NetworkPolicy { return hostilePolicy(name, 250, true) }, // too many members
+		// as many as are allowed
+		func(name string) *networkingv1.NetworkPolicy { return hostilePolicy(name, 60, true) },
 	}
 	var all [][2]*networkingv1.NetworkPolicy
 	for i, shape := range shapes {
@@ -145,9 +150,11 @@ func beHostile(b *testing.B, h *hub.Hub, stop <-chan struct{}) (made int) {
 		p := all[made%len(all)]
 		hand(b, h, calc.KindNetworkPolicy, p[0])
 		hand(b, h, calc.KindNetworkPolicy, p[1])
-		hand(b, h, calc.KindStagedKubernetesNetworkPolicy, &v3.StagedKubernetesNetworkPolicy{ObjectMeta: p[0].ObjectMeta,
-			Spec: v3.StagedKubernetesNetworkPolicySpec{Ingress: p[made%2].Spec.Ingress}})
-		if err := h.Update(b.Context(), hub.Update{Kind: calc.KindNetworkPolicy, Deletes: []hub.Name{{"ns-0", all[(made+2)%len(all)][0].Name}}, Seen: "1"}); err != nil {
+		hand(b, h, calc.KindStagedKubernetesNetworkPolicy,
+			&v3.StagedKubernetesNetworkPolicy{ObjectMeta: p[0].ObjectMeta,
+				Spec: v3.StagedKubernetesNetworkPolicySpec{Ingress: p[made%2].Spec.Ingress}})
+		if err := h.Update(b.Context(), hub.Update{Kind: calc.KindNetworkPolicy,
+			Deletes: []hub.Name{{"ns-0", all[(made+2)%len(all)][0].Name}}, Seen: "1"}); err != nil {
 			b.Error(err)
 		}
 	}
@@ -157,7 +164,8 @@ func hostilePolicy(name string, peers int, wide bool) *networkingv1.NetworkPolic
 	p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns-0", Name: name}}
 	rule := networkingv1.NetworkPolicyIngressRule{}
 	for i := range peers {
-		peer := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": strconv.Itoa(i)}}}
+		peer := networkingv1.NetworkPolicyPeer{
+			PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": strconv.Itoa(i)}}}
 		if wide {
 			peer.NamespaceSelector = &metav1.LabelSelector{}
 			peer.PodSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{

@@ -18,7 +18,8 @@ import (
 
 func TestNodeGetsWhatItNeedsInOrder(t *testing.T) {
 	h, _ := hubtest.Start(t)
-	hubtest.List(t, h, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("b", "n2", "db", "10.0.0.2"), hubtest.AllowFrom("db"))
+	hubtest.List(t, h, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("b", "n2", "db", "10.0.0.2"),
+		hubtest.AllowFrom("db"))
 	n1, n2 := h.Source("n1"), h.Source("n2")
 
 	first := hubtest.Next(t, n1)
@@ -60,7 +61,8 @@ func TestSlowReaderGetsOneMergedCommit(t *testing.T) {
 	s := h.Source("n1")
 	hubtest.Next(t, s)
 	for i := range 1000 {
-		hubtest.Update(t, h, 2+3*i, nil, hubtest.Pod("a", "n1", fmt.Sprint("app", i), ""), hubtest.Pod("new", "n1", "web", ""))
+		hubtest.Update(t, h, 2+3*i, nil, hubtest.Pod("a", "n1", fmt.Sprint("app", i), ""),
+			hubtest.Pod("new", "n1", "web", ""))
 		hubtest.Update(t, h, 3+3*i, []string{"new"})
 	}
 	p := hubtest.Pod("a", "n1", "web", "")
@@ -136,7 +138,8 @@ func TestReplicaThatIsBehindIsRefused(t *testing.T) {
 	if err := h.Update(t.Context(), hub.Update{Kind: calc.KindPod, Seen: "101"}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := h.Connect(t.Context(), hub.Hello{Node: "n1", Applied: map[string]string{calc.KindPod: "101", "Later": "5"}})
+	s, err := h.Connect(t.Context(), hub.Hello{Node: "n1", Applied: map[string]string{calc.KindPod: "101",
+		"Later": "5"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +156,8 @@ func TestSnapshotHoldsWhatWasSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	hubtest.Update(t, h, 101, nil, hubtest.Pod("a", "n1", "web", ""))
-	s, err := h.Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: map[string]string{calc.KindPod: "101"}})
+	s, err := h.Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(),
+		Applied: map[string]string{calc.KindPod: "101"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,13 +236,15 @@ func TestReportsAreCollected(t *testing.T) {
 	hubtest.List(t, h, 1)
 	s := h.Source("n1")
 	hubtest.Next(t, s)
-	want := wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}, Notices: []string{"kube-proxy is in IPVS mode"}}
+	want := wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"},
+		Notices: []string{"kube-proxy is in IPVS mode"}}
 	s.Report(want)
 	got, err := h.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 1 || got[0].Node != "n1" || got[0].Applied != 1 || got[0].Commit != 1 || !slices.Equal(got[0].Errors, want.Errors) || !slices.Equal(got[0].Notices, want.Notices) {
+	if len(got) != 1 || got[0].Node != "n1" || got[0].Applied != 1 || got[0].Commit != 1 ||
+		!slices.Equal(got[0].Errors, want.Errors) || !slices.Equal(got[0].Notices, want.Notices) {
 		t.Errorf("the status is %+v", got)
 	}
 }

@@ -44,7 +44,8 @@ func observeHistory(t *testing.T, r *rand.Rand) {
 	for step := range 200 {
 		switch n := r.IntN(10); {
 		case n < 2 || len(sessions) == 0:
-			s, err := h.ConnectRemote(ctx, hub.Hello{Node: fmt.Sprint("n", r.IntN(5)), Features: wire.AllFeatures.Names()})
+			s, err := h.ConnectRemote(ctx, hub.Hello{Node: fmt.Sprint("n", r.IntN(5)),
+				Features: wire.AllFeatures.Names()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +146,8 @@ func TestSlowObserver(t *testing.T) {
 		t.Errorf("%d marks for %d nodes and two resources", marks, nodes)
 	}
 	read()
-	if m.Heard != 2 || len(m.Nodes) != nodes || m.Nodes["n1"].Applied != rounds-1 || m.Problems[calc.Problem{Kind: calc.KindIPPool, Name: "a"}] != fmt.Sprint("round ", rounds-1) {
+	if m.Heard != 2 || len(m.Nodes) != nodes || m.Nodes["n1"].Applied != rounds-1 ||
+		m.Problems[calc.Problem{Kind: calc.KindIPPool, Name: "a"}] != fmt.Sprint("round ", rounds-1) {
 		t.Errorf("after %d messages: %+v, %v", m.Heard, m.Nodes, m.Problems)
 	}
 }
@@ -274,7 +276,8 @@ func TestErrorsOfAReportAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := wire.Report{Errors: slices.Repeat([]string{strings.Repeat("ä", wire.MaxReportText)}, 2*wire.MaxReportTexts)}
+	report := wire.Report{Errors: slices.Repeat([]string{strings.Repeat("ä", wire.MaxReportText)},
+		2*wire.MaxReportTexts)}
 	report.Errors[1] = "x" + report.Errors[1]
 	s.Report(report)
 	got := hubtest.Statuses(t, h)["n1"].Errors

@@ -20,7 +20,8 @@ import (
 func TestNodeThatDoesNotReadIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
-		h := hub.New(hub.Options{Kinds: []string{calc.KindPod}, MaxFallBehind: time.Minute, GracePeriod: 210 * time.Second, Metrics: hub.NewMetrics(registry)})
+		h := hub.New(hub.Options{Kinds: []string{calc.KindPod}, MaxFallBehind: time.Minute,
+			GracePeriod: 210 * time.Second, Metrics: hub.NewMetrics(registry)})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- h.Run(ctx) }()
@@ -102,7 +103,8 @@ func TestChangeWakesWhomItConcerns(t *testing.T) {
 			t.Errorf("%s was woken", name)
 		}
 	}
-	if blocked := metrictest.Value(t, registry, "typha_breadcrumb_block") + metrictest.Value(t, registry, "typha_breadcrumb_non_block"); blocked > nodes+20 {
+	if blocked := metrictest.Value(t, registry, "typha_breadcrumb_block") +
+		metrictest.Value(t, registry, "typha_breadcrumb_non_block"); blocked > nodes+20 {
 		t.Errorf("%v commits were cut", blocked)
 	}
 }

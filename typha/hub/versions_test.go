@@ -25,7 +25,8 @@ func TestAcceptedOnlyWithEverythingApplied(t *testing.T) {
 	}
 	check := func(when, applied string, accepted bool) {
 		t.Helper()
-		s, err := h.Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(), Applied: map[string]string{kind: applied}})
+		s, err := h.Connect(t.Context(), hub.Hello{Node: "n1", Features: wire.AllFeatures.Names(),
+			Applied: map[string]string{kind: applied}})
 		switch {
 		case err == nil:
 			s.Close()
@@ -46,7 +47,8 @@ func TestAcceptedOnlyWithEverythingApplied(t *testing.T) {
 	check("a revision that means nothing", "99", true)
 	hand(hub.Update{Seen: "100"})
 	check("seen up to 100", "100", true)
-	s, err := h.Connect(t.Context(), hub.Hello{Node: "n1", Applied: map[string]string{"Kind.of.a.later.release": "1000"}})
+	s, err := h.Connect(t.Context(),
+		hub.Hello{Node: "n1", Applied: map[string]string{"Kind.of.a.later.release": "1000"}})
 	if err != nil {
 		t.Fatalf("a node that applied what is not read: %v", err)
 	}

@@ -68,7 +68,8 @@ func (c *concurrent) come(from netip.Addr) *queue {
 func (c *concurrent) gone(from netip.Addr, q *queue) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if q.users--; q.users == 0 {
+	q.users--
+	if q.users == 0 {
 		delete(c.addresses, from)
 	}
 }

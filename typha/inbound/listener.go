@@ -132,7 +132,8 @@ func (l *Listener) remove(c *Conn) {
 			break
 		}
 	}
-	if l.strangers[c.from] = conns; len(conns) == 0 {
+	l.strangers[c.from] = conns
+	if len(conns) == 0 {
 		delete(l.strangers, c.from)
 	}
 }
@@ -155,7 +156,8 @@ func (c *Conn) Admit() {
 	l := c.listener
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.users++; c.users == 1 {
+	c.users++
+	if c.users == 1 {
 		l.remove(c)
 	}
 }

@@ -53,13 +53,15 @@ func TestNotReady(t *testing.T) {
 		}
 		remove := func(kind datastore.Kind, name string) {
 			t.Helper()
-			if err := store.Delete(t.Context(), kind, datastore.Key{Name: name}, datastore.Preconditions{}); err != nil {
+			if err := store.Delete(t.Context(), kind, datastore.Key{Name: name},
+				datastore.Preconditions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		ready := func(yes bool) {
 			t.Helper()
-			_, err := datastore.Modify(t.Context(), store, datastore.ClusterInformations, datastore.Key{Name: "default"},
+			_, err := datastore.Modify(t.Context(), store, datastore.ClusterInformations,
+				datastore.Key{Name: "default"},
 				func(o *v3.ClusterInformation) error { o.Spec.DatastoreReady = &yes; return nil })
 			if err != nil {
 				t.Fatal(err)

@@ -25,12 +25,14 @@ func (p *partial) List(ctx context.Context, kind datastore.Kind, opts datastore.
 	return list, err
 }
 
-// TestUnreadableObjects are told of for what they are, whether they are listed or become so, and are deleted when they go.
+// TestUnreadableObjects are told of for what they are, whether they are listed or become so, and are deleted when they
+// go.
 func TestUnreadableObjects(t *testing.T) {
 	cause := errors.New("spec is no object")
 	store := &partial{Store: memory.New(), bad: []datastore.Unusable{{Key: datastore.Key{Name: "a"}, Err: cause}}}
 	sink := &recorder{}
-	l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
+	l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler),
+		known: map[datastore.Key]struct{}{}}
 	look := func() hub.Update {
 		t.Helper()
 		if _, err := l.list(t.Context()); err != nil {

@@ -75,7 +75,8 @@ func TestLoop(t *testing.T) {
 		store.down.Store(true)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler),
+			known: map[datastore.Key]struct{}{}}
 		go func() { ended <- l.run(ctx) }()
 		// settle lets the loop use up its waits, and gives what it handed on.
 		settle := func() []hub.Update {
@@ -91,7 +92,8 @@ func TestLoop(t *testing.T) {
 			}
 		}
 		remove := func(name string) {
-			if err := store.Delete(t.Context(), datastore.Namespaces, datastore.Key{Name: name}, datastore.Preconditions{}); err != nil {
+			if err := store.Delete(t.Context(), datastore.Namespaces, datastore.Key{Name: name},
+				datastore.Preconditions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -109,7 +111,8 @@ func TestLoop(t *testing.T) {
 		create("b")
 		remove("a")
 		got = settle()
-		if len(got) != 2 || len(got[0].Upserts) != 1 || got[0].Listed || !cmp.Equal(got[1].Deletes, []hub.Name{{Name: "a"}}) {
+		if len(got) != 2 || len(got[0].Upserts) != 1 || got[0].Listed ||
+			!cmp.Equal(got[1].Deletes, []hub.Name{{Name: "a"}}) {
 			t.Fatalf("events: %+v", got)
 		}
 
@@ -121,7 +124,8 @@ func TestLoop(t *testing.T) {
 
 		store.Disconnect() // the watch goes on where it was; nothing is listed again
 		create("c")
-		if got = settle(); len(got) != 1 || got[0].Listed {
+		got = settle()
+		if len(got) != 1 || got[0].Listed {
 			t.Fatalf("after a lost connection: %+v", got)
 		}
 
@@ -130,7 +134,8 @@ func TestLoop(t *testing.T) {
 		create("d")
 		store.Compact()
 		got = settle()
-		if len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 2 || !cmp.Equal(got[0].Deletes, []hub.Name{{Name: "b"}}) {
+		if len(got) != 1 || !got[0].Listed || len(got[0].Upserts) != 2 ||
+			!cmp.Equal(got[0].Deletes, []hub.Name{{Name: "b"}}) {
 			t.Fatalf("after the revision expired: %+v", got)
 		}
 		cancel()
@@ -157,22 +162,24 @@ func (o *optional) List(ctx context.Context, kind datastore.Kind, opts datastore
 	return list, err
 }
 
-func (o *optional) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (o *optional) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	if o.state.Load() != "" {
 		return nil, datastore.ErrNoKind
 	}
 	return o.Store.Watch(ctx, kind, revision, opts)
 }
 
-// TestAbsentKind: a kind without a CRD is empty as of a revision, which gets newer; it is read once it has one; and an API
-// server that does not serve it while there is a CRD changes nothing.
+// TestAbsentKind: a kind without a CRD is empty as of a revision, which gets newer; it is read once it has one; and an
+// API server that does not serve it while there is a CRD changes nothing.
 func TestAbsentKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kind := datastore.ClusterNetworkPolicies
 		store, sink := &optional{Store: memory.New()}, &recorder{}
 		store.state.Store("not served")
 		ctx, cancel := context.WithCancel(t.Context())
-		l := loop{store: store, sink: sink, kind: kind, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: sink, kind: kind, log: slog.New(slog.DiscardHandler),
+			known: map[datastore.Key]struct{}{}}
 		ended := make(chan error, 1)
 		go func() { ended <- l.run(ctx) }()
 		// after sets the state, lets time pass and gives what was handed on since.
@@ -199,20 +206,24 @@ func TestAbsentKind(t *testing.T) {
 		before := got[0].Seen
 		_, err := store.Create(t.Context(), datastore.Namespaces, namespace("later"))
 		change(err)
-		if got = after("absent", 2*absentBackoff); len(got) == 0 || newer(before, got[len(got)-1].Seen) == before {
+		got = after("absent", 2*absentBackoff)
+		if len(got) == 0 || newer(before, got[len(got)-1].Seen) == before {
 			t.Errorf("the absence was at %s and is now at: %+v", before, got)
 		}
 		policy := &policyv1alpha2.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
 		_, err = store.Create(t.Context(), kind, policy)
 		change(err)
-		if got = after("", 2*absentBackoff); len(got) == 0 || len(got[len(got)-1].Upserts) != 1 {
+		got = after("", 2*absentBackoff)
+		if len(got) == 0 || len(got[len(got)-1].Upserts) != 1 {
 			t.Errorf("with the CRD: %+v", got)
 		}
-		if got = after("not served", time.Hour); got != nil {
+		got = after("not served", time.Hour)
+		if got != nil {
 			t.Errorf("an API server does not serve what is there: %+v", got)
 		}
 		got = after("absent", 2*lastBackoff)
-		if len(got) == 0 || !cmp.Equal(got[0].Deletes, []hub.Name{{Name: "p"}}) || got[0].Changed == "" || got[0].Changed != got[0].Seen {
+		if len(got) == 0 || !cmp.Equal(got[0].Deletes, []hub.Name{{Name: "p"}}) || got[0].Changed == "" ||
+			got[0].Changed != got[0].Seen {
 			t.Errorf("the CRD went while nobody watched: %+v", got)
 		}
 		cancel()
@@ -230,7 +241,8 @@ func TestOutage(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var log bytes.Buffer
-		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.NewTextHandler(&log, nil)), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.NewTextHandler(&log, nil)),
+			known: map[datastore.Key]struct{}{}}
 		ended := make(chan error, 1)
 		go func() { ended <- l.run(ctx) }()
 		time.Sleep(time.Hour)
@@ -248,12 +260,14 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// TestIdentity: the datastore is told by an object that is made once in its life; where that is another one, reading ends.
+// TestIdentity: the datastore is told by an object that is made once in its life; where that is another one, reading
+// ends.
 func TestIdentity(t *testing.T) {
 	info := &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	other := &v3.ClusterInformation{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
 	for kind, objects := range map[datastore.Kind][2]datastore.Object{
-		datastore.Namespaces: {namespace("kube-system"), namespace("default")}, datastore.ClusterInformations: {info, other},
+		datastore.Namespaces:          {namespace("kube-system"), namespace("default")},
+		datastore.ClusterInformations: {info, other},
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -279,7 +293,8 @@ func TestIdentity(t *testing.T) {
 				defer cancel()
 				ended := make(chan error, 1)
 				go func() {
-					ended <- Run(ctx, store, []datastore.Kind{kind}, sinkFunc(func(u hub.Update) { told <- u }), slog.New(slog.DiscardHandler))
+					ended <- Run(ctx, store, []datastore.Kind{kind}, sinkFunc(func(u hub.Update) { told <- u }),
+						slog.New(slog.DiscardHandler))
 				}()
 				if got := handed(); got != "" {
 					t.Errorf("another object tells %q", got)
@@ -288,7 +303,8 @@ func TestIdentity(t *testing.T) {
 				if got := handed(); got != first || first == "" {
 					t.Errorf("it tells %q, want %q", got, first)
 				}
-				if err := store.Delete(t.Context(), kind, datastore.KeyOf(objects[0]), datastore.Preconditions{}); err != nil {
+				if err := store.Delete(t.Context(), kind, datastore.KeyOf(objects[0]),
+					datastore.Preconditions{}); err != nil {
 					t.Fatal(err)
 				}
 				if got := handed(); got != "" || len(ended) > 0 {
@@ -318,19 +334,25 @@ func (f sinkFunc) Update(_ context.Context, u hub.Update) error {
 func TestPodsAreTrimmed(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
 	full := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"},
+		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "u", ResourceVersion: "7",
+			Labels:        map[string]string{"a": "b"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubelet"}}},
 		Spec: corev1.PodSpec{NodeName: "n1", Volumes: []corev1.Volume{{Name: "v"}},
-			Containers:     []corev1.Container{{Name: "c", Image: "i", Ports: []corev1.ContainerPort{{ContainerPort: 80}}}, {Name: "without ports"}},
-			InitContainers: []corev1.Container{{Name: "s", RestartPolicy: &always, Ports: []corev1.ContainerPort{{ContainerPort: 81}}}}},
-		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1", Conditions: []corev1.PodCondition{{Type: corev1.PodReady}}},
+			Containers: []corev1.Container{{Name: "c", Image: "i",
+				Ports: []corev1.ContainerPort{{ContainerPort: 80}}}, {Name: "without ports"}},
+			InitContainers: []corev1.Container{{Name: "s", RestartPolicy: &always,
+				Ports: []corev1.ContainerPort{{ContainerPort: 81}}}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1",
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady}}},
 	}
 	before := full.DeepCopy()
 	want := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "u", ResourceVersion: "7", Labels: map[string]string{"a": "b"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "u", ResourceVersion: "7",
+			Labels: map[string]string{"a": "b"}},
 		Spec: corev1.PodSpec{NodeName: "n1",
-			Containers:     []corev1.Container{{Name: "c", Ports: []corev1.ContainerPort{{ContainerPort: 80}}}},
-			InitContainers: []corev1.Container{{Name: "s", RestartPolicy: &always, Ports: []corev1.ContainerPort{{ContainerPort: 81}}}}},
+			Containers: []corev1.Container{{Name: "c", Ports: []corev1.ContainerPort{{ContainerPort: 80}}}},
+			InitContainers: []corev1.Container{{Name: "s", RestartPolicy: &always,
+				Ports: []corev1.ContainerPort{{ContainerPort: 81}}}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1"},
 	}
 	if diff := cmp.Diff(metav1.Object(want), trim(full)); diff != "" {
@@ -341,23 +363,29 @@ func TestPodsAreTrimmed(t *testing.T) {
 	}
 }
 
-// TestAnnotationsOfNoUse: of what users write into annotations, up to 256 KiB an object, only that is kept which is read.
+// TestAnnotationsOfNoUse: of what users write into annotations, up to 256 KiB an object, only that is kept which is
+// read.
 func TestAnnotationsOfNoUse(t *testing.T) {
 	long := strings.Repeat("x", 250<<10)
-	annotations := map[string]string{"note": long, "cni.projectcalico.org/note": long, "cni.projectcalico.org/ipv4pools": "[\"" + long + "\"]",
-		"cni.projectcalico.org/ipAddrs": "[\"10.0.0.1\"]", "kubernetes.io/config.mirror": "u", "projectcalico.org/ASNumber": "64512"}
+	annotations := map[string]string{"note": long, "cni.projectcalico.org/note": long,
+		"cni.projectcalico.org/ipv4pools": "[\"" + long + "\"]",
+		"cni.projectcalico.org/ipAddrs":   "[\"10.0.0.1\"]", "kubernetes.io/config.mirror": "u",
+		"projectcalico.org/ASNumber": "64512"}
 	meta := metav1.ObjectMeta{Name: "o", Annotations: annotations}
 	kept := map[string][]string{
-		"*v1.Pod":            {"cni.projectcalico.org/ipAddrs", "cni.projectcalico.org/ipv4pools", "kubernetes.io/config.mirror"},
+		"*v1.Pod": {"cni.projectcalico.org/ipAddrs", "cni.projectcalico.org/ipv4pools",
+			"kubernetes.io/config.mirror"},
 		"*v1.Namespace":      {"cni.projectcalico.org/ipv4pools"},
 		"*v1.Node":           {"projectcalico.org/ASNumber"},
 		"*v1.ServiceAccount": nil,
 		"*v1.EndpointSlice":  nil,
 	}
-	for _, o := range []datastore.Object{&corev1.Pod{ObjectMeta: meta}, &corev1.Namespace{ObjectMeta: meta}, &corev1.Node{ObjectMeta: meta},
+	for _, o := range []datastore.Object{&corev1.Pod{ObjectMeta: meta}, &corev1.Namespace{ObjectMeta: meta},
+		&corev1.Node{ObjectMeta: meta},
 		&corev1.ServiceAccount{ObjectMeta: meta}, &discoveryv1.EndpointSlice{ObjectMeta: meta}} {
 		got := trim(o).GetAnnotations()
-		if diff := cmp.Diff(kept[fmt.Sprintf("%T", o)], slices.Sorted(maps.Keys(got)), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(kept[fmt.Sprintf("%T", o)], slices.Sorted(maps.Keys(got)),
+			cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%T keeps (-want +got):\n%s", o, diff)
 		}
 		for name, value := range got {

@@ -47,7 +47,8 @@ func (r *remote) List(ctx context.Context, kind datastore.Kind, opts datastore.L
 	return r.Store.List(ctx, kind, opts)
 }
 
-func (r *remote) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (r *remote) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	if err := r.err(kind); err != nil {
 		return nil, err
 	}
@@ -94,8 +95,8 @@ func within(t *testing.T, when string, v *View, least, most time.Duration) {
 	}
 }
 
-// TestViewOfAQuietDatastoreIsFresh: nothing happens for an hour, and there is not even a bookmark; then the datastore goes silent, with the
-// watches open, and comes back. What is logged is logged once.
+// TestViewOfAQuietDatastoreIsFresh: nothing happens for an hour, and there is not even a bookmark; then the datastore
+// goes silent, with the watches open, and comes back. What is logged is logged once.
 func TestViewOfAQuietDatastoreIsFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &remote{Store: memory.New()}
@@ -175,7 +176,8 @@ func TestBehindIsAMetric(t *testing.T) {
 		registry.MustRegister(v)
 		time.Sleep(90 * time.Second)
 		families, err := registry.Gather()
-		if err != nil || len(families) != 1 || families[0].GetName() != "typha_datastore_behind_seconds" || len(families[0].Metric) != 2 {
+		if err != nil || len(families) != 1 || families[0].GetName() != "typha_datastore_behind_seconds" ||
+			len(families[0].Metric) != 2 {
 			t.Fatalf("got %v, %v", families, err)
 		}
 		for _, m := range families[0].Metric {
@@ -198,21 +200,24 @@ func (r *refusing) List(ctx context.Context, kind datastore.Kind, opts datastore
 	return r.Store.List(ctx, kind, opts)
 }
 
-func (r *refusing) Watch(ctx context.Context, kind datastore.Kind, revision string, opts datastore.ListOptions) (datastore.Watcher, error) {
+func (r *refusing) Watch(ctx context.Context, kind datastore.Kind, revision string,
+	opts datastore.ListOptions) (datastore.Watcher, error) {
 	if r.refuse.Load() {
 		return nil, datastore.ErrExpired
 	}
 	return r.Store.Watch(ctx, kind, revision, opts)
 }
 
-// TestListsArePaced where the watch after each is refused; a revision that expires after a watch lasted is no reason to wait.
+// TestListsArePaced where the watch after each is refused; a revision that expires after a watch lasted is no reason to
+// wait.
 func TestListsArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, sink := &refusing{Store: memory.New()}, &recorder{}
 		store.refuse.Store(true)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler), known: map[datastore.Key]struct{}{}}
+		l := loop{store: store, sink: sink, kind: datastore.Namespaces, log: slog.New(slog.DiscardHandler),
+			known: map[datastore.Key]struct{}{}}
 		go func() { ended <- l.run(ctx) }()
 		pass(time.Second)
 		if n := store.lists.Load(); n < 2 {
@@ -227,7 +232,8 @@ func TestListsArePaced(t *testing.T) {
 		for range 3 {
 			before := store.lists.Load()
 			store.Disconnect()
-			if _, err := store.Create(t.Context(), datastore.Namespaces, namespace("n"+time.Now().Format("150405"))); err != nil {
+			if _, err := store.Create(t.Context(), datastore.Namespaces,
+				namespace("n"+time.Now().Format("150405"))); err != nil {
 				t.Fatal(err)
 			}
 			store.Compact()

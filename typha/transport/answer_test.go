@@ -23,7 +23,8 @@ func TestAnswers(t *testing.T) {
 	hubtest.List(t, h, 1)
 	asking := &v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: "a"},
 		Spec: v3.CalicoNodeStatusSpec{Node: "n1", Classes: []v3.NodeStatusClassType{v3.NodeStatusClassTypeBGP}}}
-	if err := h.Update(t.Context(), hub.Update{Kind: calc.KindCalicoNodeStatus, Upserts: []metav1.Object{asking}}); err != nil {
+	if err := h.Update(t.Context(), hub.Update{Kind: calc.KindCalicoNodeStatus,
+		Upserts: []metav1.Object{asking}}); err != nil {
 		t.Fatal(err)
 	}
 	s := newSite(t)

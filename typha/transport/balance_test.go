@@ -145,11 +145,13 @@ func each(t *testing.T, nodes []*follower, pods int32) {
 	t.Helper()
 	upserts := pods + 1
 	for i, f := range nodes {
-		hubtest.WaitFor(t, fmt.Sprintf("node n%d with %d objects", i, upserts), func() bool { return f.upserts.Load() >= upserts })
+		hubtest.WaitFor(t, fmt.Sprintf("node n%d with %d objects", i, upserts),
+			func() bool { return f.upserts.Load() >= upserts })
 	}
 	for i, f := range nodes {
 		if up, down := f.upserts.Load(), f.deletes.Load(); up != upserts || down != 0 {
-			t.Errorf("node n%d was given %d objects and %d deletions, want %d and none: what it has was sent again", i, up, down, upserts)
+			t.Errorf("node n%d was given %d objects and %d deletions, want %d and none: what it has was sent again", i,
+				up, down, upserts)
 		}
 	}
 }
@@ -238,7 +240,8 @@ func TestSurplusGoesPastFullReplicas(t *testing.T) {
 	s := newSite(t)
 	var all inOrder
 	registry := prometheus.NewRegistry()
-	opts := ServerOptions{Balance: balance.Options{DropInterval: 20 * time.Millisecond}, Metrics: NewMetrics(registry)} // time to be given what it needs
+	// time to be given what it needs
+	opts := ServerOptions{Balance: balance.Options{DropInterval: 20 * time.Millisecond}, Metrics: NewMetrics(registry)}
 	for range 3 {
 		all = append(all, s.replica(h, opts))
 	}
@@ -268,9 +271,15 @@ func TestReplicaThatHandsANodeOverIsAskedLast(t *testing.T) {
 	addresses.Store([]string{near.address, far.address})
 	each(t, s.followers(1, &several{&addresses}), 1)
 	for range 3 {
-		hubtest.WaitFor(t, "the node at the first replica", func() bool { return near.Streams() == 1 && far.Streams() == 0 })
+		hubtest.WaitFor(t, "the node at the first replica", func() bool {
+			return near.Streams() == 1 &&
+				far.Streams() == 0
+		})
 		near.streams.EndOne()
-		hubtest.WaitFor(t, "the node at the other replica", func() bool { return far.Streams() == 1 && near.Streams() == 0 })
+		hubtest.WaitFor(t, "the node at the other replica", func() bool {
+			return far.Streams() == 1 &&
+				near.Streams() == 0
+		})
 		far.streams.EndOne()
 	}
 }
@@ -281,7 +290,8 @@ func TestReplicaThatEndsHandsItsNodesOver(t *testing.T) {
 	aPodEach(t, h, 1, count)
 	s := newSite(t)
 	registry := prometheus.NewRegistry()
-	going := s.replica(h, ServerOptions{Balance: balance.Options{ShutdownTimeout: time.Hour, ShutdownInterval: 100 * time.Millisecond}, Metrics: NewMetrics(registry)})
+	going := s.replica(h, ServerOptions{Balance: balance.Options{ShutdownTimeout: time.Hour,
+		ShutdownInterval: 100 * time.Millisecond}, Metrics: NewMetrics(registry)})
 	staying := s.replica(h, ServerOptions{})
 	replicas := replicasOf(going)
 	nodes := s.followers(count, replicas)

@@ -43,7 +43,8 @@ func BenchmarkChangeToAllNodes(b *testing.B) {
 			go func() { ended <- h.Run(ctx) }()
 			defer func() { cancel(); <-ended }()
 			hand := func(kind string, objects ...metav1.Object) {
-				if err := h.Update(ctx, hub.Update{Kind: kind, Upserts: objects, Changed: "1", Seen: "1", Listed: true}); err != nil {
+				if err := h.Update(ctx, hub.Update{Kind: kind, Upserts: objects, Changed: "1", Seen: "1",
+					Listed: true}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -52,11 +53,13 @@ func BenchmarkChangeToAllNodes(b *testing.B) {
 				pods = append(pods, hubtest.Pod(fmt.Sprint("w", i), fmt.Sprint("n", i), "web", ""))
 			}
 			for i := range 100_000 {
-				pods = append(pods, hubtest.Pod(fmt.Sprint("db", i), "elsewhere", "db", fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)))
+				pods = append(pods, hubtest.Pod(fmt.Sprint("db", i), "elsewhere", "db",
+					fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)))
 			}
 			hand(calc.KindNetworkPolicy, hubtest.AllowFrom("db"))
 			hand(calc.KindPod, pods...)
-			s := &Server{opts: ServerOptions{Hub: h, Metrics: NewMetrics(nil), PingInterval: 1 << 62}, cache: newPartCache()}
+			s := &Server{opts: ServerOptions{Hub: h, Metrics: NewMetrics(nil), PingInterval: 1 << 62},
+				cache: newPartCache()}
 			sent := make(chan int, nodes)
 			for i := range nodes {
 				session, err := h.Connect(ctx, hub.Hello{Node: fmt.Sprint("n", i), Features: wire.AllFeatures.Names()})
@@ -75,7 +78,8 @@ func BenchmarkChangeToAllNodes(b *testing.B) {
 			octets := 0
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				hand(calc.KindPod, hubtest.Pod("changing", "elsewhere", "db", fmt.Sprintf("11.0.%d.%d", i>>8&255, i&255)))
+				hand(calc.KindPod, hubtest.Pod("changing", "elsewhere", "db",
+					fmt.Sprintf("11.0.%d.%d", i>>8&255, i&255)))
 				for range nodes {
 					octets += <-sent
 				}

@@ -63,7 +63,8 @@ func (c *caller) call(ctx context.Context, address string, desc *grpc.StreamDesc
 	open := &call{conn: conn, tokenFile: c.tokenFile}
 	var opts []grpc.CallOption
 	if c.tokenFile != "" {
-		if open.token, err = auth.ReadToken(c.tokenFile); err == nil {
+		open.token, err = auth.ReadToken(c.tokenFile)
+		if err == nil {
 			opts = append(opts, grpc.PerRPCCredentials(open.token))
 		}
 	}

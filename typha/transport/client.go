@@ -88,7 +88,8 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		return nil, fmt.Errorf("new client: %w", err)
 	}
 	var err error
-	if c.holding, err = newHolding(opts); err != nil {
+	c.holding, err = newHolding(opts)
+	if err != nil {
 		return nil, fmt.Errorf("new client: %w", err)
 	}
 	c.opts.Held, c.opts.Versions = nil, nil

@@ -65,7 +65,10 @@ func TestSyncStates(t *testing.T) {
 	})
 	site.run(c)
 	hubtest.Next(t, c)
-	hubtest.WaitFor(t, "the first stream", func() bool { return slices.Equal(told(), []SyncState{Waiting, Resyncing, InSync}) })
+	hubtest.WaitFor(t, "the first stream", func() bool {
+		return slices.Equal(told(),
+			[]SyncState{Waiting, Resyncing, InSync})
+	})
 	stop()
 	hubtest.WaitFor(t, "the end of the stream", func() bool { s := told(); return s[len(s)-1] == Waiting })
 	again, _ := site.serve(h, ServerOptions{})

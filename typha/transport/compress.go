@@ -46,7 +46,8 @@ func (c *partCache) get(key any, frames func() ([]byte, error)) (p *part, reused
 	c.mu.Lock()
 	p, reused = c.young[key]
 	if !reused {
-		if p, reused = c.old[key]; !reused {
+		p, reused = c.old[key]
+		if !reused {
 			p = &part{}
 		}
 		c.young[key] = p
@@ -54,7 +55,8 @@ func (c *partCache) get(key any, frames func() ([]byte, error)) (p *part, reused
 	c.mu.Unlock()
 	p.once.Do(func() {
 		var data []byte
-		if data, p.err = frames(); p.err == nil {
+		data, p.err = frames()
+		if p.err == nil {
 			p.raw = len(data)
 			p.frame, p.err = deflate(data)
 		}

@@ -31,7 +31,8 @@ func TestClusterMadeAnew(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- c.connectOnce(ctx, address) }()
 	commit := hubtest.Next(t, c)
-	if want := map[string]string{calc.KindPod: "10", calc.KindNetworkPolicy: "10"}; commit.Datastore != "new" || !maps.Equal(commit.Versions, want) {
+	if want := map[string]string{calc.KindPod: "10", calc.KindNetworkPolicy: "10"}; commit.Datastore != "new" ||
+		!maps.Equal(commit.Versions, want) {
 		t.Errorf("the commit is of %q at %v, want %v", commit.Datastore, commit.Versions, want)
 	}
 	hubtest.Expect(t, commit, []string{"Endpoint/ns/a"}, []string{"Host/gone"})

@@ -157,7 +157,8 @@ func fixed(address string) func() string { return func() string { return address
 
 func TestClientReadsWhatALocalSessionReads(t *testing.T) {
 	h, _ := hubtest.Start(t)
-	hubtest.List(t, h, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("b", "n2", "db", "10.0.0.2"), hubtest.AllowFrom("db"))
+	hubtest.List(t, h, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("b", "n2", "db", "10.0.0.2"),
+		hubtest.AllowFrom("db"))
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{})
 	c, local := s.client(fixed(address), nil), h.Source("n1")
@@ -190,8 +191,10 @@ func TestStrangersAreRefused(t *testing.T) {
 		code   codes.Code
 		want   string
 	}{
-		"client with another CN":      {func(o *ClientOptions) { o.TLS = s.tls("mallory", "typha") }, codes.Unavailable, ""},
-		"client of another authority": {func(o *ClientOptions) { o.TLS = other.tls("felix", "typha") }, codes.Unavailable, ""},
+		"client with another CN": {func(o *ClientOptions) { o.TLS = s.tls("mallory", "typha") }, codes.Unavailable,
+			""},
+		"client of another authority": {func(o *ClientOptions) { o.TLS = other.tls("felix", "typha") },
+			codes.Unavailable, ""},
 		"server with another CN": {func(o *ClientOptions) { o.TLS = s.tls("felix", "someone-else") },
 			codes.Unavailable, "not that of the expected peer"},
 		"no token": {func(o *ClientOptions) { o.TokenFile = "" }, codes.Unauthenticated, "no service-account token"},
@@ -223,7 +226,8 @@ func TestURISANIdentifiesAPeerToo(t *testing.T) {
 	const uri = "spiffe://cluster/typha"
 	named, _ := s.serve(h, ServerOptions{TLS: s.tls("anything", "felix", uri), Tokens: verifier(s.issuer)})
 	change := func(o *ClientOptions) { o.TLS.PeerCN, o.TLS.PeerURISAN = "", uri }
-	if err := s.client(fixed(address), change).connectOnce(t.Context(), address); !strings.Contains(fmt.Sprint(err), "not that of the expected peer") {
+	if err := s.client(fixed(address), change).connectOnce(t.Context(), address); !strings.Contains(fmt.Sprint(err),
+		"not that of the expected peer") {
 		t.Errorf("a server without the URI: %v", err)
 	}
 	c := s.client(fixed(named), change)
@@ -240,7 +244,8 @@ func TestCertificateMayNameTheNode(t *testing.T) {
 		return func(o *ClientOptions) { o.TLS, o.TokenFile = s.tls(cn, "typha"), "" }
 	}
 	for _, cn := range []string{"felix", "node:n2"} {
-		if err := s.client(fixed(address), withCN(cn)).connectOnce(t.Context(), address); status.Code(err) != codes.PermissionDenied {
+		if err := s.client(fixed(address), withCN(cn)).connectOnce(t.Context(),
+			address); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("CN %s asked for n1: %v", cn, err)
 		}
 	}
@@ -252,7 +257,8 @@ func TestCertificateMayNameTheNode(t *testing.T) {
 func TestReconnectSendsOnlyWhatDiffers(t *testing.T) {
 	s := newSite(t)
 	old, stopOld := hubtest.Start(t)
-	hubtest.List(t, old, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("gone", "n1", "db", "10.0.0.2"), hubtest.AllowFrom("db"))
+	hubtest.List(t, old, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("gone", "n1", "db", "10.0.0.2"),
+		hubtest.AllowFrom("db"))
 	oldAddress, stopServer := s.serve(old, ServerOptions{})
 	var address atomic.Value
 	address.Store(oldAddress)
@@ -266,7 +272,8 @@ func TestReconnectSendsOnlyWhatDiffers(t *testing.T) {
 	// Meanwhile, in another replica: one pod is gone, so its address is; the other pod and the policy
 	// are as they were; a third pod is new.
 	young, _ := hubtest.Start(t)
-	hubtest.List(t, young, 20, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("new", "n1", "x", "10.0.0.3"), hubtest.AllowFrom("db"))
+	hubtest.List(t, young, 20, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("new", "n1", "x", "10.0.0.3"),
+		hubtest.AllowFrom("db"))
 	youngAddress, _ := s.serve(young, ServerOptions{})
 	address.Store(youngAddress)
 	stopServer()
@@ -274,7 +281,8 @@ func TestReconnectSendsOnlyWhatDiffers(t *testing.T) {
 
 	c.Report(wire.Report{Applied: 1}) // of the first connection, which the second must not take for its own
 	second := hubtest.Next(t, c)
-	hubtest.Expect(t, second, []string{"IPSet/" + hubtest.SetName(t, first), "Endpoint/ns/new"}, []string{"Endpoint/ns/gone"})
+	hubtest.Expect(t, second, []string{"IPSet/" + hubtest.SetName(t, first), "Endpoint/ns/new"},
+		[]string{"Endpoint/ns/gone"})
 	if second.Number <= first.Number {
 		t.Errorf("number %d after %d", second.Number, first.Number)
 	}
@@ -288,7 +296,8 @@ func TestHeldObjectsOfAnEarlierRunAreNotSentAgain(t *testing.T) {
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{})
 	held := map[wire.ID]wire.Object{}
-	for _, o := range []wire.Object{&wire.Policy{Name: "old"}, &wire.Endpoint{Namespace: "ns", Pod: "a", UID: "u", Node: "n1", Profiles: []string{"profile/kns."}},
+	for _, o := range []wire.Object{&wire.Policy{Name: "old"},
+		&wire.Endpoint{Namespace: "ns", Pod: "a", UID: "u", Node: "n1", Profiles: []string{"profile/kns."}},
 		&wire.Endpoint{Namespace: "ns", Pod: "b", UID: "of another pod", Node: "n1"}} {
 		held[o.ID()] = o
 	}
@@ -307,7 +316,8 @@ func TestSlowClientDelaysNobody(t *testing.T) {
 		p.Spec.Ingress[0].Ports = []networkingv1.NetworkPolicyPort{{Port: ptr(intstr.FromInt32(int32(revision)))}}
 		for i := range blocks {
 			p.Spec.Ingress[0].From = append(p.Spec.Ingress[0].From,
-				networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("10.%d.%d.0/24", i/250, i%250)}})
+				networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("10.%d.%d.0/24", i/250,
+					i%250)}})
 		}
 		return p
 	}
@@ -332,7 +342,8 @@ func TestSlowClientDelaysNobody(t *testing.T) {
 		return before
 	}
 	for i := 2; i <= changes; i++ {
-		u := hub.Update{Kind: calc.KindNetworkPolicy, Upserts: []metav1.Object{policy(i)}, Changed: fmt.Sprint(i), Seen: fmt.Sprint(i)}
+		u := hub.Update{Kind: calc.KindNetworkPolicy, Upserts: []metav1.Object{policy(i)}, Changed: fmt.Sprint(i),
+			Seen: fmt.Sprint(i)}
 		if err := h.Update(t.Context(), u); err != nil {
 			t.Fatal(err)
 		}
@@ -376,7 +387,8 @@ func TestHandshakesReadNoFiles(t *testing.T) {
 	address, _ := s.serve(h, ServerOptions{TLS: serverTLS, Tokens: verifier(s.issuer)})
 	var clientTLS auth.TLS
 	c := s.client(fixed(address), func(o *ClientOptions) { clientTLS = o.TLS })
-	for _, file := range []string{serverTLS.CAFile, serverTLS.CertFile, serverTLS.KeyFile, clientTLS.CAFile, clientTLS.CertFile, clientTLS.KeyFile} {
+	for _, file := range []string{serverTLS.CAFile, serverTLS.CertFile, serverTLS.KeyFile, clientTLS.CAFile,
+		clientTLS.CertFile, clientTLS.KeyFile} {
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
@@ -393,12 +405,14 @@ func TestServerRefusesToStartWithoutAWayToKnowItsClients(t *testing.T) {
 	}
 	missing := s.tls("typha", "felix")
 	missing.KeyFile += ".missing"
-	if _, err := NewServer(ServerOptions{Hub: h, TLS: missing, Tokens: verifier(s.issuer)}); err == nil || !strings.Contains(err.Error(), missing.KeyFile) {
+	if _, err := NewServer(ServerOptions{Hub: h, TLS: missing, Tokens: verifier(s.issuer)}); err == nil ||
+		!strings.Contains(err.Error(), missing.KeyFile) {
 		t.Errorf("a missing key file gives %v", err)
 	}
 }
 
 // verifier verifies the tokens of an issuer.
 func verifier(i *tokens.Issuer) *auth.Tokens {
-	return &auth.Tokens{Fetch: i.Fetch, Subjects: []string{tokens.FelixAccount}, Observers: []string{tokens.ObserverAccount}}
+	return &auth.Tokens{Fetch: i.Fetch, Subjects: []string{tokens.FelixAccount},
+		Observers: []string{tokens.ObserverAccount}}
 }

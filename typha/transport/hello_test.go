@@ -26,7 +26,8 @@ import (
 // served runs a server for a node that says what is in up, and reads as the test reads sent.
 func served(t *testing.T, h *hub.Hub, up ...[]byte) (s *Server, n *nodeStream, ended chan error) {
 	t.Helper()
-	s, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
+	s, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"),
+		Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,8 @@ func TestHelloTakesMemoryByItsSize(t *testing.T) {
 	h, _ := hubtest.Start(t)
 	hubtest.List(t, h, 1)
 	hello := func(count int, element []byte) []byte {
-		head := binary.BigEndian.AppendUint32([]byte{0x82, frameHello, 0xa3, 1, 0x62, 'n', '1', 2, ProtocolVersion, 4, 0x9a}, uint32(count))
+		head := binary.BigEndian.AppendUint32([]byte{0x82, frameHello, 0xa3, 1, 0x62, 'n', '1', 2, ProtocolVersion, 4,
+			0x9a}, uint32(count))
 		return append(head, bytes.Repeat(element, count)...)
 	}
 	held, err := wire.Encode(hub.HeldObject{ID: wire.ID{Kind: wire.KindHost, Name: "n"}})
@@ -150,7 +152,8 @@ func TestReportTakesMemoryByItsSize(t *testing.T) {
 			n.receive(t) // of the other, the report may end the stream before anything is sent
 			hubtest.WaitFor(t, "the report", func() bool {
 				all, err := h.Status(t.Context())
-				return err == nil && slices.ContainsFunc(all, func(s hub.NodeStatus) bool { return len(s.Errors) == many })
+				return err == nil && slices.ContainsFunc(all,
+					func(s hub.NodeStatus) bool { return len(s.Errors) == many })
 			})
 		} else if err := endOf(t, ended); status.Code(err) != want {
 			t.Errorf("%d errors: %v", many, err)
@@ -185,7 +188,8 @@ func (deaf) SendMsg(any) error { return nil }
 func TestMemberThatIsNone(t *testing.T) {
 	for name, good := range map[string]bool{"good": true, "bad": false} {
 		c := newSite(t).client(fixed("nowhere"), func(o *ClientOptions) {
-			o.Held = map[wire.ID]wire.Object{{Kind: wire.KindIPSet, Name: "s"}: &wire.IPSet{Name: "s", Type: wire.SetNet,
+			o.Held = map[wire.ID]wire.Object{{Kind: wire.KindIPSet, Name: "s"}: &wire.IPSet{Name: "s",
+				Type: wire.SetNet,
 				Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}
 		})
 		r := newReader(c, &call{stream: deaf{}})

@@ -58,7 +58,8 @@ func TestNodeLeavesAReplicaThatIsNotReady(t *testing.T) {
 		dials, opened := map[string]func(context.Context, string) (net.Conn, error){}, map[string]func() float64{}
 		for _, address := range []string{"a", "b"} {
 			registry := prometheus.NewRegistry()
-			dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer), Metrics: NewMetrics(registry)})
+			dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer),
+				Metrics: NewMetrics(registry)})
 			defer stopServer()
 			dials[address] = dial
 			opened[address] = func() float64 { return metrictest.Value(t, registry, "typha_connections_accepted") }
@@ -117,7 +118,8 @@ func TestNodeLeavesAReplicaThatIsNotReady(t *testing.T) {
 			t.Errorf("another replica is ready: %v streams from the old one, %v from that", a, b)
 		}
 		hubtest.Update(t, h, 3, nil, hubtest.Pod("c", "n1", "web", ""))
-		if synctest.Wait(); f.upserts.Load() != 4 {
+		synctest.Wait()
+		if f.upserts.Load() != 4 {
 			t.Errorf("the node was given %d objects, want 4, each once", f.upserts.Load())
 		}
 		if got, _ := c.chooser.Addresses(); !slices.Equal(got, []string{"b"}) {

@@ -27,7 +27,8 @@ import (
 // observer gives options with everything right, which change may spoil.
 func (s *site) observer(address string, change func(*ObserverOptions)) ObserverOptions {
 	s.t.Helper()
-	opts := ObserverOptions{Address: address, TLS: s.tls("felix", "typha"), TokenFile: s.tokenFile(s.issuer.Token("", tokens.ForObserver))}
+	opts := ObserverOptions{Address: address, TLS: s.tls("felix", "typha"),
+		TokenFile: s.tokenFile(s.issuer.Token("", tokens.ForObserver))}
 	if change != nil {
 		change(&opts)
 	}
@@ -70,7 +71,8 @@ func TestObserve(t *testing.T) {
 	for name, identity := range map[string]func(s *site, o *ServerOptions, c *ClientOptions, w *ObserverOptions){
 		"tokens": func(*site, *ServerOptions, *ClientOptions, *ObserverOptions) {},
 		"tokens bound to a pod": func(s *site, _ *ServerOptions, _ *ClientOptions, w *ObserverOptions) {
-			w.TokenFile = s.tokenFile(s.issuer.Token("n7", func(c map[string]any) { c["sub"] = tokens.ObserverAccount }))
+			w.TokenFile = s.tokenFile(s.issuer.Token("n7",
+				func(c map[string]any) { c["sub"] = tokens.ObserverAccount }))
 		},
 		"certificates": func(s *site, o *ServerOptions, c *ClientOptions, w *ObserverOptions) {
 			o.TLS, o.Tokens = s.tls("typha", ""), nil
@@ -83,7 +85,8 @@ func TestObserve(t *testing.T) {
 			hubtest.List(t, h, 1)
 			hubtest.Refuse(t, h, "a", "no CIDR")
 			registry, s := prometheus.NewRegistry(), newSite(t)
-			server := ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer), Metrics: NewMetrics(registry), ObserveInterval: time.Millisecond}
+			server := ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer),
+				Metrics: NewMetrics(registry), ObserveInterval: time.Millisecond}
 			watch := s.observer("", nil)
 			c := s.client(nil, func(o *ClientOptions) { identity(s, &server, o, &watch) })
 			address, _ := s.serve(h, server)
@@ -91,7 +94,8 @@ func TestObserve(t *testing.T) {
 			watch.Address = address
 			seen, stop := s.observe(watch)
 			problem := calc.Problem{Kind: calc.KindIPPool, Name: "a", Reason: "no CIDR"}
-			if diff := cmp.Diff(hub.Observed{Whole: true, Problems: []calc.Problem{problem}}, told(t, seen)); diff != "" {
+			if diff := cmp.Diff(hub.Observed{Whole: true, Problems: []calc.Problem{problem}},
+				told(t, seen)); diff != "" {
 				t.Errorf("at first (-want +got):\n%s", diff)
 			}
 			if n := metrictest.Value(t, registry, "typha_observers"); n != 1 {
@@ -100,13 +104,15 @@ func TestObserve(t *testing.T) {
 
 			s.run(c)
 			hubtest.Next(t, c)
-			c.Report(wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"}, Notices: []string{"kube-proxy is in IPVS mode"}})
+			c.Report(wire.Report{Applied: 1, Errors: []string{"add route 10.0.0.0/26: no such device"},
+				Notices: []string{"kube-proxy is in IPVS mode"}})
 			m := hubtest.NewMirror(t)
 			m.Heard = 1
 			for m.Nodes["n1"].Applied != 1 {
 				m.Hear(told(t, seen))
 			}
-			if diff := cmp.Diff(hubtest.Steady(hubtest.Statuses(t, h)), hubtest.Steady(m.Nodes)); diff != "" || m.Nodes["n1"].Reported.IsZero() {
+			if diff := cmp.Diff(hubtest.Steady(hubtest.Statuses(t, h)), hubtest.Steady(m.Nodes)); diff != "" ||
+				m.Nodes["n1"].Reported.IsZero() {
 				t.Errorf("a node (-hub +observed):\n%s", diff)
 			}
 			hubtest.Refuse(t, h, "a", "")
@@ -121,7 +127,9 @@ func TestObserve(t *testing.T) {
 
 			again, _ := s.observe(watch)
 			o := told(t, again)
-			if diff := cmp.Diff(hubtest.Steady(hubtest.Statuses(t, h)), hubtest.Steady(map[string]hub.NodeStatus{"n1": o.Nodes[0]})); diff != "" || !o.Whole || len(o.Problems) > 0 {
+			if diff := cmp.Diff(hubtest.Steady(hubtest.Statuses(t, h)),
+				hubtest.Steady(map[string]hub.NodeStatus{"n1": o.Nodes[0]})); diff != "" || !o.Whole ||
+				len(o.Problems) > 0 {
 				t.Errorf("after the observer came back: %+v", o)
 			}
 		})
@@ -140,7 +148,8 @@ func TestNodesAndObserversAreNotConfused(t *testing.T) {
 		address, _ := s.serve(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: accepted})
 		return address
 	}
-	anyNode, noObserver := changedTokens(func(t *auth.Tokens) { t.Subjects = nil }), changedTokens(func(t *auth.Tokens) { t.Observers = nil })
+	anyNode, noObserver := changedTokens(func(t *auth.Tokens) { t.Subjects = nil }),
+		changedTokens(func(t *auth.Tokens) { t.Observers = nil })
 	byCertificate, _ := s.serve(h, ServerOptions{TLS: s.tls("typha", "")})
 	node, watcher := s.issuer.Token("n1", nil), s.issuer.Token("", tokens.ForObserver)
 	bound := s.issuer.Token("n1", func(c map[string]any) { c["sub"] = tokens.ObserverAccount })
@@ -156,18 +165,26 @@ func TestNodesAndObserversAreNotConfused(t *testing.T) {
 		{"observer whose pod is on the node", byToken, "felix", bound, codes.Unauthenticated, codes.OK},
 		{"observer with another CN", byToken, "mallory", watcher, codes.Unavailable, codes.Unavailable},
 		{"no token", byToken, "felix", "", codes.Unauthenticated, codes.Unauthenticated},
-		{"token of another issuer", byToken, "felix", other.issuer.Token("", tokens.ForObserver), codes.Unauthenticated, codes.Unauthenticated},
-		{"expired", byToken, "felix", changed(func(c map[string]any) { c["exp"] = time.Now().Add(-time.Hour).Unix() }), codes.Unauthenticated, codes.Unauthenticated},
-		{"never expires", byToken, "felix", changed(func(c map[string]any) { delete(c, "exp") }), codes.Unauthenticated, codes.Unauthenticated},
-		{"another audience", byToken, "felix", changed(func(c map[string]any) { c["aud"] = []string{"api"} }), codes.Unauthenticated, codes.Unauthenticated},
-		{"another account", byToken, "felix", changed(func(c map[string]any) { c["sub"] = "system:serviceaccount:default:default" }), codes.Unauthenticated, codes.Unauthenticated},
+		{"token of another issuer", byToken, "felix", other.issuer.Token("", tokens.ForObserver), codes.Unauthenticated,
+			codes.Unauthenticated},
+		{"expired", byToken, "felix", changed(func(c map[string]any) { c["exp"] = time.Now().Add(-time.Hour).Unix() }),
+			codes.Unauthenticated, codes.Unauthenticated},
+		{"never expires", byToken, "felix", changed(func(c map[string]any) { delete(c, "exp") }), codes.Unauthenticated,
+			codes.Unauthenticated},
+		{"another audience", byToken, "felix", changed(func(c map[string]any) { c["aud"] = []string{"api"} }),
+			codes.Unauthenticated, codes.Unauthenticated},
+		{"another account", byToken, "felix",
+			changed(func(c map[string]any) { c["sub"] = "system:serviceaccount:default:default" }),
+			codes.Unauthenticated, codes.Unauthenticated},
 		{"node, where any account may be one", anyNode, "felix", node, codes.OK, codes.Unauthenticated},
 		{"observer, where any account may be a node", anyNode, "felix", bound, codes.Unauthenticated, codes.OK},
 		{"node, where nobody may observe", noObserver, "felix", node, codes.OK, codes.Unauthenticated},
-		{"observer, where nobody may observe", noObserver, "felix", watcher, codes.Unauthenticated, codes.Unauthenticated},
+		{"observer, where nobody may observe", noObserver, "felix", watcher, codes.Unauthenticated,
+			codes.Unauthenticated},
 		{"certificate of a node", byCertificate, "node:n1", "", codes.OK, codes.PermissionDenied},
 		{"certificate of an observer", byCertificate, "observer:x", "", codes.PermissionDenied, codes.OK},
-		{"certificate of an observer without name", byCertificate, "observer:", "", codes.PermissionDenied, codes.PermissionDenied},
+		{"certificate of an observer without name", byCertificate, "observer:", "", codes.PermissionDenied,
+			codes.PermissionDenied},
 		{"certificate of neither", byCertificate, "felix", watcher, codes.PermissionDenied, codes.PermissionDenied},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -196,7 +213,8 @@ func TestNodesAndObserversAreNotConfused(t *testing.T) {
 				return client.connectOnce(ctx, c.address)
 			})
 			check("Observe", c.observe, func(ctx context.Context, got func()) error {
-				return Observe(ctx, ObserverOptions{Address: c.address, TLS: pki, TokenFile: file}, func(hub.Observed) { got() })
+				return Observe(ctx, ObserverOptions{Address: c.address, TLS: pki, TokenFile: file},
+					func(hub.Observed) { got() })
 			})
 		})
 	}
@@ -207,8 +225,10 @@ func TestObserveRefusesAnotherServer(t *testing.T) {
 	hubtest.List(t, h, 1)
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{})
-	err := Observe(t.Context(), s.observer(address, func(o *ObserverOptions) { o.TLS.PeerCN = "someone-else" }), func(hub.Observed) { t.Error("it was told something") })
-	if !strings.Contains(fmt.Sprint(err), "not that of the expected peer") || !strings.Contains(fmt.Sprint(err), address) {
+	err := Observe(t.Context(), s.observer(address, func(o *ObserverOptions) { o.TLS.PeerCN = "someone-else" }),
+		func(hub.Observed) { t.Error("it was told something") })
+	if !strings.Contains(fmt.Sprint(err), "not that of the expected peer") ||
+		!strings.Contains(fmt.Sprint(err), address) {
 		t.Errorf("got %v", err)
 	}
 	for name, change := range map[string]func(*ObserverOptions){
@@ -257,7 +277,8 @@ func TestObserverOutlivesNoReplica(t *testing.T) {
 
 // TestObserverIsToldOnceASecond, however much happens, and at once after a pause.
 func TestObserverIsToldOnceASecond(t *testing.T) {
-	server, err := NewServer(ServerOptions{TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
+	server, err := NewServer(ServerOptions{TLS: newSite(t).tls("typha", "felix"),
+		Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +298,8 @@ func TestObserverIsToldOnceASecond(t *testing.T) {
 		var times []time.Time
 		m := hubtest.NewMirror(t)
 		go func() {
-			r := observedReader{each: func(o hub.Observed) { m.Hear(o); times = append(times, time.Now()) }, renew: func() {}}
+			r := observedReader{each: func(o hub.Observed) { m.Hear(o); times = append(times, time.Now()) },
+				renew: func() {}}
 			for {
 				select {
 				case message := <-n.sent:

@@ -180,7 +180,8 @@ func converse(t *testing.T, hello func(int) nodeHello, heard func([][]byte)) [][
 	hand := func(kind string, revision int, gone []hub.Name, objects ...metav1.Object) {
 		t.Helper()
 		at := fmt.Sprint(revision)
-		if err := h.Update(t.Context(), hub.Update{Kind: kind, Changed: at, Seen: at, Listed: true, Upserts: objects, Deletes: gone, Datastore: "recorded"}); err != nil {
+		if err := h.Update(t.Context(), hub.Update{Kind: kind, Changed: at, Seen: at, Listed: true, Upserts: objects,
+			Deletes: gone, Datastore: "recorded"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -198,7 +199,8 @@ func converse(t *testing.T, hello func(int) nodeHello, heard func([][]byte)) [][
 		}
 		k := &kept{}
 		w := &messageWriter{stream: k, metrics: NewMetrics(nil), cache: newPartCache(), lacks: s.Lacks()}
-		if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names(), Datastore: s.Datastore()}); err != nil {
+		if err := w.addFrame(frameWelcome, welcome{Version: ProtocolVersion, Features: wire.AllFeatures.Names(),
+			Datastore: s.Datastore()}); err != nil {
 			t.Fatal(err)
 		}
 		cluster := clusterWriter{writer: w, hub: h}
@@ -230,7 +232,8 @@ func converse(t *testing.T, hello func(int) nodeHello, heard func([][]byte)) [][
 	all = append(all, k.messages)
 	heard(k.messages)
 
-	hand(calc.KindPod, 12, []hub.Name{{Namespace: "ns", Name: "late"}, {Namespace: "ns", Name: "gone"}}, hubtest.Pod("later", "n2", "db", "10.0.3.2"))
+	hand(calc.KindPod, 12, []hub.Name{{Namespace: "ns", Name: "late"}, {Namespace: "ns", Name: "gone"}},
+		hubtest.Pod("later", "n2", "db", "10.0.3.2"))
 	s, w, k = connect()
 	defer s.Close()
 	say(s, w)
@@ -248,10 +251,13 @@ type smallCluster struct {
 func recordedCluster() smallCluster {
 	icmp, eight := intstr.FromString("ICMP"), 8
 	c := smallCluster{
-		hostEndpoint: &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "eth0", Labels: map[string]string{"app": "web"}},
+		hostEndpoint: &v3.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "eth0",
+			Labels: map[string]string{"app": "web"}},
 			Spec: v3.HostEndpointSpec{Node: "n1", InterfaceName: "eth0"}},
-		node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Annotations: map[string]string{v3.NodeIPv4Address: "172.30.0.11/24"}}},
-		pods: []metav1.Object{hubtest.Pod("web", "n1", "web", "10.0.0.1"), hubtest.Pod("gone", "n1", "web", "10.0.0.2"), hubtest.AllowFrom("db")},
+		node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1",
+			Annotations: map[string]string{v3.NodeIPv4Address: "172.30.0.11/24"}}},
+		pods: []metav1.Object{hubtest.Pod("web", "n1", "web", "10.0.0.1"), hubtest.Pod("gone", "n1", "web", "10.0.0.2"),
+			hubtest.AllowFrom("db")},
 	}
 	not := func(action v3.Action) v3.Rule {
 		return v3.Rule{Action: action, Protocol: &icmp, NotICMP: &v3.ICMPFields{Type: &eight}}
@@ -264,7 +270,8 @@ func recordedCluster() smallCluster {
 	}
 	first := netip.MustParsePrefix("10.0.1.0/32")
 	for a := netip.MustParseAddr("10.0.2.0"); len(c.pods) < 125; a = a.Next() {
-		set := wire.Pack(&wire.IPSet{Name: "s", Type: wire.SetNet, Nets: []netip.Prefix{first, netip.PrefixFrom(a, 32)}})
+		set := wire.Pack(&wire.IPSet{Name: "s", Type: wire.SetNet,
+			Nets: []netip.Prefix{first, netip.PrefixFrom(a, 32)}})
 		if set.PieceHashes() != nil {
 			c.pods = append(c.pods, hubtest.Pod("begins-"+a.String(), "n2", "db", a.String()))
 		}

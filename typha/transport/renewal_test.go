@@ -25,9 +25,11 @@ import (
 )
 
 // inMemory runs a server that is reached without a network, for a test whose time is its own.
-func (s *site) inMemory(h *hub.Hub, opts ServerOptions) (dial func(context.Context, string) (net.Conn, error), stop func()) {
+func (s *site) inMemory(h *hub.Hub, opts ServerOptions) (dial func(context.Context, string) (net.Conn, error),
+	stop func()) {
 	listener := bufconn.Listen(1 << 20)
-	return func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }, s.serveOn(listener, h, opts)
+	return func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) },
+		s.serveOn(listener, h, opts)
 }
 
 // put replaces a token as the kubelet does.
@@ -49,7 +51,8 @@ func TestStreamsOutliveTokensThatAreRenewed(t *testing.T) {
 		defer stop()
 		hubtest.List(t, h, 1, hubtest.Pod("a", "n1", "web", ""))
 		registry, s := prometheus.NewRegistry(), newSite(t)
-		dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer), Metrics: NewMetrics(registry)})
+		dial, stopServer := s.inMemory(h, ServerOptions{TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer),
+			Metrics: NewMetrics(registry)})
 		defer stopServer()
 		var file string
 		c := s.client(fixed("typha"), func(o *ClientOptions) { o.dial, file = dial, o.TokenFile })
@@ -72,8 +75,11 @@ func TestStreamsOutliveTokensThatAreRenewed(t *testing.T) {
 			put(t, watch.TokenFile, s.issuer.Token("", tokens.ForObserver))
 		}
 		synctest.Wait()
-		if accepted, dropped := metrictest.Value(t, registry, "typha_connections_accepted"), metrictest.Value(t, registry, "typha_connections_dropped"); accepted != 1 || dropped != 0 || wholes.Load() != 1 {
-			t.Fatalf("a day takes %v streams, of which %v were ended, and %d of the observer", accepted, dropped, wholes.Load())
+		if accepted, dropped := metrictest.Value(t, registry, "typha_connections_accepted"),
+			metrictest.Value(t, registry, "typha_connections_dropped"); accepted != 1 || dropped != 0 ||
+			wholes.Load() != 1 {
+			t.Fatalf("a day takes %v streams, of which %v were ended, and %d of the observer", accepted, dropped,
+				wholes.Load())
 		}
 
 		renewed := time.Now()
@@ -161,7 +167,8 @@ func TestStreamsEndWithCertificates(t *testing.T) {
 		issue()
 		c := s.client(fixed("typha"), func(o *ClientOptions) {
 			o.dial, o.TokenFile = dial, ""
-			o.TLS.CAFile, o.TLS.CertFile, o.TLS.KeyFile = filepath.Join(dir, pki.CAFile), filepath.Join(dir, pki.CertFile), filepath.Join(dir, pki.KeyFile)
+			o.TLS.CAFile, o.TLS.CertFile, o.TLS.KeyFile = filepath.Join(dir, pki.CAFile),
+				filepath.Join(dir, pki.CertFile), filepath.Join(dir, pki.KeyFile)
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		running := make(chan error, 1)
@@ -173,7 +180,8 @@ func TestStreamsEndWithCertificates(t *testing.T) {
 		streams := func(when string, accepted, dropped float64) {
 			t.Helper()
 			synctest.Wait()
-			if a, d := metrictest.Value(t, registry, "typha_connections_accepted"), metrictest.Value(t, registry, "typha_connections_dropped"); a != accepted || d != dropped {
+			if a, d := metrictest.Value(t, registry, "typha_connections_accepted"),
+				metrictest.Value(t, registry, "typha_connections_dropped"); a != accepted || d != dropped {
 				t.Errorf("%s: %v streams were opened and %v ended, want %v and %v", when, a, d, accepted, dropped)
 			}
 		}

@@ -53,7 +53,8 @@ func (h *history) next() hub.Update {
 	case 2, 3:
 		u.Deletes = []hub.Name{{Namespace: "ns", Name: name}}
 	default:
-		u.Upserts = []metav1.Object{hubtest.Pod(name, fmt.Sprint("n", 1+h.r.IntN(12)), []string{"web", "db", "cache"}[h.r.IntN(3)],
+		u.Upserts = []metav1.Object{hubtest.Pod(name, fmt.Sprint("n", 1+h.r.IntN(12)),
+			[]string{"web", "db", "cache"}[h.r.IntN(3)],
 			fmt.Sprintf("10.0.%d.%d", h.r.IntN(2), h.r.IntN(120)+1))}
 	}
 	h.updates = append(h.updates, u)
@@ -69,7 +70,8 @@ func (h *history) guard() *v3.GlobalNetworkPolicy {
 	}
 	actions := []v3.Action{v3.Allow, v3.Deny, v3.Pass}
 	p := &v3.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("guard", h.r.IntN(3))}}
-	p.Spec.Selector, p.Spec.Types = []string{"app == 'web'", "app == 'db'", "all()"}[h.r.IntN(3)], []v3.PolicyType{v3.PolicyTypeIngress}
+	p.Spec.Selector, p.Spec.Types = []string{"app == 'web'", "app == 'db'", "all()"}[h.r.IntN(3)],
+		[]v3.PolicyType{v3.PolicyTypeIngress}
 	p.Spec.Ingress = []v3.Rule{rule(actions[h.r.IntN(3)]), rule(actions[h.r.IntN(3)]), {Action: actions[h.r.IntN(3)]}}
 	return p
 }
@@ -120,9 +122,11 @@ func TestReplicasUnderChange(t *testing.T) {
 	for seed := range uint64(long.Or(100, 3)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { testReplicas(t, seed, &all) })
 	}
-	t.Logf("%d streams broke, %d replicas were refused as behind, of a node that is upgraded and goes back %d; %d rules were closed, %d packets let in",
+	t.Logf("%d streams broke, %d replicas were refused as behind, of a node that is upgraded and goes back %d; %d "+
+		"rules were closed, %d packets let in",
 		all.broken.Load(), all.behind.Load(), all.changed.Load(), all.closed, all.admitted)
-	if all.broken.Load() < 10 || all.behind.Load() < 3 || all.changed.Load() < 3 || all.closed == 0 || all.admitted == 0 {
+	if all.broken.Load() < 10 || all.behind.Load() < 3 || all.changed.Load() < 3 || all.closed == 0 ||
+		all.admitted == 0 {
 		t.Error("that is too few to prove anything")
 	}
 }
@@ -194,7 +198,8 @@ func (n *changingNode) read(t *testing.T, r *truth, all *faults) (at int) {
 	var diff string
 	for _, f := range n.features {
 		form := should.downgraded(f)
-		if diff = cmp.Diff(form.text(), n.model.text()); diff == "" {
+		diff = cmp.Diff(form.text(), n.model.text())
+		if diff == "" {
 			break
 		}
 	}
@@ -224,7 +229,8 @@ func (c *cluster) start(i int) {
 	r := c.replicas[i]
 	r.hub, r.stop = hubtest.Start(c.t, calc.KindGlobalNetworkPolicy)
 	hubtest.List(c.t, r.hub, 1)
-	if err := r.hub.Update(c.t.Context(), hub.Update{Kind: calc.KindGlobalNetworkPolicy, Seen: "1", Listed: true}); err != nil {
+	if err := r.hub.Update(c.t.Context(), hub.Update{Kind: calc.KindGlobalNetworkPolicy, Seen: "1",
+		Listed: true}); err != nil {
 		c.t.Fatal(err)
 	}
 	r.address, r.down = c.site.serve(r.hub, ServerOptions{})
@@ -361,14 +367,16 @@ func testSlowNode(t *testing.T, features wire.Features, seed uint64) {
 	r := &replica{}
 	r.hub, r.stop = hubtest.Start(t, calc.KindGlobalNetworkPolicy)
 	hubtest.List(t, r.hub, 1, hubtest.AllowFrom("db"))
-	if err := r.hub.Update(t.Context(), hub.Update{Kind: calc.KindGlobalNetworkPolicy, Seen: "1", Listed: true}); err != nil {
+	if err := r.hub.Update(t.Context(), hub.Update{Kind: calc.KindGlobalNetworkPolicy, Seen: "1",
+		Listed: true}); err != nil {
 		t.Fatal(err)
 	}
 	server, err := NewServer(ServerOptions{Hub: r.hub, TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	hello, err := encodeFrame(frameHello, nodeHello{Version: ProtocolVersion, Hello: hub.Hello{Node: "n1", Features: features.Names()}})
+	hello, err := encodeFrame(frameHello, nodeHello{Version: ProtocolVersion,
+		Hello: hub.Hello{Node: "n1", Features: features.Names()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,7 +412,8 @@ func testSlowNode(t *testing.T, features wire.Features, seed uint64) {
 	last := wire.ID{Kind: wire.KindEndpoint, Name: "ns/tick-n1"}
 	want := newNodeModel(t)
 	want.apply(hubtest.Next(t, r.hub.Source("n1")))
-	for fmt.Sprint(m.objects[last].(*wire.Endpoint).Annotations) != fmt.Sprint(want.objects[last].(*wire.Endpoint).Annotations) {
+	for fmt.Sprint(m.objects[last].(*wire.Endpoint).Annotations) != fmt.Sprint(
+		want.objects[last].(*wire.Endpoint).Annotations) {
 		read()
 	}
 	if features == 0 {

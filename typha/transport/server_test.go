@@ -23,14 +23,16 @@ func TestSilentClientIsDropped(t *testing.T) {
 	h, _ := hubtest.Start(t)
 	hubtest.List(t, h, 1)
 	<-h.InSync()
-	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
+	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"),
+		Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		n := &nodeStream{ctx: t.Context()}
 		began := time.Now()
-		if err := server.serve(n, auth.Identity{Name: "n1"}); status.Code(err) != codes.DeadlineExceeded || time.Since(began) != 10*time.Second {
+		if err := server.serve(n, auth.Identity{Name: "n1"}); status.Code(err) != codes.DeadlineExceeded ||
+			time.Since(began) != 10*time.Second {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 	})
@@ -41,7 +43,8 @@ func TestSnapshotsAreEncodedAndCompressedOnce(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	metrics := NewMetrics(registry)
 	h, _ := hubtest.Start(t)
-	objects := []metav1.Object{hubtest.Pod("a", "n1", "web", ""), hubtest.Pod("z", "n2", "web", ""), hubtest.AllowFrom("db")}
+	objects := []metav1.Object{hubtest.Pod("a", "n1", "web", ""), hubtest.Pod("z", "n2", "web", ""),
+		hubtest.AllowFrom("db")}
 	for i := range 5000 {
 		objects = append(objects, hubtest.Pod(fmt.Sprint("p", i), "n3", "db", fmt.Sprintf("10.%d.%d.1", i/250, i%250)))
 	}
@@ -49,7 +52,10 @@ func TestSnapshotsAreEncodedAndCompressedOnce(t *testing.T) {
 	s := newSite(t)
 	address, _ := s.serve(h, ServerOptions{Metrics: metrics, TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 	read := func(node string) {
-		c := s.client(fixed(address), func(o *ClientOptions) { o.Node, o.TokenFile = node, s.tokenFile(s.issuer.Token(node, nil)) })
+		c := s.client(fixed(address), func(o *ClientOptions) {
+			o.Node, o.TokenFile = node,
+				s.tokenFile(s.issuer.Token(node, nil))
+		})
 		s.run(c)
 		for _, o := range hubtest.Next(t, c).Upserts {
 			if set, ok := o.(*wire.IPSet); ok && len(set.Nets) != 5000 {
@@ -65,7 +71,8 @@ func TestSnapshotsAreEncodedAndCompressedOnce(t *testing.T) {
 	if reused := metrictest.Value(t, registry, "typha_snapshots_reused"); reused < 3 {
 		t.Errorf("the second snapshot reuses %v parts", reused)
 	}
-	raw, sent := metrictest.Value(t, registry, "typha_snapshot_raw_bytes"), metrictest.Value(t, registry, "typha_snapshot_compressed_bytes")
+	raw, sent := metrictest.Value(t, registry, "typha_snapshot_raw_bytes"),
+		metrictest.Value(t, registry, "typha_snapshot_compressed_bytes")
 	if raw < 5000*6 || sent > raw/2 {
 		t.Errorf("%v octets were compressed to %v", raw, sent)
 	}
@@ -92,14 +99,18 @@ func TestReconnectSendsPiecesOfALargeSet(t *testing.T) {
 	}{"pieces": {wire.AllFeatures, 20_000}, "older node": {wire.AllFeatures &^ wire.FeatureSetPieces, 200_000}} {
 		t.Run(name, func(t *testing.T) {
 			registry, s := prometheus.NewRegistry(), newSite(t)
-			address, _ := s.serve(young, ServerOptions{Metrics: NewMetrics(registry), TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
+			address, _ := s.serve(young, ServerOptions{Metrics: NewMetrics(registry), TLS: s.tls("typha", "felix"),
+				Tokens: verifier(s.issuer)})
 			client := s.client(fixed(address), func(o *ClientOptions) { o.Held, o.Features = held, c.features })
 			s.run(client)
 			commit := hubtest.Next(t, client)
 			if len(commit.Upserts) != 1 || len(commit.Upserts[0].(*wire.IPSet).Nets) != 19_999 {
 				t.Errorf("the commit has %d objects", len(commit.Upserts))
 			}
-			hubtest.WaitFor(t, "the figure", func() bool { return metrictest.Value(t, registry, "typha_snapshot_raw_bytes") > 0 })
+			hubtest.WaitFor(t, "the figure", func() bool {
+				return metrictest.Value(t, registry,
+					"typha_snapshot_raw_bytes") > 0
+			})
 			if raw := metrictest.Value(t, registry, "typha_snapshot_raw_bytes"); raw > c.most {
 				t.Errorf("%v octets were sent", raw)
 			}
@@ -112,7 +123,8 @@ func TestPingsAreAnswered(t *testing.T) {
 	h, _ := hubtest.Start(t)
 	hubtest.List(t, h, 1)
 	s := newSite(t)
-	address, _ := s.serve(h, ServerOptions{Metrics: NewMetrics(registry), PingInterval: time.Millisecond, TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
+	address, _ := s.serve(h, ServerOptions{Metrics: NewMetrics(registry), PingInterval: time.Millisecond,
+		TLS: s.tls("typha", "felix"), Tokens: verifier(s.issuer)})
 	c := s.client(fixed(address), nil)
 	s.run(c)
 	hubtest.Next(t, c)

@@ -158,7 +158,8 @@ type flood struct {
 func (f *flood) Context() context.Context { return f.ctx }
 
 func (f *flood) RecvMsg(m any) error {
-	if f.left--; f.left < 0 {
+	f.left--
+	if f.left < 0 {
 		return io.EOF
 	}
 	*m.(*[]byte) = f.message
@@ -168,8 +169,9 @@ func (f *flood) RecvMsg(m any) error {
 // TestStatusOf: a client can tell why its stream was refused or ended.
 func TestStatusOf(t *testing.T) {
 	for err, want := range map[error]codes.Code{
-		hub.ErrBehind: codes.FailedPrecondition, hub.ErrManyObservers: codes.ResourceExhausted, hub.ErrClosed: codes.Unavailable,
-		hub.ErrSlow: codes.Unavailable, hub.ErrReplaced: codes.Unavailable, balance.ErrElsewhere: codes.Unavailable,
+		hub.ErrBehind: codes.FailedPrecondition, hub.ErrManyObservers: codes.ResourceExhausted,
+		hub.ErrClosed: codes.Unavailable,
+		hub.ErrSlow:   codes.Unavailable, hub.ErrReplaced: codes.Unavailable, balance.ErrElsewhere: codes.Unavailable,
 		io.EOF: codes.Unknown, nil: codes.OK,
 	} {
 		wrapped := err

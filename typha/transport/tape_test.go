@@ -33,7 +33,8 @@ func tape(t *testing.T, name string) [][]byte {
 	var messages [][]byte
 	for len(data) > 0 {
 		var m []byte
-		if data, err = frameDecoder.UnmarshalFirst(data, &m); err != nil {
+		data, err = frameDecoder.UnmarshalFirst(data, &m)
+		if err != nil {
 			t.Fatal(err)
 		}
 		messages = append(messages, m)
@@ -162,8 +163,10 @@ func (n *nodeStream) receive(t *testing.T) []byte {
 // TestRecordedClientIsServed: a client of each earlier version gets frames that it knows alone, and its reports count.
 func TestRecordedClientIsServed(t *testing.T) {
 	h, _ := hubtest.Start(t)
-	hubtest.List(t, h, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("b", "n2", "db", "10.0.0.2"), hubtest.AllowFrom("db"))
-	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"), Tokens: verifier(tokens.NewIssuer(t, "k1"))})
+	hubtest.List(t, h, 10, hubtest.Pod("a", "n1", "web", "10.0.0.1"), hubtest.Pod("b", "n2", "db", "10.0.0.2"),
+		hubtest.AllowFrom("db"))
+	server, err := NewServer(ServerOptions{Hub: h, TLS: newSite(t).tls("typha", "felix"),
+		Tokens: verifier(tokens.NewIssuer(t, "k1"))})
 	if err != nil {
 		t.Fatal(err)
 	}

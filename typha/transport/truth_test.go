@@ -96,10 +96,12 @@ func (s state) matches(r *wire.Rule, p packet) bool {
 	within := func(set string) bool { return s.sets[set][netip.PrefixFrom(p.from, 32)] }
 	is := func(i *wire.ICMP) bool { return p.protocol == 1 && i.Type == p.icmp }
 	switch {
-	case r.Family == 6, r.Protocol != 0 && r.Protocol != p.protocol, r.ICMP != nil && !is(r.ICMP), r.NotICMP != nil && is(r.NotICMP):
+	case r.Family == 6, r.Protocol != 0 && r.Protocol != p.protocol, r.ICMP != nil && !is(r.ICMP),
+		r.NotICMP != nil && is(r.NotICMP):
 		return false
 	}
-	return !slices.ContainsFunc(r.Src.Sets, func(set string) bool { return !within(set) }) && !slices.ContainsFunc(r.Src.NotSets, within)
+	return !slices.ContainsFunc(r.Src.Sets, func(set string) bool { return !within(set) }) &&
+		!slices.ContainsFunc(r.Src.NotSets, within)
 }
 
 // truth computes what nodes should have after each change of a history, with an engine and nothing else.

@@ -17,17 +17,20 @@ func TestObjectsSurviveTheWire(t *testing.T) {
 		&Pool{Name: "p", CIDR: prefix("10.244.0.0/16"), BlockSize: 26, VXLAN: EncapCrossSubnet, NATOutgoing: true},
 		&Host{Name: "n1", IPv4: prefix("172.30.0.11/24"), ASNumber: 4200000001},
 		&Node{Name: "n1", Labels: map[string]string{"rack": "a", "kubernetes.io/os": "linux"}},
-		&TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: addr("fd00::1"), MAC: []byte{2, 0, 0, 0, 0, 1}, Outer: addr("fd00:1::11")},
+		&TunnelEndpoint{Node: "n1", Kind: encap.VXLAN, Addr: addr("fd00::1"), MAC: []byte{2, 0, 0, 0, 0, 1},
+			Outer: addr("fd00:1::11")},
 		&TunnelEndpoint{Node: "n1", Kind: encap.IPIP, Addr: addr("10.244.0.1"), Outer: addr("fd00:1::11")},
 		&Route{Dst: prefix("10.244.1.0/26"), Node: "n1", Pool: "p"},
-		&BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true, Peers: []BGPPeer{{Name: "tor", Addr: addr("172.31.0.1"), ASNumber: 64513}}},
+		&BGP{Node: "n1", ASNumber: 64512, ListenPort: 179, Mesh: true,
+			Peers: []BGPPeer{{Name: "tor", Addr: addr("172.31.0.1"), ASNumber: 64513}}},
 		&IPSet{Name: "s", Type: SetNet, Nets: []netip.Prefix{prefix("10.0.0.1/32"), prefix("fd00::/64")}},
 		&IPSet{Name: "q", Type: SetPort, Ports: []PortMember{{addr("10.0.0.1"), 6, 8080}}},
 		&Policy{Name: "knp.default/a/b", Tier: "default", Ingress: []Rule{{
 			Action: Allow, Protocol: 6, ICMP: &ICMP{Type: 8},
 			Src: Match{Sets: []string{"s"}, NotNets: []netip.Prefix{prefix("10.1.0.0/16")}},
 			Dst: Match{Ports: []PortRange{{80, 81}}, PortSets: []string{"q"}}}}},
-		&Endpoint{Namespace: "a", Pod: "b", UID: "u", Node: "n1", Tiers: []Tier{{Name: "default", Ingress: []string{"knp.default/a/b"}, DefaultAction: Deny}}},
+		&Endpoint{Namespace: "a", Pod: "b", UID: "u", Node: "n1",
+			Tiers: []Tier{{Name: "default", Ingress: []string{"knp.default/a/b"}, DefaultAction: Deny}}},
 	}
 	for _, want := range objects {
 		t.Run(want.ID().String(), func(t *testing.T) {
@@ -51,7 +54,8 @@ func TestObjectsSurviveTheWire(t *testing.T) {
 }
 
 func TestUnknownKeysAreIgnored(t *testing.T) {
-	data, err := Encode(map[int]any{1: "n1", 5: map[string]string{"labels": "from an earlier release"}, 77: "from a later release"})
+	data, err := Encode(map[int]any{1: "n1", 5: map[string]string{"labels": "from an earlier release"},
+		77: "from a later release"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ const GlobalConfig = "global"
 // NodeConfig returns the name of the Config object of one node.
 func NodeConfig(node string) string { return "node." + node }
 
-// SelectedConfig begins the names of the Config objects that nodes have because of their labels. The rest is the name of the
-// FelixConfiguration. A node has at most one.
+// SelectedConfig begins the names of the Config objects that nodes have because of their labels. The rest is the name
+// of the FelixConfiguration. A node has at most one.
 const SelectedConfig = "selected."
 
 // ClusterConfig is the name of the Config object that every node has while the datastore is not ready.

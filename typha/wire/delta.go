@@ -16,8 +16,10 @@ func (d *SetDelta) Len() int {
 
 // Then returns the change that d and, after it, next amount to.
 func (d SetDelta) Then(next SetDelta) SetDelta {
-	d.AddedNets, d.RemovedNets = then(d.AddedNets, d.RemovedNets, next.AddedNets, next.RemovedNets, netip.Prefix.Compare)
-	d.AddedPorts, d.RemovedPorts = then(d.AddedPorts, d.RemovedPorts, next.AddedPorts, next.RemovedPorts, PortMember.Compare)
+	d.AddedNets, d.RemovedNets = then(d.AddedNets, d.RemovedNets, next.AddedNets, next.RemovedNets,
+		netip.Prefix.Compare)
+	d.AddedPorts, d.RemovedPorts = then(d.AddedPorts, d.RemovedPorts, next.AddedPorts, next.RemovedPorts,
+		PortMember.Compare)
 	return d
 }
 

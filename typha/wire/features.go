@@ -27,7 +27,8 @@ const (
 // AllFeatures are what this release understands.
 const AllFeatures = featureEnd - 1
 
-var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces", "cluster",
+var featureNames = []string{"deflate", "set-delta", "ping", "host-endpoints", "profiles", "not-icmp", "set-pieces",
+	"cluster",
 	"node-status"}
 
 // Names returns the names of the features.
@@ -136,7 +137,8 @@ func Downgrade(o Object, lacks Features) Object {
 	case *Endpoint:
 		// The same in other words: the profiles come last and what they leave undecided is denied.
 		e := *o
-		e.Tiers = append(slices.Clone(o.Tiers), Tier{Name: "~profiles", Ingress: o.Profiles, Egress: o.Profiles, DefaultAction: Deny})
+		e.Tiers = append(slices.Clone(o.Tiers), Tier{Name: "~profiles", Ingress: o.Profiles, Egress: o.Profiles,
+			DefaultAction: Deny})
 		e.Profiles = nil
 		return &e
 	}

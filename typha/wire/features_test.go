@@ -18,10 +18,10 @@ func TestFeatureNames(t *testing.T) {
 	}
 }
 
-// TestRuleFieldsOfLaterReleasesNameTheirFeature: a field of a rule that a node without features would pass over has a tag. What
-// a node passed over of the rules of BGP would announce or accept routes; protocol version 1 has all of them, so that
-// Downgrade has nothing to do there. A field with a tag needs a form that closes: a rule without a condition that is not
-// known may only reject, and one without a change of a route must reject.
+// TestRuleFieldsOfLaterReleasesNameTheirFeature: a field of a rule that a node without features would pass over has a
+// tag. What a node passed over of the rules of BGP would announce or accept routes; protocol version 1 has all of them,
+// so that Downgrade has nothing to do there. A field with a tag needs a form that closes: a rule without a condition
+// that is not known may only reject, and one without a change of a route must reject.
 func TestRuleFieldsOfLaterReleasesNameTheirFeature(t *testing.T) {
 	first := map[reflect.Type][]string{ // what protocol version 1 has without features, by CBOR key
 		reflect.TypeFor[Rule]():      {"1", "2", "3", "4", "5", "6", "7"},
@@ -29,7 +29,8 @@ func TestRuleFieldsOfLaterReleasesNameTheirFeature(t *testing.T) {
 		reflect.TypeFor[ICMP]():      {"1", "2", "3"},
 		reflect.TypeFor[PortRange](): {"1", "2"},
 		reflect.TypeFor[BGP]():       {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"},
-		reflect.TypeFor[BGPPeer](): {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17",
+		reflect.TypeFor[BGPPeer](): {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
+			"16", "17",
 			"18"}, // which only describes
 		reflect.TypeFor[BGPRule](): {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"},
 	}
@@ -55,16 +56,19 @@ func TestClosing(t *testing.T) {
 func TestDowngradeClosesAndNeverOpens(t *testing.T) {
 	no := &ICMP{Type: 8}
 	plain := Rule{Action: Allow, Protocol: 6}
-	p := &Policy{Name: "p", Tier: "t", Ingress: []Rule{{Action: Allow, NotICMP: no}, {Action: Log, NotICMP: no}, plain, {Action: Deny, Protocol: 1, NotICMP: no}},
+	p := &Policy{Name: "p", Tier: "t", Ingress: []Rule{{Action: Allow, NotICMP: no}, {Action: Log, NotICMP: no}, plain,
+		{Action: Deny, Protocol: 1, NotICMP: no}},
 		Egress: []Rule{{Action: Pass, Family: 4, NotICMP: no}}}
-	want := &Policy{Name: "p", Tier: "t", Ingress: []Rule{plain, {Action: Deny, Protocol: 1}}, Egress: []Rule{{Action: Deny, Family: 4}}}
+	want := &Policy{Name: "p", Tier: "t", Ingress: []Rule{plain, {Action: Deny, Protocol: 1}},
+		Egress: []Rule{{Action: Deny, Family: 4}}}
 	if diff := cmp.Diff(Object(want), Downgrade(p, FeatureNotICMP)); diff != "" {
 		t.Errorf("without not-icmp (-want +got):\n%s", diff)
 	}
 	if Downgrade(p, AllFeatures&^FeatureNotICMP) != Object(p) || p.Ingress[3].NotICMP == nil {
 		t.Error("a node that understands the policy does not get it as it is")
 	}
-	e := &Endpoint{Namespace: "a", Pod: "b", Tiers: []Tier{{Name: "default", Ingress: []string{"p"}, DefaultAction: Deny}}, Profiles: []string{"kns.a"}}
+	e := &Endpoint{Namespace: "a", Pod: "b", Tiers: []Tier{{Name: "default", Ingress: []string{"p"},
+		DefaultAction: Deny}}, Profiles: []string{"kns.a"}}
 	wantEndpoint := &Endpoint{Namespace: "a", Pod: "b", Tiers: []Tier{e.Tiers[0],
 		{Name: "~profiles", Ingress: []string{"kns.a"}, Egress: []string{"kns.a"}, DefaultAction: Deny}}}
 	if diff := cmp.Diff(Object(wantEndpoint), Downgrade(e, FeatureProfiles)); diff != "" {

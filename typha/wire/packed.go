@@ -59,7 +59,8 @@ func (p *PackedSet) Size() int { return p.size }
 // With returns the set after a change. A member that is added and there already, or removed and not there, changes
 // nothing.
 func (p *PackedSet) With(d *SetDelta) *PackedSet {
-	return p.with(encodeMembers(p.Type, d.AddedNets, d.AddedPorts), encodeMembers(p.Type, d.RemovedNets, d.RemovedPorts))
+	return p.with(encodeMembers(p.Type, d.AddedNets, d.AddedPorts),
+		encodeMembers(p.Type, d.RemovedNets, d.RemovedPorts))
 }
 
 // WithEncoded is With for the encoding of a SetDelta.
@@ -150,7 +151,8 @@ type Piece struct {
 
 // Delta returns the change that adds the piece to the set.
 func (p Piece) Delta() SetDelta {
-	return SetDelta{Name: p.set.Name, AddedNets: slices.Collect(p.set.Nets()), AddedPorts: slices.Collect(p.set.Ports())}
+	return SetDelta{Name: p.set.Name, AddedNets: slices.Collect(p.set.Nets()),
+		AddedPorts: slices.Collect(p.set.Ports())}
 }
 
 // Pieces returns the parts that the set is made of.

@@ -17,7 +17,8 @@ func randomNet(r *rand.Rand) netip.Prefix {
 		a[14], a[15] = byte(r.IntN(8)), byte(r.IntN(256))
 		return netip.PrefixFrom(netip.AddrFrom16(a), []int{128, 64, 0}[r.IntN(3)]).Masked()
 	}
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.IntN(32)), byte(r.IntN(256))}), []int{32, 32, 32, 24, 0}[r.IntN(5)]).Masked()
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.IntN(32)), byte(r.IntN(256))}),
+		[]int{32, 32, 32, 24, 0}[r.IntN(5)]).Masked()
 }
 
 func randomPort(r *rand.Rand) PortMember {
@@ -28,18 +29,21 @@ func randomPort(r *rand.Rand) PortMember {
 // are those of a set that was packed at once.
 func TestPackedSetIsThatOfItsMembers(t *testing.T) {
 	t.Run("nets", func(t *testing.T) {
-		testPacked(t, SetNet, randomNet, func(s *IPSet, m []netip.Prefix) { s.Nets = m }, func(d *SetDelta, added, removed []netip.Prefix) {
-			d.AddedNets, d.RemovedNets = added, removed
-		})
+		testPacked(t, SetNet, randomNet, func(s *IPSet, m []netip.Prefix) { s.Nets = m },
+			func(d *SetDelta, added, removed []netip.Prefix) {
+				d.AddedNets, d.RemovedNets = added, removed
+			})
 	})
 	t.Run("ports", func(t *testing.T) {
-		testPacked(t, SetPort, randomPort, func(s *IPSet, m []PortMember) { s.Ports = m }, func(d *SetDelta, added, removed []PortMember) {
-			d.AddedPorts, d.RemovedPorts = added, removed
-		})
+		testPacked(t, SetPort, randomPort, func(s *IPSet, m []PortMember) { s.Ports = m },
+			func(d *SetDelta, added, removed []PortMember) {
+				d.AddedPorts, d.RemovedPorts = added, removed
+			})
 	})
 }
 
-func testPacked[M comparable](t *testing.T, typ SetType, random func(*rand.Rand) M, whole func(*IPSet, []M), change func(*SetDelta, []M, []M)) {
+func testPacked[M comparable](t *testing.T, typ SetType, random func(*rand.Rand) M, whole func(*IPSet, []M),
+	change func(*SetDelta, []M, []M)) {
 	r := rand.New(rand.NewPCG(1, 2))
 	set, want := Pack(&IPSet{Name: "s", Type: typ}), map[M]bool{}
 	for round := range 400 {
@@ -86,7 +90,8 @@ func sameSet(a, b *IPSet) bool { return slices.Equal(a.Nets, b.Nets) && slices.E
 func checkPacked(t *testing.T, got, want *PackedSet, count int) {
 	t.Helper()
 	if got.Len() != count || want.Len() != count || got.Hash() != want.Hash() || got.Size() != want.Size() {
-		t.Fatalf("%d members of %d octets, hash %x; want %d of %d, %x", got.Len(), got.Size(), got.Hash(), count, want.Size(), want.Hash())
+		t.Fatalf("%d members of %d octets, hash %x; want %d of %d, %x", got.Len(), got.Size(), got.Hash(), count,
+			want.Size(), want.Hash())
 	}
 	plain := got.Unpack()
 	if !slices.IsSortedFunc(plain.Nets, netip.Prefix.Compare) {
@@ -107,7 +112,8 @@ func checkPacked(t *testing.T, got, want *PackedSet, count int) {
 	again := Pack(&IPSet{Name: got.Name, Type: got.Type})
 	for p := range got.Pieces() {
 		var err error
-		if again, err = again.WithEncoded(must(Encode(p.Delta()))); err != nil {
+		again, err = again.WithEncoded(must(Encode(p.Delta())))
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -120,8 +126,10 @@ func TestHashTellsSetsApart(t *testing.T) {
 	a, b := netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.0.0.2/32")
 	hashes := map[Hash]string{}
 	for name, s := range map[string]*IPSet{
-		"empty": {Type: SetNet}, "empty ports": {Type: SetPort}, "a": {Type: SetNet, Nets: []netip.Prefix{a}}, "b": {Type: SetNet, Nets: []netip.Prefix{b}},
-		"both": {Type: SetNet, Nets: []netip.Prefix{a, b}}, "port": {Type: SetPort, Ports: []PortMember{{a.Addr(), 6, 1}}},
+		"empty": {Type: SetNet}, "empty ports": {Type: SetPort}, "a": {Type: SetNet, Nets: []netip.Prefix{a}},
+		"b":    {Type: SetNet, Nets: []netip.Prefix{b}},
+		"both": {Type: SetNet, Nets: []netip.Prefix{a, b}}, "port": {Type: SetPort,
+			Ports: []PortMember{{a.Addr(), 6, 1}}},
 	} {
 		h := Pack(s).Hash()
 		if other := hashes[h]; other != "" {
@@ -156,8 +164,10 @@ func TestPiecesStaySmall(t *testing.T) {
 }
 
 func FuzzPackedSetDecodes(f *testing.F) {
-	f.Add(must(Encode(&IPSet{Name: "s", Type: SetNet, Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/64")}})))
-	f.Add(must(Encode(&IPSet{Name: "s", Type: SetPort, Ports: []PortMember{{netip.MustParseAddr("10.0.0.1"), 6, 8080}}})))
+	f.Add(must(Encode(&IPSet{Name: "s", Type: SetNet, Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+		netip.MustParsePrefix("fd00::/64")}})))
+	f.Add(must(Encode(&IPSet{Name: "s", Type: SetPort, Ports: []PortMember{{netip.MustParseAddr("10.0.0.1"), 6,
+		8080}}})))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p PackedSet
 		var plain IPSet
@@ -176,7 +186,8 @@ func BenchmarkPackedSetChange(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			s := &IPSet{Type: SetNet}
 			for i := range n {
-				s.Nets = append(s.Nets, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32))
+				s.Nets = append(s.Nets, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8),
+					byte(i)}), 32))
 			}
 			p := Pack(s)
 			b.ReportMetric(float64(p.Size())/float64(n), "octets/member")

@@ -87,7 +87,10 @@ func (b *packer) merge(data []byte, count int, added, removed [][]byte) {
 // locate returns how much of a piece comes before a member, in octets and members.
 func locate(data []byte, count int, member []byte) (octets, n int) {
 	if len(data) == net4Length*count { // no member is shorter: all are of this length
-		n = sort.Search(count, func(i int) bool { return bytes.Compare(data[i*net4Length:(i+1)*net4Length], member) >= 0 })
+		n = sort.Search(count, func(i int) bool {
+			return bytes.Compare(data[i*net4Length:(i+1)*net4Length],
+				member) >= 0
+		})
 		return n * net4Length, n
 	}
 	for octets < len(data) {

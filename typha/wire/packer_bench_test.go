@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// BenchmarkEncodeMembers compares encodeMembers with the library's encoder on the members of a large set. It reports the
-// library's time as a multiple of that of encodeMembers.
+// BenchmarkEncodeMembers compares encodeMembers with the library's encoder on the members of a large set. It reports
+// the library's time as a multiple of that of encodeMembers.
 func BenchmarkEncodeMembers(b *testing.B) {
 	var nets []netip.Prefix
 	for i := range 100_000 {

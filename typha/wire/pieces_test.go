@@ -12,7 +12,8 @@ func TestAnotherVersionIsAssembledFromPieces(t *testing.T) {
 		s.Nets = append(s.Nets, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32))
 	}
 	old := Pack(s)
-	now := old.With(&SetDelta{AddedNets: []netip.Prefix{netip.MustParsePrefix("9.0.0.1/32")}, RemovedNets: s.Nets[9_000:9_003]})
+	now := old.With(&SetDelta{AddedNets: []netip.Prefix{netip.MustParsePrefix("9.0.0.1/32")},
+		RemovedNets: s.Nets[9_000:9_003]})
 	pieces, useful := now.Against(old.PieceHashes())
 	encoded := must(Encode(pieces))
 	var got SetPieces
@@ -29,7 +30,8 @@ func TestAnotherVersionIsAssembledFromPieces(t *testing.T) {
 	if _, err := got.Assemble(old.With(&SetDelta{RemovedNets: s.Nets[:5_000]})); err == nil {
 		t.Error("pieces of another version than was said made a set")
 	}
-	for _, bad := range []SetPiece{{Held: 1 << 20}, {Held: -1}, {Members: []byte{net4Head, 10}}, {Members: []byte{net4Head, 10, 0, 0, 1, 77}}} {
+	for _, bad := range []SetPiece{{Held: 1 << 20}, {Held: -1}, {Members: []byte{net4Head, 10}},
+		{Members: []byte{net4Head, 10, 0, 0, 1, 77}}} {
 		if _, err := (&SetPieces{Type: SetNet, Pieces: []SetPiece{bad}}).Assemble(old); err == nil {
 			t.Errorf("%v made a set", bad)
 		}

@@ -120,8 +120,8 @@ type Endpoint struct {
 	Node      string `cbor:"4,keyasint"`
 	// Tiers in order of evaluation. What no tier decides, the profiles decide.
 	Tiers []Tier `cbor:"5,keyasint,omitempty"`
-	// Annotations are those of the pod that CNI honours, as HonouredAnnotation says, and those of its namespace that the
-	// pod does not have, as HonouredOfNamespace says.
+	// Annotations are those of the pod that CNI honours, as HonouredAnnotation says, and those of its namespace that
+	// the pod does not have, as HonouredOfNamespace says.
 	Annotations map[string]string `cbor:"6,keyasint,omitempty"`
 	// Profiles are names of Policies, asked in order after the tiers. What none decides is denied.
 	Profiles []string `cbor:"7,keyasint,omitempty"`

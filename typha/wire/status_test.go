@@ -7,7 +7,8 @@ import (
 
 // TestPackedStatus: a status is the same after it was packed, and what would take much memory is refused.
 func TestPackedStatus(t *testing.T) {
-	for size, fits := range map[int]bool{0: true, 1000: true, MaxStatusAnswer: true, MaxStatusAnswer + 1: false, 50 << 20: false} {
+	for size, fits := range map[int]bool{0: true, 1000: true, MaxStatusAnswer: true, MaxStatusAnswer + 1: false,
+		50 << 20: false} {
 		text := bytes.Repeat([]byte("r"), size)
 		packed, err := PackStatus(text)
 		if err != nil {

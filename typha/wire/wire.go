@@ -169,7 +169,8 @@ type TunnelEndpoint struct {
 	Addr netip.Addr `cbor:"2,keyasint"`
 	// MAC is the device's MAC address, 6 octets. It is empty if the tunnel carries no Ethernet frames.
 	MAC []byte `cbor:"3,keyasint,omitempty"`
-	// Outer is the address that the other nodes send the tunnel's packets to. Its family may be another one than Addr's.
+	// Outer is the address that the other nodes send the tunnel's packets to. Its family may be another one than
+	// Addr's.
 	Outer netip.Addr `cbor:"4,keyasint"`
 	Kind  encap.Kind `cbor:"5,keyasint"`
 }
@@ -189,8 +190,8 @@ func TunnelEndpointID(node string, kind encap.Kind, family uint8) ID {
 }
 
 // TunnelMAC returns the MAC address of a node's VXLAN device of a family, 4 or 6. It is derived from the node's name as
-// in Calico. So it stays the same when the device is made again, and nodes that run Calico and nodes that run Maneki can
-// reach each other during a migration.
+// in Calico. So it stays the same when the device is made again, and nodes that run Calico and nodes that run Maneki
+// can reach each other during a migration.
 func TunnelMAC(node string, family uint8) net.HardwareAddr {
 	if family == 6 {
 		node += "-v6"

@@ -18,10 +18,12 @@ import (
 func flow(t *testing.T, h *netlink.Handle, family dataplane.Family, src, dst, replier string) {
 	t.Helper()
 	tuple := func(src, dst string, from, to uint16) netlink.IPTuple {
-		return netlink.IPTuple{SrcIP: netip.MustParseAddr(src).AsSlice(), DstIP: netip.MustParseAddr(dst).AsSlice(), SrcPort: from, DstPort: to, Protocol: unix.IPPROTO_UDP}
+		return netlink.IPTuple{SrcIP: netip.MustParseAddr(src).AsSlice(), DstIP: netip.MustParseAddr(dst).AsSlice(),
+			SrcPort: from, DstPort: to, Protocol: unix.IPPROTO_UDP}
 	}
 	err := h.ConntrackCreate(netlink.ConntrackTable, netlink.InetFamily(family.AF()), &netlink.ConntrackFlow{
-		FamilyType: uint8(family.AF()), Forward: tuple(src, dst, 5000, 53), Reverse: tuple(replier, src, 53, 5000), TimeOut: 600})
+		FamilyType: uint8(family.AF()), Forward: tuple(src, dst, 5000, 53), Reverse: tuple(replier, src, 53, 5000),
+		TimeOut: 600})
 	if err != nil {
 		t.Fatalf("make the flow %s to %s: %v", src, dst, err)
 	}

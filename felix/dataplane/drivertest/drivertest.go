@@ -119,7 +119,8 @@ func (p *player) do(words []string) {
 		return
 	default:
 		var known bool
-		if text, known, err = p.host.command(words); !known {
+		text, known, err = p.host.command(words)
+		if !known {
 			text, err = p.driver.Command(words)
 		}
 	}

@@ -13,8 +13,8 @@ var globalSettings = map[string]string{
 	"net/ipv4/ip_local_port_range": "32768\t60999",
 }
 
-// deviceSettings are the settings of each device, and of what stands for all of them and for later ones, with their first
-// values.
+// deviceSettings are the settings of each device, and of what stands for all of them and for later ones, with their
+// first values.
 var deviceSettings = map[string]string{
 	"net/ipv4/conf/*/proxy_arp":               "0",
 	"net/ipv4/conf/*/rp_filter":               "0",

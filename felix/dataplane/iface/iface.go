@@ -91,7 +91,10 @@ func (s *Interfaces) Observe(e dataplane.Event) bool {
 		}
 		if !e.Deleted {
 			s.add(addr, e.Index)
-		} else if delete(s.addrs[addr], e.Index); len(s.addrs[addr]) == 0 {
+			return true
+		}
+		delete(s.addrs[addr], e.Index)
+		if len(s.addrs[addr]) == 0 {
 			delete(s.addrs, addr)
 		}
 		return true

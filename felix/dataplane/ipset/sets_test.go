@@ -77,17 +77,21 @@ var families = []struct {
 	byHand               string
 }{
 	{dataplane.IPv4, "cali40", "inet", "0.0.0.0/1 128.0.0.0/1",
-		[]string{"10.0.0.0/8", "10.1.2.3"}, []string{"10.1.2.3", "10.9.0.0/16"}, []string{"10.1.2.3,tcp:80", "10.1.2.3,udp:53"}, "10.7.0.0/16"},
+		[]string{"10.0.0.0/8", "10.1.2.3"}, []string{"10.1.2.3", "10.9.0.0/16"},
+		[]string{"10.1.2.3,tcp:80", "10.1.2.3,udp:53"}, "10.7.0.0/16"},
 	{dataplane.IPv6, "cali60", "inet6", "8000::/1 ::/1",
-		[]string{"fd00:1::3", "fd00::/16"}, []string{"fd00:1::3", "fd00:9::/32"}, []string{"fd00:1::3,tcp:80", "fd00:1::3,udp:53"}, "fd00:7::/32"},
+		[]string{"fd00:1::3", "fd00::/16"}, []string{"fd00:1::3", "fd00:9::/32"},
+		[]string{"fd00:1::3,tcp:80", "fd00:1::3,udp:53"}, "fd00:7::/32"},
 }
 
 var (
 	first  = nets("10.0.0.0/8", "10.1.2.3/32", "fd00::/16", "fd00:1::3/128")
 	second = nets("10.1.2.3/32", "10.9.0.0/16", "fd00:1::3/128", "fd00:9::/32")
 	ports  = []filter.Member{
-		{Net: netip.MustParsePrefix("10.1.2.3/32"), Protocol: 6, Port: 80}, {Net: netip.MustParsePrefix("10.1.2.3/32"), Protocol: 17, Port: 53},
-		{Net: netip.MustParsePrefix("fd00:1::3/128"), Protocol: 6, Port: 80}, {Net: netip.MustParsePrefix("fd00:1::3/128"), Protocol: 17, Port: 53},
+		{Net: netip.MustParsePrefix("10.1.2.3/32"), Protocol: 6, Port: 80},
+		{Net: netip.MustParsePrefix("10.1.2.3/32"), Protocol: 17, Port: 53},
+		{Net: netip.MustParsePrefix("fd00:1::3/128"), Protocol: 6, Port: 80},
+		{Net: netip.MustParsePrefix("fd00:1::3/128"), Protocol: 17, Port: 53},
 	}
 )
 
@@ -268,7 +272,8 @@ func TestLimitChanges(t *testing.T) {
 	small.AddMembers("cali40a", nets("10.9.0.0/16")...)
 	small.Set(Set{"cali40b", HashNet, nets("10.9.0.0/16")})
 	err := small.Before(t.Context(), addFirst)
-	if failed, ok := errors.AsType[*FailedError](err); !ok || len(failed.Sets) != 1 || !strings.Contains(failed.Sets["cali40a"].Error(), "full") {
+	if failed, ok := errors.AsType[*FailedError](err); !ok || len(failed.Sets) != 1 ||
+		!strings.Contains(failed.Sets["cali40a"].Error(), "full") {
 		t.Errorf("Before beyond the limit: %v", err)
 	}
 	if diff := cmp.Diff([]string{"10.9.0.0/16"}, listed(t, "cali40b")); diff != "" {

@@ -97,8 +97,8 @@ func hostRoute(addr netip.Addr) route.Key {
 	return route.Key{Dst: netip.PrefixFrom(addr, addr.BitLen())}
 }
 
-// applyAll makes the kernel match, in the order in which nothing opens that is to be closed: a pod's rules come before its
-// route.
+// applyAll makes the kernel match, in the order in which nothing opens that is to be closed: a pod's rules come before
+// its route.
 func (d *Dataplane) applyAll(ctx context.Context, r *result) {
 	r.fail(boundary.KindTunnel, 0, d.apply(ctx, d.drivers.Tunnels))
 	r.fail(boundary.KindSettings, 0, d.apply(ctx, d.drivers.Sysctls))
@@ -110,7 +110,8 @@ func (d *Dataplane) applyAll(ctx context.Context, r *result) {
 		if f.stood { // pods are not to be reached before their policy is
 			r.fail(boundary.KindRoute, f.Family, d.apply(ctx, f.Routes))
 		}
-		r.fail(boundary.KindConnections, f.Family, d.apply(ctx, f.Connections)) // last: what comes after meets the rules
+		// last: what comes after meets the rules
+		r.fail(boundary.KindConnections, f.Family, d.apply(ctx, f.Connections))
 		r.Enforced[f.Family] = f.enforced
 	}
 }

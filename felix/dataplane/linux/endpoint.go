@@ -114,7 +114,8 @@ func (d *Dataplane) SourcesDropped() string {
 	if err != nil || value == "0" {
 		return ""
 	}
-	return fmt.Sprintf("net.ipv4.conf.all.rp_filter is %s on this node, so the kernel drops such IPv4 packets; set it to 0", value)
+	return fmt.Sprintf("net.ipv4.conf.all.rp_filter is %s on this node, so the kernel drops such IPv4 packets; set "+
+		"it to 0", value)
 }
 
 func sysctlName(f dataplane.Family) string { return strings.ToLower(f.String()) }

@@ -52,8 +52,9 @@ func New(drivers Drivers, marks policy.Marks, failed func(driver string)) *Datap
 		failed = func(string) {}
 	}
 	d := &Dataplane{drivers: drivers, marks: marks, failed: failed, endpoints: map[string]boundary.Endpoint{},
-		hosts: map[string]*wire.HostEndpoint{}, policies: map[string]*wire.Policy{}, tunnels: map[string]tunnel.Device{},
-		room: newRoom(), ipvs: policy.NewEndpointMarks(marks)}
+		hosts: map[string]*wire.HostEndpoint{}, policies: map[string]*wire.Policy{},
+		tunnels: map[string]tunnel.Device{},
+		room:    newRoom(), ipvs: policy.NewEndpointMarks(marks)}
 	for _, f := range drivers.Families {
 		d.families = append(d.families, newFamily(f))
 	}

@@ -48,7 +48,8 @@ func NewMetrics() *Metrics {
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "felix_int_dataplane_failures",
 			Help: "Times that a part of the kernel's state could not be made as desired."}),
 		byDriver: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "felix_int_dataplane_driver_failures",
-			Help: "felix_int_dataplane_failures by part: link, sysctl, ipset, iptables, route, conntrack."}, []string{"driver"}),
+			Help: "felix_int_dataplane_failures by part: link, sysctl, ipset, iptables, route, conntrack."},
+			[]string{"driver"}),
 	}
 }
 
@@ -82,9 +83,10 @@ var (
 	tableRules  = prometheus.NewDesc("felix_iptables_rules", "Rules of iptables that are Felix's.", byTable, nil)
 	tableLines  = prometheus.NewDesc("felix_iptables_lines_executed",
 		"Changes of chains and rules that Felix has made.", byTable, nil)
-	saves        = prometheus.NewDesc("felix_iptables_save_calls", "Times that iptables-save was called.", nil, nil)
-	saveErrors   = prometheus.NewDesc("felix_iptables_save_errors", "Times that iptables-save failed.", nil, nil)
-	restores     = prometheus.NewDesc("felix_iptables_restore_calls", "Times that iptables-restore was called.", nil, nil)
+	saves      = prometheus.NewDesc("felix_iptables_save_calls", "Times that iptables-save was called.", nil, nil)
+	saveErrors = prometheus.NewDesc("felix_iptables_save_errors", "Times that iptables-save failed.", nil, nil)
+	restores   = prometheus.NewDesc("felix_iptables_restore_calls", "Times that iptables-restore was called.", nil,
+		nil)
 	restoreFails = prometheus.NewDesc("felix_iptables_restore_errors", "Times that iptables-restore failed.", nil, nil)
 	setsOurs     = prometheus.NewDesc("felix_ipsets_calico", "IP sets that are Felix's.", []string{"ip_version"}, nil)
 	setsAll      = prometheus.NewDesc("felix_ipsets_total", "IP sets of the node, whoever made them.", nil, nil)
@@ -92,7 +94,8 @@ var (
 	setErrors    = prometheus.NewDesc("felix_ipset_errors", "Requests about IP sets that the kernel refused.", nil, nil)
 	setLines     = prometheus.NewDesc("felix_ipset_lines_executed",
 		"IP sets that were made, exchanged and removed, and members added and removed.", nil, nil)
-	routes      = prometheus.NewDesc("felix_route_table_num_routes", "Routes that Felix programs.", []string{"table"}, nil)
+	routes = prometheus.NewDesc("felix_route_table_num_routes", "Routes that Felix programs.", []string{"table"},
+		nil)
 	routeIfaces = prometheus.NewDesc("felix_route_table_num_ifaces",
 		"Interfaces that Felix knows for its routes.", []string{"table"}, nil)
 )

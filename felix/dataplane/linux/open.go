@@ -48,15 +48,18 @@ func Open(ctx context.Context, c *config.Config) (*Kernel, error) {
 	}
 	k := &Kernel{Variant: iptables.Variant(c.IptablesBackend), Underlay: map[dataplane.Family]*route.Foreign{}}
 	if c.IptablesBackend == "auto" {
-		if k.Variant, err = iptables.Detect(ctx, iptables.Exec{}); err != nil {
+		k.Variant, err = iptables.Detect(ctx, iptables.Exec{})
+		if err != nil {
 			return nil, err
 		}
 	}
-	if k.routes, err = route.Open(); err != nil {
+	k.routes, err = route.Open()
+	if err != nil {
 		return nil, err
 	}
 	k.closed = append(k.closed, k.routes.Close)
-	if k.Links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+	k.Links, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
 		k.Close()
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
@@ -122,7 +125,8 @@ func (k *Kernel) LearnedRoutes() ([]bgp.Route, error) {
 	var learned []bgp.Route
 	for _, family := range k.Dataplane.Families() {
 		filter := &netlink.Route{Table: route.MainTable, Protocol: route.ProtocolBGP}
-		routes, err := k.routes.RouteListFiltered(family.AF(), filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		routes, err := k.routes.RouteListFiltered(family.AF(), filter,
+			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
 			return nil, fmt.Errorf("list %s routes that BGP left: %w", family, err)
 		}

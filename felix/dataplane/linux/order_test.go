@@ -228,7 +228,8 @@ func TestDeviceComesAndGoes(t *testing.T) {
 			t.Errorf("events lost %v: the interface has gone, and no Apply is due", lost)
 		}
 		h.kernel.LoseEvents(false)
-		if h.applyAll(t, boundary.Desired{}); h.InPlace("cali1") {
+		h.applyAll(t, boundary.Desired{})
+		if h.InPlace("cali1") {
 			t.Errorf("events lost %v: in place without the interface", lost)
 		}
 	}

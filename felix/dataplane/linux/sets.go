@@ -77,7 +77,8 @@ func members(nets []netip.Prefix, ports []wire.PortMember) []filter.Member {
 		list = append(list, filter.Member{Net: n})
 	}
 	for _, p := range ports {
-		list = append(list, filter.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol, Port: p.Port})
+		list = append(list, filter.Member{Net: netip.PrefixFrom(p.Addr, p.Addr.BitLen()), Protocol: p.Protocol,
+			Port: p.Port})
 	}
 	return list
 }

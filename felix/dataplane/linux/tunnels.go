@@ -49,8 +49,8 @@ func (d *Dataplane) tunnelGuards(f dataplane.Family) []policy.TunnelGuard {
 	return list
 }
 
-// tunnelSets returns the members of the sets that tunnelGuards name, by their ids: the outer addresses of other nodes. It
-// has the sets of all kinds, whether there is such a tunnel or not.
+// tunnelSets returns the members of the sets that tunnelGuards name, by their ids: the outer addresses of other nodes.
+// It has the sets of all kinds, whether there is such a tunnel or not.
 func (d *Dataplane) tunnelSets(f dataplane.Family) map[string][]filter.Member {
 	sets := map[string][]filter.Member{}
 	for _, guard := range guards {

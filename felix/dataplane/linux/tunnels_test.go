@@ -26,7 +26,8 @@ func TestTunnelRows(t *testing.T) {
 func TestTunnelFamilies(t *testing.T) {
 	addr := netip.MustParseAddr
 	device := tunnel.Device{Name: "vxlan4in6", Kind: encap.VXLAN, Family: dataplane.IPv4, Port: 4790,
-		Local: addr("fd00::11"), Addr: addr("10.65.1.0"), Peers: []tunnel.Peer{{Addr: addr("10.65.2.0"), Outer: addr("fd00::12")}}}
+		Local: addr("fd00::11"), Addr: addr("10.65.1.0"), Peers: []tunnel.Peer{{Addr: addr("10.65.2.0"),
+			Outer: addr("fd00::12")}}}
 	second := device
 	second.Name, second.Family, second.Addr = "vxlan6in6", dataplane.IPv6, addr("fd01::1")
 	with := func(devices ...tunnel.Device) *Dataplane {
@@ -45,7 +46,8 @@ func TestTunnelFamilies(t *testing.T) {
 	if got := both.tunnelGuards(dataplane.IPv4); len(got) > 0 {
 		t.Errorf("guards of IPv4 %+v, want none", got)
 	}
-	if got := with(device).tunnelSets(dataplane.IPv6)["all-vxlan-net"]; len(got) != 1 || got[0].Net.String() != "fd00::12/128" {
+	if got := with(device).tunnelSets(dataplane.IPv6)["all-vxlan-net"]; len(got) != 1 ||
+		got[0].Net.String() != "fd00::12/128" {
 		t.Errorf("set of IPv6 %v", got)
 	}
 	if got, there := both.tunnelSets(dataplane.IPv4)["all-vxlan-net"]; !there || len(got) > 0 {

@@ -51,7 +51,8 @@ func Open() (*Monitor, error) {
 		groups   uint32
 		decode   func(netlink.Message) []dataplane.Event
 	}{
-		{unix.NETLINK_ROUTE, mask(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+		{unix.NETLINK_ROUTE, mask(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR,
+			unix.RTNLGRP_IPV4_ROUTE,
 			unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE), decodeRoute},
 		{unix.NETLINK_NETFILTER, mask(unix.NFNLGRP_NFTABLES), chains.decode},
 	} {

@@ -98,24 +98,39 @@ func TestEvents(t *testing.T) {
 		command string
 		want    dataplane.Event // Index and PortID are not compared
 	}{
-		{"ip link add cali1 mtu 1400 address 66:00:00:00:00:01 type veth peer name pod1", dataplane.Event{Kind: dataplane.EventLink, Device: "cali1", MTU: 1400}},
+		{"ip link add cali1 mtu 1400 address 66:00:00:00:00:01 type veth peer name pod1",
+			dataplane.Event{Kind: dataplane.EventLink, Device: "cali1", MTU: 1400}},
 		{"ip link set cali1 up", dataplane.Event{Kind: dataplane.EventLink, Device: "cali1", MTU: 1400, Up: true}},
 		{"ip link set pod1 up", dataplane.Event{Kind: dataplane.EventLink, Device: "pod1", MTU: 1500, Up: true}},
-		{"ip addr add 10.0.0.1/24 dev cali1", dataplane.Event{Kind: dataplane.EventAddr, Family: 4, Dst: prefix("10.0.0.1/24")}},
-		{"ip addr add fd00::1/64 dev cali1 nodad", dataplane.Event{Kind: dataplane.EventAddr, Family: 6, Dst: prefix("fd00::1/64")}},
-		{"ip route add 10.9.0.0/16 dev cali1 proto 80 metric 5", dataplane.Event{Kind: dataplane.EventRoute, Family: 4, Table: 254, Dst: prefix("10.9.0.0/16"), Protocol: 80, Priority: 5}},
-		{"ip route add default dev cali1 table 1000", dataplane.Event{Kind: dataplane.EventRoute, Family: 4, Table: 1000, Dst: prefix("0.0.0.0/0"), Protocol: 3}},
-		{"ip route add default dev cali1 proto 12", dataplane.Event{Kind: dataplane.EventRoute, Family: 4, Table: 254, Dst: prefix("0.0.0.0/0"), Protocol: 12}},
-		{"ip route add fd00:9::/64 dev cali1 proto 80", dataplane.Event{Kind: dataplane.EventRoute, Family: 6, Table: 254, Dst: prefix("fd00:9::/64"), Protocol: 80, Priority: 1024}},
-		{"ip route del fd00:9::/64 dev cali1", dataplane.Event{Kind: dataplane.EventRoute, Deleted: true, Family: 6, Table: 254, Dst: prefix("fd00:9::/64"), Protocol: 80, Priority: 1024}},
-		{"ip neigh add 10.0.0.9 lladdr 66:00:00:00:00:09 dev cali1 nud permanent", dataplane.Event{Kind: dataplane.EventNeigh, Family: 4, Dst: prefix("10.0.0.9/32")}},
-		{"ip neigh del 10.0.0.9 dev cali1", dataplane.Event{Kind: dataplane.EventNeigh, Deleted: true, Family: 4, Dst: prefix("10.0.0.9/32")}},
-		{"ip link add vx type vxlan id 7 dstport 4789 local 10.0.0.1", dataplane.Event{Kind: dataplane.EventLink, Device: "vx"}},
-		{"bridge fdb add 66:00:00:00:00:08 dev vx dst 10.0.0.8", dataplane.Event{Kind: dataplane.EventNeigh, Dst: prefix("10.0.0.8/32")}},
-		{"ip addr del 10.0.0.1/24 dev cali1", dataplane.Event{Kind: dataplane.EventAddr, Deleted: true, Family: 4, Dst: prefix("10.0.0.1/24")}},
+		{"ip addr add 10.0.0.1/24 dev cali1", dataplane.Event{Kind: dataplane.EventAddr, Family: 4,
+			Dst: prefix("10.0.0.1/24")}},
+		{"ip addr add fd00::1/64 dev cali1 nodad", dataplane.Event{Kind: dataplane.EventAddr, Family: 6,
+			Dst: prefix("fd00::1/64")}},
+		{"ip route add 10.9.0.0/16 dev cali1 proto 80 metric 5",
+			dataplane.Event{Kind: dataplane.EventRoute, Family: 4, Table: 254, Dst: prefix("10.9.0.0/16"), Protocol: 80,
+				Priority: 5}},
+		{"ip route add default dev cali1 table 1000", dataplane.Event{Kind: dataplane.EventRoute, Family: 4,
+			Table: 1000, Dst: prefix("0.0.0.0/0"), Protocol: 3}},
+		{"ip route add default dev cali1 proto 12", dataplane.Event{Kind: dataplane.EventRoute, Family: 4, Table: 254,
+			Dst: prefix("0.0.0.0/0"), Protocol: 12}},
+		{"ip route add fd00:9::/64 dev cali1 proto 80", dataplane.Event{Kind: dataplane.EventRoute, Family: 6,
+			Table: 254, Dst: prefix("fd00:9::/64"), Protocol: 80, Priority: 1024}},
+		{"ip route del fd00:9::/64 dev cali1", dataplane.Event{Kind: dataplane.EventRoute, Deleted: true, Family: 6,
+			Table: 254, Dst: prefix("fd00:9::/64"), Protocol: 80, Priority: 1024}},
+		{"ip neigh add 10.0.0.9 lladdr 66:00:00:00:00:09 dev cali1 nud permanent",
+			dataplane.Event{Kind: dataplane.EventNeigh, Family: 4, Dst: prefix("10.0.0.9/32")}},
+		{"ip neigh del 10.0.0.9 dev cali1", dataplane.Event{Kind: dataplane.EventNeigh, Deleted: true, Family: 4,
+			Dst: prefix("10.0.0.9/32")}},
+		{"ip link add vx type vxlan id 7 dstport 4789 local 10.0.0.1",
+			dataplane.Event{Kind: dataplane.EventLink, Device: "vx"}},
+		{"bridge fdb add 66:00:00:00:00:08 dev vx dst 10.0.0.8",
+			dataplane.Event{Kind: dataplane.EventNeigh, Dst: prefix("10.0.0.8/32")}},
+		{"ip addr del 10.0.0.1/24 dev cali1", dataplane.Event{Kind: dataplane.EventAddr, Deleted: true, Family: 4,
+			Dst: prefix("10.0.0.1/24")}},
 		{"ip link del cali1", dataplane.Event{Kind: dataplane.EventLink, Deleted: true, Device: "cali1", MTU: 1400}},
 		{"iptables-nft -N cali-x", dataplane.Event{Kind: dataplane.EventChains, Family: 4, TableName: "filter"}},
-		{"ip6tables-nft -t nat -A POSTROUTING -j RETURN", dataplane.Event{Kind: dataplane.EventChains, Family: 6, TableName: "nat"}},
+		{"ip6tables-nft -t nat -A POSTROUTING -j RETURN", dataplane.Event{Kind: dataplane.EventChains, Family: 6,
+			TableName: "nat"}},
 	} {
 		kerneltest.Run(t, s.command)
 		until(t, m, s.command, func(e dataplane.Event) bool {
@@ -147,7 +162,8 @@ func TestDriversRepair(t *testing.T) {
 		Name: "vxlan.calico", Kind: encap.VXLAN, Family: dataplane.IPv4, VNI: 4096, Port: 4789, Parent: "eth0",
 		Local: netip.MustParseAddr("192.168.7.1"), Addr: netip.MustParseAddr("10.65.0.1"),
 		Peers: []tunnel.Peer{{
-			Addr: netip.MustParseAddr("10.65.1.1"), MAC: net.HardwareAddr{0x66, 0, 0, 0, 0, 1}, Outer: netip.MustParseAddr("192.168.7.2"),
+			Addr: netip.MustParseAddr("10.65.1.1"), MAC: net.HardwareAddr{0x66, 0, 0, 0, 0, 1},
+			Outer: netip.MustParseAddr("192.168.7.2"),
 		}},
 	}})
 	routes := route.New(h, route.Config{Family: dataplane.IPv4, Protocols: []int{80}})
@@ -155,11 +171,13 @@ func TestDriversRepair(t *testing.T) {
 		Dst: netip.MustParsePrefix("10.65.1.0/26"), Protocol: 80,
 		Hops: []route.Hop{{Device: "vxlan.calico", Gateway: netip.MustParseAddr("10.65.1.1"), OnLink: true}},
 	})
-	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.0.2/32"), Protocol: 80, Hops: []route.Hop{{Device: "cali1"}}})
+	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.0.2/32"), Protocol: 80,
+		Hops: []route.Hop{{Device: "cali1"}}})
 	routes.Complete()
 	table := newRules(t, iptables.Exec{})
 	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Accept{}}}})
-	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
+	table.Hook(map[filter.Hook]filter.HookRules{
+		filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
 
 	drivers := []interface {
 		dataplane.Driver
@@ -183,7 +201,8 @@ func TestDriversRepair(t *testing.T) {
 	if got := observe(settle(t, m, 1)); got != nil {
 		t.Errorf("drivers %q saw a contradiction though nobody interfered", got)
 	}
-	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}}, {Action: filter.Accept{}}}})
+	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}},
+		{Action: filter.Accept{}}}})
 	routes.Set(route.Route{Dst: netip.MustParsePrefix("10.65.2.0/26"), Protocol: 80, Type: route.Blackhole})
 	observe(nil)
 	if got := observe(settle(t, m, 2)); got != nil {
@@ -193,7 +212,8 @@ func TestDriversRepair(t *testing.T) {
 	state := func() string {
 		return strings.Join([]string{
 			kerneltest.Run(t, "ip route show proto 80"), kerneltest.Run(t, "ip neigh show nud permanent"),
-			kerneltest.Run(t, "bridge fdb show dev "+"vxlan.calico"), kerneltest.Run(t, "ip -br -4 addr show dev "+"vxlan.calico"),
+			kerneltest.Run(t, "bridge fdb show dev "+"vxlan.calico"),
+			kerneltest.Run(t, "ip -br -4 addr show dev "+"vxlan.calico"),
 			kerneltest.Run(t, "iptables-nft -S"),
 		}, "")
 	}
@@ -240,7 +260,8 @@ func newRules(t *testing.T, runner iptables.Runner) *rules {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sets.Close() })
-	return &rules{Backend: iptables.New(iptables.Config{Family: dataplane.IPv4, Variant: iptables.NFT, Runner: runner, Sets: sets})}
+	return &rules{Backend: iptables.New(iptables.Config{Family: dataplane.IPv4, Variant: iptables.NFT, Runner: runner,
+		Sets: sets})}
 }
 
 func (r *rules) Set(c filter.Chain) {
@@ -284,7 +305,8 @@ func TestSameProcessID(t *testing.T) {
 	n := &numbered{}
 	table := newRules(t, n)
 	table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}}}})
-	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
+	table.Hook(map[filter.Hook]filter.HookRules{
+		filter.Forward: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-FORWARD"}}}}})
 	if err := table.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +323,8 @@ func TestSameProcessID(t *testing.T) {
 	}
 	stranger := func() {
 		t.Helper()
-		script := fmt.Sprintf("echo %d > /proc/sys/kernel/ns_last_pid; iptables-nft -I FORWARD -j ACCEPT; exit $?", n.pid-1)
+		script := fmt.Sprintf("echo %d > /proc/sys/kernel/ns_last_pid; iptables-nft -I FORWARD -j ACCEPT; exit $?",
+			n.pid-1)
 		cmd := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -309,19 +332,22 @@ func TestSameProcessID(t *testing.T) {
 	}
 	for i, ours := range []bool{false, true} {
 		if ours { // whose event is still to come
-			table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}}, {Action: filter.Drop{}}}})
+			table.Set(filter.Chain{Name: "cali-FORWARD", Rules: []filter.Rule{{Action: filter.Drop{}},
+				{Action: filter.Drop{}}}})
 			if err := table.Apply(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		stranger()
 		if contradicted, same := observe(settle(t, m, 1+i)); !same || !contradicted {
-			t.Errorf("with a change of our own %v: the stranger had our process id %v, want true; it was noticed %v, want true", ours, same, contradicted)
+			t.Errorf("with a change of our own %v: the stranger had our process id %v, want true; it was noticed "+
+				"%v, want true", ours, same, contradicted)
 		}
 		if err := table.Apply(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if rules := kerneltest.Run(t, "iptables-nft -S FORWARD"); strings.Index(rules, "cali-FORWARD") > strings.Index(rules, "-j ACCEPT") {
+		rules := kerneltest.Run(t, "iptables-nft -S FORWARD")
+		if strings.Index(rules, "cali-FORWARD") > strings.Index(rules, "-j ACCEPT") {
 			t.Errorf("with a change of our own %v: the stranger's rule stays before ours:\n%s", ours, rules)
 		}
 		if contradicted, _ := observe(settle(t, m, 5+i)); contradicted {

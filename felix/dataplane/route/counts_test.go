@@ -29,7 +29,8 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%s: %d lists and %d readings, want %d of each", after, listed, read, times)
 		}
 	}
-	table.Set(route.Route{Dst: netip.MustParsePrefix(f.pod), Protocol: route.ProtocolFelix, Hops: []route.Hop{{Device: "cali1"}}})
+	table.Set(route.Route{Dst: netip.MustParsePrefix(f.pod), Protocol: route.ProtocolFelix,
+		Hops: []route.Hop{{Device: "cali1"}}})
 	check("the first time", 1, 1)
 	check("nothing to do", 1, 1)
 	before := table.Counts().Interfaces.Load()

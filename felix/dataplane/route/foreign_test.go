@@ -18,13 +18,16 @@ import (
 // far are addresses that no subnet of a family's test has: outside any prefix, and in a prefix of its own.
 func (f family) far() (anywhere, within netip.Addr, prefixes []string) {
 	if f.Family == dataplane.IPv6 {
-		return netip.MustParseAddr("2001:db8:1::1"), netip.MustParseAddr("2001:db8:2::1"), []string{"2001:db8:2::/64", "2001:db8:2::/48"}
+		return netip.MustParseAddr("2001:db8:1::1"), netip.MustParseAddr("2001:db8:2::1"),
+			[]string{"2001:db8:2::/64", "2001:db8:2::/48"}
 	}
-	return netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1"), []string{"198.51.100.0/25", "198.51.100.0/24"}
+	return netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1"),
+		[]string{"198.51.100.0/25", "198.51.100.0/24"}
 }
 
 func (f family) foreignOf(t *testing.T, k route.Kernel) (*route.Foreign, func(...netip.Addr) []string) {
-	foreign := route.NewForeign(k, route.Config{Family: f.Family, Protocols: []int{route.ProtocolFelix, route.ProtocolBGP}})
+	foreign := route.NewForeign(k, route.Config{Family: f.Family,
+		Protocols: []int{route.ProtocolFelix, route.ProtocolBGP}})
 	return foreign, func(addrs ...netip.Addr) []string {
 		t.Helper()
 		routes, err := foreign.Of(addrs)
@@ -62,7 +65,8 @@ func TestForeign(t *testing.T) {
 		subnet := netip.MustParseAddr(f.src)
 		bits := map[dataplane.Family]int{dataplane.IPv4: 24, dataplane.IPv6: 64}[f.Family]
 		onLink, _ := subnet.Prefix(bits)
-		defaults := []string{fmt.Sprintf("%s type 1 %s@eth0 %s@eth0", every, f.gw1, f.gw2), fmt.Sprintf("%s type 1 %s@eth0", every, f.gw1)}
+		defaults := []string{fmt.Sprintf("%s type 1 %s@eth0 %s@eth0", every, f.gw1, f.gw2),
+			fmt.Sprintf("%s type 1 %s@eth0", every, f.gw1)}
 		for _, test := range []struct {
 			of   netip.Addr
 			want []string
@@ -98,17 +102,24 @@ func TestForeignObserve(t *testing.T) {
 			event dataplane.Event
 			want  bool
 		}{
-			{"default route", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: route.MainTable, Dst: every, Protocol: 3}, true},
-			{"default route gone", dataplane.Event{Kind: dataplane.EventRoute, Deleted: true, Family: f.Family, Table: route.MainTable, Dst: every, Protocol: 3}, true},
-			{"our own", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: route.MainTable, Dst: every, Protocol: route.ProtocolBGP}, false},
-			{"another table", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: 99, Dst: every, Protocol: 3}, false},
-			{"elsewhere", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: route.MainTable, Dst: netip.MustParsePrefix(prefixes[0]), Protocol: 3}, false},
+			{"default route", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: route.MainTable,
+				Dst: every, Protocol: 3}, true},
+			{"default route gone", dataplane.Event{Kind: dataplane.EventRoute, Deleted: true, Family: f.Family,
+				Table: route.MainTable, Dst: every, Protocol: 3}, true},
+			{"our own", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: route.MainTable,
+				Dst: every, Protocol: route.ProtocolBGP}, false},
+			{"another table", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: 99, Dst: every,
+				Protocol: 3}, false},
+			{"elsewhere", dataplane.Event{Kind: dataplane.EventRoute, Family: f.Family, Table: route.MainTable,
+				Dst: netip.MustParsePrefix(prefixes[0]), Protocol: 3}, false},
 			{"device down", dataplane.Event{Kind: dataplane.EventLink, Device: "eth0"}, true},
 			{"device gone", dataplane.Event{Kind: dataplane.EventLink, Device: "eth0", Up: true, Deleted: true}, true},
 			{"device up", dataplane.Event{Kind: dataplane.EventLink, Device: "eth0", Up: true}, false},
 			{"another device down", dataplane.Event{Kind: dataplane.EventLink, Device: "cali1"}, false},
-			{"address gone", dataplane.Event{Kind: dataplane.EventAddr, Deleted: true, Family: f.Family, Dst: netip.MustParsePrefix(f.pod)}, true},
-			{"address", dataplane.Event{Kind: dataplane.EventAddr, Family: f.Family, Dst: netip.MustParsePrefix(f.pod)}, false},
+			{"address gone", dataplane.Event{Kind: dataplane.EventAddr, Deleted: true, Family: f.Family,
+				Dst: netip.MustParsePrefix(f.pod)}, true},
+			{"address", dataplane.Event{Kind: dataplane.EventAddr, Family: f.Family, Dst: netip.MustParsePrefix(f.pod)},
+				false},
 			{"lost", dataplane.Event{Kind: dataplane.EventLost}, true},
 		} {
 			of(anywhere)
@@ -120,7 +131,8 @@ func TestForeignObserve(t *testing.T) {
 			}
 		}
 		k.dumps = 0
-		if of(anywhere, netip.MustParseAddr(f.gw1)); k.dumps != 1 {
+		of(anywhere, netip.MustParseAddr(f.gw1))
+		if k.dumps != 1 {
 			t.Errorf("another question read the kernel %d times, want once", k.dumps)
 		}
 	})
@@ -150,7 +162,8 @@ func TestForeignUnreadable(t *testing.T) {
 		kerneltest.Run(t, f.ip()+"route replace default via "+f.gw2)
 		foreign.Resync()
 		k.err = errors.New("out of memory")
-		if known, err := foreign.Of([]netip.Addr{anywhere}); !errors.Is(err, k.err) || len(known) != 1 || known[0].Hops[0].Gateway.String() != f.gw1 {
+		if known, err := foreign.Of([]netip.Addr{anywhere}); !errors.Is(err, k.err) || len(known) != 1 ||
+			known[0].Hops[0].Gateway.String() != f.gw1 {
 			t.Errorf("unreadable: %v, %v; before %q", known, err, before)
 		}
 		k.err = nil

@@ -126,8 +126,9 @@ func (foreignSuite) Apply(context.Context) error { return nil }
 func TestForeignSuite(t *testing.T) {
 	for _, f := range families {
 		cfg := route.Config{Family: f.Family, Protocols: []int{route.ProtocolFelix, route.ProtocolBGP}}
-		drivertest.Run(t, "foreign-"+f.Family.String()+".txt", func(_ testing.TB, k drivertest.Kernel) drivertest.Driver {
-			return foreignSuite{route.NewForeign(k, cfg)}
-		})
+		drivertest.Run(t, "foreign-"+f.Family.String()+".txt",
+			func(_ testing.TB, k drivertest.Kernel) drivertest.Driver {
+				return foreignSuite{route.NewForeign(k, cfg)}
+			})
 	}
 }

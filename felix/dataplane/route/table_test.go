@@ -47,8 +47,10 @@ type family struct {
 }
 
 var families = []family{
-	{dataplane.IPv4, "10.65.0.2/32", "10.65.0.0/26", "10.65.1.0/26", "192.168.7.2", "192.168.7.3", "192.168.7.1", "10.99.0.0/16", ""},
-	{dataplane.IPv6, "fd00:65::2/128", "fd00:65::/122", "fd00:65::40/122", "fd00:7::2", "fd00:7::3", "fd00:7::1", "fd00:99::/32", " nodad"},
+	{dataplane.IPv4, "10.65.0.2/32", "10.65.0.0/26", "10.65.1.0/26", "192.168.7.2", "192.168.7.3", "192.168.7.1",
+		"10.99.0.0/16", ""},
+	{dataplane.IPv6, "fd00:65::2/128", "fd00:65::/122", "fd00:65::40/122", "fd00:7::2", "fd00:7::3", "fd00:7::1",
+		"fd00:99::/32", " nodad"},
 }
 
 func (f family) table(k route.Kernel) *route.Table {
@@ -63,7 +65,8 @@ func (f family) ip() string {
 func (f family) routes(t *testing.T, protocol string) []string {
 	t.Helper()
 	out := kerneltest.Run(t, f.ip()+"route show table main proto "+protocol)
-	out = strings.NewReplacer(" metric 1024", "", " pref medium", "", " linkdown", "", "\n\t", " ", " weight 1", "").Replace(out)
+	out = strings.NewReplacer(" metric 1024", "", " pref medium", "", " linkdown", "", "\n\t", " ", " weight 1",
+		"").Replace(out)
 	var lines []string
 	for line := range strings.Lines(out) {
 		lines = append(lines, strings.Join(strings.Fields(line), " "))
@@ -93,7 +96,8 @@ func (f family) bare(p string) string {
 func (f family) desired() []route.Route {
 	p := netip.MustParsePrefix
 	return []route.Route{
-		{Dst: p(f.pod), Hops: []route.Hop{{Device: "cali1"}}, Protocol: route.ProtocolFelix, Src: netip.MustParseAddr(f.src)},
+		{Dst: p(f.pod), Hops: []route.Hop{{Device: "cali1"}}, Protocol: route.ProtocolFelix,
+			Src: netip.MustParseAddr(f.src)},
 		{Dst: p(f.block), Type: route.Blackhole, Protocol: route.ProtocolFelix},
 		{Dst: p(f.remote), Protocol: route.ProtocolBGP, MTU: 1400, Hops: []route.Hop{
 			{Device: "eth0", Gateway: netip.MustParseAddr(f.gw2)},
@@ -135,7 +139,8 @@ func TestProgram(t *testing.T) {
 		if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" {
 			t.Errorf("routes of protocol 80 (-want +got):\n%s", diff)
 		}
-		ecmp := []string{f.remote + " mtu 1400 nexthop via " + f.gw1 + " dev eth0 onlink nexthop via " + f.gw2 + " dev eth0"}
+		ecmp := []string{f.remote + " mtu 1400 nexthop via " + f.gw1 + " dev eth0 onlink nexthop via " + f.gw2 +
+			" dev eth0"}
 		if diff := cmp.Diff(ecmp, f.routes(t, "12")); diff != "" {
 			t.Errorf("routes of protocol 12 (-want +got):\n%s", diff)
 		}
@@ -175,10 +180,13 @@ func TestChange(t *testing.T) {
 			{"gateway", route.Route{Hops: gw}, " via " + f.gw1 + " dev eth0"},
 			{"blackhole", route.Route{Type: route.Blackhole}, "blackhole "},
 			{"gateway again", route.Route{Hops: gw}, " via " + f.gw1 + " dev eth0"},
-			{"no device", route.Route{Hops: []route.Hop{{Gateway: netip.MustParseAddr(f.gw2)}}}, " via " + f.gw2 + " dev eth0"},
-			{"several", route.Route{Hops: append(gw, route.Hop{Device: "eth0", Gateway: netip.MustParseAddr(f.gw2)})}, "nexthop via " + f.gw2},
+			{"no device", route.Route{Hops: []route.Hop{{Gateway: netip.MustParseAddr(f.gw2)}}},
+				" via " + f.gw2 + " dev eth0"},
+			{"several", route.Route{Hops: append(gw, route.Hop{Device: "eth0", Gateway: netip.MustParseAddr(f.gw2)})},
+				"nexthop via " + f.gw2},
 			{"blackhole again", route.Route{Type: route.Blackhole}, "blackhole "},
-			{"several again", route.Route{Hops: append(gw, route.Hop{Device: "eth0", Gateway: netip.MustParseAddr(f.gw2)})}, "nexthop via " + f.gw2},
+			{"several again", route.Route{Hops: append(gw, route.Hop{Device: "eth0",
+				Gateway: netip.MustParseAddr(f.gw2)})}, "nexthop via " + f.gw2},
 			{"device again", route.Route{Hops: []route.Hop{{Device: "cali1"}}}, " dev cali1"},
 		}
 		for _, s := range steps {
@@ -208,7 +216,8 @@ func TestOneRoute(t *testing.T) {
 		addr := netip.MustParsePrefix(f.block).Addr()
 		pod := func() route.Route {
 			addr = addr.Next()
-			return route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Protocol: route.ProtocolFelix, Hops: []route.Hop{{Device: "cali1"}}}
+			return route.Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Protocol: route.ProtocolFelix,
+				Hops: []route.Hop{{Device: "cali1"}}}
 		}
 		for range 500 {
 			table.Set(pod())
@@ -264,7 +273,8 @@ func TestConflictWithForeignRoute(t *testing.T) {
 		kerneltest.Run(t, f.ip()+"route add "+f.remote+" dev eth0 proto 77")
 		table := f.table(open(t))
 		table.Replace(f.desired())
-		if err := table.Apply(t.Context()); !errors.Is(err, route.ErrConflict) || !strings.Contains(err.Error(), f.remote) {
+		if err := table.Apply(t.Context()); !errors.Is(err, route.ErrConflict) ||
+			!strings.Contains(err.Error(), f.remote) {
 			t.Fatalf("Apply: %v, want ErrConflict that names %s", err, f.remote)
 		}
 		if got := f.routes(t, "77"); len(got) != 1 {
@@ -289,7 +299,8 @@ func TestConflictWithForeignRoute(t *testing.T) {
 	})
 }
 
-// TestYieldingRoute: where a route that yields has a foreign one in its way nothing is wrong, and it comes when the way is free.
+// TestYieldingRoute: where a route that yields has a foreign one in its way nothing is wrong, and it comes when the way
+// is free.
 func TestYieldingRoute(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		kerneltest.Run(t, f.ip()+"route add "+f.remote+" dev eth0 proto 77")
@@ -314,7 +325,8 @@ func TestYieldingRoute(t *testing.T) {
 func TestDeviceComesLater(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		table := f.table(open(t))
-		late := route.Route{Dst: netip.MustParsePrefix(f.remote), Hops: []route.Hop{{Device: "cali2"}}, Protocol: route.ProtocolFelix}
+		late := route.Route{Dst: netip.MustParsePrefix(f.remote), Hops: []route.Hop{{Device: "cali2"}},
+			Protocol: route.ProtocolFelix}
 		table.Replace(append(f.desired()[:2], late))
 		if err := table.Apply(t.Context()); !errors.Is(err, route.ErrNoDevice) {
 			t.Fatalf("Apply: %v, want ErrNoDevice", err)
@@ -410,7 +422,8 @@ func TestDirectAndTunnelledTakeTurns(t *testing.T) {
 				if err := table.Apply(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if got := f.routes(t, "80"); len(got) != 1 || !strings.Contains(got[0], "via "+hop.Gateway.String()+" dev "+hop.Device) {
+				if got := f.routes(t, "80"); len(got) != 1 ||
+					!strings.Contains(got[0], "via "+hop.Gateway.String()+" dev "+hop.Device) {
 					t.Errorf("routes are %q, want one via %s dev %s", got, hop.Gateway, hop.Device)
 				}
 			}
@@ -424,12 +437,14 @@ func TestDefaultRoute(t *testing.T) {
 		k := open(t)
 		table := f.table(k)
 		every := netip.PrefixFrom(netip.MustParseAddr(f.gw1), 0).Masked()
-		table.Set(route.Route{Dst: every, Protocol: route.ProtocolBGP, Hops: []route.Hop{{Device: "eth0", Gateway: netip.MustParseAddr(f.gw1)}}})
+		table.Set(route.Route{Dst: every, Protocol: route.ProtocolBGP,
+			Hops: []route.Hop{{Device: "eth0", Gateway: netip.MustParseAddr(f.gw1)}}})
 		apply(t, table)
 		table.Resync()
 		k.writes = 0
 		apply(t, table)
-		if got := f.routes(t, "12"); k.writes != 0 || len(got) != 1 || !strings.HasPrefix(got[0], "default via "+f.gw1) {
+		if got := f.routes(t, "12"); k.writes != 0 || len(got) != 1 ||
+			!strings.HasPrefix(got[0], "default via "+f.gw1) {
 			t.Errorf("after reading back, %d writes; routes %q", k.writes, got)
 		}
 	})

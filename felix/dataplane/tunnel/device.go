@@ -159,7 +159,8 @@ func (t *target) update(d Device) error {
 		have = nil
 	}
 	if have == nil {
-		if have, err = t.create(want); err != nil {
+		have, err = t.create(want)
+		if err != nil {
 			return err
 		}
 	}

@@ -66,9 +66,12 @@ type family struct {
 }
 
 var families = []family{
-	{dataplane.IPv4, "vxlan.calico", "192.168.7.1", "192.168.7.2", "192.168.7.3", "10.65.0.1", "10.65.0.65", "10.65.0.129", "ip -4 "},
-	{dataplane.IPv6, "vxlan-v6.calico", "fd00:7::1", "fd00:7::2", "fd00:7::3", "fd00:65::1", "fd00:65::41", "fd00:65::81", "ip -6 "},
-	{dataplane.IPv4, "vxlan4in6", "fd00:7::1", "fd00:7::2", "fd00:7::3", "10.65.0.1", "10.65.0.65", "10.65.0.129", "ip -4 "},
+	{dataplane.IPv4, "vxlan.calico", "192.168.7.1", "192.168.7.2", "192.168.7.3", "10.65.0.1", "10.65.0.65",
+		"10.65.0.129", "ip -4 "},
+	{dataplane.IPv6, "vxlan-v6.calico", "fd00:7::1", "fd00:7::2", "fd00:7::3", "fd00:65::1", "fd00:65::41",
+		"fd00:65::81", "ip -6 "},
+	{dataplane.IPv4, "vxlan4in6", "fd00:7::1", "fd00:7::2", "fd00:7::3", "10.65.0.1", "10.65.0.65", "10.65.0.129",
+		"ip -4 "},
 }
 
 // outer returns the family of the packets outside.
@@ -86,7 +89,8 @@ func newDriver(k tunnel.Kernel, name string) *tunnel.Tunnels {
 
 func (f family) desired() tunnel.Device {
 	return tunnel.Device{
-		Name: f.name, Kind: encap.VXLAN, Family: f.Family, VNI: 4096, Port: 4789, Parent: "eth0", Local: netip.MustParseAddr(f.local), MTU: 1400, MAC: address(mac1), Addr: netip.MustParseAddr(f.tunnel),
+		Name: f.name, Kind: encap.VXLAN, Family: f.Family, VNI: 4096, Port: 4789, Parent: "eth0",
+		Local: netip.MustParseAddr(f.local), MTU: 1400, MAC: address(mac1), Addr: netip.MustParseAddr(f.tunnel),
 		Peers: []tunnel.Peer{
 			{Addr: netip.MustParseAddr(f.peer), MAC: address(mac2), Outer: netip.MustParseAddr(f.remote)},
 			{Addr: netip.MustParseAddr(f.peer2), MAC: address(mac3), Outer: netip.MustParseAddr(f.remote2)},
@@ -161,7 +165,8 @@ func TestProgram(t *testing.T) {
 		apply(t, d)
 		f.expect(t, "programmed")
 		show := kerneltest.Run(t, "ip -d link show "+f.name)
-		for _, part := range []string{"mtu 1400", mac1, "vxlan id 4096", "dev eth0", "dstport 4789", "nolearning", ",UP"} {
+		for _, part := range []string{"mtu 1400", mac1, "vxlan id 4096", "dev eth0", "dstport 4789", "nolearning",
+			",UP"} {
 			if !strings.Contains(show, part) {
 				t.Errorf("device lacks %q:\n%s", part, show)
 			}
@@ -211,7 +216,8 @@ func TestChange(t *testing.T) {
 		k.writes = 0
 		apply(t, d)
 		if index() != first || k.writes != 5 {
-			t.Errorf("mtu, mac, a peer moved and one gone: index %d, was %d, %d writes, want 5", index(), first, k.writes)
+			t.Errorf("mtu, mac, a peer moved and one gone: index %d, was %d, %d writes, want 5", index(), first,
+				k.writes)
 		}
 		if got := f.state(t); len(got) != 3 || !strings.Contains(strings.Join(got, "\n"), mac2+" dst "+f.remote2) {
 			t.Errorf("state %q", got)
@@ -247,7 +253,8 @@ func TestRepair(t *testing.T) {
 			d.Resync()
 			apply(t, d)
 			f.expect(t, "after "+damage)
-			if show := kerneltest.Run(t, "ip link show "+f.name); !strings.Contains(show, ",UP") || !strings.Contains(show, "mtu 1400") {
+			if show := kerneltest.Run(t, "ip link show "+f.name); !strings.Contains(show, ",UP") ||
+				!strings.Contains(show, "mtu 1400") {
 				t.Errorf("after %s: %s", damage, show)
 			}
 		}
@@ -283,8 +290,10 @@ func TestTraffic(t *testing.T) {
 		}
 		near := f.desired()
 		far := tunnel.Device{
-			Name: f.name, Kind: encap.VXLAN, Family: f.Family, VNI: 4096, Port: 4789, Parent: "eth0p", Local: netip.MustParseAddr(f.remote), MTU: 1400, MAC: address(mac2), Addr: netip.MustParseAddr(f.peer),
-			Peers: []tunnel.Peer{{Addr: netip.MustParseAddr(f.tunnel), MAC: address(mac1), Outer: netip.MustParseAddr(f.local)}},
+			Name: f.name, Kind: encap.VXLAN, Family: f.Family, VNI: 4096, Port: 4789, Parent: "eth0p",
+			Local: netip.MustParseAddr(f.remote), MTU: 1400, MAC: address(mac2), Addr: netip.MustParseAddr(f.peer),
+			Peers: []tunnel.Peer{{Addr: netip.MustParseAddr(f.tunnel), MAC: address(mac1),
+				Outer: netip.MustParseAddr(f.local)}},
 		}
 		bits := map[dataplane.Family]string{dataplane.IPv4: "/24", dataplane.IPv6: "/64 nodad"}[f.outer()]
 		side := func(v tunnel.Device, to string) {

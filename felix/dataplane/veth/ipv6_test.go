@@ -23,11 +23,13 @@ func connect(t *testing.T, addrs ...netip.Addr) *os.File {
 	t.Helper()
 	ns := kerneltest.New(t)
 	// As kernels have it, but for the wait for duplicates of the link-local address.
-	defaults := "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_ra=1 net.ipv6.conf.default.accept_dad=0"
+	defaults := "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 " +
+		"net.ipv6.conf.default.accept_ra=1 net.ipv6.conf.default.accept_dad=0"
 	kerneltest.Run(t, defaults)
 	in(t, ns, defaults)
 	kerneltest.Run(t, "ip addr add "+hostIPv4+"/32 dev lo")
-	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: addrs}); err != nil {
+	if _, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0",
+		Addrs: addrs}); err != nil {
 		t.Fatal(err)
 	}
 	kerneltest.Run(t, "ip route add "+pod4.String()+" dev cali1")
@@ -131,7 +133,8 @@ func sendAdvertisement() error {
 		return fmt.Errorf("look up eth0: %w", err)
 	}
 	allNodes := &unix.SockaddrInet6{ZoneId: uint32(eth0.Index), Addr: netip.MustParseAddr("ff02::1").As16()}
-	if err := unix.Sendto(fd, []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}, 0, allNodes); err != nil {
+	if err := unix.Sendto(fd, []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}, 0,
+		allNodes); err != nil {
 		return fmt.Errorf("send a router advertisement: %w", err)
 	}
 	return nil

@@ -53,18 +53,21 @@ func TestCreate(t *testing.T) {
 			if err := veth.Open().Check(t.Context(), p); err != nil {
 				t.Error(err)
 			}
-			if show := in(t, ns, "ip -o link show eth0"); !strings.Contains(show, r.PodMAC.String()) || !strings.Contains(show, "mtu 1400") {
+			if show := in(t, ns, "ip -o link show eth0"); !strings.Contains(show, r.PodMAC.String()) ||
+				!strings.Contains(show, "mtu 1400") {
 				t.Errorf("the pod's end: %s", show)
 			}
 			if c.addrs[len(c.addrs)-1].Is6() {
-				for _, show := range []string{in(t, ns, "ip -6 addr show dev eth0 scope global"), kerneltest.Run(t, "ip -6 addr show dev cali1")} {
+				for _, show := range []string{in(t, ns, "ip -6 addr show dev eth0 scope global"),
+					kerneltest.Run(t, "ip -6 addr show dev cali1")} {
 					if strings.Count(show, "inet6") != 1 || !strings.Contains(show, "nodad") {
 						t.Errorf("IPv6 addresses that wait for duplicates: %s", show)
 					}
 				}
 			}
 			// What the drivers would do: the routes to the pod, and the host answers for everything.
-			if show := kerneltest.Run(t, "ip -o link show cali1"); !strings.Contains(show, "ee:ee:ee:ee:ee:ee") || !strings.Contains(show, "mtu 1400") {
+			if show := kerneltest.Run(t, "ip -o link show cali1"); !strings.Contains(show, "ee:ee:ee:ee:ee:ee") ||
+				!strings.Contains(show, "mtu 1400") {
 				t.Errorf("the host's end: %s", show)
 			}
 			for _, a := range c.addrs {
@@ -120,7 +123,8 @@ func TestFirstPacket(t *testing.T) {
 	defer h.Close()
 	mac := net.HardwareAddr{0x66, 0, 0, 0, 0, 7}
 	for range 30 {
-		r, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: []netip.Addr{pod4}, MAC: mac})
+		r, err := veth.Open().Create(t.Context(), veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0",
+			Addrs: []netip.Addr{pod4}, MAC: mac})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +132,8 @@ func TestFirstPacket(t *testing.T) {
 		if err := h.RouteAdd(&netlink.Route{LinkIndex: r.HostIndex, Dst: dst, Scope: netlink.SCOPE_LINK}); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.NeighSet(&netlink.Neigh{LinkIndex: r.HostIndex, State: netlink.NUD_PERMANENT, IP: dst.IP, HardwareAddr: mac}); err != nil {
+		if err := h.NeighSet(&netlink.Neigh{LinkIndex: r.HostIndex, State: netlink.NUD_PERMANENT, IP: dst.IP,
+			HardwareAddr: mac}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := sender.WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(pod4, 9))); err != nil {
@@ -185,7 +190,8 @@ func TestFailureLeavesNothing(t *testing.T) {
 	kerneltest.Enter(t)
 	ns := kerneltest.New(t)
 	p := veth.Pair{Host: "cali1", Netns: ns, Pod: "eth0", Addrs: []netip.Addr{pod4, pod4}}
-	if _, err := veth.Open().Create(t.Context(), p); err == nil || !strings.Contains(err.Error(), "add address 10.65.0.2") {
+	if _, err := veth.Open().Create(t.Context(), p); err == nil ||
+		!strings.Contains(err.Error(), "add address 10.65.0.2") {
 		t.Errorf("the same address twice: %v", err)
 	}
 	p.Addrs, p.MAC = []netip.Addr{pod4}, net.HardwareAddr{0x66, 0, 0, 0, 0, 7}

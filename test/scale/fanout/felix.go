@@ -102,11 +102,13 @@ func (f *fleet) follow(ctx context.Context, o order) (answer, error) {
 	}
 	enough := func() bool { return len(f.snapshots) == o.Connect && len(f.endpoints) >= o.Endpoints }
 	if err := f.until(ctx, enough); err != nil {
-		return answer{}, fmt.Errorf("%w: %d snapshots, %d of %d endpoints came", err, len(f.snapshots), len(f.endpoints), o.Endpoints)
+		return answer{}, fmt.Errorf("%w: %d snapshots, %d of %d endpoints came", err, len(f.snapshots),
+			len(f.endpoints), o.Endpoints)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a := answer{Snapshot: summary(f.snapshots), Endpoint: summary(f.endpoints), Set: summary(f.sets), Bytes: f.bytes, Commits: f.commits}
+	a := answer{Snapshot: summary(f.snapshots), Endpoint: summary(f.endpoints), Set: summary(f.sets), Bytes: f.bytes,
+		Commits: f.commits}
 	f.bytes, f.commits, f.endpoints, f.sets = 0, 0, nil, nil
 	return a, nil
 }
@@ -156,7 +158,8 @@ func (f *fleet) connect(ctx context.Context, n int, address string) error {
 	configs := make([]*tls.Config, n)
 	for i := range configs {
 		var err error
-		if configs[i], err = f.tls(scale.NodeName(i)); err != nil {
+		configs[i], err = f.tls(scale.NodeName(i))
+		if err != nil {
 			return err
 		}
 	}
@@ -205,13 +208,16 @@ func (f *fleet) note(change func()) {
 // read is one Felix: it reads until the stream ends.
 func (f *fleet) read(ctx context.Context, node, address string, config *tls.Config) error {
 	start := time.Now()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(config)), grpc.WithReadBufferSize(16<<10),
-		grpc.WithWriteBufferSize(1<<10), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(octets{}), grpc.MaxCallRecvMsgSize(256<<20)))
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithReadBufferSize(16<<10),
+		grpc.WithWriteBufferSize(1<<10), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(octets{}),
+			grpc.MaxCallRecvMsgSize(256<<20)))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method, grpc.WaitForReady(true))
+	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method,
+		grpc.WaitForReady(true))
 	if err != nil {
 		return err
 	}

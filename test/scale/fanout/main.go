@@ -1,11 +1,12 @@
-// Command fanout measures one Typha that serves many nodes: a real Hub and gRPC server on one core in this process, and in
-// another process as many simulated Felixes, each with a connection of its own, which read and acknowledge everything and keep nothing.
+// Command fanout measures one Typha that serves many nodes: a real Hub and gRPC server on one core in this process, and
+// in another process as many simulated Felixes, each with a connection of its own, which read and acknowledge
+// everything and keep nothing.
 //
 //	go run ./test/scale/fanout [-felixes 500,2000,5000] [-seconds 20]
 //
-// The cluster is that of scale.Cluster, with an IP pool and a block on every node. Pods come and go at a steady rate; a pod
-// carries the time of its making in its name and in its address, from which the Felixes tell how long its endpoint took to its
-// own node, and the change of an IP set to each node whose policies name the set.
+// The cluster is that of scale.Cluster, with an IP pool and a block on every node. Pods come and go at a steady rate; a
+// pod carries the time of its making in its name and in its address, from which the Felixes tell how long its endpoint
+// took to its own node, and the change of an IP set to each node whose policies name the set.
 package main
 
 import (
@@ -39,7 +40,8 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	l := load{Nodes: *nodes, Pods: *pods, Policies: *policies, Changes: *changes, Duration: time.Duration(*seconds) * time.Second}
+	l := load{Nodes: *nodes, Pods: *pods, Policies: *policies, Changes: *changes,
+		Duration: time.Duration(*seconds) * time.Second}
 	err := l.parse(*felixes)
 	switch {
 	case err != nil:
@@ -92,5 +94,6 @@ func (l latencies) String() string {
 		return "none"
 	}
 	round := func(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
-	return fmt.Sprintf("median %v, 99th percentile %v, most %v (%d)", round(l.Median), round(l.P99), round(l.Max), l.Count)
+	return fmt.Sprintf("median %v, 99th percentile %v, most %v (%d)", round(l.Median), round(l.P99), round(l.Max),
+		l.Count)
 }

@@ -57,7 +57,8 @@ func measure(ctx context.Context, l load) error {
 	}
 	h := hub.New(hub.Options{Kinds: sync.Names(sync.KubernetesKinds())})
 	server, err := transport.NewServer(transport.ServerOptions{Hub: h, TLS: auth.TLS{
-		CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile), KeyFile: filepath.Join(dir, pki.KeyFile)},
+		CAFile: filepath.Join(dir, pki.CAFile), CertFile: filepath.Join(dir, pki.CertFile),
+		KeyFile: filepath.Join(dir, pki.KeyFile)},
 		Strangers: inbound.Limits{All: 1 << 16, PerAddress: 1 << 16}}) // all nodes are here
 	if err != nil {
 		return err
@@ -159,7 +160,8 @@ func (f *felixes) measure(ctx context.Context, h *hub.Hub, l load, n int, addres
 	if err != nil {
 		return err
 	}
-	fmt.Printf("  %d Felixes\n    snapshot: %v; all in %v; %.1f ms of CPU and %s to each\n", n, joined.Snapshot, time.Since(start).Round(time.Millisecond),
+	fmt.Printf("  %d Felixes\n    snapshot: %v; all in %v; %.1f ms of CPU and %s to each\n", n, joined.Snapshot,
+		time.Since(start).Round(time.Millisecond),
 		(cpuTime()-cpu).Seconds()*1000/float64(n), kilobytes(joined.Bytes, int64(n)))
 
 	start, cpu = time.Now(), cpuTime()
@@ -172,10 +174,12 @@ func (f *felixes) measure(ctx context.Context, h *hub.Hub, l load, n int, addres
 	if err != nil {
 		return err
 	}
-	fmt.Printf("    %d changes in %v: endpoint to its node: %v; set to each node: %v\n", c.changes, took.Round(10*time.Millisecond), moved.Endpoint, moved.Set)
+	fmt.Printf("    %d changes in %v: endpoint to its node: %v; set to each node: %v\n", c.changes,
+		took.Round(10*time.Millisecond), moved.Endpoint, moved.Set)
 	fmt.Printf("    %.0f%% of one core, %.2f ms of CPU a change; %.1f commits and %s a change, %d octets a commit\n",
 		100*(cpuTime()-cpu).Seconds()/took.Seconds(), (cpuTime()-cpu).Seconds()*1000/float64(c.changes),
-		float64(moved.Commits)/float64(c.changes), kilobytes(moved.Bytes, int64(c.changes)), moved.Bytes/max(moved.Commits, 1))
+		float64(moved.Commits)/float64(c.changes), kilobytes(moved.Bytes, int64(c.changes)),
+		moved.Bytes/max(moved.Commits, 1))
 	if _, err := f.do(order{}); err != nil {
 		return err
 	}

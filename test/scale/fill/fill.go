@@ -1,5 +1,5 @@
-// Package fill hands the resources of a cluster to Typha's hub, for benchmarks of what it serves. It keeps nothing, and works on
-// its caller's goroutine.
+// Package fill hands the resources of a cluster to Typha's hub, for benchmarks of what it serves. It keeps nothing, and
+// works on its caller's goroutine.
 package fill
 
 import (

@@ -87,7 +87,8 @@ func joined(reasons []string) error {
 	return errors.New(strings.Join(reasons, "; "))
 }
 
-// needsPassword reports whether a password is configured. The password itself is not known, because nothing reads Secrets.
+// needsPassword reports whether a password is configured. The password itself is not known, because nothing reads
+// Secrets.
 func needsPassword(p *v3.BGPPassword) bool { return p != nil && p.SecretKeyRef != nil }
 
 // advertisementsOf returns the prefix advertisements that can be used. The error names the first part that cannot.

@@ -22,8 +22,8 @@ type filterRule struct {
 	peers v3.BGPFilterPeerType
 }
 
-// SetFilter adds or changes a BGPFilter. The error names the first rule, or part of a rule, that cannot be used. Of such
-// rules, one that accepts is left out and one that rejects, rejects all that it may have meant.
+// SetFilter adds or changes a BGPFilter. The error names the first rule, or part of a rule, that cannot be used. Of
+// such rules, one that accepts is left out and one that rejects, rejects all that it may have meant.
 func (r *Resolver) SetFilter(o *v3.BGPFilter) error {
 	var c filterReader
 	v4 := func(rule v3.BGPFilterRuleV4) anyFamilyRule {

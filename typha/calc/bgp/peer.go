@@ -28,8 +28,8 @@ type peer struct {
 	withoutEffect []string
 }
 
-// SetPeer adds or changes a BGPPeer. If the error is not nil, the BGPPeer cannot be used and there is none of that name.
-// Changes.Problems has what is wrong with one that can be used.
+// SetPeer adds or changes a BGPPeer. If the error is not nil, the BGPPeer cannot be used and there is none of that
+// name. Changes.Problems has what is wrong with one that can be used.
 func (r *Resolver) SetPeer(o *v3.BGPPeer) error {
 	p, err := peerOf(o)
 	if err != nil {
@@ -53,7 +53,8 @@ func (r *Resolver) DeletePeer(name string) {
 func (r *Resolver) problems(p *peer, s *sessions) string {
 	reasons := slices.Clone(p.withoutEffect)
 	if mode := p.spec.ReversePeering; mode != "" && mode != "Auto" && mode != "Manual" {
-		reasons = append(reasons, fmt.Sprintf("spec.reversePeering: %q is none of Auto, Manual; it is taken for Auto", mode))
+		reasons = append(reasons, fmt.Sprintf("spec.reversePeering: %q is none of Auto, Manual; it is taken for Auto",
+			mode))
 	}
 	if missing := s.noASNumber(p); missing != "" {
 		reasons = append(reasons, missing)
@@ -84,7 +85,8 @@ func (p *peer) setEnds() (err error) {
 	case spec.Node != "":
 		p.node = func(n *node) bool { return n.Name == spec.Node }
 	case spec.NodeSelector != "":
-		if p.node, err = nodeSelector(spec.NodeSelector); err != nil {
+		p.node, err = nodeSelector(spec.NodeSelector)
+		if err != nil {
 			return fmt.Errorf("spec.nodeSelector: %w", err)
 		}
 	default:
@@ -96,11 +98,13 @@ func (p *peer) setEnds() (err error) {
 	case (spec.PeerIP == "") == (spec.PeerSelector == ""):
 		return errors.New("exactly one of spec.peerIP and spec.peerSelector has to be set")
 	case spec.PeerSelector != "":
-		if p.remote, err = nodeSelector(spec.PeerSelector); err != nil {
+		p.remote, err = nodeSelector(spec.PeerSelector)
+		if err != nil {
 			return fmt.Errorf("spec.peerSelector: %w", err)
 		}
 	default:
-		if p.addr, err = parsePeerIP(spec.PeerIP); err != nil {
+		p.addr, err = parsePeerIP(spec.PeerIP)
+		if err != nil {
 			return fmt.Errorf("spec.peerIP: %w", err)
 		}
 	}

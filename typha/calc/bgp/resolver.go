@@ -1,11 +1,11 @@
 // Package bgp computes each node's BGP configuration from BGPConfigurations, BGPPeers, BGPFilters and the nodes.
 //
-// A Resolver owns these resources as a node's sessions need them. The engine gives it resources by method and calls Flush,
-// which returns the wire.BGP objects that changed. What a node's speaker makes of its object is the matter of the module's
-// package bgp, on the node.
+// A Resolver owns these resources as a node's sessions need them. The engine gives it resources by method and calls
+// Flush, which returns the wire.BGP objects that changed. What a node's speaker makes of its object is the matter of
+// the module's package bgp, on the node.
 //
-// The package is pure: it has no I/O, clock, goroutine or logger, and it never reads a Secret. A Resolver belongs to one
-// goroutine, the engine's.
+// The package is pure: it has no I/O, clock, goroutine or logger, and it never reads a Secret. A Resolver belongs to
+// one goroutine, the engine's.
 package bgp
 
 import (
@@ -78,8 +78,8 @@ type Changes struct {
 	Problems map[string]string
 }
 
-// SetNode adds a node or changes its addresses, AS number, cluster id or labels. The Resolver keeps host and labels, and
-// ignores host.BGPPort.
+// SetNode adds a node or changes its addresses, AS number, cluster id or labels. The Resolver keeps host and labels,
+// and ignores host.BGPPort.
 func (r *Resolver) SetNode(host *wire.Host, labels map[string]string) {
 	now := &node{Host: host, labels: labels}
 	before := r.nodes[host.Name]

@@ -111,7 +111,8 @@ func printed(changes Changes) string {
 	return out.String()
 }
 
-// TestHistoriesEndAlike: whatever the history was, nodes have the objects that a new Resolver computes from the last state.
+// TestHistoriesEndAlike: whatever the history was, nodes have the objects that a new Resolver computes from the last
+// state.
 func TestHistoriesEndAlike(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -161,13 +162,15 @@ func randomStep(random *rand.Rand) (key string, set, remove func(*Resolver)) {
 		port := 179 + choice
 		o := &v3.BGPConfiguration{ObjectMeta: meta, Spec: v3.BGPConfigurationSpec{ListenPort: &port}}
 		o.Name = []string{"default", "node." + name}[random.IntN(2)]
-		return "configuration " + o.Name, func(r *Resolver) { r.SetConfiguration(o) }, func(r *Resolver) { r.DeleteConfiguration(o.Name) }
+		return "configuration " + o.Name, func(r *Resolver) { r.SetConfiguration(o) },
+			func(r *Resolver) { r.DeleteConfiguration(o.Name) }
 	case 1:
 		o := &v3.BGPFilter{ObjectMeta: meta, Spec: v3.BGPFilterSpec{ImportV4: []v3.BGPFilterRuleV4{{Action: v3.Accept,
 			PeerType: []v3.BGPFilterPeerType{"", v3.BGPFilterPeerTypeEBGP, v3.BGPFilterPeerTypeIBGP}[choice]}}}}
 		return "filter " + name, func(r *Resolver) { r.SetFilter(o) }, func(r *Resolver) { r.DeleteFilter(name) }
 	case 2, 3:
-		spec := v3.BGPPeerSpec{PeerIP: address.String(), ASNumber: uint32(64511 + choice), Filters: []string{fmt.Sprint("n", choice)}}
+		spec := v3.BGPPeerSpec{PeerIP: address.String(), ASNumber: uint32(64511 + choice),
+			Filters: []string{fmt.Sprint("n", choice)}}
 		switch random.IntN(3) {
 		case 0:
 			spec = v3.BGPPeerSpec{NodeSelector: "rack == '0'", PeerSelector: "rack == '1'"}

@@ -52,8 +52,8 @@ func (r *Resolver) newSessions() *sessions {
 	return s
 }
 
-// isRemote reports whether a node is at the far end of a BGPPeer's sessions. At a node's address there may also be another
-// speaker, with another AS number or on another port.
+// isRemote reports whether a node is at the far end of a BGPPeer's sessions. At a node's address there may also be
+// another speaker, with another AS number or on another port.
 func (s *sessions) isRemote(p *peer, n *node) bool {
 	if p.remote != nil {
 		return p.remote(n)
@@ -63,9 +63,9 @@ func (s *sessions) isRemote(p *peer, n *node) bool {
 		(p.addr.Port() == 0 || p.addr.Port() == s.r.listenPort(n.Name))
 }
 
-// of returns a node's sessions, sorted by name, and the addresses with which it must have none. The node has the sessions
-// of the BGPPeers that select it. With an address that none of these names, it has the session for which a BGPPeer selects
-// the node at that address.
+// of returns a node's sessions, sorted by name, and the addresses with which it must have none. The node has the
+// sessions of the BGPPeers that select it. With an address that none of these names, it has the session for which a
+// BGPPeer selects the node at that address.
 func (s *sessions) of(n *node) (open []wire.BGPPeer, barred []netip.Addr) {
 	known, bars := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, p := range s.peers {
@@ -158,10 +158,12 @@ func (s *sessions) noASNumber(p *peer) string {
 		return ""
 	}
 	if n := s.withAddr[p.addr.Addr()]; n != nil {
-		return fmt.Sprintf("spec.asNumber: is needed, because node %s listens at port %d, not at %d: no session is opened",
+		return fmt.Sprintf("spec.asNumber: is needed, because node %s listens at port %d, not at %d: no session is "+
+			"opened",
 			n.Name, s.r.listenPort(n.Name), p.addr.Port())
 	}
-	return fmt.Sprintf("spec.asNumber: is needed, because no node has the address %s: no session is opened", p.addr.Addr())
+	return fmt.Sprintf("spec.asNumber: is needed, because no node has the address %s: no session is opened",
+		p.addr.Addr())
 }
 
 // between completes a session between two nodes.
@@ -194,8 +196,8 @@ func familyOf(a netip.Addr) int {
 	return 6
 }
 
-// reflect makes the peer a client of the node if the node is a route reflector, the session is internal, and the peer is
-// no reflector of the same cluster (RFC 4456).
+// reflect makes the peer a client of the node if the node is a route reflector, the session is internal, and the peer
+// is no reflector of the same cluster (RFC 4456).
 func (s *sessions) reflect(n *node, session *wire.BGPPeer, local uint32, peer *node) {
 	local = cmp.Or(session.LocalASNumber, local)
 	if n.RouteReflectorClusterID == "" || session.ASNumber != local ||

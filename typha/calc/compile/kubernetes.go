@@ -190,7 +190,8 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 	case p.IPBlock != nil:
 		out := peer{isBlock: true, pods: spec.All(spec.Pods)}
 		var err error
-		if out.block, err = parseCIDR(p.IPBlock.CIDR); err != nil {
+		out.block, err = parseCIDR(p.IPBlock.CIDR)
+		if err != nil {
 			return peer{}, fmt.Errorf("ipBlock.cidr: %w", err)
 		}
 		for _, text := range p.IPBlock.Except {
@@ -208,14 +209,18 @@ func (c *networkPolicyCompiler) peer(p networkingv1.NetworkPolicyPeer) (peer, er
 	out := peer{}
 	var err error
 	if p.PodSelector != nil {
-		if pods, err = expression.FromLabelSelector(p.PodSelector); err != nil {
+		pods, err = expression.FromLabelSelector(p.PodSelector)
+		if err != nil {
 			return peer{}, fmt.Errorf("podSelector: %w", err)
 		}
 	}
 	if p.NamespaceSelector == nil {
 		out.pods.Namespace = c.namespace
-	} else if namespaces, err = inNamespaces(p.NamespaceSelector); err != nil {
-		return peer{}, fmt.Errorf("namespaceSelector: %w", err)
+	} else {
+		namespaces, err = inNamespaces(p.NamespaceSelector)
+		if err != nil {
+			return peer{}, fmt.Errorf("namespaceSelector: %w", err)
+		}
 	}
 	out.pods.Scope, out.pods.Expression = spec.Pods, expression.And(namespaces, pods)
 	return out, nil

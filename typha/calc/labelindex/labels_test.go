@@ -46,7 +46,8 @@ func TestLabelsSurvivePacking(t *testing.T) {
 		if len(m) > 0 && len(d.numbers) != len(m) {
 			t.Errorf("of %.40v, which is still in use, %d names are left", m, len(d.numbers))
 		}
-		if d.release(l); len(d.numbers) != 0 || len(d.free) != len(d.names) {
+		d.release(l)
+		if len(d.numbers) != 0 || len(d.free) != len(d.names) {
 			t.Errorf("names that nothing has are left: %v", d.numbers)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// As in Calico, the FelixConfiguration default is for all nodes, node.NAME is for one node, and one with a nodeSelector is
-// for the nodes that the selector selects. Of several that select a node, the oldest applies there, and of several of the
-// same age the first by name.
+// As in Calico, the FelixConfiguration default is for all nodes, node.NAME is for one node, and one with a nodeSelector
+// is for the nodes that the selector selects. Of several that select a node, the oldest applies there, and of several
+// of the same age the first by name.
 
 // felixConfig is a FelixConfiguration.
 type felixConfig struct {
@@ -149,8 +149,8 @@ func (n *Nodes) changeFelix(name string, now *felixConfig) {
 	n.changes.Problems[name] = now.reason
 }
 
-// choose decides which FelixConfiguration a node has by its labels. It adds to changed those that lose the node now, and
-// those that no longer do.
+// choose decides which FelixConfiguration a node has by its labels. It adds to changed those that lose the node now,
+// and those that no longer do.
 func (n *Nodes) choose(name string, changed map[*felixConfig]struct{}) {
 	at := n.nodes[name]
 	if at == nil {

@@ -1,8 +1,8 @@
 // Package nodeconfig computes the configuration of each node's Felix, and what CalicoNodeStatuses ask of nodes.
 //
-// A Nodes takes FelixConfigurations, CalicoNodeStatuses, the ClusterInformation and the labels of nodes by method. Flush
-// returns the wire.Config and wire.StatusRequest objects that may differ, and which node needs which of them. What a setting
-// means, and which of several wins, is decided on the node.
+// A Nodes takes FelixConfigurations, CalicoNodeStatuses, the ClusterInformation and the labels of nodes by method.
+// Flush returns the wire.Config and wire.StatusRequest objects that may differ, and which node needs which of them.
+// What a setting means, and which of several wins, is decided on the node.
 //
 // The package is pure: it has no I/O, clock, goroutine or logger. A Nodes belongs to one goroutine, the engine's.
 package nodeconfig
@@ -30,8 +30,8 @@ type Changes struct {
 	Objects map[wire.ID]wire.Object
 	// Needs are to be applied in their order.
 	Needs []Need
-	// Problems are the reasons why FelixConfigurations, or parts of them, cannot be used. An empty reason says that all of
-	// the resource can be used.
+	// Problems are the reasons why FelixConfigurations, or parts of them, cannot be used. An empty reason says that all
+	// of the resource can be used.
 	Problems map[string]string
 }
 
@@ -100,8 +100,8 @@ func (n *Nodes) need(node string, id wire.ID, needed bool) {
 	}
 }
 
-// SetClusterInformation takes the ClusterInformation that counts. While it says that the datastore is not ready, every node
-// has a Config that says so; nil is ready.
+// SetClusterInformation takes the ClusterInformation that counts. While it says that the datastore is not ready, every
+// node has a Config that says so; nil is ready.
 func (n *Nodes) SetClusterInformation(o *v3.ClusterInformation) {
 	c := &wire.Config{Name: wire.ClusterConfig}
 	if o == nil || o.Spec.IsDatastoreReady() {

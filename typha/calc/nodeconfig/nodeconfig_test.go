@@ -159,7 +159,8 @@ func TestHistoriesEndAlike(t *testing.T) {
 		}
 		got.apply(nodes.Flush())
 		if nodes.Size()+len(got.objects)+len(got.needs) > 0 {
-			t.Fatalf("seed %d: without resources, %d of them, %v and %v are left", seed, nodes.Size(), got.objects, got.needs)
+			t.Fatalf("seed %d: without resources, %d of them, %v and %v are left", seed, nodes.Size(), got.objects,
+				got.needs)
 		}
 	}
 }
@@ -176,13 +177,15 @@ func randomStep(random *rand.Rand) (key string, set, remove func(*Nodes)) {
 		period := uint32(random.IntN(3))
 		o := &v3.CalicoNodeStatus{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v3.CalicoNodeStatusSpec{
 			Node: fmt.Sprint("n", random.IntN(3)), UpdatePeriodSeconds: &period,
-			Classes: []v3.NodeStatusClassType{v3.NodeStatusClassTypeBGP, v3.NodeStatusClassTypeRoutes}[:random.IntN(3)]}}
+			Classes: []v3.NodeStatusClassType{v3.NodeStatusClassTypeBGP,
+				v3.NodeStatusClassTypeRoutes}[:random.IntN(3)]}}
 		return "status " + name, func(n *Nodes) { n.SetStatus(o) }, func(n *Nodes) { n.DeleteStatus(name) }
 	}
 	name = []string{"default", "node.n1", "a", "b"}[i]
 	selector := []string{"", "rack == '0'", "has(rack)", "rack =="}[random.IntN(4)]
 	port := 4000 + random.IntN(3)
-	o := &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(random.Int64N(2), 0)},
+	o := &v3.FelixConfiguration{ObjectMeta: metav1.ObjectMeta{Name: name,
+		CreationTimestamp: metav1.Unix(random.Int64N(2), 0)},
 		Spec: v3.FelixConfigurationSpec{NodeSelector: &selector, VXLANPort: &port}}
 	return "felix " + name, func(n *Nodes) { n.SetFelix(o) }, func(n *Nodes) { n.DeleteFelix(name) }
 }

@@ -35,15 +35,16 @@ var settingNames = map[string]string{
 // iptablesLockProbeInterval of milliseconds.
 var durationFields = []string{
 	"bpfIPFragTimeout", "bpfKubeProxyMinSyncPeriod", "dataplaneWatchdogTimeout", "debugSimulateCalcGraphHangAfter",
-	"debugSimulateDataplaneApplyDelay", "debugSimulateDataplaneHangAfter", "endpointReportingDelay", "flowLogsFlushInterval",
+	"debugSimulateDataplaneApplyDelay", "debugSimulateDataplaneHangAfter", "endpointReportingDelay",
+	"flowLogsFlushInterval",
 	"interfaceRefreshInterval", "ipsetsRefreshInterval", "iptablesLockProbeInterval", "iptablesPostWriteCheckInterval",
 	"iptablesRefreshInterval", "liveMigrationRouteConvergenceTime", "localSubnetL2ReachabilityRefreshInterval",
 	"netlinkTimeout", "nftablesRefreshInterval", "reportingInterval", "reportingTTL", "routeRefreshInterval",
 	"usageReportingInitialDelay", "usageReportingInterval", "wireguardKeepAlive", "xdpRefreshInterval",
 }
 
-// settings returns the fields that are set, by the names of their settings, as the texts that the FELIX_ variables have.
-// Fields that cannot be read are left out; the error names them.
+// settings returns the fields that are set, by the names of their settings, as the texts that the FELIX_ variables
+// have. Fields that cannot be read are left out; the error names them.
 func settings(spec *v3.FelixConfigurationSpec) (map[string]string, error) {
 	data, err := json.Marshal(spec)
 	if err != nil {
@@ -119,7 +120,8 @@ func plainText(raw json.RawMessage) (string, error) {
 		parts := make([]string, len(list))
 		for i, item := range list {
 			var err error
-			if parts[i], err = plainText(item); err != nil {
+			parts[i], err = plainText(item)
+			if err != nil {
 				return "", err
 			}
 		}

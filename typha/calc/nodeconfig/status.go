@@ -32,7 +32,8 @@ func (n *Nodes) requestChanged(name string, r *wire.StatusRequest) {
 	}
 }
 
-// requestOf returns what a CalicoNodeStatus asks for; nil is nothing. One with a period of 0 asks until it has a status.
+// requestOf returns what a CalicoNodeStatus asks for; nil is nothing. One with a period of 0 asks until it has a
+// status.
 func requestOf(o *v3.CalicoNodeStatus) *wire.StatusRequest {
 	r := &wire.StatusRequest{Node: o.Spec.Node, PeriodSeconds: defaultStatusPeriod,
 		Agent:  slices.Contains(o.Spec.Classes, v3.NodeStatusClassTypeAgent),
@@ -49,7 +50,8 @@ func requestOf(o *v3.CalicoNodeStatus) *wire.StatusRequest {
 	return r
 }
 
-// set stores what a CalicoNodeStatus asks for; nil is nothing. It returns the nodes of which something else is asked now.
+// set stores what a CalicoNodeStatus asks for; nil is nothing. It returns the nodes of which something else is asked
+// now.
 func (s *requests) set(name string, r *wire.StatusRequest) (nodes []string) {
 	before := s.named[name]
 	if before == nil && r == nil || before != nil && r != nil && *before == *r {

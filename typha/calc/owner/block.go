@@ -57,8 +57,8 @@ func (b *block) find(addr netip.Addr) (allocation, bool) {
 	return b.allocations[i], true
 }
 
-// isPod reports whether the pod that the allocation is for runs. A node allocates addresses for its own pods only, so an
-// allocation that names another node is not for the pod.
+// isPod reports whether the pod that the allocation is for runs. A node allocates addresses for its own pods only, so
+// an allocation that names another node is not for the pod.
 func (a allocation) isPod() bool {
 	if a.pod == nil || !a.pod.Claim().running() {
 		return false
@@ -100,8 +100,8 @@ func (t *Table) refer(list []Allocation) []allocation {
 	return out
 }
 
-// SetBlock adds a block or replaces its allocations, which are sorted by index. No other block may overlap it. It returns
-// the addresses for which another allocation holds now.
+// SetBlock adds a block or replaces its allocations, which are sorted by index. No other block may overlap it. It
+// returns the addresses for which another allocation holds now.
 func (t *Table) SetBlock(cidr netip.Prefix, list []Allocation) []netip.Addr {
 	b := &block{cidr: cidr, allocations: t.refer(list)}
 	before, existed := t.blocks.Get(cidr)
@@ -144,7 +144,8 @@ func (t *Table) Allocations(cidr netip.Prefix) func(func(Allocation) bool) {
 	}
 }
 
-// Allocation returns what the block that has an address says about it. It returns false if the address is not allocated.
+// Allocation returns what the block that has an address says about it. It returns false if the address is not
+// allocated.
 func (t *Table) Allocation(addr netip.Addr) (Allocation, bool) {
 	b, covered := t.blocks.Lookup(addr)
 	if !covered {

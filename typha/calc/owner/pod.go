@@ -36,10 +36,11 @@ type Pods interface {
 // Status is what a pod says of itself.
 type Status struct {
 	UID UID
-	// Running is set if the pod can have addresses of its own: it is there, has not ended, and has a network of its own.
+	// Running is set if the pod can have addresses of its own: it is there, has not ended, and has a network of its
+	// own.
 	Running bool
-	// Created is when the pod was created, in Unix seconds, and Terminating whether it is being deleted. Among pods whose
-	// statuses name an address, the newest of those that are not Terminating owns it.
+	// Created is when the pod was created, in Unix seconds, and Terminating whether it is being deleted. Among pods
+	// whose statuses name an address, the newest of those that are not Terminating owns it.
 	Created     int64
 	Terminating bool
 	Addrs       compact.Networks // each a single address

@@ -22,8 +22,8 @@ type Table struct {
 type Changes struct {
 	// Owners has each address at most once.
 	Owners []Change
-	// Unnamed are pods that do not run and that no block names any more, some of them perhaps twice. The caller need not
-	// keep those of them that do not exist.
+	// Unnamed are pods that do not run and that no block names any more, some of them perhaps twice. The caller need
+	// not keep those of them that do not exist.
 	Unnamed []Pod
 }
 
@@ -65,11 +65,14 @@ func (t *Table) Claim(p Pod, now Status) {
 	}
 }
 
-// Changes returns what changed since the last call. The caller applies it before it calls another method; it may use the
-// slices until then.
+// Changes returns what changed since the last call. The caller applies it before it calls another method; it may use
+// the slices until then.
 func (t *Table) Changes() Changes {
 	changes := t.changes
-	changes.Unnamed = slices.DeleteFunc(changes.Unnamed, func(p Pod) bool { return p.Claim().Named() || p.Claim().running() })
+	changes.Unnamed = slices.DeleteFunc(changes.Unnamed, func(p Pod) bool {
+		return p.Claim().Named() ||
+			p.Claim().running()
+	})
 	const few = 64
 	if len(t.changed) > few { // a map that was large once stays so
 		t.changed, t.changes = map[netip.Addr]int{}, Changes{}

@@ -197,7 +197,8 @@ func (p *testPods) decided(addr netip.Addr) string {
 
 // TestOwnersAreThoseDecidedFromScratch gives random histories to a Table and to decided.
 func TestOwnersAreThoseDecidedFromScratch(t *testing.T) {
-	cidrs := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("10.0.0.8/29"), netip.MustParsePrefix("fd00::/125")}
+	cidrs := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("10.0.0.8/29"),
+		netip.MustParsePrefix("fd00::/125")}
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		p := newTestPods()

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// UID is the UID of a pod. Nearly always that is a UUID, which is stored as its 16 bytes. Any other UID is stored as its
-// text, with a NUL after it if it has 16 bytes too.
+// UID is the UID of a pod. Nearly always that is a UUID, which is stored as its 16 bytes. Any other UID is stored as
+// its text, with a NUL after it if it has 16 bytes too.
 type UID string
 
 const uuidSize = 16

@@ -11,9 +11,9 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// assignment is what restricts the assignment of addresses beside the pools. A network of an IPReservation that cannot be
-// read reserves nothing; admission refuses it. If an object cannot be decoded, its last readable state stays in effect. A
-// Topology that never could decode it restricts nothing by it.
+// assignment is what restricts the assignment of addresses beside the pools. A network of an IPReservation that cannot
+// be read reserves nothing; admission refuses it. If an object cannot be decoded, its last readable state stays in
+// effect. A Topology that never could decode it restricts nothing by it.
 type assignment struct {
 	reserved map[string][]netip.Prefix // by IPReservation
 	cooldown uint32                    // seconds
@@ -39,8 +39,8 @@ func (t *Topology) DeleteReservation(name string) {
 	t.assignment.changed = true
 }
 
-// SetIPAMConfiguration adds or changes an IPAMConfiguration. The error names a setting that counts as another value than
-// it has.
+// SetIPAMConfiguration adds or changes an IPAMConfiguration. The error names a setting that counts as another value
+// than it has.
 func (t *Topology) SetIPAMConfiguration(o *v3.IPAMConfiguration) error {
 	if o.Name != ipamConfiguration {
 		return nil
@@ -52,7 +52,8 @@ func (t *Topology) SetIPAMConfiguration(o *v3.IPAMConfiguration) error {
 	valid := min(max(seconds, 0), maxCooldown)
 	t.assignment.cooldown, t.assignment.changed = uint32(valid), true
 	if valid != seconds {
-		return fmt.Errorf("spec.ipCooldownSeconds: %d must be from 0 to %d; it counts as %d", seconds, maxCooldown, valid)
+		return fmt.Errorf("spec.ipCooldownSeconds: %d must be from 0 to %d; it counts as %d", seconds, maxCooldown,
+			valid)
 	}
 	return nil
 }

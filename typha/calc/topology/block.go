@@ -22,8 +22,8 @@ type block struct {
 	allocations []owner.Allocation
 }
 
-// SetBlock adds or changes an IPAMBlock. The error says why the block cannot be read; then there is no block of that name.
-// Changes.Blocks has what is wrong with a block that can be read.
+// SetBlock adds or changes an IPAMBlock. The error says why the block cannot be read; then there is no block of that
+// name. Changes.Blocks has what is wrong with a block that can be read.
 func (t *Topology) SetBlock(o *v3.IPAMBlock) error {
 	b, err := blockOf(o)
 	if err != nil {
@@ -72,8 +72,8 @@ func (t *Topology) DeleteBlock(name string) {
 	t.changedRegions[region] = struct{}{}
 }
 
-// blockOf reads a block. Its range is what the name says. IPAM assigns no addresses from a damaged block, but the addresses
-// that the block gave stay in use as far as they can be read.
+// blockOf reads a block. Its range is what the name says. IPAM assigns no addresses from a damaged block, but the
+// addresses that the block gave stay in use as far as they can be read.
 func blockOf(o *v3.IPAMBlock) (*block, error) {
 	cidr, ok := v3.BlockCIDR(o.Name)
 	if !ok {

@@ -13,8 +13,8 @@ import (
 
 // A block is used if a pool contains it, or may contain it, and no older block that is used overlaps it. The range of a
 // pool that cannot be read may be any: see pools. Every node may create blocks. A block outside the pools would attract
-// traffic to its node that has nothing to do with the cluster. A smaller block within another node's block would attract the
-// traffic of that node's pods. IPAM's clients never create such blocks, and assign no addresses from them.
+// traffic to its node that has nothing to do with the cluster. A smaller block within another node's block would
+// attract the traffic of that node's pods. IPAM's clients never create such blocks, and assign no addresses from them.
 
 // regionOf returns the range that contains a block and has the size of the largest block. Blocks of different regions
 // never overlap.
@@ -38,7 +38,8 @@ func (t *Topology) poolsMoved() {
 	}
 }
 
-// decideRegion decides which blocks of a region are used. Only Flush calls it, because a block may come before its pool.
+// decideRegion decides which blocks of a region are used. Only Flush calls it, because a block may come before its
+// pool.
 func (t *Topology) decideRegion(region netip.Prefix) {
 	blocks := make([]*block, 0, len(t.regions[region]))
 	for _, name := range t.regions[region] {
@@ -56,7 +57,8 @@ func (t *Topology) decideRegion(region netip.Prefix) {
 		case t.pools.covering(b.cidr) == "":
 			reason = fmt.Sprintf("spec.cidr: no IPPool contains %s, so the block is not used", b.cidr)
 		case older != nil:
-			reason = fmt.Sprintf("spec.cidr: %s is in, or contains, the older block %s, so the block is not used", b.cidr, older.name)
+			reason = fmt.Sprintf("spec.cidr: %s is in, or contains, the older block %s, so the block is not used",
+				b.cidr, older.name)
 		default:
 			usable.Insert(b.cidr, b)
 		}

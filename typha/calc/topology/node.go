@@ -12,8 +12,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// SetNode adds or changes a node, and returns what every node has to know of it. kind is the kind of the resource that the
-// node comes from; Changes.Nodes names it.
+// SetNode adds or changes a node, and returns what every node has to know of it. kind is the kind of the resource that
+// the node comes from; Changes.Nodes names it.
 func (t *Topology) SetNode(kind string, o *corev1.Node) *wire.Host {
 	h, err := hostOf(o)
 	if before := t.hosts[o.Name]; before != nil {
@@ -57,7 +57,8 @@ func (t *Topology) SetBGPPort(node string, port uint16) {
 	t.set(&changed)
 }
 
-// hostOf returns what every node has to know of a Node. The error names what of the Node cannot be read; that is left out.
+// hostOf returns what every node has to know of a Node. The error names what of the Node cannot be read; that is left
+// out.
 func hostOf(o *corev1.Node) (*wire.Host, error) {
 	h := &wire.Host{Name: o.Name, RouteReflectorClusterID: o.Annotations[v3.NodeClusterID]}
 	for _, address := range o.Status.Addresses {

@@ -124,8 +124,8 @@ func (p *pools) object(name string, verdict ippool.Verdict) *wire.Pool {
 	return pool
 }
 
-// setRanges finds for each range the pool to which its blocks belong. Of pools with one range that is one that overlaps no
-// older pool, then the first by name.
+// setRanges finds for each range the pool to which its blocks belong. Of pools with one range that is one that overlaps
+// no older pool, then the first by name.
 func (p *pools) setRanges() {
 	p.ranges = &bart.Table[string]{}
 	for _, name := range slices.Sorted(maps.Keys(p.current)) {

@@ -1,12 +1,13 @@
-// Package topology computes what every node has to know of the cluster's network: the pools, the nodes and their ends of
-// tunnels, the routes to blocks and addresses, and what else restricts the assignment of addresses.
+// Package topology computes what every node has to know of the cluster's network: the pools, the nodes and their ends
+// of tunnels, the routes to blocks and addresses, and what else restricts the assignment of addresses.
 //
-// A Topology takes IPPools, IPAMBlocks, IPReservations, the IPAMConfiguration and nodes by method. Flush returns the objects
-// of the stream that may differ, and what is wrong with blocks and nodes. It gives the blocks that are used to the owner.Table,
-// which decides from them which pod owns an address; the caller takes the changes of owners from there.
+// A Topology takes IPPools, IPAMBlocks, IPReservations, the IPAMConfiguration and nodes by method. Flush returns the
+// objects of the stream that may differ, and what is wrong with blocks and nodes. It gives the blocks that are used to
+// the owner.Table, which decides from them which pod owns an address; the caller takes the changes of owners from
+// there.
 //
-// The package is pure: it has no I/O, clock, goroutine or logger, and it knows no pods, policies or sets. A Topology belongs
-// to one goroutine, the engine's.
+// The package is pure: it has no I/O, clock, goroutine or logger, and it knows no pods, policies or sets. A Topology
+// belongs to one goroutine, the engine's.
 package topology
 
 import (
@@ -36,8 +37,8 @@ type Topology struct {
 type Changes struct {
 	// Objects are those that may differ from what Flush returned before, and nil for one that is gone.
 	Objects map[wire.ID]wire.Object
-	// Blocks and Nodes are the reasons why these resources, or a part of them, cannot be used. An empty reason says that
-	// all of the resource can be used.
+	// Blocks and Nodes are the reasons why these resources, or a part of them, cannot be used. An empty reason says
+	// that all of the resource can be used.
 	Blocks map[string]string
 	Nodes  map[Node]string
 }
@@ -90,7 +91,8 @@ func (t *Topology) Flush() Changes {
 
 // Size returns how many resources, regions and addresses of tunnels the Topology holds.
 func (t *Topology) Size() int {
-	return len(t.pools.stored) + len(t.pools.unread) + len(t.pools.current) + t.pools.ranges.Size() + len(t.assignment.reserved) +
+	return len(t.pools.stored) + len(t.pools.unread) + len(t.pools.current) + t.pools.ranges.Size() +
+		len(t.assignment.reserved) +
 		len(t.blocks) + len(t.regions) + len(t.hosts) + len(t.tunnels.nodes) + len(t.tunnels.named)
 }
 

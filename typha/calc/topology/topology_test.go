@@ -109,7 +109,8 @@ func blockFrom(t *testing.T, c transcript.Command) *v3.IPAMBlock {
 }
 
 func newBlock(cidr netip.Prefix, node string, created int64) *v3.IPAMBlock {
-	o := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(cidr), CreationTimestamp: metav1.Unix(created, 0)},
+	o := &v3.IPAMBlock{ObjectMeta: metav1.ObjectMeta{Name: v3.BlockName(cidr),
+		CreationTimestamp: metav1.Unix(created, 0)},
 		Spec: v3.IPAMBlockSpec{CIDR: cidr.String(), Allocations: make([]*int, 1<<(cidr.Addr().BitLen()-cidr.Bits()))}}
 	if node != "" {
 		o.Spec.Affinity = "host:" + node
@@ -163,7 +164,8 @@ func printed(changes Changes) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestHistoriesEndAlike: whatever the history was, nodes have the objects that a new Topology computes from the last state.
+// TestHistoriesEndAlike: whatever the history was, nodes have the objects that a new Topology computes from the last
+// state.
 func TestHistoriesEndAlike(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -217,7 +219,8 @@ func randomStep(random *rand.Rand) (key string, set, remove func(*Topology)) {
 			v3.NodeIPv4Address: "172.30.0.1/24", v3.NodeIPv4VXLANTunnelAddr: fmt.Sprint("10.0.0.", random.IntN(16))}}}
 		return "node " + node, func(t *Topology) { t.SetNode("Node", o) }, func(t *Topology) { t.DeleteNode(node) }
 	}
-	cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(2)), 0, byte(8 * random.IntN(3))}), 28+random.IntN(2)).Masked()
+	cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(random.IntN(2)), 0, byte(8 * random.IntN(3))}),
+		28+random.IntN(2)).Masked()
 	o := newBlock(cidr, node, random.Int64N(3))
 	for index := range 8 {
 		switch random.IntN(6) {

@@ -99,7 +99,8 @@ func (t *Topology) decideTunnels(name string) {
 			allocation, allocated := t.owners.Allocation(end.Addr)
 			other := otherOwner(allocation, name)
 			if allocated && other != "" {
-				reasons = append(reasons, fmt.Sprintf("tunnel address %s: IPAM gave it to %s, so it is not used", end.Addr, other))
+				reasons = append(reasons, fmt.Sprintf("tunnel address %s: IPAM gave it to %s, so it is not used",
+					end.Addr, other))
 				continue
 			}
 			t.set(end)

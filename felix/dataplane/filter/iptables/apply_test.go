@@ -13,7 +13,8 @@ import (
 
 // closing makes a chain with a fallback.
 func closing(name string, rules ...filter.Rule) filter.Chain {
-	return filter.Chain{Name: name, Rules: rules, Fallback: []filter.Rule{{Action: filter.Drop{}}}, About: "policy of " + name}
+	return filter.Chain{Name: name, Rules: rules, Fallback: []filter.Rule{{Action: filter.Drop{}}},
+		About: "policy of " + name}
 }
 
 // TestIsolation: what the kernel refuses of one chain denies there and holds up nothing else, in whatever order it
@@ -52,7 +53,8 @@ func TestIsolation(t *testing.T) {
 			t.Errorf("a chain that must stay: %v", err)
 		}
 		w.byHand(t, "-D OUTPUT -j cali-in-use")
-		expect("new", []string{"cali-2", "cali-7"}, "cali-2 -j DROP", "cali-7 -j DROP", "cali-0 -j MARK --set-xmark 0x1/0xf",
+		expect("new", []string{"cali-2", "cali-7"}, "cali-2 -j DROP", "cali-7 -j DROP", "cali-0 -j MARK --set-xmark "+
+			"0x1/0xf",
 			"cali-8 -j MARK --set-xmark 0x9/0xf", "cali-static -j cali-2")
 		if slices.Contains(w.rules(t), ":cali-old") || slices.Contains(w.rules(t), ":cali-in-use") {
 			t.Error("chains that are to go stay for others that are refused")
@@ -60,7 +62,8 @@ func TestIsolation(t *testing.T) {
 		table.Set(closing("cali-3", marks(9)))
 		expect("another changes", []string{"cali-2", "cali-7"}, "cali-3 -j MARK --set-xmark 0x9/0xf", "cali-7 -j DROP")
 		table.Set(closing("cali-4", missing, marks(1)))
-		expect("one that was good turns bad", []string{"cali-2", "cali-4", "cali-7"}, "cali-4 -j DROP", "cali-5 -j MARK --set-xmark 0x6/0xf")
+		expect("one that was good turns bad", []string{"cali-2", "cali-4", "cali-7"}, "cali-4 -j DROP",
+			"cali-5 -j MARK --set-xmark 0x6/0xf")
 		table.Set(closing("cali-2", marks(2)))
 		table.Remove("cali-7")
 		expect("mended and removed", []string{"cali-4"}, "cali-2 -j MARK --set-xmark 0x2/0xf")
@@ -87,14 +90,16 @@ func TestIsolationHasLimits(t *testing.T) {
 	}
 	table.Remove("cali-static")
 	apply(t, table)
-	world{Config: Config{Family: dataplane.IPv4, Variant: NFT, Runner: fake}, restores: &fake.Restores}.expect(t, "without it", ":cali-a", "cali-a -j MARK --set-xmark 0x1/0xf")
+	world{Config: Config{Family: dataplane.IPv4, Variant: NFT, Runner: fake}, restores: &fake.Restores}.expect(t,
+		"without it", ":cali-a", "cali-a -j MARK --set-xmark 0x1/0xf")
 }
 
 // TestNothingIsMade: a table that nothing is wanted of is not made, through which packets would pass.
 func TestNothingIsMade(t *testing.T) {
 	for _, b := range []Variant{NFT, Legacy} {
 		kerneltest.Enter(t)
-		table := newDriverOf(Config{Family: dataplane.IPv4, Variant: b, Runner: Exec{}, Sets: dial(t, dataplane.IPv4)}, filter.Raw)
+		table := newDriverOf(Config{Family: dataplane.IPv4, Variant: b, Runner: Exec{}, Sets: dial(t, dataplane.IPv4)},
+			filter.Raw)
 		apply(t, table)
 		if out := kerneltest.Run(t, command(dataplane.IPv4, b, "save")); strings.Contains(out, "*raw") {
 			t.Errorf("iptables-%s has a table that nobody asked for:\n%s", b, out)

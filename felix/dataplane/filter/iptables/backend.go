@@ -310,7 +310,8 @@ func Clean(ctx context.Context, f dataplane.Family) error {
 			if err != nil {
 				err = t.repair(ctx)
 			}
-			if err = errors.Join(append(t.refusals(), err)...); err != nil {
+			err = errors.Join(append(t.refusals(), err)...)
+			if err != nil {
 				errs = append(errs, fmt.Errorf("remove %s rules of iptables-%s: %w", f, variant, err))
 			}
 		}

@@ -23,7 +23,8 @@ func TestNothingPassesBetween(t *testing.T) {
 			kerneltest.Enter(t)
 			kerneltest.Run(t, "ip link set lo up")
 			never, always := listen(t, "127.0.0.2"), listen(t, "127.0.0.3")
-			b := New(Config{Family: dataplane.IPv4, Variant: v, Runner: Exec{}, Sets: dial(t, dataplane.IPv4), Scratch: 0xc0000})
+			b := New(Config{Family: dataplane.IPv4, Variant: v, Runner: Exec{}, Sets: dial(t, dataplane.IPv4),
+				Scratch: 0xc0000})
 			first, second := member("127.0.0.2"), member("127.0.0.3")
 			c := filter.Commit{
 				Sets: []filter.SetChange{
@@ -41,7 +42,8 @@ func TestNothingPassesBetween(t *testing.T) {
 					never.flood(t)
 					always.flood(t)
 				}
-				a, other := filter.SetChange{ID: "a", Added: first, Removed: second}, filter.SetChange{ID: "b", Added: second}
+				a, other := filter.SetChange{ID: "a", Added: first, Removed: second},
+					filter.SetChange{ID: "b", Added: second}
 				if i%2 == 1 {
 					a.Added, a.Removed = a.Removed, a.Added
 					other.Added, other.Removed = other.Removed, other.Added
@@ -67,7 +69,8 @@ func member(addr string) []filter.Member {
 // guardedChain allows what goes to one of two sets, and, with deny, denies before that what goes to another.
 func guardedChain(deny bool) filter.Chain {
 	to := func(id string) filter.Match {
-		return filter.Match{Protocol: 17, Dest: filter.End{Sets: []string{id}, Ports: []filter.PortRange{{First: 9999, Last: 9999}}}}
+		return filter.Match{Protocol: 17, Dest: filter.End{Sets: []string{id},
+			Ports: []filter.PortRange{{First: 9999, Last: 9999}}}}
 	}
 	var rules []filter.Rule
 	if deny {
@@ -92,10 +95,12 @@ func listen(t *testing.T, addr string) *receiver {
 	r := &receiver{done: make(chan struct{}), ended: make(chan struct{}, 2)}
 	at := net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 9999))
 	var err error
-	if r.to, err = net.ListenUDP("udp4", at); err != nil {
+	r.to, err = net.ListenUDP("udp4", at)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if r.from, err = net.DialUDP("udp4", nil, at); err != nil {
+	r.from, err = net.DialUDP("udp4", nil, at)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.to.Close(); r.from.Close() })

@@ -106,7 +106,8 @@ func frame() filter.Commit {
 	rules := []filter.Rule{{Action: filter.ClearMark{Mask: accepted | passed}}}
 	for i := range 2 {
 		rules = append(rules,
-			filter.Rule{Match: filter.Match{Mark: filter.Mark{Mask: passed}}, Action: filter.Jump{Chain: policyChain(i)}},
+			filter.Rule{Match: filter.Match{Mark: filter.Mark{Mask: passed}},
+				Action: filter.Jump{Chain: policyChain(i)}},
 			filter.Rule{Match: has(accepted), Action: filter.Accept{}})
 	}
 	rules = append(rules, filter.Rule{Action: filter.Drop{}})
@@ -251,7 +252,8 @@ func TestNothingOpensBetween(t *testing.T) {
 	}
 	t.Logf("%d states, %d commits of 1500 renamed a set", states, renamed)
 	if states < 1000 || renamed == 0 || renamed > 1400 || open == 0 {
-		t.Errorf("%d states, %d commits renamed a set, %d packets passed: the test proves little", states, renamed, open)
+		t.Errorf("%d states, %d commits renamed a set, %d packets passed: the test proves little", states, renamed,
+			open)
 	}
 }
 
@@ -344,7 +346,8 @@ func TestMoved(t *testing.T) {
 	}
 	fake.Committed, fake.Sets.Changed = look, look
 	for from, to := range map[string]string{"a": "b", "b": "a"} {
-		err := b.Commit(t.Context(), filter.Commit{Sets: []filter.SetChange{{ID: from, Removed: moved}, {ID: to, Added: moved}}})
+		err := b.Commit(t.Context(), filter.Commit{Sets: []filter.SetChange{{ID: from, Removed: moved},
+			{ID: to, Added: moved}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -381,13 +384,14 @@ func TestInPlace(t *testing.T) {
 	}
 }
 
-// TestBrokenSet: a chain that names a set which cannot be made whole is in its fallback, in the same commit, and comes back
-// with the set. A chain without a fallback leaves the family open.
+// TestBrokenSet: a chain that names a set which cannot be made whole is in its fallback, in the same commit, and comes
+// back with the set. A chain without a fallback leaves the family open.
 func TestBrokenSet(t *testing.T) {
 	fake := NewFake()
 	b := newBackend(fake)
 	d := start(t, b, []string{"a", "b"})
-	d.policies[0] = []filter.Rule{{Match: filter.Match{Source: filter.End{NotSets: []string{"a"}}}, Effect: filter.Opens,
+	d.policies[0] = []filter.Rule{{Match: filter.Match{Source: filter.End{NotSets: []string{"a"}}},
+		Effect: filter.Opens,
 		Action: filter.SetMark{Value: accepted, Mask: accepted, Return: true}}}
 	if err := b.Commit(t.Context(), filter.Commit{Chains: []filter.Chain{d.chainOf(0)}}); err != nil {
 		t.Fatal(err)
@@ -430,7 +434,8 @@ func TestBrokenSet(t *testing.T) {
 	}
 	static := d.chainOf(1)
 	static.Rules, static.Fallback = d.policies[0], nil
-	if err := b.Commit(t.Context(), filter.Commit{Chains: []filter.Chain{static}, Withheld: withheld.Withheld}); filter.Enforced(err) {
+	if err := b.Commit(t.Context(), filter.Commit{Chains: []filter.Chain{static},
+		Withheld: withheld.Withheld}); filter.Enforced(err) {
 		t.Errorf("a chain without a fallback names the set: %v", err)
 	}
 }
@@ -443,7 +448,8 @@ func TestKeep(t *testing.T) {
 	d := start(t, b, []string{"a", "b"})
 	d.policies[0] = []filter.Rule{{Match: filter.Match{Source: filter.End{Sets: []string{"a"}}}, Effect: filter.Opens,
 		Action: filter.SetMark{Value: accepted, Mask: accepted, Return: true}}}
-	known := filter.Commit{Sets: []filter.SetChange{{ID: "a", Added: append(net(1), net(2)...)}}, Chains: []filter.Chain{d.chainOf(0)}}
+	known := filter.Commit{Sets: []filter.SetChange{{ID: "a", Added: append(net(1), net(2)...)}},
+		Chains: []filter.Chain{d.chainOf(0)}}
 	if err := b.Commit(t.Context(), known); err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,8 @@ func TestCounts(t *testing.T) {
 		}
 	}
 	table.Set(filter.Chain{Name: "cali-a", Rules: []filter.Rule{{Action: filter.Accept{}}, {Action: filter.Drop{}}}})
-	table.Hook(map[filter.Hook]filter.HookRules{filter.Input: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-a"}}}}})
+	table.Hook(map[filter.Hook]filter.HookRules{
+		filter.Input: {First: []filter.Rule{{Action: filter.Jump{Chain: "cali-a"}}}}})
 	failing = "save"
 	if err := table.Apply(t.Context()); err == nil {
 		t.Fatal("no error")

@@ -138,7 +138,8 @@ func (w world) byHand(t *testing.T, lines ...string) {
 
 func (w world) try(lines ...string) error {
 	stdin := "*filter\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
-	_, _, err := Run(context.Background(), w.Runner, Command{command(w.Family, w.Variant, "restore"), []string{"--noflush"}, []byte(stdin)})
+	_, _, err := Run(context.Background(), w.Runner, Command{command(w.Family, w.Variant, "restore"),
+		[]string{"--noflush"}, []byte(stdin)})
 	return err
 }
 
@@ -147,7 +148,8 @@ var ourComment = regexp.MustCompile(`-m comment --comment "?cali:[A-Za-z0-9_-]{1
 // rules gives what the table contains: a line for each of our chains, and each rule without its hash.
 func (w world) rules(t *testing.T) []string {
 	t.Helper()
-	out, _, err := Run(t.Context(), w.Runner, Command{Name: command(w.Family, w.Variant, "save"), Args: []string{"-t", "filter"}})
+	out, _, err := Run(t.Context(), w.Runner, Command{Name: command(w.Family, w.Variant, "save"),
+		Args: []string{"-t", "filter"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +163,10 @@ func (w world) rules(t *testing.T) []string {
 			list = append(list, ourComment.ReplaceAllString(l[3:], ""))
 		}
 	}
-	slices.SortStableFunc(list, func(a, b string) int { return strings.Compare(strings.Fields(a)[0], strings.Fields(b)[0]) })
+	slices.SortStableFunc(list, func(a, b string) int {
+		return strings.Compare(strings.Fields(a)[0],
+			strings.Fields(b)[0])
+	})
 	return list
 }
 
@@ -184,18 +189,21 @@ func marks(n uint32) filter.Rule { return filter.Rule{Action: filter.SetMark{Val
 // program is a small desired state: two chains, one of which jumps to the other, and hooks.
 func program(table *driver) {
 	table.Replace([]filter.Chain{
-		{Name: "cali-a", Rules: []filter.Rule{{Action: filter.Jump{Chain: "cali-b"}}, marks(1), {Action: filter.Return{}}}},
+		{Name: "cali-a", Rules: []filter.Rule{{Action: filter.Jump{Chain: "cali-b"}}, marks(1),
+			{Action: filter.Return{}}}},
 		{Name: "cali-b", Rules: nil},
 	})
 	table.Hook(map[filter.Hook]filter.HookRules{filter.Forward: {
-		First: []filter.Rule{{Action: filter.Jump{Chain: "cali-a"}}, {Match: filter.Match{Mark: filter.Mark{Value: 1, Mask: 1}}, Action: filter.Drop{}}},
-		Last:  []filter.Rule{{Match: filter.Match{Mark: filter.Mark{Value: 2, Mask: 2}}, Action: filter.Accept{}}},
+		First: []filter.Rule{{Action: filter.Jump{Chain: "cali-a"}},
+			{Match: filter.Match{Mark: filter.Mark{Value: 1, Mask: 1}}, Action: filter.Drop{}}},
+		Last: []filter.Rule{{Match: filter.Match{Mark: filter.Mark{Value: 2, Mask: 2}}, Action: filter.Accept{}}},
 	}})
 }
 
 var programmed = []string{
 	":cali-a", ":cali-b",
-	"FORWARD -j cali-a", "FORWARD -m mark --mark 0x1/0x1 -j DROP", "FORWARD -j foreign", "FORWARD -m mark --mark 0x2/0x2 -j ACCEPT",
+	"FORWARD -j cali-a", "FORWARD -m mark --mark 0x1/0x1 -j DROP", "FORWARD -j foreign",
+	"FORWARD -m mark --mark 0x2/0x2 -j ACCEPT",
 	"cali-a -j cali-b", "cali-a -j MARK --set-xmark 0x1/0xf", "cali-a -j RETURN",
 	"foreign -j RETURN",
 }
@@ -360,7 +368,8 @@ func TestChainInUse(t *testing.T) {
 		held("somebody fills it", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-d -j DROP")
 		table.Set(filter.Chain{Name: "cali-a", Rules: drop})
 		apply(t, table)
-		w.expect(t, "needed again", ":DEBUG", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-a -j DROP", "cali-d -j DROP")
+		w.expect(t, "needed again", ":DEBUG", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-a -j DROP",
+			"cali-d -j DROP")
 		table.Remove("cali-a")
 		held("not needed again", ":cali-a", ":cali-d", "DEBUG -j cali-a", "cali-d -j DROP")
 		w.byHand(t, "-D DEBUG -j cali-a")
@@ -449,16 +458,22 @@ func TestEveryRule(t *testing.T) {
 						{Match: both(0, filter.End{Nets: nets})}, {Match: both(0, filter.End{NotNets: nets})},
 						{Match: both(6, filter.End{Nets: many})}, {Match: both(0, filter.End{NotNets: many})},
 						{Match: both(0, filter.End{Nets: nets, NotNets: nets})},
-						{Match: both(0, filter.End{Sets: []string{"n"}})}, {Match: both(0, filter.End{NotSets: []string{"n"}})},
-						{Match: both(6, filter.End{PortSets: []string{"p"}})}, {Match: both(6, filter.End{NotPortSets: []string{"p"}})},
+						{Match: both(0, filter.End{Sets: []string{"n"}})},
+						{Match: both(0, filter.End{NotSets: []string{"n"}})},
+						{Match: both(6, filter.End{PortSets: []string{"p"}})},
+						{Match: both(6, filter.End{NotPortSets: []string{"p"}})},
 						{Match: both(6, filter.End{PortSets: []string{"p"}, Ports: ports}),
 							Action: filter.SetMark{Value: 1, Mask: 1, Return: true}},
 						{Match: filter.Match{Protocol: icmpProtocol, ICMP: &filter.ICMP{Type: icmpType}}},
-						{Match: filter.Match{Protocol: icmpProtocol, NotICMP: &filter.ICMP{Type: icmpType, Code: 1, HasCode: true}}},
-						{Match: filter.Match{In: filter.Interface{Name: "cali", Prefix: true}, Out: filter.Interface{Name: "eth0"}}},
+						{Match: filter.Match{Protocol: icmpProtocol,
+							NotICMP: &filter.ICMP{Type: icmpType, Code: 1, HasCode: true}}},
+						{Match: filter.Match{In: filter.Interface{Name: "cali", Prefix: true},
+							Out: filter.Interface{Name: "eth0"}}},
 						{Match: filter.Match{Mark: filter.Mark{Value: 0x10000, Mask: 0x10000}}},
 						{Match: filter.Match{Mark: filter.Mark{Mask: 0xffff0000, Not: true}}},
-						{Match: filter.Match{State: filter.Related | filter.Established | filter.New | filter.Invalid | filter.Untracked}},
+						{Match: filter.Match{
+							State: filter.Related | filter.Established | filter.New |
+								filter.Invalid | filter.Untracked}},
 						{Match: filter.Match{NotState: filter.Translated}},
 						{Match: both(0, filter.End{Local: true})},
 						{Action: filter.Drop{}}, {Action: filter.Reject{}}, {Action: filter.Return{}},

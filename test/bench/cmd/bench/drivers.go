@@ -59,8 +59,12 @@ func fillSet(context.Context) (bench.Pair, error) {
 	return bench.Pair{
 		Name: fmt.Sprintf("ipset: %d members into an empty set", setMembers),
 		Baseline: bench.Subject{Name: "ipset restore",
-			Prepare: func(ctx context.Context) error { _ = command(ctx, nil, "ipset", "destroy", "baseline"); return nil },
-			Run:     func(ctx context.Context) error { return command(ctx, script.Bytes(), "ipset", "restore") }},
+			Prepare: func(ctx context.Context) error {
+				_ = command(ctx, nil, "ipset", "destroy",
+					"baseline")
+				return nil
+			},
+			Run: func(ctx context.Context) error { return command(ctx, script.Bytes(), "ipset", "restore") }},
 		Candidate: bench.Subject{Name: "felix ipset driver",
 			Prepare: func(ctx context.Context) error { sets.Remove(name); return sets.Apply(ctx) },
 			Run:     func(ctx context.Context) error { sets.Set(wanted); return sets.Apply(ctx) }},
@@ -110,14 +114,18 @@ func addRoutes(ctx context.Context) (bench.Pair, error) {
 	var wanted []route.Route
 	var script bytes.Buffer
 	for i := range routes {
-		wanted = append(wanted, route.Route{Dst: host(i), Protocol: route.ProtocolFelix, Hops: []route.Hop{{Device: "lo"}}})
+		wanted = append(wanted, route.Route{Dst: host(i), Protocol: route.ProtocolFelix,
+			Hops: []route.Hop{{Device: "lo"}}})
 		fmt.Fprintf(&script, "route add %s dev lo proto 81\n", host(1_000_000+i))
 	}
 	return bench.Pair{
 		Name: fmt.Sprintf("route: each of %d routes added together", routes), Operations: routes,
 		Baseline: bench.Subject{Name: "ip -batch",
-			Prepare: func(ctx context.Context) error { return command(ctx, nil, "ip", "route", "flush", "proto", "81") },
-			Run:     func(ctx context.Context) error { return command(ctx, script.Bytes(), "ip", "-batch", "-") }},
+			Prepare: func(ctx context.Context) error {
+				return command(ctx, nil, "ip", "route", "flush", "proto",
+					"81")
+			},
+			Run: func(ctx context.Context) error { return command(ctx, script.Bytes(), "ip", "-batch", "-") }},
 		Candidate: bench.Subject{Name: "felix route driver",
 			Prepare: func(ctx context.Context) error { table.Replace(nil); return table.Apply(ctx) },
 			Run:     func(ctx context.Context) error { table.Replace(wanted); return table.Apply(ctx) }},

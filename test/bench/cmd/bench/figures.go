@@ -14,9 +14,12 @@ var figures = []struct {
 	name string
 	args []string
 }{
-	{"engine snapshot", []string{"go", "test", "-run=^$", "-bench=Snapshot", "-benchtime=1x", "-timeout=30m", "./typha/calc"}},
-	{"engine change", []string{"go", "test", "-run=^$", "-bench=Change|ManySelectors", "-benchmem", "-timeout=30m", "./typha/calc"}},
-	{"engine beside hostile policies", []string{"go", "test", "-run=^$", "-bench=Hostile", "-benchtime=3x", "./typha/hub"}},
+	{"engine snapshot", []string{"go", "test", "-run=^$", "-bench=Snapshot", "-benchtime=1x", "-timeout=30m",
+		"./typha/calc"}},
+	{"engine change", []string{"go", "test", "-run=^$", "-bench=Change|ManySelectors", "-benchmem", "-timeout=30m",
+		"./typha/calc"}},
+	{"engine beside hostile policies", []string{"go", "test", "-run=^$", "-bench=Hostile", "-benchtime=3x",
+		"./typha/hub"}},
 	{"node", []string{"go", "test", "-run=^$", "-bench=Node", "-benchtime=1x", "./felix/daemon"}},
 	{"node change", []string{"go", "test", "-run=^$", "-bench=Change", "./felix/daemon"}},
 	{"policies", []string{"go", "test", "-run=^$", "-bench=Policies", "-benchtime=1x", "./kube-controllers/daemon"}},

@@ -18,7 +18,8 @@ import (
 	"github.com/maneki-net/maneki/test/bench"
 )
 
-// insideNamespace marks the process that was started again in the namespace, and says whether something was measured before.
+// insideNamespace marks the process that was started again in the namespace, and says whether something was measured
+// before.
 const insideNamespace = "MANEKI_BENCH_INSIDE"
 
 func main() {

@@ -22,7 +22,8 @@ func buildSelectors(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if output, err := exec.CommandContext(ctx, "go", "-C", selectorsModule, "build", "-o", program, "./bench").CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(ctx, "go", "-C", selectorsModule, "build", "-o", program,
+		"./bench").CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s/bench: %w: %s", selectorsModule, err, output)
 	}
 	return nil

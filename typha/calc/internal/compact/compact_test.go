@@ -78,7 +78,8 @@ func TestPointersHoldWhatWasAdded(t *testing.T) {
 		for n := range want {
 			passed := 0
 			for range p.All {
-				if passed++; passed > n {
+				passed++
+				if passed > n {
 					break
 				}
 			}

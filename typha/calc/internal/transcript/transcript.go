@@ -1,8 +1,8 @@
 // Package transcript runs the golden files of calc's packages.
 //
-// A file is a list of steps. A step is a command, then a line "----", then what the command gave, then an empty line. The
-// command is one line with its arguments, and perhaps a resource in YAML below it. A line that begins with "#" before a step
-// is a comment. With -update the files are written instead of compared. Only tests import the package.
+// A file is a list of steps. A step is a command, then a line "----", then what the command gave, then an empty line.
+// The command is one line with its arguments, and perhaps a resource in YAML below it. A line that begins with "#"
+// before a step is a comment. With -update the files are written instead of compared. Only tests import the package.
 package transcript
 
 import (
@@ -86,7 +86,8 @@ func replay(file string, run func(Command) string) string {
 	return out.String()
 }
 
-// Format returns the fields of a value that are not zero, as {Field: value, …}. What has a String method is written with it.
+// Format returns the fields of a value that are not zero, as {Field: value, …}. What has a String method is written
+// with it.
 func Format(value any) string { return format(reflect.ValueOf(value)) }
 
 func format(v reflect.Value) string {
