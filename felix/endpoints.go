@@ -263,7 +263,7 @@ func (e *endpoints) unusable() []string {
 
 // isWorkload reports whether an interface can be a workload's.
 func isWorkload(c *config.Config, device string) bool {
-	return policy.ValidInterface(device) && slices.ContainsFunc(c.EndpointPrefixes(),
+	return policy.ValidInterface(device) && slices.ContainsFunc(policy.EndpointPrefixes(c.InterfacePrefix.All()),
 		func(prefix string) bool { return strings.HasPrefix(device, prefix) })
 }
 

@@ -5,7 +5,6 @@ import (
 	"math/bits"
 	"net/netip"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -175,16 +174,4 @@ func seconds() kind[time.Duration] {
 			}
 			return d, err
 		}}
-}
-
-// podPrefix begins the names of the host's ends of all pods, as derive.HostInterface has it.
-const podPrefix = "cali"
-
-// EndpointPrefixes returns what the names of the interfaces of workloads begin with.
-func (c *Config) EndpointPrefixes() []string {
-	prefixes := c.InterfacePrefix.All()
-	if !slices.Contains(prefixes, podPrefix) {
-		prefixes = append(prefixes, podPrefix)
-	}
-	return prefixes
 }

@@ -36,8 +36,10 @@ import (
 	"math/bits"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/maneki-net/maneki/api/derive"
 	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 	"github.com/maneki-net/maneki/typha/wire"
@@ -253,4 +255,13 @@ func profileChain(profile string, ingress bool) string {
 		return filter.ChainName("cali-pri-", profile)
 	}
 	return filter.ChainName("cali-pro-", profile)
+}
+
+// EndpointPrefixes returns the prefixes of the names of workloads' interfaces: the configured ones, and the one that
+// the CNI server uses.
+func EndpointPrefixes(configured []string) []string {
+	if slices.Contains(configured, derive.HostInterfacePrefix) {
+		return configured
+	}
+	return append(slices.Clone(configured), derive.HostInterfacePrefix)
 }

@@ -93,8 +93,9 @@ func (d *Dataplane) setRenderers() {
 // renderer returns how the rules of a family are rendered.
 func (d *Dataplane) renderer(f *family) *policy.Renderer {
 	c := d.settings.Config
-	r := &policy.Renderer{Family: f.Family, Marks: d.marks, InterfacePrefixes: c.EndpointPrefixes(),
-		ToHost: filter.Drop{}, Deny: filter.Drop{}, AllowReturns: c.IptablesFilterAllowAction == "RETURN",
+	r := &policy.Renderer{Family: f.Family, Marks: d.marks,
+		InterfacePrefixes: policy.EndpointPrefixes(c.InterfacePrefix.All()),
+		ToHost:            filter.Drop{}, Deny: filter.Drop{}, AllowReturns: c.IptablesFilterAllowAction == "RETURN",
 		NoInvalidCheck: c.DisableConntrackInvalidCheck, LogPrefix: c.LogPrefix, BGPPort: d.settings.BGPPort,
 		Tunnels:    d.tunnelGuards(f.Family),
 		FailsafeIn: failsafes(c.FailsafeInboundHostPorts), FailsafeOut: failsafes(c.FailsafeOutboundHostPorts)}
