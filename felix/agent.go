@@ -1,12 +1,12 @@
 // Package felix is the node agent: it makes the kernel match what the stream says.
+// One goroutine, Agent.Run, owns the state of the stream, the workloads and the dataplane. Commits, requests of the CNI
+// server, routes from BGP, the node's facts, the kernel's events and timers arrive on channels. Each of them marks what
+// it changed. The agent then hands the changes of the desired state to the dataplane, which applies them.
 //
-// One goroutine, Agent.Run, owns the state of the stream, the workloads and every driver. Commits, requests of the
-// CNI server, routes from BGP, the node's facts, the kernel's events and timers arrive on channels; each marks what
-// it changed, and one pass renders the desired state and applies it. Nothing is programmed before the first commit
-// that is in sync, or, without one for a while, before the journal of the last run has been taken for it; but where
-// the journal has host endpoints, they are closed at once, as it has them. A journal that is stale changes nothing in a
-// kernel that has rules of an earlier process; in one that has none, as after a boot, its host endpoints allow the
-// failsafe ports alone. When the agent ends everything stays in the kernel.
+// The agent programs nothing before the first commit that is in sync. If none comes for 10 s, it programs the journal
+// of the last run. It closes the journal's host endpoints at once. A stale journal changes nothing in a kernel that has
+// rules of an earlier process; in a kernel without rules, as after a boot, its host endpoints allow only the failsafe
+// ports. When the agent ends, everything stays in the kernel.
 //
 // felix/daemon composes the parts into the process, and removes what they made.
 package felix

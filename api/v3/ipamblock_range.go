@@ -9,13 +9,6 @@ import (
 // MaxBlockBits is the number of host bits of the largest IPAMBlock: a /20 of IPv4, a /116 of IPv6, as in Calico.
 const MaxBlockBits = 12
 
-// DefaultBlockSize returns the prefix length of the blocks of a pool that does not say it, by the family of the pool's
-// addresses: 64 addresses, as in Calico.
-func DefaultBlockSize(family netip.Addr) int {
-	const bits = 6
-	return family.BitLen() - bits
-}
-
 // BlockName returns the name of the IPAMBlock of a CIDR, as in Calico: that of 10.244.0.0/26 is 10-244-0-0-26.
 func BlockName(cidr netip.Prefix) string {
 	return blockSeparators.Replace(cidr.String())

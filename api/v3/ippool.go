@@ -1,6 +1,8 @@
 package v3
 
 import (
+	"net/netip"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -147,3 +149,10 @@ const (
 	IPPoolAllowedUseTunnel       IPPoolAllowedUse = "Tunnel"
 	IPPoolAllowedUseLoadBalancer IPPoolAllowedUse = "LoadBalancer"
 )
+
+// DefaultBlockSize returns the prefix length of the blocks of a pool that does not say it, by the family of the pool's
+// addresses: 64 addresses, as in Calico.
+func DefaultBlockSize(family netip.Addr) int {
+	const bits = 6
+	return family.BitLen() - bits
+}

@@ -21,10 +21,9 @@
 //
 // Before all that, the raw table drops what a pod sends from an address that is not its own (cali-wl-source), so that
 // no connection is tracked for it. Later rules may trust the source address.
-//
-// The chains of host endpoints exist while there are any. The raw table then also asks the policies with doNotTrack,
-// and mangle those with preDNAT, and, as output by an address that was translated is decided after the filter table,
-// the ordinary ones of what the node itself sends.
+// The chains of host endpoints exist while there are host endpoints. The raw table then also evaluates the policies
+// with doNotTrack, and the mangle table those with preDNAT. The mangle table also evaluates the ordinary policies for
+// packets of the node itself whose destination is translated, because the translation comes after the filter table.
 //
 // A chain drops a denied packet, and sets the accept mark on an allowed one and returns, so that a packet between pods
 // of the same node passes both ends. The mark stays from table to table: a packet that raw or mangle allowed is not
@@ -73,7 +72,10 @@ func MarksOf(mask uint32) (Marks, error) {
 		mask &^= bit
 		return bit
 	}
-	m := Marks{Accept: next(), Pass: next(), Scratch: next() | next()}
+	m := Marks{Accept: next(), Pass: next()}
+	for range 2 {
+		m.Scratch |= next()
+	}
 	m.Endpoint = contiguous(mask)
 	return m, nil
 }

@@ -1,9 +1,8 @@
 // Package effects writes an event on each object that sets something without effect, and another when that is gone.
-//
-// What has no effect says api/effects, from the object alone. So every leader says the same, and what an earlier one
-// has said is not repeated. The resources of projectcalico.org/v3 are read one after the other and not kept. Of Pods,
-// Nodes, Namespaces and Services the informers of the manager keep, for this, only the annotations and labels without
-// effect.
+// Package api/effects decides what has no effect, from the object alone. So every leader decides the same, and does not
+// repeat the events of an earlier leader. The resources of projectcalico.org/v3 are read one after the other and not
+// stored. Of Pods, Nodes, Namespaces and Services the informers of the manager store, for this purpose, only the
+// annotations and labels without effect.
 //
 // It runs on the leader: the goroutines of typha/sync and of the informers look at the objects, and one
 // controller-runtime worker writes.

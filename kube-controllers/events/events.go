@@ -1,5 +1,6 @@
-// Package events writes the events of controllers that are told the same again: by a restart, by another leader, or by
-// a queue that repeats. The name of an event follows from what it says, so that it is found and not written twice.
+// Package events writes events for controllers that may see the same fact more than once: after a restart, as another
+// leader, or because a queue repeats it. The name of an event follows from its content, so that an event is not written
+// twice.
 //
 // The controllers that run on the leader call it, each on its own goroutine. It keeps no state.
 package events

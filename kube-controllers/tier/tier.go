@@ -1,8 +1,7 @@
 // Package tier keeps the tiers that always exist, and writes the condition Ready into the status of every Tier: whether
 // its policies are used at its place, and if not, why.
-//
-// It makes a built-in tier that is missing, at the start and whenever one goes; that one can't be deleted is
-// admission's to say. It changes nothing of a tier that exists but status. One controller-runtime worker on the leader
+// It creates the built-in tiers that are missing, at the start and whenever one is deleted. Admission refuses to delete
+// a built-in tier. Of an existing tier the package changes only the status. One controller-runtime worker on the leader
 // calls it.
 package tier
 

@@ -19,9 +19,8 @@
 // same to selectors share a group, the labels that they inherit are stored with the profile, the policies that apply to
 // groups of the same selectors are one policy list, and what nodes need is known by selector. docs/design/engine.md
 // says more.
-//
-// A resource that cannot be used hurts only itself, and is read by itself: an unusable rule that allows
-// matches nothing and one that denies or passes denies all it may have meant; a policy whose subject cannot be read
-// isolates what it may have meant. An IPPool whose range cannot be read is the one exception: nodes keep it as it could
-// be read last, because without it they would lose the routes to its pods.
+// A resource that cannot be used affects only itself. An unusable rule that allows matches nothing. An unusable rule
+// that denies or passes denies everything that it may have meant. A policy whose subject cannot be read isolates
+// everything that it may have meant. An IPPool whose CIDR cannot be read is the one exception: nodes keep its last
+// version that could be read, because without it they would lose the routes to its pods.
 package calc

@@ -9,7 +9,8 @@ import (
 	"github.com/maneki-net/maneki/typha/wire"
 )
 
-// store has the present objects, and knows which node needs which of them. It is owned by the goroutine of Hub.Run.
+// store holds the present objects, and which node needs which of them, as package typha/calc/needs decided. The
+// goroutine of Hub.Run owns it.
 type store struct {
 	progress *atomic.Uint64 // the Hub's
 

@@ -228,13 +228,13 @@ func (k *Kernel) RouteDel(m *netlink.Route) error {
 }
 
 // selects reports whether a deletion that says w is about a route: what w leaves out is any.
-func (w *entry) selects(r *entry) bool {
-	if r.family != w.family || r.table != w.table || r.dst != w.dst || w.priority != 0 && r.priority != w.priority ||
-		w.protocol != 0 && r.protocol != w.protocol || w.kind != 0 && r.kind != w.kind {
+func (r *entry) selects(o *entry) bool {
+	if o.family != r.family || o.table != r.table || o.dst != r.dst || r.priority != 0 && o.priority != r.priority ||
+		r.protocol != 0 && o.protocol != r.protocol || r.kind != 0 && o.kind != r.kind {
 		return false
 	}
-	for _, h := range w.hops {
-		if !slices.ContainsFunc(r.hops, func(have hop) bool {
+	for _, h := range r.hops {
+		if !slices.ContainsFunc(o.hops, func(have hop) bool {
 			return (h.index == 0 || h.index == have.index) && (!h.gw.IsValid() || h.gw == have.gw)
 		}) {
 			return false

@@ -6,17 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/maneki-net/maneki/api/rule"
 	v3 "github.com/maneki-net/maneki/api/v3"
 )
-
-func pool(spec *field.Path, s *v3.IPPoolSpec) field.ErrorList {
-	errs := rule.Selector(spec.Child("nodeSelector"), s.NodeSelector)
-	return append(errs, rule.Selector(spec.Child("namespaceSelector"), s.NamespaceSelector)...)
-}
-
-// largestBlock is the number of host bits of the largest block, a /20 or a /116.
-const largestBlock = 12
 
 // block checks that a block does not contradict itself: such a block could assign an address twice.
 func block(spec *field.Path, s *v3.IPAMBlockSpec) field.ErrorList {
@@ -26,7 +17,7 @@ func block(spec *field.Path, s *v3.IPAMBlockSpec) field.ErrorList {
 		return nil // the schema says so
 	}
 	hostBits := cidr.Addr().BitLen() - cidr.Bits()
-	if cidr != cidr.Masked() || hostBits > largestBlock {
+	if cidr != cidr.Masked() || hostBits > v3.MaxBlockBits {
 		return append(errs, field.Invalid(spec.Child("cidr"), s.CIDR, "must be the network of a block, a /20 to /32 "+
 			"or a /116 to /128"))
 	}
