@@ -54,7 +54,7 @@ type (
 	// Interfaces is a *iface.Interfaces.
 	Interfaces interface {
 		dataplane.Observer
-		Apply(context.Context) error
+		Apply(context.Context) (listed bool, err error)
 		Resync()
 		Exists(name string) bool
 		WithAddr(netip.Addr) string
@@ -312,11 +312,7 @@ func (a *Agent) observe(e dataplane.Event) bool {
 	}
 	act := false
 	if a.opts.Interfaces.Observe(e) {
-		if a.state.followsInterfaces() {
-			a.state.dirty.hosts, act = true, true
-			a.endpoints.interfacesChanged()
-		}
-		act = act || a.settings.ipvs || e.Device == ipvsDevice
+		act = a.interfacesChanged() || a.settings.ipvs || e.Device == ipvsDevice
 	}
 	for _, underlay := range a.opts.Underlay {
 		if underlay.Observe(e) {

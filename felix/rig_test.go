@@ -46,6 +46,8 @@ type fake struct {
 	forget   []netip.Addr          // whose connections the next apply deletes
 	// programmed says that an earlier process left rules.
 	programmed bool
+	// unlisted says that the interfaces are not known until they are listed.
+	unlisted bool
 	// hold, when set, keeps an apply waiting until it is closed.
 	hold chan struct{}
 }
@@ -155,9 +157,12 @@ func (r rules) Start(_ context.Context, c filter.Commit) func() error {
 	}
 }
 
-func (i ifaces) Apply(context.Context) error { return nil }
+func (i ifaces) Apply(context.Context) (listed bool, err error) {
+	listed, i.unlisted = i.unlisted, false
+	return listed, nil
+}
 func (i ifaces) Exists(name string) bool {
-	return slices.Contains(slices.Collect(maps.Values(i.addrs)), name)
+	return !i.unlisted && slices.Contains(slices.Collect(maps.Values(i.addrs)), name)
 }
 func (i ifaces) AddrsBut(name string) []netip.Addr {
 	return slices.SortedFunc(func(yield func(netip.Addr) bool) {

@@ -292,6 +292,34 @@ func TestExternalWorkload(t *testing.T) {
 	})
 }
 
+// TestStatusBeforeInterfacesAreListed: after events were lost, a request for the status before the interfaces are
+// listed again takes no route from a workload that the datastore tells of.
+func TestStatusBeforeInterfacesAreListed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.addrs[netip.MustParseAddr("169.254.0.1")] = "tap1"
+		r.commit(pool, &wire.Config{Name: "global", Values: map[string]string{"InterfacePrefix": "tap"}},
+			&wire.Endpoint{
+				Namespace: "vm", Pod: "vm-1", Node: "n1", Interface: "tap1",
+				Addrs: []netip.Addr{netip.MustParseAddr("10.65.0.30")}})
+		for i := range 20 { // which of the event and the request comes first is left to chance
+			held := make(chan struct{})
+			r.hold = held
+			r.events <- dataplane.Event{Kind: dataplane.EventAddr}
+			synctest.Wait() // an apply has begun
+			r.hold, r.unlisted = nil, true
+			go func() { r.events <- dataplane.Event{Kind: dataplane.EventAddr} }()
+			go func() { _, _ = r.agent.Status(t.Context()) }()
+			synctest.Wait()
+			close(held)
+			synctest.Wait()
+			if r.unlisted || len(r.routes) != 1 {
+				t.Fatalf("round %d: the interfaces are listed %v, routes %v", i, !r.unlisted, r.routes)
+			}
+		}
+	})
+}
+
 // TestRefusedChain: a chain that denies because the kernel refused it holds nothing up, and is reported.
 func TestRefusedChain(t *testing.T) {
 	bubble(t, func(t *testing.T) {

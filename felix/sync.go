@@ -146,10 +146,24 @@ const ipvsDevice = "kube-ipvs0"
 var ownNets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 	netip.MustParsePrefix("fe80::/10")}
 
+// interfacesChanged marks what depends on the interfaces and addresses that the node has. It reports whether anything
+// does.
+func (a *Agent) interfacesChanged() bool {
+	if !a.state.followsInterfaces() {
+		return false
+	}
+	a.state.dirty.hosts = true
+	a.endpoints.interfacesChanged()
+	return true
+}
+
 // readInterfaces reads the changes of the node's interfaces, and notices whether kube-proxy is in IPVS mode.
 func (a *Agent) readInterfaces(ctx context.Context) error {
 	interfaces := a.opts.Interfaces
-	err := interfaces.Apply(ctx)
+	listed, err := interfaces.Apply(ctx)
+	if listed {
+		a.interfacesChanged()
+	}
 	on, nets := interfaces.Exists(ipvsDevice), []netip.Prefix(nil)
 	if on {
 		nets = slices.Clone(ownNets)

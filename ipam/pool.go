@@ -71,7 +71,7 @@ type Pool struct {
 func PoolOf(p *v3.IPPool) (Pool, error) {
 	cidr, err := netip.ParsePrefix(p.Spec.CIDR)
 	if err != nil {
-		return Pool{}, fmt.Errorf("IPPool %s: spec.CIDR: %w", p.Name, err)
+		return Pool{}, fmt.Errorf("IPPool %s: spec.cidr: %w", p.Name, err)
 	}
 	pool := Pool{
 		Name:              p.Name,

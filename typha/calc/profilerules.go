@@ -12,7 +12,7 @@ import (
 type applied struct {
 	policies *policyList   // as of the last Flush; nil if no policy selects the group
 	rules    *profileRules // nil if no profile has rules
-	dirty    bool          // the group is in Engine.dirtyGroups: its policies have to be decided again
+	dirty    bool          // the group is in Engine.changed.groups: its policies have to be decided again
 }
 
 func appliedTo(g *labelindex.Group) *applied { return g.Value.(*applied) }

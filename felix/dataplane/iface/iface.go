@@ -35,18 +35,19 @@ func New(kernel Kernel) *Interfaces { return &Interfaces{kernel: kernel} }
 // Resync makes the next Apply read everything again.
 func (s *Interfaces) Resync() { s.loaded = false }
 
-// Apply reads what is not known.
-func (s *Interfaces) Apply(context.Context) error {
+// Apply lists the interfaces and addresses if they are not known. It reports whether it did: any answer may have
+// changed then, without an event.
+func (s *Interfaces) Apply(context.Context) (listed bool, err error) {
 	if s.loaded {
-		return nil
+		return false, nil
 	}
 	links, err := s.kernel.LinkList()
 	if err != nil {
-		return fmt.Errorf("list interfaces: %w", err)
+		return false, fmt.Errorf("list interfaces: %w", err)
 	}
 	addrs, err := s.kernel.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return fmt.Errorf("list addresses of interfaces: %w", err)
+		return false, fmt.Errorf("list addresses of interfaces: %w", err)
 	}
 	s.names, s.addrs = map[int]string{}, map[netip.Addr]map[int]bool{}
 	for _, l := range links {
@@ -58,7 +59,7 @@ func (s *Interfaces) Apply(context.Context) error {
 		}
 	}
 	s.loaded = true
-	return nil
+	return true, nil
 }
 
 func (s *Interfaces) add(addr netip.Addr, index int) {

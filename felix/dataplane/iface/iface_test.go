@@ -25,8 +25,8 @@ func TestFollowsEvents(t *testing.T) {
 	kerneltest.Run(t, "ip link add lan0 type bridge")
 	kerneltest.Run(t, "ip addr add 10.1.0.1/24 dev lan0")
 	s := New(handle)
-	if err := s.Apply(t.Context()); err != nil {
-		t.Fatal(err)
+	if listed, err := s.Apply(t.Context()); err != nil || !listed {
+		t.Fatal(listed, err)
 	}
 	index := func(name string) int {
 		link, err := handle.LinkByName(name)
@@ -75,7 +75,7 @@ func TestFollowsEvents(t *testing.T) {
 			}
 		}
 		read := New(handle)
-		if err := read.Apply(t.Context()); err != nil {
+		if _, err := read.Apply(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		linkLocal := func(a netip.Addr, _ map[int]bool) bool { return a.IsLinkLocalUnicast() }
@@ -92,7 +92,11 @@ func TestFollowsEvents(t *testing.T) {
 	if !s.Exists("lan1") || s.Exists("wan0") || s.Exists("lan0") {
 		t.Error("interfaces are there that are not, or the other way round")
 	}
-	if !s.Observe(dataplane.Event{Kind: dataplane.EventLost}) || s.Apply(t.Context()) != nil || !s.Exists("lan1") {
+	if listed, err := s.Apply(t.Context()); err != nil || listed {
+		t.Errorf("what is known is listed again: %v, %v", listed, err)
+	}
+	acts := s.Observe(dataplane.Event{Kind: dataplane.EventLost})
+	if listed, err := s.Apply(t.Context()); !acts || err != nil || !listed || !s.Exists("lan1") {
 		t.Error("after events were lost it is not read again")
 	}
 }

@@ -1,6 +1,7 @@
 package iface_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,6 +35,12 @@ func (s suite) Command(words []string) (string, error) {
 		return strings.Trim(fmt.Sprint(addrs), "[]"), nil
 	}
 	return "", fmt.Errorf("no such command: %q", words)
+}
+
+// Apply implements drivertest.Driver.
+func (s suite) Apply(ctx context.Context) error {
+	_, err := s.Interfaces.Apply(ctx)
+	return err
 }
 
 // TestSuite plays the transcripts on the real kernel and on the fake one.

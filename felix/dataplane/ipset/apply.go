@@ -39,7 +39,7 @@ const (
 
 // Apply is Before and After for somebody who has no rules.
 func (s *Sets) Apply(ctx context.Context) error {
-	return errors.Join(s.Before(ctx, func(string) Order { return AllFirst }), s.After(ctx))
+	return errors.Join(s.Before(ctx, func(string) Order { return AllFirst }), s.After(ctx, every))
 }
 
 // Before creates the sets that are missing, and does the part of the changes of members that comes before the rules
@@ -64,9 +64,19 @@ func (s *Sets) Before(ctx context.Context, order func(name string) Order) error 
 	return failed
 }
 
-// After does the rest: what Before left of members, and the removal of sets, which no rule names any more. What it
-// could not do of single sets is a *FailedError.
-func (s *Sets) After(ctx context.Context) error { return s.each(ctx, s.after) }
+// After does the rest for the sets whose names may accepts: what Before left of members, and the removal of sets that
+// no rule names any more. What it could not do of single sets is a *FailedError.
+func (s *Sets) After(ctx context.Context, may func(name string) bool) error {
+	return s.each(ctx, func(name string, e *set) error {
+		if !may(name) {
+			return nil
+		}
+		return s.after(name, e)
+	})
+}
+
+// every accepts all sets.
+func every(string) bool { return true }
 
 // each does one phase for every dirty set, in the order of their names.
 func (s *Sets) each(ctx context.Context, phase func(string, *set) error) error {

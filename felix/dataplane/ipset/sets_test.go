@@ -170,7 +170,7 @@ func TestWithhold(t *testing.T) {
 	if names := kerneltest.Run(t, "ipset list -n"); !strings.Contains(names, a) {
 		t.Errorf("before After there are %q: a rule may still name the set", names)
 	}
-	if err := s.After(t.Context()); err != nil {
+	if err := s.After(t.Context(), every); err != nil {
 		t.Error(err)
 	}
 	if names := kerneltest.Run(t, "ipset list -n"); strings.Contains(names, a) || !strings.Contains(names, b) {
@@ -238,7 +238,7 @@ func TestPhases(t *testing.T) {
 	if diff := cmp.Diff([]string{"10.0.0.0/8", "10.1.2.3", "10.9.0.0/16"}, listed(t, "cali40a")); diff != "" {
 		t.Errorf("after Before (-want +got):\n%s", diff)
 	}
-	if err := s.After(t.Context()); err != nil {
+	if err := s.After(t.Context(), every); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(families[0].second, listed(t, "cali40a")); diff != "" {

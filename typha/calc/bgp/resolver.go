@@ -78,13 +78,15 @@ type Changes struct {
 	Problems map[string]string
 }
 
-// SetNode adds a node or changes its addresses, AS number, cluster id or labels. The Resolver keeps host and labels,
+// SetNode adds a node or changes its addresses, AS number, cluster id or labels. The Resolver stores labels,
 // and ignores host.BGPPort.
 func (r *Resolver) SetNode(host *wire.Host, labels map[string]string) {
-	now := &node{Host: host, labels: labels}
+	own := *host
+	own.BGPPort = 0
+	now := &node{Host: &own, labels: labels}
 	before := r.nodes[host.Name]
 	if before != nil {
-		if *before.Host == *host && maps.Equal(before.labels, labels) {
+		if *before.Host == own && maps.Equal(before.labels, labels) {
 			return
 		}
 		now.object, now.port = before.object, before.port

@@ -37,8 +37,9 @@ type Backend struct {
 	commands *commands
 	writer   writer
 	tables   map[filter.Table]*table
+	unread   map[filter.Table]error // tables that could not be read for the last commit
 	sets     *ipset.Sets
-	pending  []filter.Commit // not taken up yet, because the sets could not be read
+	pending  []filter.Commit // not recorded yet, because the sets could not be read
 
 	chains     map[filter.ChainID]filter.Chain // that are desired, without those of dispatches
 	dispatches map[filter.ChainID]*dispatch
@@ -69,9 +70,9 @@ func Open(cfg Config) (*Backend, error) {
 func New(cfg Config) *Backend {
 	b := &Backend{
 		commands: &commands{family: cfg.Family, variant: cfg.Variant, runner: cfg.Runner},
-		tables:   map[filter.Table]*table{},
-		sets:     ipset.New(cfg.Sets, ipset.Config{Family: cfg.Family, MaxElements: cfg.MaxElements}),
-		chains:   map[filter.ChainID]filter.Chain{}, dispatches: map[filter.ChainID]*dispatch{},
+		tables:   map[filter.Table]*table{}, unread: map[filter.Table]error{},
+		sets:   ipset.New(cfg.Sets, ipset.Config{Family: cfg.Family, MaxElements: cfg.MaxElements}),
+		chains: map[filter.ChainID]filter.Chain{}, dispatches: map[filter.ChainID]*dispatch{},
 		names: map[string]string{}, ids: map[string]string{}, usage: newUsage(), change: newChange(),
 		broken: map[string]error{}, withheld: map[string]error{}, first: true,
 	}
@@ -162,14 +163,17 @@ func (b *Backend) Start(ctx context.Context, c filter.Commit) (finish func() err
 // Commit is Start and its finish.
 func (b *Backend) Commit(ctx context.Context, c filter.Commit) error { return b.Start(ctx, c)() }
 
-// begin takes up what is pending, and does what of the sets comes before the rules.
+// begin records the pending commits and makes the changes of sets that come before the rules. A table that cannot be
+// read is left out, so that it does not hold up the others.
 func (b *Backend) begin(ctx context.Context) error {
 	if err := b.sets.Load(); err != nil {
 		return err
 	}
-	for _, t := range b.tables {
-		if err := t.load(ctx); err != nil {
-			return err
+	clear(b.unread)
+	for name, t := range b.tables {
+		err := t.load(ctx)
+		if err != nil {
+			b.unread[name] = err
 		}
 	}
 	for _, c := range b.pending {
@@ -188,7 +192,9 @@ func (b *Backend) begin(ctx context.Context) error {
 func (b *Backend) transactions() []*transaction {
 	var all []*transaction
 	for _, name := range filter.Tables() {
-		all = append(all, b.tables[name].begin())
+		if b.unread[name] == nil {
+			all = append(all, b.tables[name].begin())
+		}
 	}
 	return all
 }
@@ -197,34 +203,42 @@ func (b *Backend) transactions() []*transaction {
 // that is not as desired.
 func (b *Backend) finish(ctx context.Context, err error) []error {
 	var failed []error
-	if err != nil {
-		for _, name := range filter.Tables() {
-			if err := b.tables[name].repair(ctx); err != nil {
-				failed = append(failed, &filter.Error{Table: name, Err: err})
-			}
+	for _, name := range filter.Tables() {
+		cause := b.unread[name]
+		if cause == nil && err != nil {
+			cause = b.tables[name].repair(ctx)
+		}
+		if cause != nil {
+			failed = append(failed, &filter.Error{Table: name, Err: cause})
 		}
 	}
 	for _, name := range filter.Tables() {
-		b.tables[name].again(ctx)
+		if b.unread[name] == nil {
+			b.tables[name].again(ctx)
+		}
 	}
 	return failed
 }
 
-// after does what of the sets comes after the rules, unless these are not as desired.
+// after makes the changes of sets that come after the rules. If tables are not as desired, it leaves out the sets that
+// these tables name: their rules may be the former ones.
 func (b *Backend) after(ctx context.Context, failed []error) error {
 	errs := failed
-	if len(failed) == 0 {
+	settled := func(string) bool { return true }
+	if len(failed) > 0 {
+		settled = b.namedElsewhere(failed)
+	} else {
 		b.change, b.first = newChange(), b.first && b.keep
-		before := len(b.broken)
-		if err := b.learn(b.sets.After(ctx), false); err != nil {
-			return err
-		}
-		for id := range b.broken { // which is tried again
-			b.change.sets[id] = true
-		}
-		if len(b.broken) > before { // chains that name a set which is not whole are closed at once
-			errs = b.finish(ctx, b.commands.restore(ctx, b.transactions())())
-		}
+	}
+	before := len(b.broken)
+	if err := b.learn(b.sets.After(ctx, settled), false); err != nil {
+		return err
+	}
+	for id := range b.broken { // which is tried again
+		b.change.sets[id] = true
+	}
+	if len(failed) == 0 && len(b.broken) > before { // chains that name a set which is not whole are closed at once
+		errs = b.finish(ctx, b.commands.restore(ctx, b.transactions())())
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.broken)) {
 		errs = append(errs, &filter.Error{Set: id, Closed: b.usage.tally(id).open == 0, Err: b.broken[id]})
@@ -233,6 +247,36 @@ func (b *Backend) after(ctx context.Context, failed []error) error {
 		errs = append(errs, b.tables[name].refusals()...)
 	}
 	return errors.Join(errs...)
+}
+
+// namedElsewhere returns a function that reports whether a set, by the kernel's name, is named by no rule of the tables
+// that failed, neither by a former rule nor by a new one.
+func (b *Backend) namedElsewhere(failed []error) func(name string) bool {
+	tables := map[filter.Table]bool{}
+	for _, err := range failed {
+		if e, is := errors.AsType[*filter.Error](err); is {
+			tables[e.Table] = true
+		}
+	}
+	return func(name string) bool {
+		id, known := b.ids[name]
+		if !known || b.names[id] != name {
+			return false // a former name, which rules of these tables may still have
+		}
+		for chain := range b.usage.users[id] {
+			if tables[chain.Table] {
+				return false
+			}
+		}
+		for chain, formers := range b.change.former {
+			for _, former := range formers {
+				if _, uses := former[id]; uses && tables[chain.Table] {
+					return false
+				}
+			}
+		}
+		return true
+	}
 }
 
 // learn takes in which sets are not whole. Chains with a fallback that name one of them get it. With all, every other

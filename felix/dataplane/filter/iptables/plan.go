@@ -102,6 +102,9 @@ func (b *Backend) planOf(id, name string) *setPlan {
 
 // differs reports whether the kernel has chains of ours that are not as desired.
 func (b *Backend) differs() bool {
+	if len(b.unread) > 0 {
+		return true // they may
+	}
 	for _, t := range b.tables {
 		wanted, unwanted := t.chains.Pending()
 		if len(unwanted) > 0 {
