@@ -24,7 +24,7 @@ var mutants = []mutant{
 	{"an address stays with a terminating pod", "owner/pod.go", `c.rank += half`, `c.rank += 0`},
 	{"except is left out", "compile/kubernetes.go", `far.Nets, far.NotNets = []netip.Prefix{p.block}, p.except`,
 		`far.Nets = []netip.Prefix{p.block}`},
-	{"no order is the first", "policylist.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
+	{"no order is the first", "tierorder.go", "case a == nil:\n\t\treturn 1", "case a == nil:\n\t\treturn -1"},
 	{"selectors of a namespace are not looked up", "labelindex/facts.go", `{"", g.origin.namespace.name}`, `{"", ""}`},
 	{"a namespace's new labels reach nobody", "labelindex/origin.go", "\t\tx.enqueue(g)\n", "\t\t_ = g\n"},
 	{"a set stays needed", "needs/group.go", `case n == 1:`, `case n <= 1:`},
