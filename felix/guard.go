@@ -35,7 +35,7 @@ func (a *Agent) guard(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	err := errors.Join(interfaces, failed(result))
+	err := errors.Join(interfaces, errors.Join(result.Failures...))
 	s.guardStands = err == nil
 	if err != nil {
 		a.opts.Log.Error("host endpoints not closed, will retry", "error", err)

@@ -36,18 +36,9 @@ func (a *Agent) sync(ctx context.Context) error {
 	a.opts.Metrics.apply(time.Since(began))
 	a.start.programmed, a.endpoints.running = true, true
 	a.waiters.answerAdds(a.opts.Dataplane.InPlace)
-	a.account(result, errors.Join(interfaces, failed(result)))
+	a.account(result, errors.Join(interfaces, errors.Join(result.Failures...)))
 	a.publish()
 	return nil
-}
-
-// failed joins the failures of a result.
-func failed(r boundary.Result) error {
-	var errs []error
-	for _, f := range r.Failures {
-		errs = append(errs, f.Err)
-	}
-	return errors.Join(errs...)
 }
 
 // mayProgram reports whether the kernel is ours to change now.

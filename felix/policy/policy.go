@@ -87,7 +87,7 @@ func contiguous(mask uint32) uint32 {
 
 func (m Marks) every() uint32 { return m.Accept | m.Pass | m.Scratch }
 
-// Renderer says how to render. It is not changed once it has rendered: the Keys of Chains hold its address.
+// Renderer says how to render. It is not changed once a Program has it.
 type Renderer struct {
 	Family dataplane.Family
 	Marks  Marks

@@ -177,36 +177,13 @@ type Result struct {
 	// Enforced holds the families in which policy stands: sets and rules are as desired, be it that some policies deny
 	// because of a failure. What Guard leaves out is not looked at.
 	Enforced map[dataplane.Family]bool
-	// Failures are what is not as desired, in the order in which it was programmed.
-	Failures []Failure
+	// Failures say what is not as desired and why, in the order in which it was programmed. A further Apply may cure
+	// them.
+	Failures []error
 	// Unusable says what cannot be enforced as it is written. Trying again does not help.
 	Unusable []string
 	// Notices are what is as configured, but may surprise a user.
 	Notices []string
 	// Refused is why no further endpoint can be connected, or nil.
 	Refused error
-	// Retry is set if a further Apply may do what this one could not.
-	Retry bool
-}
-
-// Kind is the kind of the object of a Failure.
-type Kind uint8
-
-// The kinds.
-const (
-	KindSettings Kind = iota // of the node or of an interface
-	KindPolicy               // rules of endpoints and policies
-	KindSet
-	KindRoute
-	KindTunnel
-	KindConnections
-)
-
-// Failure is an object that is not as desired, and why.
-type Failure struct {
-	Kind   Kind
-	Family dataplane.Family // 0 if it concerns all
-	// Name is that of the object in Desired, or empty if more than one object is concerned.
-	Name string
-	Err  error
 }

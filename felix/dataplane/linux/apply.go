@@ -16,8 +16,7 @@ func (d *Dataplane) Apply(ctx context.Context, changes boundary.Desired) boundar
 	r := result{boundary.Result{Enforced: map[dataplane.Family]bool{}}}
 	if changes.Scope == boundary.GuardUnprogrammed {
 		if programmed, err := d.guard.decide(ctx, d.families); err != nil || programmed {
-			r.fail(boundary.KindPolicy, 0, err)
-			r.Retry = err != nil
+			r.fail(err)
 			return r.Result
 		}
 	}
@@ -26,12 +25,11 @@ func (d *Dataplane) Apply(ctx context.Context, changes boundary.Desired) boundar
 	if changes.Scope == boundary.Everything {
 		d.applyAll(ctx, &r)
 	} else {
-		for i, err := range d.protect(ctx, true) {
-			r.failFilter(d.families[i].Family, err)
+		for _, err := range d.protect(ctx, true) {
+			r.failFilter(err)
 		}
 	}
 	d.explain(&r)
-	r.Retry = len(r.Failures) > 0
 	return r.Result
 }
 
@@ -100,18 +98,18 @@ func hostRoute(addr netip.Addr) route.Key {
 // applyAll makes the kernel match, in the order in which nothing opens that is to be closed: a pod's rules come before
 // its route.
 func (d *Dataplane) applyAll(ctx context.Context, r *result) {
-	r.fail(boundary.KindTunnel, 0, d.apply(ctx, d.drivers.Tunnels))
-	r.fail(boundary.KindSettings, 0, d.apply(ctx, d.drivers.Sysctls))
+	r.fail(d.apply(ctx, d.drivers.Tunnels))
+	r.fail(d.apply(ctx, d.drivers.Sysctls))
 	filtered := d.protect(ctx, false)
 	for i, f := range d.families {
 		f.enforced = filter.Enforced(filtered[i])
 		f.stood = f.stood || f.enforced
-		r.failFilter(f.Family, filtered[i])
+		r.failFilter(filtered[i])
 		if f.stood { // pods are not to be reached before their policy is
-			r.fail(boundary.KindRoute, f.Family, d.apply(ctx, f.Routes))
+			r.fail(d.apply(ctx, f.Routes))
 		}
 		// last: what comes after meets the rules
-		r.fail(boundary.KindConnections, f.Family, d.apply(ctx, f.Connections))
+		r.fail(d.apply(ctx, f.Connections))
 		r.Enforced[f.Family] = f.enforced
 	}
 }

@@ -3,7 +3,6 @@ package linux
 import (
 	"errors"
 
-	"github.com/maneki-net/maneki/felix/dataplane"
 	"github.com/maneki-net/maneki/felix/dataplane/boundary"
 	"github.com/maneki-net/maneki/felix/dataplane/filter"
 )
@@ -11,38 +10,24 @@ import (
 // result is a boundary.Result that is being made.
 type result struct{ boundary.Result }
 
-// fail adds the errors that err joins, each as a Failure. It does nothing if err is nil.
-func (r *result) fail(kind boundary.Kind, family dataplane.Family, err error) {
-	if err == nil {
-		return
-	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, err := range joined.Unwrap() {
-			r.fail(kind, family, err)
-		}
-		return
-	}
-	r.Failures = append(r.Failures, boundary.Failure{Kind: kind, Family: family, Err: err})
-}
+// fail adds the errors that err joins. It does nothing if err is nil.
+func (r *result) fail(err error) { r.Failures = append(r.Failures, flatten(err)...) }
 
-// failFilter adds a Failure for each chain and each table that is not as desired, and for each reason why sets are not.
+// failFilter adds a failure for each chain and each table that is not as desired, and for each reason why sets are not.
 // Many sets may have failed for one reason.
-func (r *result) failFilter(family dataplane.Family, err error) {
-	byReason := map[string]int{}
+func (r *result) failFilter(err error) {
+	reasons := map[string]bool{}
 	for _, err := range flatten(err) {
 		failed, is := errors.AsType[*filter.Error](err)
 		if !is || failed.Set == "" {
-			r.fail(boundary.KindPolicy, family, err)
+			r.Failures = append(r.Failures, err)
 			continue
 		}
 		reason := failed.Err.Error()
-		if i, known := byReason[reason]; known {
-			r.Failures[i].Name = ""
-			continue
+		if !reasons[reason] {
+			reasons[reason] = true
+			r.Failures = append(r.Failures, failed.Err)
 		}
-		byReason[reason] = len(r.Failures)
-		r.Failures = append(r.Failures,
-			boundary.Failure{Kind: boundary.KindSet, Family: family, Name: failed.Set, Err: failed.Err})
 	}
 }
 

@@ -123,7 +123,7 @@ func (h *host) applyAll(t *testing.T, changes boundary.Desired) []string {
 		}
 		var failures []string
 		for _, f := range r.Failures {
-			failures = append(failures, f.Err.Error())
+			failures = append(failures, f.Error())
 		}
 		return failures
 	}
@@ -185,7 +185,7 @@ func TestOneApply(t *testing.T) {
 	h.addLink(t, "cali1")
 	r := h.Apply(t.Context(), everything(t))
 	for _, f := range r.Failures {
-		t.Errorf("kind %d: %v", f.Kind, f.Err)
+		t.Error(f)
 	}
 	if diff := cmp.Diff([]string{"10.65.0.2/32 cali1", "10.65.1.0/26 vxlan.calico"}, h.routes(t)); diff != "" {
 		t.Errorf("routes (-want +got):\n%s", diff)
@@ -266,8 +266,8 @@ func TestOneFailure(t *testing.T) {
 			changes := everything(t)
 			changes.Forget = []netip.Addr{pod}
 			r := h.Apply(t.Context(), changes)
-			if len(r.Failures) == 0 || !r.Retry || !errors.Is(r.Failures[0].Err, unix.EBUSY) {
-				t.Errorf("failures %+v, retry %v", r.Failures, r.Retry)
+			if len(r.Failures) == 0 || !errors.Is(r.Failures[0], unix.EBUSY) {
+				t.Errorf("failures %v", r.Failures)
 			}
 			failures := h.applyAll(t, boundary.Desired{})
 			if inPlace := h.InPlace("cali1"); len(failures) > 0 || !inPlace || len(h.routes(t)) != 2 {
